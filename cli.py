@@ -1,0 +1,300 @@
+"""The command line: parse, one call into the library, print. No arithmetic, no policy."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from click_default_group import DefaultGroup
+
+from scanner.errors import ScanError
+
+if TYPE_CHECKING:
+    from scanner.progress import Progress
+    from scanner.settings import Settings
+
+BATCHINGS = ("random", "length-grouped", "packed")
+GATES = ("low", "medium", "high")
+RUN = click.argument("run", type=click.Path(path_type=Path))  # type: ignore[type-var]
+
+
+@click.group(cls=DefaultGroup, default="audit", default_if_no_args=False, no_args_is_help=True)
+@click.version_option(package_name="sftscan")
+@click.option("--debug", is_flag=True, help="Show a traceback when something goes wrong.")
+@click.pass_context
+def scan(context: click.Context, debug: bool) -> None:
+    """Tell what a model will memorize from a fine-tuning data set, before it is trained.
+
+    `scan DATASET...` audits; the other commands read the run folder that it leaves.
+    """
+    context.obj = {"debug": debug}
+
+
+def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The training plan that predictions are made for."""
+    options = [
+        click.option("--epochs", type=float, help="Passes over the data [3]."),
+        click.option("--learning-rate", type=float, help="Peak learning rate [2e-5]."),
+        click.option("--method", type=click.Choice(["full", "lora"]), help="Kind of fine-tuning [full]."),
+        click.option("--lora-rank", type=int, help="Rank of the adapters [16]."),
+        click.option("--model-params", type=float, help="Parameters of the base model, for example 7e9."),
+        click.option("--batch-size", type=int, help="Rows per optimizer step, accumulation included [16]."),
+        click.option("--batch-tokens", type=int, help="Tokens per optimizer step, instead of rows."),
+        click.option("--batching", type=click.Choice(BATCHINGS), help="How rows are put into batches [random]."),
+        click.option("--loss-average", type=click.Choice(["token", "row"]), help="What the loss averages over [token]."),
+        click.option("--source-weight", multiple=True, metavar="NAME=W", help="Sampling weight of an input file."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def judging_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """What becomes of the findings."""
+    options = [
+        click.option("--jaccard", type=float, help="Near duplicates at or above this are clustered [0.8]."),
+        click.option(
+            "--keep-policy",
+            type=click.Choice(["best", "first", "longest"]),
+            help="Which row of a cluster stays, after the order of the inputs [best].",
+        ),
+        click.option("--drop-semantic", is_flag=True, default=None, help="Drop semantic duplicates too."),
+        click.option("--redact/--no-redact", default=None, help="Replace private spans, or mask them in the loss."),
+        click.option("--max-removal-share", type=float, help="Brake: largest share of an input to drop [0.5]."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """How a command speaks."""
+    command = click.option("--quiet", "-q", is_flag=True, help="Print errors only.")(command)
+    return click.option(
+        "--text", type=click.Choice(["masked", "none", "full"]), help="Excerpts: private spans masked, none, or raw."
+    )(command)
+
+
+@scan.command()
+@click.argument("datasets", nargs=-1, required=True)
+@click.option("--out", type=click.Path(path_type=Path), help="Run folder [<stem>.scan].")  # type: ignore[type-var]
+@click.option("--fix", type=click.Path(path_type=Path), help="Write the cleaned data set here too.")  # type: ignore[type-var]
+@click.option("--force", is_flag=True, help="Replace the run in the folder.")
+@click.option("--dry-run", is_flag=True, help="Read a sample; estimate time, memory and disk; write nothing.")
+@click.option("--layout", help="Layout of the records [found automatically].")
+@click.option("--prompt-field", help="Field that holds the prompt.")
+@click.option("--response-field", help="Field that holds the answer.")
+@click.option(
+    "--supervise",
+    type=click.Choice(["all-assistant", "last", "everything"]),
+    help="Which turns the loss covers [all-assistant].",
+)
+@click.option("--max-length", type=int, help="Tokens after which the trainer cuts a row.")
+@click.option("--tokenizer", type=click.Path(exists=True, path_type=Path), help="The model's tokenizer.json.")  # type: ignore[type-var]
+@click.option("--floor", type=float, help="Pairs at or above this Jaccard similarity are stored [0.5].")
+@click.option("--recall", type=float, help="Wanted recall of near duplicates at --jaccard [0.95].")
+@click.option("--shingle", type=int, help="Tokens per shingle [3].")
+@click.option("--semantic/--no-semantic", default=None, help="Find semantic neighbours.")
+@click.option("--embedder", help="Sentence-transformers model, or a folder of one [the shipped static table].")
+@click.option("--cosine", type=float, help="Semantic pairs at or above this go to review.")
+@click.option("--rules", multiple=True, type=click.Path(exists=True, file_okay=False, path_type=Path), help="Folder with further rules.")  # type: ignore[type-var]
+@click.option("--seed", type=int, help="Seed of the simulated sampler [0].")
+@click.option("--threads", type=int, help="Threads; results do not depend on them [all cores].")
+@click.option("--fail-on", type=click.Choice(GATES), help="Exit with 3 when a row's risk band is this or higher.")
+@judging_options
+@training_options
+@run_options
+def audit(
+    datasets: tuple[str, ...],
+    out: Path | None,
+    fix: Path | None,
+    force: bool,
+    dry_run: bool,
+    fail_on: str | None,
+    quiet: bool,
+    **options: Any,
+) -> None:
+    """Audit data sets: files, folders, globs, or - for JSONL on standard input."""
+    from scanner import pipeline
+
+    settings = _settings(datasets, options)
+    with _progress(quiet) as progress:
+        if dry_run:
+            estimate = pipeline.estimate(list(datasets), settings)
+        else:
+            run = pipeline.audit(list(datasets), settings, out, force=force, progress=progress)
+            if fix:
+                pipeline.apply(run.path, fix, None, progress)
+    if dry_run:
+        click.echo(estimate.in_words())
+        return
+    if not quiet:
+        _show(run.path, settings.text)
+    if fail_on and pipeline.gate(run, fail_on):
+        click.echo(f"rows at risk band {fail_on} or higher: gate --fail-on {fail_on} tripped", err=True)
+        sys.exit(3)
+
+
+@scan.command()
+@RUN
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The cleaned file.")  # type: ignore[type-var]
+@click.option("--to", "target", help="Another format than the input's own, for example jsonl.")
+@click.option("--quiet", "-q", is_flag=True, help="Print errors only.")
+def apply(run: Path, output: Path, target: str | None, quiet: bool) -> None:
+    """Write the cleaned data set of a run, what was removed, and a manifest."""
+    from scanner import pipeline
+
+    with _progress(quiet) as progress:
+        outcome = pipeline.apply(run, output, target, progress)
+    if not quiet:
+        click.echo(outcome.in_words())
+
+
+@scan.command()
+@RUN
+@judging_options
+@run_options
+def plan(run: Path, quiet: bool, **options: Any) -> None:
+    """Judge a run again under other thresholds; no text is read again."""
+    from scanner import pipeline
+
+    changes = {k: v for k, v in options.items() if v is not None}
+    with _progress(quiet) as progress:
+        again = pipeline.judge(run, changes, progress)
+    if not quiet:
+        _show(again.path, changes.get("text", "masked"))
+
+
+@scan.command()
+@RUN
+@click.option("--format", "formats", default="html", help="html, json, markdown, sarif; several with commas.")
+@run_options
+def report(run: Path, formats: str, text: str | None, quiet: bool) -> None:
+    """Render the reports of a run."""
+    from scanner import pipeline
+    from scanner.store import RunFolder
+
+    with _progress(quiet) as progress:
+        written = pipeline.report(RunFolder.open_finished(run), formats.split(","), text or "masked", progress)
+    if not quiet:
+        click.echo("\n".join(str(path) for path in written))
+
+
+@scan.command()
+@RUN
+@click.argument("row", type=int)
+@click.option("--text", type=click.Choice(["masked", "none", "full"]), default="masked", help="Excerpts.")
+def explain(run: Path, row: int, text: str) -> None:
+    """Tell everything known about one row."""
+    from rich.console import Console
+
+    from scanner import explain as explaining
+    from scanner.store import RunFolder
+
+    explaining.explain(RunFolder.open_finished(run), row, text).render(Console())
+
+
+@scan.command()
+@click.option("--dir", "folders", multiple=True, type=click.Path(exists=True, file_okay=False, path_type=Path), help="Folder with further rules.")  # type: ignore[type-var]
+def rules(folders: tuple[Path, ...]) -> None:
+    """List the rules that find private data and secrets."""
+    from scanner import rulebook
+
+    for rule in rulebook.load(folders).rules:
+        click.echo(f"{rule.id:<28} {rule.kind:<8} severity {rule.severity:<4g} {rule.title}")
+
+
+@scan.command()
+@click.argument("file", type=click.Path(exists=True, path_type=Path))  # type: ignore[type-var]
+@RUN
+def verify(file: Path, run: Path) -> None:
+    """Prove that a cleaned file holds no private span that the run found."""
+    from scanner import pipeline
+
+    click.echo(pipeline.verify(file, run))
+
+
+@scan.command()
+@RUN
+def purge(run: Path) -> None:
+    """Delete the stored text of a run; its tables and reports stay."""
+    from scanner import pipeline
+
+    click.echo(f"{pipeline.purge(run):,} bytes of text deleted; {run} keeps its tables")
+
+
+def main() -> None:
+    """Entry point: errors of the library become one message and an exit code."""
+    debug = "--debug" in sys.argv[1:]
+    try:
+        scan.main(standalone_mode=False)
+    except ScanError as error:
+        if debug:
+            raise
+        _stop(str(error), error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        _stop("interrupted; run the same command again to go on", 1)
+    except MemoryError:
+        _stop("out of memory; try fewer --threads or a part of the data", 1)
+    except OSError as error:
+        if debug:
+            raise
+        _stop(f"{error.strerror or error}: {error.filename or ''}".rstrip(": "), 1)
+
+
+def _stop(message: str, code: int) -> None:
+    click.echo(f"error: {message}", err=True)
+    sys.exit(code)
+
+
+def _settings(datasets: tuple[str, ...], options: dict[str, Any]) -> Settings:
+    """Defaults, then scan.toml beside the data, then the options that were given."""
+    from scanner.settings import Settings, read_settings_file
+
+    given = {k: v for k, v in options.items() if v not in (None, ())}
+    if "source_weight" in given:
+        given["source_weight"] = tuple(_weight(entry) for entry in given["source_weight"])
+    first = Path(datasets[0])
+    beside = (first if first.is_dir() else first.parent) / "scan.toml"
+    stored = read_settings_file(beside) if datasets[0] != "-" and beside.is_file() else {}
+    return Settings().changed(**{**stored, **given})
+
+
+def _weight(entry: str) -> tuple[str, float]:
+    name, _, value = entry.rpartition("=")
+    try:
+        return name, float(value)
+    except ValueError:
+        raise click.UsageError(f"--source-weight {entry}: expected NAME=NUMBER, for example chat.jsonl=0.5") from None
+
+
+def _progress(quiet: bool) -> Any:
+    """A context that gives a progress display on standard error; silent when asked."""
+    import contextlib
+
+    from scanner.progress import Progress
+
+    if quiet:
+        return contextlib.nullcontext(Progress())
+    from scanner.reports._progress import shown_progress
+
+    return shown_progress()
+
+
+def _show(run: Path, text: str) -> None:
+    from rich.console import Console
+
+    from scanner.reports import terminal
+    from scanner.store import RunFolder
+
+    terminal.show(RunFolder.open_finished(run), Console(), text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,31 @@
+"""sftscan: what a model will memorize, told before it is trained.
+
+    file -> Records -> Segments -> {Pairs, Neighbours} -> Clusters -> Features -> Prediction -> Plan -> data, report
+
+    floor 0  objects errors settings plugins progress          words
+    floor 1  text kernels/ store rulebook jsontext embedding   tools
+    floor 2  formats/ layouts/ signals/ features/ outputs/     stages, strangers to one another
+             reports/ clustering prediction/ planning explain
+    floor 3  pipeline ingest stages applying                   the order of things
+
+`scanner/` measures, `rules/` judges, `cli.py` speaks. Library functions have the names of the verbs.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = ["Settings", "TrainingPlan", "apply", "audit", "judge", "purge", "report"]
+
+
+def __getattr__(name: str) -> Any:
+    """Public names, imported when first used: `import scanner` stays light."""
+    if name in ("Settings", "TrainingPlan"):
+        from scanner import settings
+
+        return getattr(settings, name)
+    if name in __all__:
+        from scanner import pipeline
+
+        return getattr(pipeline, name)
+    raise AttributeError(f"module 'scanner' has no attribute {name!r}")

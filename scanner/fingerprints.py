@@ -1,0 +1,86 @@
+"""One threaded pass over the text for everything that later stages need per row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from scanner.kernels import minhash as kernels
+from scanner.objects import ROLE_CODE, Fingerprints, SegmentBatch, UInt8
+from scanner.text import code_point_classes, folded_code_points
+
+PART_OF_ROLE = np.full(len(ROLE_CODE), kernels.PROMPT_PART, np.uint8)
+for _role in ("assistant", "text"):
+    PART_OF_ROLE[ROLE_CODE[_role]] = kernels.ANSWER_PART
+for _role in ("system", "tools", "rejected"):
+    PART_OF_ROLE[ROLE_CODE[_role]] = kernels.SKIPPED
+
+
+def parts(batch: SegmentBatch) -> UInt8:
+    """Which part of the row each segment belongs to, for shingling."""
+    return PART_OF_ROLE[batch.role]
+
+
+def permutations(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """The multipliers and offsets of datasketch's affine32 scheme, (count,) uint32 each."""
+    from datasketch import MinHash
+
+    a, b = MinHash(num_perm=count, seed=seed, scheme="affine32").permutations
+    return np.ascontiguousarray(a, np.uint32), np.ascontiguousarray(b, np.uint32)
+
+
+def fingerprint(
+    batches: Iterable[SegmentBatch],
+    rows: int,
+    width: int,
+    count: int,
+    seed: int,
+    threads: int,
+    advance: Callable[[int], None] = lambda rows: None,
+) -> Fingerprints:
+    """Signatures, hashes and counts of every row.
+
+    `batches` must hold `rows` rows in order; `advance` is told how many rows a batch had when it is done.
+    """
+    a, b = permutations(count, seed)
+    signature = np.empty((rows, count), np.uint32)
+    hashes = np.empty((rows, kernels.HASHES), np.uint64)
+    counts = np.empty(rows * kernels.COUNTS, np.int64)
+    classes, fold = code_point_classes(), folded_code_points()
+
+    def work(batch: SegmentBatch, starts: np.ndarray, first: int) -> int:
+        n = len(starts) - 1
+        at = slice(first, first + n)
+        flat = slice(first * kernels.COUNTS, (first + n) * kernels.COUNTS)
+        kernels.fingerprint(
+            batch.data, batch.offsets, starts, batch.role, parts(batch), batch.supervised, classes, fold, width,
+            a, b, signature[at], hashes[at], counts[flat],
+        )  # fmt: skip
+        return n
+
+    with ThreadPoolExecutor(threads) as pool:
+        jobs, first = [], 0
+        for batch in batches:
+            if not len(batch):
+                continue
+            starts = batch.row_starts()
+            jobs.append(pool.submit(work, batch, starts, first))
+            first += len(starts) - 1
+        for job in jobs:
+            advance(job.result())
+    per_row = counts.reshape(rows, kernels.COUNTS)
+    return Fingerprints(
+        signature=signature,
+        prompt=hashes[:, kernels.PROMPT].copy(),
+        answer=hashes[:, kernels.ANSWER].copy(),
+        context=hashes[:, kernels.CONTEXT].copy(),
+        normal=hashes[:, kernels.NORMAL_A : kernels.NORMAL_B + 1].copy(),
+        text=hashes[:, kernels.TEXT_A : kernels.TEXT_B + 1].copy(),
+        tokens=per_row[:, 0].copy(),
+        supervised_tokens=per_row[:, 1].copy(),
+        shingles=per_row[:, 2].copy(),
+        prompt_chars=per_row[:, 3].copy(),
+        response_chars=per_row[:, 4].copy(),
+    )

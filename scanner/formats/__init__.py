@@ -1,0 +1,178 @@
+"""Files to records and back: what the user names becomes sources, a source becomes runs of records.
+
+Every file of this folder offers NAME, DESCRIPTION, EXTENSIONS, FOLDER, `sniff(path, first, extension) -> float`,
+`read(source, settings, first_row) -> Iterator[Records]` and `write(source, settings, edits, sink) -> Written`, where
+`sink` is an open binary file, or the path of a new folder where FOLDER is True.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import IO
+
+from scanner import plugins
+from scanner.errors import FormatError, InputError
+from scanner.formats import _files
+from scanner.objects import Records, Source
+from scanner.settings import Settings
+
+PACKAGE = "scanner.formats"
+_LEAST_SURE = 0.2
+_METADATA = {
+    "dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json", "config.json", "package.json",
+    "manifest.json",
+}  # fmt: skip
+_OWN_OUTPUT = (".removed.jsonl", ".manifest.json")
+_PAPERS = ("readme", "license", "licence", "copying", "notice", "changelog")
+
+
+def load(name: str) -> ModuleType:
+    """The format of that name."""
+    return plugins.load(PACKAGE, name)
+
+
+def discover(arguments: list[str], stdin: Path | None = None) -> list[Source]:
+    """The sources that the arguments name, in their order, each once; files of a folder or pattern sorted by name.
+
+    An argument is a file, a folder, a pattern or "-", which stands for the file `stdin` (see `spool_stdin`).
+    Raises InputError where nothing is found, FormatError where a format is unknown.
+    """
+    found: list[Source] = []
+    for argument in arguments:
+        if argument == "-":
+            if stdin is None:
+                raise InputError("'-' stands for the standard input, which was not given; name a file instead")
+            found += [replace(s, name="stdin") for s in _sources_of_file(stdin, is_named=True)]
+            continue
+        path = Path(argument)
+        if path.exists():
+            found += _sources_of(path)
+            continue
+        matches = sorted(glob.glob(argument, recursive=True)) if glob.has_magic(argument) else []
+        if not matches:
+            raise InputError(
+                f"{argument}: there is no such file or folder; expected a data file, a folder, a pattern such as "
+                "'data/*.jsonl', or '-' for the standard input"
+            )
+        found += [source for match in matches for source in _sources_of(Path(match), is_named=False)]
+    if not found:
+        raise InputError(f"no data files in {', '.join(arguments)}; expected files ending in {', '.join(_known())}")
+    once: dict[tuple[Path, str], Source] = {}
+    for source in found:
+        once.setdefault((source.path.resolve(), source.member), source)
+    return _with_names(list(once.values()))
+
+
+def read(source: Source, settings: Settings, first_row: int = 0) -> Iterator[Records]:
+    """The records of a source in runs; row_id is first_row + the record's place, and broken records take one too."""
+    return load(source.format).read(source, settings, first_row)  # type: ignore[no-any-return]
+
+
+def spool_stdin(path: Path, stream: IO[bytes] | None = None) -> Path:
+    """Copy the standard input into the private file `path`, so that it can be read more than once."""
+    stream = stream or sys.stdin.buffer
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        while block := stream.read(_files.BLOCK_BYTES):
+            file.write(block)
+    return path
+
+
+def _known() -> list[str]:
+    return sorted({suffix for module in plugins.load_all(PACKAGE).values() for suffix in module.EXTENSIONS})
+
+
+def _with_names(sources: list[Source]) -> list[Source]:
+    """Numbered, and where two have one name, called by as much of their path as tells them apart."""
+    names = [source.name for source in sources]
+    out = []
+    for i, source in enumerate(sources):
+        name, parts = source.name, list(source.path.parts[:-1])
+        while names.count(source.name) > 1 and parts and parts[-1] not in ("/", ""):
+            name = f"{parts.pop()}/{name}"
+            if len(source.path.parts) - len(parts) > 2:
+                break
+        out.append(replace(source, index=i, name=name))
+    return out
+
+
+def _sources_of(path: Path, is_named: bool = True) -> list[Source]:
+    if not path.is_dir():
+        return _sources_of_file(path, is_named)
+    if _is_run_folder(path):
+        if is_named:
+            raise InputError(f"{path} is a run folder, not a data set; expected data files; name the data itself")
+        return []
+    for name, module in plugins.load_all(PACKAGE).items():
+        if module.FOLDER and module.sniff(path, b"", ""):
+            return [_folder_source(path, name, member) for member in module.members(path)]
+    found = []
+    for child in sorted(path.iterdir()):
+        if child.name.startswith("."):
+            continue
+        if child.is_dir():
+            found += _sources_of(child, is_named=False)
+        elif not _is_about_data(child.name):
+            found += _sources_of_file(child, is_named=False)
+    return found
+
+
+def _is_about_data(name: str) -> bool:
+    """Whether a file found beside data describes them, or is what an earlier run wrote about them."""
+    return name in _METADATA or name.endswith(_OWN_OUTPUT) or Path(name).stem.lower() in _PAPERS
+
+
+def _is_run_folder(path: Path) -> bool:
+    return (path / "scan.json").is_file() and (path / "private").is_dir()
+
+
+def _folder_source(path: Path, format_name: str, member: str) -> Source:
+    size = sum(file.stat().st_size for file in (path / member).glob("*.arrow"))
+    name = f"{path.name}/{member}" if member else path.name
+    return Source(0, path, name, format_name, member, "", size)
+
+
+def _sources_of_file(path: Path, is_named: bool) -> list[Source]:
+    """One source, or one per member of an archive; files of unknown kind count only where the user named them."""
+    known = set(_known())
+    archive_suffix = path.suffix.lower() == ".zip"
+    if not is_named and not archive_suffix and _files.extension(path.name) not in known:
+        return []
+    compression = _files.compression_of(path)
+    size = path.stat().st_size
+    if compression != "zip":
+        return [Source(0, path, path.name, _format_of(path, compression, "", is_named), "", compression, size)]
+    members = _files.zip_members(path)
+    data = [m for m in members if _files.extension(m) in known and not _is_about_data(Path(m).name)]
+    if not data and len(members) == 1:
+        data = members
+    if not data and is_named:
+        raise InputError(f"{path.name}: the archive holds no data files; expected files ending in {', '.join(_known())}")
+    return [
+        Source(0, path, f"{path.name}/{m}", _format_of(path, compression, m, is_named), m, compression, size)
+        for m in data
+    ]
+
+
+def _format_of(path: Path, compression: str, member: str, is_named: bool) -> str:
+    """The format that is surest of the file; by name alone where it is empty."""
+    first = _files.head(path, compression, member)
+    extension = _files.extension(member or path.name)
+    by_name = [n for n, module in plugins.load_all(PACKAGE).items() if extension in module.EXTENSIONS]
+    if not first.strip(b" \t\r\n" + _files.BOM) or first[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        # Nothing to sniff: reading it will say that it is empty, or in the wrong encoding.
+        return by_name[0] if by_name else "text"
+    scores = {name: m.sniff(path, first, extension) for name, m in plugins.load_all(PACKAGE).items()}
+    best = max(scores, key=lambda name: scores[name])
+    if scores[best] < (_LEAST_SURE if extension not in ("", ".md", ".log") else 0.05):
+        kind = "binary data" if b"\0" in first else f"text under the ending {extension!r}"
+        raise FormatError(
+            f"{member or path.name}: the format is unknown: it looks like {kind}; expected one of "
+            f"{', '.join(sorted(scores))}; rename the file after what it holds, for example to end in .jsonl or .txt"
+        )
+    return best

@@ -1,0 +1,178 @@
+"""Text formats share one idea: a file is its records and the bytes between them.
+
+`Elements` holds where each record stands. Reading hands them on in runs; writing copies the file and leaves out or
+replaces some of them, so that every other byte stays as it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import IO, Any
+
+import numpy as np
+
+from scanner.errors import InputError
+from scanner.formats._files import BOM
+from scanner.objects import Edits, Int64, Records, Skip, Source, UInt8, Written
+
+ROWS_PER_RUN = 16_384  # parsed rows in one Records
+SPANS_PER_RUN = 1 << 18  # unparsed rows in one Records
+RAW_BYTES = 4096  # of a skipped record that are kept for private/
+_BLOCK = 1 << 24
+_NEWLINE, _RETURN, _SPACE, _TAB = 10, 13, 32, 9
+
+Texts = Mapping[tuple[str | int, ...], str]
+
+
+@dataclass(frozen=True)
+class Elements:
+    """Every record of one source, in order, the broken ones among them."""
+
+    data: UInt8  # the decompressed source
+    start: Int64  # (n,)
+    end: Int64  # (n,)
+    line: Int64  # (n,) from 1
+    broken: dict[int, str] = field(default_factory=dict)  # place -> reason
+    first_byte: int = 0  # where content begins: after a byte order mark or a header
+    is_container: bool = False  # True where brackets around the records must stay when none is left
+
+    def __len__(self) -> int:
+        return len(self.start)
+
+    def raw(self, place: int) -> bytes:
+        return self.data[self.start[place] : self.end[place]].tobytes()
+
+    def skip(self, source: Source, place: int, first_row: int, reason: str) -> Skip:
+        """The broken record at `place`, as stages report it."""
+        line = int(self.line[place])
+        raw = self.data[self.start[place] : min(self.end[place], self.start[place] + RAW_BYTES)].tobytes()
+        return Skip(first_row + place, source.name, line, f"line {line}: {reason}", raw)
+
+
+def require_records(source: Source, elements: Elements) -> Elements:
+    """The elements, unless there are none."""
+    if not len(elements):
+        raise InputError(
+            f"{source.name}: holds no records ({len(elements.data):,} bytes of white space, brackets or headers), "
+            "expected at least one; leave it out"
+        )
+    return elements
+
+
+def line_spans(data: UInt8) -> tuple[Int64, Int64, Int64, int]:
+    """start, end and number of every line that is not blank, and where content begins (after a byte order mark)."""
+    first = len(BOM) if data[:3].tobytes() == BOM else 0
+    ends = [
+        low + np.flatnonzero(data[low : low + _BLOCK] == _NEWLINE).astype(np.int64)
+        for low in range(0, len(data), _BLOCK)
+    ]
+    breaks = np.concatenate(ends) if ends else np.zeros(0, np.int64)
+    start = np.concatenate((np.array([first], np.int64), breaks + 1))
+    end = np.concatenate((breaks, np.array([len(data)], np.int64)))
+    has_return = (end > start) & (data[np.maximum(end - 1, 0)] == _RETURN)
+    end = end - has_return
+    line = np.arange(1, len(start) + 1, dtype=np.int64)
+    filled = end > start
+    start, end, line = start[filled], end[filled], line[filled]
+    # A line of spaces is blank too; only lines that begin with white space can be one.
+    byte = data[start] if len(start) else np.zeros(0, np.uint8)
+    suspects = np.flatnonzero((byte == _SPACE) | (byte == _TAB) | (byte == _RETURN))
+    if len(suspects):
+        blank = [i for i in suspects if not data[start[i] : end[i]].tobytes().strip()]
+        keep = np.ones(len(start), bool)
+        keep[blank] = False
+        start, end, line = start[keep], end[keep], line[keep]
+    return start, end, line, first
+
+
+def span_runs(source: Source, elements: Elements, first_row: int) -> Iterator[Records]:
+    """Records that are not parsed: views of the buffer with their spans."""
+    for low in range(0, len(elements), SPANS_PER_RUN):
+        high = min(low + SPANS_PER_RUN, len(elements))
+        skips = tuple(
+            elements.skip(source, place, first_row, reason)
+            for place, reason in sorted(elements.broken.items())
+            if low <= place < high
+        )
+        places = np.arange(low, high, dtype=np.int64)
+        if skips:
+            places = np.setdiff1d(places, np.array([s.row_id - first_row for s in skips], np.int64))
+        yield Records(
+            source, first_row + places, elements.line[places], elements.start[places], elements.end[places],
+            buffer=elements.data, skips=skips,
+        )  # fmt: skip
+
+
+def value_runs(
+    source: Source, elements: Elements, first_row: int, parse: Callable[[bytes], tuple[Any, str]]
+) -> Iterator[Records]:
+    """Records parsed here. `parse` gives (value, reason); a reason means that the record could not be read."""
+    for low in range(0, len(elements), ROWS_PER_RUN):
+        high = min(low + ROWS_PER_RUN, len(elements))
+        places, values, skips, notes = [], [], [], []
+        for place in range(low, high):
+            raw = elements.raw(place)
+            value, reason = (None, elements.broken[place]) if place in elements.broken else parse(raw)
+            if reason:
+                skips.append(elements.skip(source, place, first_row, reason))
+                continue
+            if not raw.isascii() and "�" in (raw.decode("utf-8", "replace")) and not _is_utf8(raw):
+                notes.append(f"line {elements.line[place]}: bytes that are not UTF-8, read as U+FFFD")
+            places.append(place)
+            values.append(value)
+        chosen = np.array(places, np.int64)
+        yield Records(
+            source, first_row + chosen, elements.line[chosen], elements.start[chosen], elements.end[chosen],
+            values=values, skips=tuple(skips), notes=tuple(notes),
+        )  # fmt: skip
+
+
+def _is_utf8(raw: bytes) -> bool:
+    try:
+        raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def write_elements(
+    elements: Elements, edits: Edits, sink: IO[bytes], replace: Callable[[bytes, Texts], bytes]
+) -> Written:
+    """Copy the source into `sink` without the dropped records and with new texts in some others.
+
+    A dropped record takes the bytes before it along (separator, line end, indent); where no record is kept before
+    it, those after it. Broken records are always kept.
+    """
+    n = len(elements)
+    drop = {row - edits.first_row for row in edits.drop} - set(elements.broken)
+    change = {row - edits.first_row: texts for row, texts in edits.replace.items() if texts}
+    change = {place: texts for place, texts in change.items() if place not in drop and place not in elements.broken}
+    first_kept = next((place for place in range(n) if place not in drop), n)
+    data, start, end = elements.data, elements.start, elements.end
+    unreadable = len(elements.broken)
+    if first_kept == n and n:
+        _copy(data, 0, int(start[0]), sink)
+        if elements.is_container:
+            tail = data[end[-1] :].tobytes().lstrip(b" \t\r\n,")
+            sink.write(tail)
+        return Written(0, n, 0, 0)
+    at = 0
+    if first_kept:
+        _copy(data, 0, int(start[0]), sink)
+        at = int(start[first_kept])
+    for place in sorted((drop | change.keys()) - set(range(first_kept))):
+        if place in drop:
+            _copy(data, at, int(end[place - 1]), sink)
+        else:
+            _copy(data, at, int(start[place]), sink)
+            sink.write(replace(elements.raw(place), change[place]))
+        at = int(end[place])
+    _copy(data, at, len(data), sink)
+    return Written(n - len(drop) - unreadable, len(drop), len(change), unreadable)
+
+
+def _copy(data: UInt8, start: int, end: int, sink: IO[bytes]) -> None:
+    """Bytes start to end, in blocks, so that a mapped file is never held as a whole."""
+    for low in range(start, end, 1 << 24):
+        sink.write(data[low : min(end, low + (1 << 24))].data)

@@ -1,0 +1,219 @@
+"""Delimited text: comma, tab, semicolon or bar; quoted cells may hold line breaks; a row is a dict by column name.
+
+Files without a header row get the column names column_1, column_2, ... Rows with fewer cells than columns are read
+(the missing cells are None), rows with more are listed as skipped.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from scanner.errors import OutputError
+from scanner.formats._elements import Elements, Texts, require_records, value_runs, write_elements
+from scanner.formats._files import BOM, content
+from scanner.objects import Edits, Records, Source, UInt8, Written
+from scanner.settings import Settings
+
+NAME = "csv"
+DESCRIPTION = "delimited text (comma, tab, semicolon or bar), with or without a header row"
+EXTENSIONS = (".csv", ".tsv")
+FOLDER = False
+
+DELIMITERS = ",\t;|"
+_ROOM = 1 << 16
+_SAMPLE_BYTES = 1 << 16
+_MOST_REWINDS = 1000
+_HEADER_CELL = re.compile(r"[^\W\d][\w .\-/()]{0,39}\Z")
+_LINE_END = re.compile(rb"\n")
+_UNTERMINATED = "a quoted cell that is not closed before the end of the file, expected '\"'"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A delimited file, its rows found but not parsed."""
+
+    elements: Elements
+    columns: tuple[str, ...]
+    delimiter: str
+
+
+def sniff(path: Path, first: bytes, extension: str) -> float:
+    """How sure these first bytes are delimited text, 0 to 1."""
+    return 0.8 if extension in EXTENSIONS and b"\0" not in first[:4096] else 0.0
+
+
+def table(source: Source, settings: Settings) -> Table:
+    """Rows, column names and delimiter of a source."""
+    data = content(source, settings.max_decompressed_bytes)
+    at = len(BOM) if data[:3].tobytes() == BOM else 0
+    sample = data[at : at + _SAMPLE_BYTES].tobytes().decode("utf-8", "replace")
+    delimiter = _delimiter(sample)
+    elements = _rows(data, at, delimiter)
+    if not len(elements):
+        require_records(source, elements)
+    first = _cells(elements.raw(0), delimiter)
+    columns, has_header = _columns(first, elements, delimiter)
+    if has_header:
+        elements = Elements(
+            data, elements.start[1:], elements.end[1:], elements.line[1:],
+            {place - 1: reason for place, reason in elements.broken.items() if place},
+        )  # fmt: skip
+    return Table(require_records(source, elements), columns, delimiter)
+
+
+def _delimiter(sample: str) -> str:
+    """The delimiter that splits the first lines into the same number of cells, the most cells winning."""
+    best, most = ",", 1
+    for candidate in DELIMITERS:
+        try:
+            widths = [len(row) for row in csv.reader(io.StringIO(sample, newline=""), delimiter=candidate) if row]
+        except csv.Error:
+            continue
+        widths = widths[:20] if len(widths) > 1 else widths
+        if widths and widths[0] > most and sum(w == widths[0] for w in widths) >= 0.8 * len(widths):
+            best, most = candidate, widths[0]
+    return best
+
+
+def _rows(data: UInt8, at: int, delimiter: str) -> Elements:
+    from scanner.kernels import records as kernel
+
+    state = kernel.new_state(at)
+    start, end, line = (np.empty(_ROOM, np.int64) for _ in range(3))
+    starts, ends, lines, count = [], [], [], 0
+    broken: dict[int, str] = {}
+    while True:
+        n = kernel.csv_records(data, len(data), ord(delimiter), state, start, end, line)
+        starts.append(start[:n].copy())
+        ends.append(end[:n].copy())
+        lines.append(line[:n].copy())
+        count += n
+        if state[kernel.STATUS] == kernel.ENDED:
+            break
+        if state[kernel.STATUS] == kernel.UNTERMINATED:
+            # Only the line that opens the quote is given up; reading goes on behind it.
+            first = int(state[kernel.AT])
+            line_end = _LINE_END.search(data.data, first) if len(broken) < _MOST_REWINDS else None
+            last = line_end.start() if line_end else len(data)
+            broken[count] = _UNTERMINATED
+            starts.append(np.array([first]))
+            ends.append(np.array([last - int(last > first and data[last - 1] == 13)]))
+            lines.append(state[kernel.LINE : kernel.LINE + 1].copy())
+            count += 1
+            state[kernel.AT] = min(last + 1, len(data))
+            state[kernel.LINE] += 1
+    joined = [np.concatenate(parts).astype(np.int64) for parts in (starts, ends, lines)]
+    return Elements(data, joined[0], joined[1], joined[2], broken)
+
+
+def _columns(first: list[str], elements: Elements, delimiter: str) -> tuple[tuple[str, ...], bool]:
+    """Column names, and whether the first row is a header: short, distinct, wordlike cells unlike those below."""
+    has_header = (
+        all(_HEADER_CELL.match(cell.strip()) for cell in first)
+        and len({cell.strip().lower() for cell in first}) == len(first)
+        and not any(len(cell.strip()) == 1 for cell in first if len(first) > 2)
+    )
+    if not has_header:
+        return tuple(f"column_{i + 1}" for i in range(len(first))), False
+    return tuple(cell.strip() for cell in first), True
+
+
+def _cells(raw: bytes, delimiter: str) -> list[str]:
+    csv.field_size_limit(1 << 31)
+    return next(csv.reader([raw.decode("utf-8", "replace")], delimiter=delimiter, strict=False), [])
+
+
+def read(source: Source, settings: Settings, first_row: int) -> Iterator[Records]:
+    """Rows as dicts of text; cells that are missing at the end of a row are None."""
+    found = table(source, settings)
+    yield from value_runs(source, found.elements, first_row, _parser(found))
+
+
+def _parser(found: Table) -> Callable[[bytes], tuple[Any, str]]:
+    columns, width = found.columns, len(found.columns)
+
+    def parse(raw: bytes) -> tuple[Any, str]:
+        try:
+            cells: list[str | None] = list(_cells(raw, found.delimiter))
+        except csv.Error:
+            return None, "a line break outside quotes, expected one row per line"
+        if len(cells) > width:
+            return None, f"{len(cells)} cells, expected {width}"
+        return dict(zip(columns, cells + [None] * (width - len(cells)), strict=True)), ""
+
+    return parse
+
+
+def write(source: Source, settings: Settings, edits: Edits, sink: IO[bytes]) -> Written:
+    """The file with rows dropped or cells changed, every other byte as it was; rows that cannot be read stay."""
+    found = table(source, settings)
+    parse = _parser(found)
+    unreadable = {
+        place: reason for place in _places(edits, len(found.elements)) if (reason := parse(found.elements.raw(place))[1])
+    }
+    elements = Elements(
+        found.elements.data, found.elements.start, found.elements.end, found.elements.line,
+        {**found.elements.broken, **unreadable},
+    )  # fmt: skip
+
+    def replace(raw: bytes, texts: Texts) -> bytes:
+        return _replace(raw, texts, found)
+
+    return write_elements(elements, edits, sink, replace)
+
+
+def _places(edits: Edits, n: int) -> list[int]:
+    named = {row - edits.first_row for row in edits.drop | edits.replace.keys()}
+    return [place for place in named if 0 <= place < n]
+
+
+def _replace(raw: bytes, texts: Texts, found: Table) -> bytes:
+    """The row with new texts in some cells; the others keep their quotes and spaces."""
+    text = raw.decode("utf-8", "surrogateescape")
+    spans = _cell_spans(text, found.delimiter)
+    new = {}
+    for path, value in texts.items():
+        index = found.columns.index(str(path[0]))
+        if index >= len(spans):
+            raise OutputError(f"a new text is meant for cell {index + 1} of a row of {len(spans)}; audit again")
+        new[index] = value
+    out, at = [], 0
+    for index in sorted(new):
+        start, end = spans[index]
+        was_quoted = text[start : start + 1] == '"'
+        must_quote = any(c in new[index] for c in (found.delimiter, '"', "\n", "\r"))
+        cell = '"' + new[index].replace('"', '""') + '"' if was_quoted or must_quote else new[index]
+        out += [text[at:start].encode("utf-8", "surrogateescape"), cell.encode("utf-8", "replace")]
+        at = end
+    out.append(text[at:].encode("utf-8", "surrogateescape"))
+    return b"".join(out)
+
+
+def _cell_spans(text: str, delimiter: str) -> list[tuple[int, int]]:
+    """Where the cells of a row stand, quotes included; the twin of the kernel for one row."""
+    spans, start, i = [], 0, 0
+    in_quotes = False
+    while i < len(text):
+        c = text[i]
+        if in_quotes:
+            if c == '"':
+                if text[i + 1 : i + 2] == '"':
+                    i += 1
+                else:
+                    in_quotes = False
+        elif c == delimiter:
+            spans.append((start, i))
+            start = i + 1
+        elif c == '"' and i == start:
+            in_quotes = True
+        i += 1
+    spans.append((start, len(text)))
+    return spans

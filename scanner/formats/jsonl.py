@@ -1,0 +1,67 @@
+"""JSON Lines: one record per line; blank lines are none, and carriage returns before the line end are left out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+import orjson
+
+from scanner.formats._elements import Elements, line_spans, require_records, span_runs, write_elements
+from scanner.formats._files import BOM, HEAD_BYTES, content
+from scanner.jsontext import replace_strings
+from scanner.objects import Edits, Records, Source, Written
+from scanner.settings import Settings
+
+NAME = "jsonl"
+DESCRIPTION = "JSON Lines, one record per line"
+EXTENSIONS = (".jsonl", ".ndjson", ".jsonlines")
+FOLDER = False
+
+_LINES_TRIED = 20
+
+
+def sniff(path: Path, first: bytes, extension: str) -> float:
+    """How sure these first bytes are JSON Lines, 0 to 1."""
+    lines = [line.strip() for line in first.removeprefix(BOM).split(b"\n")]
+    complete = [line for line in lines[: _LINES_TRIED + 1][:-1] or lines if line]
+    if len(lines) <= _LINES_TRIED and lines[-1] and len(lines) > 1:
+        complete.append(lines[-1])
+    by_name = extension in EXTENSIONS
+    if by_name and len(lines) == 1 and len(first) == HEAD_BYTES:
+        return 0.8  # one row longer than what is looked at
+    if not complete:
+        return 0.5 if by_name else 0.0
+    parsed = sum(_is_json(line) for line in complete) / len(complete)
+    shaped = sum(line[:1] == b"{" and line[-1:] == b"}" for line in complete) / len(complete)
+    if parsed >= 0.5 and (len(complete) > 1 or by_name) and complete[0][:1] in b'{["':
+        return 0.9
+    if shaped >= 0.5:
+        return 0.8 if len(complete) > 1 or by_name else 0.4
+    return 0.45 if by_name else 0.0
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return False
+    return True
+
+
+def elements(source: Source, settings: Settings) -> Elements:
+    """Where the lines stand."""
+    data = content(source, settings.max_decompressed_bytes)
+    start, end, line, first = line_spans(data)
+    return require_records(source, Elements(data, start, end, line, first_byte=first))
+
+
+def read(source: Source, settings: Settings, first_row: int) -> Iterator[Records]:
+    """Spans of the lines; nothing is parsed."""
+    yield from span_runs(source, elements(source, settings), first_row)
+
+
+def write(source: Source, settings: Settings, edits: Edits, sink: IO[bytes]) -> Written:
+    """The file with its records dropped or changed, every other byte as it was."""
+    return write_elements(elements(source, settings), edits, sink, replace_strings)

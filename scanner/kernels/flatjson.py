@@ -1,0 +1,348 @@
+"""Read flat JSON objects of strings straight into segment buffers; anything else is left to the general parser.
+
+SFT files are mostly objects of a few string fields. For those this kernel finds the values, decodes escapes, checks
+UTF-8 and hashes the canonical record (JSON with sorted keys, as orjson writes it), without making Python objects. A
+record with any other value type, an unknown, missing or repeated key, an escaped lone surrogate or broken syntax
+gets status SLOW and is parsed by `scanner.jsontext`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from scanner.kernels._jit import I64, I64R, INT, U8, U8R, U64_2D, kernel
+from scanner.kernels.hashing import murmur128
+
+FAST, SLOW = 1, 0
+MAX_KEYS = 16
+
+_QUOTE, _BACKSLASH, _SLASH = 34, 92, 47
+_HEX = np.full(256, 255, np.uint8)
+for _i, _c in enumerate(b"0123456789"):
+    _HEX[_c] = _i
+for _i, _c in enumerate(b"abcdef"):
+    _HEX[_c] = 10 + _i
+for _i, _c in enumerate(b"ABCDEF"):
+    _HEX[_c] = 10 + _i
+
+
+@njit(nogil=True)
+def _skip_space(buffer, at, end):
+    while at < end:
+        byte = buffer[at]
+        if byte == 32 or byte == 10 or byte == 13 or byte == 9:
+            at += 1
+        else:
+            break
+    return at
+
+
+@njit(nogil=True)
+def _string_end(buffer, at, end):
+    """Position of the closing quote of a string whose first byte is at `at`, and whether it holds escapes; -1 if bad.
+
+    Checks control characters and UTF-8 (RFC 3629: no overlong forms, no surrogates, at most U+10FFFF).
+    """
+    escaped = False
+    while at < end:
+        byte = buffer[at]
+        if byte == _QUOTE:
+            return at, escaped
+        if byte < 0x80:
+            if byte == _BACKSLASH:
+                escaped = True
+                at += 1
+                if at >= end:
+                    return -1, escaped
+            elif byte < 0x20:
+                return -1, escaped
+            at += 1
+            continue
+        if 0xC2 <= byte <= 0xDF:
+            extra = 1
+        elif 0xE0 <= byte <= 0xEF:
+            extra = 2
+        elif 0xF0 <= byte <= 0xF4:
+            extra = 3
+        else:
+            return -1, escaped
+        if at + extra >= end:
+            return -1, escaped
+        second = buffer[at + 1]
+        if (
+            (byte == 0xE0 and second < 0xA0)
+            or (byte == 0xED and second > 0x9F)
+            or (byte == 0xF0 and second < 0x90)
+            or (byte == 0xF4 and second > 0x8F)
+        ):
+            return -1, escaped
+        for i in range(1, extra + 1):
+            if buffer[at + i] & 0xC0 != 0x80:
+                return -1, escaped
+        at += extra + 1
+    return -1, escaped
+
+
+@njit(nogil=True)
+def _hex4(buffer, at, end):
+    if at + 4 > end:
+        return -1
+    value = 0
+    for i in range(4):
+        digit = _HEX[buffer[at + i]]
+        if digit == 255:
+            return -1
+        value = value * 16 + np.int64(digit)
+    return value
+
+
+@njit(nogil=True)
+def _put_utf8(out, at, point):
+    if point < 0x80:
+        out[at] = point
+        return at + 1
+    if point < 0x800:
+        out[at] = 0xC0 | (point >> 6)
+        out[at + 1] = 0x80 | (point & 0x3F)
+        return at + 2
+    if point < 0x10000:
+        out[at] = 0xE0 | (point >> 12)
+        out[at + 1] = 0x80 | ((point >> 6) & 0x3F)
+        out[at + 2] = 0x80 | (point & 0x3F)
+        return at + 3
+    out[at] = 0xF0 | (point >> 18)
+    out[at + 1] = 0x80 | ((point >> 12) & 0x3F)
+    out[at + 2] = 0x80 | ((point >> 6) & 0x3F)
+    out[at + 3] = 0x80 | (point & 0x3F)
+    return at + 4
+
+
+@njit(nogil=True)
+def _unescape(buffer, start, end, out, at):
+    """Decode the string body buffer[start:end] to out[at:]; the new end, or -1 for a bad or surrogate escape."""
+    i = start
+    while i < end:
+        byte = buffer[i]
+        if byte != _BACKSLASH:
+            out[at] = byte
+            at += 1
+            i += 1
+            continue
+        i += 1
+        mark = buffer[i]
+        i += 1
+        if mark == 110:  # n
+            point = 10
+        elif mark == _QUOTE or mark == _BACKSLASH or mark == _SLASH:
+            point = np.int64(mark)
+        elif mark == 116:  # t
+            point = 9
+        elif mark == 114:  # r
+            point = 13
+        elif mark == 98:  # b
+            point = 8
+        elif mark == 102:  # f
+            point = 12
+        elif mark == 117:  # u
+            point = _hex4(buffer, i, end)
+            i += 4
+            if 0xD800 <= point < 0xDC00 and i + 6 <= end and buffer[i] == _BACKSLASH and buffer[i + 1] == 117:
+                low = _hex4(buffer, i + 2, end)
+                if low < 0xDC00 or low > 0xDFFF:
+                    return -1
+                point = 0x10000 + ((point - 0xD800) << 10) + (low - 0xDC00)
+                i += 6
+            elif point < 0 or 0xD800 <= point < 0xE000:
+                return -1
+        else:
+            return -1
+        at = _put_utf8(out, at, point)
+    return at
+
+
+@njit(nogil=True)
+def _put_escaped(text, start, end, out, at):
+    """Write text[start:end] as the body of a JSON string, escaped as orjson does."""
+    for i in range(start, end):
+        byte = text[i]
+        if byte == _QUOTE or byte == _BACKSLASH:
+            out[at] = _BACKSLASH
+            out[at + 1] = byte
+            at += 2
+        elif byte >= 0x20:
+            out[at] = byte
+            at += 1
+        else:
+            out[at] = _BACKSLASH
+            if byte == 10:
+                out[at + 1] = 110
+            elif byte == 9:
+                out[at + 1] = 116
+            elif byte == 13:
+                out[at + 1] = 114
+            elif byte == 8:
+                out[at + 1] = 98
+            elif byte == 12:
+                out[at + 1] = 102
+            else:
+                out[at + 1] = 117
+                out[at + 2] = 48
+                out[at + 3] = 48
+                out[at + 4] = 48 + (byte >> 4)
+                low = byte & 15
+                out[at + 5] = 48 + low if low < 10 else 87 + low
+                at += 4
+            at += 2
+    return at
+
+
+@njit(nogil=True)
+def _find_key(buffer, start, end, keys, key_offsets, n_keys):
+    for k in range(n_keys):
+        length = key_offsets[k + 1] - key_offsets[k]
+        if length != end - start:
+            continue
+        same = True
+        for i in range(length):
+            if buffer[start + i] != keys[key_offsets[k] + i]:
+                same = False
+                break
+        if same:
+            return k
+    return -1
+
+
+@njit(nogil=True)
+def _parse_object(buffer, at, end, keys, key_offsets, n_keys, value_start, value_end, value_escaped):
+    """Fill the value positions of every key; False unless the object has exactly the keys, each a string."""
+    for k in range(n_keys):
+        value_start[k] = -1
+    at = _skip_space(buffer, at, end)
+    if at >= end or buffer[at] != 123:  # {
+        return False
+    at = _skip_space(buffer, at + 1, end)
+    found = 0
+    while True:
+        if at >= end or buffer[at] != _QUOTE:
+            return False
+        close, escaped = _string_end(buffer, at + 1, end)
+        if close < 0 or escaped:
+            return False
+        k = _find_key(buffer, at + 1, close, keys, key_offsets, n_keys)
+        if k < 0 or value_start[k] >= 0:
+            return False
+        at = _skip_space(buffer, close + 1, end)
+        if at >= end or buffer[at] != 58:  # :
+            return False
+        at = _skip_space(buffer, at + 1, end)
+        if at >= end or buffer[at] != _QUOTE:
+            return False
+        close, escaped = _string_end(buffer, at + 1, end)
+        if close < 0:
+            return False
+        value_start[k] = at + 1
+        value_end[k] = close
+        value_escaped[k] = escaped
+        found += 1
+        at = _skip_space(buffer, close + 1, end)
+        if at >= end:
+            return False
+        if buffer[at] == 44:  # ,
+            at = _skip_space(buffer, at + 1, end)
+            continue
+        if buffer[at] != 125:  # }
+            return False
+        return found == n_keys and _skip_space(buffer, at + 1, end) == end
+
+
+@kernel(INT(U8R, I64R, I64R, U8R, I64R, I64R, I64R, U8, U8, I64, U64_2D, U8))
+def read_flat(buffer, start, end, keys, key_offsets, column_key, hashed, scratch, out, out_offsets, digest, status):
+    """Decode flat records; returns the number of bytes written to `out`.
+
+    buffer, start (n,), end (n,): the records · keys, key_offsets (k + 1,): key names in sorted order, UTF-8 ·
+    column_key (c,): which key each output segment comes from · hashed (k,): 1 where the key is part of the canonical
+    record · scratch: at least twice the longest record · out: at least the records' total length · out_offsets
+    (n * c + 1,): segment i of record r is out[out_offsets[r*c+i]:out_offsets[r*c+i+1]], empty for SLOW records ·
+    digest (n, 2): MurmurHash3 of the canonical record · status (n,): FAST or SLOW.
+    """
+    n_keys = len(key_offsets) - 1
+    columns = len(column_key)
+    value_start = np.empty(n_keys, np.int64)
+    value_end = np.empty(n_keys, np.int64)
+    value_escaped = np.empty(n_keys, np.bool_)
+    text_start = np.empty(n_keys, np.int64)
+    text_end = np.empty(n_keys, np.int64)
+    at = 0
+    out_offsets[0] = 0
+    for r in range(len(start)):
+        fast = _parse_object(
+            buffer, start[r], end[r], keys, key_offsets, n_keys, value_start, value_end, value_escaped
+        )
+        decoded = 0  # decoded strings of the record stand at the front of scratch
+        if fast:
+            for k in range(n_keys):
+                if value_escaped[k]:
+                    text_start[k] = decoded
+                    decoded = _unescape(buffer, value_start[k], value_end[k], scratch, decoded)
+                    if decoded < 0:
+                        fast = False
+                        break
+                    text_end[k] = decoded
+        if not fast:
+            status[r] = SLOW
+            for i in range(columns):
+                out_offsets[r * columns + i + 1] = at
+            continue
+        status[r] = FAST
+        for i in range(columns):
+            k = column_key[i]
+            if value_escaped[k]:
+                for j in range(text_start[k], text_end[k]):
+                    out[at] = scratch[j]
+                    at += 1
+            else:
+                for j in range(value_start[k], value_end[k]):
+                    out[at] = buffer[j]
+                    at += 1
+            out_offsets[r * columns + i + 1] = at
+        canonical = decoded  # the canonical record follows the decoded strings
+        scratch[canonical] = 123
+        canonical += 1
+        first = True
+        for k in range(n_keys):
+            if hashed[k] == 0:
+                continue
+            if not first:
+                scratch[canonical] = 44
+                canonical += 1
+            first = False
+            scratch[canonical] = _QUOTE
+            canonical = _put_escaped(keys, key_offsets[k], key_offsets[k + 1], scratch, canonical + 1)
+            scratch[canonical] = _QUOTE
+            scratch[canonical + 1] = 58
+            scratch[canonical + 2] = _QUOTE
+            canonical += 3
+            if value_escaped[k]:
+                canonical = _put_escaped(scratch, text_start[k], text_end[k], scratch, canonical)
+            else:
+                for j in range(value_start[k], value_end[k]):
+                    scratch[canonical] = buffer[j]
+                    canonical += 1
+            scratch[canonical] = _QUOTE
+            canonical += 1
+        scratch[canonical] = 125
+        h1, h2 = murmur128(scratch, decoded, canonical + 1)
+        digest[r, 0] = h1
+        digest[r, 1] = h2
+    return at
+
+
+@kernel(INT(U8R, I64R, U64_2D))
+def hash_texts(data, offsets, digest):
+    """MurmurHash3 x64 128 of each text data[offsets[i]:offsets[i + 1]]; returns their number."""
+    for i in range(len(offsets) - 1):
+        h1, h2 = murmur128(data, offsets[i], offsets[i + 1])
+        digest[i, 0] = h1
+        digest[i, 1] = h2
+    return len(offsets) - 1

@@ -1,0 +1,94 @@
+"""Hash functions shared by the kernels: MurmurHash3 x64 128 for records, a rolling 64-bit hash for tokens.
+
+MurmurHash3 is Austin Appleby's public-domain function; the tests hold it against the `mmh3` package.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+_C1 = np.uint64(0x87C37B91114253D5)
+_C2 = np.uint64(0x4CF5AD432745937F)
+_F1 = np.uint64(0xFF51AFD7ED558CCD)
+_F2 = np.uint64(0xC4CEB9FE1A85EC53)
+_R33 = np.uint64(33)
+
+_STEP = np.uint64(0x9FB21C651E98DF25)
+_R32 = np.uint64(32)
+
+
+@njit(nogil=True)
+def fmix64(h):
+    """MurmurHash3's 64-bit finaliser, a bijection that spreads every bit."""
+    h ^= h >> _R33
+    h *= _F1
+    h ^= h >> _R33
+    h *= _F2
+    return h ^ (h >> _R33)
+
+
+@njit(nogil=True)
+def fmix32(h):
+    """MurmurHash3's 32-bit finaliser, the pre-mix of datasketch's affine32 scheme."""
+    h ^= h >> np.uint32(16)
+    h = np.uint32(h * np.uint32(0x85EBCA6B))
+    h ^= h >> np.uint32(13)
+    h = np.uint32(h * np.uint32(0xC2B2AE35))
+    return np.uint32(h ^ (h >> np.uint32(16)))
+
+
+@njit(nogil=True)
+def combine(h, value):
+    """Fold one well-mixed 64-bit value into a running hash; order matters. Finish with fmix64."""
+    h = (h ^ value) * _STEP
+    return h ^ (h >> _R32)
+
+
+@njit(nogil=True)
+def _rotl(x, r):
+    return (x << np.uint64(r)) | (x >> np.uint64(64 - r))
+
+
+@njit(nogil=True)
+def _load64(data, at):
+    value = np.uint64(0)
+    for i in range(8):
+        value |= np.uint64(data[at + i]) << np.uint64(8 * i)
+    return value
+
+
+@njit(nogil=True)
+def murmur128(data, start, end):
+    """MurmurHash3 x64 128 of data[start:end] with seed 0, as two uint64."""
+    length = end - start
+    h1 = np.uint64(0)
+    h2 = np.uint64(0)
+    blocks = length // 16
+    for i in range(blocks):
+        k1 = _load64(data, start + 16 * i)
+        k2 = _load64(data, start + 16 * i + 8)
+        h1 ^= _rotl(k1 * _C1, 31) * _C2
+        h1 = (_rotl(h1, 27) + h2) * np.uint64(5) + np.uint64(0x52DCE729)
+        h2 ^= _rotl(k2 * _C2, 33) * _C1
+        h2 = (_rotl(h2, 31) + h1) * np.uint64(5) + np.uint64(0x38495AB5)
+    tail = start + 16 * blocks
+    k1 = np.uint64(0)
+    k2 = np.uint64(0)
+    for i in range(length - 16 * blocks):
+        byte = np.uint64(data[tail + i])
+        if i < 8:
+            k1 |= byte << np.uint64(8 * i)
+        else:
+            k2 |= byte << np.uint64(8 * (i - 8))
+    h2 ^= _rotl(k2 * _C2, 33) * _C1
+    h1 ^= _rotl(k1 * _C1, 31) * _C2
+    h1 ^= np.uint64(length)
+    h2 ^= np.uint64(length)
+    h1 += h2
+    h2 += h1
+    h1 = fmix64(h1)
+    h2 = fmix64(h2)
+    h1 += h2
+    h2 += h1
+    return h1, h2

@@ -1,0 +1,62 @@
+"""Benchmarks: multiple choice (question, choices, answer), bare lists of user turns, MMLU's columns without header."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from scanner.layouts._fields import ID_FIELDS as ID_FIELDS
+from scanner.layouts._fields import leaves, require_object
+from scanner.objects import Segment
+from scanner.settings import Settings
+
+NAME = "benchmark"
+DESCRIPTION = "benchmark items: question with choices, lists of user turns, MMLU tables"
+FLAT = True
+EXAMPLES: tuple[Any, ...] = (
+    {"question": "1 + 2?", "choices": ["3", "4"], "answer": 0},
+    {"turns": ["Write a poem.", "Make it rhyme."], "reference": ["Roses.", "Red."]},
+    {"column_1": "1 + 2?", "column_2": "3", "column_3": "4", "column_4": "5", "column_5": "6", "column_6": "A"},
+)
+
+_CHOICES = ("choices", "options")
+_MMLU = tuple(f"column_{i}" for i in range(1, 7))
+
+
+def matches(record: Any) -> float:
+    """How well a record fits, 0 to 1."""
+    if not isinstance(record, Mapping):
+        return 0.0
+    turns = record.get("turns")
+    if isinstance(turns, list) and turns and all(isinstance(turn, str) for turn in turns):
+        return 0.9
+    if isinstance(record.get("question"), str) and any(isinstance(record.get(key), list | dict) for key in _CHOICES):
+        return 0.95
+    return 0.9 if tuple(record) == _MMLU and record[_MMLU[-1]] in tuple("ABCD") else 0.0
+
+
+def segments(record: Any, settings: Settings) -> list[Segment]:
+    """Question and choices are one turn, the answer (a text, or the right choice's letter) the next."""
+    record = require_object(record)
+    if tuple(record) == _MMLU:
+        return [
+            Segment((key,), "assistant" if key == _MMLU[-1] else "user", int(key == _MMLU[-1]), key == _MMLU[-1], text)
+            for key in _MMLU
+            if isinstance(text := record[key], str)
+        ]
+    out = []
+    for i, text in enumerate(record.get("turns") or ()):
+        if isinstance(text, str):
+            out.append(Segment(("turns", i), "user", 2 * i, False, text))
+    reference = record.get("reference")
+    for i, text in enumerate(reference if isinstance(reference, list) else ()):
+        if isinstance(text, str):
+            out.append(Segment(("reference", i), "assistant", 2 * i + 1, True, text))
+    out.sort(key=lambda segment: segment.turn)
+    if isinstance(record.get("question"), str):
+        out.append(Segment(("question",), "user", 0, False, record["question"]))
+    for key in _CHOICES:
+        out += [Segment(path, "user", 0, False, text) for path, text in leaves(record.get(key), (key,))]
+    if isinstance(record.get("answer"), str):
+        out.append(Segment(("answer",), "assistant", 1, True, record["answer"]))
+    return out

@@ -1,0 +1,56 @@
+"""OpenAI messages: a list of {"role", "content"}, content a text or parts, with tool calls and tools."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from scanner.errors import LayoutError
+from scanner.layouts._fields import ID_FIELDS as ID_FIELDS
+from scanner.layouts._fields import require_object, systems, tools
+from scanner.layouts._turns import container, dialogue, is_sharegpt
+from scanner.objects import Segment
+from scanner.settings import Settings
+
+NAME = "messages"
+DESCRIPTION = "OpenAI messages with role and content (text or parts), tool calls, tools"
+FLAT = False
+EXAMPLES: tuple[Any, ...] = (
+    {
+        "messages": [
+            {"role": "system", "content": "Be brief."},
+            {"role": "user", "content": [{"type": "text", "text": "Weather in Rome?"}]},
+            {
+                "role": "assistant",
+                "content": None,
+                "tool_calls": [{"id": "c1", "function": {"name": "weather", "arguments": '{"city": "Rome"}'}}],
+            },
+            {"role": "tool", "content": "sunny"},
+            {"role": "assistant", "content": "Sunny."},
+        ],
+        "tools": '[{"name": "weather"}]',
+    },
+)
+
+
+def matches(record: Any) -> float:
+    """How well a record fits, 0 to 1."""
+    key = container(record)
+    if not key or is_sharegpt(record[key]):
+        return 0.0
+    return 0.5 if "chosen" in record or "rejected" in record or isinstance(record.get("label"), bool) else 1.0
+
+
+def segments(record: Any, settings: Settings) -> list[Segment]:
+    """Every string of the dialogue; assistant turns are supervised unless their own weight is 0."""
+    record = require_object(record)
+    key = container(record)
+    if not key:
+        raise LayoutError(_NO_TURNS)
+    first = systems(record)
+    return first + tools(record) + dialogue(record[key], (key,), int(bool(first)))
+
+
+_NO_TURNS = (
+    "no list of turns was found; expected a list of objects with 'role' and 'content' (or 'from' and 'value') under "
+    "messages, conversations or dialogue"
+)

@@ -1,0 +1,277 @@
+"""The one file that knows the order of the stages: audit, plan, apply, report, purge.
+
+    read -> fingerprints -> exact, near -> clusters -> private spans -> embeddings, neighbours -> contexts, dose,
+    prediction -> plan -> summary, report
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+
+from scanner import formats, planning, stages
+from scanner.errors import ChangedInput, RunError, SettingsError
+from scanner.objects import Source
+from scanner.plugins import load
+from scanner.progress import Progress, peak_rss_bytes
+from scanner.settings import Settings
+from scanner.store import SCHEMA_VERSION, RunFolder, write_bytes
+
+PACKAGES = ("sftscan", "polars", "numpy", "numba", "pyarrow", "datasketch", "faiss-cpu", "tokenizers", "google-re2")
+SIGNATURE_SEED = 1
+"""Seed of the MinHash permutations, datasketch's default; fixed, so that runs can be compared."""
+
+
+def audit(
+    datasets: list[str],
+    settings: Settings,
+    out: Path | None = None,
+    *,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> RunFolder:
+    """Audit data sets into a run folder; a finished run of the same input and settings is returned as it is."""
+    progress = progress or Progress()
+    threads = settings.threads or os.cpu_count() or 1
+    run = RunFolder(out or default_run_path(datasets))
+    sources = _discover(datasets, run, force)
+    with progress.stage("hash the input", len(sources)):
+        digests = _sha256_of(sources, threads, progress.advance)
+    identity = _identity(sources, digests, settings)
+    if _is_finished(run, identity, force):
+        progress.say(f"{run.path} holds this audit already; use --force to run it again")
+        return run
+    run = RunFolder.open_for_writing(run.path)
+
+    rows, skips = stages.read(run, sources, settings, threads, identity, progress)
+    reader = run.segments()
+    from scanner.fingerprints import fingerprint
+
+    with progress.stage("fingerprint rows", len(rows)):
+        prints = fingerprint(
+            reader, len(rows), settings.shingle, settings.permutations, SIGNATURE_SEED, threads, progress.advance
+        )
+    likeness = stages.find_likeness(run, rows, prints, settings, threads, progress)
+    spans = stages.find_spans(run, settings, threads, progress)
+    meaning = stages.find_meaning(run, rows, settings, threads, progress)
+    clusters, quality = stages.find_clusters(run, rows, prints, likeness, meaning.pairs, settings, progress)
+    pairs = stages.pairs_table(rows, likeness, clusters, meaning.pairs)
+    predicted = stages.predict(run, rows, prints, likeness, spans, sources, settings, threads, progress)
+    with progress.stage("judge"):
+        table = stages.rows_table(rows, sources, prints, likeness, clusters, quality, spans, meaning, predicted)
+        plan = planning.make_plan(planning.Findings(rows, clusters, pairs, spans, predicted.table, table), settings)
+    notes = {**likeness.notes, **meaning.notes, **predicted.notes}
+    notes["brake"] = planning.brake(plan, rows.source, settings, [s.name for s in sources])
+    with progress.stage("write the tables"):
+        tables = {
+            "rows": table, "pairs": pairs, "spans": spans, "prediction": predicted.table,
+            "whatif": predicted.what_if, "plan": plan,
+        }  # fmt: skip
+        for name, frame in tables.items():
+            run.write_table(name, frame)
+        stages.write_index(run, rows, prints, likeness)
+        stages.write_skips(run, skips)
+    facts = {
+        "identity": identity,
+        "token_unit": predicted.unit,
+        "inputs": stages.describe_inputs(sources, digests, rows, skips),
+        "rows_read": len(rows),
+        "rows_skipped": len(skips),
+    }
+    _finish(run, settings, notes, facts, progress)
+    return run
+
+
+def judge(run_path: Path, changes: dict[str, Any], progress: Progress | None = None) -> RunFolder:
+    """Plan again from the stored pairs, spans and predictions (`scan plan`); no text is read for it.
+
+    changes: entries of Settings to replace. A Jaccard threshold below the audit's floor is refused.
+    """
+    progress = progress or Progress()
+    run = RunFolder.open_finished(run_path)
+    scan = run.read_json("scan.json")
+    before = Settings.from_dict(scan["settings"])
+    settings = before.changed(**changes)
+    if settings.jaccard < before.floor:
+        raise SettingsError(
+            f"--jaccard {settings.jaccard:g} lies below the audit's floor of {before.floor:g}; pairs below it were not "
+            f"kept: audit again with --floor {settings.jaccard:g}"
+        )
+    with progress.stage("judge again"):
+        scan["notes"]["brake"] = stages.plan_again(run, settings, [i["name"] for i in scan["inputs"]])
+        scan["settings"] = settings.as_dict()
+        scan["summary"] = stages.summary(run, scan["notes"], settings)
+        run.write_json("scan.json", scan)
+    report(run, ["html"], settings.text, progress)
+    return run
+
+
+def apply(run_path: Path, out: Path, target: str | None = None, progress: Progress | None = None) -> Path:
+    """Write the cleaned data set, the removed rows and a manifest (`scan apply`); refuses if an input changed."""
+    from scanner import applying
+
+    progress = progress or Progress()
+    run = RunFolder.open_finished(run_path)
+    scan = run.read_json("scan.json")
+    planning.check_brake(scan["notes"].get("brake", []), str(run_path))
+    with progress.stage("check the input", len(scan["inputs"])):
+        sources = sources_of(scan)
+        digests = _sha256_of(sources, os.cpu_count() or 1, progress.advance)
+        for source, digest, known in zip(sources, digests, scan["inputs"], strict=True):
+            if digest != known["sha256"]:
+                raise ChangedInput(
+                    f"{source.path} changed since the audit (its SHA-256 is another); the plan names rows by their "
+                    f"place, so audit it again: scan {source.path}"
+                )
+    with progress.stage("write the cleaned data", len(sources)):
+        return applying.apply(run, scan, sources, out, target, progress)
+
+
+def report(
+    run: RunFolder, formats_wanted: list[str], text: str = "masked", progress: Progress | None = None
+) -> list[Path]:
+    """Render reports of a finished run (`scan report`); returns the files."""
+    progress = progress or Progress()
+    written = []
+    for name in formats_wanted:
+        module = load("scanner.reports", name)
+        with progress.stage(f"report as {name}"):
+            path = run.path / f"report.{module.EXTENSION}"
+            write_bytes(path, module.render(run, text))
+            written.append(path)
+    return written
+
+
+def purge(run_path: Path) -> int:
+    """Delete the stored text of a run (`scan purge`); returns the bytes freed. The tables stay."""
+    run = RunFolder(run_path)
+    if not run.private.is_dir():
+        raise RunError(f"{run_path} holds no stored text: there is no private/ folder in it")
+    freed = sum(p.stat().st_size for p in run.private.rglob("*") if p.is_file())
+    shutil.rmtree(run.private)
+    return freed
+
+
+# ------------------------------------------------------------------------------------------------- inputs and runs
+
+
+def default_run_path(datasets: list[str]) -> Path:
+    """<stem>.scan in the current folder; the stem of the first of several inputs."""
+    if datasets[0] == "-":
+        return Path("stdin.scan")
+    name = Path(datasets[0].rstrip("/")).name
+    stem = name.split(".")[0] or name
+    stem = stem.replace("*", "all").replace("?", "_")
+    return Path(f"{stem}.scan" if len(datasets) == 1 else f"{stem}+{len(datasets) - 1}.scan")
+
+
+def sources_of(scan: dict[str, Any]) -> list[Source]:
+    """The sources of a finished run, as its scan.json describes them."""
+    keys = ("index", "name", "format", "member", "compression", "bytes_on_disk")
+    return [Source(path=Path(i["path"]), **{k: i[k] for k in keys}) for i in scan["inputs"]]
+
+
+def versions() -> dict[str, str]:
+    """Versions of this package and of those that shape its results."""
+    import platform
+
+    return {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
+
+
+def _discover(datasets: list[str], run: RunFolder, force: bool) -> list[Source]:
+    """The inputs; text from standard input is kept in the run folder's private part."""
+    if "-" not in datasets:
+        return formats.discover(datasets)
+    if datasets != ["-"]:
+        raise SettingsError("- (standard input) cannot be mixed with files; write it to a file first")
+    run = RunFolder.open_for_writing(run.path)
+    return formats.discover([str(formats.spool_stdin(run.private / "stdin.jsonl"))])
+
+
+def _sha256_of(sources: list[Source], threads: int, advance: Callable[[int], None]) -> list[str]:
+    """SHA-256 of every input file as it lies on disk; a folder's (datasets) is that of its files in order."""
+
+    def digest(path: Path) -> str:
+        state = hashlib.sha256()
+        for part in sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]:
+            with part.open("rb") as file:
+                while block := file.read(1 << 20):
+                    state.update(block)
+        return state.hexdigest()
+
+    paths = list(dict.fromkeys(s.path for s in sources))
+    with ThreadPoolExecutor(threads) as pool:
+        found = dict(zip(paths, pool.map(digest, paths), strict=True))
+    advance(len(sources))
+    return [found[s.path] for s in sources]
+
+
+def _identity(sources: list[Source], digests: list[str], settings: Settings) -> str:
+    """What makes two runs the same: version, inputs, and settings that shape results."""
+    shaping = {k: v for k, v in settings.as_dict().items() if k not in ("threads", "text")}
+    facts = [version("sftscan"), SCHEMA_VERSION, [(s.name, s.member, d) for s, d in zip(sources, digests, strict=True)]]
+    return hashlib.sha256(json.dumps([facts, shaping], sort_keys=True).encode()).hexdigest()
+
+
+def _is_finished(run: RunFolder, identity: str, force: bool) -> bool:
+    """Whether the folder holds this very run, finished; another run's folder is refused unless forced."""
+    if not run.path.exists():
+        return False
+    if not run.path.is_dir():
+        raise RunError(f"{run.path} is a file, not a folder; choose another run folder with --out")
+    marks = [run.path / "scan.json", run.private / "ingested.json"]
+    known = [json.loads(m.read_text("utf-8"))["identity"] for m in marks if m.exists()]
+    if force:
+        if known or not any(run.path.iterdir()):
+            spooled = run.private / "stdin.jsonl"
+            for path in run.path.iterdir():
+                if path == run.private and spooled.exists():
+                    for inner in path.iterdir():
+                        if inner != spooled:
+                            shutil.rmtree(inner) if inner.is_dir() else inner.unlink()
+                    continue
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+            return False
+        raise RunError(f"{run.path} holds files but no run; it is not touched: choose another folder with --out")
+    if known and identity not in known:
+        raise RunError(
+            f"{run.path} holds a run of another input or other settings; use --force to replace it, or --out to "
+            "write elsewhere"
+        )
+    if not known and any(p.name not in ("private", "index") for p in run.path.iterdir()):
+        raise RunError(f"{run.path} holds files but no run; choose another folder with --out")
+    return (run.path / "scan.json").exists() and (run.path / "report.html").exists()
+
+
+def _finish(
+    run: RunFolder, settings: Settings, notes: dict[str, Any], facts: dict[str, Any], progress: Progress
+) -> None:
+    """Summary, scan.json and the report; a folder that lacks one of the two files is an unfinished run."""
+    with progress.stage("sum up"):
+        summary = stages.summary(run, notes, settings)
+    scan = {
+        "schema_version": SCHEMA_VERSION,
+        "versions": versions(),
+        "settings": settings.as_dict(),
+        "training_plan": settings.as_dict()["plan"],
+        **facts,
+        "notes": notes,
+        "summary": summary,
+    }
+
+    def write() -> None:
+        scan["timings"] = {t.stage: round(t.seconds, 4) for t in progress.timings}
+        scan["peak_rss_bytes"] = peak_rss_bytes()
+        run.write_json("scan.json", scan)
+
+    write()
+    report(run, ["html"], settings.text, progress)
+    write()

@@ -1,0 +1,336 @@
+"""What a fine-tune under the plan would memorize, row by row, from the data alone.
+
+    tokens -> context features ┐
+    plan   -> exposures (dose) ┴-> hazard per token -> distribution of N_pre per answer -> Prediction per row
+
+`predict` is the whole way from token arrays; `predict_rows` starts where features and doses are known already (judging
+again under other weights or epochs reads no text). `hazard.py` holds the model, `words.py` the reasons.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from scanner.features.contexts import ContextSummary, summarise
+from scanner.kernels.contexts import ContextFeatures, context_features
+from scanner.prediction.hazard import (
+    EXTRACTED,
+    Hazard,
+    Priors,
+    Regime,
+    TurnTails,
+    Weights,
+    load_weights,
+    quadrature,
+    tails,
+)
+from scanner.prediction.words import reasons, taxon
+from scanner.sampling import SEQUENCE_TOKENS, Exposure, simulate, with_copies
+from scanner.settings import TrainingPlan
+
+__all__ = [
+    "Answers",
+    "Conflicts",
+    "Doses",
+    "Hazard",
+    "NearCopies",
+    "Prediction",
+    "Priors",
+    "Regime",
+    "Weights",
+    "WhatIf",
+    "doses",
+    "load_weights",
+    "predict",
+    "predict_rows",
+    "survival",
+    "turn_tails",
+    "what_if",
+]
+
+Int64 = npt.NDArray[np.int64]
+UInt64 = npt.NDArray[np.uint64]
+Float64 = npt.NDArray[np.float64]
+
+SAMPLE_ROWS = 4000
+"""Rows over which the what-if curve is drawn; all of them when there are fewer."""
+EPOCH_FACTORS = (0.0, 0.5, 1.0, 2.0, 3.0, 4.0, 8.0)
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Supervised turns as tokens [start, end) of the concatenated rows; (m,) with `row` ascending.
+
+    A turn of several segments is one span. What the trainer cuts off (--max-length) lies in no span.
+    """
+
+    row: Int64  # position among the rows
+    start: Int64
+    end: Int64
+
+
+@dataclass(frozen=True)
+class NearCopies:
+    """Verified near pairs, each once; (p,)."""
+
+    a: Int64  # positions among the rows
+    b: Int64
+    jaccard: npt.NDArray[np.floating[Any]]  # of word shingles
+    shingle: int  # tokens per shingle
+
+
+@dataclass(frozen=True)
+class Conflicts:
+    """Identical prompts with other answers, (n,) over rows; it acts on the row's first supervised turn."""
+
+    place: Int64  # token of the answer, from 0, at which the answers first part; -1: no conflict
+    share: Float64  # share of this answer among the answers to the prompt: p cannot exceed it there
+
+
+@dataclass(frozen=True)
+class Doses:
+    """Exposures of each row, (n,), and of the set."""
+
+    own: Float64  # dose of the row's own visits
+    total: Float64  # with the visits of its copies
+    copies: Int64  # rows that are exact copies of one another, itself included
+    set_dose: float  # mean of `own` over rows with an answer
+    steps: float  # optimizer steps
+
+
+@dataclass(frozen=True)
+class WhatIf:
+    """Expected number of rows with N_pre >= 16 by number of epochs, everything else equal."""
+
+    epochs: tuple[float, ...]
+    rows: tuple[float, ...]
+    measurable: int  # rows with an answer of at least 16 tokens
+    sampled: int  # rows the curve was drawn over
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """prediction.parquet without severity, risk and band; (n,) over rows, NaN where not measured (see `reasons`)."""
+
+    p_extract: Float64  # P(N_pre >= 16), the maximum over the supervised turns; NaN when all are shorter
+    p_whole: Float64  # P(the whole of the longest supervised turn)
+    p_counterfactual: Float64  # the part of p_extract that would vanish without this row
+    expected_tokens: Float64  # E[N_pre], of the turn where it is largest
+    tokens_q50: Float64  # quantiles of N_pre of that turn
+    tokens_q95: Float64
+    exposures: Float64  # dose, in visits at 3e-4 in a batch of 1,200 supervised tokens, copies included
+    taxon: pl.Series
+    reasons: pl.Series
+    calibrated: bool
+    summary: ContextSummary
+    what_if: WhatIf
+
+    def frame(self) -> pl.DataFrame:
+        """The columns of prediction.parquet that stand here, without row_id."""
+        names = (
+            "p_extract", "p_whole", "p_counterfactual", "expected_tokens", "tokens_q50", "tokens_q95", "exposures"
+        )  # fmt: skip
+        frame = pl.DataFrame({name: getattr(self, name) for name in names})
+        return frame.with_columns(
+            self.taxon.alias("taxon"), self.reasons.alias("reasons"), pl.lit(self.calibrated).alias("calibrated")
+        )
+
+
+def predict(
+    tokens: UInt64,
+    offsets: Int64,
+    answers: Answers,
+    group: Int64,
+    order: UInt64,
+    plan: TrainingPlan,
+    weights: Weights,
+    near: NearCopies | None = None,
+    conflicts: Conflicts | None = None,
+    sampling_weight: Float64 | None = None,
+    sequence_tokens: int = SEQUENCE_TOKENS,
+    seed: int = 0,
+    threads: int = 2,
+) -> Prediction:
+    """From token hashes to the prediction of every row.
+
+    tokens (T,) exact 64-bit hashes of all segments of each row in order; offsets (n + 1,) into them; group (n,) equal
+    for exact copies; order (n,) content hashes, equal for exact copies; sampling_weight (n,) 1 where not given.
+    """
+    features = context_features(tokens, offsets, group, threads)
+    amounts = doses(plan, np.diff(offsets), answers, group, order, near, sampling_weight, sequence_tokens, seed)
+    return predict_rows(features, answers, amounts, order, plan, weights, conflicts, threads)
+
+
+def doses(
+    plan: TrainingPlan,
+    length: Int64,
+    answers: Answers,
+    group: Int64,
+    order: UInt64,
+    near: NearCopies | None = None,
+    sampling_weight: Float64 | None = None,
+    sequence_tokens: int = SEQUENCE_TOKENS,
+    seed: int = 0,
+) -> Doses:
+    """Simulate the sampler and add up the exposures; length (n,) tokens of each row as the trainer sees it."""
+    supervised = np.bincount(answers.row, answers.end - answers.start, minlength=len(length)).astype(np.int64)
+    exposure: Exposure = simulate(plan, supervised, length, order, sampling_weight, seed, sequence_tokens)
+    pairs = (None, None, (), 3) if near is None else (near.a, near.b, near.jaccard, near.shingle)
+    total = with_copies(exposure.own, group, *pairs)
+    _, inverse, size = np.unique(group, return_inverse=True, return_counts=True)
+    return Doses(exposure.own, total, size[inverse].astype(np.int64), exposure.mean, exposure.steps)
+
+
+def predict_rows(
+    features: ContextFeatures,
+    answers: Answers,
+    amounts: Doses,
+    order: UInt64,
+    plan: TrainingPlan,
+    weights: Weights,
+    conflicts: Conflicts | None = None,
+    threads: int = 2,
+) -> Prediction:
+    """The prediction from features and doses; no text, no counting."""
+    count = len(amounts.own)
+    strength = weights.strength(plan)
+    found = turn_tails(
+        features, answers, amounts.total * strength, (amounts.total - amounts.own) * strength,
+        Regime(amounts.set_dose * strength, amounts.steps), weights, conflicts, threads,
+    )  # fmt: skip
+    length = answers.end - answers.start
+    longest = _best(answers.row, length.astype(np.float64), count)
+    fullest = _best(answers.row, found.mean, count)
+    likeliest = _best(answers.row, found.extract, count)
+    p_extract = _take(found.extract, likeliest)
+    # the row's other turns would also do without it, so the maximum is taken on both sides
+    without = _take(found.extract_without, _best(answers.row, found.extract_without, count))
+    longest_tokens = np.where(longest >= 0, length[longest], 0) if len(length) else np.zeros(count, np.int64)
+    capped = None if conflicts is None else np.where(conflicts.place >= 0, conflicts.share, np.nan)
+    summary = summarise(features, answers.row, answers.start, answers.end)
+    return Prediction(
+        p_extract=p_extract,
+        p_whole=_take(found.whole, longest),
+        p_counterfactual=np.clip(p_extract - without, 0.0, p_extract),
+        expected_tokens=_take(found.mean, fullest),
+        tokens_q50=_take(found.q50, fullest),
+        tokens_q95=_take(found.q95, fullest),
+        exposures=amounts.total,
+        taxon=taxon(amounts.copies, summary),
+        reasons=reasons(amounts.copies, amounts.own, amounts.total, summary, longest_tokens, EXTRACTED, capped),
+        calibrated=weights.calibrated,
+        summary=summary,
+        what_if=what_if(features, answers, amounts, order, plan, weights, p_extract, conflicts, threads=threads),
+    )
+
+
+def turn_tails(
+    features: ContextFeatures,
+    answers: Answers,
+    dose: Float64,
+    without: Float64,
+    regime: Regime,
+    weights: Weights,
+    conflicts: Conflicts | None = None,
+    threads: int = 2,
+    curve: Float64 | None = None,
+) -> TurnTails:
+    """Distribution of N_pre of each turn; dose and without (n,) are effective doses of the rows, with and without."""
+    turns = len(answers.row)
+    out = np.full((6, turns), np.nan)
+    if turns:
+        hazard = weights.hazard.vector()
+        hazard[0] += weights.priors.offset
+        node, share = quadrature(weights.hazard.spread)
+        cap_at, cap = np.full(turns, -1, np.int64), np.ones(turns)
+        if conflicts is not None:
+            first = np.flatnonzero(np.diff(answers.row, prepend=-1))
+            cap_at[first], cap[first] = conflicts.place[answers.row[first]], conflicts.share[answers.row[first]]
+        start, end = np.ascontiguousarray(answers.start, np.int64), np.ascontiguousarray(answers.end, np.int64)
+        args = (
+            start, end, dose[answers.row], np.clip(without, 0, dose)[answers.row], cap_at, cap,
+            float(np.log2(1 + regime.set_dose)), regime.progress(), features.log_probability, features.agreed,
+            features.rarity, features.within, hazard, node, share,
+        )  # fmt: skip
+        traced = np.zeros(0) if curve is None else curve
+        edges = np.linspace(0, turns, max(1, threads) * 4 + 1).astype(np.int64)
+        with ThreadPoolExecutor(max(1, threads)) as pool:
+            list(pool.map(lambda a, b: tails(*args, a, b, out, traced), edges[:-1], edges[1:]))
+    return TurnTails(*out)
+
+
+def survival(
+    features: ContextFeatures,
+    answers: Answers,
+    amounts: Doses,
+    plan: TrainingPlan,
+    weights: Weights,
+    conflicts: Conflicts | None = None,
+) -> Float64:
+    """(T,) P(the answer is reproduced up to and including this token); 0 outside supervised turns: heat for spans."""
+    curve = np.zeros(len(features.log_probability))
+    strength = weights.strength(plan)
+    regime = Regime(amounts.set_dose * strength, amounts.steps)
+    turn_tails(features, answers, amounts.total * strength, amounts.total * 0, regime, weights, conflicts, 1, curve)
+    return curve
+
+
+def what_if(
+    features: ContextFeatures,
+    answers: Answers,
+    amounts: Doses,
+    order: UInt64,
+    plan: TrainingPlan,
+    weights: Weights,
+    p_extract: Float64,
+    conflicts: Conflicts | None = None,
+    factors: Sequence[float] = EPOCH_FACTORS,
+    threads: int = 2,
+) -> WhatIf:
+    """Expected rows with N_pre >= 16 if the plan had more or fewer epochs.
+
+    Drawn over every s-th row in the order of p_extract (ties by content hash), each standing for s rows: a stratified
+    sample that does not depend on the order of rows.
+    """
+    measurable = np.flatnonzero(~np.isnan(p_extract))
+    ranked = measurable[np.lexsort((order[measurable], p_extract[measurable]))][::-1]
+    stride = -(-len(ranked) // SAMPLE_ROWS) if len(ranked) else 1
+    chosen = ranked[stride // 2 :: stride]
+    wanted = np.zeros(len(p_extract), np.bool_)
+    wanted[chosen] = True
+    part = wanted[answers.row]
+    some = replace(answers, row=answers.row[part], start=answers.start[part], end=answers.end[part])
+    strength = weights.strength(plan)
+    regime = Regime(amounts.set_dose * strength, amounts.steps)
+    rows = []
+    for factor in factors:
+        dose = amounts.total * strength * factor
+        found = turn_tails(features, some, dose, dose, regime.scaled(factor), weights, conflicts, threads)
+        best = _take(found.extract, _best(some.row, found.extract, len(p_extract)))[chosen]
+        # each stratum stands for the rows around it; the last may be short, so the weights are rescaled to all rows
+        rows.append(float(best.mean() * len(ranked)) if len(chosen) else 0.0)
+    return WhatIf(tuple(plan.epochs * f for f in factors), tuple(rows), len(ranked), len(chosen))
+
+
+def _best(row: Int64, value: Float64, count: int) -> Int64:
+    """(n,) the turn with the largest value of each row, the first of equals; -1 where all are NaN or there is none."""
+    best = np.full(count, -1, np.int64)
+    usable = np.flatnonzero(~np.isnan(value))
+    ranked = usable[np.lexsort((usable, -value[usable], row[usable]))]
+    first = ranked[np.flatnonzero(np.diff(row[ranked], prepend=-1))]
+    best[row[first]] = first
+    return best
+
+
+def _take(value: Float64, turn: Int64) -> Float64:
+    """Values of the chosen turns, NaN for rows without one."""
+    if len(value) == 0:
+        return np.full(len(turn), np.nan)
+    return np.where(turn >= 0, value[turn], np.nan)

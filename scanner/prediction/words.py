@@ -1,0 +1,79 @@
+"""Why a row stands where it stands, in words; and which kind of memorization it would be."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from scanner.features.contexts import ContextSummary
+
+RECITE_COPIES = 5
+"""More exact copies than this: recite (2406.17746)."""
+RECONSTRUCT_COPIED = 0.4
+"""Share of the answer's tokens that end three tokens seen before in the row, from which on it counts as repeating."""
+RECONSTRUCT_ENTROPY = 0.6
+"""Entropy of the row's tokens over its maximum, below which it counts as templated (lists, counting, tables)."""
+MIN_TOKENS = 16  # shorter answers are too short to tell a template
+
+Int64 = npt.NDArray[np.int64]
+
+
+def taxon(copies: Int64, summary: ContextSummary) -> pl.Series:
+    """(n,) recite (more than 5 exact copies), reconstruct (templated or repeating), recollect (all others)."""
+    templated = (summary.tokens >= MIN_TOKENS) & (
+        (summary.copied >= RECONSTRUCT_COPIED) | (summary.entropy <= RECONSTRUCT_ENTROPY)
+    )
+    code = np.where(copies > RECITE_COPIES, 0, np.where(templated, 1, 2)).astype(np.uint32)
+    names = pl.Series(["recite", "reconstruct", "recollect"])
+    return names.gather(pl.Series(code)).alias("taxon")
+
+
+def reasons(
+    copies: Int64,
+    own: npt.NDArray[np.float64],
+    dose: npt.NDArray[np.float64],
+    summary: ContextSummary,
+    longest: Int64,
+    least: int,
+    capped: npt.NDArray[np.float64] | None = None,
+) -> pl.Series:
+    """(n,) text; parts that say nothing about a row are left out of it.
+
+    own: dose of the row's own visits; dose: with copies; longest: tokens of the row's longest supervised turn;
+    least: tokens below which p_extract is not measured; capped: share of this answer among those to the same prompt.
+    """
+    frame = pl.DataFrame({
+        "copies": copies, "dose": dose, "near": dose - own * copies, "own": own, "longest": longest,
+        "known": np.nan_to_num(summary.known_4) * 100, "copied": np.nan_to_num(summary.copied) * 100,
+        "cap": np.full(len(dose), np.nan) if capped is None else capped,
+    })  # fmt: skip
+    c = pl.col
+    # near copies in units of this row's own visits: 0.43 reads as "worth 0.4 of a copy"
+    near = (c("near") / c("own")).fill_nan(0)
+    parts = [
+        pl.when(c("longest") == 0).then(pl.lit("no supervised answer: not measured")),
+        pl.when((c("longest") > 0) & (c("longest") < least)).then(pl.lit(f"answer shorter than {least} tokens: not measured")),
+        pl.when(c("copies") > 1).then(pl.format("{} exact copies", c("copies"))),
+        pl.when(near.is_finite() & (near >= 0.05)).then(pl.format("near copies worth {} of a copy", _short(near))),
+        pl.when(c("longest") > 0).then(pl.format("dose {} visits", _short(c("dose")))),
+        pl.when(c("known") >= 1).then(
+            pl.format("{} % of its answer's 4-token contexts occur in other rows", c("known").round(0).cast(pl.Int64))
+        ),
+        pl.when(c("copied") >= 20).then(
+            pl.format("{} % of its answer repeats the row itself", c("copied").round(0).cast(pl.Int64))
+        ),
+        pl.when(c("cap").is_not_nan()).then(
+            pl.format("the same prompt has other answers; this one holds {} % of them", (c("cap") * 100).round(0).cast(pl.Int64))
+        ),
+    ]  # fmt: skip
+    return frame.select(pl.concat_str(parts, separator="; ", ignore_nulls=True).alias("reasons")).to_series()
+
+
+def _short(value: pl.Expr) -> pl.Expr:
+    """Two significant digits below 10, none after the point above."""
+    return (
+        pl.when(value >= 10).then(value.round(0).cast(pl.Int64, strict=False).cast(pl.String))
+        .when(value >= 1).then(value.round(1).cast(pl.String))
+        .otherwise(value.round_sig_figs(2).cast(pl.String))
+    )  # fmt: skip

@@ -1,0 +1,43 @@
+"""Progress on the screen: one line per stage while it runs, on standard error."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+
+from scanner import progress
+
+
+class ShownProgress(progress.Progress):
+    """Stages as rich progress bars; finished stages stay as one line with their time."""
+
+    def __init__(self, bars: Progress):
+        super().__init__()
+        self._bars = bars
+        self._task: TaskID | None = None
+
+    def begin(self, name: str, total: int) -> None:
+        self._task = self._bars.add_task(name, total=total or None)
+
+    def advance(self, steps: int = 1) -> None:
+        if self._task is not None:
+            self._bars.advance(self._task, steps)
+
+    def end(self, name: str) -> None:
+        if self._task is not None:
+            self._bars.remove_task(self._task)
+            self._task = None
+
+    def say(self, message: str) -> None:
+        self._bars.console.print(message, markup=False, highlight=False)
+
+
+@contextmanager
+def shown_progress() -> Iterator[ShownProgress]:
+    """A progress display on standard error that cleans up after itself."""
+    columns = (SpinnerColumn(), TextColumn("{task.description:<34}", markup=False), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+        yield ShownProgress(bars)

@@ -1,0 +1,252 @@
+"""The figures that stand in scan.json: what was found, how skewed it is, what the plan would do."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from scanner.objects import Int64
+
+LORENZ_POINTS = 64
+"""Points of the skew curve that are kept; the first percent of rows has half of them."""
+TAIL_LENGTHS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+"""Tokens at which the tail of N_pre is counted."""
+EXTRACTED_TOKENS = 16
+"""Tokens from which on an answer counts as extracted: the length p_extract is about."""
+DOSE_EDGES = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, math.inf)
+"""Edges of the bins of exposures, in reference visits; a bin holds its lower edge."""
+SIZE_EDGES = (2, 3, 4, 5, 9, 17, 33, 65, 129, 257)
+"""First cluster size of each bin of the histogram of clusters."""
+
+
+def summarise(
+    rows: pl.DataFrame,
+    pairs: pl.DataFrame,
+    spans: pl.DataFrame,
+    prediction: pl.DataFrame,
+    plan: pl.DataFrame,
+    notes: dict[str, Any],
+    counts: dict[str, Any],
+) -> dict[str, Any]:
+    """Sum up the tables of a run; every share is of the rows read, and not measured is None.
+
+    notes: per stage what it has to say; `notes["prediction"]["tail"]`, pairs of (tokens, expected rows), is taken
+    over where present. counts: `jaccard` (threshold of the clusters, default 0.8), `contamination` (per benchmark),
+    anything else is passed on unchanged.
+    """
+    n = len(rows)
+    found = {
+        "exact": _exact(pairs, n),
+        **_near(pairs, n, float(counts.get("jaccard", 0.8))),
+        "semantic": _by_pairs(pairs.filter(pl.col("signal").cast(pl.String) == "semantic"), n),
+        "conflicts": _conflicts(pairs, n),
+        "private": _findings(spans, "private", n),
+        "secret": _findings(spans, "secret", n),
+    }
+    summary: dict[str, Any] = {
+        **{k: v for k, v in counts.items() if k != "jaccard"},
+        "rows": n,
+        "found": found,
+        "clusters": _clusters(rows),
+        "prediction": _predicted(prediction, notes),
+        "skew": _skew(prediction),
+        "exposed_private": _exposed(spans, prediction),
+        "plan": _planned(plan, n),
+        "calibrated": bool(len(prediction)) and bool(prediction["calibrated"].fill_null(False).all()),
+        "contamination": counts.get("contamination", {}),
+    }
+    return summary
+
+
+def share(part: float, whole: float) -> float | None:
+    """part / whole; None of nothing."""
+    return part / whole if whole else None
+
+
+def groups(a: Int64, b: Int64) -> tuple[Int64, Int64]:
+    """The rows that pairs connect, ascending, and for each the smallest row it is connected with."""
+    ids, at = np.unique(np.concatenate((a, b)), return_inverse=True)
+    left, right = at[: len(a)], at[len(a) :]
+    label = np.arange(len(ids))
+    while True:  # every round halves the longest chain at least
+        before = label.copy()
+        low = np.minimum(label[left], label[right])
+        np.minimum.at(label, left, low)
+        np.minimum.at(label, right, low)
+        label = label[label]
+        if np.array_equal(before, label):
+            return ids.astype(np.int64), ids[label].astype(np.int64)
+
+
+def _by_pairs(pairs: pl.DataFrame, n: int) -> dict[str, Any]:
+    touched = pl.concat([pairs["row_a"], pairs["row_b"]]).n_unique() if len(pairs) else 0
+    return {"rows": touched, "share": share(touched, n), "pairs": len(pairs)}
+
+
+def _exact(pairs: pl.DataFrame, n: int) -> dict[str, Any]:
+    same = pairs.filter(
+        (pl.col("signal").cast(pl.String) == "exact") & (pl.col("relation").cast(pl.String) == "same_both")
+    )
+    ids, label = groups(same["row_a"].to_numpy(), same["row_b"].to_numpy())
+    in_groups = len(np.unique(label))
+    return {**_by_pairs(same, n), "groups": in_groups, "surplus_rows": len(ids) - in_groups}
+
+
+def _near(pairs: pl.DataFrame, n: int, jaccard: float) -> dict[str, Any]:
+    """Near copies at the threshold or above, and the looser ones down to the audit's floor."""
+    signal, relation = pl.col("signal").cast(pl.String), pl.col("relation").cast(pl.String)
+    near = pairs.filter(signal.is_in(["minhash", "span"]) & relation.is_in(["near", "contained"]))
+    close = near.filter((pl.col("similarity") >= jaccard) | (relation == "contained"))
+    loose = near.filter((pl.col("similarity") < jaccard) & (relation != "contained"))
+    return {"near": {**_by_pairs(close, n), "jaccard": jaccard}, "loose": _by_pairs(loose, n)}
+
+
+def _conflicts(pairs: pl.DataFrame, n: int) -> dict[str, Any]:
+    """Rows with the same prompt as another row, and another answer."""
+    same = pairs.filter(pl.col("relation").cast(pl.String) == "same_prompt")
+    _, label = groups(same["row_a"].to_numpy(), same["row_b"].to_numpy())
+    return {**_by_pairs(same, n), "groups": len(np.unique(label))}
+
+
+def _findings(spans: pl.DataFrame, kind: str, n: int) -> dict[str, Any]:
+    mine = spans.filter(pl.col("kind").cast(pl.String) == kind)
+    by_rule = mine.group_by(pl.col("rule_id").cast(pl.String)).agg(
+        pl.len().alias("findings"), pl.col("row_id").n_unique().alias("rows")
+    )
+    ranked = by_rule.sort(["findings", "rule_id"], descending=[True, False])
+    rows = mine["row_id"].n_unique() if len(mine) else 0
+    return {
+        "rows": rows,
+        "share": share(rows, n),
+        "findings": len(mine),
+        "by_rule": {rule: {"findings": f, "rows": r} for rule, f, r in ranked.iter_rows()},
+    }
+
+
+def _clusters(rows: pl.DataFrame) -> dict[str, Any]:
+    """Clusters of verified duplicates by size: [first size, last size, clusters, rows]."""
+    if "cluster_id" not in rows.columns:
+        return {"count": 0, "rows": 0, "largest": 0, "sizes": []}
+    sizes = (
+        rows.filter(pl.col("cluster_size") > 1).group_by("cluster_id").agg(pl.len().alias("size"))["size"].to_numpy()
+    )
+    bins = []
+    for first, after in zip(SIZE_EDGES, (*SIZE_EDGES[1:], 1 << 62), strict=True):
+        inside = sizes[(sizes >= first) & (sizes < after)]
+        last = min(after - 1, int(sizes.max(initial=0)))
+        bins.append([first, max(first, last), len(inside), int(inside.sum())])
+    while bins and not bins[-1][2]:
+        bins.pop()
+    return {"count": len(sizes), "rows": int(sizes.sum()), "largest": int(sizes.max(initial=0)), "sizes": bins}
+
+
+def _values(frame: pl.DataFrame, column: str) -> np.ndarray:
+    """A column as float64 with NaN for what was not measured."""
+    return frame[column].cast(pl.Float64).fill_null(math.nan).to_numpy()
+
+
+def _predicted(prediction: pl.DataFrame, notes: dict[str, Any]) -> dict[str, Any]:
+    p, expected, dose = (_values(prediction, c) for c in ("p_extract", "expected_tokens", "exposures"))
+    measured = ~np.isnan(p)
+    bands = prediction["band"].cast(pl.String).value_counts()
+    taxa = prediction.filter(pl.col("band").cast(pl.String) != "none")["taxon"].cast(pl.String).value_counts()
+    q50, q95 = _values(prediction, "tokens_q50"), _values(prediction, "tokens_q95")
+    own = notes.get("prediction") if isinstance(notes.get("prediction"), dict) else {}
+    doses = []
+    for low, high in itertools.pairwise(DOSE_EDGES):
+        inside = p[measured & (dose >= low) & (dose < high)]
+        if len(inside):
+            quantiles = np.quantile(inside, [0.1, 0.5, 0.9]).tolist()
+            edge = high if math.isfinite(high) else None
+            doses.append({"from": low, "to": edge, "rows": len(inside), "mean": float(inside.mean()), "q": quantiles})
+    return {
+        "rows_measured": int(measured.sum()),
+        "rows_not_measured": int((~measured).sum()),
+        "extracted_tokens": EXTRACTED_TOKENS,
+        "expected_rows_extracted": float(p[measured].sum()) if measured.any() else None,
+        "expected_tokens": float(np.nansum(expected)) if (~np.isnan(expected)).any() else None,
+        "longest_q95": float(np.nanmax(q95)) if (~np.isnan(q95)).any() else None,
+        "bands": {band: int(dict(bands.iter_rows()).get(band, 0)) for band in ("none", "low", "medium", "high")},
+        "taxa": {t: int(dict(taxa.iter_rows()).get(t, 0)) for t in ("recite", "reconstruct", "recollect")},
+        "tail": [[int(k), float(rows)] for k, rows in own.get("tail", ())] if own else [],
+        "tail_q50": _reaching(q50),
+        "tail_q95": _reaching(q95),
+        "by_dose": doses,
+    }
+
+
+def _reaching(tokens: np.ndarray) -> list[list[int]]:
+    """[n, rows whose quantile is at least n], up to the last n that any row reaches."""
+    counted = [[k, int((tokens >= k).sum())] for k in TAIL_LENGTHS]
+    return [point for point in counted if point[1]]
+
+
+def _skew(prediction: pl.DataFrame) -> dict[str, Any]:
+    """How few rows carry how much of the expected memorized tokens; rows in descending order of them."""
+    expected = _values(prediction, "expected_tokens")
+    expected = np.sort(expected[~np.isnan(expected)])[::-1]
+    total, n = float(expected.sum()), len(expected)
+    empty = {"rows": n, "tokens": total if n else None, "top": [], "lorenz": [], "gini": None}
+    if not total:
+        return empty
+    carried = np.concatenate(([0.0], np.cumsum(expected))) / total
+    top = []
+    for percent in (1, 10):
+        count = max(1, math.ceil(n * percent / 100))
+        top.append({"percent": percent, "rows": count, "share": float(carried[count])})
+    half = int(np.searchsorted(carried, 0.5))
+    few = np.geomspace(1, max(1, n / 100), LORENZ_POINTS // 2)
+    rest = np.linspace(n / 100, n, LORENZ_POINTS // 2)
+    marks = [entry["rows"] for entry in top]  # so that curve and sentence agree
+    places = np.unique(np.concatenate(([0], few, rest, marks)).round().astype(int))
+    # Gini of the rows in ascending order: one minus twice the area under their Lorenz curve
+    area = float((carried[1:] + carried[:-1]).sum() / (2 * n))
+    return {
+        **empty,
+        "top": top,
+        "half": {"rows": half, "share": half / n},
+        "lorenz": [[float(k / n), float(carried[k])] for k in places],
+        "gini": 2 * area - 1,
+    }
+
+
+def _exposed(spans: pl.DataFrame, prediction: pl.DataFrame) -> dict[str, Any]:
+    """Rows with a private or secret span that the model is predicted to recite (band medium or high)."""
+    kinds = pl.col("kind").cast(pl.String).is_in(["private", "secret"])
+    rows = spans.filter(kinds).select("row_id").unique()
+    likely = prediction.filter(pl.col("band").cast(pl.String).is_in(["medium", "high"]))
+    both = rows.join(likely, on="row_id", how="inner")
+    expected = rows.join(prediction.select("row_id", "p_extract"), on="row_id", how="inner")
+    return {"rows": len(rows), "rows_medium_or_high": len(both), "expected_rows": float(np.nansum(_values(expected, "p_extract")))}
+
+
+def _planned(plan: pl.DataFrame, n: int) -> dict[str, Any]:
+    actions = dict(plan["action"].cast(pl.String).value_counts().iter_rows())
+    changing = plan.filter(pl.col("action").cast(pl.String) != "keep")
+    by_rule = changing.group_by(
+        pl.col("action").cast(pl.String), pl.col("rule_id").cast(pl.String).fill_null("")
+    ).len().sort(["len", "action", "rule_id"], descending=[True, False, False])  # fmt: skip
+    drops = int(actions.get("drop", 0))
+    weighted = plan["sample_weight"].cast(pl.Float64).fill_null(1.0) if "sample_weight" in plan.columns else pl.Series([], dtype=pl.Float64)
+    return {
+        **{name: int(actions.get(name, 0)) for name in ("keep", "drop", "redact", "review")},
+        "rows_left": n - drops,
+        "dropped_share": share(drops, n),
+        "by_rule": [{"action": action, "rule": rule, "rows": count} for action, rule, count in by_rule.iter_rows()],
+        "loss_masked": masked_rows(plan),
+        "reweighted": int((weighted != 1.0).sum()),
+    }
+
+
+def masked_rows(plan: pl.DataFrame) -> int:
+    """Rows with a loss mask; the column may hold lists of spans or their text."""
+    if "loss_mask" not in plan.columns or plan["loss_mask"].dtype == pl.Null:
+        return 0
+    column = plan["loss_mask"]
+    if isinstance(column.dtype, pl.List):
+        return int((column.list.len().fill_null(0) > 0).sum())
+    return int(column.cast(pl.String).fill_null("").is_in(["", "[]"]).not_().sum())

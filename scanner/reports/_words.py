@@ -1,0 +1,238 @@
+"""What the figures say, in sentences that every report shares; a number never stands without its unit."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from pathlib import Path
+from typing import Any
+
+NOT_CALIBRATED = (
+    "Not calibrated: predictions were not validated on this data; weights from a small rehearsal. "
+    "Trust the order of the rows more than the counts."
+)
+CALIBRATED = "Calibrated: the weights were fitted on confirmed or rehearsed rows."
+RULE_WORDS = {"email": "e-mail", "ip": "IP address", "iban": "IBAN", "ssn": "SSN"}
+
+
+def number(value: float | None, digits: int = 0) -> str:
+    """A count with thousands separated; "not measured" for None and NaN."""
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return "not measured"
+    return f"{value:,.{digits}f}"
+
+
+def about(value: float | None) -> str:
+    """An expected count: a decimal below ten, because 0.4 rows is not 0 rows."""
+    if value is None:
+        return "not measured"
+    return "fewer than 0.1" if 0 < value < 0.05 else number(value, 1 if value < 10 and value != round(value) else 0)
+
+
+def percent(share: float | None) -> str:
+    """A share: "4.9 %", "12 %", "< 0.1 %"; "not measured" for None."""
+    if share is None or not math.isfinite(share):
+        return "not measured"
+    value = 100 * share
+    if 0 < value < 0.1:
+        return "< 0.1 %"
+    return f"{value:.1f}".removesuffix(".0") + " %" if value < 10 else f"{value:.0f} %"
+
+
+def probability(value: float | None) -> str:
+    """Two digits; never a round 0 or 1 for what is merely close to it."""
+    if value is None or not math.isfinite(value):
+        return "–"
+    return "< .01" if 0 < value < 0.005 else "> .99" if 0.995 < value < 1 else f"{value:.2f}"
+
+
+def plural(count: float | None, one: str, many: str = "") -> str:
+    return f"{number(count)} {one if count == 1 else many or one + 's'}"
+
+
+def size(count: float) -> str:
+    """Bytes in decimal units."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if count < 1000 or unit == "GB":
+            return f"{count:,.0f} {unit}" if unit == "bytes" or count >= 10 else f"{count:,.1f} {unit}"
+        count /= 1000
+    return ""
+
+
+def of_plan(plan: dict[str, Any]) -> str:
+    """The training plan in one phrase."""
+    method = plan.get("method", "full")
+    tuning = f"LoRA of rank {plan.get('lora_rank')}" if method == "lora" else "full fine-tuning"
+    budget = plan.get("batch_tokens")
+    batch = f"{number(budget)} tokens" if budget else plural(plan.get("batch_size", 0), "row")
+    parts = [
+        plural_g(plan.get("epochs", 0), "epoch"), f"learning rate {plan.get('learning_rate', 0):g}", tuning,
+        f"{plan.get('batching', 'random')} batches of {batch}", f"loss averaged per {plan.get('loss_average', 'token')}",
+    ]  # fmt: skip
+    return ", ".join(parts)
+
+
+def plural_g(count: float, one: str) -> str:
+    return f"{count:g} {one}{'' if count == 1 else 's'}"
+
+
+def findings(summary: dict[str, Any]) -> list[tuple[str, int, float | None, str]]:
+    """(what, rows, share of rows, details), the same lines whether anything was found or not."""
+    found = summary["found"]
+    exact, near, loose, semantic = (found[k] for k in ("exact", "near", "loose", "semantic"))
+    conflicts = found["conflicts"]
+    lines = [
+        ("exact copies", exact["rows"], exact["share"],
+         f"{plural(exact['groups'], 'group')}, {plural(exact['surplus_rows'], 'row')} more than needed"),
+        ("near copies", near["rows"], near["share"],
+         f"{plural(near['pairs'], 'pair')} with Jaccard ≥ {near['jaccard']:g} or one within the other"),
+        ("loose copies", loose["rows"], loose["share"],
+         f"{plural(loose['pairs'], 'pair')} less alike; they add to what is memorized, and are kept"),
+        ("same meaning", semantic["rows"], semantic["share"], f"{plural(semantic['pairs'], 'pair')} in other words"),
+        ("conflicts", conflicts["rows"], conflicts["share"],
+         f"{plural(conflicts['groups'], 'prompt')} with different answers"),
+    ]  # fmt: skip
+    for name, kind in (("private data", "private"), ("secrets", "secret")):
+        part = found[kind]
+        rules = [f"{of_rule(rule)} {number(seen['findings'])}" for rule, seen in list(part["by_rule"].items())[:7]]
+        more = len(part["by_rule"]) - 7
+        details = ", ".join(rules) + (f" and {more} more kinds" if more > 0 else "")
+        lines.append((name, part["rows"], part["share"], details or plural(0, "finding")))
+    return lines
+
+
+def of_rule(rule_id: str) -> str:
+    """A rule's id in words: "private/credit-card" -> "credit card"."""
+    name = rule_id.rsplit("/", 1)[-1]
+    return RULE_WORDS.get(name, name.replace("_", " ").replace("-", " "))
+
+
+def contamination(summary: dict[str, Any]) -> list[str]:
+    """One sentence per benchmark that was compared with."""
+    lines = []
+    for name, seen in (summary.get("contamination") or {}).items():
+        lines.append(f"{name}: {number(seen.get('matched'))} of {plural(seen.get('items'), 'item')} ({percent(seen.get('share'))})")
+    return lines
+
+
+def expectation(summary: dict[str, Any]) -> str:
+    """How many answers are predicted to be recited."""
+    predicted = summary["prediction"]
+    if not predicted["rows_measured"]:
+        return f"No answer is long enough to predict recitation of {predicted['extracted_tokens']} tokens or more."
+    rows = predicted["expected_rows_extracted"]
+    of = number(predicted["rows_measured"])
+    return (
+        f"about {about(rows)} of {of} answers ({percent(rows / predicted['rows_measured'])}) are predicted to be recited "
+        f"for {predicted['extracted_tokens']} tokens or more"
+    )
+
+
+def skew(summary: dict[str, Any]) -> str:
+    """How few rows carry how much."""
+    top = summary["skew"]["top"]
+    if not top:
+        return "There is no skew to report: no memorized tokens are predicted."
+    first, tenth = top[0], top[-1]
+    return (
+        f"{first['percent']} % of rows ({number(first['rows'])}) carry {percent(first['share'])} of the expected "
+        f"memorized tokens, {tenth['percent']} % carry {percent(tenth['share'])}"
+    )
+
+
+def not_measured(summary: dict[str, Any]) -> str:
+    """Rows without p_extract, and why; empty when all have one."""
+    missing = summary["prediction"]["rows_not_measured"]
+    if not missing:
+        return ""
+    tokens = summary["prediction"]["extracted_tokens"]
+    return f"{plural(missing, 'row')} not measured: no supervised answer of {tokens} tokens or more"
+
+
+def planned(summary: dict[str, Any]) -> str:
+    """What the plan would do."""
+    plan = summary["plan"]
+    parts = [f"drop {number(plan['drop'])}", f"redact {number(plan['redact'])}", f"review {number(plan['review'])}"]
+    more = [
+        f"{name} in {plural(plan[key], 'row')}"
+        for key, name in (("loss_masked", "loss mask"), ("reweighted", "lower weight"))
+        if plan[key]
+    ]
+    return " · ".join([*parts, f"keep {number(plan['keep'])} as they are", *more])
+
+
+def calibration(summary: dict[str, Any]) -> str:
+    return CALIBRATED if summary.get("calibrated") else NOT_CALIBRATED
+
+
+def headline(summary: dict[str, Any]) -> str:
+    """The verdict in one sentence."""
+    found, plan = summary["found"], summary["plan"]
+    if not summary["rows"]:
+        return "There is nothing to judge: no row could be read."
+    if found["secret"]["rows"] and found["private"]["rows"]:
+        return "Do not train on this file as it is: it holds private data and secrets."
+    if found["secret"]["rows"] or found["private"]["rows"]:
+        what = "secrets" if found["secret"]["rows"] else "private data"
+        return f"Do not train on this file as it is: it holds {what}."
+    if summary["prediction"]["bands"]["high"] or plan["drop"]:
+        return "Clean this file before training on it."
+    if plan["review"] or found["conflicts"]["rows"]:
+        return "Have a look at some rows before training on this file."
+    return "Nothing in this file calls for action."
+
+
+def sentence(text: str) -> str:
+    """With a capital and a full stop."""
+    return text[:1].upper() + text[1:] + ("" if text.endswith(".") else ".")
+
+
+def verdict(scan: dict[str, Any]) -> list[str]:
+    """What a reviewer should know, most important first."""
+    summary = scan["summary"]
+    if not summary["rows"]:
+        return [f"{plural(scan.get('rows_skipped', 0), 'record')} could not be read; the reasons stand below."]
+    lines = [sentence(expectation(summary)), sentence(skew(summary))]
+    exposed = summary["exposed_private"]
+    if exposed["rows"]:
+        share = f"the risk is medium or high in {number(exposed['rows_medium_or_high'])} of them"
+        lines.append(f"{plural(exposed['rows'], 'row')} with private data or secrets; {share}.")
+    actions = summary["plan"]
+    lines.append(
+        f"The plan drops {plural(actions['drop'], 'row')}, redacts {number(actions['redact'])} and leaves "
+        f"{number(actions['review'])} for you to review; {number(actions['rows_left'])} rows remain."
+    )
+    return lines
+
+
+def notes(scan: dict[str, Any]) -> list[str]:
+    """What the stages have to say about themselves, as sentences; nested values are left to scan.json."""
+    lines = []
+    for stage, said in (scan.get("notes") or {}).items():
+        for key, value in said.items() if isinstance(said, dict) else [("", said)]:
+            name = f"{stage}: {key.replace('_', ' ')}" if key else stage
+            if isinstance(value, str):
+                lines.append(f"{name}: {value}")
+            elif isinstance(value, bool | int | float):
+                lines.append(f"{name}: {value:g}" if not isinstance(value, bool) else f"{name}: {'yes' if value else 'no'}")
+            elif isinstance(value, list) and value and all(isinstance(v, str) for v in value):
+                lines += [f"{name}: {v}" for v in value]
+    return lines
+
+
+def commands(run: Path, scan: dict[str, Any], row_id: int | None) -> list[tuple[str, str]]:
+    """(what for, exact command line) of the next steps."""
+    folder = shlex.quote(str(run))
+    inputs = scan.get("inputs") or []
+    name = Path(str(inputs[0].get("path", ""))).name if inputs else ""
+    suffix = "".join(Path(name).suffixes[-2:]) if name.endswith((".gz", ".zst", ".zip")) else Path(name).suffix
+    target = "clean" if len(inputs) > 1 else f"clean{suffix or '.jsonl'}"
+    steps = [("write the cleaned data set", f"scan apply {folder} -o {shlex.quote(target)}")]
+    if row_id is not None:
+        steps.append(("everything about one row", f"scan explain {folder} {row_id}"))
+    return steps
+
+
+def place(source: str, line: int) -> str:
+    """Where a row stands: file and line."""
+    return f"{source}:{line}"

@@ -1,0 +1,153 @@
+"""One screen: what was read and found, how skewed it is, the worst rows, and what to do next."""
+
+from __future__ import annotations
+
+import io
+
+from rich.console import Console, Group
+from rich.table import Table
+from rich.text import Text
+
+from scanner.evidence import shortened
+from scanner.reports import _words as words
+from scanner.reports._content import Content, RiskRow, gather
+from scanner.store import RunFolder
+from scanner.text import one_line
+
+NAME = "terminal"
+EXTENSION = "txt"
+WIDTH = 100
+ROWS = 5
+BAND_STYLE = {"high": "bold red", "medium": "yellow", "low": "", "none": "dim"}
+PLAIN = str.maketrans({"·": "-", "≥": ">=", "–": "-", "…": "...", "█": "#", "░": ".", "→": "->"})
+
+
+def render(run: RunFolder, text: str = "masked") -> bytes:
+    """The screen as plain text, 100 columns wide, without colour."""
+    out = io.StringIO()
+    show(run, Console(file=out, width=WIDTH, color_system=None, force_terminal=False, legacy_windows=False), text)
+    return "".join(f"{line.rstrip()}\n" for line in out.getvalue().splitlines()).encode()
+
+
+def show(run: RunFolder, console: Console, text: str = "masked") -> None:
+    """Print the screen to a rich console; hostile text cannot steer it, and without Unicode it falls back to ASCII."""
+    content = gather(run, text, top=ROWS, details=False)
+    unicode = (console.encoding or "").lower().replace("-", "").startswith("utf")
+    screen = _Screen(content, console.width, unicode)
+    console.print(screen.render())
+
+
+class _Screen:
+    """Lays the parts out under a column of labels."""
+
+    def __init__(self, content: Content, width: int, unicode: bool):
+        self.content, self.unicode = content, unicode
+        self.narrow = width < 76
+        self.width = width - (0 if self.narrow else 11)
+
+    def plain(self, text: str, style: str = "") -> Text:
+        """Text that is never read as markup; in a console without Unicode it becomes ASCII."""
+        if not self.unicode:
+            text = text.translate(PLAIN).encode("ascii", "replace").decode()
+        return Text(text, style=style)
+
+    def render(self) -> Group:
+        summary, scan = self.content.summary, self.content.scan
+        parts: list[tuple[str, list[Text | Table]]] = [
+            ("Read", self._read()),
+            ("Found", [self._found()]),
+            ("Skew", [self._skew_bar(), *self._lines([words.expectation(summary), words.not_measured(summary)])]),
+            ("", [self.plain(words.calibration(summary), "dim")]),
+            ("Top rows", [self._top()] if self.content.top else [self.plain("none: no row has a predicted risk")]),
+            ("Plan", self._lines([words.planned(summary)])),
+            ("Next", [self._next()]),
+        ]
+        contaminated = words.contamination(summary)
+        if contaminated:
+            parts.insert(2, ("Overlap", self._lines(contaminated)))
+        elapsed = sum((scan.get("timings") or {}).values())
+        title = self.plain(one_line(self.content.name, max(20, self.width - 30)), "bold")
+        title.append_text(self.plain(f"  ·  {elapsed:.1f} s", "dim"))
+        body: list[Text | Table] = [title, self.plain(words.headline(summary))]
+        if self.narrow:
+            for label, lines in parts:
+                body += [self.plain(label, "bold"), *lines] if label else lines
+            return Group(*body)
+        table = Table.grid(padding=(0, 2, 0, 0))
+        table.add_column(no_wrap=True, width=8)
+        table.add_column()
+        for label, lines in parts:
+            table.add_row(self.plain(label, "bold"), Group(*lines))
+        return Group(*body, table)
+
+    def _lines(self, lines: list[str]) -> list[Text]:
+        return [self.plain(line[:1].upper() + line[1:]) for line in lines if line]
+
+    def _read(self) -> list[Text | Table]:
+        scan, inputs = self.content.scan, self.content.scan.get("inputs") or []
+        layouts = dict.fromkeys(str(source["layout"]) for source in inputs if source.get("layout"))
+        total = sum(source.get("bytes") or 0 for source in inputs)
+        shape = f" as {', '.join(layouts)}" if layouts else ""
+        lines = [f"{words.plural(scan['rows_read'], 'row')} from {words.plural(len(inputs), 'file')}, {words.size(total)}{shape}"]
+        if scan["rows_skipped"]:
+            first = [f"{s['file']}:{s['line']} {s['reason']}" for s in self.content.skipped[:2]]
+            lines.append(f"{words.plural(scan['rows_skipped'], 'record')} skipped: {one_line('; '.join(first), 2 * self.width)}")
+        return list(self._lines(lines))
+
+    def _found(self) -> Table:
+        table = Table.grid(padding=(0, 2, 0, 0))
+        for justify in ("left", "right", "right"):
+            table.add_column(justify=justify, no_wrap=True)  # type: ignore[arg-type]
+        if not self.narrow:
+            table.add_column(ratio=1)
+        for what, rows, share, details in words.findings(self.content.summary):
+            style = "bold" if rows and what in ("private data", "secrets") else "" if rows else "dim"
+            cells = [self.plain(what, style), self.plain(words.number(rows), style), self.plain(words.percent(share), "dim")]
+            table.add_row(*cells, *([] if self.narrow else [self.plain(one_line(details, 200), "" if rows else "dim")]))
+        return table
+
+    def _skew_bar(self) -> Text:
+        """The share of tokens that the first percent carries, as a bar before its sentence."""
+        summary = self.content.summary
+        line = self.plain("")
+        if summary["skew"]["top"] and not self.narrow:
+            filled = round(10 * summary["skew"]["top"][0]["share"])
+            line.append_text(self.plain("█" * filled, "red")).append_text(self.plain("░" * (10 - filled), "dim"))
+            line.append(" ")
+        return line.append_text(self.plain(words.skew(summary)))
+
+    def _top(self) -> Table:
+        table = Table.grid(padding=(0, 2, 0, 0))
+        table.add_column(justify="right", no_wrap=True)
+        table.add_column(no_wrap=True)
+        table.add_column(justify="right", no_wrap=True)
+        if not self.narrow:
+            table.add_column(ratio=1)
+        heads = ["row", "risk", "p"] + ([] if self.narrow else ["asked, answered; why"])
+        table.add_row(*(self.plain(head, "dim") for head in heads))
+        for row in self.content.top:
+            style = BAND_STYLE.get(row.band, "")
+            cells = [self.plain(str(row.row_id)), self.plain(row.band, style), self.plain(words.probability(row.p_extract))]
+            table.add_row(*cells, *([] if self.narrow else [self._row(row)]))
+        return table
+
+    def _row(self, row: RiskRow) -> Text:
+        room = max(30, self.width - 26)
+        asked, answered = one_line(shortened(row.prompt, room // 3), room), one_line(shortened(row.answer, room // 2), room)
+        shown = one_line(f"{asked} → {answered}", room) if row.prompt or row.answer else row.place
+        stands = f"×{row.stands_for}; " if row.stands_for > 1 else ""
+        why = one_line(f"{stands}{row.reasons}", room)
+        return self.plain(shown).append("\n").append_text(self.plain(why, "dim"))
+
+    def _next(self) -> Table:
+        table = Table.grid(padding=(0, 2, 0, 0))
+        table.add_column(overflow="fold")
+        if not self.narrow:
+            table.add_column(no_wrap=True, style="dim")
+        steps = [(command, what) for what, command in self.content.commands]
+        report = self.content.run.path / "report.html"
+        if report.exists():
+            steps.append((str(report), "the report"))
+        for command, what in steps:
+            table.add_row(self.plain(command, "cyan"), *([] if self.narrow else [self.plain(what, "dim")]))
+        return table

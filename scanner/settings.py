@@ -1,0 +1,157 @@
+"""Everything a user can set, as frozen objects passed as arguments; there are no globals."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from scanner.errors import SettingsError
+
+BATCHINGS = ("random", "length-grouped", "packed")
+LOSS_AVERAGES = ("token", "row")
+METHODS = ("full", "lora")
+SUPERVISE = ("all-assistant", "last", "everything")
+TEXT_POLICIES = ("masked", "none", "full")
+KEEP_POLICIES = ("best", "first", "longest")
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """The fine-tune that is planned; every prediction is conditional on it."""
+
+    epochs: float = 3.0
+    learning_rate: float = 2e-5  # peak, as trainers take it
+    method: str = "full"  # full or lora
+    lora_rank: int = 16  # used when method is lora
+    model_params: float | None = None  # parameters of the base model; None when unknown
+    batch_size: int = 16  # rows per optimizer step, gradient accumulation and devices included
+    batch_tokens: int | None = None  # tokens per optimizer step instead of rows
+    batching: str = "random"
+    loss_average: str = "token"
+    source_weight: tuple[tuple[str, float], ...] = ()  # (source name, sampling weight)
+    goldfish_k: int | None = None  # every k-th token left out of the loss; None: no goldfish loss
+
+    def __post_init__(self) -> None:
+        _one_of("--batching", self.batching, BATCHINGS)
+        _one_of("--loss-average", self.loss_average, LOSS_AVERAGES)
+        _one_of("--method", self.method, METHODS)
+        _at_least("--epochs", self.epochs, 0)
+        _at_least("--learning-rate", self.learning_rate, 0)
+        _at_least("--batch-size", self.batch_size, 1)
+        _at_least("--lora-rank", self.lora_rank, 1)
+        if self.batch_tokens is not None:
+            _at_least("--batch-tokens", self.batch_tokens, 1)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One audit: how to read, what counts as similar, what to do, what to show."""
+
+    # reading
+    layout: str | None = None  # None: found automatically
+    prompt_field: str | None = None
+    response_field: str | None = None
+    supervise: str = "all-assistant"
+    max_length: int | None = None  # tokens after which the trainer cuts a row; None: never
+    tokenizer: Path | None = None  # a tokenizer.json; None: the kernels' own tokens
+    max_decompressed_bytes: int = 16 << 30
+    # similarity
+    jaccard: float = 0.8  # near duplicates at or above this are clustered
+    floor: float = 0.5  # pairs at or above this are stored and count as near copies
+    recall: float = 0.95  # wanted at `jaccard`
+    shingle: int = 3  # tokens per shingle
+    permutations: int = 128
+    semantic: bool = True
+    embedder: str | None = None  # None: the static table shipped with the package
+    cosine: float = 0.9  # semantic pairs at or above this go to review
+    neighbours: int = 10
+    # judging
+    rules: tuple[Path, ...] = ()  # folders with further rules
+    keep_policy: str = "best"
+    drop_semantic: bool = False
+    redact: bool = True
+    max_removal_share: float = 0.5
+    # the model
+    plan: TrainingPlan = field(default_factory=TrainingPlan)
+    # running
+    seed: int = 0
+    threads: int = 0  # 0: all cores
+    text: str = "masked"
+
+    def __post_init__(self) -> None:
+        _one_of("--supervise", self.supervise, SUPERVISE)
+        _one_of("--text", self.text, TEXT_POLICIES)
+        _one_of("--keep-policy", self.keep_policy, KEEP_POLICIES)
+        for name in ("jaccard", "floor", "recall", "cosine", "max_removal_share"):
+            value = getattr(self, name)
+            if not 0 <= value <= 1:
+                raise SettingsError(f"--{name.replace('_', '-')} is {value}; it must lie between 0 and 1")
+        if self.floor > self.jaccard:
+            raise SettingsError(
+                f"--floor is {self.floor}, above --jaccard {self.jaccard}; pairs below the floor are not kept, "
+                "so choose a floor at or below the threshold"
+            )
+        if self.recall >= 1:
+            raise SettingsError("--recall must be below 1: a sketch cannot promise every pair")
+        _at_least("--shingle", self.shingle, 1)
+        _at_least("--permutations", self.permutations, 8)
+        _at_least("--neighbours", self.neighbours, 2)
+        _at_least("--threads", self.threads, 0)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for scan.json; paths as text."""
+        values = asdict(self)
+        values["rules"] = [str(p) for p in self.rules]
+        values["tokenizer"] = str(self.tokenizer) if self.tokenizer else None
+        values["plan"]["source_weight"] = [list(pair) for pair in self.plan.source_weight]
+        return values
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Settings:
+        """The inverse of `as_dict`; unknown names are refused."""
+        plan = dict(values.get("plan", {}))
+        plan["source_weight"] = tuple((str(n), float(w)) for n, w in plan.get("source_weight", ()))
+        own = {k: v for k, v in values.items() if k != "plan"}
+        own["rules"] = tuple(Path(p) for p in own.get("rules", ()))
+        own["tokenizer"] = Path(own["tokenizer"]) if own.get("tokenizer") else None
+        _known(own, cls, "settings")
+        _known(plan, TrainingPlan, "plan")
+        return cls(plan=TrainingPlan(**plan), **own)
+
+    def changed(self, **values: Any) -> Settings:
+        """A copy with some values replaced; names of TrainingPlan go to the plan."""
+        in_plan = {f.name for f in fields(TrainingPlan)}
+        plan = replace(self.plan, **{k: v for k, v in values.items() if k in in_plan})
+        return replace(self, plan=plan, **{k: v for k, v in values.items() if k not in in_plan})
+
+
+def read_settings_file(path: Path) -> dict[str, Any]:
+    """Options from a scan.toml, with dashes or underscores, as keyword arguments of `Settings.changed`."""
+    try:
+        values = tomllib.loads(path.read_text("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path.name}: not readable as TOML: {error}") from error
+    values = {k.replace("-", "_"): v for k, v in values.items()}
+    known = {f.name for f in fields(Settings)} | {f.name for f in fields(TrainingPlan)}
+    unknown = sorted(set(values) - known)
+    if unknown:
+        raise SettingsError(f"{path.name}: unknown entries {', '.join(unknown)}; known are {', '.join(sorted(known))}")
+    return values
+
+
+def _known(values: dict[str, Any], owner: type, where: str) -> None:
+    unknown = sorted(set(values) - {f.name for f in fields(owner)})
+    if unknown:
+        raise SettingsError(f"{where}: unknown entries {', '.join(unknown)}")
+
+
+def _one_of(option: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise SettingsError(f"{option} is {value!r}; it must be one of {', '.join(allowed)}")
+
+
+def _at_least(option: str, value: float, least: float) -> None:
+    if not value >= least:
+        raise SettingsError(f"{option} is {value}; it must be at least {least}")

@@ -1,0 +1,10 @@
+"""Segments to pairs and neighbours: each file finds one kind of likeness, and says how surely.
+
+exact     equal records, and equal training text
+minhash   near duplicates: banded MinHash proposes, exact Jaccard and containment dispose
+semantic  neighbours by embedding, for review only
+"""
+
+from scanner.signals._groups import group_by, members_of
+
+__all__ = ["group_by", "members_of"]

@@ -1,0 +1,87 @@
+"""Equal rows: the same record, or the same training text.
+
+Two rows are the **same record** when their canonical records are equal (JSON with sorted keys, without id fields; case
+and white space kept), and the **same text** when every segment has the same role and the same bytes, whatever other
+fields the records carry. Hashes propose; the stored text itself is compared before a pair is reported.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+
+from scanner.objects import Fingerprints, Groups, Pairs, Rows
+from scanner.signals._groups import group_by, members_of
+from scanner.store import SegmentReader
+
+ALL_PAIRS_UP_TO = 32
+"""Members up to which a group is reported as all its pairs; a larger one as a star around its first member."""
+
+
+def same_record(rows: Rows) -> Groups:
+    """Rows whose canonical records are equal."""
+    return group_by(rows.digest)
+
+
+def same_text(rows: Rows, fingerprints: Fingerprints, reader: SegmentReader) -> Groups:
+    """Rows whose segments are equal in role and text, checked on the text itself."""
+    groups = group_by(fingerprints.text)
+    members = np.flatnonzero(groups.size > 1)
+    if not len(members):
+        return groups
+    keys = np.zeros((len(rows), 3), np.uint64)
+    keys[:, 0] = groups.group.view(np.uint64)
+    keys[members, 1:] = _secure_digests(rows, members, reader)
+    return group_by(keys)
+
+
+def pairs(rows: Rows, records: Groups, texts: Groups) -> Pairs:
+    """All pairs of equal rows, up to ALL_PAIRS_UP_TO per group, stars above."""
+    left: list[np.ndarray] = []
+    right: list[np.ndarray] = []
+    stars = 0
+    for members in members_of(texts):
+        if len(members) <= ALL_PAIRS_UP_TO:
+            i, j = np.triu_indices(len(members), 1)
+            left.append(members[i])
+            right.append(members[j])
+        else:
+            stars += 1
+            left.append(np.full(len(members) - 1, members[0]))
+            right.append(members[1:])
+    a = np.concatenate(left) if left else np.zeros(0, np.int64)
+    b = np.concatenate(right) if right else np.zeros(0, np.int64)
+    order = np.lexsort((b, a))
+    one = np.ones(len(a), np.float32)
+    return Pairs(
+        signal="exact",
+        row_a=rows.row_id[a[order]],
+        row_b=rows.row_id[b[order]],
+        relation=np.full(len(a), "same_both"),
+        similarity=one,
+        containment_ab=one,
+        containment_ba=one,
+        notes={
+            "rows_equal_to_an_earlier_record": int(len(rows) - len(np.unique(records.group))),
+            "rows_with_the_text_of_an_earlier_row": int(len(rows) - len(np.unique(texts.group))),
+            "groups_reported_as_stars": stars,
+        },
+    )
+
+
+def _secure_digests(rows: Rows, members: np.ndarray, reader: SegmentReader) -> np.ndarray:
+    """(m, 2) BLAKE2b of the text of each member row, segment by segment with lengths."""
+    wanted = set(rows.row_id[members].tolist())
+    found: dict[int, bytes] = {}
+    for batch in reader:
+        starts = batch.row_starts()
+        for row, first, last in zip(batch.row_id[starts[:-1]].tolist(), starts[:-1], starts[1:], strict=True):
+            if row not in wanted:
+                continue
+            lengths = np.diff(batch.offsets[first : last + 1])
+            state = hashlib.blake2b(lengths.tobytes(), digest_size=16)
+            state.update(batch.data[batch.offsets[first] : batch.offsets[last]])
+            found[row] = state.digest()
+    joined = b"".join(found[row] for row in rows.row_id[members].tolist())
+    return np.frombuffer(joined, np.uint64).reshape(-1, 2)

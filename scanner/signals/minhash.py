@@ -1,0 +1,255 @@
+"""Near duplicates: banded MinHash proposes, exact Jaccard and containment on the shingle sets dispose.
+
+Rows with equal normalised text are collapsed first and stand for one another; system prompts, tool schemas and
+rejected answers are not shingled but must be equal (normalised) for a pair to count as droppable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+
+from scanner.fingerprints import parts
+from scanner.kernels import minhash as shingling
+from scanner.kernels import similarity
+from scanner.objects import Fingerprints, Int64, Pairs, Rows, SegmentBatch, UInt64
+from scanner.signals._groups import group_by
+from scanner.store import SegmentReader
+from scanner.text import code_point_classes, folded_code_points
+
+WINDOW = 32
+"""Rows of a bucket with which each of its rows is compared, besides the bucket's first."""
+CONTAINED = 0.95
+"""Share of the smaller row's shingles found in the other from which it counts as contained ..."""
+CONTAINED_SHINGLES = 12
+"""... if it has at least this many distinct shingles; shorter ones are contained in anything."""
+FLOOR_RECALL = 0.85
+"""Share of the pairs at the floor that must become candidates; costs little on real data (benchmarks/duplicates)."""
+PAIRS_PER_BLOCK = 1 << 22
+
+
+@dataclass(frozen=True)
+class Bands:
+    """A banding of the signature: it catches a pair of Jaccard s with probability 1 - (1 - s^rows)^bands."""
+
+    bands: int
+    rows: int
+
+    def probability(self, jaccard: float) -> float:
+        """Chance that a pair of this Jaccard similarity becomes a candidate."""
+        return 1.0 - (1.0 - jaccard**self.rows) ** self.bands
+
+    def curve(self) -> list[tuple[float, float]]:
+        """(Jaccard, probability) at steps of .05."""
+        return [(i / 20, self.probability(i / 20)) for i in range(1, 21)]
+
+
+def choose_bands(permutations: int, jaccard: float, recall: float, floor: float) -> Bands:
+    """The most selective banding (most rows per band) that still catches enough.
+
+    Enough is `recall` of the pairs at `jaccard`, which may be dropped, and FLOOR_RECALL of those at `floor`, which
+    only count as near copies in the prediction.
+    """
+    for rows in range(permutations, 0, -1):
+        bands = Bands(permutations // rows, rows)
+        if bands.probability(jaccard) >= recall and bands.probability(floor) >= FLOOR_RECALL:
+            return bands
+    return Bands(permutations, 1)
+
+
+@dataclass(frozen=True)
+class NearPairs:
+    """Verified pairs between rows, with the part similarities that decide whether one may be dropped for the other."""
+
+    pairs: Pairs
+    a: Int64  # (p,) positions of the rows, a < b
+    b: Int64
+    prompt_jaccard: np.ndarray  # (p,) NaN where both prompts are empty
+    answer_jaccard: np.ndarray
+    same_context: np.ndarray  # (p,) system prompt, tools and rejected answers are equal
+
+
+def find(
+    rows: Rows,
+    fingerprints: Fingerprints,
+    reader: SegmentReader,
+    *,
+    jaccard: float,
+    floor: float,
+    recall: float,
+    width: int,
+    threads: int,
+    advance: Callable[[int], None] = lambda bands: None,
+) -> NearPairs:
+    """Verified near-duplicate pairs at or above `floor`, and contained rows.
+
+    Rows that are equal up to case and spacing are represented by the first of them in content order; such a row and
+    its representative form a pair of similarity 1 unless their text is the same byte for byte (an exact pair).
+    """
+    bands = choose_bands(fingerprints.signature.shape[1], jaccard, recall, floor)
+    rank = np.empty(len(rows), np.int64)
+    rank[rows.content_order()] = np.arange(len(rows))
+    normal = group_by(fingerprints.normal[rows.content_order()])
+    leader = rows.content_order()[normal.group][rank]  # (n,) representative of each row, first in content order
+    representatives = np.unique(leader[fingerprints.shingles > 0])
+    representatives = representatives[np.argsort(rank[representatives])]
+
+    candidates, cut = _candidates(fingerprints.signature, representatives, bands, threads, advance)
+    members, packed = _compact(candidates, representatives)
+    sets, bounds = _shingle_sets(reader, rows, members, fingerprints.tokens, width, threads)
+    measured = np.empty((len(packed), 5), np.float32)
+    _in_blocks(threads, len(packed), lambda at: similarity.verify(packed[at], sets, bounds, measured[at]))
+
+    sizes = bounds[2::2] - bounds[:-1:2]
+    left, right = (packed >> np.uint64(32)).astype(np.int64), (packed & np.uint64(0xFFFFFFFF)).astype(np.int64)
+    contained = np.where(
+        sizes[left] <= sizes[right],
+        (measured[:, 1] >= CONTAINED) & (sizes[left] >= CONTAINED_SHINGLES),
+        (measured[:, 2] >= CONTAINED) & (sizes[right] >= CONTAINED_SHINGLES),
+    )
+    kept = (measured[:, 0] >= floor) | contained
+    a, b, values = members[left[kept]], members[right[kept]], measured[kept]
+
+    a, b, values = _with_case_twins(a, b, values, leader, fingerprints)
+    swap = a > b
+    a, b = np.where(swap, b, a), np.where(swap, a, b)
+    values[swap, 1], values[swap, 2] = values[swap, 2], values[swap, 1].copy()
+    order = np.lexsort((b, a))
+    a, b, values = a[order], b[order], values[order]
+    same_prompt = fingerprints.prompt[a] == fingerprints.prompt[b]
+    same_answer = fingerprints.answer[a] == fingerprints.answer[b]
+    relation = np.select(
+        [same_prompt & same_answer, same_prompt, same_answer, values[:, 0] >= floor],
+        ["same_both", "same_prompt", "same_response", "near"],
+        "contained",
+    )
+    return NearPairs(
+        Pairs(
+            signal="minhash",
+            row_a=rows.row_id[a],
+            row_b=rows.row_id[b],
+            relation=relation,
+            similarity=values[:, 0],
+            containment_ab=values[:, 1],
+            containment_ba=values[:, 2],
+            notes={
+                "permutations": int(fingerprints.signature.shape[1]),
+                "bands": bands.bands,
+                "rows_per_band": bands.rows,
+                "shingle_tokens": width,
+                "recall_curve": bands.curve(),
+                "recall_at_threshold": bands.probability(jaccard),
+                "recall_at_floor": bands.probability(floor),
+                "candidates": int(len(packed)),
+                "verified": int(len(a)),
+                "buckets_cut": int(cut[0]),
+                "pairs_not_compared_at_least": int(cut[1]),
+                "rows_without_shingles": int((fingerprints.shingles == 0).sum()),
+            },
+        ),
+        a,
+        b,
+        values[:, 3],
+        values[:, 4],
+        fingerprints.context[a] == fingerprints.context[b],
+    )
+
+
+def _candidates(
+    signature: np.ndarray, representatives: Int64, bands: Bands, threads: int, advance: Callable[[int], None]
+) -> tuple[UInt64, Int64]:
+    """Packed candidate pairs of places in `representatives`, distinct and sorted, and what the window cut off."""
+    n = len(representatives)
+    bits = max(1, n.bit_length())
+    own = signature if n == len(signature) and (np.diff(representatives) == 1).all() else signature[representatives]
+
+    def work(band: int) -> tuple[UInt64, Int64]:
+        packed = np.empty(n, np.uint64)
+        cut = np.zeros(2, np.int64)
+        similarity.pack_band(own, band * bands.rows, bands.rows, bits, packed)
+        packed.sort()
+        out = np.empty(max(1024, n), np.uint64)
+        made = similarity.pairs_of_band(packed, bits, WINDOW, out, cut)
+        if made > len(out):
+            out, cut = np.empty(made, np.uint64), np.zeros(2, np.int64)
+            similarity.pairs_of_band(packed, bits, WINDOW, out, cut)
+        return np.unique(out[:made]), cut
+
+    found = np.zeros(0, np.uint64)
+    cuts = np.zeros(2, np.int64)
+    with ThreadPoolExecutor(threads) as pool:
+        for pairs, cut in pool.map(work, range(bands.bands)):
+            found = np.union1d(found, pairs)
+            cuts = np.maximum(cuts, cut)  # the same buckets recur in every band: the largest cut is a lower bound
+            advance(1)
+    return found, cuts
+
+
+def _compact(candidates: UInt64, representatives: Int64) -> tuple[Int64, UInt64]:
+    """Positions of the rows that occur in any candidate, ascending, and the candidates as packed places in them."""
+    left = representatives[(candidates >> np.uint64(32)).astype(np.int64)]
+    right = representatives[(candidates & np.uint64(0xFFFFFFFF)).astype(np.int64)]
+    members = np.unique(np.concatenate((left, right)))
+    a, b = np.searchsorted(members, left).astype(np.uint64), np.searchsorted(members, right).astype(np.uint64)
+    return members, np.minimum(a, b) << np.uint64(32) | np.maximum(a, b)
+
+
+def _shingle_sets(
+    reader: SegmentReader, rows: Rows, members: Int64, tokens: Int64, width: int, threads: int
+) -> tuple[UInt64, Int64]:
+    """Shingle sets of the member positions (ascending), see kernels.minhash.shingle_sets."""
+    wanted = np.zeros(len(rows), np.bool_)
+    wanted[members] = True
+    classes, fold = code_point_classes(), folded_code_points()
+
+    def work(batch: SegmentBatch, starts: Int64, first: int) -> tuple[UInt64, Int64]:
+        inside = np.flatnonzero(wanted[first : first + len(starts) - 1])
+        # the wanted rows' segments, gathered so that the kernel sees only them
+        counts = starts[inside + 1] - starts[inside]
+        row_start = np.concatenate(([0], np.cumsum(counts))).astype(np.int64)
+        index = np.repeat(starts[inside] - row_start[:-1], counts) + np.arange(row_start[-1])
+        sets = np.empty(int(tokens[first + inside].sum()), np.uint64)
+        bounds = np.empty(2 * len(inside) + 1, np.int64)
+        written = shingling.shingle_sets(
+            batch.data, batch.offsets[index], batch.offsets[index + 1], row_start, parts(batch)[index],
+            classes, fold, width, sets, bounds,
+        )  # fmt: skip
+        return sets[:written].copy(), np.diff(bounds)
+
+    with ThreadPoolExecutor(threads) as pool:
+        jobs, first = [], 0
+        for batch in reader:
+            if len(batch):
+                starts = batch.row_starts()
+                jobs.append(pool.submit(work, batch, starts, first))
+                first += len(starts) - 1
+        done = [job.result() for job in jobs]
+    lengths = [lengths for _, lengths in done]
+    bounds = np.concatenate([np.zeros(1, np.int64), *lengths]).cumsum()
+    return np.concatenate([np.zeros(0, np.uint64), *(sets for sets, _ in done)]), bounds
+
+
+def _with_case_twins(
+    a: Int64, b: Int64, values: np.ndarray, leader: Int64, fingerprints: Fingerprints
+) -> tuple[Int64, Int64, np.ndarray]:
+    """Add the pair (row, its representative) for rows that equal it only up to case and spacing."""
+    texts = group_by(fingerprints.text)
+    first_of_text = np.unique(texts.group)
+    lead = leader[first_of_text]
+    twins = first_of_text[texts.group[lead] != texts.group[first_of_text]]
+    ones = np.ones((len(twins), 5), np.float32)
+    return (
+        np.concatenate((a, leader[twins])),
+        np.concatenate((b, twins)),
+        np.concatenate((values, ones)),
+    )
+
+
+def _in_blocks(threads: int, n: int, work: Callable[[slice], None]) -> None:
+    """Run `work` over slices of range(n) on the thread pool."""
+    step = min(PAIRS_PER_BLOCK, max(1, -(-n // max(1, 4 * threads))))
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(work, [slice(i, i + step) for i in range(0, n, step)]))

@@ -1,0 +1,511 @@
+"""The stages of an audit as the pipeline calls them: each brings its parts together and reports progress.
+
+What flows between stages that must not know one another is put together here, and nowhere else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from scanner import planning
+from scanner.errors import SettingsError
+from scanner.objects import Clusters, Fingerprints, Groups, Int64, Pairs, Rows, Skip, Source
+from scanner.progress import Progress
+from scanner.settings import Settings
+from scanner.store import SCHEMA_VERSION, RunFolder, write_bytes
+
+
+PAIRS_SCHEMA = {
+    "row_a": pl.Int64,
+    "row_b": pl.Int64,
+    "signal": pl.String,
+    "relation": pl.String,
+    "similarity": pl.Float32,
+    "containment_ab": pl.Float32,
+    "containment_ba": pl.Float32,
+}
+NO_PAIRS = pl.DataFrame(schema=PAIRS_SCHEMA)
+
+
+@dataclass(frozen=True)
+class Likeness:
+    """What exact and near duplicates gave."""
+
+    records: Groups
+    texts: Groups
+    normal: Groups
+    exact: pl.DataFrame  # as in pairs.parquet
+    near: pl.DataFrame  # as in pairs.parquet
+    notes: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """What embeddings gave; empty with --no-semantic."""
+
+    pairs: pl.DataFrame  # as in pairs.parquet
+    features: list[pl.DataFrame]
+    notes: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """prediction.parquet and what goes with it."""
+
+    table: pl.DataFrame
+    what_if: pl.DataFrame
+    features: pl.DataFrame
+    near_mass: np.ndarray
+    notes: dict[str, Any]
+    unit: str
+
+
+def read(
+    run: RunFolder, sources: list[Source], settings: Settings, threads: int, identity: str, progress: Progress
+) -> tuple[Rows, list[Skip]]:
+    """Read the inputs, or take over what an interrupted run of the same input and settings has read."""
+    from scanner import ingest
+
+    state = run.private / "ingested.json"
+    arrays = run.private / "rows.npz"
+    if state.exists() and json.loads(state.read_text("utf-8"))["identity"] == identity:
+        progress.say("the text was read by an earlier, interrupted run; going on from there")
+        return ingest.load_rows(arrays), ingest.load_skips(state)
+    total = sum(s.bytes_on_disk for s in sources)
+    with progress.stage("read", total):
+        done = {s.index: 0 for s in sources}
+
+        def advance(source: Source, rows: int, byte: int) -> None:
+            step = max(0, min(byte, source.bytes_on_disk) - done[source.index])
+            done[source.index] += step
+            progress.advance(step)
+
+        rows, skips = ingest.read_all(sources, run, settings, threads, advance)
+        ingest.save_rows(arrays, rows)
+        ingest.save_skips(state, skips, identity)
+    return rows, skips
+
+
+def find_likeness(
+    run: RunFolder, rows: Rows, prints: Fingerprints, settings: Settings, threads: int, progress: Progress
+) -> Likeness:
+    from scanner.signals import exact, group_by, minhash
+
+    reader = run.segments()
+    with progress.stage("find exact duplicates"):
+        records = exact.same_record(rows)
+        texts = exact.same_text(rows, prints, reader)
+        same = exact.pairs(rows, records, texts)
+    bands = minhash.choose_bands(settings.permutations, settings.jaccard, settings.recall, settings.floor)
+    with progress.stage("find near duplicates", bands.bands):
+        near = minhash.find(
+            rows, prints, reader,
+            jaccard=settings.jaccard, floor=settings.floor, recall=settings.recall, width=settings.shingle,
+            threads=threads, advance=progress.advance,
+        )  # fmt: skip
+    table = _frame(near.pairs).with_columns(
+        prompt_similarity=pl.Series(near.prompt_jaccard, dtype=pl.Float32),
+        answer_similarity=pl.Series(near.answer_jaccard, dtype=pl.Float32),
+        same_context=pl.Series(near.same_context, dtype=pl.Boolean),
+    )
+    notes = {"exact": same.notes, "minhash": near.pairs.notes}
+    return Likeness(records, texts, group_by(prints.normal), _frame(same), table, notes)
+
+
+def find_spans(run: RunFolder, settings: Settings, threads: int, progress: Progress) -> pl.DataFrame:
+    from scanner import rulebook
+
+    reader = run.segments()
+    with progress.stage("find private data and secrets"):
+        return rulebook.load(settings.rules).find(reader.text_frames(), threads)
+
+
+def find_clusters(
+    run: RunFolder,
+    rows: Rows,
+    prints: Fingerprints,
+    likeness: Likeness,
+    semantic: pl.DataFrame,
+    settings: Settings,
+    progress: Progress,
+) -> tuple[Clusters, np.ndarray]:
+    """Stars of duplicates, and the quality of every row in a near pair (NaN for others)."""
+    with progress.stage("cluster"):
+        quality = np.full(len(rows), np.nan)
+        ends = pl.concat([likeness.near["row_a"], likeness.near["row_b"], semantic["row_a"], semantic["row_b"]])
+        involved = np.unique(likeness.texts.group[_places(rows.row_id, ends)])
+        if len(involved):
+            quality[involved] = _quality_of_answers(run, rows.row_id[involved])
+            quality = quality[likeness.texts.group]  # equal text, equal quality
+        rank = planning.priority(rows, settings.keep_policy, np.nan_to_num(quality), prints.supervised_tokens)
+        pairs = pl.concat([likeness.near, semantic], how="diagonal")
+        return _stars(rows.row_id, likeness.texts, pairs, rank, settings), quality
+
+
+def _stars(row_id: Int64, texts: Groups, pairs: pl.DataFrame, rank: Int64, settings: Settings) -> Clusters:
+    from scanner.clustering import cluster
+
+    chosen = pairs.filter(planning.may_drop(settings))
+    return cluster(texts, _places(row_id, chosen["row_a"]), _places(row_id, chosen["row_b"]), rank)
+
+
+def _quality_of_answers(run: RunFolder, row_ids: Int64) -> np.ndarray:
+    """features.quality of each row's learned text; rows ascending."""
+    from scanner.features.quality import quality
+
+    text = run.segments().rows(row_ids.tolist(), ["row_id", "supervised", "text"])
+    joined = text.filter("supervised").group_by("row_id").agg(pl.col("text").str.join("\n"))
+    found = dict(joined.iter_rows())
+    return np.array([quality(found.get(row, "")) for row in row_ids.tolist()])
+
+
+def find_meaning(
+    run: RunFolder, rows: Rows, settings: Settings, threads: int, progress: Progress
+) -> Meaning:
+    if not settings.semantic:
+        return Meaning(NO_PAIRS, [], {"semantic": {"measured": False, "reason": "--no-semantic"}})
+    from scanner import embedding, neighbourhoods
+    from scanner.features import density
+    from scanner.signals import semantic
+
+    encoder = embedding.load(settings.embedder)
+    with progress.stage("embed", 2 * len(rows)):
+        full = embedding.encode(run.segments(), rows.row_id, encoder, "full", threads, progress.advance)
+        prompt = embedding.encode(run.segments(), rows.row_id, encoder, "input", threads, progress.advance)
+    order = rows.content_order()
+    with progress.stage("find semantic neighbours", len(rows)):
+        near = semantic.search(full, order, settings.neighbours, threads, settings.seed)
+        pairs = semantic.pairs(near, full, rows.row_id, settings.cosine)
+    with progress.stage("measure density"):
+        features = density.features(near)
+        gap = neighbourhoods.embedding_gap(prompt, full)
+    notes = {"semantic": {**full.notes, **near.notes, **pairs.notes}, "embedding_gap": gap}
+    return Meaning(_frame(pairs), [features], notes)
+
+
+def pairs_table(rows: Rows, likeness: Likeness, clusters: Clusters, semantic: pl.DataFrame) -> pl.DataFrame:
+    """pairs.parquet: every verified pair, and the pair of each dropped row with the row kept for it."""
+    table = pl.concat([likeness.exact, likeness.near, semantic], how="diagonal")
+    # A near pair stands between two texts; where these have copies, the dropped copy and the kept one are a pair too.
+    texts = likeness.texts.group
+    gone = np.flatnonzero(clusters.keep != np.arange(len(rows)))
+    kept = clusters.keep[gone]
+    a, b = np.minimum(gone, kept), np.maximum(gone, kept)
+    stars = pl.DataFrame(
+        {"row_a": rows.row_id[a], "row_b": rows.row_id[b], "text_a": texts[a], "text_b": texts[b]}
+    ).join(table, on=["row_a", "row_b"], how="anti")
+    one = pl.lit(1.0, pl.Float32)
+    equal = stars.filter(pl.col("text_a") == pl.col("text_b")).with_columns(
+        signal=pl.lit("exact"), relation=pl.lit("same_both"), similarity=one, containment_ab=one, containment_ba=one
+    )
+    known = likeness.near.with_columns(
+        text_a=pl.Series(texts[_places(rows.row_id, likeness.near["row_a"])], dtype=pl.Int64),
+        text_b=pl.Series(texts[_places(rows.row_id, likeness.near["row_b"])], dtype=pl.Int64),
+    )
+    swapped = {"text_a": "text_b", "text_b": "text_a"}
+    swapped |= {"containment_ab": "containment_ba", "containment_ba": "containment_ab"}
+    either_way = pl.concat([known, known.rename(swapped).select(known.columns)])
+    between = either_way.drop("row_a", "row_b").unique(["text_a", "text_b"], keep="first", maintain_order=True)
+    across = stars.join(between, on=["text_a", "text_b"], how="inner", maintain_order="left")
+    table = pl.concat(
+        [table, *(part.select(c for c in part.columns if c in table.columns) for part in (equal, across))],
+        how="diagonal",
+    )
+    return table.unique(["row_a", "row_b", "signal"], keep="first", maintain_order=True).sort(
+        "row_a", "row_b", "signal"
+    )
+
+
+def _frame(pairs: Pairs) -> pl.DataFrame:
+    return pl.DataFrame(
+        {
+            "row_a": pairs.row_a,
+            "row_b": pairs.row_b,
+            "signal": pl.repeat(pairs.signal, len(pairs), dtype=pl.String, eager=True),
+            "relation": pl.Series(pairs.relation.tolist(), dtype=pl.String),
+            "similarity": pairs.similarity,
+            "containment_ab": pairs.containment_ab,
+            "containment_ba": pairs.containment_ba,
+        },
+        schema_overrides={"row_a": pl.Int64, "row_b": pl.Int64},
+    )
+
+
+def predict(
+    run: RunFolder,
+    rows: Rows,
+    prints: Fingerprints,
+    likeness: Likeness,
+    spans: pl.DataFrame,
+    sources: list[Source],
+    settings: Settings,
+    threads: int,
+    progress: Progress,
+) -> Predicted:
+    """Contexts, dose and hazard of every row; risk by the severity of what is private in it."""
+    from scanner import prediction, rulebook
+    from scanner.tokenising import tokens_of_rows
+
+    with progress.stage("tokenise", len(rows)):
+        text = tokens_of_rows(
+            run.segments(),
+            tokenizer=settings.tokenizer,
+            max_length=settings.max_length,
+            threads=threads,
+            advance=progress.advance,
+        )
+    with progress.stage("predict"):
+        answers = prediction.Answers(text.answer_row, text.answer_start, text.answer_end)
+        group = likeness.texts.group
+        order = prints.text[:, 0]
+        near = prediction.NearCopies(
+            _places(rows.row_id, likeness.near["row_a"]),
+            _places(rows.row_id, likeness.near["row_b"]),
+            likeness.near["similarity"].to_numpy(),
+            settings.shingle,
+        )
+        weight = source_weights(rows, sources, settings)
+        result = prediction.predict(
+            text.tokens, text.offsets, answers, group, order, settings.plan, prediction.load_weights(),
+            near=near, conflicts=conflicts(prints, text.tokens, answers), sampling_weight=weight,
+            seed=settings.seed, threads=threads,
+        )  # fmt: skip
+    severity = severity_of_rows(spans, rows.row_id)
+    risk = np.nan_to_num(result.p_extract) * severity
+    table = (
+        pl.DataFrame({"row_id": rows.row_id})
+        .hstack(result.frame())
+        .with_columns(
+            severity=pl.Series(severity, dtype=pl.Float32),
+            risk=pl.Series(np.where(np.isnan(result.p_extract), np.nan, risk), dtype=pl.Float32),
+            band=pl.Series(rulebook.bands().band(risk).tolist(), dtype=pl.String),
+        )
+    )
+    what_if = pl.DataFrame({"epochs": result.what_if.epochs, "expected_rows": result.what_if.rows}).with_columns(
+        variant=pl.lit("as planned")
+    )
+    mass = result.near_mass
+    notes = {
+        "prediction": {
+            "calibrated": result.calibrated,
+            "rows_measured": int((~np.isnan(result.p_extract)).sum()),
+            "rows_cut_by_max_length": text.rows_cut,
+            "optimizer_steps": result.steps,
+            "what_if_rows_sampled": result.what_if.sampled,
+            "tail": result.tail,
+        }
+    }
+    return Predicted(table, what_if, pl.DataFrame(result.summary.columns()), mass, notes, text.unit)
+
+
+def source_weights(rows: Rows, sources: list[Source], settings: Settings) -> np.ndarray | None:
+    """(n,) sampling weight of every row by its source's name or file name; None when the plan names none."""
+    if not settings.plan.source_weight:
+        return None
+    known = {name: s.index for s in sources for name in (s.name, s.path.name, s.path.stem)}
+    weight = np.ones(len(rows))
+    for name, value in settings.plan.source_weight:
+        if name not in known:
+            raise SettingsError(
+                f"--source-weight {name}: no input has this name; inputs are {', '.join(s.name for s in sources)}"
+            )
+        weight[rows.source == known[name]] = value
+    return weight
+
+
+def severity_of_rows(spans: pl.DataFrame, row_id: Int64) -> np.ndarray:
+    """(n,) the largest severity of the private and secret spans of each row; 1 for ordinary text."""
+    from scanner import rulebook
+
+    by_rule = {rule.id: rule.severity for rule in rulebook.load().rules}
+    values = spans["rule_id"].replace_strict(by_rule, default=max(by_rule.values()), return_dtype=pl.Float64).to_numpy()
+    severity = np.ones(len(row_id))
+    np.maximum.at(severity, np.searchsorted(row_id, spans["row_id"].to_numpy()), values)
+    return severity
+
+
+def conflicts(prints: Fingerprints, tokens: np.ndarray, answers: Any) -> Any:
+    """Where the answers to one prompt first part, and the share of rows with this row's answer (see prediction)."""
+    from scanner.features import conflicts as feature
+    from scanner.prediction import Conflicts
+
+    counted = feature.features(prints)
+    n = len(counted)
+    place = np.full(n, -1, np.int64)
+    share = counted["conflicts.share"].to_numpy().astype(np.float64)
+    first = np.full(n, -1, np.int64)
+    heads = np.flatnonzero(np.diff(answers.row, prepend=-1))
+    first[answers.row[heads]] = heads
+    torn = np.flatnonzero((counted["conflicts.answers"].to_numpy() > 1) & (first >= 0))
+    key = np.lexsort((prints.context[torn], prints.prompt[torn]))
+    torn = torn[key]
+    new = (np.diff(prints.prompt[torn]) != 0) | (np.diff(prints.context[torn]) != 0)
+    for members in np.split(torn, np.flatnonzero(new) + 1) if len(torn) else []:
+        texts = [tokens[answers.start[first[i]] : answers.end[first[i]]] for i in members]
+        shortest = min(map(len, texts))
+        block = np.stack([t[:shortest] for t in texts])
+        differs = np.flatnonzero((block != block[0]).any(axis=0))
+        # answers of which one is the beginning of the others part where it ends
+        place[members] = differs[0] if len(differs) else shortest
+    return Conflicts(place, share)
+
+
+def rows_table(
+    rows: Rows,
+    sources: list[Source],
+    prints: Fingerprints,
+    likeness: Likeness,
+    clusters: Clusters,
+    quality: np.ndarray,
+    spans: pl.DataFrame,
+    meaning: Meaning,
+    predicted: Predicted,
+) -> pl.DataFrame:
+    """rows.parquet: where each row stands, and every feature as family.name."""
+    from scanner.features import conflicts as conflict_features
+    from scanner.features import copies, length, patterns
+
+    names = pl.Series([s.name for s in sources], dtype=pl.String)
+    layouts = pl.Series(rows.layout, dtype=pl.String)
+    at = pl.Series(rows.source.astype(np.uint32))
+    place = pl.DataFrame(
+        {
+            "row_id": rows.row_id,
+            "source": names.gather(at),
+            "line": rows.line,
+            "byte_offset": rows.start,
+            "content_hash": keyed_hashes(rows),
+            "layout": layouts.gather(at),
+            "turns": rows.turns,
+            "prompt_chars": prints.prompt_chars,
+            "response_chars": prints.response_chars,
+            "cluster_id": pl.Series(np.where(clusters.cluster < 0, -1, clusters.cluster)).replace(-1, None),
+            "cluster_size": clusters.size,
+            "copies_exact": likeness.records.size,
+        }
+    )
+    frames = [
+        copies.features(likeness.texts, likeness.normal, predicted.near_mass),
+        conflict_features.features(prints),
+        length.features(prints),
+        pl.DataFrame({"quality.score": pl.Series(quality, dtype=pl.Float32)}),
+        patterns.features(spans, rows.row_id),
+        *meaning.features,
+        predicted.features,
+    ]
+    return pl.concat([place, *frames], how="horizontal")
+
+
+def keyed_hashes(rows: Rows) -> list[str]:
+    """(n,) content hashes for publication, keyed by the content of the whole data set.
+
+    The key is a hash of the sum of all records' digests: the same for any order of rows, and known only to who has
+    every record, so that nobody can test a guessed record against a published table.
+    """
+    total = [int(rows.digest[:, c].sum(dtype=np.uint64)) for c in (0, 1)]
+    key = hashlib.blake2b(b"".join(t.to_bytes(8, "little") for t in total), person=b"sftscan rows").digest()
+    raw = np.ascontiguousarray(rows.digest).tobytes()
+    return [
+        hashlib.blake2b(raw[i : i + 16], key=key, digest_size=16).hexdigest() for i in range(0, len(raw), 16)
+    ]
+
+
+def write_index(run: RunFolder, rows: Rows, prints: Fingerprints, likeness: Likeness) -> None:
+    """Signatures with algorithm, parameters and version, so that later runs can be compared with this one."""
+    run.write_array("minhash", prints.signature)
+    run.write_array("row_id", rows.row_id)
+    rank = np.empty(len(rows), np.int64)
+    rank[rows.content_order()] = np.arange(len(rows))
+    run.write_array("content_rank", rank)
+    known = ("permutations", "bands", "rows_per_band", "shingle_tokens")
+    run.write_json(
+        "index/index.json",
+        {
+            "algorithm": "MinHash affine32 (datasketch 2), word shingles within segments",
+            "version": SCHEMA_VERSION,
+            **{name: likeness.notes["minhash"][name] for name in known},
+        },
+    )
+
+
+def write_skips(run: RunFolder, skips: list[Skip]) -> None:
+    """skipped.jsonl without text, and the raw beginnings of the records under private/."""
+    public = [{"row_id": s.row_id, "file": s.file, "line": s.line, "reason": s.reason} for s in skips]
+    raw = [{"row_id": s.row_id, "raw": s.raw.decode("utf-8", "replace")} for s in skips]
+    for path, entries in ((run.path / "skipped.jsonl", public), (run.private / "skipped.jsonl", raw)):
+        write_bytes(path, "".join(json.dumps(e, ensure_ascii=False) + "\n" for e in entries).encode())
+
+
+def describe_inputs(sources: list[Source], digests: list[str], rows: Rows, skips: list[Skip]) -> list[dict[str, Any]]:
+    """The inputs as scan.json names them."""
+    by_file: dict[str, int] = {}
+    for skip in skips:
+        by_file[skip.file] = by_file.get(skip.file, 0) + 1
+    return [
+        {
+            "index": s.index,
+            "path": str(s.path),
+            "name": s.name,
+            "member": s.member,
+            "format": s.format,
+            "compression": s.compression,
+            "bytes": s.bytes_on_disk,
+            "bytes_on_disk": s.bytes_on_disk,
+            "sha256": digest,
+            "layout": rows.layout[s.index],
+            "rows_read": int((rows.source == s.index).sum()),
+            "rows_skipped": by_file.get(s.name, 0),
+        }
+        for s, digest in zip(sources, digests, strict=True)
+    ]
+
+
+def summary(run: RunFolder, notes: dict[str, Any], settings: Settings) -> dict[str, Any]:
+    """The figures of the run, from its tables."""
+    from scanner.reports import summarise
+
+    rows, pairs, spans, predicted, plan = (
+        run.read_table(name) for name in ("rows", "pairs", "spans", "prediction", "plan")
+    )
+    return summarise(rows, pairs, spans, predicted, plan, notes, {"jaccard": settings.jaccard})
+
+
+def plan_again(run: RunFolder, settings: Settings, source_names: list[str]) -> list[str]:
+    """Cluster and plan from stored tables under other settings; writes rows and plan, returns the brake's messages."""
+    from scanner.kernels.similarity import connect
+    from scanner.signals import group_by
+
+    table, pairs, spans, predicted = (run.read_table(name) for name in ("rows", "pairs", "spans", "prediction"))
+    n = len(table)
+    row_id = table["row_id"].to_numpy()
+    source = table["source"].replace_strict(
+        {name: i for i, name in enumerate(source_names)}, return_dtype=pl.Int32
+    ).to_numpy()
+    place = np.zeros(n, np.int64)
+    # only the order of contents matters here, not the digests themselves
+    digest = np.stack([run.read_array("content_rank").astype(np.uint64)] * 2, axis=1)
+    rows = Rows(row_id, source, table["line"].to_numpy(), place, place, place.astype(np.int32), digest, ())
+    exact = pairs.filter(pl.col("signal") == "exact")
+    root = np.empty(n, np.int64)
+    connect(_places(row_id, exact["row_a"]), _places(row_id, exact["row_b"]), root)
+    texts = group_by(root.astype(np.uint64)[:, None])
+    quality = table["quality.score"].fill_nan(0).to_numpy().astype(np.float64)
+    rank = planning.priority(rows, settings.keep_policy, quality, table["length.supervised_tokens"].to_numpy())
+    clusters = _stars(row_id, texts, pairs, rank, settings)
+    table = table.with_columns(
+        cluster_id=pl.Series(clusters.cluster).replace(-1, None), cluster_size=pl.Series(clusters.size)
+    )
+    plan = planning.make_plan(planning.Findings(rows, clusters, pairs, spans, predicted, table), settings)
+    run.write_table("rows", table)
+    run.write_table("plan", plan)
+    return planning.brake(plan, source, settings, source_names)
+
+
+def _places(row_id: Int64, wanted: pl.Series) -> Int64:
+    return np.searchsorted(row_id, wanted.to_numpy()).astype(np.int64)

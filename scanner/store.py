@@ -1,0 +1,258 @@
+"""The run folder: Arrow and Parquet in and out, memory-mapped, written to a temporary name and renamed.
+
+    RUN/                 mode 0700
+      scan.json  rows.parquet  pairs.parquet  spans.parquet  prediction.parquet  plan.parquet  report.html ...
+      index/             fixed-width signatures with their algorithm, parameters and version
+      private/           the only place with raw text: segments.arrow, skipped raw bytes
+
+A temporary name begins with ".tmp-"; `RunFolder.open_for_writing` removes what a killed run left.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from scanner.errors import RunError
+from scanner.objects import ROLES, SegmentBatch
+
+SCHEMA_VERSION = 1
+ROWS_PER_BATCH = 16_384
+"""Rows per record batch of segments.arrow; a batch also ends at BYTES_PER_BATCH."""
+BYTES_PER_BATCH = 64 << 20
+TEMPORARY = ".tmp-"
+
+ROLE_TYPE = pa.dictionary(pa.int8(), pa.string())
+SEGMENT_SCHEMA = pa.schema(
+    [
+        ("row_id", pa.int64()),
+        ("segment", pa.int32()),
+        ("turn", pa.int32()),
+        ("role", ROLE_TYPE),
+        ("field_path", pa.string()),  # JSON pointer (RFC 6901) from the record's root
+        ("supervised", pa.bool_()),
+        ("text", pa.large_string()),
+    ]
+)
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """Give a temporary name beside `path`; on success it is renamed to `path`, on failure it is removed."""
+    temporary = path.with_name(f"{TEMPORARY}{os.getpid()}-{path.name}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a whole file atomically."""
+    with atomic(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def pointer(path: tuple[str | int, ...]) -> str:
+    """A path as JSON pointer (RFC 6901): ("turns", 3, "a/b") -> "/turns/3/a~1b"."""
+    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in path)
+
+
+class RunFolder:
+    """One run on disk. Reading never creates anything."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    @classmethod
+    def open_for_writing(cls, path: Path) -> RunFolder:
+        """Create the folder (0700) or take over an existing one, and remove what a killed run left half-written."""
+        path.mkdir(parents=True, exist_ok=True)
+        os.chmod(path, 0o700)
+        run = cls(path)
+        for leftover in [p for p in path.rglob(f"{TEMPORARY}*")]:
+            shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+        run.private.mkdir(exist_ok=True, mode=0o700)
+        run.index.mkdir(exist_ok=True)
+        return run
+
+    @classmethod
+    def open_finished(cls, path: Path) -> RunFolder:
+        """An existing, finished run; anything else is refused with what is missing."""
+        if not path.is_dir():
+            raise RunError(f"{path} is not a run folder: there is no such folder; create one with `scan DATASET`")
+        if not (path / "scan.json").exists():
+            raise RunError(f"{path} holds no finished run: scan.json is missing; run `scan DATASET` again to finish it")
+        return cls(path)
+
+    @property
+    def private(self) -> Path:
+        return self.path / "private"
+
+    @property
+    def index(self) -> Path:
+        return self.path / "index"
+
+    @property
+    def segments_path(self) -> Path:
+        return self.private / "segments.arrow"
+
+    def write_table(self, name: str, frame: pl.DataFrame) -> None:
+        """Write RUN/<name>.parquet."""
+        with atomic(self.path / f"{name}.parquet") as temporary:
+            frame.write_parquet(temporary, compression="zstd", compression_level=3)
+
+    def read_table(self, name: str, columns: list[str] | None = None) -> pl.DataFrame:
+        """Read RUN/<name>.parquet."""
+        path = self.path / f"{name}.parquet"
+        if not path.exists():
+            raise RunError(f"{self.path} has no {path.name}; run the audit again with `scan DATASET --force`")
+        return pl.read_parquet(path, columns=columns)
+
+    def has_table(self, name: str) -> bool:
+        return (self.path / f"{name}.parquet").exists()
+
+    def write_json(self, name: str, values: Any) -> None:
+        """Write RUN/<name> as indented JSON; NaN becomes null."""
+        text = json.dumps(_plain(values), indent=1, ensure_ascii=False, allow_nan=False)
+        write_bytes(self.path / name, text.encode("utf-8", "replace") + b"\n")
+
+    def read_json(self, name: str) -> Any:
+        return json.loads((self.path / name).read_text("utf-8"))
+
+    def write_array(self, name: str, array: np.ndarray) -> None:
+        """Write RUN/index/<name>.npy."""
+        with atomic(self.index / f"{name}.npy") as temporary, temporary.open("wb") as file:
+            np.save(file, array)
+
+    def read_array(self, name: str) -> np.ndarray:
+        """RUN/index/<name>.npy, memory-mapped read-only."""
+        return np.load(self.index / f"{name}.npy", mmap_mode="r")
+
+    def segments(self) -> SegmentReader:
+        """The audited text, memory-mapped."""
+        if not self.segments_path.exists():
+            raise RunError(f"{self.path} no longer holds the text (it was purged); audit the data set again")
+        return SegmentReader(self.segments_path)
+
+
+class SegmentWriter:
+    """Appends record batches to a segments file, which appears under its final name only when complete."""
+
+    def __init__(self, path: Path):
+        self._context = atomic(path)
+        self._temporary = self._context.__enter__()
+        self._file = pa.OSFile(str(self._temporary), "wb")
+        self._writer = pa.ipc.new_file(self._file, SEGMENT_SCHEMA)
+
+    def append(self, batch: pa.RecordBatch) -> None:
+        self._writer.write_batch(batch)
+
+    def __enter__(self) -> SegmentWriter:
+        return self
+
+    def __exit__(self, *problem: Any) -> None:
+        self._writer.close()
+        self._file.close()
+        self._context.__exit__(*problem)
+
+
+class SegmentReader:
+    """Memory-mapped segments; every batch holds whole rows."""
+
+    def __init__(self, path: Path):
+        self._map = pa.memory_map(str(path), "r")
+        self._reader = pa.ipc.open_file(self._map)
+        self.batches = self._reader.num_record_batches
+
+    def __iter__(self) -> Iterator[SegmentBatch]:
+        first = 0
+        for i in range(self.batches):
+            batch = _views(self._reader.get_batch(i), first)
+            first += len(batch)
+            yield batch
+
+    def text_frames(self) -> Iterator[pl.DataFrame]:
+        """One polars frame (row_id, segment, role, text) per record batch; the text is not copied."""
+        for i in range(self.batches):
+            frame = pl.from_arrow(self._reader.get_batch(i).select(["row_id", "segment", "role", "text"]))
+            assert isinstance(frame, pl.DataFrame)
+            yield frame
+
+    def frame(self, columns: list[str] | None = None) -> pl.DataFrame:
+        """All segments as one polars frame (columns of SEGMENT_SCHEMA)."""
+        table = self._reader.read_all()
+        frame = pl.from_arrow(table.select(columns) if columns else table)
+        assert isinstance(frame, pl.DataFrame)
+        return frame
+
+    def rows(self, row_ids: list[int], columns: list[str] | None = None) -> pl.DataFrame:
+        """The segments of some rows; batches that hold none of them are not decoded."""
+        wanted = np.asarray(sorted(set(row_ids)), dtype=np.int64)
+        found = []
+        for i in range(self.batches):
+            batch = self._reader.get_batch(i)
+            ids = batch.column("row_id").to_numpy()
+            if not len(ids):
+                continue
+            inside = wanted[(wanted >= ids[0]) & (wanted <= ids[-1])]
+            if len(inside):
+                part = pl.from_arrow(batch.filter(pa.array(np.isin(ids, inside))))
+                assert isinstance(part, pl.DataFrame)
+                found.append(part.select(columns) if columns else part)
+        if found:
+            return pl.concat(found)
+        empty = pl.from_arrow(SEGMENT_SCHEMA.empty_table())
+        assert isinstance(empty, pl.DataFrame)
+        return empty.select(columns) if columns else empty
+
+
+def _views(batch: pa.RecordBatch, first: int) -> SegmentBatch:
+    """A record batch as numpy views; only `supervised` (bit-packed in Arrow) is copied."""
+    text = batch.column("text")
+    _, offsets, data = text.buffers()
+    n = len(text)
+    # subtle: a batch read from a file starts at offset 0, but a slice would not
+    at = np.frombuffer(offsets, np.int64, n + 1, text.offset * 8) if n else np.zeros(1, np.int64)
+    return SegmentBatch(
+        row_id=batch.column("row_id").to_numpy(),
+        segment=batch.column("segment").to_numpy(),
+        turn=batch.column("turn").to_numpy(),
+        role=batch.column("role").indices.to_numpy().view(np.uint8),
+        supervised=batch.column("supervised").to_numpy(zero_copy_only=False),
+        offsets=at,
+        data=np.frombuffer(data, np.uint8) if data is not None and data.size else np.zeros(0, np.uint8),
+        first=first,
+    )
+
+
+def roles_array(codes: np.ndarray) -> pa.DictionaryArray:
+    """Role codes as the dictionary column of SEGMENT_SCHEMA; the same dictionary in every batch."""
+    return pa.DictionaryArray.from_arrays(pa.array(codes.view(np.int8)), pa.array(list(ROLES)))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    if isinstance(value, np.ndarray):
+        return _plain(value.tolist())
+    if isinstance(value, (np.bool_, bool)):
+        return bool(value)
+    if isinstance(value, np.integer):
+        return int(value)
+    if isinstance(value, (np.floating, float)):
+        return float(value) if np.isfinite(value) else None
+    if isinstance(value, Path):
+        return str(value)
+    return value

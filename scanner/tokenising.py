@@ -1,0 +1,131 @@
+"""The data set as one array of token hashes, with the answers the model learns as spans in it.
+
+By default tokens are the kernels' own (see scanner.text); with a tokenizer.json they are the model's, and every count,
+dose and prediction is in its unit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from scanner.errors import SettingsError
+from scanner.kernels.tokens import tokenise
+from scanner.objects import Int64, SegmentBatch, UInt64
+from scanner.text import code_point_classes, folded_code_points
+
+OWN_UNIT = "word, CJK character or punctuation mark"
+
+
+@dataclass(frozen=True)
+class TokenisedRows:
+    """All rows' tokens after another; an answer is a supervised turn, cut where the trainer cuts the row."""
+
+    tokens: UInt64  # (t,) exact hash of each token
+    offsets: Int64  # (n + 1,) rows
+    answer_row: Int64  # (m,) position of the row, ascending
+    answer_start: Int64  # (m,) first token of the answer
+    answer_end: Int64  # (m,)
+    rows_cut: int  # rows longer than --max-length
+    unit: str
+
+
+def tokens_of_rows(
+    batches: Iterable[SegmentBatch],
+    *,
+    tokenizer: Path | None,
+    max_length: int | None,
+    threads: int,
+    advance: Callable[[int], None] = lambda rows: None,
+) -> TokenisedRows:
+    """Tokenise every row.
+
+    Segments of a row follow one another; supervised segments of one turn make one answer. What lies beyond
+    `max_length` tokens of a row is not learned and lies in no answer.
+    """
+    split = _own_tokens if tokenizer is None else _with_tokenizer(tokenizer)
+    hashes: list[UInt64] = []
+    lengths: list[Int64] = []
+    answers: list[tuple[Int64, Int64, Int64]] = []
+    rows_cut = rows = total = 0
+
+    def work(batch: SegmentBatch) -> tuple[UInt64, Int64]:
+        return split(batch)
+
+    with ThreadPoolExecutor(threads) as pool:
+        held = [batch for batch in batches if len(batch)]
+        for batch, (found, counts) in zip(held, pool.map(work, held), strict=True):
+            starts = batch.row_starts()
+            bounds = np.concatenate(([0], np.cumsum(counts)))
+            row_tokens = bounds[starts[1:]] - bounds[starts[:-1]]
+            place = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
+            row_end = bounds[starts[:-1]] + (row_tokens if max_length is None else np.minimum(row_tokens, max_length))
+            learned = np.flatnonzero(batch.supervised & (counts > 0))
+            new = np.ones(len(learned), np.bool_)
+            # a turn of several supervised segments that follow one another is one answer
+            new[1:] = (
+                (np.diff(learned) > 1) | (np.diff(place[learned]) > 0) | (np.diff(batch.turn[learned]) > 0)
+            )
+            first = learned[new]
+            last = learned[np.append(new[1:], True)] if len(learned) else learned
+            begin = bounds[first]
+            end = np.minimum(bounds[last + 1], row_end[place[first]])
+            kept = end > begin
+            answers.append((place[first][kept] + rows, begin[kept] + total, end[kept] + total))
+            rows_cut += int((row_tokens > row_end - bounds[starts[:-1]]).sum())
+            hashes.append(found)
+            lengths.append(row_tokens)
+            rows += len(row_tokens)
+            total += len(found)
+            advance(len(row_tokens))
+    row, begin, end = (np.concatenate([np.zeros(0, np.int64), *parts]) for parts in zip(*answers, strict=True))
+    return TokenisedRows(
+        tokens=np.concatenate([np.zeros(0, np.uint64), *hashes]),
+        offsets=np.concatenate([np.zeros(1, np.int64), *lengths]).cumsum(),
+        answer_row=row,
+        answer_start=begin,
+        answer_end=end,
+        rows_cut=rows_cut,
+        unit=OWN_UNIT if tokenizer is None else f"token of {tokenizer.name}",
+    )
+
+
+def _own_tokens(batch: SegmentBatch) -> tuple[UInt64, Int64]:
+    room = int(batch.offsets[-1] - batch.offsets[0])
+    hashes, starts = np.empty(room, np.uint64), np.empty(room, np.int64)
+    counts = np.empty(len(batch), np.int64)
+    found = tokenise(
+        batch.data, batch.offsets, code_point_classes(), folded_code_points(), 0, hashes, starts, counts
+    )
+    return hashes[:found].copy(), counts
+
+
+def _with_tokenizer(path: Path) -> Callable[[SegmentBatch], tuple[UInt64, Int64]]:
+    """Token ids of a tokenizer.json (a file, or a folder that holds one), each hashed to 64 bits."""
+    from tokenizers import Tokenizer
+
+    file = path / "tokenizer.json" if path.is_dir() else path
+    try:
+        tokenizer = Tokenizer.from_file(str(file))
+    except Exception as error:  # the library raises bare Exception
+        raise SettingsError(
+            f"--tokenizer {path}: not readable as a tokenizer.json ({error}); give the file or folder of a model's "
+            "fast tokenizer"
+        ) from error
+
+    def split(batch: SegmentBatch) -> tuple[UInt64, Int64]:
+        texts = [
+            batch.data[a:b].tobytes().decode("utf-8")
+            for a, b in zip(batch.offsets[:-1].tolist(), batch.offsets[1:].tolist(), strict=True)
+        ]
+        ids = [e.ids for e in tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
+        counts = np.array([len(i) for i in ids], np.int64)
+        flat = np.fromiter((i for part in ids for i in part), np.uint64, int(counts.sum()))
+        # spread small ids over 64 bits; an odd multiplier keeps them distinct
+        return (flat + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15), counts
+
+    return split

@@ -1,0 +1,345 @@
+"""The identities of SCIENCE 7 and the laws of the hazard model, on the real kernels."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from scanner.errors import RuleError
+from scanner.kernels.contexts import COPIED, RARITY_STEP, SEEN, context_features
+from scanner.prediction import (
+    Answers,
+    Conflicts,
+    Doses,
+    NearCopies,
+    Prediction,
+    Regime,
+    doses,
+    load_weights,
+    predict,
+    predict_rows,
+    survival,
+    turn_tails,
+)
+from scanner.prediction.hazard import EXTRACTED, RARITY_UNIT, SURPRISE_UNIT, WEIGHTS, quadrature
+from scanner.sampling import near_copy_share
+from scanner.settings import TrainingPlan
+
+SHIPPED = load_weights()
+# a plan strong enough that probabilities are far from 0 and 1
+PLAN = TrainingPlan(epochs=4, learning_rate=3e-4, model_params=SHIPPED.priors.fitted_parameters, batch_size=4)
+VALUES = ("p_extract", "p_whole", "p_counterfactual", "expected_tokens", "tokens_q50", "tokens_q95", "exposures")
+
+
+class Rows:
+    """Random rows with templates: a prompt of 5 tokens, then the answer."""
+
+    def __init__(self, lengths: list[int], seed: int = 0) -> None:
+        rng = np.random.default_rng(seed)
+        words = rng.integers(1, 2**63, 200).astype(np.uint64)
+        common = rng.integers(0, 200, 60)
+        parts = []
+        for length in lengths:
+            row = rng.integers(0, 200, length + 5)
+            at = rng.integers(0, 20)
+            row[: (length + 5) // 2] = common[at : at + (length + 5) // 2] if length < 70 else row[: (length + 5) // 2]
+            parts.append(words[row])
+        self.parts = parts
+
+    def arrays(self, order: list[int]) -> tuple:
+        parts = [self.parts[i] for i in order]
+        offsets = np.cumsum([0, *map(len, parts)]).astype(np.int64)
+        answers = Answers(np.arange(len(parts)), offsets[:-1] + 5, offsets[1:])
+        return np.concatenate(parts), offsets, answers, np.array(order), np.array(order, np.uint64) + np.uint64(10)
+
+
+LENGTHS = [30, 20, 12, 40, 17, 60, 25, 33, 16, 15, 45, 22]
+
+
+def run(order: list[int] | None = None, plan: TrainingPlan = PLAN, weights=SHIPPED, **options) -> Prediction:
+    return predict(*Rows(LENGTHS).arrays(order or list(range(len(LENGTHS)))), plan, weights, **options)
+
+
+def given_doses(own: np.ndarray, total: np.ndarray, set_dose: float = 1.0, steps: float = 500) -> Prediction:
+    """Prediction of the twelve rows under doses chosen by hand."""
+    tokens, offsets, answers, group, order = Rows(LENGTHS).arrays(list(range(len(LENGTHS))))
+    features = context_features(tokens, offsets, group)
+    copies = np.maximum(1, np.round(total / np.maximum(own, 1e-9))).astype(np.int64)
+    return predict_rows(features, answers, Doses(own, total, copies, set_dose, steps), order, PLAN, SHIPPED)
+
+
+def test_the_kernel_equals_its_twin():
+    tokens, offsets, answers, group, order = Rows(LENGTHS).arrays(list(range(len(LENGTHS))))
+    features = context_features(tokens, offsets, group)
+    amounts = doses(PLAN, np.diff(offsets), answers, group, order)
+    regime = Regime(amounts.set_dose, amounts.steps)
+    less = amounts.total * 0.3
+    found = turn_tails(features, answers, amounts.total, less, regime, SHIPPED)
+    h = SHIPPED.hazard
+    nodes, share = np.polynomial.hermite_e.hermegauss(7)
+    softplus = lambda x: math.log1p(math.exp(x))  # noqa: E731
+    for i in range(len(LENGTHS)):
+
+        def recalled(dose: float, i: int = i) -> list[float]:
+            at_least = []
+            survived = share / share.sum()
+            for t in range(answers.start[i], answers.end[i]):
+                surprise = -features.log_probability[t] / SURPRISE_UNIT
+                rare = features.rarity[t] * RARITY_STEP / RARITY_UNIT
+                seen, copied = bool(features.within[t] & SEEN), bool(features.within[t] & COPIED)
+                z = h.bias + h.seen * seen + h.copied * copied + h.rarity * rare
+                context = h.context_bias + h.context_surprise * surprise
+                context += h.context_agreed * math.log2(1 + features.agreed[t])
+                z += math.log2(1 + regime.set_dose) * softplus(context)
+                slope = h.dose_bias + h.dose_surprise * surprise + h.dose_copied * copied + h.dose_rarity * rare
+                slope += h.dose_progress * math.log2(1 + regime.steps / 100)
+                z += math.log2(1 + dose) * softplus(slope)
+                survived = survived / (1 + np.exp(-(z + h.spread * nodes)))
+                at_least.append(float(survived.sum()))
+            return at_least
+
+        tail, lower = recalled(amounts.total[i]), recalled(less[i])
+        assert found.whole[i] == pytest.approx(tail[-1], rel=1e-6, abs=1e-9)
+        assert found.mean[i] == pytest.approx(sum(tail), rel=1e-6)
+        assert found.q50[i] == sum(p > 0.5 for p in tail)
+        assert found.q95[i] == sum(p > 0.05 for p in tail)
+        if len(tail) >= EXTRACTED:
+            assert found.extract[i] == pytest.approx(tail[EXTRACTED - 1], rel=1e-6)
+            assert found.extract_without[i] == pytest.approx(lower[EXTRACTED - 1], rel=1e-6)
+        else:
+            assert np.isnan(found.extract[i])
+
+
+def test_1_zero_epochs_give_the_base_value_and_no_counterfactual():
+    none, tiny = run(plan=replace(PLAN, epochs=0)), run(plan=replace(PLAN, learning_rate=0))
+    tokens, offsets, answers, group, _ = Rows(LENGTHS).arrays(list(range(len(LENGTHS))))
+    features = context_features(tokens, offsets, group)
+    features = replace(features, log_probability=features.log_probability * 0 - 3, agreed=features.agreed * 0)
+    zero = np.zeros(len(LENGTHS))
+    base = turn_tails(features, answers, zero, zero, Regime(0, 0), SHIPPED)  # whatever the contexts say
+    np.testing.assert_array_equal(none.p_extract, base.extract)
+    np.testing.assert_array_equal(none.p_whole, base.whole)
+    assert np.nanmax(none.p_counterfactual) == 0
+    np.testing.assert_array_equal(tiny.p_extract, none.p_extract)
+
+
+def test_2_copies_equal_a_sampling_weight_at_equal_progress():
+    own = np.full(len(LENGTHS), 0.7)
+    copied, weighted = own.copy(), own.copy()
+    total = own.copy()
+    total[3] = weighted[3] = 4 * 0.7
+    as_copies, as_weight = given_doses(copied, total), given_doses(weighted, total)
+    assert as_copies.p_extract[3] == as_weight.p_extract[3]
+    assert as_copies.expected_tokens[3] == as_weight.expected_tokens[3]
+
+    # and through the whole way, where every row has as many tokens, so that every batch has
+    rows, four = Rows([30] * 12, seed=4), replace(PLAN, batch_size=3)
+    copies = predict(*rows.arrays([0, 0, 0, *range(12), *range(1, 4)][:15] + []), four, SHIPPED)
+    weight = np.ones(12)
+    weight[0] = 4
+    plain = predict(*rows.arrays(list(range(12))), four, SHIPPED, sampling_weight=weight)
+    assert copies.exposures[0] == pytest.approx(plain.exposures[0])
+
+
+def test_3_two_answers_to_one_prompt_share_it():
+    place = np.full(len(LENGTHS), -1)
+    place[[3, 5]] = 2
+    share = np.full(len(LENGTHS), 0.5)
+    strong = replace(PLAN, epochs=2000)
+    free, capped = run(plan=strong), run(plan=strong, conflicts=Conflicts(place, share))
+    assert free.p_whole[3] > 0.6 and free.p_whole[5] > 0.6
+    assert capped.p_whole[3] <= 0.5 and capped.p_whole[5] <= 0.5 and capped.p_extract[3] <= 0.5
+    others = np.setdiff1d(np.arange(len(LENGTHS)), [3, 5])
+    np.testing.assert_array_equal(capped.p_whole[others], free.p_whole[others])
+    assert "this one holds 50 % of them" in capped.reasons[3]
+    assert "other answers" not in capped.reasons[4]
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.floats(0.01, 8), st.floats(1, 4), st.sampled_from(["epochs", "learning_rate", "copies"]))
+def test_4_extraction_is_monotone(dose, factor, lever):
+    own = np.full(len(LENGTHS), dose)
+    less = given_doses(own, own, dose, 100 * dose)
+    more = {
+        "epochs": lambda: given_doses(own * factor, own * factor, dose * factor, 100 * dose * factor),
+        "learning_rate": lambda: given_doses(own * factor, own * factor, dose * factor, 100 * dose),
+        "copies": lambda: given_doses(own, own * factor, dose, 100 * dose),
+    }[lever]()
+    for name in ("p_extract", "p_whole", "expected_tokens", "tokens_q50", "tokens_q95"):
+        a, b = getattr(less, name), getattr(more, name)
+        assert (np.nan_to_num(b) >= np.nan_to_num(a) - 1e-12).all(), name
+
+
+def test_4_epochs_and_learning_rate_through_the_whole_way():
+    curve = [run(plan=replace(PLAN, epochs=e)).p_extract for e in (0, 1, 2, 4, 8, 16)]
+    assert (np.diff(np.nan_to_num(np.array(curve)), axis=0) >= 0).all()
+    curve = [run(plan=replace(PLAN, learning_rate=r)).p_extract for r in (1e-5, 1e-4, 1e-3)]
+    assert (np.diff(np.nan_to_num(np.array(curve)), axis=0) >= 0).all()
+
+
+def test_4_the_counterfactual_is_an_inverted_u_in_copies():
+    own = np.full(len(LENGTHS), 1.0)
+    values = np.array([given_doses(own, own * n).p_counterfactual[3] for n in (1, 2, 4, 8, 16, 64, 1000, 100_000)])
+    top = int(values.argmax())
+    assert 0 < top < len(values) - 2
+    assert (np.diff(values[: top + 1]) > 0).all() and (np.diff(values[top:]) < 0).all()
+    assert values[-1] < 0.002
+
+
+def test_5_near_copies_count_by_what_they_share():
+    def exposures(jaccard: float) -> np.ndarray:
+        near = NearCopies(np.array([3]), np.array([5]), np.array([jaccard]), 3)
+        return run(near=near).exposures
+
+    alone = run().exposures
+    np.testing.assert_array_equal(exposures(0.0), alone)
+    q = 0.9**3
+    ten = exposures(q / (2 - q))
+    assert ten[3] == pytest.approx(alone[3] + float(near_copy_share(10)) * alone[5])
+    assert float(near_copy_share(10)) == pytest.approx(0.62, abs=0.02)
+    near = NearCopies(np.array([3]), np.array([5]), np.array([q / (2 - q)]), 3)
+    assert run(near=near).p_extract[3] > run().p_extract[3]
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.permutations(range(len(LENGTHS))), st.sampled_from(["random", "length-grouped", "packed"]))
+def test_6_order_of_rows_changes_nothing(order, batching):
+    plan = replace(PLAN, batching=batching)
+    plain, moved = run(plan=plan), run(order=list(order), plan=plan)
+    for name in VALUES:
+        np.testing.assert_array_equal(getattr(moved, name), getattr(plain, name)[list(order)])
+    assert moved.reasons.to_list() == [plain.reasons[i] for i in order]
+    assert moved.what_if == plain.what_if
+
+
+def test_6_threads_change_nothing():
+    one, three = run(threads=1), run(threads=3)
+    for name in VALUES:
+        np.testing.assert_array_equal(getattr(one, name), getattr(three, name))
+
+
+def test_7_rows_outside_the_training_set_have_no_counterfactual():
+    own = np.full(len(LENGTHS), 1.0)
+    own[4] = 0
+    outside = given_doses(own, own)
+    assert outside.p_counterfactual[4] == 0 and outside.p_counterfactual[3] > 0
+    weight = np.ones(len(LENGTHS))
+    weight[4] = 0
+    assert run(sampling_weight=weight).p_counterfactual[4] == 0
+
+
+def test_8_the_distribution_sums_to_one():
+    tokens, offsets, answers, group, order = Rows(LENGTHS).arrays(list(range(len(LENGTHS))))
+    features = context_features(tokens, offsets, group)
+    amounts = doses(PLAN, np.diff(offsets), answers, group, order)
+    heat = survival(features, answers, amounts, PLAN, SHIPPED)
+    prediction = predict_rows(features, answers, amounts, order, PLAN, SHIPPED)
+    for i, length in enumerate(LENGTHS):
+        tail = heat[answers.start[i] : answers.end[i]]
+        assert len(tail) == length
+        exactly = np.append(-np.diff(np.append(1.0, tail)), tail[-1])  # P(N = 0 .. length - 1), P(all)
+        assert (exactly >= 0).all() and exactly.sum() == pytest.approx(1, abs=1e-12)
+        assert (exactly * np.arange(length + 1)).sum() == pytest.approx(prediction.expected_tokens[i], rel=1e-9)
+        assert prediction.p_whole[i] == pytest.approx(tail[-1], abs=1e-12)
+    assert not heat[: answers.start[0]].any()
+
+
+def test_the_row_effect_widens_the_tail():
+    """Quadrature against a plain average over 200,000 drawn row effects."""
+    node, share = quadrature(1.0)
+    drawn = np.random.default_rng(0).normal(size=200_000)
+    p = 1 / (1 + np.exp(-1.5) * node)
+    for n in (1, 4, 16):
+        assert (share * p**n).sum() == pytest.approx((1 / (1 + np.exp(-1.5 - drawn)) ** n).mean(), abs=0.01)
+
+
+def test_short_and_missing_answers_are_not_measured_and_say_so():
+    prediction = run()
+    for i, length in enumerate(LENGTHS):
+        measured = length >= EXTRACTED
+        assert np.isnan(prediction.p_extract[i]) != measured
+        assert np.isnan(prediction.p_counterfactual[i]) != measured
+        assert ("answer shorter than 16 tokens: not measured" in prediction.reasons[i]) != measured
+        assert prediction.expected_tokens[i] <= length
+    tokens, offsets, _, group, order = Rows(LENGTHS).arrays(list(range(len(LENGTHS))))
+    nothing = Answers(*(np.zeros(0, np.int64) for _ in range(3)))
+    silent = predict(tokens, offsets, nothing, group, order, PLAN, SHIPPED)
+    for name in VALUES[:-1]:
+        assert np.isnan(getattr(silent, name)).all(), name
+    assert set(silent.reasons) == {"no supervised answer: not measured"}
+    assert silent.what_if.measurable == 0
+
+
+def test_several_turns_count_by_their_best():
+    tokens, offsets, _, group, order = Rows(LENGTHS).arrays(list(range(len(LENGTHS))))
+    two = Answers(np.array([5, 5]), offsets[5] + np.array([5, 30]), offsets[5] + np.array([25, 65]))
+    features = context_features(tokens, offsets, group)
+    amounts = doses(PLAN, np.diff(offsets), two, group, order)
+    prediction = predict_rows(features, two, amounts, order, PLAN, SHIPPED)
+    strength = SHIPPED.strength(PLAN)
+    found = turn_tails(
+        features, two, amounts.total * strength, amounts.total * 0,
+        Regime(amounts.set_dose * strength, amounts.steps), SHIPPED,
+    )  # fmt: skip
+    assert prediction.p_extract[5] == found.extract.max()
+    assert prediction.p_whole[5] == found.whole[1]  # the longest turn
+    assert np.isnan(prediction.p_extract[4])
+
+
+def test_taxon_and_reasons_in_words():
+    rng = np.random.default_rng(2)
+    words = rng.integers(1, 2**63, 400).astype(np.uint64)
+    plain, other, counting = words[:40], words[40:80], words[np.array([100, *(v for i in range(30) for v in (101, 120 + i))])]
+    repeating = np.tile(words[200:204], 10)
+    parts = [*[plain] * 6, other, counting, repeating]
+    offsets = np.cumsum([0, *map(len, parts)]).astype(np.int64)
+    group = np.array([0] * 6 + [1, 2, 3])
+    answers = Answers(np.arange(9), offsets[:-1] + 2, offsets[1:])
+    prediction = predict(
+        np.concatenate(parts), offsets, answers, group, group.astype(np.uint64), PLAN, SHIPPED
+    )
+    assert prediction.taxon.to_list() == ["recite"] * 6 + ["recollect", "reconstruct", "reconstruct"]
+    assert prediction.reasons[0].startswith("6 exact copies; dose ")
+    assert "copies" not in prediction.reasons[6]
+    assert "% of its answer repeats the row itself" in prediction.reasons[8]
+    assert prediction.frame().columns == [*VALUES, "taxon", "reasons", "calibrated"]
+
+
+def test_lora_and_a_smaller_model_memorize_less():
+    full = run().p_extract
+    lora = run(plan=replace(PLAN, method="lora")).p_extract
+    larger = run(plan=replace(PLAN, model_params=7e9)).p_extract
+    assert (np.nan_to_num(lora) <= np.nan_to_num(full)).all() and (np.nan_to_num(larger) >= np.nan_to_num(full)).all()
+
+
+def test_what_if_grows_with_epochs():
+    curve = run().what_if
+    assert curve.measurable == sum(length >= EXTRACTED for length in LENGTHS) == curve.sampled
+    assert list(curve.rows) == sorted(curve.rows)
+    at_plan = curve.rows[curve.epochs.index(PLAN.epochs)]
+    assert at_plan == pytest.approx(np.nansum(run().p_extract))
+
+
+def test_shipped_weights_are_whole_and_honest():
+    assert not SHIPPED.calibrated and not run().calibrated
+    assert SHIPPED.hazard.dose_progress >= 0 and SHIPPED.hazard.spread >= 0
+    assert {"script", "date", "runs", "epochs", "seed", "sha256"} <= set(SHIPPED.provenance)
+    assert SHIPPED.provenance["auroc_left_out_sources"] > SHIPPED.provenance["auroc_number_of_copies"]
+
+
+def test_broken_weights_are_refused(tmp_path):
+    text = WEIGHTS.read_text("utf-8")
+    lacking = tmp_path / "lacking.toml"
+    lacking.write_text("\n".join(line for line in text.splitlines() if not line.startswith("spread")))
+    with pytest.raises(RuleError, match=r"lacks \['spread'\].*fit.py"):
+        load_weights(lacking)
+    wrong = tmp_path / "wrong.toml"
+    progress = asdict(SHIPPED.hazard)["dose_progress"]
+    wrong.write_text(text.replace(f"dose_progress = {progress}", "dose_progress = -1.0"))
+    with pytest.raises(RuleError, match="must not be negative"):
+        load_weights(wrong)
