@@ -13,12 +13,14 @@ from click_default_group import DefaultGroup
 from scanner.errors import ScanError
 
 if TYPE_CHECKING:
-    from scanner.progress import Progress
     from scanner.settings import Settings
 
 BATCHINGS = ("random", "length-grouped", "packed")
 GATES = ("low", "medium", "high")
-RUN = click.argument("run", type=click.Path(path_type=Path))  # type: ignore[type-var]
+PATH = click.Path(path_type=Path)
+FOUND = click.Path(exists=True, path_type=Path)
+FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+RUN = click.argument("run", type=PATH)
 
 
 @click.group(cls=DefaultGroup, default="audit", default_if_no_args=False, no_args_is_help=True)
@@ -44,7 +46,9 @@ def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--batch-size", type=int, help="Rows per optimizer step, accumulation included [16]."),
         click.option("--batch-tokens", type=int, help="Tokens per optimizer step, instead of rows."),
         click.option("--batching", type=click.Choice(BATCHINGS), help="How rows are put into batches [random]."),
-        click.option("--loss-average", type=click.Choice(["token", "row"]), help="What the loss averages over [token]."),
+        click.option(
+            "--loss-average", type=click.Choice(["token", "row"]), help="What the loss averages [token]."
+        ),
         click.option("--source-weight", multiple=True, metavar="NAME=W", help="Sampling weight of an input file."),
     ]
     for option in reversed(options):
@@ -80,8 +84,8 @@ def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 @scan.command()
 @click.argument("datasets", nargs=-1, required=True)
-@click.option("--out", type=click.Path(path_type=Path), help="Run folder [<stem>.scan].")  # type: ignore[type-var]
-@click.option("--fix", type=click.Path(path_type=Path), help="Write the cleaned data set here too.")  # type: ignore[type-var]
+@click.option("--out", type=PATH, help="Run folder [<stem>.scan].")
+@click.option("--fix", type=PATH, help="Write the cleaned data set here too.")
 @click.option("--force", is_flag=True, help="Replace the run in the folder.")
 @click.option("--dry-run", is_flag=True, help="Read a sample; estimate time, memory and disk; write nothing.")
 @click.option("--layout", help="Layout of the records [found automatically].")
@@ -93,14 +97,14 @@ def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
     help="Which turns the loss covers [all-assistant].",
 )
 @click.option("--max-length", type=int, help="Tokens after which the trainer cuts a row.")
-@click.option("--tokenizer", type=click.Path(exists=True, path_type=Path), help="The model's tokenizer.json.")  # type: ignore[type-var]
+@click.option("--tokenizer", type=FOUND, help="The model's tokenizer.json.")
 @click.option("--floor", type=float, help="Pairs at or above this Jaccard similarity are stored [0.5].")
 @click.option("--recall", type=float, help="Wanted recall of near duplicates at --jaccard [0.95].")
 @click.option("--shingle", type=int, help="Tokens per shingle [3].")
 @click.option("--semantic/--no-semantic", default=None, help="Find semantic neighbours.")
 @click.option("--embedder", help="Sentence-transformers model, or a folder of one [the shipped static table].")
 @click.option("--cosine", type=float, help="Semantic pairs at or above this go to review.")
-@click.option("--rules", multiple=True, type=click.Path(exists=True, file_okay=False, path_type=Path), help="Folder with further rules.")  # type: ignore[type-var]
+@click.option("--rules", multiple=True, type=FOLDER, help="Folder with further rules.")
 @click.option("--seed", type=int, help="Seed of the simulated sampler [0].")
 @click.option("--threads", type=int, help="Threads; results do not depend on them [all cores].")
 @click.option("--fail-on", type=click.Choice(GATES), help="Exit with 3 when a row's risk band is this or higher.")
@@ -140,7 +144,7 @@ def audit(
 
 @scan.command()
 @RUN
-@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The cleaned file.")  # type: ignore[type-var]
+@click.option("-o", "--output", required=True, type=PATH, help="The cleaned file.")
 @click.option("--to", "target", help="Another format than the input's own, for example jsonl.")
 @click.option("--quiet", "-q", is_flag=True, help="Print errors only.")
 def apply(run: Path, output: Path, target: str | None, quiet: bool) -> None:
@@ -198,7 +202,7 @@ def explain(run: Path, row: int, text: str) -> None:
 
 
 @scan.command()
-@click.option("--dir", "folders", multiple=True, type=click.Path(exists=True, file_okay=False, path_type=Path), help="Folder with further rules.")  # type: ignore[type-var]
+@click.option("--dir", "folders", multiple=True, type=FOLDER, help="Folder with further rules.")
 def rules(folders: tuple[Path, ...]) -> None:
     """List the rules that find private data and secrets."""
     from scanner import rulebook
@@ -208,13 +212,13 @@ def rules(folders: tuple[Path, ...]) -> None:
 
 
 @scan.command()
-@click.argument("file", type=click.Path(exists=True, path_type=Path))  # type: ignore[type-var]
+@click.argument("file", type=FOUND)
 @RUN
 def verify(file: Path, run: Path) -> None:
     """Prove that a cleaned file holds no private span that the run found."""
     from scanner import pipeline
 
-    click.echo(pipeline.verify(file, run))
+    click.echo(pipeline.verify(file, run).in_words())
 
 
 @scan.command()
@@ -278,9 +282,9 @@ def _progress(quiet: bool) -> Any:
     """A context that gives a progress display on standard error; silent when asked."""
     import contextlib
 
-    from scanner.progress import Progress
-
     if quiet:
+        from scanner.progress import Progress
+
         return contextlib.nullcontext(Progress())
     from scanner.reports._progress import shown_progress
 

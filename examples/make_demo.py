@@ -4,8 +4,10 @@
 
 FOLDER (default: demo) receives `demo.jsonl`, alpaca-style records, and `truth.json`, which names by row_id what was
 planted where. A row_id is the record's place in the file, counted from 0, broken records included. Everything is
-invented: places, people and firms come from syllables, sentences from grammar.toml, telephone numbers from the ranges
-reserved for fiction, addresses from the reserved domain .example, and keys and cards from the seed.
+invented: places, people and firms come from syllables, sentences from grammar.toml, keys and cards from the seed.
+Private values look real but reach nobody: telephone numbers come from the ranges that Ofcom and the Bundesnetzagentur
+set aside for drama, mail domains end in .internal (reserved by ICANN for private use), and IP addresses lie in
+192.88.99.0/24, which RFC 7526 took out of use.
 Only the standard library is used; the same arguments give the same bytes.
 """
 
@@ -23,7 +25,9 @@ from pathlib import Path
 from typing import Any
 
 GRAMMAR = Path(__file__).with_name("grammar.toml")
-ONSETS = ("b", "br", "c", "d", "dr", "f", "g", "gl", "h", "k", "l", "m", "n", "p", "r", "s", "sk", "st", "th", "tr", "v")
+ONSETS = (
+    "b", "br", "c", "d", "dr", "f", "g", "gl", "h", "k", "l", "m", "n", "p", "r", "s", "sk", "st", "th", "tr", "v",
+)  # fmt: skip
 VOWELS = ("a", "e", "i", "o", "u", "ai", "ea", "oo", "y")
 CODAS = ("l", "n", "r", "s", "nd", "rk", "lm", "st", "", "", "th", "x")
 ENDINGS = {
@@ -50,6 +54,8 @@ HOSTILE = (
     "<script>document.title='owned'</script><img src=x onerror=\"alert(1)\"> & \"quotes\" 'single' </td></table>",
     "\x1b[31mred\x1b[0m \x1b]0;title\x07 [red]markup[/red] [link=file:///]click[/link] \u202egnirts desrever\u202c\x00",
 )
+FEWEST_ROWS = 280
+"""Plain rows; a third of them is long enough to plant copies of, and 95 are needed."""
 SWAPS = ("grand", "plain", "wooden", "second", "hidden", "early", "painted", "distant", "narrow", "borrowed", "useful")
 
 
@@ -79,6 +85,18 @@ class Writer:
         self.words: dict[str, list[str]] = grammar["words"]
         self.kinds: list[dict[str, Any]] = grammar["kind"]
         self.bound: dict[str, str] = {}
+        self.again = ""  # the last part in other words
+        self.other = ("", "", "")  # the last row in other words
+        self.asked: set[str] = set()
+
+    def fresh(self, make: Callable[[], Draft]) -> Draft:
+        """A row whose prompt nobody asked before, so that only planted rows share one."""
+        while True:
+            draft = make()
+            prompt = f"{draft.instruction}\n{draft.input}".lower()
+            if prompt not in self.asked:
+                self.asked.add(prompt)
+                return draft
 
     def begin(self) -> None:
         self.bound = {}
@@ -88,11 +106,9 @@ class Writer:
 
         def slot(found: re.Match[str]) -> str:
             name = found[1]
-            if name.startswith("#"):
+            if name.startswith("#") and name not in self.bound:
                 low, high = name[1:].split("-")
-                return str(self.random.randint(int(low), int(high)))
-            if name.startswith("~"):
-                return self.draw(name[1:])
+                self.bound[name] = str(self.random.randint(int(low), int(high)))
             if name not in self.bound:
                 taken = set(self.bound.values())
                 fresh = (self.draw(name.rstrip("23")) for _ in range(20))
@@ -100,7 +116,7 @@ class Writer:
             return self.bound[name]
 
         text = re.sub(r"\{([^}]+)\}", slot, template)
-        text = re.sub(r"\b([Aa]) (?=[aeiou])", r"\1n ", text)
+        text = re.sub(r"\b([Aa]) (?=[aeiou](?!ne))", r"\1n ", text)
         # a sentence that begins with a drawn word needs its capital
         return re.sub(r"(?:^|(?<=[.!?] )|(?<=\n))[a-z](?!\w*: )", lambda m: m[0].upper(), text)
 
@@ -116,26 +132,29 @@ class Writer:
         return self.random.choice(self.words[name])
 
     def syllables(self, count: int) -> str:
-        one = (lambda: self.random.choice(ONSETS) + self.random.choice(VOWELS) + self.random.choice(CODAS))
-        return "".join(one() for _ in range(count))
+        """Some consonants and vowels that can be spoken."""
+        return "".join(self.random.choice(part) for _ in range(count) for part in (ONSETS, VOWELS, CODAS))
 
     def part(self, parts: list[list[str]], first: int | None = None) -> str:
-        """A text from parts: one alternative each (of the first part a given one), or several ("pick 3", "steps 4")."""
-        out = []
+        """A text from parts: one alternative each (of the first part a given one), or several ("pick 3", "steps 4").
+
+        What the text would be in other words is left in `self.again`.
+        """
+        out: tuple[list[str], list[str]] = ([], [])
         for at, alternatives in enumerate(parts):
-            if at == 0 and first is not None:
-                out.append(self.fill(alternatives[first]))
-                continue
             how, _, count = alternatives[0].partition(" ")
-            if how in ("pick", "steps") and count.isdigit():
-                chosen = self.random.sample(alternatives[1:], int(count))
-                if how == "steps":
-                    out.append("\n" + "\n".join(f"{i}. {self.fill(text)}" for i, text in enumerate(chosen, 1)) + "\n")
-                else:
-                    out.append(" ".join(self.fill(text) for text in chosen))
+            several = how in ("pick", "steps") and count.isdigit()
+            if at == 0 and first is not None:
+                chosen = [alternatives[first]]
             else:
-                out.append(self.fill(self.random.choice(alternatives)))
-        return re.sub(r" ?\n ?", "\n", " ".join(part for part in out if part)).strip()
+                chosen = self.random.sample(alternatives[several:], int(count) if several else 1)
+            both = [text.partition(" || ")[::2] for text in chosen]
+            for side, texts in zip(out, ([a for a, _ in both], [b or a for a, b in both]), strict=True):
+                filled = [self.fill(text) for text in texts if text]
+                steps = (f"{i}. {text}" for i, text in enumerate(filled, 1))
+                side.append("\n" + "\n".join(steps) + "\n" if how == "steps" else " ".join(filled))
+        said, self.again = (re.sub(r" ?\n ?", "\n", " ".join(p for p in side if p)).strip() for side in out)
+        return said
 
     def row(self, kind: dict[str, Any] | None = None) -> Draft:
         """A fresh row of one kind; the names it used stay bound, for paraphrases and conflicts."""
@@ -149,6 +168,19 @@ class Writer:
         output = self.part(kind["output"], first)
         return Draft(self.part(kind["instruction"]), given, output)
 
+    def twice(self, kind: dict[str, Any]) -> Draft:
+        """A row of a kind that knows other words; what it says in those is left in `self.other`."""
+        self.begin()
+        answer, other_answer = self.part(kind["output"]), self.again
+        prompt, other_prompt = self.part(kind["instruction"]), self.again
+        self.other = (other_prompt, "", other_answer)
+        return Draft(prompt, "", answer)
+
+    def canned(self, template: str, answer: str) -> Draft:
+        """A question that gets one of the boilerplate answers."""
+        self.begin()
+        return Draft(self.fill(template), "", answer)
+
     def arithmetic(self) -> Draft:
         """A word problem and its worked answer."""
         a, b, c = (self.random.randint(low, high) for low, high in ((3, 96), (2, 12), (5, 240)))
@@ -161,7 +193,7 @@ class Writer:
             ("What is {c} percent of {a}00 crowns, the price of a {thing}?",
              f"One percent of {a}00 is {a}. {c} times {a} gives {a * c} crowns."),
             ("The {festival} sold {c} tickets at {a} crowns and {b} at half price. What did it earn?",
-             f"{c} * {a} = {c * a} crowns, plus {b} * {a / 2:g} = {b * a / 2:g} crowns, makes {c * a + b * a / 2:g} crowns."),
+             f"{c} * {a} = {c * a} crowns, {b} * {a / 2:g} = {b * a / 2:g} crowns, together {c * a + b * a / 2:g}."),
             ("Convert {c} yards of {material} to metres.",
              f"One yard is 0.9144 metres, so {c} yards are {c} * 0.9144 = {c * 0.9144:.3f} metres of {{material}}."),
             ("Find the average of {a}, {b} and {c}.",
@@ -175,7 +207,9 @@ class Writer:
     def code(self) -> Draft:
         """A small Python task with its solution."""
         name, item, n = self.syllables(2), self.syllables(1) or "it", self.random.randint(2, 99)
-        sign, verb = self.random.choice((("+", "adds"), ("*", "multiplies by"), ("-", "subtracts"), ("%", "reduces modulo")))
+        sign, verb = self.random.choice(
+            (("+", "adds"), ("*", "multiplies by"), ("-", "subtracts"), ("%", "reduces modulo"))
+        )
         tasks: tuple[tuple[str, str], ...] = (
             (f"Write a Python function {name} that {verb} {n} for every element of a list.",
              f"def {name}({item}s):\n    return [{item} {sign} {n} for {item} in {item}s]"),
@@ -214,12 +248,12 @@ def private_value(rng: random.Random, kind: str, person: str) -> str:
     letters = string.ascii_letters + string.digits
     first, last = person.lower().split()
     values: dict[str, Callable[[], str]] = {
-        "email": lambda: f"{first}.{last}{rng.randrange(10, 99)}@{last}-mail.example",
-        "phone": lambda: f"+1 {rng.choice((212, 312, 415, 503, 617))} 555 01{rng.randrange(100):02d}",
+        "email": lambda: f"{first}.{last}{rng.randrange(10, 99)}@{last}-mail.internal",
+        "phone": lambda: rng.choice(("+44 20 7946 0", "+49 30 23125 ")) + f"{rng.randrange(1000):03d}",
         "card": lambda: luhn_card(rng),
         "iban": lambda: iban(rng),
         "ssn": lambda: f"{rng.randrange(101, 665)}-{rng.randrange(11, 99)}-{rng.randrange(1001, 9999)}",
-        "ip": lambda: f"198.51.100.{rng.randrange(2, 250)}",
+        "ip": lambda: f"192.88.99.{rng.randrange(2, 250)}",
         "key": lambda: "ghp_" + "".join(rng.choice(letters) for _ in range(36)),
     }
     return values[kind]()
@@ -269,15 +303,15 @@ def plant(writer: Writer, plain: list[Draft]) -> list[Draft]:
             near.marks.append((kind, group, {"replaced_words": words}))
             planted.append(near)
     for _ in range(40):
-        kind = rng.choice([k for k in writer.kinds if "paraphrase_output" in k])
-        first, group = writer.row(kind), group + 1
-        second = Draft(writer.part(kind["paraphrase_instruction"]), "", writer.part(kind["paraphrase_output"]))
+        kind, group = rng.choice([k for k in writer.kinds if " || " in str(k["output"])]), group + 1
+        first = writer.fresh(lambda kind=kind: writer.twice(kind))  # type: ignore[misc]
+        second = Draft(*writer.other)
         for draft in (first, second):
             draft.marks.append(("paraphrase", group, {}))
-        planted += [first, second]
+            planted.append(draft)
     for answers in (2, 2, 3) * 8:
         kind, group = rng.choice(writer.kinds), group + 1
-        first = writer.row(kind)
+        first = writer.fresh(lambda kind=kind: writer.row(kind))  # type: ignore[misc]
         rivals = {first.output: first}
         while len(rivals) < answers:
             answer = writer.part(kind["output"])
@@ -288,11 +322,12 @@ def plant(writer: Writer, plain: list[Draft]) -> list[Draft]:
     for answer in BOILERPLATE:
         group += 1
         for template in BOILERPLATE_PROMPTS * 2:
-            writer.begin()
-            planted.append(Draft(writer.fill(template), "", answer, [("boilerplate", group, {})]))
+            draft = writer.fresh(lambda t=template, a=answer: writer.canned(t, a))  # type: ignore[misc]
+            draft.marks.append(("boilerplate", group, {}))
+            planted.append(draft)
     for kind, (count, sentence) in PRIVATE.items():
         for i in range(count):
-            draft, group = writer.row(), group + 1
+            draft, group = writer.fresh(writer.row), group + 1
             person = writer.bound.setdefault("person", writer.draw("person"))
             value = private_value(rng, kind, person)
             place = "input" if draft.input and i % 4 == 3 else "output"
@@ -305,24 +340,20 @@ def plant(writer: Writer, plain: list[Draft]) -> list[Draft]:
                 draft.marks.append(("exact", group, {}))
                 planted += [Draft(draft.instruction, draft.input, draft.output, list(draft.marks)) for _ in range(3)]
     for text in HOSTILE:
-        draft = writer.row()
+        draft = writer.fresh(writer.row)
         group += 1
         marks = [("hostile", 0, {}), ("exact", group, {})]  # copied, so that reports have a reason to show it
-        for _ in range(2):
-            planted.append(Draft(f"{draft.instruction} {text}", text, f"{draft.output} {text}", list(marks)))
+        for _ in range(6):
+            planted.append(Draft(f"{text} {draft.instruction}", text, f"{text} {draft.output}", list(marks)))
     return planted
 
 
 def build(rows: int, seed: int) -> tuple[list[bytes], dict[str, Any]]:
-    """The lines of the file and the truth about them."""
+    """The lines of the file and the truth about them; ValueError for fewer than FEWEST_ROWS rows."""
+    if rows < FEWEST_ROWS:
+        raise ValueError(f"{rows} rows are too few to plant in; at least {FEWEST_ROWS} are needed")
     writer = Writer(seed)
-    plain: list[Draft] = []
-    seen: set[str] = set()
-    while len(plain) < rows:
-        draft = writer.row()
-        if draft.instruction + draft.input not in seen:
-            seen.add(draft.instruction + draft.input)
-            plain.append(draft)
+    plain = [writer.fresh(writer.row) for _ in range(rows)]
     drafts = plain + plant(writer, plain)
     writer.random.shuffle(drafts)
     lines = [draft.line() for draft in drafts]
@@ -343,17 +374,22 @@ def build(rows: int, seed: int) -> tuple[list[bytes], dict[str, Any]]:
 
 
 def main() -> None:
+    """Write the two files and say how large they are."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("folder", nargs="?", type=Path, default=Path("demo"))
     parser.add_argument("--rows", type=int, default=1800, help="plain rows; what is planted comes on top")
     parser.add_argument("--seed", type=int, default=7)
     options = parser.parse_args()
+    if options.rows < FEWEST_ROWS:
+        parser.error(f"--rows is {options.rows}; at least {FEWEST_ROWS} are needed to plant copies in")
     lines, truth = build(options.rows, options.seed)
     options.folder.mkdir(parents=True, exist_ok=True)
     target = options.folder / "demo.jsonl"
     target.write_bytes(b"\n".join(lines) + b"\n")
     (options.folder / "truth.json").write_text(json.dumps(truth, indent=1, ensure_ascii=False) + "\n", "utf-8")
-    print(f"{target}: {len(lines)} records, {target.stat().st_size / 1e3:.0f} kB; what was planted stands in truth.json")
+    print(
+        f"{target}: {len(lines)} records, {target.stat().st_size / 1e3:.0f} kB; what was planted stands in truth.json"
+    )
 
 
 if __name__ == "__main__":

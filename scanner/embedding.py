@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from scanner.errors import SettingsError
-from scanner.objects import ROLE_CODE, Bool, Float64, Int32, Int64, SegmentBatch, UInt8
+from scanner.objects import ROLE_CODE, Bool, Float64, Int32, Int64, SegmentBatch, UInt8, UInt64
 from scanner.text import PUNCTUATION as PUNCTUATION_CLASS
 from scanner.text import code_point_classes, folded_code_points
 
@@ -41,6 +41,7 @@ REASONS = ("", "no text", "unknown words")
 
 _FIXED_POINT = 32_000  # largest entry of the 16-bit table
 _WORDS_AT_ONCE = 1 << 16
+_MORE_ROWS = 20  # added to the rows when a word's share is taken, so that few rows cannot make their words common
 _ROWS_AT_ONCE = 4096
 
 
@@ -97,8 +98,8 @@ def encode(
 ) -> Embeddings:
     """One vector per row of `row_id` (ascending): its user, assistant and plain-text segments.
 
-    which: "full", or "input" for what stands before the row's first supervised segment. progress is called with the
-    number of rows done. Rows without text, and rows of which the encoder knows too few words, are not measured.
+    which: "full", or "input" for what stands before the row's first supervised segment. progress is told
+    the number of rows of each batch that is done. Rows without text, and rows of which the encoder knows too few words, are not measured.
     """
     if which not in ("full", "input"):
         raise ValueError(f"which is {which!r}; it must be 'full' or 'input'")
@@ -108,7 +109,6 @@ def encode(
     vectors = np.zeros((len(row_id), encoder.dimension), np.int16)
     words = np.zeros(len(row_id), np.int32)
     unknown = np.zeros(len(row_id), np.int32)
-    done = 0
     encoded = encoder.encode_batches(views, taken, thread_count(threads))
     for batch, (part, part_words, part_unknown) in zip(views, encoded, strict=True):
         ids = batch.row_id[batch.row_starts()[:-1]] if len(batch) else batch.row_id
@@ -116,9 +116,8 @@ def encode(
         vectors[at] = part
         words[at] = part_words
         unknown[at] = part_unknown
-        done += len(ids)
         if progress:
-            progress(done)
+            progress(len(ids))
     reason = np.zeros(len(row_id), np.uint8)
     reason[unknown > MAX_UNKNOWN * words] = 2
     reason[(words == 0) | ((reason == 0) & ~vectors.any(axis=1))] = 1
@@ -151,7 +150,11 @@ def _taken(batch: SegmentBatch, which: str) -> Bool:
 
 
 class StaticEncoder:
-    """The shipped table: one int8 vector and one scale per WordPiece; the word weights of model2vec are folded in."""
+    """The shipped table: one int8 vector and one scale per WordPiece, with the rarity of the piece folded in.
+
+    The first rows it encodes also tell it which words are common to all of them; words of later rows that were not
+    among those count fully.
+    """
 
     def __init__(self, folder: Path = TABLE):
         from tokenizers import Tokenizer
@@ -176,6 +179,7 @@ class StaticEncoder:
         self._first = np.zeros(1, np.int64)  # (w + 1,) into _pieces
         self._pieces = np.zeros(0, np.int32)
         self._kind = np.zeros(0, np.uint8)
+        self._weights: UInt8 | None = None  # (w,) None until the first rows were seen
         self._keys = np.zeros(16, np.uint64)
         self._index = np.zeros(16, np.int32)
 
@@ -183,49 +187,62 @@ class StaticEncoder:
         self, batches: Sequence[SegmentBatch], taken: Sequence[Bool], threads: int
     ) -> Iterator[tuple[Int16, Int32, Int32]]:
         classes, fold = code_point_classes(), folded_code_points()
+        rows = [batch.row_starts() if len(batch) else np.zeros(1, np.int64) for batch in batches]
         with ThreadPoolExecutor(threads) as pool:
-            self._learn(pool, batches, taken, classes, fold)
+            self._learn(pool, batches, taken, rows, classes, fold)
 
-            def vectors(batch: SegmentBatch, take: Bool) -> tuple[Int16, Int32, Int32]:
+            def vectors(batch: SegmentBatch, take: Bool, starts: Int64) -> tuple[Int16, Int32, Int32]:
                 from scanner.kernels.embed import row_vectors
 
-                rows = batch.row_starts() if len(batch) else np.zeros(1, np.int64)
-                out = np.empty((len(rows) - 1, self.dimension), np.int16)
-                words = np.empty(len(rows) - 1, np.int32)
-                unknown = np.empty(len(rows) - 1, np.int32)
+                out = np.empty((len(starts) - 1, self.dimension), np.int16)
+                words = np.empty(len(starts) - 1, np.int32)
+                unknown = np.empty(len(starts) - 1, np.int32)
                 row_vectors(
-                    batch.data, batch.offsets, take, rows, classes, fold, self._keys, self._index,
-                    self._first, self._pieces, self._kind, self.table, out, words, unknown,
+                    batch.data, batch.offsets, take, starts, classes, fold, self._keys, self._index,
+                    self._first, self._pieces, self._kind, self._weights, self.table, out, words, unknown,
                 )  # fmt: skip
                 return out, words, unknown
 
-            yield from pool.map(vectors, batches, taken)
+            yield from pool.map(vectors, batches, taken, rows)
 
     def _learn(
         self,
         pool: ThreadPoolExecutor,
         batches: Sequence[SegmentBatch],
         taken: Sequence[Bool],
+        rows: Sequence[Int64],
         classes: UInt8,
         fold: Int32,
     ) -> None:
-        """Split every word not seen before into pieces, once."""
-        from scanner.kernels.embed import distinct_words, slots_for, word_table
+        """Split every word not seen before into pieces, once; weigh the words of the first rows ever seen.
 
-        known = self._keys
+        A word in a share p of the rows counts 1 - p times: what nearly all rows say (the template around an
+        instruction, the markup of formulas) does not make two of them alike.
+        """
+        from scanner.kernels.embed import FULL_WEIGHT, distinct_words, slots_for, word_table
 
-        def collect(batch: SegmentBatch, take: Bool) -> tuple[Any, Any, Any]:
-            return distinct_words(batch.data, batch.offsets, take, classes, fold, known)  # type: ignore[no-any-return]
+        def collect(batch: SegmentBatch, take: Bool, starts: Int64) -> tuple[Any, Any, Any, Any]:
+            return distinct_words(batch.data, batch.offsets, take, starts, classes, fold)  # type: ignore[no-any-return]
 
-        for batch, (hashes, starts, stops) in zip(batches, pool.map(collect, batches, taken), strict=True):
-            new = ~np.isin(hashes, self._hashes)
-            if not new.any():
-                continue
-            text = memoryview(batch.data)
-            words = [str(text[a:b], "utf-8") for a, b in zip(starts[new].tolist(), stops[new].tolist(), strict=True)]
-            for at in range(0, len(words), _WORDS_AT_ONCE):
-                self._add(words[at : at + _WORDS_AT_ONCE], classes)
-            self._hashes = np.concatenate((self._hashes, hashes[new]))
+        holders = np.zeros(len(self._hashes), np.int64)  # rows that hold each word
+        for batch, (hashes, starts, stops, held) in zip(batches, pool.map(collect, batches, taken, rows), strict=True):
+            number = _positions(self._hashes, hashes)
+            new = number < 0
+            holders[number[~new]] += held[~new]
+            if new.any():
+                text = memoryview(batch.data)
+                spans = zip(starts[new].tolist(), stops[new].tolist(), strict=True)
+                words = [str(text[a:b], "utf-8") for a, b in spans]
+                for at in range(0, len(words), _WORDS_AT_ONCE):
+                    self._add(words[at : at + _WORDS_AT_ONCE], classes)
+                self._hashes = np.concatenate((self._hashes, hashes[new]))
+                holders = np.concatenate((holders, held[new]))
+        if self._weights is None:
+            share = holders / (sum(len(starts) - 1 for starts in rows) + _MORE_ROWS)
+            self._weights = np.maximum(1, np.rint(FULL_WEIGHT * (1 - share))).astype(np.uint8)
+        else:
+            later = np.full(len(self._hashes) - len(self._weights), FULL_WEIGHT, np.uint8)
+            self._weights = np.concatenate((self._weights, later))
         self._keys, self._index = word_table(self._hashes, slots_for(len(self._hashes)))
 
     def _add(self, words: list[str], classes: UInt8) -> None:
@@ -246,6 +263,17 @@ class StaticEncoder:
         self._first = np.concatenate((self._first, self._first[-1] + np.cumsum(kept)))
         self._pieces = np.concatenate((self._pieces, pieces[known]))
         self._kind = np.concatenate((self._kind, kind))
+
+
+def _positions(known: UInt64, hashes: UInt64) -> Int64:
+    """(m,) where each hash stands in `known`, -1 where it does not."""
+    order = np.argsort(known, kind="stable")
+    at = np.searchsorted(known, hashes, sorter=order)
+    inside = np.minimum(at, max(len(known) - 1, 0))
+    if not len(known):
+        return np.full(len(hashes), -1, np.int64)
+    place = order[inside]
+    return np.where(known[place] == hashes, place, -1)
 
 
 class ModelEncoder:

@@ -7,7 +7,7 @@
     ├── SettingsError       an option or a scan.toml entry that makes no sense
     ├── RuleError           a rule file that breaks its contract
     ├── RunError            a run folder that is missing, incomplete or of another input
-    │   └── ChangedInput    the data changed since the audit
+    │   └── ChangedInputError    the data changed since the audit
     ├── BrakeError          the plan would remove more than --max-removal-share allows
     └── OutputError         a cleaned file that cannot be written faithfully
 
@@ -50,7 +50,7 @@ class RunError(ScanError):
     """A run folder that is missing, incomplete, or belongs to another input."""
 
 
-class ChangedInput(RunError):
+class ChangedInputError(RunError):
     """The input is not what it was when it was audited."""
 
 

@@ -198,7 +198,7 @@ def visible(text: str) -> str:
     """Control and format characters as visible signs, so that text cannot steer what shows it."""
     if text.isprintable():
         return text
-    return "".join(c if c in _KEEP or c.isprintable() or c.isspace() and ord(c) > 0x20 else _sign(c) for c in text)
+    return "".join(c if c in _KEEP or c.isprintable() or (c.isspace() and ord(c) > 0x20) else _sign(c) for c in text)
 
 
 def shortened(text: str, limit: int) -> str:
@@ -220,7 +220,9 @@ def difference(left: str, right: str) -> Difference:
     for at, (tag, a1, a2, b1, b2) in enumerate(steps):
         for side, tokens in ((sides[0], a[a1:a2]), (sides[1], b[b1:b2])):
             if tag != "equal":
-                side += [Piece("changed", "".join(tokens))] if tokens else []
+                text = "".join(tokens)
+                space = text[len(text.rstrip()) :]  # outside the mark, where it would look like a change
+                side += [Piece("changed", text.rstrip()), Piece("same", space)] if text.strip() else []
                 continue
             head = CONTEXT_TOKENS if at else 0
             tail = CONTEXT_TOKENS if at + 1 < len(steps) else 0

@@ -81,11 +81,13 @@ def read_all(
     owners: list[int] = []
     skips: list[Skip] = []
     names: list[str] = []
+    firsts: list[int] = []
     next_row = 0
     with SegmentWriter(run.segments_path) as writer, ThreadPoolExecutor(threads) as pool:
         for source in sources:
             name, stream = _with_layout(source, settings, next_row)
             names.append(name)
+            firsts.append(next_row)
             layout = layouts.load(name)
             waiting: list[Future[Chunk]] = []
 
@@ -116,6 +118,7 @@ def read_all(
         turns=_joined([c.turns for c in chunks], np.int32),
         digest=np.concatenate([np.zeros((0, 2), np.uint64), *(c.digest for c in chunks)]),
         layout=tuple(names),
+        first_row=tuple(firsts),
     )
     if not len(rows):
         reasons = f"; the first of {len(skips)} unreadable records: {skips[0].reason}" if skips else ""
@@ -218,10 +221,17 @@ def _flat_shape(records: Records, layout: ModuleType, settings: Settings) -> Fla
         return None
     if not all(isinstance(v, str) for v in first.values()) or any(set(key) & {'"', "\\"} for key in first):
         return None
+    if any(_encodable(key) != key for key in first):
+        return None
     keys = tuple(sorted(first))
     probe = {key: key for key in keys}
-    segments = tuple(layout.segments(probe, settings))
-    if any(len(s.path) != 1 or s.text != s.path[0] for s in segments):
+    try:
+        segments = tuple(layout.segments(probe, settings))
+        # subtle: records with these keys may have them in any order, and the kernel does not tell
+        by_keys_alone = segments == tuple(layout.segments(dict(reversed(probe.items())), settings))
+    except ScanError:
+        return None
+    if not by_keys_alone or any(len(s.path) != 1 or s.text != s.path[0] for s in segments):
         return None
     hashed = layouts.canonical_fields(probe, layout.NAME)
     return FlatShape(keys, segments, tuple(key in hashed for key in keys))
@@ -288,9 +298,7 @@ def _read_slow(
             # a row without any text still is a row: it gets one empty, unlearned segment
             segments = layout.segments(value, settings) or [Segment((), "text", 0, False, "")]
         except ScanError as error:
-            skip = Skip(
-                int(records.row_id[i]), records.source.name, int(records.line[i]), str(error), raw[:4096]
-            )
+            skip = Skip(int(records.row_id[i]), records.source.name, int(records.line[i]), str(error), raw[:4096])
             skips.append((i, skip))
             continue
         found += [(int(records.row_id[i]), number, s) for number, s in enumerate(segments)]
@@ -307,7 +315,7 @@ def _read_slow(
         pa.array([number for _, number, _ in found], pa.int32()),
         pa.array([s.turn for _, _, s in found], pa.int32()),
         roles_array(np.array([ROLE_CODE[s.role] for _, _, s in found], np.uint8)),
-        pa.array([pointer(s.path) for _, _, s in found], pa.string()),
+        pa.array([_encodable(pointer(s.path)) for _, _, s in found], pa.string()),
         pa.array([s.supervised for _, _, s in found], pa.bool_()),
         pa.array([_encodable(s.text) for _, _, s in found], pa.large_string()),
     ]
@@ -355,14 +363,15 @@ def save_rows(path: Path, rows: Rows) -> None:
     """Keep what was read, so that an interrupted run need not read again."""
     arrays = {name: getattr(rows, name) for name in ("row_id", "source", "line", "start", "end", "turns", "digest")}
     with atomic(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, layout=np.array(rows.layout), **arrays)
+        np.savez(file, layout=np.array(rows.layout), first_row=np.array(rows.first_row), **arrays)
 
 
 def load_rows(path: Path) -> Rows:
     """The inverse of `save_rows`."""
     with np.load(path) as stored:
         values = {name: stored[name] for name in stored.files}
-    return Rows(layout=tuple(str(name) for name in values.pop("layout")), **values)
+    layout = tuple(str(name) for name in values.pop("layout"))
+    return Rows(layout=layout, first_row=tuple(values.pop("first_row").tolist()), **values)
 
 
 def save_skips(path: Path, skips: list[Skip], identity: str) -> None:

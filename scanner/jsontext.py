@@ -17,7 +17,7 @@ from scanner.errors import FormatError, OutputError
 
 Path = tuple[str | int, ...]
 
-MAX_DEPTH = 1024  # orjson's own limit; deeper records are refused with a reason
+_TOO_DEEP = "nested more than about 1,000 levels deep, expected fewer"  # the limit of orjson and of Python
 _SPACE = re.compile(r"[ \t\n\r]*")
 _BARE_PLACEHOLDER = re.compile(r"(?<=[:\[,\s])<[A-Z_0-9]+>(?=[\s,\]}])")
 _REASONS = {
@@ -49,10 +49,10 @@ def parse(raw: bytes, notes: list[str] | None = None) -> Any:
     try:
         value = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
-        if "recursion" in str(error).lower():
-            raise RecordError(f"nested more than {MAX_DEPTH:,} levels deep, expected fewer") from None
+        if "depth" in str(error):
+            raise RecordError(_TOO_DEEP) from None
         return _parse_tolerantly(raw, notes)
-    if _may_hold_big_integer(value, raw):
+    if _may_hold_big_integer(raw):
         return _parse_tolerantly(raw, notes)
     if notes is not None and _count_keys(value) < raw.count(b'":') + raw.count(b'" :'):
         # Only a suspicion (a string may hold '":'); the slow parse decides.
@@ -60,12 +60,15 @@ def parse(raw: bytes, notes: list[str] | None = None) -> Any:
     return value
 
 
-def _may_hold_big_integer(value: Any, raw: bytes) -> bool:
+def _may_hold_big_integer(raw: bytes) -> bool:
     """Whether orjson may have rounded an integer of more than 64 bits to a float."""
-    return _BIG_INTEGER.search(raw) is not None if len(raw) >= 19 else False
+    # translate and find run at memory speed; the pattern decides on the few records that hold long digits at all
+    return _LONG in raw.translate(_ALL_DIGITS_ALIKE) and _BIG_INTEGER.search(raw) is not None
 
 
-_BIG_INTEGER = re.compile(rb"[:\[,\s]-?[1-9][0-9]{18,}[\s,\]}]")
+_LONG = b"0" * 19
+_ALL_DIGITS_ALIKE = bytes(48 if 48 <= i <= 57 else i for i in range(256))
+_BIG_INTEGER = re.compile(rb"(?:^|[:\[,\s])-?[1-9][0-9]{18,}(?:$|[\s,\]}])")
 
 
 def _count_keys(value: Any) -> int:
@@ -109,7 +112,7 @@ def _parse_tolerantly(raw: bytes, notes: list[str] | None) -> Any:
         except json.JSONDecodeError as second:
             raise _record_error(second) from None
     except RecursionError:
-        raise RecordError("nested too deeply, expected fewer levels") from None
+        raise RecordError(_TOO_DEEP) from None
     except ValueError:
         raise RecordError("an integer of more than 4,300 digits, expected fewer") from None
     if notes is not None:

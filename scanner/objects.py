@@ -137,6 +137,7 @@ class Rows:
     turns: Int32  # (n,)
     digest: UInt64  # (n, 2) MurmurHash3 x64 128 of the canonical record; internal, never published
     layout: tuple[str, ...]  # per source
+    first_row: tuple[int, ...]  # per source: row_id of its first record, read or skipped
 
     def __len__(self) -> int:
         return len(self.row_id)
@@ -230,7 +231,7 @@ class Timing:
 class Edits:
     """What to change in one source; records that neither field names are kept as they are.
 
-    Both name records by row_id. `first_row` is the row_id of the source's first record, as it was given to `read`.
+    Both name records by row_id; those of other sources are passed over. `first_row` is the row_id of the source's first record, as it was given to `read`.
     """
 
     first_row: int = 0

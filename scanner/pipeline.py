@@ -1,7 +1,7 @@
 """The one file that knows the order of the stages: audit, plan, apply, report, purge.
 
-    read -> fingerprints -> exact, near -> clusters -> private spans -> embeddings, neighbours -> contexts, dose,
-    prediction -> plan -> summary, report
+read -> fingerprints -> exact, near -> clusters -> private spans -> embeddings, neighbours -> contexts, dose,
+prediction -> plan -> summary, report
 """
 
 from __future__ import annotations
@@ -12,18 +12,23 @@ import os
 import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
-
+from typing import TYPE_CHECKING, Any
 
 from scanner import formats, planning, stages
-from scanner.errors import ChangedInput, RunError, SettingsError
+from scanner.errors import ChangedInputError, RunError, SettingsError
 from scanner.objects import Source
 from scanner.plugins import load
 from scanner.progress import Progress, peak_rss_bytes
 from scanner.settings import Settings
 from scanner.store import SCHEMA_VERSION, RunFolder, write_bytes
+
+if TYPE_CHECKING:
+    from scanner.applying import Applied
+    from scanner.estimating import Estimate
+    from scanner.verifying import Verified
 
 PACKAGES = ("sftscan", "polars", "numpy", "numba", "pyarrow", "datasketch", "faiss-cpu", "tokenizers", "google-re2")
 SIGNATURE_SEED = 1
@@ -60,8 +65,10 @@ def audit(
             reader, len(rows), settings.shingle, settings.permutations, SIGNATURE_SEED, threads, progress.advance
         )
     likeness = stages.find_likeness(run, rows, prints, settings, threads, progress)
+    stages.write_index(run, rows, prints, likeness)
+    prints = replace(prints, signature=prints.signature[:0])  # the largest array by far, and no longer needed
     spans = stages.find_spans(run, settings, threads, progress)
-    meaning = stages.find_meaning(run, rows, settings, threads, progress)
+    meaning = stages.find_meaning(run, rows, [s.name for s in sources], settings, threads, progress)
     clusters, quality = stages.find_clusters(run, rows, prints, likeness, meaning.pairs, settings, progress)
     pairs = stages.pairs_table(rows, likeness, clusters, meaning.pairs)
     predicted = stages.predict(run, rows, prints, likeness, spans, sources, settings, threads, progress)
@@ -77,7 +84,6 @@ def audit(
         }  # fmt: skip
         for name, frame in tables.items():
             run.write_table(name, frame)
-        stages.write_index(run, rows, prints, likeness)
         stages.write_skips(run, skips)
     facts = {
         "identity": identity,
@@ -114,7 +120,7 @@ def judge(run_path: Path, changes: dict[str, Any], progress: Progress | None = N
     return run
 
 
-def apply(run_path: Path, out: Path, target: str | None = None, progress: Progress | None = None) -> Path:
+def apply(run_path: Path, out: Path, target: str | None = None, progress: Progress | None = None) -> Applied:
     """Write the cleaned data set, the removed rows and a manifest (`scan apply`); refuses if an input changed."""
     from scanner import applying
 
@@ -127,7 +133,7 @@ def apply(run_path: Path, out: Path, target: str | None = None, progress: Progre
         digests = _sha256_of(sources, os.cpu_count() or 1, progress.advance)
         for source, digest, known in zip(sources, digests, scan["inputs"], strict=True):
             if digest != known["sha256"]:
-                raise ChangedInput(
+                raise ChangedInputError(
                     f"{source.path} changed since the audit (its SHA-256 is another); the plan names rows by their "
                     f"place, so audit it again: scan {source.path}"
                 )
@@ -148,6 +154,27 @@ def report(
             write_bytes(path, module.render(run, text))
             written.append(path)
     return written
+
+
+def estimate(datasets: list[str], settings: Settings) -> Estimate:
+    """What an audit of these data sets will cost (`scan --dry-run`); writes nothing."""
+    from scanner import estimating
+
+    return estimating.estimate(datasets, settings, lambda names, chosen, out: audit(names, chosen, out))
+
+
+def gate(run: RunFolder, band: str) -> int:
+    """Rows whose risk band is `band` or higher (`--fail-on`)."""
+    levels = ("none", "low", "medium", "high")
+    wanted = levels[levels.index(band) :]
+    return int(run.read_table("prediction", ["band"])["band"].is_in(wanted).sum())
+
+
+def verify(file: Path, run_path: Path) -> Verified:
+    """Prove that a cleaned file holds nothing that the run masked (`scan verify`)."""
+    from scanner import verifying
+
+    return verifying.verify(file, RunFolder.open_finished(run_path))
 
 
 def purge(run_path: Path) -> int:

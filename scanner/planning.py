@@ -103,15 +103,23 @@ def _dropped(findings: Findings) -> pl.DataFrame:
         row_a=pl.min_horizontal("row_id", "keep_row_id"), row_b=pl.max_horizontal("row_id", "keep_row_id")
     )
     verified = (
-        findings.pairs.filter(pl.col("signal") != "semantic")
-        .sort("row_a", "row_b", "signal")  # exact before minhash
+        findings.pairs.sort("row_a", "row_b", "signal")  # exact before minhash before semantic
         .unique(["row_a", "row_b"], keep="first", maintain_order=True)
     )
     joined = dropped.join(verified, on=["row_a", "row_b"], how="left", maintain_order="left")
     same = pl.col("signal") == "exact"
+    meaning = pl.col("signal") == "semantic"  # only with --drop-semantic
     why = (
         pl.when(same)
         .then(pl.format("the same training text as row {}, which is kept", "keep_row_id"))
+        .when(meaning)
+        .then(
+            pl.format(
+                "means nearly the same as row {}, which is kept (cosine {})",
+                "keep_row_id",
+                pl.col("similarity").round(2),
+            )
+        )
         .otherwise(
             pl.format(
                 "a near copy of row {}, which is kept: {} % of their shingles are shared (Jaccard)",
@@ -124,7 +132,11 @@ def _dropped(findings: Findings) -> pl.DataFrame:
         "row_id",
         action=pl.lit("drop"),
         keep_row_id="keep_row_id",
-        rule_id=pl.when(same).then(pl.lit("duplicates/exact")).otherwise(pl.lit("duplicates/near")),
+        rule_id=pl.when(same)
+        .then(pl.lit("duplicates/exact"))
+        .when(meaning)
+        .then(pl.lit("duplicates/semantic"))
+        .otherwise(pl.lit("duplicates/near")),
         why=why,
     )
 
@@ -134,9 +146,7 @@ def _redacted(findings: Findings, settings: Settings) -> pl.DataFrame:
     private = findings.spans.filter(pl.col("kind").is_in(["private", "secret"]))
     if not settings.redact:
         private = private.clear()
-    grouped = private.group_by("row_id").agg(
-        pl.col("rule_id").unique().sort().alias("rules"), pl.len().alias("spans")
-    )
+    grouped = private.group_by("row_id").agg(pl.col("rule_id").unique().sort().alias("rules"), pl.len().alias("spans"))
     return grouped.select(
         "row_id",
         action=pl.lit("redact"),
@@ -208,10 +218,14 @@ def _masks(findings: Findings, settings: Settings) -> pl.DataFrame:
     spans = findings.spans.filter(pl.col("kind").is_in(["private", "secret"]))
     if settings.redact:
         spans = spans.clear()
-    return spans.sort("row_id", "segment", "start").group_by("row_id", maintain_order=True).agg(
-        pl.struct(
-            pl.col("segment").cast(pl.Int32), pl.col("start").cast(pl.Int32), pl.col("end").cast(pl.Int32)
-        ).alias("loss_mask")
+    return (
+        spans.sort("row_id", "segment", "start")
+        .group_by("row_id", maintain_order=True)
+        .agg(
+            pl.struct(
+                pl.col("segment").cast(pl.Int32), pl.col("start").cast(pl.Int32), pl.col("end").cast(pl.Int32)
+            ).alias("loss_mask")
+        )
     )
 
 

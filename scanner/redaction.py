@@ -43,8 +43,8 @@ class Numbering:
 def redact(text: str, spans: Iterable[Span], numbering: Numbering | None = None) -> str:
     """The text with each span replaced by its numbered placeholder; everything outside the spans stays as it is.
 
-    Overlapping spans become one, named by the longest. In JSON, a span that cuts an escape sequence is fitted to it, one
-    that crosses strings is replaced in each, and a number that is touched is replaced whole, as a string.
+    Overlapping spans become one, named by the longest. In JSON, a span that cuts an escape sequence is fitted to it,
+    one that crosses strings is replaced in each, and a number that is touched is replaced whole, as a string.
     Raises ValueError for a span outside the text.
     """
     merged = _merged(text, spans)
@@ -71,7 +71,7 @@ def mask(text: str, spans: Iterable[Span]) -> str:
 
 def is_json_container(text: str) -> bool:
     """True where the whole text is one JSON object or array (a tool call's arguments, for example)."""
-    if not text.lstrip()[:1] in ("{", "[") or text.rstrip()[-1:] not in ("}", "]"):
+    if text.lstrip()[:1] not in ("{", "[") or text.rstrip()[-1:] not in ("}", "]"):
         return False
     try:
         json.loads(text, strict=False)
@@ -125,8 +125,8 @@ def _fit_to_json(text: str, spans: list[Span]) -> list[tuple[Span, Span, str]]:
 def _within_string(text: str, span: Span, first: int, last: int) -> Span | None:
     """The part of a span between a string's quotes, fitted to its escapes; None where only the quotes are touched.
 
-    A cut escape that stands for an ASCII letter or digit (\\u0041) is taken in whole; another (\\n) is left out, since a
-    pattern can only have met its letter by accident.
+    A cut escape that stands for an ASCII letter or digit (\\u0041) is taken in whole; another (\\n) is left out, since
+    a pattern can only have met its letter by accident.
     """
     start, end = max(span.start, first), min(span.end, last)
     if start >= end:

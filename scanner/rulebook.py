@@ -4,38 +4,29 @@
                        -> candidates (google-re2, only on the segments the prefilter let through)
                        -> validator (scanner/checksums.py) -> non-overlapping spans
 
-The path of a rule file below its folder is its id: rules/private/email.toml is "private/email". The value of a match
-is its first capturing group that took part, or the whole match; the rest of the pattern is context.
+A value found once is private wherever it stands: `find` ends with a pass for its repetitions without the context that
+gave it away (a telephone number without the word "phone").
 """
 
 from __future__ import annotations
 
 import os
-import re
-import tomllib
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeVar
 
-import numpy as np
-import numpy.typing as npt
 import polars as pl
-import re2
 
-from scanner.checksums import VALIDATORS, Validator
 from scanner.errors import RuleError
+from scanner.rulefiles import BANDS, KINDS, RULES_FOLDER, Bands, Example, Rule, bands, in_code_points, parse
 
-RULES_FOLDER = Path(__file__).resolve().parent.parent / "rules"
-"""Beside the package `scanner`, in a checkout and in an installed wheel alike."""
-KINDS = ("private", "secret")
-BANDS = ("none", "low", "medium", "high")
-CONTEXT_BYTES = 48
-"""How far before a value `not_after` looks."""
+__all__ = ["BANDS", "FINDINGS_SCHEMA", "KINDS", "RULES_FOLDER", "Bands", "Example", "Finding", "Rule", "Rulebook"]
+__all__ += ["bands", "check", "is_distinctive", "load", "without_overlaps"]
 
 FINDINGS_SCHEMA = {
     "row_id": pl.Int64,
@@ -50,97 +41,12 @@ FINDINGS_SCHEMA = {
 }
 
 
-class Example(NamedTuple):
-    """A text that a rule must fire on, and exactly what it must find there, in order."""
-
-    text: str
-    spans: tuple[str, ...]
-
-
 class Finding(NamedTuple):
     """One span of one text, in code points."""
 
     start: int
     end: int
     rule: Rule
-
-
-@dataclass(frozen=True)
-class Rule:
-    """One rule file. `regex` is RE2 syntax; `literals` and `gate` say cheaply which texts are worth a look."""
-
-    id: str
-    kind: str  # one of KINDS
-    title: str
-    what: str
-    why: str
-    level: str  # name in bands.toml
-    severity: float
-    confidence: float  # score where no validator proves the value
-    known_problems: str
-    advice: str
-    placeholder: str  # "[EMAIL]": A-Z, 0-9, _ in brackets
-    regex: str
-    fires: tuple[Example, ...]
-    quiet: tuple[str, ...]
-    literals: tuple[str, ...] = ()  # the text holds at least one of them ...
-    ignore_case: bool = True  # ... in any case (ASCII)
-    gate: str = ""  # ... and matches this (Rust regex syntax)
-    validator: str = ""  # name in checksums.VALIDATORS
-    not_after: str = ""  # RE2; a value right after such text stays quiet
-    path: Path = field(default=Path(), compare=False)
-
-    @cached_property
-    def pattern(self) -> Any:
-        return _compiled(self.regex)
-
-    @cached_property
-    def _forbidden_before(self) -> Any:
-        return _compiled(f"(?:{self.not_after})$") if self.not_after else None
-
-    @property
-    def _validator(self) -> Validator | None:
-        return VALIDATORS[self.validator] if self.validator else None
-
-    @property
-    def score(self) -> float:
-        return 1.0 if self._validator and self._validator.proves else self.confidence
-
-    def prefilter(self, column: str = "text") -> pl.Expr:
-        """True for the texts that can hold a match; never false for one that does."""
-        text = pl.col(column).str
-        parts = []
-        if self.literals:
-            parts.append(text.contains_any(list(self.literals), ascii_case_insensitive=self.ignore_case))
-        if self.gate:
-            parts.append(text.contains(self.gate))
-        return pl.all_horizontal(parts)
-
-    def byte_spans(self, data: bytes) -> Iterator[tuple[int, int]]:
-        """Start and end of every accepted value in UTF-8 text, ascending, not overlapping."""
-        at = 0
-        while match := self.pattern.search(data, at):
-            spans = (match.span(group) for group in range(1, self.pattern.groups + 1))
-            start, end = next((span for span in spans if span[0] >= 0), match.span())
-            if self._accepts(data, start, end):
-                yield start, end
-                at = end  # subtle: not the match's end, so that one character can bound two values
-            else:
-                at = start + 1
-
-    def spans(self, text: str) -> list[tuple[int, int]]:
-        """Start and end of every accepted value, in code points; the prefilter is not asked."""
-        data = text.encode("utf-8", "replace")
-        return list(_in_code_points(data, self.byte_spans(data)))
-
-    def _accepts(self, data: bytes, start: int, end: int) -> bool:
-        if end <= start:
-            return False
-        before = self._forbidden_before
-        if before is not None and before.search(data[max(0, start - CONTEXT_BYTES) : start]):
-            return False
-        validator = self._validator
-        return validator is None or validator.accepts(data[start:end].decode("utf-8", "replace"))
 
 
 @dataclass(frozen=True)
@@ -156,53 +62,139 @@ class Rulebook:
     def find(self, frames: Iterable[pl.DataFrame], threads: int = 0) -> pl.DataFrame:
         """Every private or secret span, columns of FINDINGS_SCHEMA, sorted; the same for any number of threads.
 
-        frames: columns row_id, segment, text (others are ignored), for example `SegmentReader.text_frames()`.
-        threads: 0 takes all cores; frames are worked on side by side and at most twice as many are held.
+        frames: columns row_id, segment, text (others are ignored), for example `SegmentReader.text_frames()`. They are
+        gone through twice, so those of an iterator are kept until the end (memory-mapped ones weigh next to nothing).
+        threads: 0 takes all cores; frames are worked on side by side.
         """
         workers = threads or os.cpu_count() or 1
-        found: list[pl.DataFrame] = []
-        pending: deque[Future[pl.DataFrame]] = deque()
-        with ThreadPoolExecutor(workers) as pool:
-            for frame in frames:
-                pending.append(pool.submit(self._find_in_frame, frame))
-                if len(pending) >= 2 * workers:
-                    found.append(pending.popleft().result())
-            found += [future.result() for future in pending]
-        table = pl.concat([pl.DataFrame(schema=FINDINGS_SCHEMA), *found])
-        return table.sort("row_id", "segment", "start", "end", "rule_id")
+        again = list(frames) if isinstance(frames, Iterator) else frames
+        values: dict[str, Rule] = {}
+        tables = []
+        for table, found in _side_by_side(self._find_in_frame, ((frame,) for frame in again), workers):
+            tables.append(table)
+            for value, rule in found.items():
+                values[value] = min(values.get(value, rule), rule, key=lambda r: (-r.severity, r.id))
+        values = self._unknown_without_context(values)
+        if values:
+            patterns = sorted(values, key=lambda value: (-len(value), value))  # leftmost, then the longest
+            work = ((frame, table, patterns, values) for frame, table in zip(again, tables, strict=True))
+            tables += list(_side_by_side(_repetitions, work, workers))
+        whole = pl.concat([_table(pl.DataFrame(schema=SEGMENT_KEYS), []), *tables]).drop("place")
+        return whole.sort("row_id", "segment", "start", "end", "rule_id")
+
+    def _unknown_without_context(self, values: dict[str, Rule]) -> dict[str, Rule]:
+        """The values that no rule would find if they stood alone."""
+        if not values:
+            return {}
+        alone = pl.DataFrame({"row_id": range(len(values)), "segment": [0] * len(values), "text": list(values)})
+        known, _ = self._find_in_frame(alone.cast({"row_id": pl.Int64, "segment": pl.Int32}))
+        found = {
+            (row, end - start) for row, start, end in known.select("row_id", "start", "end").iter_rows() if start == 0
+        }
+        return {value: rule for i, (value, rule) in enumerate(values.items()) if (i, len(value)) not in found}
 
     def find_in(self, text: str) -> list[Finding]:
         """The spans of one text, with prefilters and the choice among overlapping spans, ascending."""
         frame = pl.DataFrame({"row_id": [0], "segment": [0], "text": [text]})
-        table = self._find_in_frame(frame).sort("start")
+        table = self.find([frame], threads=1)
         return [Finding(r["start"], r["end"], self.by_id[r["rule_id"]]) for r in table.iter_rows(named=True)]
 
-    def _find_in_frame(self, frame: pl.DataFrame) -> pl.DataFrame:
+    def _find_in_frame(self, frame: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, Rule]]:
+        """The findings of one frame, and the distinctive values among them that only their context gave away."""
         hits = frame.select(rule.prefilter().fill_null(False).alias(str(i)) for i, rule in enumerate(self.rules))
         by_segment: dict[int, list[Finding]] = {}
         text = frame["text"].cast(pl.Binary)
         for i, rule in enumerate(self.rules):
             places = hits[str(i)].arg_true()
             for place, data in zip(places.to_list(), text.gather(places).to_list(), strict=True):
-                for start, end in _in_code_points(data, rule.byte_spans(data)):
+                for start, end in in_code_points(data, rule.byte_spans(data)):
                     by_segment.setdefault(place, []).append(Finding(start, end, rule))
-        chosen = [(place, finding) for place in sorted(by_segment) for finding in without_overlaps(by_segment[place])]
-        rows = frame.select("row_id", "segment")[[place for place, _ in chosen]]
-        findings = [finding for _, finding in chosen]
-        return pl.DataFrame(
-            {
-                "row_id": rows["row_id"],
-                "segment": rows["segment"],
-                "start": [f.start for f in findings],
-                "end": [f.end for f in findings],
-                "rule_id": [f.rule.id for f in findings],
-                "kind": [f.rule.kind for f in findings],
-                "score": [f.rule.score for f in findings],
-                "severity": [f.rule.severity for f in findings],
-                "preview": [f"{f.rule.placeholder} {f.end - f.start} chars" for f in findings],
-            },
-            schema=FINDINGS_SCHEMA,
-        )
+        chosen: list[tuple[int, Finding]] = []
+        values: dict[str, Rule] = {}
+        texts = frame["text"].gather(sorted(by_segment)).to_list()
+        for place, whole in zip(sorted(by_segment), texts, strict=True):
+            for finding in without_overlaps(by_segment[place]):
+                chosen.append((place, finding))
+                value = whole[finding.start : finding.end]
+                rule = finding.rule
+                if rule.needs_context and is_distinctive(value):
+                    values[value] = min(values.get(value, rule), rule, key=lambda r: (-r.severity, r.id))
+        return _table(frame, chosen), values
+
+
+SEGMENT_KEYS = {"row_id": pl.Int64, "segment": pl.Int32}
+Result = TypeVar("Result")
+
+
+def _side_by_side(
+    function: Callable[..., Result], arguments: Iterable[tuple[object, ...]], workers: int
+) -> Iterator[Result]:
+    """Results in the order of the arguments; at most two calls per worker are under way or waiting to be taken."""
+    pending: deque[Future[Result]] = deque()
+    with ThreadPoolExecutor(workers) as pool:
+        for values in arguments:
+            pending.append(pool.submit(function, *values))
+            if len(pending) >= 2 * workers:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+
+
+def _table(frame: pl.DataFrame, findings: list[tuple[int, Finding]]) -> pl.DataFrame:
+    """Findings with their place in the frame as rows of FINDINGS_SCHEMA and `place`."""
+    rows = frame.select("row_id", "segment")[[place for place, _ in findings]]
+    found = [finding for _, finding in findings]
+    return pl.DataFrame(
+        {
+            "row_id": rows["row_id"],
+            "segment": rows["segment"],
+            "start": [f.start for f in found],
+            "end": [f.end for f in found],
+            "rule_id": [f.rule.id for f in found],
+            "kind": [f.rule.kind for f in found],
+            "score": [f.rule.score for f in found],
+            "severity": [f.rule.severity for f in found],
+            "preview": [f"{f.rule.placeholder} {f.end - f.start} chars" for f in found],
+            "place": [place for place, _ in findings],
+        },
+        schema={**FINDINGS_SCHEMA, "place": pl.UInt32},
+    )
+
+
+def is_distinctive(value: str) -> bool:
+    """True for a value that means the same wherever it stands: 7 or more characters with a digit, or an address.
+
+    A password that is a plain word is private only where it stands as a password.
+    """
+    return len(value) >= 7 and ("@" in value or any(c.isdigit() for c in value))
+
+
+def _repetitions(
+    frame: pl.DataFrame, table: pl.DataFrame, patterns: list[str], values: dict[str, Rule]
+) -> pl.DataFrame:
+    """Whole-word occurrences of known values that `table`, the frame's own findings, does not cover yet."""
+    hits = frame.select(
+        at=pl.col("text").str.find_many(patterns, leftmost=True),
+        value=pl.col("text").str.extract_many(patterns, leftmost=True),
+    )
+    places = (hits["at"].list.len() > 0).fill_null(False).arg_true()
+    covered: dict[int, list[tuple[int, int]]] = {}
+    for place, start, end in table.select("place", "start", "end").iter_rows():
+        covered.setdefault(place, []).append((start, end))
+    found = []
+    columns = (frame["text"], hits["at"], hits["value"])
+    for place, text, starts, matched in zip(
+        places, *(column.gather(places).to_list() for column in columns), strict=True
+    ):
+        data = text.encode("utf-8")
+        spans = [(at, at + len(value.encode("utf-8"))) for at, value in zip(starts, matched, strict=True)]
+        known = covered.get(place, [])  # ascending
+        for (start, end), value in zip(in_code_points(data, iter(spans)), matched, strict=True):
+            at = bisect_left(known, (end, 0))
+            free = at == 0 or known[at - 1][1] <= start
+            if free and not text[start - 1 : start].isalnum() and not text[end : end + 1].isalnum():
+                found.append((place, Finding(start, end, values[value])))
+    return _table(frame, found)
 
 
 def without_overlaps(findings: Iterable[Finding]) -> list[Finding]:
@@ -220,48 +212,6 @@ def without_overlaps(findings: Iterable[Finding]) -> list[Finding]:
             starts.insert(at, finding.start)
             kept.insert(at, finding)
     return kept
-
-
-def _in_code_points(data: bytes, spans: Iterator[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """Byte spans, ascending, as code points; the text is gone through once."""
-    if data.isascii():
-        yield from spans
-        return
-    byte = point = 0
-    for start, end in spans:
-        point += len(data[byte:start].decode("utf-8", "replace"))
-        width = len(data[start:end].decode("utf-8", "replace"))
-        yield point, point + width
-        byte, point = end, point + width
-
-
-@dataclass(frozen=True)
-class Bands:
-    """The severity scale and the cut points of the risk bands (rules/bands.toml, with their sources)."""
-
-    severity: dict[str, float]  # level -> factor
-    cuts: tuple[tuple[str, float], ...]  # (band, least risk), ascending; below the first is "none"
-
-    def band(self, risk: npt.ArrayLike) -> npt.NDArray[Any]:
-        """(n,) of str: the band of each risk; NaN (not measured) is "none"."""
-        values = np.nan_to_num(np.asarray(risk, dtype=np.float64), nan=0.0)
-        names = np.array(["none", *(name for name, _ in self.cuts)])
-        return names[np.searchsorted([least for _, least in self.cuts], values, side="right")]
-
-
-def bands(folder: Path = RULES_FOLDER) -> Bands:
-    """Read bands.toml."""
-    path = folder / "bands.toml"
-    values = _read_toml(path)
-    severity, cuts = values.get("severity"), values.get("cuts")
-    for name, table in (("severity", severity), ("cuts", cuts)):
-        if not isinstance(table, dict) or not all(type(v) in (int, float) for v in table.values()):
-            raise RuleError(f"{path.name}: [{name}] is {_seen(table)}; expected a table of numbers")
-    assert isinstance(severity, dict) and isinstance(cuts, dict)
-    ordered = tuple(sorted(cuts.items(), key=lambda item: item[1]))
-    if tuple(name for name, _ in ordered) != BANDS[1:]:
-        raise RuleError(f"{path.name}: [cuts] names {', '.join(cuts)}; expected low < medium < high")
-    return Bands({name: float(v) for name, v in severity.items()}, ordered)
 
 
 def load(extra_dirs: Iterable[Path] = (), folder: Path = RULES_FOLDER) -> Rulebook:
@@ -291,7 +241,9 @@ def load(extra_dirs: Iterable[Path] = (), folder: Path = RULES_FOLDER) -> Rulebo
 
 def _rule_files(folder: Path) -> list[Path]:
     """Rule files below a folder; bands.toml and weights/ hold other data."""
-    found = (p for p in folder.rglob("*.toml") if p.name != "bands.toml" and p.relative_to(folder).parts[0] != "weights")
+    found = (
+        p for p in folder.rglob("*.toml") if p.name != "bands.toml" and p.relative_to(folder).parts[0] != "weights"
+    )
     return sorted(found)
 
 
@@ -316,127 +268,3 @@ def _why_silent(rule: Rule, text: str) -> str:
     if not passed:
         return "the prefilter (literals, gate) shuts the text out"
     return "the prefilter lets the text through, so look at regex, not_after and validator"
-
-
-REQUIRED = ("kind", "title", "what", "why", "severity", "known_problems", "regex", "placeholder", "advice")
-OPTIONAL = {"confidence", "literals", "ignore_case", "gate", "validator", "not_after", "fires", "quiet"}
-EXAMPLES_AT_LEAST = 4
-
-
-def parse(path: Path, folder: Path, scale: Bands) -> Rule:
-    """Read and check one rule file; every complaint names the file, the field, what was seen and what was expected."""
-    values = _read_toml(path)
-
-    def wrong(name: str, expected: str, seen: object = None) -> RuleError:
-        return RuleError(f"{path.name}: {name}: {_seen(values.get(name)) if seen is None else seen}; expected {expected}")
-
-    for name in REQUIRED:
-        if not isinstance(values.get(name), str) or not values[name].strip():
-            raise wrong(name, "a text that is not empty")
-    if unknown := sorted(set(values) - set(REQUIRED) - OPTIONAL):
-        raise wrong(unknown[0], f"one of {', '.join(sorted((*REQUIRED, *OPTIONAL)))}", "an unknown field")
-    if values["kind"] not in KINDS:
-        raise wrong("kind", f"one of {', '.join(KINDS)}", repr(values["kind"]))
-    if values["severity"] not in scale.severity:
-        raise wrong("severity", f"a level of bands.toml: {', '.join(scale.severity)}", repr(values["severity"]))
-    if not re.fullmatch(r"\[[A-Z][A-Z0-9_]*\]", values["placeholder"]):
-        raise wrong("placeholder", "A-Z, 0-9 and _ in brackets, such as [EMAIL]", repr(values["placeholder"]))
-    confidence = values.get("confidence", 0.5)
-    if type(confidence) not in (int, float) or not 0 < confidence < 1:
-        raise wrong("confidence", "a number between 0 and 1, both excluded; 1 is for proved values")
-    for name in ("gate", "validator", "not_after"):
-        if not isinstance(values.get(name, ""), str):
-            raise wrong(name, "a text")
-    if values.get("validator", "") not in ("", *VALIDATORS):
-        raise wrong("validator", f"one of {', '.join(VALIDATORS)}", repr(values["validator"]))
-    if type(values.get("ignore_case", True)) is not bool:
-        raise wrong("ignore_case", "true or false")
-    literals = values.get("literals", [])
-    if not isinstance(literals, list) or not all(isinstance(word, str) and word for word in literals):
-        raise wrong("literals", "a list of texts that are not empty")
-    if not literals and not values.get("gate"):
-        raise wrong("literals", "literals or a gate, so that not every text has to be searched", "neither is given")
-    for name in ("regex", "not_after"):
-        if values.get(name):
-            _try_re2(path, name, values[name])
-    if _compiled(values["regex"]).search(b"") is not None:
-        raise wrong("regex", "a pattern that needs at least one character", "it matches the empty text")
-    _try_gate(path, values.get("gate", ""))
-    return Rule(
-        id=path.relative_to(folder).with_suffix("").as_posix(),
-        level=values["severity"],
-        fires=_fires(path, values.get("fires")),
-        quiet=_quiet(path, values.get("quiet")),
-        literals=tuple(literals),
-        confidence=float(confidence),
-        path=path,
-        **{name: values[name] for name in REQUIRED if name != "severity"},
-        **{name: values[name] for name in ("ignore_case", "gate", "validator", "not_after") if name in values},
-        severity=scale.severity[values["severity"]],
-    )
-
-
-def _read_toml(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
-        raise RuleError(f"{path.name}: not readable as TOML: {error}") from error
-
-
-def _fires(path: Path, entries: object) -> tuple[Example, ...]:
-    expected = f"at least {EXAMPLES_AT_LEAST} tables [[fires]] with text and spans (the exact values to be found in it)"
-    if not isinstance(entries, list) or len(entries) < EXAMPLES_AT_LEAST:
-        raise RuleError(f"{path.name}: fires: {_seen(entries)}; expected {expected}")
-    examples = []
-    for i, entry in enumerate(entries, 1):
-        text, spans = (entry.get("text"), entry.get("spans")) if isinstance(entry, dict) else (None, None)
-        if not isinstance(text, str) or not isinstance(spans, list) or not spans:
-            raise RuleError(f"{path.name}: fires: example {i} lacks text or spans; expected {expected}")
-        if not all(isinstance(span, str) and span in text for span in spans):
-            raise RuleError(f"{path.name}: fires: example {i} names a span that does not stand in its text")
-        examples.append(Example(text, tuple(spans)))
-    return tuple(examples)
-
-
-def _quiet(path: Path, entries: object) -> tuple[str, ...]:
-    if not isinstance(entries, list) or len(entries) < EXAMPLES_AT_LEAST or not all(isinstance(t, str) for t in entries):
-        raise RuleError(f"{path.name}: quiet: {_seen(entries)}; expected at least {EXAMPLES_AT_LEAST} texts")
-    return tuple(entries)
-
-
-def _compiled(regex: str) -> Any:
-    """The pattern over UTF-8 bytes; positions are bytes where the text searched is bytes."""
-    options = re2.Options()
-    options.log_errors = False
-    return re2.compile(regex, options)
-
-
-def _try_re2(path: Path, name: str, regex: str) -> None:
-    try:
-        _compiled(regex)
-    except re2.error as error:
-        hint = ""
-        if re.search(r"\(\?<?[=!]", regex):
-            hint = " RE2 has no lookahead or lookbehind: put the context into the pattern and the value into a group ( )."
-        elif re.search(r"\\[1-9]|\(\?P=", regex):
-            hint = " RE2 has no backreferences: write the alternatives out, or leave the comparison to a validator."
-        elif re.search(r"[*+?}]\+|\(\?>", regex):
-            hint = " RE2 has no possessive quantifiers or atomic groups, and needs none: it never backtracks."
-        reason = error.args[0].decode() if error.args and isinstance(error.args[0], bytes) else str(error)
-        raise RuleError(f"{path.name}: {name}: not RE2 syntax: {reason}; expected a pattern RE2 can compile.{hint}") from None
-
-
-def _try_gate(path: Path, gate: str) -> None:
-    try:
-        pl.Series([""]).str.contains(gate)
-    except pl.exceptions.ComputeError as error:
-        reason = str(error).strip().splitlines()[-1]
-        raise RuleError(f"{path.name}: gate: not Rust regex syntax: {reason}; expected a cheap necessary pattern") from None
-
-
-def _seen(value: object) -> str:
-    if value is None:
-        return "missing"
-    if isinstance(value, (list, dict)):
-        return f"a {type(value).__name__} of {len(value)}"
-    return f"{type(value).__name__} {value!r}" if not isinstance(value, str) else f"a text of {len(value)} characters"

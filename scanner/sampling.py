@@ -171,8 +171,8 @@ def with_copies(
 ) -> Float64:
     """Dose of each row with the visits of its exact copies (kappa 1) and near copies (kappa = rho(R)) added.
 
-    group (n,): equal numbers are exact copies. near_a, near_b (p,): positions of verified near pairs, each pair once;
-    pairs within a group are ignored, for its rows count in full already.
+    group (n,): equal numbers are exact copies. near_a, near_b (p,): positions of verified near pairs; each end stands
+    for all its copies, a pair named twice counts once, and pairs within a group are ignored, for its rows count in full.
     """
     if len(own) == 0:
         return own.copy()
@@ -180,9 +180,15 @@ def with_copies(
     dose = _equal_within(own, inverse) * size[inverse]
     if near_a is None or near_b is None or len(near_a) == 0:
         return dose
+    # A near pair stands between two texts: each copy of the one gains from every copy of the other.
+    of_text = np.zeros(len(size))
+    of_text[inverse] = dose
+    pairs = np.sort(np.stack((inverse[near_a], inverse[near_b]), axis=1), axis=1)
     kappa = near_copy_share(replaced_of_100(jaccard, shingle))
-    apart = inverse[near_a] != inverse[near_b]
-    target = np.concatenate((near_a[apart], near_b[apart]))
-    gain = np.concatenate((kappa[apart] * own[near_b[apart]], kappa[apart] * own[near_a[apart]]))
+    apart = pairs[:, 0] != pairs[:, 1]
+    pairs, first = np.unique(pairs[apart], axis=0, return_index=True)
+    kappa = kappa[apart][first]
+    target = np.concatenate((pairs[:, 0], pairs[:, 1]))
+    gain = np.concatenate((kappa * of_text[pairs[:, 1]], kappa * of_text[pairs[:, 0]]))
     ranked = np.lexsort((gain, target))  # the same sum, bit for bit, whatever order the pairs come in
-    return np.asarray(dose + np.bincount(target[ranked], gain[ranked], minlength=len(own)))
+    return np.asarray(dose + np.bincount(target[ranked], gain[ranked], minlength=len(size))[inverse])

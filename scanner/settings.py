@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ METHODS = ("full", "lora")
 SUPERVISE = ("all-assistant", "last", "everything")
 TEXT_POLICIES = ("masked", "none", "full")
 KEEP_POLICIES = ("best", "first", "longest")
+MAX_SHINGLE = 64  # tokens: what the kernels hold at a time
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,8 @@ class Settings:
         if self.recall >= 1:
             raise SettingsError("--recall must be below 1: a sketch cannot promise every pair")
         _at_least("--shingle", self.shingle, 1)
+        if self.shingle > MAX_SHINGLE:
+            raise SettingsError(f"--shingle is {self.shingle}; it must be at most {MAX_SHINGLE}")
         _at_least("--permutations", self.permutations, 8)
         _at_least("--neighbours", self.neighbours, 2)
         _at_least("--threads", self.threads, 0)
@@ -134,11 +138,34 @@ def read_settings_file(path: Path) -> dict[str, Any]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path.name}: not readable as TOML: {error}") from error
     values = {k.replace("-", "_"): v for k, v in values.items()}
-    known = {f.name for f in fields(Settings)} | {f.name for f in fields(TrainingPlan)}
-    unknown = sorted(set(values) - known)
+    kinds = {f.name: str(f.type) for owner in (Settings, TrainingPlan) for f in fields(owner) if f.name != "plan"}
+    unknown = sorted(set(values) - set(kinds))
     if unknown:
-        raise SettingsError(f"{path.name}: unknown entries {', '.join(unknown)}; known are {', '.join(sorted(known))}")
-    return values
+        raise SettingsError(f"{path.name}: unknown entries {', '.join(unknown)}; known are {', '.join(sorted(kinds))}")
+    return {name: _from_toml(value, kinds[name], f"{path.name}: {name}") for name, value in values.items()}
+
+
+def _from_toml(value: Any, kind: str, where: str) -> Any:
+    """A TOML value as the type of its field (`kind` as it is written there); SettingsError for any other."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    texts = isinstance(value, list) and all(isinstance(item, str) for item in value)
+    weights = isinstance(value, dict) and all(type(item) in (int, float) for item in value.values())
+    accepted: dict[str, tuple[bool, str, Callable[[Any], Any]]] = {
+        "bool": (isinstance(value, bool), "true or false", bool),
+        "int": (number and isinstance(value, int), "a whole number", int),
+        "float": (number, "a number", float),
+        "str": (isinstance(value, str), "text", str),
+        "Path": (isinstance(value, str), "text", Path),
+        "tuple[Path, ...]": (texts, "a list of texts", lambda v: tuple(map(Path, v))),
+        "tuple[tuple[str, float], ...]": (
+            weights, "a table of numbers", lambda v: tuple((name, float(weight)) for name, weight in v.items())
+        ),
+    }  # fmt: skip
+    fits, expected, convert = accepted[kind.removesuffix(" | None")]
+    if not fits:
+        seen = {bool: "true or false", int: "a whole number", float: "a number", str: "text", list: "a list"}
+        raise SettingsError(f"{where} is {seen.get(type(value), 'a table')}, expected {expected}")
+    return convert(value)
 
 
 def _known(values: dict[str, Any], owner: type, where: str) -> None:

@@ -20,7 +20,6 @@ from scanner.progress import Progress
 from scanner.settings import Settings
 from scanner.store import SCHEMA_VERSION, RunFolder, write_bytes
 
-
 PAIRS_SCHEMA = {
     "row_a": pl.Int64,
     "row_b": pl.Int64,
@@ -95,6 +94,7 @@ def read(
 def find_likeness(
     run: RunFolder, rows: Rows, prints: Fingerprints, settings: Settings, threads: int, progress: Progress
 ) -> Likeness:
+    """Exact duplicates, then verified near duplicates."""
     from scanner.signals import exact, group_by, minhash
 
     reader = run.segments()
@@ -119,6 +119,7 @@ def find_likeness(
 
 
 def find_spans(run: RunFolder, settings: Settings, threads: int, progress: Progress) -> pl.DataFrame:
+    """spans.parquet: private data and secrets by the rules."""
     from scanner import rulebook
 
     reader = run.segments()
@@ -166,8 +167,9 @@ def _quality_of_answers(run: RunFolder, row_ids: Int64) -> np.ndarray:
 
 
 def find_meaning(
-    run: RunFolder, rows: Rows, settings: Settings, threads: int, progress: Progress
+    run: RunFolder, rows: Rows, sources: list[str], settings: Settings, threads: int, progress: Progress
 ) -> Meaning:
+    """Semantic neighbours and what follows from them; nothing but a note with --no-semantic."""
     if not settings.semantic:
         return Meaning(NO_PAIRS, [], {"semantic": {"measured": False, "reason": "--no-semantic"}})
     from scanner import embedding, neighbourhoods
@@ -178,15 +180,24 @@ def find_meaning(
     with progress.stage("embed", 2 * len(rows)):
         full = embedding.encode(run.segments(), rows.row_id, encoder, "full", threads, progress.advance)
         prompt = embedding.encode(run.segments(), rows.row_id, encoder, "input", threads, progress.advance)
-    order = rows.content_order()
     with progress.stage("find semantic neighbours", len(rows)):
-        near = semantic.search(full, order, settings.neighbours, threads, settings.seed)
-        pairs = semantic.pairs(near, full, rows.row_id, settings.cosine)
+        near = semantic.search(full, rows.content_order(), settings.neighbours, threads, settings.seed)
+        pairs = semantic.pairs(near, rows.row_id, settings.cosine)
     with progress.stage("measure density"):
-        features = density.features(near)
-        gap = neighbourhoods.embedding_gap(prompt, full)
-    notes = {"semantic": {**full.notes, **near.notes, **pairs.notes}, "embedding_gap": gap}
-    return Meaning(_frame(pairs), [features], notes)
+        around = pl.DataFrame(density.summarise(near).columns())
+        gaps = neighbourhoods.embedding_gap(
+            full.vectors, prompt.vectors, full.measured & prompt.measured, rows.source, len(rows.layout)
+        )
+    notes = {
+        "semantic": {"measured": True, **full.notes, **near.notes, **pairs.notes},
+        "embedding_gap": [
+            {"source": source, "rows": int(count), "s_input": s_input, "s_full": s_full, "difference": gap}
+            for source, count, s_input, s_full, gap in zip(
+                sources, gaps.rows, gaps.s_input, gaps.s_full, gaps.difference, strict=True
+            )
+        ],
+    }
+    return Meaning(_frame(pairs), [around], notes)
 
 
 def pairs_table(rows: Rows, likeness: Likeness, clusters: Clusters, semantic: pl.DataFrame) -> pl.DataFrame:
@@ -250,6 +261,7 @@ def predict(
 ) -> Predicted:
     """Contexts, dose and hazard of every row; risk by the severity of what is private in it."""
     from scanner import prediction, rulebook
+    from scanner.kernels.contexts import context_features
     from scanner.tokenising import tokens_of_rows
 
     with progress.stage("tokenise", len(rows)):
@@ -267,16 +279,21 @@ def predict(
         near = prediction.NearCopies(
             _places(rows.row_id, likeness.near["row_a"]),
             _places(rows.row_id, likeness.near["row_b"]),
-            likeness.near["similarity"].to_numpy(),
+            # What is learned is the answer: a long prompt in common makes no copy of it.
+            likeness.near.select(
+                pl.min_horizontal("similarity", pl.col("answer_similarity").fill_nan(None)).alias("jaccard")
+            )["jaccard"].to_numpy(),
             settings.shingle,
         )
         weight = source_weights(rows, sources, settings)
-        result = prediction.predict(
-            text.tokens, text.offsets, answers, group, order, settings.plan, prediction.load_weights(),
-            near=near, conflicts=conflicts(prints, text.tokens, answers), sampling_weight=weight,
-            seed=settings.seed, threads=threads,
+        amounts = prediction.doses(
+            settings.plan, np.diff(text.offsets), answers, group, order, near, weight, seed=settings.seed
+        )
+        result = prediction.predict_rows(
+            context_features(text.tokens, text.offsets, group, threads), answers, amounts, order, settings.plan,
+            prediction.load_weights(), conflicts(prints, text.tokens, answers), threads,
         )  # fmt: skip
-    severity = severity_of_rows(spans, rows.row_id)
+    severity = patterns_of(spans, rows)["patterns.severity"].to_numpy()
     risk = np.nan_to_num(result.p_extract) * severity
     table = (
         pl.DataFrame({"row_id": rows.row_id})
@@ -290,18 +307,18 @@ def predict(
     what_if = pl.DataFrame({"epochs": result.what_if.epochs, "expected_rows": result.what_if.rows}).with_columns(
         variant=pl.lit("as planned")
     )
-    mass = result.near_mass
+    with np.errstate(invalid="ignore", divide="ignore"):
+        near_mass = np.where(amounts.own > 0, amounts.total / amounts.own - amounts.copies, 0.0)
     notes = {
         "prediction": {
             "calibrated": result.calibrated,
             "rows_measured": int((~np.isnan(result.p_extract)).sum()),
             "rows_cut_by_max_length": text.rows_cut,
-            "optimizer_steps": result.steps,
+            "optimizer_steps": amounts.steps,
             "what_if_rows_sampled": result.what_if.sampled,
-            "tail": result.tail,
         }
     }
-    return Predicted(table, what_if, pl.DataFrame(result.summary.columns()), mass, notes, text.unit)
+    return Predicted(table, what_if, pl.DataFrame(result.summary.columns()), near_mass, notes, text.unit)
 
 
 def source_weights(rows: Rows, sources: list[Source], settings: Settings) -> np.ndarray | None:
@@ -319,15 +336,11 @@ def source_weights(rows: Rows, sources: list[Source], settings: Settings) -> np.
     return weight
 
 
-def severity_of_rows(spans: pl.DataFrame, row_id: Int64) -> np.ndarray:
-    """(n,) the largest severity of the private and secret spans of each row; 1 for ordinary text."""
-    from scanner import rulebook
+def patterns_of(spans: pl.DataFrame, rows: Rows) -> pl.DataFrame:
+    """Features of what the rules found, per row."""
+    from scanner.features import patterns
 
-    by_rule = {rule.id: rule.severity for rule in rulebook.load().rules}
-    values = spans["rule_id"].replace_strict(by_rule, default=max(by_rule.values()), return_dtype=pl.Float64).to_numpy()
-    severity = np.ones(len(row_id))
-    np.maximum.at(severity, np.searchsorted(row_id, spans["row_id"].to_numpy()), values)
-    return severity
+    return patterns.features(spans, rows.row_id)
 
 
 def conflicts(prints: Fingerprints, tokens: np.ndarray, answers: Any) -> Any:
@@ -369,7 +382,7 @@ def rows_table(
 ) -> pl.DataFrame:
     """rows.parquet: where each row stands, and every feature as family.name."""
     from scanner.features import conflicts as conflict_features
-    from scanner.features import copies, length, patterns
+    from scanner.features import copies, length
 
     names = pl.Series([s.name for s in sources], dtype=pl.String)
     layouts = pl.Series(rows.layout, dtype=pl.String)
@@ -392,10 +405,10 @@ def rows_table(
     )
     frames = [
         copies.features(likeness.texts, likeness.normal, predicted.near_mass),
-        conflict_features.features(prints),
+        conflict_features.features(prints, clusters),
         length.features(prints),
         pl.DataFrame({"quality.score": pl.Series(quality, dtype=pl.Float32)}),
-        patterns.features(spans, rows.row_id),
+        patterns_of(spans, rows),
         *meaning.features,
         predicted.features,
     ]
@@ -411,9 +424,7 @@ def keyed_hashes(rows: Rows) -> list[str]:
     total = [int(rows.digest[:, c].sum(dtype=np.uint64)) for c in (0, 1)]
     key = hashlib.blake2b(b"".join(t.to_bytes(8, "little") for t in total), person=b"sftscan rows").digest()
     raw = np.ascontiguousarray(rows.digest).tobytes()
-    return [
-        hashlib.blake2b(raw[i : i + 16], key=key, digest_size=16).hexdigest() for i in range(0, len(raw), 16)
-    ]
+    return [hashlib.blake2b(raw[i : i + 16], key=key, digest_size=16).hexdigest() for i in range(0, len(raw), 16)]
 
 
 def write_index(run: RunFolder, rows: Rows, prints: Fingerprints, likeness: Likeness) -> None:
@@ -459,6 +470,7 @@ def describe_inputs(sources: list[Source], digests: list[str], rows: Rows, skips
             "bytes_on_disk": s.bytes_on_disk,
             "sha256": digest,
             "layout": rows.layout[s.index],
+            "first_row": rows.first_row[s.index],
             "rows_read": int((rows.source == s.index).sum()),
             "rows_skipped": by_file.get(s.name, 0),
         }
@@ -484,13 +496,15 @@ def plan_again(run: RunFolder, settings: Settings, source_names: list[str]) -> l
     table, pairs, spans, predicted = (run.read_table(name) for name in ("rows", "pairs", "spans", "prediction"))
     n = len(table)
     row_id = table["row_id"].to_numpy()
-    source = table["source"].replace_strict(
-        {name: i for i, name in enumerate(source_names)}, return_dtype=pl.Int32
-    ).to_numpy()
+    source = (
+        table["source"]
+        .replace_strict({name: i for i, name in enumerate(source_names)}, return_dtype=pl.Int32)
+        .to_numpy()
+    )
     place = np.zeros(n, np.int64)
     # only the order of contents matters here, not the digests themselves
     digest = np.stack([run.read_array("content_rank").astype(np.uint64)] * 2, axis=1)
-    rows = Rows(row_id, source, table["line"].to_numpy(), place, place, place.astype(np.int32), digest, ())
+    rows = Rows(row_id, source, table["line"].to_numpy(), place, place, place.astype(np.int32), digest, (), ())
     exact = pairs.filter(pl.col("signal") == "exact")
     root = np.empty(n, np.int64)
     connect(_places(row_id, exact["row_a"]), _places(row_id, exact["row_b"]), root)

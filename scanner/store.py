@@ -79,8 +79,8 @@ class RunFolder:
         path.mkdir(parents=True, exist_ok=True)
         os.chmod(path, 0o700)
         run = cls(path)
-        for leftover in [p for p in path.rglob(f"{TEMPORARY}*")]:
-            shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+        for leftover in list(path.rglob(f"{TEMPORARY}*")):
+            shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink(missing_ok=True)
         run.private.mkdir(exist_ok=True, mode=0o700)
         run.index.mkdir(exist_ok=True)
         return run
@@ -116,7 +116,7 @@ class RunFolder:
         path = self.path / f"{name}.parquet"
         if not path.exists():
             raise RunError(f"{self.path} has no {path.name}; run the audit again with `scan DATASET --force`")
-        return pl.read_parquet(path, columns=columns)
+        return pl.read_parquet(path, columns=columns, glob=False)  # a folder may be called [draft]
 
     def has_table(self, name: str) -> bool:
         return (self.path / f"{name}.parquet").exists()

@@ -102,4 +102,4 @@ def one_line(text: str, limit: int = 80) -> str:
     if len(shown) <= limit:
         return shown
     head = (limit - 3) * 2 // 3
-    return f"{shown[:head]} … {shown[len(shown) - (limit - 3 - head):]}"
+    return f"{shown[:head]} … {shown[len(shown) - (limit - 3 - head) :]}"

@@ -68,7 +68,9 @@ def tokens_of_rows(
             new = np.ones(len(learned), np.bool_)
             # a turn of several supervised segments that follow one another is one answer
             new[1:] = (
-                (np.diff(learned) > 1) | (np.diff(place[learned]) > 0) | (np.diff(batch.turn[learned]) > 0)
+                (bounds[learned[1:]] > bounds[learned[:-1] + 1])  # tokens that are not learned stand between them
+                | (np.diff(place[learned]) > 0)
+                | (np.diff(batch.turn[learned]) > 0)
             )
             first = learned[new]
             last = learned[np.append(new[1:], True)] if len(learned) else learned
@@ -98,9 +100,7 @@ def _own_tokens(batch: SegmentBatch) -> tuple[UInt64, Int64]:
     room = int(batch.offsets[-1] - batch.offsets[0])
     hashes, starts = np.empty(room, np.uint64), np.empty(room, np.int64)
     counts = np.empty(len(batch), np.int64)
-    found = tokenise(
-        batch.data, batch.offsets, code_point_classes(), folded_code_points(), 0, hashes, starts, counts
-    )
+    found = tokenise(batch.data, batch.offsets, code_point_classes(), folded_code_points(), 0, hashes, starts, counts)
     return hashes[:found].copy(), counts
 
 

@@ -139,7 +139,7 @@ def test_2_copies_equal_a_sampling_weight_at_equal_progress():
 
     # and through the whole way, where every row has as many tokens, so that every batch has
     rows, four = Rows([30] * 12, seed=4), replace(PLAN, batch_size=3)
-    copies = predict(*rows.arrays([0, 0, 0, *range(12), *range(1, 4)][:15] + []), four, SHIPPED)
+    copies = predict(*rows.arrays([0, 0, 0, *range(12)]), four, SHIPPED)
     weight = np.ones(12)
     weight[0] = 4
     plain = predict(*rows.arrays(list(range(12))), four, SHIPPED, sampling_weight=weight)
@@ -152,8 +152,11 @@ def test_3_two_answers_to_one_prompt_share_it():
     share = np.full(len(LENGTHS), 0.5)
     strong = replace(PLAN, epochs=2000)
     free, capped = run(plan=strong), run(plan=strong, conflicts=Conflicts(place, share))
-    assert free.p_whole[3] > 0.6 and free.p_whole[5] > 0.6
-    assert capped.p_whole[3] <= 0.5 and capped.p_whole[5] <= 0.5 and capped.p_extract[3] <= 0.5
+    assert free.p_whole[3] > 0.6
+    assert free.p_whole[5] > 0.6
+    assert capped.p_whole[3] <= 0.5
+    assert capped.p_whole[5] <= 0.5
+    assert capped.p_extract[3] <= 0.5
     others = np.setdiff1d(np.arange(len(LENGTHS)), [3, 5])
     np.testing.assert_array_equal(capped.p_whole[others], free.p_whole[others])
     assert "this one holds 50 % of them" in capped.reasons[3]
@@ -187,7 +190,8 @@ def test_4_the_counterfactual_is_an_inverted_u_in_copies():
     values = np.array([given_doses(own, own * n).p_counterfactual[3] for n in (1, 2, 4, 8, 16, 64, 1000, 100_000)])
     top = int(values.argmax())
     assert 0 < top < len(values) - 2
-    assert (np.diff(values[: top + 1]) > 0).all() and (np.diff(values[top:]) < 0).all()
+    assert (np.diff(values[: top + 1]) > 0).all()
+    assert (np.diff(values[top:]) < 0).all()
     assert values[-1] < 0.002
 
 
@@ -227,7 +231,8 @@ def test_7_rows_outside_the_training_set_have_no_counterfactual():
     own = np.full(len(LENGTHS), 1.0)
     own[4] = 0
     outside = given_doses(own, own)
-    assert outside.p_counterfactual[4] == 0 and outside.p_counterfactual[3] > 0
+    assert outside.p_counterfactual[4] == 0
+    assert outside.p_counterfactual[3] > 0
     weight = np.ones(len(LENGTHS))
     weight[4] = 0
     assert run(sampling_weight=weight).p_counterfactual[4] == 0
@@ -243,7 +248,8 @@ def test_8_the_distribution_sums_to_one():
         tail = heat[answers.start[i] : answers.end[i]]
         assert len(tail) == length
         exactly = np.append(-np.diff(np.append(1.0, tail)), tail[-1])  # P(N = 0 .. length - 1), P(all)
-        assert (exactly >= 0).all() and exactly.sum() == pytest.approx(1, abs=1e-12)
+        assert (exactly >= 0).all()
+        assert exactly.sum() == pytest.approx(1, abs=1e-12)
         assert (exactly * np.arange(length + 1)).sum() == pytest.approx(prediction.expected_tokens[i], rel=1e-9)
         assert prediction.p_whole[i] == pytest.approx(tail[-1], abs=1e-12)
     assert not heat[: answers.start[0]].any()
@@ -294,15 +300,17 @@ def test_several_turns_count_by_their_best():
 def test_taxon_and_reasons_in_words():
     rng = np.random.default_rng(2)
     words = rng.integers(1, 2**63, 400).astype(np.uint64)
-    plain, other, counting = words[:40], words[40:80], words[np.array([100, *(v for i in range(30) for v in (101, 120 + i))])]
+    plain, other, counting = (
+        words[:40],
+        words[40:80],
+        words[np.array([100, *(v for i in range(30) for v in (101, 120 + i))])],
+    )
     repeating = np.tile(words[200:204], 10)
     parts = [*[plain] * 6, other, counting, repeating]
     offsets = np.cumsum([0, *map(len, parts)]).astype(np.int64)
     group = np.array([0] * 6 + [1, 2, 3])
     answers = Answers(np.arange(9), offsets[:-1] + 2, offsets[1:])
-    prediction = predict(
-        np.concatenate(parts), offsets, answers, group, group.astype(np.uint64), PLAN, SHIPPED
-    )
+    prediction = predict(np.concatenate(parts), offsets, answers, group, group.astype(np.uint64), PLAN, SHIPPED)
     assert prediction.taxon.to_list() == ["recite"] * 6 + ["recollect", "reconstruct", "reconstruct"]
     assert prediction.reasons[0].startswith("6 exact copies; dose ")
     assert "copies" not in prediction.reasons[6]
@@ -314,7 +322,8 @@ def test_lora_and_a_smaller_model_memorize_less():
     full = run().p_extract
     lora = run(plan=replace(PLAN, method="lora")).p_extract
     larger = run(plan=replace(PLAN, model_params=7e9)).p_extract
-    assert (np.nan_to_num(lora) <= np.nan_to_num(full)).all() and (np.nan_to_num(larger) >= np.nan_to_num(full)).all()
+    assert (np.nan_to_num(lora) <= np.nan_to_num(full)).all()
+    assert (np.nan_to_num(larger) >= np.nan_to_num(full)).all()
 
 
 def test_what_if_grows_with_epochs():
@@ -326,8 +335,10 @@ def test_what_if_grows_with_epochs():
 
 
 def test_shipped_weights_are_whole_and_honest():
-    assert not SHIPPED.calibrated and not run().calibrated
-    assert SHIPPED.hazard.dose_progress >= 0 and SHIPPED.hazard.spread >= 0
+    assert not SHIPPED.calibrated
+    assert not run().calibrated
+    assert SHIPPED.hazard.dose_progress >= 0
+    assert SHIPPED.hazard.spread >= 0
     assert {"script", "date", "runs", "epochs", "seed", "sha256"} <= set(SHIPPED.provenance)
     assert SHIPPED.provenance["auroc_left_out_sources"] > SHIPPED.provenance["auroc_number_of_copies"]
 

@@ -109,7 +109,9 @@ def test_dose_is_linear_in_learning_rate_and_weight_and_zero_without_training():
     np.testing.assert_allclose(simulate(plan(), supervised, length, order, weight).own, base * weight)
     for nothing in ({"epochs": 0}, {"learning_rate": 0}):
         exposure = simulate(plan(**nothing), supervised, length, order)
-        assert not exposure.own.any() and exposure.steps == 0 and exposure.mean == 0
+        assert not exposure.own.any()
+        assert exposure.steps == 0
+        assert exposure.mean == 0
 
 
 def test_a_part_of_an_epoch_visits_a_part_of_the_rows():
@@ -141,7 +143,8 @@ def test_near_copies_count_as_measured():
     """Mosaic Memory's published equivalents, error about 0.02 (SCIENCE 4)."""
     at = [1, 5, 10, 20, 25, 50, 75]
     np.testing.assert_allclose(near_copy_share(at), [0.91, 0.77, 0.63, 0.43, 0.36, 0.16, 0.07], atol=0.035)
-    assert near_copy_share(0) == 1 and near_copy_share(100) == 0
+    assert near_copy_share(0) == 1
+    assert near_copy_share(100) == 0
     assert (np.diff(near_copy_share(np.arange(101))) < 0).all()
 
 

@@ -27,7 +27,7 @@ from scanner.prediction.hazard import EXTRACTED, NODES, RARITY_UNIT, SURPRISE_UN
 from scanner.sampling import UNIT_SUPERVISED_TOKENS, near_copy_share, simulate
 from scanner.settings import TrainingPlan
 
-NAMES = [f for f in Hazard.__dataclass_fields__]
+NAMES = list(Hazard.__dataclass_fields__)
 PRIORS = Priors(offset=0.0, lora_dose=0.2, size_exponent=0.29, fitted_parameters=4.2e6, unknown_parameters=1e9)
 CHUNKS = 10  # controls are counted against the training set in so many parts, so that they hardly count one another
 PULL = 2e-4  # weight decay of the fit per observation: keeps a coefficient that the data do not need near zero
@@ -84,7 +84,7 @@ def assemble(data: Path, measurements: pl.DataFrame, members: int, seed: int) ->
     training = [encode(t.row, length[t.member]) for t in trained]
     held = [encode(row, length[len(rows) + i]) for i, row in enumerate(controls)]
     group = np.array([t.member if t.replaced == 0 else len(rows) + i for i, t in enumerate(trained)])
-    wanted: list[tuple[ContextFeatures, int, int]] = []
+    wanted: list[tuple[ContextFeatures, int, int, int]] = []  # features, first and last+1 token, place in the result
     for part in range(CHUNKS):
         guests = held[part::CHUNKS]
         both = training + guests
@@ -98,8 +98,8 @@ def assemble(data: Path, measurements: pl.DataFrame, members: int, seed: int) ->
                 prompt, answer = both[place]
                 begin = int(offsets[place]) + len(prompt)
                 index = place if place < len(rows) else len(rows) + part + (place - len(training)) * CHUNKS
-                wanted.append((features, begin, begin + len(answer), index))  # type: ignore[arg-type]
-    wanted.sort(key=lambda w: w[3])  # type: ignore[misc]
+                wanted.append((features, begin, begin + len(answer), index))
+    wanted.sort(key=lambda w: w[3])
     names = ("log_probability", "known", "agreed", "rarity", "within")
     joined = {n: np.concatenate([getattr(w[0], n)[w[1] : w[2]] for w in wanted]) for n in names}
     total = len(rows) + len(controls)
@@ -148,8 +148,10 @@ def observe(table: Table, out: Path, run: str, batching: str, simulated: int | N
     return found
 
 
-def fit(table: Table, observations: list[Observation], rows: np.ndarray) -> tuple[Hazard, float]:
-    """Maximum likelihood of N_pre over the given rows; returns the weights and nats per observation."""
+def fit(
+    table: Table, observations: list[Observation], rows: np.ndarray, start: Hazard | None = None
+) -> tuple[Hazard, float]:
+    """Maximum likelihood of N_pre over the given rows, from `start`; returns the weights and nats per observation."""
     f = table.features
     surprise = -f.log_probability / SURPRISE_UNIT
     columns = [
@@ -177,7 +179,11 @@ def fit(table: Table, observations: list[Observation], rows: np.ndarray) -> tupl
     sign = 1 - 2 * torch.tensor(np.concatenate(miss).astype(np.float32))
     nodes, share = np.polynomial.hermite_e.hermegauss(NODES)
     node, log_share = (torch.tensor(v, dtype=torch.float32) for v in (nodes, np.log(share / share.sum())))
-    w = torch.tensor([0.0, 0.2, 0.5, -0.5, -2.0, -0.5, 0.2, -0.5, -0.3, 0.2, -0.1, -1.0, -0.5], requires_grad=True)
+    first = np.array([0.0, 0.2, 0.5, -0.5, -2.0, -0.5, 0.2, -0.5, -0.3, 0.2, -0.1, -1.0, -0.5])
+    if start is not None:
+        first = start.vector()
+        first[11:] = np.log(np.expm1(np.maximum(first[11:], 1e-3)))  # the inverse of softplus
+    w = torch.tensor(first.astype(np.float32), requires_grad=True)
     soft = torch.nn.functional.softplus
 
     def loss() -> torch.Tensor:
@@ -189,7 +195,9 @@ def fit(table: Table, observations: list[Observation], rows: np.ndarray) -> tupl
         rows_log = torch.zeros(count, NODES).index_add_(0, own, each)
         return -torch.logsumexp(rows_log + log_share, 1).mean() + PULL * (w**2).sum()
 
-    optimizer = torch.optim.LBFGS([w], max_iter=120, history_size=20, line_search_fn="strong_wolfe")
+    optimizer = torch.optim.LBFGS(
+        [w], max_iter=120 if start is None else 50, history_size=20, line_search_fn="strong_wolfe"
+    )
 
     def closure() -> torch.Tensor:
         optimizer.zero_grad()
@@ -200,7 +208,7 @@ def fit(table: Table, observations: list[Observation], rows: np.ndarray) -> tupl
     optimizer.step(closure)
     final = w.detach().double()
     final[11], final[12] = soft(final[11]), soft(final[12])
-    return Hazard(*(round(float(v), 4) for v in final)), float(loss())
+    return Hazard(*(round(float(v), 4) for v in final)), loss().item()
 
 
 def score(table: Table, hazard: Hazard, o: Observation) -> np.ndarray:
@@ -240,7 +248,9 @@ def tables(table: Table, runs: dict[str, list[Observation]], left_out: dict[str,
                 rows &= table.plain == 1
             tested = [o for o in observations if o.epoch in TESTED_EPOCHS]
             title = "rows with one copy and no near copy" if only_single else "all members"
-            head = " | ".join(f"epoch {o.epoch} ({int((o.n_pre[rows] >= EXTRACTED).sum())} of {rows.sum()})" for o in tested)
+            head = " | ".join(
+                f"epoch {o.epoch} ({int((o.n_pre[rows] >= EXTRACTED).sum())} of {rows.sum()})" for o in tested
+            )
             lines += [f"**{run}, {title}**", "", f"| score | {head} |", "|---" * (len(tested) + 1) + "|"]
             scores = {
                 "number of copies": lambda o: table.copies.astype(float),
@@ -261,13 +271,16 @@ def tables(table: Table, runs: dict[str, list[Observation]], left_out: dict[str,
                     v, truth = value(o)[rows], o.n_pre[rows] >= EXTRACTED
                     cells.append(f"{auroc(v, truth):.3f} / {average_precision(v, truth):.3f}")
                 lines.append(f"| {name} | " + " | ".join(cells) + " |")
-            counts = [f"{left_out[(o.run, o.epoch)][rows].sum():.0f} / {(o.n_pre[rows] >= EXTRACTED).sum()}" for o in tested]
+            counts = [
+                f"{left_out[(o.run, o.epoch)][rows].sum():.0f} / {(o.n_pre[rows] >= EXTRACTED).sum()}" for o in tested
+            ]
             lines += ["| predicted / true rows, source left out | " + " | ".join(counts) + " |", ""]
     return lines
 
 
 def write_weights(path: Path, hazard: Hazard, note: dict, runs: list[str], nats: float, bars: dict) -> None:
     """rules/weights/prediction.toml."""
+    pretrained = sum(phase["tokens"] for phase in note["pretraining"])
     lines = [
         "# Weights of the token hazard model (scanner/prediction/hazard.py states the formula and each unit).",
         "# Written by benchmarks/prediction/fit.py; do not edit by hand, fit again or calibrate.",
@@ -276,14 +289,16 @@ def write_weights(path: Path, hazard: Hazard, note: dict, runs: list[str], nats:
         *(f"{name} = {value}" for name, value in asdict(hazard).items()), "",
         "[priors]  # no fit of ours stands behind these; calibration must replace them",
         "offset = 0.0  # logits; the level, one number per base model",
-        f"lora_dose = {PRIORS.lora_dose}  # a LoRA visit beside a full one; near zero at every size in 2506.20856, less mild elsewhere",
-        f"size_exponent = {PRIORS.size_exponent}  # dose ~ parameters^this: counts of memorized sequences in Pythia (SCIENCE 4)",
+        "# a LoRA visit beside a full one: near zero at every size in 2506.20856, more elsewhere",
+        f"lora_dose = {PRIORS.lora_dose}",
+        "# dose ~ parameters^this: counts of memorized sequences in Pythia",
+        f"size_exponent = {PRIORS.size_exponent}",
         f"fitted_parameters = {note['parameters']:.4g}",
         f"unknown_parameters = {PRIORS.unknown_parameters:.4g}  # where the plan names no model size", "",
         "[provenance]",
         'script = "benchmarks/prediction/measure.py, benchmarks/prediction/fit.py"',
         f'date = "{date.today().isoformat()}"',
-        f'model = "causal transformer, {note["parameters"]} parameters, pre-trained on {sum(p["tokens"] for p in note["pretraining"])} tokens"',
+        f'model = "causal transformer, {note["parameters"]} parameters, pre-trained on {pretrained} tokens"',
         f"runs = {json.dumps(runs)}",
         f"learning_rate = {note['learning_rate']}", f"rows_per_step = {note['rows_per_step']}",
         f"epochs = {json.dumps(list(FITTED_EPOCHS))}", f"seed = {note['seed']}",
@@ -319,7 +334,7 @@ def main() -> None:
     left_out |= {(*key, "simulated"): value.copy() for key, value in left_out.items()}
     for source in np.unique(table.source):
         there = table.source == source
-        other, _ = fit(table, everything, np.flatnonzero(~there))
+        other, _ = fit(table, everything, np.flatnonzero(~there), hazard)
         for run in names:
             for o, s in zip(runs[run], simulated[run], strict=True):
                 left_out[(run, o.epoch)][there] = score(table, other, o)[there]
@@ -331,7 +346,8 @@ def main() -> None:
     last = runs[names[0]][-1]
     lines.append(
         f"Controls at epoch {last.epoch} of {names[0]}: predicted / true rows with N_pre >= 16: "
-        f"{left_out[(names[0], last.epoch)][controls].sum():.1f} / {(last.n_pre[controls] >= EXTRACTED).sum()} of {controls.sum()}."
+        f"{left_out[(names[0], last.epoch)][controls].sum():.1f} / {(last.n_pre[controls] >= EXTRACTED).sum()} "
+        f"of {controls.sum()}."
     )
     print("\n".join(lines))
     rows = table.member & (table.length >= EXTRACTED)

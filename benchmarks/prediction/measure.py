@@ -24,7 +24,7 @@ import polars as pl
 import tokenizers
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 EPOCHS = (1, 2, 4, 6, 8)
 LEARNING_RATE = 3e-4
@@ -60,9 +60,9 @@ class Block(nn.Module):
             part.view(batch, length, HEADS, width // HEADS).transpose(1, 2)
             for part in self.qkv(self.norm1(x)).split(width, dim=2)
         )
-        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        mixed = functional.scaled_dot_product_attention(q, k, v, is_causal=True)
         x = x + self.out(mixed.transpose(1, 2).reshape(batch, length, width))
-        return x + self.down(F.gelu(self.up(self.norm2(x)), approximate="tanh"))
+        return x + self.down(functional.gelu(self.up(self.norm2(x)), approximate="tanh"))
 
 
 class Model(nn.Module):
@@ -82,7 +82,7 @@ class Model(nn.Module):
         x = self.tokens(ids) + self.places(torch.arange(ids.shape[1]))
         for block in self.blocks:
             x = block(x)
-        return F.linear(self.norm(x.reshape(-1, WIDTH)[where]), self.tokens.weight)
+        return functional.linear(self.norm(x.reshape(-1, WIDTH)[where]), self.tokens.weight)
 
 
 def train_tokenizer(rows: list[corpus.Row]) -> tokenizers.Tokenizer:
@@ -141,13 +141,17 @@ def batches(lengths: list[int], batching: str, generator: torch.Generator) -> li
     if batching == "length-grouped":
         size = min(len(lengths) // (ROWS_PER_STEP * 4), 50) * ROWS_PER_STEP
         mega = [sorted(order[i : i + size], key=lambda i: -lengths[i]) for i in range(0, len(order), size)]
-        longest = max(range(len(mega)), key=lambda i: lengths[mega[i][0]])  # the longest row first: fail early on memory
+        longest = max(
+            range(len(mega)), key=lambda i: lengths[mega[i][0]]
+        )  # the longest row first: fail early on memory
         mega[0][0], mega[longest][0] = mega[longest][0], mega[0][0]
         order = [i for part in mega for i in part]
     return [order[i : i + ROWS_PER_STEP] for i in range(0, len(order), ROWS_PER_STEP)]
 
 
-def pretrain(model: Model, rows: list[Encoded], context: int, size: int, peak: float, budget_s: float, bf16: bool) -> dict:
+def pretrain(
+    model: Model, rows: list[Encoded], context: int, size: int, peak: float, budget_s: float, bf16: bool
+) -> dict:
     """One epoch over the rows packed into blocks, every token supervised; stops early when the time is spent."""
     flat = torch.tensor([token for row in rows for token in row.ids])
     blocks = flat[: len(flat) // context * context].view(-1, context)
@@ -162,7 +166,7 @@ def pretrain(model: Model, rows: list[Encoded], context: int, size: int, peak: f
             group["lr"] = peak * min(1, (done + 1) / 40) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1, spent))))
         ids = blocks[done * size : (done + 1) * size]
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-            loss = F.cross_entropy(model(ids, where).float(), ids[:, 1:].reshape(-1))
+            loss = functional.cross_entropy(model(ids, where).float(), ids[:, 1:].reshape(-1))
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -171,7 +175,14 @@ def pretrain(model: Model, rows: list[Encoded], context: int, size: int, peak: f
         smooth += 0.05 * (loss.item() - smooth)
         if done % 25 == 0:
             print(f"pretrain {done}/{steps} loss {smooth:.3f} {time.perf_counter() - began:.0f}s", flush=True)
-    return {"tokens": done * size * context, "blocks_per_step": size, "peak_learning_rate": peak, "steps": done, "of_steps": steps, "loss_per_token_nats": round(smooth, 3)}
+    return {
+        "tokens": done * size * context,
+        "blocks_per_step": size,
+        "peak_learning_rate": peak,
+        "steps": done,
+        "of_steps": steps,
+        "loss_per_token_nats": round(smooth, 3),
+    }
 
 
 def faster_precision(model: Model, rows: list[Encoded]) -> tuple[bool, dict]:
@@ -183,7 +194,7 @@ def faster_precision(model: Model, rows: list[Encoded]) -> tuple[bool, dict]:
             if repeat == 1:
                 began = time.perf_counter()
             with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-                loss = F.cross_entropy(model(ids, where).float(), target)
+                loss = functional.cross_entropy(model(ids, where).float(), target)
             loss.backward()
             model.zero_grad()
         seconds["bf16" if bf16 else "fp32"] = round((time.perf_counter() - began) / 3, 4)
@@ -201,14 +212,18 @@ def measure(model: Model, rows: list[Encoded], bf16: bool) -> list[tuple[np.ndar
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
             logits = model(ids, where).float()
         hit = (logits.argmax(1) == target).numpy()
-        loss = F.cross_entropy(logits, target, reduction="none").numpy()
+        loss = functional.cross_entropy(logits, target, reduction="none").numpy()
         at = 0
         for i in places:
             row = rows[i]
             count = len(row.ids) - row.prompt
             one, cost = hit[at : at + count], loss[at : at + count]
             words = [(a - row.prompt, b - row.prompt) for a, b in row.words]
-            found[i] = (one, np.array([one[a:b].all() for a, b in words]), np.array([cost[a:b].sum() for a, b in words]))
+            found[i] = (
+                one,
+                np.array([one[a:b].all() for a, b in words]),
+                np.array([cost[a:b].sum() for a, b in words]),
+            )
             at += count
     return found
 
@@ -252,7 +267,9 @@ def finetune(base: dict, run: str, trained: list[corpus.Trained], rows: list[Enc
         for batch in batches(lengths, batching, generator):
             ids, where, target = collate([rows[i] for i in batch])
             with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-                loss = F.cross_entropy(model(ids, where).float(), target)  # mean over the supervised tokens of the batch
+                loss = functional.cross_entropy(
+                    model(ids, where).float(), target
+                )  # mean over the supervised tokens of the batch
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -271,7 +288,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="the data folder (holds sft/)")
     parser.add_argument("--out", type=Path, required=True, help="where the measurements go")
-    parser.add_argument("--cache", type=Path, required=True, help="where the base model goes (not part of the measurements)")
+    parser.add_argument("--cache", type=Path, required=True, help="where the base model goes")
     parser.add_argument("--stage", choices=("pretrain", "pretrain-further", *RUNS), required=True)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--members", type=int, default=1000)

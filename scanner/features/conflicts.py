@@ -1,6 +1,7 @@
 """Identical prompts with different answers: the model can be sure of at most one of them.
 
-conflicts.answers  distinct answers (up to case and spacing) that rows with this very prompt and context have
+conflicts.answers  distinct answers (up to case and spacing, near copies counted once where clusters are given) that
+                   rows with this very prompt and context have
 conflicts.share    share of those rows that have this row's answer; 1 where nothing conflicts
 
 Rows without prompt text or without an answer are in no conflict (1 answer, share 1): "the same empty prompt" is not a
@@ -12,20 +13,21 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from scanner.objects import Fingerprints
+from scanner.objects import Clusters, Fingerprints
 
-NEEDS = ("fingerprints",)
+NEEDS = ("fingerprints", "clusters")
 
 
-def features(fingerprints: Fingerprints) -> pl.DataFrame:
-    """One row per row read; columns as named above."""
+def features(fingerprints: Fingerprints, clusters: Clusters | None = None) -> pl.DataFrame:
+    """One row per row read; columns as named above. With clusters, a row's answer is that of the row kept for it."""
+    answer = fingerprints.answer if clusters is None else fingerprints.answer[clusters.keep]
     asked = (fingerprints.prompt_chars > 0) & (fingerprints.supervised_tokens > 0)
     rows = pl.DataFrame(
         {
             "asked": asked,
             "prompt": fingerprints.prompt,
             "context": fingerprints.context,
-            "answer": fingerprints.answer,
+            "answer": answer,
         }
     )
     question = ["asked", "prompt", "context"]

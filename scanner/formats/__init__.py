@@ -7,6 +7,7 @@ Every file of this folder offers NAME, DESCRIPTION, EXTENSIONS, FOLDER, `sniff(p
 
 from __future__ import annotations
 
+import functools
 import glob
 import os
 import sys
@@ -83,22 +84,30 @@ def spool_stdin(path: Path, stream: IO[bytes] | None = None) -> Path:
     return path
 
 
-def _known() -> list[str]:
-    return sorted({suffix for module in plugins.load_all(PACKAGE).values() for suffix in module.EXTENSIONS})
+@functools.cache
+def _modules() -> dict[str, ModuleType]:
+    return plugins.load_all(PACKAGE)
+
+
+@functools.cache
+def _known() -> tuple[str, ...]:
+    return tuple(sorted({suffix for module in _modules().values() for suffix in module.EXTENSIONS}))
 
 
 def _with_names(sources: list[Source]) -> list[Source]:
-    """Numbered, and where two have one name, called by as much of their path as tells them apart."""
-    names = [source.name for source in sources]
-    out = []
-    for i, source in enumerate(sources):
-        name, parts = source.name, list(source.path.parts[:-1])
-        while names.count(source.name) > 1 and parts and parts[-1] not in ("/", ""):
-            name = f"{parts.pop()}/{name}"
-            if len(source.path.parts) - len(parts) > 2:
-                break
-        out.append(replace(source, index=i, name=name))
-    return out
+    """Numbered, and where several have one name, called by as much of their paths as tells them apart."""
+    groups: dict[str, list[Source]] = {}
+    for source in sources:
+        groups.setdefault(source.name, []).append(source)
+    names: dict[int, str] = {}
+    for name, group in groups.items():
+        parents = [source.path.absolute().parts[:-1] for source in group]
+        depth = 0
+        while len({p[max(0, len(p) - depth) :] for p in parents}) < len(group) and depth < max(map(len, parents)):
+            depth += 1
+        for source, parts in zip(group, parents, strict=True):
+            names[id(source)] = "/".join((*parts[max(0, len(parts) - depth) :], name))
+    return [replace(source, index=i, name=names[id(source)]) for i, source in enumerate(sources)]
 
 
 def _sources_of(path: Path, is_named: bool = True) -> list[Source]:
@@ -108,7 +117,7 @@ def _sources_of(path: Path, is_named: bool = True) -> list[Source]:
         if is_named:
             raise InputError(f"{path} is a run folder, not a data set; expected data files; name the data itself")
         return []
-    for name, module in plugins.load_all(PACKAGE).items():
+    for name, module in _modules().items():
         if module.FOLDER and module.sniff(path, b"", ""):
             return [_folder_source(path, name, member) for member in module.members(path)]
     found = []
@@ -139,7 +148,7 @@ def _folder_source(path: Path, format_name: str, member: str) -> Source:
 
 def _sources_of_file(path: Path, is_named: bool) -> list[Source]:
     """One source, or one per member of an archive; files of unknown kind count only where the user named them."""
-    known = set(_known())
+    known = _known()
     archive_suffix = path.suffix.lower() == ".zip"
     if not is_named and not archive_suffix and _files.extension(path.name) not in known:
         return []
@@ -150,11 +159,13 @@ def _sources_of_file(path: Path, is_named: bool) -> list[Source]:
     members = _files.zip_members(path)
     data = [m for m in members if _files.extension(m) in known and not _is_about_data(Path(m).name)]
     if not data and len(members) == 1:
-        data = members
+        data = list(members)
     if not data and is_named:
-        raise InputError(f"{path.name}: the archive holds no data files; expected files ending in {', '.join(_known())}")
+        raise InputError(
+            f"{path.name}: the archive holds no data files; expected files ending in {', '.join(_known())}"
+        )
     return [
-        Source(0, path, f"{path.name}/{m}", _format_of(path, compression, m, is_named), m, compression, size)
+        Source(0, path, f"{path.name}/{m}", _format_of(path, compression, m, is_named), m, compression, members[m])
         for m in data
     ]
 
@@ -163,11 +174,11 @@ def _format_of(path: Path, compression: str, member: str, is_named: bool) -> str
     """The format that is surest of the file; by name alone where it is empty."""
     first = _files.head(path, compression, member)
     extension = _files.extension(member or path.name)
-    by_name = [n for n, module in plugins.load_all(PACKAGE).items() if extension in module.EXTENSIONS]
-    if not first.strip(b" \t\r\n" + _files.BOM) or first[:2] in (b"\xff\xfe", b"\xfe\xff"):
+    by_name = [n for n, module in _modules().items() if extension in module.EXTENSIONS]
+    if not first.strip(b" \t\r\n" + _files.BOM) or _files.is_utf16(first):
         # Nothing to sniff: reading it will say that it is empty, or in the wrong encoding.
         return by_name[0] if by_name else "text"
-    scores = {name: m.sniff(path, first, extension) for name, m in plugins.load_all(PACKAGE).items()}
+    scores = {name: m.sniff(path, first, extension) for name, m in _modules().items()}
     best = max(scores, key=lambda name: scores[name])
     if scores[best] < (_LEAST_SURE if extension not in ("", ".md", ".log") else 0.05):
         kind = "binary data" if b"\0" in first else f"text under the ending {extension!r}"

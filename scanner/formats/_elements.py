@@ -142,11 +142,12 @@ def write_elements(
     """Copy the source into `sink` without the dropped records and with new texts in some others.
 
     A dropped record takes the bytes before it along (separator, line end, indent); where no record is kept before
-    it, those after it. Broken records are always kept.
+    it, those after it. Broken records are always kept; rows of other sources are passed over.
     """
     n = len(elements)
-    drop = {row - edits.first_row for row in edits.drop} - set(elements.broken)
-    change = {row - edits.first_row: texts for row, texts in edits.replace.items() if texts}
+    own = range(edits.first_row, edits.first_row + n)
+    drop = {row - edits.first_row for row in edits.drop if row in own} - set(elements.broken)
+    change = {row - edits.first_row: texts for row, texts in edits.replace.items() if texts and row in own}
     change = {place: texts for place, texts in change.items() if place not in drop and place not in elements.broken}
     first_kept = next((place for place in range(n) if place not in drop), n)
     data, start, end = elements.data, elements.start, elements.end

@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, cast
 
 import numpy as np
 
@@ -24,13 +24,14 @@ from scanner.objects import Source, UInt8
 HEAD_BYTES = 1 << 20
 BLOCK_BYTES = 1 << 20
 SPOOL_BYTES = 256 << 20
+_ZSTD_BLOCK = 1 << 11  # packed bytes at a time: small, so that a bomb bursts piece by piece
 BOM = b"\xef\xbb\xbf"
 _MAGIC = ((b"\x1f\x8b", "gz"), (b"\x28\xb5\x2f\xfd", "zst"), (b"PK\x03\x04", "zip"), (b"PK\x05\x06", "zip"))
 SUFFIXES = {".gz": "gz", ".gzip": "gz", ".zst": "zst", ".zstd": "zst", ".zip": "zip"}
 
 
 def compression_of(path: Path) -> str:
-    """"", "gz", "zst" or "zip", by the first bytes; the name plays no part."""
+    """Say "gz", "zst", "zip" or nothing, by the first bytes; the name plays no part."""
     with opened(path) as file:
         first = file.read(4)
     return next((kind for magic, kind in _MAGIC if first.startswith(magic)), "")
@@ -68,14 +69,9 @@ def stream(path: Path, compression: str, member: str = "") -> Iterator[IO[bytes]
         try:
             if compression == "gz":
                 with gzip.GzipFile(fileobj=file) as inner:
-                    yield inner  # type: ignore[misc]
+                    yield cast("IO[bytes]", inner)
             elif compression == "zst":
-                import zstandard
-
-                with zstandard.ZstdDecompressor(max_window_size=1 << 31).stream_reader(
-                    file, read_across_frames=True
-                ) as inner:
-                    yield inner
+                yield cast("IO[bytes]", _ZstdReader(file))
             elif compression == "zip":
                 with zipfile.ZipFile(file) as archive, archive.open(member) as inner:
                     yield inner
@@ -89,6 +85,37 @@ def stream(path: Path, compression: str, member: str = "") -> Iterator[IO[bytes]
             raise
 
 
+class _ZstdReader:
+    """Frames of a Zstandard file, one after another; EOFError where the last one is cut short.
+
+    zstandard's own stream_reader ends quietly in the middle of a frame.
+    """
+
+    def __init__(self, file: IO[bytes]):
+        import zstandard
+
+        self._decompressor = zstandard.ZstdDecompressor(max_window_size=1 << 31)
+        self._file = file
+        self._frame = self._decompressor.decompressobj()
+        self._plain = b""
+        self._at = 0
+
+    def read(self, size: int) -> bytes:
+        while self._at == len(self._plain):
+            packed = self._frame.unused_data if self._frame.eof else b""
+            packed = packed or self._file.read(_ZSTD_BLOCK)
+            if self._frame.eof:
+                if not packed:
+                    return b""
+                self._frame = self._decompressor.decompressobj()
+            elif not packed:
+                raise EOFError
+            self._plain, self._at = self._frame.decompress(packed), 0
+        part = self._plain[self._at : self._at + size]
+        self._at += len(part)
+        return part
+
+
 def _broken(name: str, compression: str, error: Exception) -> str:
     return (
         f"{name}: the {compression or 'file'} data are cut short or damaged ({type(error).__name__}); expected a "
@@ -96,8 +123,11 @@ def _broken(name: str, compression: str, error: Exception) -> str:
     )
 
 
-def zip_members(path: Path) -> list[str]:
-    """Names of the files in an archive, sorted; encrypted members and names that lead outside are refused."""
+def zip_members(path: Path) -> dict[str, int]:
+    """Files in an archive by sorted name, with their packed bytes.
+
+    Encrypted members and names that lead outside the archive are refused.
+    """
     with opened(path) as file:
         try:
             archive = zipfile.ZipFile(file)
@@ -116,7 +146,7 @@ def zip_members(path: Path) -> list[str]:
             raise FormatError(
                 f"{path.name}: is encrypted, and passwords are not supported; expected a plain zip; unpack it first"
             )
-    return sorted(i.filename for i in infos)
+    return {i.filename: i.compress_size for i in sorted(infos, key=lambda i: i.filename)}
 
 
 def _is_clutter(name: str) -> bool:
@@ -175,12 +205,16 @@ def _decompressed(source: Source, limit: int) -> UInt8 | None:
         return np.frombuffer(mmap.mmap(spool.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
 
 
-def _refuse_utf16(source: Source, data: Any) -> None:
-    first = bytes(data[:4])
-    if first[:2] in (b"\xff\xfe", b"\xfe\xff") or (len(first) == 4 and first[1:4:2] == b"\0\0" and first[0]):
-        if extension(source.member or source.path.name) in (".parquet", ".arrow"):
-            return
+def is_utf16(first: bytes) -> bool:
+    """Whether text begins as UTF-16 does: with its byte order mark, or with every other byte 0."""
+    if first[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return True
+    odd, even = first[1:4:2], first[0:4:2]
+    return len(first) >= 4 and ((odd == b"\0\0" and all(even)) or (even == b"\0\0" and all(odd)))
+
+
+def _refuse_utf16(source: Source, data: UInt8) -> None:
+    if is_utf16(data[:4].tobytes()):
         raise FormatError(
-            f"{source.name}: is encoded as UTF-16, expected UTF-8; convert it with "
-            "`iconv -f UTF-16 -t UTF-8 OLD > NEW`"
+            f"{source.name}: is encoded as UTF-16, expected UTF-8; convert it with `iconv -f UTF-16 -t UTF-8 OLD > NEW`"
         )

@@ -32,6 +32,12 @@ def readable(source: Source, kind: str) -> Iterator[None]:
         ) from None
 
 
+def readable_batches(source: Source, kind: str, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """The batches; damage that shows only while they are read is said as FormatError too."""
+    with readable(source, kind):
+        yield from batches
+
+
 def row_runs(source: Source, batches: Iterable[pa.RecordBatch], first_row: int) -> Iterator[Records]:
     """Rows as dicts, batch by batch; `line` is the row's number from 1."""
     place = 0
@@ -46,9 +52,7 @@ def row_runs(source: Source, batches: Iterable[pa.RecordBatch], first_row: int) 
         raise InputError(f"{source.name}: the table has no rows, expected at least one; leave it out")
 
 
-def write_batches(
-    batches: Iterable[pa.RecordBatch], edits: Edits, emit: Callable[[pa.RecordBatch], None]
-) -> Written:
+def write_batches(batches: Iterable[pa.RecordBatch], edits: Edits, emit: Callable[[pa.RecordBatch], None]) -> Written:
     """Give every batch to `emit` with its dropped rows left out and its edited cells changed."""
     import pyarrow as pa
 
@@ -57,7 +61,9 @@ def write_batches(
     for batch in batches:
         rows = range(place, place + batch.num_rows)
         place += batch.num_rows
-        changes = {row - rows.start: edits.replace[row] for row in rows if row in edits.replace and row not in edits.drop}
+        changes = {
+            row - rows.start: edits.replace[row] for row in rows if row in edits.replace and row not in edits.drop
+        }
         if changes:
             batch = _changed(batch, changes)
         keep = np.array([row not in edits.drop for row in rows], bool)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from scanner.formats._files import content
-from scanner.formats._tables import readable, row_runs, write_batches
+from scanner.formats._tables import readable, readable_batches, row_runs, write_batches
 from scanner.objects import Edits, Records, Source, Written
 from scanner.settings import Settings
 
@@ -48,8 +48,7 @@ def _open(source: Source, settings: Settings) -> tuple[pa.Schema, Iterator[pa.Re
 def read(source: Source, settings: Settings, first_row: int) -> Iterator[Records]:
     """Rows as dicts, in batches; `line` is the row's number."""
     _, batches, _ = _open(source, settings)
-    with readable(source, "Arrow"):
-        yield from row_runs(source, batches, first_row)
+    yield from row_runs(source, readable_batches(source, "Arrow", batches), first_row)
 
 
 def write(source: Source, settings: Settings, edits: Edits, sink: IO[bytes]) -> Written:
@@ -57,6 +56,13 @@ def write(source: Source, settings: Settings, edits: Edits, sink: IO[bytes]) -> 
     import pyarrow as pa
 
     schema, batches, is_file = _open(source, settings)
-    kind = pa.ipc.new_file if is_file else pa.ipc.new_stream
-    with readable(source, "Arrow"), kind(sink, schema) as writer:
-        return write_batches(batches, edits, writer.write_batch)
+    batches = readable_batches(source, "Arrow", batches)
+    if not is_file:
+        with pa.ipc.new_stream(sink, schema) as writer:
+            return write_batches(batches, edits, writer.write_batch)
+    # subtle: the file format allows one dictionary per column, so edited batches must first agree on it
+    done: list[pa.RecordBatch] = []
+    written = write_batches(batches, edits, done.append)
+    with pa.ipc.new_file(sink, schema, options=pa.ipc.IpcWriteOptions(unify_dictionaries=True)) as writer:
+        writer.write_table(pa.Table.from_batches(done, schema))
+    return written

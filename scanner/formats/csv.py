@@ -16,7 +16,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from scanner.errors import OutputError
+from scanner.errors import FormatError, OutputError
 from scanner.formats._elements import Elements, Texts, require_records, value_runs, write_elements
 from scanner.formats._files import BOM, content
 from scanner.objects import Edits, Records, Source, UInt8, Written
@@ -59,8 +59,14 @@ def table(source: Source, settings: Settings) -> Table:
     elements = _rows(data, at, delimiter)
     if not len(elements):
         require_records(source, elements)
-    first = _cells(elements.raw(0), delimiter)
-    columns, has_header = _columns(first, elements, delimiter)
+    try:
+        first = _cells(elements.raw(0), delimiter)
+    except csv.Error:
+        raise FormatError(
+            f"{source.name}: the first row holds a carriage return outside quotes, expected rows that end in a line "
+            "feed; convert the file with `tr '\\r' '\\n' < OLD > NEW`"
+        ) from None
+    columns, has_header = _columns(first)
     if has_header:
         elements = Elements(
             data, elements.start[1:], elements.end[1:], elements.line[1:],
@@ -114,16 +120,20 @@ def _rows(data: UInt8, at: int, delimiter: str) -> Elements:
     return Elements(data, joined[0], joined[1], joined[2], broken)
 
 
-def _columns(first: list[str], elements: Elements, delimiter: str) -> tuple[tuple[str, ...], bool]:
-    """Column names, and whether the first row is a header: short, distinct, wordlike cells unlike those below."""
-    has_header = (
-        all(_HEADER_CELL.match(cell.strip()) for cell in first)
-        and len({cell.strip().lower() for cell in first}) == len(first)
-        and not any(len(cell.strip()) == 1 for cell in first if len(first) > 2)
-    )
-    if not has_header:
+def _columns(first: list[str]) -> tuple[tuple[str, ...], bool]:
+    """Column names, and whether the first row is a header: short, distinct, wordlike cells.
+
+    The first cell of a header may be empty, as pandas leaves it above its index; it is called as pandas calls it.
+    """
+    names = [cell.strip() for cell in first]
+    if not names[0] and len(names) > 1:
+        names[0] = "Unnamed: 0"
+    words = names[1:] if names[0] == "Unnamed: 0" else names
+    is_choice = len(names) > 2 and names[-1] in ("A", "B", "C", "D", "E") and any(len(name) > 1 for name in names)
+    is_header = all(_HEADER_CELL.match(word) for word in words) and len({n.lower() for n in names}) == len(names)
+    if not is_header or is_choice:  # a row that ends in a letter is a multiple-choice item, not a header
         return tuple(f"column_{i + 1}" for i in range(len(first))), False
-    return tuple(cell.strip() for cell in first), True
+    return tuple(names), True
 
 
 def _cells(raw: bytes, delimiter: str) -> list[str]:
@@ -157,7 +167,9 @@ def write(source: Source, settings: Settings, edits: Edits, sink: IO[bytes]) -> 
     found = table(source, settings)
     parse = _parser(found)
     unreadable = {
-        place: reason for place in _places(edits, len(found.elements)) if (reason := parse(found.elements.raw(place))[1])
+        place: reason
+        for place in _places(edits, len(found.elements))
+        if (reason := parse(found.elements.raw(place))[1])
     }
     elements = Elements(
         found.elements.data, found.elements.start, found.elements.end, found.elements.line,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from scanner.formats._files import content
-from scanner.formats._tables import ROWS_PER_BATCH, readable, row_runs, write_batches
+from scanner.formats._tables import ROWS_PER_BATCH, readable, readable_batches, row_runs, write_batches
 from scanner.objects import Edits, Records, Source, Written
 from scanner.settings import Settings
 
@@ -39,8 +39,7 @@ def _open(source: Source, settings: Settings) -> pq.ParquetFile:
 def read(source: Source, settings: Settings, first_row: int) -> Iterator[Records]:
     """Rows as dicts, in batches; `line` is the row's number."""
     file = _open(source, settings)
-    with readable(source, "Parquet"):
-        yield from row_runs(source, file.iter_batches(ROWS_PER_BATCH), first_row)
+    yield from row_runs(source, readable_batches(source, "Parquet", file.iter_batches(ROWS_PER_BATCH)), first_row)
 
 
 def write(source: Source, settings: Settings, edits: Edits, sink: IO[bytes]) -> Written:
@@ -50,13 +49,14 @@ def write(source: Source, settings: Settings, edits: Edits, sink: IO[bytes]) -> 
 
     file = _open(source, settings)
     schema = file.schema_arrow
-    codec = _codec(file)
-    with readable(source, "Parquet"), pq.ParquetWriter(sink, schema, compression=codec) as writer:
+    # Not "compliant": the names inside lists stay what they were, "item" or "element".
+    with pq.ParquetWriter(sink, schema, compression=_codec(file), use_compliant_nested_type=False) as writer:
 
         def emit(batch: pa.RecordBatch) -> None:
             writer.write_table(pa.Table.from_batches([batch]).cast(schema))
 
-        return write_batches(file.iter_batches(1 << 17), edits, emit)
+        batches = readable_batches(source, "Parquet", file.iter_batches(1 << 17))
+        return write_batches(batches, edits, emit)
 
 
 def _codec(file: pq.ParquetFile) -> str:

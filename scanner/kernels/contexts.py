@@ -22,12 +22,13 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
+from queue import SimpleQueue
 
 import numpy as np
 import numpy.typing as npt
 from numba import njit, types
 
-from scanner.kernels._jit import F32, I64R, INT, U8, U64R, VOID, kernel
+from scanner.kernels._jit import F32, I64, I64R, INT, U8, U64_2D, U64R, VOID, kernel
 from scanner.kernels.hashing import combine, fmix64
 
 LEVELS = (0, 1, 2, 3, 4, 6, 8, 12)
@@ -39,9 +40,10 @@ RARITY_STEP = 1 / 8
 SEEN, COPIED = 1, 2
 """Bits of `ContextFeatures.within`: the token stood earlier in its row; so did the three tokens that end with it."""
 
-_SLICE = 1 << 22  # entries of 24 bytes counted at once, about 100 MB per thread
+_SLICE = 1 << 23  # entries of 24 bytes counted at once, at most 200 MB per thread
 _PARTITION = 1 << 12  # entries per partition: two tables of 8,192 slots, about 300 kB, stay in a core's second cache
 
+_ROW, _PLACE = np.uint64(32), np.uint64(0xFFFFFFFF)
 _I32_2D = types.Array(types.int32, 2, "C")
 
 Int64 = npt.NDArray[np.int64]
@@ -87,6 +89,8 @@ def context_features(
         raise ValueError(f"{len(tokens)} tokens: more than the counts can index ({1 << 31})")
     tokens = np.ascontiguousarray(tokens, dtype=np.uint64)
     offsets = np.ascontiguousarray(offsets, dtype=np.int64)
+    if len(tokens) == 0:
+        return _nothing(len(offsets) - 1)
     _, inverse, size = np.unique(group, return_inverse=True, return_counts=True)
     copies = size[inverse].astype(np.int64).reshape(-1)
     total = len(tokens)
@@ -95,18 +99,34 @@ def context_features(
     entropy = np.full(len(offsets) - 1, np.nan, np.float32)
     alive = np.ones(total, np.uint8)
     threads = max(1, threads)
+    rooms: SimpleQueue[npt.NDArray[np.uint64]] = SimpleQueue()
     with ThreadPoolExecutor(threads) as pool:
         bounds = _row_blocks(offsets, threads)
         for job in [pool.submit(_copying, tokens, offsets, a, b, within, entropy) for a, b in bounds]:
             job.result()
         for k in levels:
-            bits = _slice_bits(total)
+            slice_bits, bits = _bits(int(np.count_nonzero(alive)))
             watched = np.full((3, total if watch else 0), -1, np.int32)
+            jobs = [pool.submit(_sizes, tokens, offsets, k, bits, alive, a, b) for a, b in bounds]
+            sizes = np.sum([job.result() for job in jobs], axis=0)
+            ends = np.cumsum(sizes.reshape(1 << slice_bits, -1), axis=1)
 
-            def count(part: int, k: int = k, bits: int = bits, watched: npt.NDArray[np.int32] = watched) -> int:
-                return int(_level(tokens, offsets, copies, k, part, bits, alive, chance, known, agreed, watched))
+            for _ in range(threads - rooms.qsize()):
+                rooms.put(np.empty((0, 3), np.uint64))
 
-            kinds = sum(pool.map(count, range(1 << bits)))
+            def count(
+                part: int, k: int = k, bits: int = bits, ends: Int64 = ends, watched: npt.NDArray[np.int32] = watched
+            ) -> int:
+                room = rooms.get()  # kept from level to level: a fresh one costs a page fault every 170 entries
+                if len(room) < ends[part, -1]:
+                    room = np.empty((ends[part, -1], 3), np.uint64)
+                found = _level(
+                    tokens, offsets, copies, k, part, bits, ends[part], room, alive, chance, known, agreed, watched
+                )
+                rooms.put(room)
+                return int(found)
+
+            kinds = sum(pool.map(count, range(len(ends))))
             if k == 0:
                 jobs = [pool.submit(_unigram, offsets, copies, kinds, total, a, b, chance, rarity) for a, b in bounds]
                 for job in jobs:
@@ -116,9 +136,15 @@ def context_features(
     return ContextFeatures(np.log(chance, out=chance), known, agreed, rarity, within, entropy)
 
 
-def _slice_bits(entries: int) -> int:
-    """log2 of the number of hash slices; at least two, so that two threads have work."""
-    return max(1, math.ceil(math.log2(max(1, entries / _SLICE))))
+def _nothing(rows: int) -> ContextFeatures:
+    none = np.zeros(0, np.uint8)
+    return ContextFeatures(np.zeros(0, np.float32), none, none, none, none, np.full(rows, np.nan, np.float32))
+
+
+def _bits(entries: int) -> tuple[int, int]:
+    """log2 of the number of hash slices (at least two, so that two threads have work) and of partitions in all."""
+    slices = max(1, math.ceil(math.log2(max(1, entries / _SLICE))))
+    return slices, slices + min(11, max(0, math.ceil(math.log2(max(1, (entries >> slices) / _PARTITION)))))
 
 
 def _row_blocks(offsets: Int64, parts: int) -> list[tuple[int, int]]:
@@ -128,15 +154,38 @@ def _row_blocks(offsets: Int64, parts: int) -> list[tuple[int, int]]:
     return [(a, b) for a, b in pairwise(edges) if b > a]
 
 
+_BASE = np.uint64(0x9E3779B97F4A7C13)  # odd, and 3 modulo 4: swapped tokens differ
+
+
 @njit(nogil=True)
-def _context(tokens, t, k):
-    """Hash of the k tokens before t; at level 0 of the token itself, whose own frequency is counted there."""
-    if k == 0:
-        return fmix64(tokens[t])
-    h = np.uint64(k)
-    for s in range(t - k, t):
-        h = combine(h, tokens[s])
-    return fmix64(h)
+def _power(k):
+    """_BASE ** k, which takes the oldest token out of a rolling hash."""
+    power = np.uint64(1)
+    for _ in range(k):
+        power *= _BASE
+    return power
+
+
+@njit(nogil=True)
+def _roll(h, tokens, t, k, begin, power):
+    """Rolling hash of the k tokens before t + 1, from that before t; tokens are hashes already, so a sum does."""
+    h = h * _BASE + tokens[t]
+    return h - power * tokens[t - k] if t - k >= begin else h
+
+
+@kernel(I64(U64R, I64R, INT, INT, U8, INT, INT))
+def _sizes(tokens, offsets, k, bits, alive, first, last):
+    """Entries of rows [first, last) in each of 2 ** bits partitions of the hash space."""
+    sizes = np.zeros(1 << bits, np.int64)
+    shift = np.uint64(64 - bits)
+    power = _power(k)
+    for i in range(first, last):
+        h = np.uint64(0)
+        for t in range(offsets[i], offsets[i + 1]):
+            if alive[t] and t - k >= offsets[i]:
+                sizes[np.int64(fmix64(h if k > 0 else tokens[t]) >> shift)] += 1
+            h = _roll(h, tokens, t, k, offsets[i], power)
+    return sizes
 
 
 @njit(nogil=True)
@@ -148,53 +197,36 @@ def _slot(keys, mask, key):
     return s
 
 
-@kernel(INT(U64R, I64R, I64R, INT, INT, INT, U8, F32, U8, U8, _I32_2D))
-def _level(tokens, offsets, copies, k, part, bits, alive, chance, known, agreed, watched):
-    """Count one level in one slice of the hash space and fold it into the features; returns the distinct contexts."""
-    rows = len(offsets) - 1
+@kernel(INT(U64R, I64R, I64R, INT, INT, INT, I64R, U64_2D, U8, F32, U8, U8, _I32_2D))
+def _level(tokens, offsets, copies, k, part, bits, ends, entry, alive, chance, known, agreed, watched):
+    """Count one level in one slice of the hash space and fold it into the features; returns the distinct contexts.
+
+    The slice is partitions [part * len(ends), (part + 1) * len(ends)) of 2 ** bits; ends: last entry + 1 of each.
+    entry: room for one record per entry (context, token, place | row << 32), so that scattering writes to one page per
+    partition. At level 0 a token is its own context, so that its frequency is counted.
+    """
+    partitions = len(ends)
     shift = np.uint64(64 - bits)
-    mine = np.uint64(part)
-
-    expected = 0
-    for t in range(len(tokens)):
-        expected += alive[t]
-    expected >>= bits
-    partition_bits = 0
-    while (expected >> partition_bits) > _PARTITION and partition_bits < 14:
-        partition_bits += 1
-    partitions = 1 << partition_bits
-    place = np.zeros(partitions + 1, np.int64)
-    fine = np.uint64(64 - bits - partition_bits)
-    low = np.uint64(partitions - 1)
-    for i in range(rows):
-        for t in range(offsets[i] + k, offsets[i + 1]):
-            if alive[t]:
-                h = _context(tokens, t, k)
-                if h >> shift == mine:
-                    place[np.int64((h >> fine) & low) + 1] += 1
-    largest = 0
-    for q in range(partitions):
-        largest = max(largest, place[q + 1])
-        place[q + 1] += place[q]
-    entries = place[partitions]
-
-    context = np.empty(entries, np.uint64)
-    word = np.empty(entries, np.uint64)
-    where = np.empty(entries, np.int32)
-    row = np.empty(entries, np.int32)
-    at = place[:-1].copy()
-    for i in range(rows):
-        for t in range(offsets[i] + k, offsets[i + 1]):
-            if alive[t]:
-                h = _context(tokens, t, k)
-                if h >> shift == mine:
-                    q = np.int64((h >> fine) & low)
-                    e = at[q]
-                    at[q] = e + 1
-                    context[e] = h if h != 0 else np.uint64(1)  # 0 marks an empty slot
-                    word[e] = tokens[t]
-                    where[e] = t
-                    row[e] = i
+    lowest = part * partitions
+    place = np.zeros(partitions, np.int64)
+    largest = ends[0]
+    for q in range(1, partitions):
+        place[q] = ends[q - 1]
+        largest = max(largest, ends[q] - ends[q - 1])
+    power = _power(k)
+    for i in range(len(offsets) - 1):
+        h = np.uint64(0)
+        for t in range(offsets[i], offsets[i + 1]):
+            if alive[t] and t - k >= offsets[i]:
+                context = fmix64(h if k > 0 else tokens[t])
+                q = np.int64(context >> shift) - lowest
+                if 0 <= q < partitions:
+                    e = place[q]
+                    place[q] = e + 1
+                    entry[e, 0] = context if context != 0 else np.uint64(1)  # 0 marks an empty slot
+                    entry[e, 1] = tokens[t]
+                    entry[e, 2] = np.uint64(t) | np.uint64(i) << np.uint64(32)
+            h = _roll(h, tokens, t, k, offsets[i], power)
 
     capacity = 16
     while capacity < 2 * largest:
@@ -205,7 +237,7 @@ def _level(tokens, offsets, copies, k, part, bits, alive, chance, known, agreed,
     slot, pair_slot = np.empty(largest, np.int32), np.empty(largest, np.int32)
     distinct = 0
     for q in range(partitions):
-        a, b = place[q], place[q + 1]
+        a, b = (ends[q - 1] if q else 0), ends[q]
         size = 16
         while size < 2 * (b - a):
             size *= 2
@@ -214,9 +246,10 @@ def _level(tokens, offsets, copies, k, part, bits, alive, chance, known, agreed,
             keys[s] = 0
             pair_keys[s] = 0
         for e in range(a, b):
-            s = _slot(keys, mask, context[e])
+            context = entry[e, 0]
+            s = _slot(keys, mask, context)
             if keys[s] == 0:
-                keys[s] = context[e]
+                keys[s] = context
                 count[s] = 0
                 kinds[s] = 0
                 distinct += 1
@@ -224,7 +257,7 @@ def _level(tokens, offsets, copies, k, part, bits, alive, chance, known, agreed,
             slot[e - a] = s
             if k == 0:
                 continue  # the token is its own context: there is nothing after it to tell apart
-            pair = fmix64(context[e] ^ (word[e] * np.uint64(0xD6E8FEB86659FD93)))
+            pair = fmix64(context ^ (entry[e, 1] * np.uint64(0xD6E8FEB86659FD93)))
             if pair == 0:
                 pair = np.uint64(1)
             p = _slot(pair_keys, mask, pair)
@@ -236,32 +269,34 @@ def _level(tokens, offsets, copies, k, part, bits, alive, chance, known, agreed,
             pair_slot[e - a] = p
         begin = a
         while begin < b:  # entries keep the order of tokens, so those of one row stand together
-            i = row[begin]
+            owner = entry[begin, 2] >> _ROW
             end = begin
-            while end < b and row[end] == i:
+            while end < b and entry[end, 2] >> _ROW == owner:
                 own[slot[end - a]] += 1
                 if k > 0:
                     pair_own[pair_slot[end - a]] += 1
                 end += 1
+            multiple = copies[np.int64(owner)]
             for e in range(begin, end):
-                s, t = slot[e - a], where[e]
-                c = max(0, count[s] - copies[i] * own[s])
+                s = slot[e - a]
+                at = np.int64(entry[e, 2] & _PLACE)
+                c = max(0, count[s] - multiple * own[s])
                 j = c
                 if k > 0:
                     p = pair_slot[e - a]
-                    j = max(0, pair_count[p] - copies[i] * pair_own[p])
+                    j = max(0, pair_count[p] - multiple * pair_own[p])
                 d = kinds[s] - (1 if j == 0 else 0)
                 if watched.shape[1] > 0:
-                    watched[0, t], watched[1, t], watched[2, t] = c, j, d
+                    watched[0, at], watched[1, at], watched[2, at] = c, j, d
                 if k == 0:
-                    chance[t] = j  # made a probability once the number of words is known
+                    chance[at] = j  # made a probability once the number of words is known
                 elif c > 0:
-                    known[t] = k
+                    known[at] = k
                     if j > 0:
-                        agreed[t] = k
-                    chance[t] = (j + d * chance[t]) / (c + d)
+                        agreed[at] = k
+                    chance[at] = (j + d * chance[at]) / (c + d)
                 else:
-                    alive[t] = 0
+                    alive[at] = 0
             for e in range(begin, end):
                 own[slot[e - a]] = 0
                 if k > 0:

@@ -22,7 +22,10 @@ below 2^23, so it is exact in float32 in whatever order it is added up."""
 PUNCTUATION, WORD, UNKNOWN = 0, 1, 2
 """Kinds of distinct token: no word, a word with a meaning in the table, a word without one."""
 
-_FLUSH = 65_536  # pieces of at most 2^15 that a 32-bit sum holds
+FULL_WEIGHT = 64
+"""Weight of a word in a sum; words that most rows hold weigh less, down to 1."""
+
+_FLUSH = 1024  # pieces of at most 32,000 x FULL_WEIGHT that a 32-bit sum holds
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 _SHIFT = np.uint64(32)
 _ONE = np.uint64(1)
@@ -41,53 +44,68 @@ def _slot(keys, key):
     return at
 
 
-_FOUND = types.Tuple((types.Array(types.uint64, 1, "C"), types.Array(types.int64, 1, "C"), types.Array(types.int64, 1, "C")))
+_I64 = types.Array(types.int64, 1, "C")
+_FOUND = types.Tuple((types.Array(types.uint64, 1, "C"), _I64, _I64, _I64))
 
 
-@kernel(_FOUND(U8R, I64R, B1R, U8R, I32R, U64R))
-def distinct_words(data, offsets, taken, classes, fold, known):
-    """Every distinct token of the taken segments that `known` does not hold, in order of first occurrence.
+@kernel(_FOUND(U8R, I64R, B1R, I64R, U8R, I32R))
+def distinct_words(data, offsets, taken, rows, classes, fold):
+    """Every distinct token of the taken segments, in order of first occurrence, and how many rows hold it.
 
-    data, offsets (s + 1,): the segments' text · taken (s,) · classes, fold: tables of scanner.text · known (a power
-    of 2): hashes in open addressing, 0 = empty.
-    Returns (w,) hashes, first bytes, and bytes after the last. Runs of more than LONGEST_WORD bytes are left out.
+    data, offsets (s + 1,): the segments' text · taken (s,) · rows (r + 1,): first segment of each row · classes, fold:
+    tables of scanner.text.
+    Returns (w,) hashes, first bytes, bytes after the last, rows. Runs of more than LONGEST_WORD bytes are left out.
     """
     size = 1 << 12
     keys = np.zeros(size, np.uint64)
+    place = np.zeros(size, np.int32)
     hashes = np.empty(size >> 1, np.uint64)
-    starts = np.empty(size >> 1, np.int64)
-    stops = np.empty(size >> 1, np.int64)
+    found = np.empty((4, size >> 1), np.int64)  # start, stop, rows, last row that held it
     count = 0
-    for segment in range(len(taken)):
-        if not taken[segment]:
-            continue
-        at = offsets[segment]
-        end = offsets[segment + 1]
-        while True:
-            key, start, at = next_token(data, at, end, classes, fold, 1)
-            if start == at:
-                break
-            key |= _ONE
-            if at - start > LONGEST_WORD or known[_slot(known, key)] == key:
+    for row in range(len(rows) - 1):
+        for segment in range(rows[row], rows[row + 1]):
+            if not taken[segment]:
                 continue
-            slot = _slot(keys, key)
-            if keys[slot] == key:
-                continue
-            if 2 * count == size:
-                size *= 2
-                keys = np.zeros(size, np.uint64)
-                for i in range(count):
-                    keys[_slot(keys, hashes[i])] = hashes[i]
-                hashes = np.concatenate((hashes, np.empty(count, np.uint64)))
-                starts = np.concatenate((starts, np.empty(count, np.int64)))
-                stops = np.concatenate((stops, np.empty(count, np.int64)))
+            at = offsets[segment]
+            end = offsets[segment + 1]
+            while True:
+                key, start, at = next_token(data, at, end, classes, fold, 1)
+                if start == at:
+                    break
+                if at - start > LONGEST_WORD:
+                    continue
+                key |= _ONE
                 slot = _slot(keys, key)
-            keys[slot] = key
-            hashes[count] = key
-            starts[count] = start
-            stops[count] = at
-            count += 1
-    return hashes[:count].copy(), starts[:count].copy(), stops[:count].copy()
+                if keys[slot] == key:
+                    word = place[slot]
+                    if found[3, word] != row:
+                        found[3, word] = row
+                        found[2, word] += 1
+                    continue
+                if 2 * count == size:
+                    more = np.empty((4, size), np.int64)
+                    more[:, :count] = found
+                    found = more
+                    more_hashes = np.empty(size, np.uint64)
+                    more_hashes[:count] = hashes
+                    hashes = more_hashes
+                    size *= 2
+                    keys = np.zeros(size, np.uint64)
+                    place = np.zeros(size, np.int32)
+                    for i in range(count):
+                        slot = _slot(keys, hashes[i])
+                        keys[slot] = hashes[i]
+                        place[slot] = i
+                    slot = _slot(keys, key)
+                keys[slot] = key
+                place[slot] = count
+                hashes[count] = key
+                found[0, count] = start
+                found[1, count] = at
+                found[2, count] = 1
+                found[3, count] = row
+                count += 1
+    return hashes[:count].copy(), found[0, :count].copy(), found[1, :count].copy(), found[2, :count].copy()
 
 
 @kernel(types.Tuple((types.Array(types.uint64, 1, "C"), types.Array(types.int32, 1, "C")))(U64R, INT))
@@ -103,16 +121,16 @@ def word_table(hashes, size):
 
 
 @kernel(
-    VOID(U8R, I64R, B1R, I64R, U8R, I32R, U64R, I32R, I64R, I32R, U8R, _I16_2D_READ, _I16_2D, I32, I32)
-)  # fmt: skip
+    VOID(U8R, I64R, B1R, I64R, U8R, I32R, U64R, I32R, I64R, I32R, U8R, U8R, _I16_2D_READ, _I16_2D, I32, I32)
+)
 def row_vectors(
-    data, offsets, taken, rows, classes, fold, keys, index, first, pieces, kind, table, out, words, unknown
+    data, offsets, taken, rows, classes, fold, keys, index, first, pieces, kind, weights, table, out, words, unknown
 ):
     """Write each row's vector of length UNIT, its number of words, and how many of them the table cannot represent.
 
     rows (r + 1,): first segment of each row · keys, index: `word_table` · first (w + 1,), pieces: the pieces of token
-    i are pieces[first[i]:first[i + 1]], rows of table (v, d) · kind (w,): PUNCTUATION, WORD or UNKNOWN · out (r, d),
-    words and unknown (r,) are written. Punctuation adds its vector but is no word; a row without a vector stays 0.
+    i are pieces[first[i]:first[i + 1]], rows of table (v, d) · kind (w,): PUNCTUATION, WORD or UNKNOWN ·
+    weights (w,): 1 to FULL_WEIGHT · out (r, d), words and unknown (r,) are written. Punctuation adds its vector but is no word; a row without a vector stays 0.
     """
     d = table.shape[1]
     near = np.zeros(d, np.int32)
@@ -141,10 +159,11 @@ def row_vectors(
                 word = index[slot]
                 n_words += kind[word] != PUNCTUATION
                 n_unknown += kind[word] == UNKNOWN
+                weight = np.int32(weights[word])
                 for p in range(first[word], first[word + 1]):
                     vector = table[pieces[p]]
                     for j in range(d):
-                        near[j] += vector[j]
+                        near[j] += weight * vector[j]
                     added += 1
                     if added % _FLUSH == 0:
                         for j in range(d):

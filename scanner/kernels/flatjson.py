@@ -276,9 +276,7 @@ def read_flat(buffer, start, end, keys, key_offsets, column_key, hashed, scratch
     at = 0
     out_offsets[0] = 0
     for r in range(len(start)):
-        fast = _parse_object(
-            buffer, start[r], end[r], keys, key_offsets, n_keys, value_start, value_end, value_escaped
-        )
+        fast = _parse_object(buffer, start[r], end[r], keys, key_offsets, n_keys, value_start, value_end, value_escaped)
         decoded = 0  # decoded strings of the record stand at the front of scratch
         if fast:
             for k in range(n_keys):

@@ -17,7 +17,8 @@ _I32_2D = types.Array(types.int32, 2, "C")
 _I32_2D_READ = types.Array(types.int32, 2, "C", readonly=True)
 _I64_2D = types.Array(types.int64, 2, "C")
 _F64R = types.Array(types.float64, 1, "C", readonly=True)
-_CHUNK = 128  # candidates that stay in the core's cache while every query of a list passes over them
+_CHUNK = 128  # candidates that stay in the core's cache while many queries pass over them
+_TOGETHER = 64  # queries that pass over a list together
 
 
 @njit(nogil=True)
@@ -91,28 +92,42 @@ def nearest_in_lists(
     """As `nearest_of_all`, but each query is compared only with the lists of its `probes` nearest centroids.
 
     List l holds members[member_at[l]:member_at[l + 1]]; of centroids equally near, the first count as nearer.
-    Queries that stand together should probe the same lists, so that these stay in the core's cache.
+    Queries go through the lists in blocks: those that stand together should be near one another, so that a list is
+    fetched from memory once for many of them.
     """
     k = row_out.shape[1]
     lists = len(centroids)
     every = np.arange(lists).astype(np.int32)
     near = np.empty(lists, np.int32)
+    list_dots = np.empty(probes, np.int32)
+    list_scores = np.empty(probes)
+    list_ranks = np.empty(probes, np.int64)
+    chosen = np.empty(probes, np.int32)
+    wanted = np.empty((_TOGETHER, lists), np.bool_)
     products = np.empty(_CHUNK, np.int32)
-    scores = np.empty(k)
-    ranks = np.empty(k, np.int64)
-    for q in range(begin, end):
+    scores = np.empty((_TOGETHER, k))
+    ranks = np.empty((_TOGETHER, k), np.int64)
+    for block in range(begin, end, _TOGETHER):
+        count = min(_TOGETHER, end - block)
         scores[:] = -np.inf
         ranks[:] = np.int64(1) << 62
-        _dots(vectors[queries[q]], centroids, every, 0, lists, near)
-        least = np.partition(near, lists - probes)[lists - probes]
-        ties = probes - np.sum(near > least)
+        wanted[:] = False
+        for i in range(count):
+            _dots(vectors[queries[block + i]], centroids, every, 0, lists, near)
+            list_scores[:] = -np.inf
+            for each in range(lists):
+                if near[each] > list_scores[-1]:
+                    _insert(near[each], each, each, near[each], list_scores, list_ranks, chosen, list_dots)
+            for each in chosen:
+                wanted[i, each] = True
         for each in range(lists):
-            if near[each] < least or (near[each] == least and ties == 0):
-                continue
-            ties -= near[each] == least
             for chunk in range(member_at[each], member_at[each + 1], _CHUNK):
-                _compare(queries[q], vectors, inverse, rank, members, chunk, min(chunk + _CHUNK, member_at[each + 1]),
-                         products, scores, ranks, row_out[q], dot_out[q])  # fmt: skip
+                stop = min(chunk + _CHUNK, member_at[each + 1])
+                for i in range(count):
+                    if wanted[i, each]:
+                        q = block + i
+                        _compare(queries[q], vectors, inverse, rank, members, chunk, stop, products, scores[i],
+                                 ranks[i], row_out[q], dot_out[q])  # fmt: skip
 
 
 @kernel(VOID(_I32_2D_READ, _I32_2D_READ, I32R, I64R, I32R, I64R, _F64R, I64R, INT, INT, _I32_2D, _I32_2D))
@@ -153,7 +168,11 @@ def assign(vectors, rows, centroids, begin, end, out):
     products = np.empty(len(centroids), np.int32)
     for i in range(begin, end):
         _dots(vectors[rows[i]], centroids, every, 0, len(centroids), products)
-        out[i] = np.argmax(products)
+        best = 0
+        for c in range(1, len(centroids)):
+            if products[c] > products[best]:
+                best = c
+        out[i] = best
 
 
 @kernel(VOID(_I16_2D, I32R, I32R, _I64_2D))

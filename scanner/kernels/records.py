@@ -5,6 +5,8 @@ order of tokens, so that a broken element is noticed where it breaks. `csv_recor
 State arrays make both resumable: they stop when the output is full and go on where they stopped.
 """
 
+# ruff: noqa: SIM109 (chains of == compile to branches; `in` of a tuple is slower here)
+
 from __future__ import annotations
 
 import numpy as np
@@ -60,7 +62,7 @@ def _value_end(data, at, size, stack, state):
                 c = data[i]
                 if c == _QUOTE:
                     break
-                if c == _BACKSLASH:
+                if c == _BACKSLASH and i + 1 < size and data[i + 1] != _NEWLINE:
                     i += 1
                 elif c == _NEWLINE:
                     if not state[LENIENT]:

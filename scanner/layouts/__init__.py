@@ -8,6 +8,7 @@ that does not fit; such a row is skipped and listed.
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +18,8 @@ from typing import Any
 from scanner import plugins
 from scanner.errors import LayoutError
 from scanner.jsontext import type_name
+from scanner.layouts._fields import leaves
+from scanner.objects import Segment
 from scanner.settings import Settings
 
 PACKAGE = "scanner.layouts"
@@ -102,11 +105,21 @@ def canonical_fields(record: Any, layout: str | None = None) -> Any:
     """
     if not isinstance(record, Mapping):
         return record
-    fields = load(layout).ID_FIELDS if layout else _default_id_fields()
-    if not any(key in record for key in fields):
+    fields = _id_fields(layout or "text")
+    if fields.isdisjoint(record):
         return record
     return {key: value for key, value in record.items() if key not in fields} or record
 
 
-def _default_id_fields() -> frozenset[str]:
-    return load("text").ID_FIELDS  # type: ignore[no-any-return]
+def unread(record: Any, segments: Sequence[Segment]) -> list[tuple[tuple[str | int, ...], str]]:
+    """Every string of the record that no segment covers, with its path.
+
+    No trainer reads them, but a copy of private text may stand there.
+    """
+    covered = {segment.path for segment in segments}
+    return [(path, text) for path, text in leaves(record, ()) if path not in covered]
+
+
+@functools.cache
+def _id_fields(layout: str) -> frozenset[str]:
+    return load(layout).ID_FIELDS  # type: ignore[no-any-return]

@@ -15,7 +15,7 @@ ID_FIELDS = frozenset(
     {
         "id", "_id", "idx", "index", "uid", "uuid", "guid", "row_id", "record_id", "sample_id", "example_id",
         "data_id", "item_id", "task_id", "question_id", "prompt_id", "conversation_id", "dialogue_id", "dialog_id",
-        "message_id", "__index_level_0__",
+        "message_id", "__index_level_0__", "Unnamed: 0",
     }
 )  # fmt: skip
 """Top-level fields that number a record and say nothing of its content."""
@@ -59,9 +59,7 @@ def leaves(value: Any, path: Path, without: frozenset[str] = frozenset()) -> Ite
 
 def systems(record: Mapping[str, Any]) -> list[Segment]:
     """The system prompt that stands beside the turns, as turn 0."""
-    return [
-        Segment((key,), "system", 0, False, text) for key in SYSTEMS if (text := text_at(record, key)) is not None
-    ]
+    return [Segment((key,), "system", 0, False, text) for key in SYSTEMS if (text := text_at(record, key)) is not None]
 
 
 def tools(record: Mapping[str, Any], turn: int = 0) -> list[Segment]:
@@ -69,5 +67,6 @@ def tools(record: Mapping[str, Any], turn: int = 0) -> list[Segment]:
     return [
         Segment(path, "tools", turn, False, text)
         for key in ("tools", "functions")
+        if record.get(key)
         for path, text in leaves(record.get(key), (key,))
     ]

@@ -74,6 +74,12 @@ def message(turn: Any, path: Path, number: int, answers: str = "assistant") -> I
     role = _role(turn, path)
     learned = role == "assistant" and answers == "assistant" and _is_learned(turn)
     role = answers if role == "assistant" or answers == "rejected" else role
+    if len(turn) == 2:  # nearly always: a speaker and a text
+        for key in _TEXT_KEYS:
+            text = turn.get(key)
+            if isinstance(text, str):
+                yield Segment((*path, key), role, number, learned, text)
+                return
     for key in _THOUGHT_KEYS:
         if isinstance(turn.get(key), str):
             yield Segment((*path, key), role, number, learned, turn[key])
@@ -83,15 +89,18 @@ def message(turn: Any, path: Path, number: int, answers: str = "assistant") -> I
                 yield Segment(where, role, number, learned, text)
             break
     for key in _CALL_KEYS:
-        for where, text in leaves(turn.get(key), (*path, key), _CALL_LABELS):
-            yield Segment(where, role, number, learned, text)
+        if turn.get(key):
+            for where, text in leaves(turn[key], (*path, key), _CALL_LABELS):
+                yield Segment(where, role, number, learned, text)
 
 
 def _role(turn: Mapping[str, Any], path: Path) -> str:
-    said = next((turn[key] for key in _ROLE_KEYS if isinstance(turn.get(key), str)), None)
-    if said is None:
+    said = turn.get("role")
+    if not isinstance(said, str):
+        said = turn.get("from")
+    if not isinstance(said, str):
         raise LayoutError(f"{_at(path)} names no speaker; expected 'role' or 'from' with a text")
-    role = _ROLES.get(said.strip().lower())
+    role = _ROLES.get(said) or _ROLES.get(said.strip().lower())
     if role is None:
         raise LayoutError(
             f"{_at(path)} names a speaker of {len(said)} characters that is not known; expected one of "

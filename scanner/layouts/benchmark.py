@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from scanner.errors import LayoutError
 from scanner.layouts._fields import ID_FIELDS as ID_FIELDS
 from scanner.layouts._fields import leaves, require_object
 from scanner.objects import Segment
@@ -44,14 +45,14 @@ def segments(record: Any, settings: Settings) -> list[Segment]:
             for key in _MMLU
             if isinstance(text := record[key], str)
         ]
+    if not isinstance(record.get("question"), str) and not isinstance(record.get("turns"), list):
+        raise LayoutError("neither a question that is text nor a list of turns was found")
     out = []
-    for i, text in enumerate(record.get("turns") or ()):
-        if isinstance(text, str):
-            out.append(Segment(("turns", i), "user", 2 * i, False, text))
-    reference = record.get("reference")
-    for i, text in enumerate(reference if isinstance(reference, list) else ()):
-        if isinstance(text, str):
-            out.append(Segment(("reference", i), "assistant", 2 * i + 1, True, text))
+    for key, role in (("turns", "user"), ("reference", "assistant")):
+        value = record.get(key)
+        for i, text in enumerate(value if isinstance(value, list) else ()):
+            if isinstance(text, str):
+                out.append(Segment((key, i), role, 2 * i + (role == "assistant"), role == "assistant", text))
     out.sort(key=lambda segment: segment.turn)
     if isinstance(record.get("question"), str):
         out.append(Segment(("question",), "user", 0, False, record["question"]))

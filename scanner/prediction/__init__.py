@@ -20,6 +20,7 @@ import polars as pl
 
 from scanner.features.contexts import ContextSummary, summarise
 from scanner.kernels.contexts import ContextFeatures, context_features
+from scanner.kernels.hazard import tails
 from scanner.prediction.hazard import (
     EXTRACTED,
     Hazard,
@@ -29,7 +30,6 @@ from scanner.prediction.hazard import (
     Weights,
     load_weights,
     quadrature,
-    tails,
 )
 from scanner.prediction.words import reasons, taxon
 from scanner.sampling import SEQUENCE_TOKENS, Exposure, simulate, with_copies

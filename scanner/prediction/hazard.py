@@ -21,21 +21,29 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit, types
 
 from scanner.errors import RuleError
-from scanner.kernels._jit import I64R, INT, U8R, VOID, kernel
-from scanner.kernels.contexts import COPIED, RARITY_STEP, SEEN
+from scanner.kernels.hazard import EXTRACTED, RARITY_UNIT, STEPS_UNIT, SURPRISE_UNIT
 from scanner.settings import TrainingPlan
 
+__all__ = [
+    "EXTRACTED",
+    "NODES",
+    "RARITY_UNIT",
+    "SURPRISE_UNIT",
+    "WEIGHTS",
+    "Hazard",
+    "Priors",
+    "Regime",
+    "TurnTails",
+    "Weights",
+    "load_weights",
+    "quadrature",
+]
+
 WEIGHTS = Path(__file__).resolve().parents[2] / "rules" / "weights" / "prediction.toml"
-EXTRACTED = 16
-"""Tokens reproduced before the first miss from which on an answer counts as extractable (DESIGN, `p_extract`)."""
 NODES = 7
 """Gauss-Hermite nodes for the row effect."""
-STEPS_UNIT = 100.0  # optimizer steps in one unit of progress, before the logarithm
-SURPRISE_UNIT, RARITY_UNIT = 4.0, 8.0  # nats: features are of order one
-FADED = 1e-12  # survival below which a turn is not followed further
 
 
 @dataclass(frozen=True)
@@ -85,7 +93,7 @@ class Weights:
         """Factor on the dose for the kind of tuning and the size of the model."""
         priors = self.priors
         size = (plan.model_params or priors.unknown_parameters) / priors.fitted_parameters
-        return (priors.lora_dose if plan.method == "lora" else 1.0) * size**priors.size_exponent
+        return float((priors.lora_dose if plan.method == "lora" else 1.0) * size**priors.size_exponent)
 
 
 def load_weights(path: Path = WEIGHTS) -> Weights:
@@ -101,7 +109,8 @@ def load_weights(path: Path = WEIGHTS) -> Weights:
             )
         parts[name] = kind(**{key: float(value) for key, value in values[name].items()})
     hazard, priors = parts["hazard"], parts["priors"]
-    assert isinstance(hazard, Hazard) and isinstance(priors, Priors)
+    assert isinstance(hazard, Hazard)
+    assert isinstance(priors, Priors)
     if hazard.dose_progress < 0 or hazard.spread < 0:
         raise RuleError(f"{path.name}: dose_progress and spread must not be negative: more training never unlearns")
     return Weights(hazard, priors, bool(values.get("calibrated", False)), values.get("provenance", {}))
@@ -139,77 +148,3 @@ def quadrature(spread: float) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.f
     """exp(-u) at the nodes of N(0, spread), and their weights."""
     nodes, weight = np.polynomial.hermite_e.hermegauss(NODES)
     return np.exp(-spread * nodes), weight / weight.sum()
-
-
-@njit(nogil=True)
-def _softplus(x):
-    return max(x, 0.0) + math.log1p(math.exp(-abs(x)))
-
-
-_F64 = types.Array(types.float64, 1, "C")
-_F64R = types.Array(types.float64, 1, "C", readonly=True)
-_F64_2D = types.Array(types.float64, 2, "C")
-_F32R = types.Array(types.float32, 1, "C", readonly=True)
-_REAL = types.float64
-
-
-@kernel(VOID(
-    I64R, I64R, _F64R, _F64R, I64R, _F64R, _REAL, _REAL, _F32R, U8R, U8R, U8R, _F64R, _F64R, _F64R, INT, INT, _F64_2D, _F64,
-))  # fmt: skip
-def tails(start, end, dose, without, cap_at, cap, set_gain, progress,
-          log_p, agreed, rarity, within, w, node, weight, first, last, out, curve):  # fmt: skip
-    """Follow turns [first, last) token by token; out (6, m) in the order of TurnTails, curve (T,) or (0,).
-
-    curve[t] becomes P(the turn is reproduced up to and including t). cap_at (m,) is the place within the turn whose p
-    is capped (identical prompts with other answers), -1 for none.
-    """
-    nodes = len(node)
-    full, less = np.empty(nodes), np.empty(nodes)
-    for i in range(first, last):
-        length = end[i] - start[i]
-        gain, gain_less = math.log2(1 + dose[i]), math.log2(1 + without[i])
-        full[:] = weight
-        less[:] = weight
-        alive, mean = 1.0, 0.0
-        out[0, i] = out[1, i] = np.nan
-        out[4, i] = out[5, i] = -1.0
-        for n in range(length):
-            t = start[i] + n
-            surprise, rare = -log_p[t] / SURPRISE_UNIT, rarity[t] * RARITY_STEP / RARITY_UNIT
-            copied = 1.0 if within[t] & COPIED else 0.0
-            z = w[0] + w[2] * copied + w[3] * rare
-            if within[t] & SEEN:
-                z += w[1]
-            if set_gain > 0:
-                z += set_gain * _softplus(w[4] + w[5] * surprise + w[6] * math.log2(1.0 + agreed[t]))
-            slope = _softplus(w[7] + w[8] * surprise + w[9] * copied + w[10] * rare + w[11] * progress)
-            odds = math.exp(-z - gain * slope)
-            capped = n == cap_at[i]
-            alive = 0.0
-            for q in range(nodes):
-                p = 1 / (1 + odds * node[q])
-                full[q] *= min(p, cap[i]) if capped else p
-                alive += full[q]
-            if n < EXTRACTED:
-                odds = math.exp(-z - gain_less * slope)
-                for q in range(nodes):
-                    p = 1 / (1 + odds * node[q])
-                    less[q] *= min(p, cap[i]) if capped else p
-            mean += alive
-            if alive <= 0.5 and out[4, i] < 0:
-                out[4, i] = n
-            if alive <= 0.05 and out[5, i] < 0:
-                out[5, i] = n
-            if len(curve) > 0:
-                curve[t] = alive
-            if n == EXTRACTED - 1:
-                out[0, i] = alive
-                out[1, i] = min(less.sum(), alive)
-            if alive < FADED and n >= EXTRACTED - 1:
-                alive = 0.0
-                break
-        out[2, i] = alive if length > 0 else np.nan
-        out[3, i] = mean
-        for q in (4, 5):
-            if out[q, i] < 0:
-                out[q, i] = length

@@ -53,21 +53,27 @@ def reasons(
     near = (c("near") / c("own")).fill_nan(0)
     parts = [
         pl.when(c("longest") == 0).then(pl.lit("no supervised answer: not measured")),
-        pl.when((c("longest") > 0) & (c("longest") < least)).then(pl.lit(f"answer shorter than {least} tokens: not measured")),
+        pl.when(c("longest").is_between(1, least - 1)).then(
+            pl.lit(f"answer shorter than {least} tokens: not measured")
+        ),
         pl.when(c("copies") > 1).then(pl.format("{} exact copies", c("copies"))),
         pl.when(near.is_finite() & (near >= 0.05)).then(pl.format("near copies worth {} of a copy", _short(near))),
         pl.when(c("longest") > 0).then(pl.format("dose {} visits", _short(c("dose")))),
         pl.when(c("known") >= 1).then(
-            pl.format("{} % of its answer's 4-token contexts occur in other rows", c("known").round(0).cast(pl.Int64))
+            pl.format("{} % of its answer's 4-token contexts occur in other rows", _whole(c("known")))
         ),
         pl.when(c("copied") >= 20).then(
-            pl.format("{} % of its answer repeats the row itself", c("copied").round(0).cast(pl.Int64))
+            pl.format("{} % of its answer repeats the row itself", _whole(c("copied")))
         ),
         pl.when(c("cap").is_not_nan()).then(
-            pl.format("the same prompt has other answers; this one holds {} % of them", (c("cap") * 100).round(0).cast(pl.Int64))
+            pl.format("the same prompt has other answers; this one holds {} % of them", _whole(c("cap") * 100))
         ),
     ]  # fmt: skip
     return frame.select(pl.concat_str(parts, separator="; ", ignore_nulls=True).alias("reasons")).to_series()
+
+
+def _whole(value: pl.Expr) -> pl.Expr:
+    return value.round(0).cast(pl.Int64, strict=False)
 
 
 def _short(value: pl.Expr) -> pl.Expr:

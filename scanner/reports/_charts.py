@@ -9,13 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from markupsafe import Markup, escape
 
 from scanner.reports import _words as words
 
-WIDTH, HEIGHT = 380.0, 236.0
-LEFT, RIGHT, TOP, BOTTOM = 42.0, 14.0, 26.0, 40.0
+WIDTH, HEIGHT = 380.0, 242.0
+LEFT, RIGHT, TOP, BOTTOM = 42.0, 14.0, 26.0, 46.0
 
 Points = Sequence[tuple[float, float]]
 
@@ -64,7 +65,9 @@ def _frame(label: str, parts: Sequence[Markup], width: float = WIDTH, height: fl
     return head + Markup("").join(parts) + Markup("</svg>")
 
 
-def _axes(x: Axis, y: Axis, xs: Points, ys: Points, x_name: str, y_name: str, names: dict[float, str] | None = None) -> list[Markup]:
+def _axes(
+    x: Axis, y: Axis, xs: Points, ys: Points, x_name: str, y_name: str, names: dict[float, str] | None = None
+) -> list[Markup]:
     """Hairlines for y, ticks for x. xs, ys: (value, 0); names: how a tick is written, by value."""
     names = names or {}
     parts = []
@@ -112,7 +115,14 @@ def tail(curves: Sequence[tuple[str, str, Points]], extracted: int) -> Markup | 
     x, y = _x(1, longest, True), _y(least, most, True)
     decades = [10.0**k for k in range(round(math.log10(least)), round(math.log10(most)) + 1)]
     ticks = [2.0**k for k in range(0, 16, 2 if longest > 64 else 1) if 2**k <= longest]
-    parts = _axes(x, y, [(t, 0) for t in ticks], [(t, 0) for t in decades], "tokens recited before the first miss, n", "rows with N_pre ≥ n")
+    parts = _axes(
+        x,
+        y,
+        [(t, 0) for t in ticks],
+        [(t, 0) for t in decades],
+        "tokens recited before the first miss, n",
+        "rows with N_pre ≥ n",
+    )
     parts.append(_line([(x(extracted), TOP), (x(extracted), HEIGHT - BOTTOM)], "guide"))
     parts.append(_text(x(extracted) + 4, TOP + 8, f"{extracted} tokens", "start", "t soft"))
     for row, (label, style, points) in enumerate(curves):
@@ -120,17 +130,26 @@ def tail(curves: Sequence[tuple[str, str, Points]], extracted: int) -> Markup | 
         parts += [_dot(x(n), y(rows), f"dot {style}") for n, rows in points]
         key = HEIGHT - BOTTOM - 8 - 13 * (len(curves) - 1 - row)
         parts += [_dot(LEFT + 8, key - 3.5, f"dot {style}"), _text(LEFT + 15, key, label, "start", f"t {style}")]
-    told = "; ".join(f"{label}: " + ", ".join(f"{rows:g} rows reach {n:g}" for n, rows in points) for label, _, points in curves)
+    told = "; ".join(
+        f"{label}: " + ", ".join(f"{rows:g} rows reach {n:g}" for n, rows in points) for label, _, points in curves
+    )
     return _frame(f"Tail of memorized length. {told}", parts)
 
 
-def doses(bins: Sequence[dict]) -> Markup | None:
+def doses(bins: Sequence[dict[str, Any]]) -> Markup | None:
     """p_extract by exposures: the middle 80 % of each bin as a line, its mean as a dot, its rows as a number."""
     if not bins:
         return None
     y = _y(0, 1)
     step = (WIDTH - LEFT - RIGHT) / len(bins)
-    parts = _axes(_x(0, 1), y, [], [(t, 0) for t in (0, 0.25, 0.5, 0.75, 1)], "dose, in reference visits; below it the rows", "p_extract")
+    parts = _axes(
+        _x(0, 1),
+        y,
+        [],
+        [(t, 0) for t in (0, 0.25, 0.5, 0.75, 1)],
+        "dose, in reference visits; below it the rows",
+        "p_extract",
+    )
     told = []
     for i, dose in enumerate(bins):
         at = LEFT + step * (i + 0.5)
@@ -140,7 +159,7 @@ def doses(bins: Sequence[dict]) -> Markup | None:
         parts.append(_line([(at - 5, y(middle)), (at + 5, y(middle))], "middle"))
         parts.append(_dot(at, y(dose["mean"]), "dot main", 3.4))
         parts.append(_text(at, HEIGHT - BOTTOM + 13, name))
-        parts.append(_text(at, HEIGHT - BOTTOM + 23, _tick(dose["rows"]), style="t soft"))
+        parts.append(_text(at, HEIGHT - BOTTOM + 24, words.number(dose["rows"]), style="t soft"))
         told.append(f"{name}: {dose['rows']} rows, mean {dose['mean']:.2f}")
     return _frame("Probability of extraction by exposures. " + "; ".join(told), parts)
 
@@ -158,7 +177,9 @@ def sizes(bins: Sequence[Sequence[int]]) -> Markup | None:
         name = f"{first}" if first == last else f"{first}–{last}"
         long = max(1.5, (WIDTH - left - 150) * rows / most)
         parts.append(_text(left - 8, at + 11, f"{name} rows", "end"))
-        parts.append(Markup('<rect x="{:.1f}" y="{:.1f}" width="{:.1f}" height="14" class="bar"/>').format(left, at, long))
+        parts.append(
+            Markup('<rect x="{:.1f}" y="{:.1f}" width="{:.1f}" height="14" class="bar"/>').format(left, at, long)
+        )
         label = f"{words.plural(clusters, 'cluster')}, {words.plural(rows, 'row')}"
         parts.append(_text(left + long + 6, at + 11, label, "start", "t soft"))
         told.append(f"size {name}: {label}")
@@ -175,7 +196,15 @@ def lorenz(points: Points) -> Markup | None:
     decades = [10.0**k for k in range(round(math.log10(least)), 1)]
     names = {v: words.percent(v) if v >= 0.001 else f"{100 * v:g} %" for v in decades}
     names |= {v: f"{100 * v:.0f} %" for v in (0.0, 0.25, 0.5, 0.75, 1.0)}
-    parts = _axes(x, y, [(t, 0) for t in decades], [(t / 4, 0) for t in range(5)], "share of rows, most memorized first", "share of memorized tokens", names)
+    parts = _axes(
+        x,
+        y,
+        [(t, 0) for t in decades],
+        [(t / 4, 0) for t in range(5)],
+        "share of rows, most memorized first",
+        "share of memorized tokens",
+        names,
+    )
     even = [(least * (1 / least) ** (i / 40), least * (1 / least) ** (i / 40)) for i in range(41)]
     parts.append(_line([(x(a), y(b)) for a, b in even], "guide"))
     parts.append(_text(x(0.9), y(0.06), "were all rows alike", "end", "t soft"))
@@ -207,7 +236,7 @@ def recall(points: Points, threshold: float | None) -> Markup | None:
     return _frame(f"Achieved recall of the near-duplicate search. {told}", parts)
 
 
-def epochs(rows: Sequence[dict], planned: float | None) -> Markup | None:
+def epochs(rows: Sequence[dict[str, Any]], planned: float | None) -> Markup | None:
     """Expected extracted rows against epochs, one curve per variant of the plan, with its interval."""
     usable = [r for r in rows if r.get("epochs") is not None and r.get("expected_rows") is not None]
     if not usable:
@@ -223,20 +252,26 @@ def epochs(rows: Sequence[dict], planned: float | None) -> Markup | None:
         mine = sorted((r for r in usable if str(r.get("variant") or "") == variant), key=lambda r: r["epochs"])
         style = ("main", "second", "third", "fourth")[i]
         if all(r.get("low") is not None and r.get("high") is not None for r in mine) and i == 0:
-            around = [(x(r["epochs"]), y(r["high"])) for r in mine] + [(x(r["epochs"]), y(r["low"])) for r in mine[::-1]]
+            around = [(x(r["epochs"]), y(r["high"])) for r in mine] + [
+                (x(r["epochs"]), y(r["low"])) for r in mine[::-1]
+            ]
             path = " ".join(f"{a:.1f},{b:.1f}" for a, b in around)
             parts.append(Markup('<polygon points="{}" class="band"/>').format(path))
         parts.append(_line([(x(r["epochs"]), y(r["expected_rows"])) for r in mine], f"curve {style}"))
         parts += [_dot(x(r["epochs"]), y(r["expected_rows"]), f"dot {style}") for r in mine]
         parts.append(_text(LEFT + 8, TOP + 12 + 13 * i, variant or "as planned", "start", f"t {style}"))
-        told.append(f"{variant or 'as planned'}: " + ", ".join(f"{r['expected_rows']:.1f} at {r['epochs']:g}" for r in mine))
+        told.append(
+            f"{variant or 'as planned'}: " + ", ".join(f"{r['expected_rows']:.1f} at {r['epochs']:g}" for r in mine)
+        )
     if planned is not None and planned <= x.high:
         parts.append(_line([(x(planned), TOP), (x(planned), HEIGHT - BOTTOM)], "guide"))
         parts.append(_text(x(planned) + 4, HEIGHT - BOTTOM - 6, "planned", "start", "t soft"))
     return _frame("Expected extracted rows by epochs. " + "; ".join(told), parts)
 
 
-def ribbon(lorenz_points: Points, cuts: Sequence[float] = (0.01, 0.1)) -> tuple[Markup, list[tuple[str, float, float]]] | None:
+def ribbon(
+    lorenz_points: Points, cuts: Sequence[float] = (0.01, 0.1)
+) -> tuple[Markup, list[tuple[str, float, float]]] | None:
     """Rows above, memorized tokens below, joined: how few rows carry how much.
 
     Returns the picture, which is stretched to the page's width and so holds no text, and per part its class, its share

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
+import pyarrow.parquet as pq
 
 from scanner.evidence import Difference, Evidence
 from scanner.reports import _words as words
@@ -19,6 +20,8 @@ CLUSTERS = 20
 MEMBERS_PER_CLUSTER = 3
 CONFLICTS = 20
 ANSWERS_PER_CONFLICT = 3
+CONFLICT_ROWS = 20_000
+"""Rows among which prompts with several answers are looked for, to show some; all of them are counted."""
 EXAMPLES_PER_RULE = 3
 SKIPPED = 50
 
@@ -157,7 +160,9 @@ class Content:
 def gather(run: RunFolder, text: str = "masked", top: int = TOP_ROWS, details: bool = True) -> Content:
     """Read a finished run. With `details` False only figures and the top rows are gathered."""
     evidence = Evidence(run, text)
-    rows = run.read_table("rows", ROW_COLUMNS).with_columns(pl.col("source").cast(pl.String))
+    known = pq.read_schema(run.path / "rows.parquet").names if run.has_table("rows") else []
+    columns = [*ROW_COLUMNS, *(name for name in ("conflicts.answers",) if name in known)]
+    rows = run.read_table("rows", columns).with_columns(pl.col("source").cast(pl.String))
     prediction = run.read_table("prediction", PREDICTION_COLUMNS)
     plan = run.read_table("plan", ["row_id", "action", "keep_row_id", "why"])
     whatif = run.read_table("whatif").to_dicts() if run.has_table("whatif") else []
@@ -180,7 +185,7 @@ def skipped(run: RunFolder, limit: int = SKIPPED) -> tuple[dict[str, Any], ...]:
     path = run.path / "skipped.jsonl"
     if not path.exists():
         return ()
-    found = []
+    found: list[dict[str, Any]] = []
     with path.open("rb") as lines:
         for line in lines:
             if len(found) == limit:
@@ -190,7 +195,9 @@ def skipped(run: RunFolder, limit: int = SKIPPED) -> tuple[dict[str, Any], ...]:
     return tuple(found)
 
 
-def _top(rows: pl.DataFrame, prediction: pl.DataFrame, plan: pl.DataFrame, evidence: Evidence, top: int) -> tuple[RiskRow, ...]:
+def _top(
+    rows: pl.DataFrame, prediction: pl.DataFrame, plan: pl.DataFrame, evidence: Evidence, top: int
+) -> tuple[RiskRow, ...]:
     """The riskiest rows, one per cluster, ordered by risk, then by expected tokens."""
     number = pl.col("risk", "p_extract", "p_whole", "expected_tokens", "tokens_q95", "exposures")
     joined = prediction.with_columns(number.cast(pl.Float64).fill_null(math.nan)).join(rows, on="row_id")
@@ -245,7 +252,9 @@ def _clusters(run: RunFolder, rows: pl.DataFrame, plan: pl.DataFrame, evidence: 
         pairs.select(pl.col("row_b").alias("row_a"), pl.col("row_a").alias("row_b"), "relation", "similarity"),
     ]).with_columns(pl.col("relation").cast(pl.String))  # fmt: skip
     # the kept row: the one others are dropped for, else the first
-    named = inside.drop_nulls("keep_row_id").group_by("cluster_id").agg(pl.col("keep_row_id").mode().min().alias("kept"))
+    named = (
+        inside.drop_nulls("keep_row_id").group_by("cluster_id").agg(pl.col("keep_row_id").mode().min().alias("kept"))
+    )
     first = inside.group_by("cluster_id").agg(pl.col("row_id").min().alias("first"), pl.len().alias("members"))
     kept = first.join(named, on="cluster_id", how="left").with_columns(pl.coalesce("kept", "first").alias("kept"))
     members = inside.join(kept.select("cluster_id", "kept"), on="cluster_id").filter(pl.col("row_id") != pl.col("kept"))
@@ -286,7 +295,9 @@ def _places(rows: pl.DataFrame, ids: list[int]) -> list[tuple[int, str, int]]:
 def _findings(run: RunFolder, rows: pl.DataFrame, evidence: Evidence) -> tuple[Finding, ...]:
     spans = run.read_table("spans", ["row_id", "segment", "start", "end", "rule_id", "kind"])
     spans = spans.with_columns(pl.col("rule_id", "kind").cast(pl.String)).sort("row_id", "segment", "start")
-    per_rule = spans.group_by("kind", "rule_id").agg(pl.len().alias("findings"), pl.col("row_id").n_unique().alias("rows"))
+    per_rule = spans.group_by("kind", "rule_id").agg(
+        pl.len().alias("findings"), pl.col("row_id").n_unique().alias("rows")
+    )
     per_rule = per_rule.sort(["kind", "findings", "rule_id"], descending=[True, True, False])
     # one example per row: sixteen copies of a row would show the same span sixteen times
     firsts = spans.unique(["rule_id", "row_id"], keep="first", maintain_order=True)
@@ -294,7 +305,9 @@ def _findings(run: RunFolder, rows: pl.DataFrame, evidence: Evidence) -> tuple[F
     evidence.load(firsts["row_id"].to_list())
     where = {i: words.place(s, n) for i, s, n in _places(rows, firsts["row_id"].to_list())}
     examples: dict[str, list[Example]] = {}
-    for row_id, segment, start, end, rule_id in firsts.select("row_id", "segment", "start", "end", "rule_id").iter_rows():
+    for row_id, segment, start, end, rule_id in firsts.select(
+        "row_id", "segment", "start", "end", "rule_id"
+    ).iter_rows():
         before, hidden, after = evidence.in_context(row_id, segment, start, end)
         examples.setdefault(rule_id, []).append(Example(row_id, where.get(row_id, ""), before, hidden, after))
     return tuple(
@@ -304,20 +317,41 @@ def _findings(run: RunFolder, rows: pl.DataFrame, evidence: Evidence) -> tuple[F
 
 
 def _conflicts(run: RunFolder, rows: pl.DataFrame, evidence: Evidence) -> tuple[Conflict, ...]:
+    """Prompts with several answers, those asked most often first."""
+    asked = _asked_alike(run, rows) if not evidence.missing else _paired_alike(run)
+    sizes = asked.group_by("prompt").agg(pl.len().alias("rows"), pl.col("row_id").sort())
+    sizes = sizes.with_columns(pl.col("row_id").list.first().alias("first"))
+    shown = sizes.sort(["rows", "first"], descending=[True, False]).head(CONFLICTS)
+    chosen = [row_id for ids in shown["row_id"].to_list() for row_id in ids]
+    evidence.load(chosen)
+    where = {i: words.place(s, n) for i, s, n in _places(rows, chosen)}
+    found = []
+    for count, ids in shown.select("rows", "row_id").iter_rows():
+        answers: dict[str, int] = {}  # different excerpts first; where there is no text, the first rows
+        for i in ids:
+            answers.setdefault(evidence.answer(i, 200) or str(i), i)
+        some = list(answers.values())[:ANSWERS_PER_CONFLICT]
+        found.append(
+            Conflict(count, evidence.prompt(ids[0]), tuple((i, where[i], evidence.answer(i, 200)) for i in some))
+        )
+    return tuple(found)
+
+
+def _asked_alike(run: RunFolder, rows: pl.DataFrame) -> pl.DataFrame:
+    """(row_id, prompt): rows whose prompt has several answers, grouped by the prompt's text."""
+    if "conflicts.answers" not in rows.columns:
+        return _paired_alike(run)
+    torn = rows.filter(pl.col("conflicts.answers") > 1).sort("row_id").head(CONFLICT_ROWS)
+    text = run.segments().rows(torn["row_id"].to_list(), ["row_id", "supervised", "turn", "text"])
+    answered = text.filter("supervised").group_by("row_id").agg(pl.col("turn").min().alias("answered"))
+    before = text.join(answered, on="row_id").filter(pl.col("turn") < pl.col("answered"))
+    prompts = before.group_by("row_id", maintain_order=True).agg(pl.col("text").str.join("\n").hash().alias("prompt"))
+    return prompts.filter(pl.col("prompt").is_duplicated())
+
+
+def _paired_alike(run: RunFolder) -> pl.DataFrame:
+    """(row_id, prompt) from the pairs alone, for runs whose text is not to be shown."""
     pairs = run.read_table("pairs", ["row_a", "row_b", "relation"])
     same = pairs.filter(pl.col("relation").cast(pl.String) == "same_prompt")
     ids, label = groups(same["row_a"].to_numpy(), same["row_b"].to_numpy())
-    members = pl.DataFrame({"row_id": ids, "prompt": label})
-    sizes = members.group_by("prompt").agg(pl.len().alias("rows"), pl.col("row_id").sort())
-    shown = sizes.sort(["rows", "prompt"], descending=[True, False]).head(CONFLICTS)
-    chosen = [row_id for ids_ in shown["row_id"].to_list() for row_id in ids_[:ANSWERS_PER_CONFLICT]]
-    evidence.load(chosen)
-    where = {i: words.place(s, n) for i, s, n in _places(rows, chosen)}
-    return tuple(
-        Conflict(
-            count,
-            evidence.prompt(answers[0]),
-            tuple((i, where[i], evidence.answer(i, 200)) for i in answers[:ANSWERS_PER_CONFLICT]),
-        )
-        for count, answers in shown.select("rows", "row_id").iter_rows()
-    )
+    return pl.DataFrame({"row_id": ids, "prompt": label})

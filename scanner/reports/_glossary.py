@@ -12,30 +12,81 @@ class Term(NamedTuple):
 
 
 GLOSSARY = (
-    Term("N_pre", "How many tokens of an answer the fine-tuned model repeats before its first miss, decoding greedily from "
-     "the prompt. What is predicted here is its whole distribution for every row.", "tokens; arXiv 2502.01187"),
-    Term("p_extract", "Probability that N_pre reaches 16 tokens in a supervised answer, the highest over the row's answers. "
-     "Not measured where every answer is shorter than that.", "probability; token hazard model on leave-one-out context "
-     "counts, doses and the training plan"),
-    Term("p_whole", "Probability that the row's longest supervised answer is repeated to its end.", "probability"),
-    Term("expected memorized tokens", "The mean of N_pre. Summed over rows it says how much is memorized; how it is spread "
-     "over them is the skew.", "tokens"),
-    Term("tokens, 95 % quantile", "In 19 of 20 fine-tunes the row would be recited for no more tokens than this.", "tokens"),
-    Term("exposures (dose)", "Visits of the row and its copies during training, each weighted by its share of an optimizer "
-     "step, its learning rate and, for near copies, by how much of the text is equal.", "one visit at learning rate 3e-4 "
-     "in a batch of 1,200 supervised tokens; near copies as in arXiv 2405.15523"),
-    Term("risk and band", "Severity (1 for ordinary text, more for private data and secrets) times p_extract; the bands cut "
-     "it in four.", "no unit, not a probability; rules/bands.toml"),
-    Term("taxon", "recite: more than five copies. reconstruct: templated or repetitive text that can be continued without "
-     "having been stored. recollect: the rest.", "arXiv 2406.17746"),
-    Term("exact copy", "Prompt and answer are the same up to upper and lower case and white space.", "rows"),
-    Term("near copy", "The two rows share at least the stated part of their word shingles (Jaccard), or one is contained in "
-     "the other. Sketches propose, the texts decide: every pair was verified.", "Jaccard similarity, 0 to 1"),
-    Term("same meaning", "The two rows lie close to one another in an embedding space. This can be wrong, so such rows are "
-     "put up for review and not dropped.", "cosine similarity"),
-    Term("conflict", "The same prompt stands with different answers, so that the model must store which one to give.", "rows"),
-    Term("cluster", "A kept row and the rows verified as duplicates of it; members were compared with the kept row itself, "
-     "not with one another.", "rows"),
-    Term("token", "A run of letters or digits, one CJK character, or one punctuation mark, unless a tokenizer was named.",
-     "the unit is repeated under settings"),
-)  # fmt: skip
+    Term(
+        "N_pre",
+        "How many tokens of an answer the fine-tuned model repeats before its first miss, decoding greedily "
+        "from the prompt. What is predicted here is its whole distribution for every row.",
+        "tokens; arXiv 2502.01187",
+    ),
+    Term(
+        "p_extract",
+        "Probability that N_pre reaches 16 tokens in a supervised answer, the highest over the row's answers."
+        " Not measured where every answer is shorter than that.",
+        "probability; token hazard model on leave-one-out context counts, doses and the training plan",
+    ),
+    Term(
+        "p_whole",
+        "Probability that the row's longest supervised answer is repeated to its end.",
+        "probability",
+    ),
+    Term(
+        "expected memorized tokens",
+        "The mean of N_pre. Summed over rows it says how much is memorized; how it is spread over them is the skew.",
+        "tokens",
+    ),
+    Term(
+        "tokens, 95 % quantile",
+        "In 19 of 20 fine-tunes the row would be recited for no more tokens than this.",
+        "tokens",
+    ),
+    Term(
+        "exposures (dose)",
+        "Visits of the row and its copies during training, each weighted by its share of an optimizer step, "
+        "its learning rate and, for near copies, by how much of the text is equal.",
+        "one visit at learning rate 3e-4 in a batch of 1,200 supervised tokens; near copies as in arXiv 2405.15523",
+    ),
+    Term(
+        "risk and band",
+        "Severity (1 for ordinary text, more for private data and secrets) times p_extract; the bands cut it in four.",
+        "no unit, not a probability; rules/bands.toml",
+    ),
+    Term(
+        "taxon",
+        "recite: more than five copies. reconstruct: templated or repetitive text that can be continued "
+        "without having been stored. recollect: the rest.",
+        "arXiv 2406.17746",
+    ),
+    Term(
+        "exact copy",
+        "Prompt and answer are the same up to upper and lower case and white space.",
+        "rows",
+    ),
+    Term(
+        "near copy",
+        "The two rows share at least the stated part of their word shingles (Jaccard), or one is contained in"
+        " the other. Sketches propose, the texts decide: every pair was verified.",
+        "Jaccard similarity, 0 to 1",
+    ),
+    Term(
+        "same meaning",
+        "The two rows lie close to one another in an embedding space. This can be wrong, so such rows are put"
+        " up for review and not dropped.",
+        "cosine similarity",
+    ),
+    Term(
+        "conflict",
+        "The same prompt stands with different answers, so that the model must store which one to give.",
+        "rows",
+    ),
+    Term(
+        "cluster",
+        "A kept row and the rows verified as duplicates of it; members were compared with the kept row "
+        "itself, not with one another.",
+        "rows",
+    ),
+    Term(
+        "token",
+        "A run of letters or digits, one CJK character, or one punctuation mark, unless a tokenizer was named.",
+        "the unit is repeated under settings",
+    ),
+)

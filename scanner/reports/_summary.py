@@ -12,7 +12,7 @@ import polars as pl
 from scanner.objects import Int64
 
 LORENZ_POINTS = 64
-"""Points of the skew curve that are kept; the first percent of rows has half of them."""
+"""Points of the skew curve that are kept, closer together towards the most memorized rows."""
 TAIL_LENGTHS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 """Tokens at which the tail of N_pre is counted."""
 EXTRACTED_TOKENS = 16
@@ -42,8 +42,8 @@ def summarise(
     found = {
         "exact": _exact(pairs, n),
         **_near(pairs, n, float(counts.get("jaccard", 0.8))),
-        "semantic": _by_pairs(pairs.filter(pl.col("signal").cast(pl.String) == "semantic"), n),
-        "conflicts": _conflicts(pairs, n),
+        "semantic": _semantic(pairs, n),
+        "conflicts": _conflicts(rows, pairs, n),
         "private": _findings(spans, "private", n),
         "secret": _findings(spans, "secret", n),
     }
@@ -98,18 +98,31 @@ def _exact(pairs: pl.DataFrame, n: int) -> dict[str, Any]:
 
 def _near(pairs: pl.DataFrame, n: int, jaccard: float) -> dict[str, Any]:
     """Near copies at the threshold or above, and the looser ones down to the audit's floor."""
-    signal, relation = pl.col("signal").cast(pl.String), pl.col("relation").cast(pl.String)
-    near = pairs.filter(signal.is_in(["minhash", "span"]) & relation.is_in(["near", "contained"]))
-    close = near.filter((pl.col("similarity") >= jaccard) | (relation == "contained"))
-    loose = near.filter((pl.col("similarity") < jaccard) & (relation != "contained"))
-    return {"near": {**_by_pairs(close, n), "jaccard": jaccard}, "loose": _by_pairs(loose, n)}
+    near = pairs.filter(pl.col("signal").cast(pl.String).is_in(["minhash", "span"]))
+    close = (pl.col("similarity") >= jaccard) | (pl.col("relation").cast(pl.String) == "contained")
+    return {
+        "near": {**_by_pairs(near.filter(close), n), "jaccard": jaccard},
+        "loose": _by_pairs(near.filter(~close), n),
+    }
 
 
-def _conflicts(pairs: pl.DataFrame, n: int) -> dict[str, Any]:
+def _semantic(pairs: pl.DataFrame, n: int) -> dict[str, Any]:
+    """Pairs that only their meaning brings together; copies mean the same too, and are counted as copies."""
+    meaning = pl.col("signal").cast(pl.String) == "semantic"
+    copies = pairs.filter(~meaning).select("row_a", "row_b").unique()
+    return _by_pairs(pairs.filter(meaning).join(copies, on=["row_a", "row_b"], how="anti"), n)
+
+
+def _conflicts(rows: pl.DataFrame, pairs: pl.DataFrame, n: int) -> dict[str, Any]:
     """Rows with the same prompt as another row, and another answer."""
+    if {"conflicts.answers", "conflicts.share", "copies.text"} <= set(rows.columns):
+        torn = rows.filter(pl.col("conflicts.answers") > 1)
+        # share = copies of this text / rows with this prompt, so share / copies adds up to 1 over the rows of a prompt
+        prompts = (torn["conflicts.share"] / torn["copies.text"]).sum()
+        return {"rows": len(torn), "share": share(len(torn), n), "groups": round(prompts)}
     same = pairs.filter(pl.col("relation").cast(pl.String) == "same_prompt")
-    _, label = groups(same["row_a"].to_numpy(), same["row_b"].to_numpy())
-    return {**_by_pairs(same, n), "groups": len(np.unique(label))}
+    ids, label = groups(same["row_a"].to_numpy(), same["row_b"].to_numpy())
+    return {"rows": len(ids), "share": share(len(ids), n), "groups": len(np.unique(label))}
 
 
 def _findings(spans: pl.DataFrame, kind: str, n: int) -> dict[str, Any]:
@@ -190,7 +203,7 @@ def _skew(prediction: pl.DataFrame) -> dict[str, Any]:
     expected = _values(prediction, "expected_tokens")
     expected = np.sort(expected[~np.isnan(expected)])[::-1]
     total, n = float(expected.sum()), len(expected)
-    empty = {"rows": n, "tokens": total if n else None, "top": [], "lorenz": [], "gini": None}
+    empty: dict[str, Any] = {"rows": n, "tokens": total if n else None, "top": [], "lorenz": [], "gini": None}
     if not total:
         return empty
     carried = np.concatenate(([0.0], np.cumsum(expected))) / total
@@ -199,10 +212,8 @@ def _skew(prediction: pl.DataFrame) -> dict[str, Any]:
         count = max(1, math.ceil(n * percent / 100))
         top.append({"percent": percent, "rows": count, "share": float(carried[count])})
     half = int(np.searchsorted(carried, 0.5))
-    few = np.geomspace(1, max(1, n / 100), LORENZ_POINTS // 2)
-    rest = np.linspace(n / 100, n, LORENZ_POINTS // 2)
     marks = [entry["rows"] for entry in top]  # so that curve and sentence agree
-    places = np.unique(np.concatenate(([0], few, rest, marks)).round().astype(int))
+    places = np.unique(np.concatenate(([0], np.geomspace(1, n, LORENZ_POINTS), marks)).round().astype(int))
     # Gini of the rows in ascending order: one minus twice the area under their Lorenz curve
     area = float((carried[1:] + carried[:-1]).sum() / (2 * n))
     return {
@@ -221,7 +232,11 @@ def _exposed(spans: pl.DataFrame, prediction: pl.DataFrame) -> dict[str, Any]:
     likely = prediction.filter(pl.col("band").cast(pl.String).is_in(["medium", "high"]))
     both = rows.join(likely, on="row_id", how="inner")
     expected = rows.join(prediction.select("row_id", "p_extract"), on="row_id", how="inner")
-    return {"rows": len(rows), "rows_medium_or_high": len(both), "expected_rows": float(np.nansum(_values(expected, "p_extract")))}
+    return {
+        "rows": len(rows),
+        "rows_medium_or_high": len(both),
+        "expected_rows": float(np.nansum(_values(expected, "p_extract"))),
+    }
 
 
 def _planned(plan: pl.DataFrame, n: int) -> dict[str, Any]:
@@ -231,7 +246,11 @@ def _planned(plan: pl.DataFrame, n: int) -> dict[str, Any]:
         pl.col("action").cast(pl.String), pl.col("rule_id").cast(pl.String).fill_null("")
     ).len().sort(["len", "action", "rule_id"], descending=[True, False, False])  # fmt: skip
     drops = int(actions.get("drop", 0))
-    weighted = plan["sample_weight"].cast(pl.Float64).fill_null(1.0) if "sample_weight" in plan.columns else pl.Series([], dtype=pl.Float64)
+    weighted = (
+        plan["sample_weight"].cast(pl.Float64).fill_null(1.0)
+        if "sample_weight" in plan.columns
+        else pl.Series([], dtype=pl.Float64)
+    )
     return {
         **{name: int(actions.get(name, 0)) for name in ("keep", "drop", "redact", "review")},
         "rows_left": n - drops,

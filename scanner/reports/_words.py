@@ -12,7 +12,13 @@ NOT_CALIBRATED = (
     "Trust the order of the rows more than the counts."
 )
 CALIBRATED = "Calibrated: the weights were fitted on confirmed or rehearsed rows."
-RULE_WORDS = {"email": "e-mail", "ip": "IP address", "iban": "IBAN", "ssn": "SSN"}
+RULE_WORDS = {
+    "aws access key": "AWS access key", "cn mobile": "Chinese mobile phone", "cn resident id": "Chinese resident id",
+    "email": "e-mail", "github token": "GitHub token", "google api key": "Google API key",
+    "huggingface token": "Hugging Face token", "iban": "IBAN", "ip": "IP address", "ipv4": "IPv4 address",
+    "ipv6": "IPv6 address", "jwt": "JWT", "mac address": "MAC address", "model api key": "model API key",
+    "phone labelled": "phone (labelled)", "ssn": "SSN", "url password": "password in a URL", "us ssn": "US SSN",
+}  # fmt: skip
 
 
 def number(value: float | None, digits: int = 0) -> str:
@@ -66,9 +72,12 @@ def of_plan(plan: dict[str, Any]) -> str:
     budget = plan.get("batch_tokens")
     batch = f"{number(budget)} tokens" if budget else plural(plan.get("batch_size", 0), "row")
     parts = [
-        plural_g(plan.get("epochs", 0), "epoch"), f"learning rate {plan.get('learning_rate', 0):g}", tuning,
-        f"{plan.get('batching', 'random')} batches of {batch}", f"loss averaged per {plan.get('loss_average', 'token')}",
-    ]  # fmt: skip
+        plural_g(plan.get("epochs", 0), "epoch"),
+        f"learning rate {plan.get('learning_rate', 0):g}",
+        tuning,
+        f"{plan.get('batching', 'random')} batches of {batch}",
+        f"loss averaged per {plan.get('loss_average', 'token')}",
+    ]
     return ", ".join(parts)
 
 
@@ -90,7 +99,7 @@ def findings(summary: dict[str, Any]) -> list[tuple[str, int, float | None, str]
          f"{plural(loose['pairs'], 'pair')} less alike; they add to what is memorized, and are kept"),
         ("same meaning", semantic["rows"], semantic["share"], f"{plural(semantic['pairs'], 'pair')} in other words"),
         ("conflicts", conflicts["rows"], conflicts["share"],
-         f"{plural(conflicts['groups'], 'prompt')} with different answers"),
+         f"{plural(conflicts['groups'], 'prompt')} with different answers, if only by a few words"),
     ]  # fmt: skip
     for name, kind in (("private data", "private"), ("secrets", "secret")):
         part = found[kind]
@@ -103,15 +112,16 @@ def findings(summary: dict[str, Any]) -> list[tuple[str, int, float | None, str]
 
 def of_rule(rule_id: str) -> str:
     """A rule's id in words: "private/credit-card" -> "credit card"."""
-    name = rule_id.rsplit("/", 1)[-1]
-    return RULE_WORDS.get(name, name.replace("_", " ").replace("-", " "))
+    name = rule_id.rsplit("/", 1)[-1].replace("_", " ").replace("-", " ")
+    return RULE_WORDS.get(name, name)
 
 
 def contamination(summary: dict[str, Any]) -> list[str]:
     """One sentence per benchmark that was compared with."""
     lines = []
     for name, seen in (summary.get("contamination") or {}).items():
-        lines.append(f"{name}: {number(seen.get('matched'))} of {plural(seen.get('items'), 'item')} ({percent(seen.get('share'))})")
+        of = plural(seen.get("items"), "item")
+        lines.append(f"{name}: {number(seen.get('matched'))} of {of} ({percent(seen.get('share'))})")
     return lines
 
 
@@ -121,9 +131,9 @@ def expectation(summary: dict[str, Any]) -> str:
     if not predicted["rows_measured"]:
         return f"No answer is long enough to predict recitation of {predicted['extracted_tokens']} tokens or more."
     rows = predicted["expected_rows_extracted"]
-    of = number(predicted["rows_measured"])
+    of, part = number(predicted["rows_measured"]), percent(rows / predicted["rows_measured"])
     return (
-        f"about {about(rows)} of {of} answers ({percent(rows / predicted['rows_measured'])}) are predicted to be recited "
+        f"about {about(rows)} of {of} answers ({part}) are predicted to be recited "
         f"for {predicted['extracted_tokens']} tokens or more"
     )
 
@@ -202,22 +212,34 @@ def verdict(scan: dict[str, Any]) -> list[str]:
         f"The plan drops {plural(actions['drop'], 'row')}, redacts {number(actions['redact'])} and leaves "
         f"{number(actions['review'])} for you to review; {number(actions['rows_left'])} rows remain."
     )
-    return lines
+    return lines + [sentence(line) for line in brake(scan)]
 
 
-def notes(scan: dict[str, Any]) -> list[str]:
-    """What the stages have to say about themselves, as sentences; nested values are left to scan.json."""
+def notes(scan: dict[str, Any]) -> list[tuple[str, str]]:
+    """(what, value): what the stages have to say about themselves; curves and tables are left to scan.json."""
     lines = []
     for stage, said in (scan.get("notes") or {}).items():
+        if stage == "brake":
+            continue
         for key, value in said.items() if isinstance(said, dict) else [("", said)]:
             name = f"{stage}: {key.replace('_', ' ')}" if key else stage
-            if isinstance(value, str):
-                lines.append(f"{name}: {value}")
-            elif isinstance(value, bool | int | float):
-                lines.append(f"{name}: {value:g}" if not isinstance(value, bool) else f"{name}: {'yes' if value else 'no'}")
+            if isinstance(value, bool):
+                lines.append((name, "yes" if value else "no"))
+            elif isinstance(value, str):
+                lines.append((name, value))
+            elif isinstance(value, int):
+                lines.append((name, number(value)))
+            elif isinstance(value, float):
+                lines.append((name, f"{value:.4g}"))
             elif isinstance(value, list) and value and all(isinstance(v, str) for v in value):
-                lines += [f"{name}: {v}" for v in value]
+                lines += [(name, v) for v in value]
     return lines
+
+
+def brake(scan: dict[str, Any]) -> list[str]:
+    """Why `scan apply` would refuse the plan as it stands."""
+    said = (scan.get("notes") or {}).get("brake") or []
+    return [said] if isinstance(said, str) else [str(line) for line in said]
 
 
 def commands(run: Path, scan: dict[str, Any], row_id: int | None) -> list[tuple[str, str]]:

@@ -91,7 +91,7 @@ def _risks(run: RunFolder) -> pl.DataFrame:
 def _plan(run: RunFolder) -> pl.DataFrame:
     plan = run.read_table("plan", ["row_id", "action", "keep_row_id", "why"])
     plan = plan.with_columns(pl.col("action", "why").cast(pl.String)).filter(pl.col("action").is_in(["drop", "review"]))
-    kept = pl.when(pl.col("keep_row_id").is_null()).then(pl.lit(""))
-    kept = kept.otherwise(pl.format(" (kept: row {})", pl.col("keep_row_id")))
+    kept = pl.format(" (kept: row {})", pl.col("keep_row_id"))
+    kept = pl.when(pl.col("keep_row_id").is_null()).then(pl.lit("")).otherwise(kept)
     message = pl.format("{}: {}{}", pl.col("action"), pl.col("why").fill_null(""), kept)
     return _results(plan, pl.lit("plan/") + pl.col("action"), pl.col("action"), message)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 
 from rich.console import Console, Group
 from rich.table import Table
@@ -35,6 +36,9 @@ def show(run: RunFolder, console: Console, text: str = "masked") -> None:
     unicode = (console.encoding or "").lower().replace("-", "").startswith("utf")
     screen = _Screen(content, console.width, unicode)
     console.print(screen.render())
+    console.print(screen.plain("Next", "bold"))
+    for step in screen.next_steps():
+        console.print(step, soft_wrap=True)  # a command that is broken by us cannot be copied
 
 
 class _Screen:
@@ -53,14 +57,13 @@ class _Screen:
 
     def render(self) -> Group:
         summary, scan = self.content.summary, self.content.scan
-        parts: list[tuple[str, list[Text | Table]]] = [
+        parts: list[tuple[str, Sequence[Text | Table]]] = [
             ("Read", self._read()),
             ("Found", [self._found()]),
             ("Skew", [self._skew_bar(), *self._lines([words.expectation(summary), words.not_measured(summary)])]),
             ("", [self.plain(words.calibration(summary), "dim")]),
             ("Top rows", [self._top()] if self.content.top else [self.plain("none: no row has a predicted risk")]),
-            ("Plan", self._lines([words.planned(summary)])),
-            ("Next", [self._next()]),
+            ("Plan", self._lines([*words.brake(scan), words.planned(summary)])),
         ]
         contaminated = words.contamination(summary)
         if contaminated:
@@ -88,21 +91,29 @@ class _Screen:
         layouts = dict.fromkeys(str(source["layout"]) for source in inputs if source.get("layout"))
         total = sum(source.get("bytes") or 0 for source in inputs)
         shape = f" as {', '.join(layouts)}" if layouts else ""
-        lines = [f"{words.plural(scan['rows_read'], 'row')} from {words.plural(len(inputs), 'file')}, {words.size(total)}{shape}"]
+        files = f"{words.plural(len(inputs), 'file')}, {words.size(total)}"
+        lines = [f"{words.plural(scan['rows_read'], 'row')} from {files}{shape}"]
         if scan["rows_skipped"]:
             first = [f"{s['file']}:{s['line']} {s['reason']}" for s in self.content.skipped[:2]]
-            lines.append(f"{words.plural(scan['rows_skipped'], 'record')} skipped: {one_line('; '.join(first), 2 * self.width)}")
+            lines.append(
+                f"{words.plural(scan['rows_skipped'], 'record')} skipped: {one_line('; '.join(first), 2 * self.width)}"
+            )
         return list(self._lines(lines))
 
     def _found(self) -> Table:
         table = Table.grid(padding=(0, 2, 0, 0))
-        for justify in ("left", "right", "right"):
-            table.add_column(justify=justify, no_wrap=True)  # type: ignore[arg-type]
+        table.add_column(no_wrap=True)
+        for _ in range(2):
+            table.add_column(justify="right", no_wrap=True)
         if not self.narrow:
             table.add_column(ratio=1)
         for what, rows, share, details in words.findings(self.content.summary):
             style = "bold" if rows and what in ("private data", "secrets") else "" if rows else "dim"
-            cells = [self.plain(what, style), self.plain(words.number(rows), style), self.plain(words.percent(share), "dim")]
+            cells = [
+                self.plain(what, style),
+                self.plain(words.number(rows), style),
+                self.plain(words.percent(share), "dim"),
+            ]
             table.add_row(*cells, *([] if self.narrow else [self.plain(one_line(details, 200), "" if rows else "dim")]))
         return table
 
@@ -127,27 +138,27 @@ class _Screen:
         table.add_row(*(self.plain(head, "dim") for head in heads))
         for row in self.content.top:
             style = BAND_STYLE.get(row.band, "")
-            cells = [self.plain(str(row.row_id)), self.plain(row.band, style), self.plain(words.probability(row.p_extract))]
+            cells = [
+                self.plain(str(row.row_id)),
+                self.plain(row.band, style),
+                self.plain(words.probability(row.p_extract)),
+            ]
             table.add_row(*cells, *([] if self.narrow else [self._row(row)]))
         return table
 
     def _row(self, row: RiskRow) -> Text:
-        room = max(30, self.width - 26)
-        asked, answered = one_line(shortened(row.prompt, room // 3), room), one_line(shortened(row.answer, room // 2), room)
+        room = max(30, self.width - 22)
+        asked = one_line(shortened(row.prompt, room * 2 // 5), room)
+        answered = one_line(shortened(row.answer, room - len(asked) - 3), room)
         shown = one_line(f"{asked} → {answered}", room) if row.prompt or row.answer else row.place
         stands = f"×{row.stands_for}; " if row.stands_for > 1 else ""
-        why = one_line(f"{stands}{row.reasons}", room)
+        why = one_line(shortened(f"{stands}{row.reasons}", room), room)
         return self.plain(shown).append("\n").append_text(self.plain(why, "dim"))
 
-    def _next(self) -> Table:
-        table = Table.grid(padding=(0, 2, 0, 0))
-        table.add_column(overflow="fold")
-        if not self.narrow:
-            table.add_column(no_wrap=True, style="dim")
-        steps = [(command, what) for what, command in self.content.commands]
+    def next_steps(self) -> list[Text]:
+        """The next command lines, each with what it is for as a shell comment, so that a line can be copied whole."""
+        steps = [self.plain(command, "cyan").append(f"  # {what}", "dim") for what, command in self.content.commands]
         report = self.content.run.path / "report.html"
         if report.exists():
-            steps.append((str(report), "the report"))
-        for command, what in steps:
-            table.add_row(self.plain(command, "cyan"), *([] if self.narrow else [self.plain(what, "dim")]))
-        return table
+            steps.append(self.plain(str(report)).append("  # the report", "dim"))
+        return [self.plain("  ").append_text(step) for step in steps]

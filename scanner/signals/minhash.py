@@ -119,10 +119,14 @@ def find(
     values[swap, 1], values[swap, 2] = values[swap, 2], values[swap, 1].copy()
     order = np.lexsort((b, a))
     a, b, values = a[order], b[order], values[order]
-    same_prompt = fingerprints.prompt[a] == fingerprints.prompt[b]
-    same_answer = fingerprints.answer[a] == fingerprints.answer[b]
+    equal_prompt = fingerprints.prompt[a] == fingerprints.prompt[b]
+    equal_answer = fingerprints.answer[a] == fingerprints.answer[b]
+    # Two missing prompts are not the same prompt, and parts that are near copies themselves make a near pair: neither a
+    # contradiction nor a boilerplate answer. NaN compares as False.
+    same_prompt = equal_prompt & ~np.isnan(values[:, 3]) & (values[:, 4] < jaccard)
+    same_answer = equal_answer & ~np.isnan(values[:, 4]) & (values[:, 3] < jaccard)
     relation = np.select(
-        [same_prompt & same_answer, same_prompt, same_answer, values[:, 0] >= floor],
+        [equal_prompt & equal_answer, same_prompt, same_answer, values[:, 0] >= floor],
         ["same_both", "same_prompt", "same_response", "near"],
         "contained",
     )

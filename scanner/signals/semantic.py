@@ -28,9 +28,9 @@ RECALL = 0.95
 """Wanted share of the true k nearest that an inverted file finds."""
 RECALL_SAMPLE = 500
 _LISTS_PER_ROOT = 4  # lists = this x sqrt(distinct vectors)
-_SAMPLE_PER_LIST = 32
-_ROUNDS = 5  # of k-means
-_TASKS = 64  # ranges of rows handed to the threads
+_SAMPLE_PER_LIST = 20
+_ROUNDS = 3  # of k-means
+_ROWS_PER_TASK = 512
 
 Int16Matrix = npt.NDArray[np.int16]
 Work = Callable[[int, int], None]
@@ -234,7 +234,8 @@ class _Finder:
 
     def _parallel(self, work: Work, rows: int) -> None:
         """Call work(begin, end) on consecutive ranges of rows."""
-        cuts = np.unique(np.linspace(0, rows, _TASKS + 1).astype(np.int64)).tolist()
+        tasks = max(self.threads, -(-rows // _ROWS_PER_TASK))
+        cuts = np.unique(np.linspace(0, rows, tasks + 1).astype(np.int64)).tolist()
         with ThreadPoolExecutor(self.threads) as pool:
             list(pool.map(work, cuts[:-1], cuts[1:]))
 

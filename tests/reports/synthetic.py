@@ -37,7 +37,8 @@ def demo_module() -> ModuleType:
 
     path = ROOT / "examples" / "make_demo.py"
     spec = importlib.util.spec_from_file_location("make_demo", path)
-    assert spec and spec.loader
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules["make_demo"] = module
     spec.loader.exec_module(module)
@@ -51,7 +52,9 @@ class Made:
     texts: dict[int, tuple[str, str, str]]  # row_id: instruction, input, output
     skipped: list[dict[str, Any]] = field(default_factory=list)
     pairs: list[tuple[int, int, str, str, float]] = field(default_factory=list)
-    spans: list[tuple[int, int, int, int, str, str]] = field(default_factory=list)  # row, segment, start, end, rule, kind
+    spans: list[tuple[int, int, int, int, str, str]] = field(
+        default_factory=list
+    )  # row, segment, start, end, rule, kind
     clusters: list[list[int]] = field(default_factory=list)
     supervised: bool = True
     notes: dict[str, Any] = field(default_factory=lambda: dict(NOTES))
@@ -67,7 +70,9 @@ class Made:
 
 def small(rows: int = 12) -> Made:
     """A few rows without any finding."""
-    return Made({i: (f"What is item {i}?", "", f"Item {i} is the {i * 7}th thing on shelf {i % 5}.") for i in range(rows)})
+    return Made(
+        {i: (f"What is item {i}?", "", f"Item {i} is the {i * 7}th thing on shelf {i % 5}.") for i in range(rows)}
+    )
 
 
 def from_demo(rows: int = 300, seed: int = 3) -> tuple[Made, dict[str, Any]]:
@@ -120,7 +125,8 @@ def write(made: Made, path: Path, settings: Settings | None = None) -> RunFolder
     words = np.array([len(made.texts[i][2].split()) for i in ids], int)
     rng = np.random.default_rng(0)
     rows = pl.DataFrame({
-        "row_id": pl.Series(ids, dtype=pl.Int64), "source": ["demo.jsonl"] * n, "line": pl.Series(ids, dtype=pl.Int64) + 1,
+        "row_id": pl.Series(ids, dtype=pl.Int64), "source": ["demo.jsonl"] * n,
+        "line": pl.Series(ids, dtype=pl.Int64) + 1,
         "content_hash": [f"{i:016x}" for i in ids], "layout": ["alpaca"] * n, "turns": [2] * n,
         "prompt_chars": [len(made.texts[i][0]) for i in ids], "response_chars": [len(made.texts[i][2]) for i in ids],
         "cluster_id": cluster, "cluster_size": size, "copies_exact": copies, "copies.near_mass": copies * 1.2,
@@ -145,7 +151,9 @@ def write(made: Made, path: Path, settings: Settings | None = None) -> RunFolder
     severity = np.where([i in private for i in ids], 4.0, 1.0)
     risk = severity * p
     band = np.select([risk >= 0.8, risk >= 0.21, risk >= 0.05], ["high", "medium", "low"], "none")
-    expected = np.where(words > 0, 1.2 + np.nan_to_num(p) * words, math.nan) if made.supervised else np.full(n, math.nan)
+    expected = (
+        np.where(words > 0, 1.2 + np.nan_to_num(p) * words, math.nan) if made.supervised else np.full(n, math.nan)
+    )
     prediction = pl.DataFrame({
         "row_id": pl.Series(ids, dtype=pl.Int64), "p_extract": p, "p_whole": p * 0.3, "p_counterfactual": p / copies,
         "expected_tokens": expected, "tokens_q50": np.floor(np.nan_to_num(p) * words * 0.6),
@@ -157,7 +165,12 @@ def write(made: Made, path: Path, settings: Settings | None = None) -> RunFolder
     action = ["drop" if k is not None else "redact" if i in private else "keep" for i, k in zip(ids, keep, strict=True)]
     semantic = {i for a, b, s, _, _ in made.pairs if s == "semantic" for i in (a, b)}
     action = ["review" if a == "keep" and i in semantic else a for i, a in zip(ids, action, strict=True)]
-    why = {"drop": "duplicate of a kept row", "redact": "private data", "review": "says the same as another row", "keep": ""}
+    why = {
+        "drop": "duplicate of a kept row",
+        "redact": "private data",
+        "review": "says the same as another row",
+        "keep": "",
+    }
     plan = pl.DataFrame({
         "row_id": pl.Series(ids, dtype=pl.Int64), "action": action, "keep_row_id": pl.Series(keep, dtype=pl.Int64),
         "rule_id": [{"drop": "duplicate", "redact": "private"}.get(a) for a in action], "why": [why[a] for a in action],
@@ -168,15 +181,17 @@ def write(made: Made, path: Path, settings: Settings | None = None) -> RunFolder
     if made.whatif:
         epochs = np.array([0.5, 1, 2, 3, 4, 6, 8])
         rise = float(np.nansum(p)) * (epochs / 3) ** 1.4
-        run.write_table("whatif", pl.DataFrame({"epochs": epochs, "expected_rows": rise, "low": rise * 0.6,
-                                                "high": rise * 1.5, "variant": ["as planned"] * len(epochs)}))  # fmt: skip
+        variant = pl.lit("as planned").alias("variant")
+        curve = pl.DataFrame({"epochs": epochs, "expected_rows": rise, "low": rise * 0.6, "high": rise * 1.5})
+        run.write_table("whatif", curve.with_columns(variant))
     skipped = "".join(json.dumps(s) + "\n" for s in made.skipped)
     (run.path / "skipped.jsonl").write_text(skipped, "utf-8")
     summary = summarise(rows, pairs, spans, prediction, plan, made.notes, {"jaccard": settings.jaccard})
     run.write_json("scan.json", {
-        "schema_version": 1, "versions": {"sftscan": "0.1.0", "polars": pl.__version__}, "settings": settings.as_dict(),
+        "schema_version": 1, "versions": {"sftscan": "0.1.0", "polars": pl.__version__},
+        "settings": settings.as_dict(),
         "token_unit": "kernel token", "training_plan": settings.as_dict()["plan"],
-        "inputs": [{"path": "/data/demo.jsonl", "sha256": "0" * 64, "bytes": 787_000, "layout": "alpaca", "format": "jsonl"}],
+        "inputs": [{"path": "/data/demo.jsonl", "sha256": "0" * 64, "bytes": 787_000, "layout": "alpaca"}],
         "rows_read": n, "rows_skipped": len(made.skipped), "timings": {"read": 0.21, "minhash": 0.34, "predict": 0.52},
         "peak_rss_bytes": 412_000_000, "summary": summary, "notes": made.notes,
     })  # fmt: skip

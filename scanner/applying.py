@@ -1,0 +1,207 @@
+"""A plan carried out: the cleaned data set in the input's schema, what was removed, and a manifest.
+
+clean.jsonl                    untouched rows unchanged, redacted rows with typed placeholders
+clean.jsonl.removed.jsonl      every dropped row: where it stood, why, which row was kept; text masked
+clean.jsonl.manifest.json      hashes of inputs and outputs, counts, settings, versions
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from scanner import formats, outputs, rulebook
+from scanner.errors import OutputError
+from scanner.evidence import Evidence
+from scanner.objects import Edits, Source
+from scanner.progress import Progress
+from scanner.redaction import Numbering, Span, redact
+from scanner.settings import Settings
+from scanner.store import RunFolder, write_bytes
+
+EXCERPT_CHARACTERS = 400
+
+
+@dataclass(frozen=True)
+class Applied:
+    """What `scan apply` wrote."""
+
+    outputs: tuple[Path, ...]
+    removed: Path
+    manifest: Path
+    rows_kept: int
+    rows_redacted: int
+    rows_dropped: int
+    rows_unreadable: int
+
+    def in_words(self) -> str:
+        """Lines for the screen."""
+        unreadable = (
+            f" {self.rows_unreadable:,} records could not be read and are left out."
+            if self.rows_unreadable
+            else ""
+        )
+        return (
+            f"{', '.join(str(p) for p in self.outputs)}: {self.rows_kept:,} rows, {self.rows_redacted:,} of them "
+            f"redacted; {self.rows_dropped:,} dropped.{unreadable}\n"
+            f"why each row went: {self.removed}\nhashes and settings: {self.manifest}"
+        )
+
+
+def apply(
+    run: RunFolder,
+    scan: Mapping[str, Any],
+    sources: list[Source],
+    out: Path,
+    target: str | None,
+    progress: Progress,
+) -> Applied:
+    """Write the cleaned data set of a finished run.
+
+    target: a plugin of scanner/outputs; None: the input's own format. Raises OutputError where the target cannot hold
+    the data or an input would be overwritten.
+    """
+    settings = Settings.from_dict(scan["settings"])
+    writer = outputs.load(target or "original")
+    plan = run.read_table("plan")
+    rows = run.read_table("rows", ["row_id", "source", "line"])
+    edits = _edits(run, plan, rows, scan, settings)
+    parts = [outputs.Part(source, formats.load(source.format), edits[source.index]) for source in sources]
+    written = writer.write(parts, out, settings)
+    progress.advance(len(sources))
+    removed = out.with_name(out.name + ".removed.jsonl")
+    manifest = out.with_name(out.name + ".manifest.json")
+    write_bytes(removed, _removed(run, plan, rows))
+    paths = tuple(dict.fromkeys(o.path for o in written))
+    kept, replaced, dropped, unreadable = (
+        sum(getattr(o.written, name) for o in written) for name in ("kept", "replaced", "dropped", "unreadable")
+    )
+    planned = plan.filter(pl.col("action") == "drop").height + len(_skipped(run))
+    if dropped + unreadable != planned:
+        raise OutputError(f"{dropped} rows were dropped, the plan drops {planned}; the input does not match the run")
+    unread = len(_skipped(run))
+    applied = Applied(paths, removed, manifest, kept, replaced, dropped + unreadable - unread, unread)
+    write_bytes(manifest, _manifest(run, scan, applied))
+    return applied
+
+
+def _edits(
+    run: RunFolder, plan: pl.DataFrame, rows: pl.DataFrame, scan: Mapping[str, Any], settings: Settings
+) -> list[Edits]:
+    """Per source: rows to drop, and the new texts of rows to redact."""
+    by_action = {
+        action: set(plan.filter(pl.col("action") == action)["row_id"].to_list()) for action in ("drop", "redact")
+    }
+    # what could not be read was not checked either: it has no place in a cleaned file
+    unread = {entry["row_id"] for entry in _skipped(run)}
+    replaced = _redacted_texts(run, sorted(by_action["redact"]), settings)
+    edits = []
+    firsts = [entry["first_row"] for entry in scan["inputs"]]
+    for first, after in zip(firsts, [*firsts[1:], None], strict=True):
+
+        def mine(row: int, first: int = first, after: int | None = after) -> bool:
+            return row >= first and (after is None or row < after)
+
+        edits.append(
+            Edits(
+                first_row=first,
+                drop=frozenset(filter(mine, by_action["drop"] | unread)),
+                replace={row: texts for row, texts in replaced.items() if mine(row)},
+            )
+        )
+    return edits
+
+
+def _redacted_texts(
+    run: RunFolder, row_ids: list[int], settings: Settings
+) -> dict[int, dict[tuple[str | int, ...], str]]:
+    """New texts by row and path; numbers of placeholders run through all segments of a row."""
+    if not row_ids:
+        return {}
+    placeholders = {rule.id: rule.placeholder for rule in rulebook.load(settings.rules).rules}
+    spans = run.read_table("spans").filter(pl.col("kind").is_in(["private", "secret"]))
+    by_segment: dict[tuple[int, int], list[Span]] = {}
+    for row, segment, start, end, rule in spans.select("row_id", "segment", "start", "end", "rule_id").iter_rows():
+        by_segment.setdefault((row, segment), []).append(Span(start, end, placeholders[rule]))
+    texts = run.segments().rows(row_ids, ["row_id", "segment", "field_path", "text"]).sort("row_id", "segment")
+    found: dict[int, dict[tuple[str | int, ...], str]] = {}
+    numbering: dict[int, Numbering] = {}
+    for row, segment, path, text in texts.iter_rows():
+        mine = by_segment.get((row, segment))
+        if mine:
+            new = redact(text, mine, numbering.setdefault(row, Numbering()))
+            found.setdefault(row, {})[_path(path)] = new
+    return found
+
+
+def _path(pointer: str) -> tuple[str | int, ...]:
+    """A JSON pointer as keys and indexes; a record is an object, so its first step is a key, later digits an index."""
+    steps = [step.replace("~1", "/").replace("~0", "~") for step in pointer.split("/")[1:]]
+    return tuple(int(step) if i and step.isdigit() else step for i, step in enumerate(steps))
+
+
+def _skipped(run: RunFolder) -> list[dict[str, Any]]:
+    """Entries of skipped.jsonl: row_id, file, line, reason."""
+    return [json.loads(line) for line in (run.path / "skipped.jsonl").read_bytes().splitlines()]
+
+
+def _removed(run: RunFolder, plan: pl.DataFrame, rows: pl.DataFrame) -> bytes:
+    """One JSON line per dropped row, its text masked and cut, and one per record that could not be read."""
+    dropped = plan.filter(pl.col("action") == "drop").join(rows, on="row_id", how="left", maintain_order="left")
+    ids = dropped["row_id"].to_list()
+    shown = Evidence(run, "masked")
+    shown.load(ids)
+    lines = []
+    for entry in dropped.iter_rows(named=True):
+        excerpt = " / ".join(s.shown(0, EXCERPT_CHARACTERS) for s in shown.segments(entry["row_id"]))
+        lines.append(
+            json.dumps(
+                {
+                    "row_id": entry["row_id"],
+                    "source": entry["source"],
+                    "line": entry["line"],
+                    "why": entry["why"],
+                    "rule_id": entry["rule_id"],
+                    "keep_row_id": entry["keep_row_id"],
+                    "excerpt": excerpt[:EXCERPT_CHARACTERS],
+                },
+                ensure_ascii=False,
+            )
+        )
+    for entry in _skipped(run):
+        gone = {"row_id": entry["row_id"], "source": entry["file"], "line": entry["line"]}
+        why = f"could not be read, and so not be checked: {entry['reason']}"
+        gone |= {"why": why, "rule_id": "unreadable", "keep_row_id": None, "excerpt": ""}
+        lines.append(json.dumps(gone, ensure_ascii=False))
+    return "".join(line + "\n" for line in lines).encode("utf-8", "replace")
+
+
+def _manifest(run: RunFolder, scan: Mapping[str, Any], applied: Applied) -> bytes:
+    """What went in, what came out and how, for whoever has to trust the cleaned file."""
+    files = [p for path in applied.outputs for p in (sorted(path.rglob("*")) if path.is_dir() else [path])]
+    entries = [
+        {"path": str(p), "bytes": p.stat().st_size, "sha256": hashlib.sha256(p.read_bytes()).hexdigest()}
+        for p in (*files, applied.removed)
+        if p.is_file()
+    ]
+    content = {
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "run": str(run.path),
+        "identity": scan["identity"],
+        "inputs": scan["inputs"],
+        "outputs": entries,
+        "rows_kept": applied.rows_kept,
+        "rows_redacted": applied.rows_redacted,
+        "rows_dropped": applied.rows_dropped,
+        "rows_unreadable": applied.rows_unreadable,
+        "settings": scan["settings"],
+        "versions": scan["versions"],
+    }
+    return json.dumps(content, indent=1, ensure_ascii=False).encode("utf-8", "replace") + b"\n"

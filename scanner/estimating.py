@@ -1,0 +1,105 @@
+"""What an audit will cost, measured on a sample of the data itself (`scan --dry-run`)."""
+
+from __future__ import annotations
+
+import itertools
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from scanner import formats, jsontext
+from scanner.errors import InputError, ScanError
+from scanner.objects import Records, Source
+from scanner.settings import Settings
+
+SAMPLES = (500, 2000)
+"""Records of the two sample audits, from whose times the fixed part and the part per row follow."""
+BASE_BYTES = 500 << 20
+"""Memory of a run before its first row: the interpreter, the libraries and the kernels."""
+BYTES_PER_ROW = 2600
+"""Memory per row beyond the base (benchmarks/audit), an upper bound for rows of ordinary length."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """The expected cost of an audit."""
+
+    records: int
+    exact_count: bool  # False where the number of records was extrapolated
+    seconds: float
+    memory_bytes: int
+    disk_bytes: int
+
+    def in_words(self) -> str:
+        """Lines for the screen."""
+        about = "" if self.exact_count else "about "
+        return (
+            f"{about}{self.records:,} records\n"
+            f"time    about {max(1, round(self.seconds)):,} s (from two audits of up to {SAMPLES[-1]:,} records)\n"
+            f"memory  at most about {self.memory_bytes / 1e9:.1f} GB\n"
+            f"disk    about {self.disk_bytes / 1e6:,.0f} MB in the run folder; nothing was written"
+        )
+
+
+def estimate(datasets: list[str], settings: Settings, audit: Callable[[list[str], Settings, Path], object]) -> Estimate:
+    """Audit two samples in a temporary folder and extrapolate; `audit` is the pipeline's."""
+    sources = formats.discover(datasets)
+    samples: list[object] = []
+    records, exact, sampled_bytes = 0, True, 0
+    for source in sources:
+        values, count, size = _sample(source, settings)
+        if count is None:
+            exact = False
+            count = round(len(values) * source.bytes_on_disk / max(1, size))
+        samples += values
+        records += count
+        sampled_bytes += size
+    if not samples:
+        raise InputError(f"{', '.join(s.name for s in sources)}: no record could be read")
+    with tempfile.TemporaryDirectory(prefix="sftscan-") as folder:
+        times, disk = [], 0
+        for number, size in enumerate(sorted({min(n, len(samples)) for n in SAMPLES})):
+            file = Path(folder) / f"sample{number}.jsonl"
+            file.write_bytes(b"".join(jsontext.canonical(v) + b"\n" for v in itertools.islice(samples, size)))
+            started = time.perf_counter()
+            run = Path(folder) / f"sample{number}.scan"
+            audit([str(file)], settings, run)
+            times.append((size, time.perf_counter() - started))
+            disk = sum(p.stat().st_size for p in run.rglob("*") if p.is_file())
+    (small, first), (large, last) = times[0], times[-1]
+    per_row = max(0.0, (last - first) / (large - small)) if large > small else last / large
+    return Estimate(
+        records=records,
+        exact_count=exact,
+        seconds=last + per_row * max(0, records - large),
+        memory_bytes=BASE_BYTES + BYTES_PER_ROW * records,
+        disk_bytes=round(disk * max(1.0, records / large)),
+    )
+
+
+def _sample(source: Source, settings: Settings) -> tuple[list[object], int | None, int]:
+    """Up to SAMPLES[-1] records of a source, how many it has (None: unknown), and the bytes the sample stands for."""
+    values: list[object] = []
+    for records in formats.read(source, settings, 0):
+        if records.buffer is not None:
+            values += _parsed(records, SAMPLES[-1] - len(values))
+            return values, len(records) + len(records.skips), int(records.end[: SAMPLES[-1]].max(initial=1))
+        assert records.values is not None
+        values += records.values[: SAMPLES[-1] - len(values)]
+        if len(values) >= SAMPLES[-1]:
+            share = sum(len(jsontext.canonical(v)) for v in values)
+            return values, None, share
+    return values, len(values), source.bytes_on_disk
+
+
+def _parsed(records: Records, count: int) -> list[object]:
+    assert records.buffer is not None
+    found: list[object] = []
+    for start, end in zip(records.start[:count].tolist(), records.end[:count].tolist(), strict=True):
+        try:
+            found.append(jsontext.parse(records.buffer[start:end].tobytes()))
+        except ScanError:
+            continue
+    return found

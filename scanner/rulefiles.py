@@ -1,0 +1,300 @@
+"""What a rule file may say: reading it, checking it, and the matching of one rule.
+
+A rule is one TOML file; its path below its folder is its id: rules/private/email.toml is "private/email". The value of
+a match is its first capturing group that took part, or the whole match; the rest of the pattern is context.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import re2
+
+from scanner.checksums import VALIDATORS, Validator
+from scanner.errors import RuleError
+
+RULES_FOLDER = Path(__file__).resolve().parent.parent / "rules"
+"""Beside the package `scanner`, in a checkout and in an installed wheel alike."""
+KINDS = ("private", "secret")
+BANDS = ("none", "low", "medium", "high")
+CONTEXT_BYTES = 48
+"""How far before a value `not_after` looks."""
+
+
+class Example(NamedTuple):
+    """A text that a rule must fire on, and exactly what it must find there, in order."""
+
+    text: str
+    spans: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One rule file. `regex` is RE2 syntax; `literals` and `gate` say cheaply which texts are worth a look."""
+
+    id: str
+    kind: str  # one of KINDS
+    title: str
+    what: str
+    why: str
+    level: str  # name in bands.toml
+    severity: float
+    confidence: float  # score where no validator proves the value
+    known_problems: str
+    advice: str
+    placeholder: str  # "[EMAIL]": A-Z, 0-9, _ in brackets
+    regex: str
+    fires: tuple[Example, ...]
+    quiet: tuple[str, ...]
+    literals: tuple[str, ...] = ()  # the text holds at least one of them ...
+    ignore_case: bool = True  # ... in any case (ASCII)
+    gate: str = ""  # ... and matches this (Rust regex syntax)
+    validator: str = ""  # name in checksums.VALIDATORS
+    not_after: str = ""  # RE2; a value right after such text stays quiet
+    path: Path = field(default=Path(), compare=False)
+
+    @cached_property
+    def pattern(self) -> Any:
+        return _compiled(self.regex)
+
+    @cached_property
+    def _forbidden_before(self) -> Any:
+        return _compiled(f"(?:{self.not_after})$") if self.not_after else None
+
+    @property
+    def _validator(self) -> Validator | None:
+        return VALIDATORS[self.validator] if self.validator else None
+
+    @property
+    def score(self) -> float:
+        return 1.0 if self._validator and self._validator.proves else self.confidence
+
+    @cached_property
+    def needs_context(self) -> bool:
+        """True where some value of its own examples would not be found if it stood alone."""
+        values = (value for example in self.fires for value in example.spans)
+        return any(self.spans(value) != [(0, len(value))] for value in values)
+
+    def prefilter(self, column: str = "text") -> pl.Expr:
+        """True for the texts that can hold a match; never false for one that does."""
+        text = pl.col(column).str
+        parts = []
+        if self.literals:
+            parts.append(text.contains_any(list(self.literals), ascii_case_insensitive=self.ignore_case))
+        if self.gate:
+            parts.append(text.contains(self.gate))
+        return pl.all_horizontal(parts)
+
+    def byte_spans(self, data: bytes) -> Iterator[tuple[int, int]]:
+        """Start and end of every accepted value in UTF-8 text, ascending, not overlapping."""
+        at = 0
+        while match := self.pattern.search(data, at):
+            spans = (match.span(group) for group in range(1, self.pattern.groups + 1))
+            start, end = next((span for span in spans if span[0] >= 0), match.span())
+            if self._accepts(data, start, end):
+                yield start, end
+                at = end  # subtle: not the match's end, so that one character can bound two values
+            else:
+                at = start + 1
+
+    def spans(self, text: str) -> list[tuple[int, int]]:
+        """Start and end of every accepted value, in code points; the prefilter is not asked."""
+        data = text.encode("utf-8", "replace")
+        return list(in_code_points(data, self.byte_spans(data)))
+
+    def _accepts(self, data: bytes, start: int, end: int) -> bool:
+        if end <= start:
+            return False
+        before = self._forbidden_before
+        if before is not None and before.search(data[max(0, start - CONTEXT_BYTES) : start]):
+            return False
+        validator = self._validator
+        return validator is None or validator.accepts(data[start:end].decode("utf-8", "replace"))
+
+
+def in_code_points(data: bytes, spans: Iterator[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """Byte spans, ascending, as code points; the text is gone through once."""
+    if data.isascii():
+        yield from spans
+        return
+    byte = point = 0
+    for start, end in spans:
+        point += len(data[byte:start].decode("utf-8", "replace"))
+        width = len(data[start:end].decode("utf-8", "replace"))
+        yield point, point + width
+        byte, point = end, point + width
+
+
+@dataclass(frozen=True)
+class Bands:
+    """The severity scale and the cut points of the risk bands (rules/bands.toml, with their sources)."""
+
+    severity: dict[str, float]  # level -> factor
+    cuts: tuple[tuple[str, float], ...]  # (band, least risk), ascending; below the first is "none"
+
+    def band(self, risk: npt.ArrayLike) -> npt.NDArray[Any]:
+        """(n,) of str: the band of each risk; NaN (not measured) is "none"."""
+        values = np.nan_to_num(np.asarray(risk, dtype=np.float64), nan=0.0)
+        names = np.array(["none", *(name for name, _ in self.cuts)])
+        return names[np.searchsorted([least for _, least in self.cuts], values, side="right")]
+
+
+def bands(folder: Path = RULES_FOLDER) -> Bands:
+    """Read bands.toml."""
+    path = folder / "bands.toml"
+    values = _read_toml(path)
+    severity, cuts = values.get("severity"), values.get("cuts")
+    for name, table in (("severity", severity), ("cuts", cuts)):
+        if not isinstance(table, dict) or not all(type(v) in (int, float) for v in table.values()):
+            raise RuleError(f"{path.name}: [{name}] is {_seen(table)}; expected a table of numbers")
+    assert isinstance(severity, dict)
+    assert isinstance(cuts, dict)
+    ordered = tuple(sorted(cuts.items(), key=lambda item: item[1]))
+    if tuple(name for name, _ in ordered) != BANDS[1:]:
+        raise RuleError(f"{path.name}: [cuts] names {', '.join(cuts)}; expected low < medium < high")
+    return Bands({name: float(v) for name, v in severity.items()}, ordered)
+
+
+REQUIRED = ("kind", "title", "what", "why", "severity", "known_problems", "regex", "placeholder", "advice")
+OPTIONAL = {"confidence", "literals", "ignore_case", "gate", "validator", "not_after", "fires", "quiet"}
+EXAMPLES_AT_LEAST = 4
+
+
+def parse(path: Path, folder: Path, scale: Bands) -> Rule:
+    """Read and check one rule file; every complaint names the file, the field, what was seen and what was expected."""
+    values = _read_toml(path)
+
+    def wrong(name: str, expected: str, seen: object = None) -> RuleError:
+        return RuleError(
+            f"{path.name}: {name}: {_seen(values.get(name)) if seen is None else seen}; expected {expected}"
+        )
+
+    for name in REQUIRED:
+        if not isinstance(values.get(name), str) or not values[name].strip():
+            raise wrong(name, "a text that is not empty")
+    if unknown := sorted(set(values) - set(REQUIRED) - OPTIONAL):
+        raise wrong(unknown[0], f"one of {', '.join(sorted((*REQUIRED, *OPTIONAL)))}", "an unknown field")
+    if values["kind"] not in KINDS:
+        raise wrong("kind", f"one of {', '.join(KINDS)}", repr(values["kind"]))
+    if values["severity"] not in scale.severity:
+        raise wrong("severity", f"a level of bands.toml: {', '.join(scale.severity)}", repr(values["severity"]))
+    if not re.fullmatch(r"\[[A-Z][A-Z0-9_]*\]", values["placeholder"]):
+        raise wrong("placeholder", "A-Z, 0-9 and _ in brackets, such as [EMAIL]", repr(values["placeholder"]))
+    confidence = values.get("confidence", 0.5)
+    if type(confidence) not in (int, float) or not 0 < confidence < 1:
+        raise wrong("confidence", "a number between 0 and 1, both excluded; 1 is for proved values")
+    for name in ("gate", "validator", "not_after"):
+        if not isinstance(values.get(name, ""), str):
+            raise wrong(name, "a text")
+    if values.get("validator", "") not in ("", *VALIDATORS):
+        raise wrong("validator", f"one of {', '.join(VALIDATORS)}", repr(values["validator"]))
+    if type(values.get("ignore_case", True)) is not bool:
+        raise wrong("ignore_case", "true or false")
+    literals = values.get("literals", [])
+    if not isinstance(literals, list) or not all(isinstance(word, str) and word for word in literals):
+        raise wrong("literals", "a list of texts that are not empty")
+    if not literals and not values.get("gate"):
+        raise wrong("literals", "literals or a gate, so that not every text has to be searched", "neither is given")
+    for name in ("regex", "not_after"):
+        if values.get(name):
+            _try_re2(path, name, values[name])
+    if _compiled(values["regex"]).search(b"") is not None:
+        raise wrong("regex", "a pattern that needs at least one character", "it matches the empty text")
+    _try_gate(path, values.get("gate", ""))
+    return Rule(
+        id=path.relative_to(folder).with_suffix("").as_posix(),
+        level=values["severity"],
+        fires=_fires(path, values.get("fires")),
+        quiet=_quiet(path, values.get("quiet")),
+        literals=tuple(literals),
+        confidence=float(confidence),
+        path=path,
+        **{name: values[name] for name in REQUIRED if name != "severity"},
+        **{name: values[name] for name in ("ignore_case", "gate", "validator", "not_after") if name in values},
+        severity=scale.severity[values["severity"]],
+    )
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise RuleError(f"{path.name}: not readable as TOML: {error}") from error
+
+
+def _fires(path: Path, entries: object) -> tuple[Example, ...]:
+    expected = f"at least {EXAMPLES_AT_LEAST} tables [[fires]] with text and spans (the exact values to be found in it)"
+    if not isinstance(entries, list) or len(entries) < EXAMPLES_AT_LEAST:
+        raise RuleError(f"{path.name}: fires: {_seen(entries)}; expected {expected}")
+    examples = []
+    for i, entry in enumerate(entries, 1):
+        text, spans = (entry.get("text"), entry.get("spans")) if isinstance(entry, dict) else (None, None)
+        if not isinstance(text, str) or not isinstance(spans, list) or not spans:
+            raise RuleError(f"{path.name}: fires: example {i} lacks text or spans; expected {expected}")
+        if not all(isinstance(span, str) and span in text for span in spans):
+            raise RuleError(f"{path.name}: fires: example {i} names a span that does not stand in its text")
+        examples.append(Example(text, tuple(spans)))
+    return tuple(examples)
+
+
+def _quiet(path: Path, entries: object) -> tuple[str, ...]:
+    if (
+        not isinstance(entries, list)
+        or len(entries) < EXAMPLES_AT_LEAST
+        or not all(isinstance(t, str) for t in entries)
+    ):
+        raise RuleError(f"{path.name}: quiet: {_seen(entries)}; expected at least {EXAMPLES_AT_LEAST} texts")
+    return tuple(entries)
+
+
+def _compiled(regex: str) -> Any:
+    """The pattern over UTF-8 bytes; positions are bytes where the text searched is bytes."""
+    options = re2.Options()
+    options.log_errors = False
+    return re2.compile(regex, options)
+
+
+def _try_re2(path: Path, name: str, regex: str) -> None:
+    try:
+        _compiled(regex)
+    except re2.error as error:
+        hint = ""
+        if re.search(r"\(\?<?[=!]", regex):
+            hint = (
+                " RE2 has no lookahead or lookbehind: put the context into the pattern and the value into a group ( )."
+            )
+        elif re.search(r"\\[1-9]|\(\?P=", regex):
+            hint = " RE2 has no backreferences: write the alternatives out, or leave the comparison to a validator."
+        elif re.search(r"[*+?}]\+|\(\?>", regex):
+            hint = " RE2 has no possessive quantifiers or atomic groups, and needs none: it never backtracks."
+        reason = error.args[0].decode() if error.args and isinstance(error.args[0], bytes) else str(error)
+        raise RuleError(
+            f"{path.name}: {name}: not RE2 syntax: {reason}; expected a pattern RE2 can compile.{hint}"
+        ) from None
+
+
+def _try_gate(path: Path, gate: str) -> None:
+    try:
+        pl.Series([""]).str.contains(gate)
+    except pl.exceptions.ComputeError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise RuleError(
+            f"{path.name}: gate: not Rust regex syntax: {reason}; expected a cheap necessary pattern"
+        ) from None
+
+
+def _seen(value: object) -> str:
+    if value is None:
+        return "missing"
+    if isinstance(value, (list, dict)):
+        return f"a {type(value).__name__} of {len(value)}"
+    return f"{type(value).__name__} {value!r}" if not isinstance(value, str) else f"a text of {len(value)} characters"

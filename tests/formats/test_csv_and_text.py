@@ -1,0 +1,141 @@
+"""Delimited and plain text: quotes, line breaks, ragged rows, other encodings."""
+
+import csv
+import io
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from scanner.errors import FormatError, InputError, OutputError
+from scanner.objects import Edits
+
+CELL = st.text(st.sampled_from('ab,"\n\u4e2d '), max_size=6)
+IN_PLACE = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
+
+
+@IN_PLACE
+@given(
+    st.data(),
+    st.lists(st.tuples(CELL, CELL, CELL), min_size=1, max_size=6),
+    st.sampled_from(["\n", "\r\n"]),
+    st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]),
+)
+def test_csv_comes_out_as_it_went_in(contents, rewritten, data, rows, newline, quoting):
+    text = io.StringIO()
+    csv.writer(text, lineterminator=newline, quoting=quoting).writerows([("name", "city", "note"), *rows])
+    raw = text.getvalue().encode()
+    expected = [dict(zip(("name", "city", "note"), row, strict=True)) for row in rows]
+    assert contents("a.csv", raw).values == expected
+    assert rewritten("a.csv", raw)[0] == raw
+    drop = data.draw(st.frozensets(st.sampled_from(range(len(rows))), max_size=len(rows) - 1))
+    new = data.draw(CELL)
+    edits = Edits(0, drop, {row: {("city",): "<X>" + new} for row in range(len(rows))})
+    out, done = rewritten("a.csv", raw, edits)
+    assert contents("b.csv", out).values == [
+        row | {"city": "<X>" + new} for i, row in enumerate(expected) if i not in drop
+    ]
+    assert (done.kept, done.dropped) == (len(rows) - len(drop), len(drop))
+
+
+def test_quoted_line_breaks_keep_their_line_numbers(contents):
+    found = contents("a.csv", b'name,text\r\nann,"one\r\ntwo"\r\n\r\nbob,"say ""hi"""\r\n')
+    assert found.values == [{"name": "ann", "text": "one\r\ntwo"}, {"name": "bob", "text": 'say "hi"'}]
+    assert found.lines == [2, 5]
+
+
+def test_ragged_rows(contents, rewritten):
+    raw = b"\xef\xbb\xbfname,city,note\nann,rome\nbob,a,b,secret\ncid,oslo,x\n"
+    found = contents("a.csv", raw)
+    assert found.values == [{"name": "ann", "city": "rome", "note": None}, {"name": "cid", "city": "oslo", "note": "x"}]
+    assert [(s.row_id, s.line, s.reason) for s in found.skips] == [(1, 3, "line 3: 4 cells, expected 3")]
+    out, done = rewritten("a.csv", raw, Edits(0, frozenset({0, 1})))
+    assert out == b"\xef\xbb\xbfname,city,note\nbob,a,b,secret\ncid,oslo,x\n"
+    assert (done.kept, done.dropped, done.unreadable) == (1, 1, 1)
+
+
+def test_a_quote_that_is_never_closed_costs_one_line(contents, rewritten):
+    raw = b'name,city\nann,rome\nbob,"secret\ncid,oslo\n'
+    found = contents("a.csv", raw)
+    assert [row["name"] for row in found.values] == ["ann", "cid"]
+    assert [(s.row_id, s.line) for s in found.skips] == [(1, 3)]
+    assert "not closed" in found.skips[0].reason
+    assert rewritten("a.csv", raw)[0] == raw
+
+
+@pytest.mark.parametrize(("name", "delimiter"), [("a.tsv", "\t"), ("a.csv", ";"), ("a.csv", "|"), ("a.csv", ",")])
+def test_delimiters(contents, name, delimiter):
+    raw = f"name{delimiter}city\nann x{delimiter}rome\n".encode()
+    assert contents(name, raw).values == [{"name": "ann x", "city": "rome"}]
+
+
+def test_a_table_without_header_gets_numbered_columns(contents):
+    found = contents("a.csv", b'"What is 1 + 2, then?",1,2,3,4,C\nWhy?,a,b,c,d,A\n')
+    assert len(found.values) == 2
+    assert found.values[1] == dict(zip([f"column_{i}" for i in range(1, 7)], ["Why?", *"abcdA"], strict=True))
+
+
+@pytest.mark.parametrize(
+    ("header", "columns"),
+    [
+        ("x,y,z", ["x", "y", "z"]),
+        (",prompt,response", ["Unnamed: 0", "prompt", "response"]),
+        ("\u95ee\u9898,\u7b54\u6848,_n", ["\u95ee\u9898", "\u7b54\u6848", "_n"]),
+        ("3,4,5", ["column_1", "column_2", "column_3"]),
+        ("same,same,other", ["column_1", "column_2", "column_3"]),
+    ],
+)
+def test_headers(contents, header, columns):
+    found = contents("a.csv", f"{header}\n1,2,3\n".encode())
+    assert list(found.values[0]) == columns
+    assert len(found.values) == 1 + columns[0].startswith("column")
+
+
+def test_bytes_that_are_not_utf8_are_noted_and_kept(contents, rewritten):
+    raw = b"name,city\ncaf\xe9,rome\n"
+    found = contents("a.csv", raw)
+    assert found.values == [{"name": "caf\ufffd", "city": "rome"}]
+    assert found.notes == ["line 2: bytes that are not UTF-8, read as U+FFFD"]
+    assert rewritten("a.csv", raw, Edits(0, frozenset(), {0: {("city",): "<X>"}}))[0] == b"name,city\ncaf\xe9,<X>\n"
+
+
+def test_line_ends_of_old_macintoshes_are_refused_with_the_cure(contents):
+    with pytest.raises(FormatError, match=r"carriage return outside quotes.*convert the file with `tr"):
+        contents("a.csv", b"name,city\rann,rome\r")
+
+
+def test_a_header_alone_is_no_data(contents):
+    with pytest.raises(InputError, match="holds no records"):
+        contents("a.csv", b"name,city\n")
+
+
+@IN_PLACE
+@given(
+    st.lists(st.text(st.characters(exclude_characters="\r\n", exclude_categories=["Cs"])), min_size=1, max_size=8),
+    st.sampled_from(["\n", "\r\n"]),
+    st.booleans(),
+)
+def test_text_comes_out_as_it_went_in(contents, rewritten, lines, newline, last):
+    text = newline.join(lines) + newline * last
+    raw = text.encode()
+    filled = [line for line in lines if line.encode().strip()]
+    if not filled or raw[:2] in (b"\xff\xfe", b"\xfe\xff") or raw[1:4:2] == b"\0\0":
+        return
+    found = contents("a.txt", raw)
+    if found.source.format != "text":  # the lines happen to be JSON
+        return
+    if "\ufeff" not in text:
+        assert [value["text"] for value in found.values] == filled
+    assert rewritten("a.txt", raw)[0] == raw
+
+
+def test_a_new_text_must_stay_one_line(rewritten):
+    with pytest.raises(OutputError, match="holds a line break"):
+        rewritten("a.txt", b"one\ntwo\n", Edits(0, frozenset(), {0: {("text",): "a\nb"}}))
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.csv", "a.jsonl", "a.json"])
+@pytest.mark.parametrize("codec", ["utf-16", "utf-16-le", "utf-16-be"])
+def test_utf16_is_refused_with_the_cure(contents, name, codec):
+    with pytest.raises(FormatError, match="UTF-16, expected UTF-8; convert it with `iconv"):
+        contents(name, '{"text": "hello"}\n'.encode(codec))

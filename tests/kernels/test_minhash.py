@@ -1,0 +1,159 @@
+"""Signatures bit for bit as datasketch makes them; hashes, counts and shingle sets against obvious twins."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from datasketch import MinHash
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import texts, words
+
+from scanner.fingerprints import permutations
+from scanner.kernels import minhash as kernels
+from scanner.kernels.hashing import combine, fmix64
+from scanner.kernels.minhash import ANSWER_PART, PROMPT_PART
+from scanner.kernels.minhash import SKIPPED as CONTEXT_PART
+from scanner.kernels.tokens import tokenise
+from scanner.text import code_point_classes, folded_code_points, normalise, token_spans
+
+U = np.uint64
+COUNT = 32
+ALL = 0xFFFFFFFF
+
+# Rows of (part, supervised, text); a role is a part here, so that texts under other roles differ.
+parts = st.sampled_from([CONTEXT_PART, PROMPT_PART, ANSWER_PART])
+rows_strategy = st.lists(
+    st.lists(st.tuples(parts, st.booleans(), st.one_of(words, texts)), min_size=1, max_size=4), min_size=1, max_size=4
+)
+
+
+def arrays(packed, rows):
+    data, offsets = packed([text for r in rows for _, _, text in r])
+    row_start = np.cumsum([0, *map(len, rows)]).astype(np.int64)
+    part = np.array([p for r in rows for p, _, _ in r], np.uint8)
+    supervised = np.array([s for r in rows for _, s, _ in r], np.bool_)
+    return data, offsets, row_start, part, supervised
+
+
+def fingerprint(packed, rows, width=3, count=COUNT):
+    data, offsets, row_start, part, supervised = arrays(packed, rows)
+    a, b = permutations(count, 1)
+    signature = np.zeros((len(rows), count), np.uint32)
+    hashes = np.zeros((len(rows), kernels.HASHES), np.uint64)
+    counts = np.zeros(len(rows) * kernels.COUNTS, np.int64)
+    kernels.fingerprint(
+        data, offsets, row_start, part, part, supervised, code_point_classes(), folded_code_points(), width, a, b,
+        signature, hashes, counts,
+    )  # fmt: skip
+    return signature, hashes, counts.reshape(-1, kernels.COUNTS)
+
+
+def sets_of(packed, rows, width=3):
+    data, offsets, row_start, part, _ = arrays(packed, rows)
+    out = np.zeros(len(data), np.uint64)
+    bounds = np.full(2 * len(rows) + 1, -1, np.int64)
+    written = kernels.shingle_sets(
+        data, offsets[:-1], offsets[1:], row_start, part, code_point_classes(), folded_code_points(), width, out, bounds
+    )
+    assert written == bounds[-1]
+    return out[:written], bounds
+
+
+def folded_hashes(packed, text):
+    data, offsets = packed([text])
+    room = len(text.encode())
+    hashes, starts, counts = np.empty(room, U), np.empty(room, np.int64), np.empty(1, np.int64)
+    found = tokenise(data, offsets, code_point_classes(), folded_code_points(), 1, hashes, starts, counts)
+    return [U(h) for h in hashes[:found]]
+
+
+def shingles(packed, text, width):
+    """64-bit hashes of every run of `width` folded tokens; of the whole text where it is shorter."""
+    tokens = folded_hashes(packed, text)
+    size = min(width, len(tokens))
+    found = []
+    for i in range(len(tokens) - size + 1 if tokens else 0):
+        h = U(size)
+        for token in tokens[i : i + size]:
+            h = U(combine(h, token))
+        found.append(int(fmix64(h)))
+    return found
+
+
+@given(rows_strategy, st.integers(1, 5))
+def test_signatures_are_datasketchs(packed, rows, width):
+    signature, _, counts = fingerprint(packed, rows, width)
+    for r, found in enumerate(signature):
+        made = [h for part, _, text in rows[r] if part != CONTEXT_PART for h in shingles(packed, text, width)]
+        twin = MinHash(COUNT, seed=1, scheme="affine32", hashfunc=lambda h: h)
+        for h in made:
+            twin.update(h & ALL)
+        assert found.tolist() == twin.hashvalues.tolist()
+        assert counts[r, 2] == len(made)
+        if not made:
+            assert (found == ALL).all()
+
+
+@given(rows_strategy)
+def test_counts_are_those_of_the_twin(packed, rows):
+    _, _, counts = fingerprint(packed, rows)
+    for r, found in enumerate(counts.tolist()):
+        tokens = [len(token_spans(text)) for _, _, text in rows[r]]
+        learned = [s for _, s, _ in rows[r]]
+        assert found[0] == sum(tokens)
+        assert found[1] == sum(n for n, s in zip(tokens, learned, strict=True) if s)
+        assert found[3] == sum(len(text) for _, s, text in rows[r] if not s)
+        assert found[4] == sum(len(text) for _, s, text in rows[r] if s)
+
+
+@given(rows_strategy)
+def test_hashes_are_equal_exactly_where_the_texts_are(packed, rows):
+    """Normalised prompt, answer and context; the raw text with roles. Twice the rows, so that equal ones occur."""
+    again = [[(p, s, text.upper() if i % 2 else text) for i, (p, s, text) in enumerate(r)] for r in rows]
+    rows = rows + again
+    _, hashes, _ = fingerprint(packed, rows)
+    columns = {kernels.PROMPT: PROMPT_PART, kernels.ANSWER: ANSWER_PART, kernels.CONTEXT: CONTEXT_PART}
+    for column, part in columns.items():
+        keys = [tuple(n for p, _, text in r if p == part and (n := normalise(text))) for r in rows]
+        assert_same_pattern(hashes[:, column].tolist(), keys)
+    raw = [tuple(r) for r in rows]
+    assert_same_pattern(hashes[:, kernels.TEXT_A].tolist(), raw)
+    assert_same_pattern(hashes[:, kernels.TEXT_B].tolist(), raw)
+    whole = [tuple(tuple(n for p, _, t in r if p == part and (n := normalise(t))) for part in range(3)) for r in rows]
+    assert_same_pattern(hashes[:, kernels.NORMAL_A].tolist(), whole)
+    assert_same_pattern(hashes[:, kernels.NORMAL_B].tolist(), whole)
+
+
+def assert_same_pattern(hashes, keys):
+    assert len(set(hashes)) == len(set(keys)) == len(set(zip(hashes, keys, strict=True)))
+
+
+@given(rows_strategy, st.integers(1, 5))
+def test_shingle_sets_are_python_sets(packed, rows, width):
+    out, bounds = sets_of(packed, rows, width)
+    for r, row in enumerate(rows):
+        for place, part in ((2 * r, PROMPT_PART), (2 * r + 1, ANSWER_PART)):
+            expected = {h for p, _, text in row if p == part for h in shingles(packed, text, width)}
+            assert out[bounds[place] : bounds[place + 1]].tolist() == sorted(expected)
+
+
+def test_a_short_text_is_one_shingle_and_no_text_none(packed):
+    rows = [[(PROMPT_PART, False, "one two")], [(PROMPT_PART, False, " \t")], [(PROMPT_PART, False, "")]]
+    assert sets_of(packed, rows, 5)[1].tolist() == [0, 1, 1, 1, 1, 1, 1]
+    assert fingerprint(packed, rows, 5)[2][:, 2].tolist() == [1, 0, 0]
+
+
+def test_a_shingle_does_not_reach_over_segments(packed):
+    apart, bounds = sets_of(packed, [[(PROMPT_PART, False, "a b c"), (PROMPT_PART, False, "d e f")]], 3)
+    assert len(apart) == 2
+    joined, _ = sets_of(packed, [[(PROMPT_PART, False, "a b c d e f")]], 3)
+    assert len(joined) == 4
+
+
+@pytest.mark.parametrize("width", [1, 2, 63, kernels.MAX_WIDTH])
+def test_every_width_up_to_the_largest(packed, width):
+    text = " ".join(f"w{i}" for i in range(kernels.MAX_WIDTH + 5))
+    out, _ = sets_of(packed, [[(ANSWER_PART, True, text)]], width)
+    assert out.tolist() == sorted(set(shingles(packed, text, width)))
+    assert len(out) == kernels.MAX_WIDTH + 5 - width + 1

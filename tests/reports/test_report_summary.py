@@ -1,0 +1,179 @@
+"""The figures, against numbers worked out by hand."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import synthetic
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from scanner.reports import _words as words
+from scanner.reports import render, summarise
+from scanner.reports._summary import groups
+
+PAIRS = {"row_a": pl.Int64, "row_b": pl.Int64, "signal": pl.String, "relation": pl.String, "similarity": pl.Float32}
+
+
+def predicted(expected: list[float], p: list[float], band: list[str] | None = None) -> pl.DataFrame:
+    n = len(p)
+    return pl.DataFrame({
+        "row_id": pl.Series(range(n), dtype=pl.Int64), "p_extract": pl.Series(p, dtype=pl.Float64),
+        "expected_tokens": pl.Series(expected, dtype=pl.Float64), "exposures": [1.0] * n, "tokens_q50": [1.0] * n,
+        "tokens_q95": [3.0] * n, "taxon": pl.Series(["recollect"] * n, dtype=pl.String),
+        "band": pl.Series(band or ["none"] * n, dtype=pl.String),
+        "calibrated": pl.Series([False] * n, dtype=pl.Boolean),
+    })  # fmt: skip
+
+
+def figures(
+    n: int = 4,
+    pairs: list[tuple[int, int, str, str, float]] | None = None,
+    prediction: pl.DataFrame | None = None,
+    spans: pl.DataFrame | None = None,
+) -> dict:
+    rows = pl.DataFrame({"row_id": range(n), "cluster_id": [-1] * n, "cluster_size": [1] * n})
+    empty = pl.DataFrame(schema={"row_id": pl.Int64, "rule_id": pl.String, "kind": pl.String})
+    plan = pl.DataFrame({
+        "row_id": range(n), "action": ["keep"] * n, "rule_id": pl.Series([None] * n, dtype=pl.String),
+        "loss_mask": pl.Series([None] * n, dtype=pl.String), "sample_weight": [1.0] * n,
+    })  # fmt: skip
+    table = pl.DataFrame(pairs or [], schema=PAIRS, orient="row")
+    prediction = predicted([1.0] * n, [0.0] * n) if prediction is None else prediction
+    return summarise(rows, table, empty if spans is None else spans, prediction, plan, {}, {"jaccard": 0.8})
+
+
+def test_skew_is_the_share_of_the_most_memorized_rows() -> None:
+    expected = [90.0] + [10 / 99] * 99
+    skew = figures(100, prediction=predicted(expected, [0.0] * 100))["skew"]
+    assert skew["tokens"] == pytest.approx(100)
+    assert skew["top"][0] == {"percent": 1, "rows": 1, "share": pytest.approx(0.9)}
+    assert skew["top"][1]["share"] == pytest.approx(0.9 + 9 * 10 / 9900)
+    assert skew["half"]["rows"] == 1
+
+
+def test_equal_rows_have_no_skew() -> None:
+    skew = figures(100, prediction=predicted([2.0] * 100, [0.0] * 100))["skew"]
+    assert skew["gini"] == pytest.approx(0)
+    assert all(b == pytest.approx(a) for a, b in skew["lorenz"])
+
+
+def test_not_measured_is_not_zero() -> None:
+    summary = figures(3, prediction=predicted([math.nan] * 3, [math.nan, 0.5, 0.25]))
+    assert summary["prediction"]["rows_measured"] == 2
+    assert summary["prediction"]["rows_not_measured"] == 1
+    assert summary["prediction"]["expected_rows_extracted"] == pytest.approx(0.75)
+    assert summary["skew"]["tokens"] is None
+    nothing = figures(2, prediction=predicted([math.nan] * 2, [math.nan] * 2))
+    assert nothing["prediction"]["expected_rows_extracted"] is None
+
+
+def test_copies_near_copies_and_conflicts_are_counted_apart() -> None:
+    pairs = [
+        (0, 1, "exact", "same_both", 1.0), (0, 2, "exact", "same_both", 1.0), (1, 2, "exact", "same_both", 1.0),
+        (3, 4, "minhash", "near", 0.85), (4, 5, "minhash", "near", 0.6), (6, 7, "exact", "same_prompt", 1.0),
+        (6, 8, "semantic", "semantic", 0.93), (3, 4, "semantic", "semantic", 0.99), (8, 9, "minhash", "contained", 0.3),
+    ]  # fmt: skip
+    found = figures(10, pairs)["found"]
+    assert found["exact"] == {"rows": 3, "share": 0.3, "pairs": 3, "groups": 1, "surplus_rows": 2}
+    assert found["near"]["rows"] == 4
+    assert found["loose"]["rows"] == 2
+    assert found["conflicts"] == {"rows": 2, "share": 0.2, "groups": 1}
+    assert found["semantic"]["rows"] == 2
+
+
+def test_exposed_private_rows_are_those_in_medium_or_high() -> None:
+    spans = pl.DataFrame({"row_id": [0, 0, 1], "rule_id": ["private/email"] * 3, "kind": ["private"] * 3})
+    bands = ["high", "low", "high"]
+    summary = figures(3, prediction=predicted([1.0] * 3, [0.5, 0.25, 0.9], bands), spans=spans)
+    assert summary["exposed_private"] == {"rows": 2, "rows_medium_or_high": 1, "expected_rows": 0.75}
+    assert summary["found"]["private"]["by_rule"] == {"private/email": {"findings": 3, "rows": 2}}
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30)), max_size=40))
+def test_groups_are_the_connected_components(edges: list[tuple[int, int]]) -> None:
+    parent = {i: i for edge in edges for i in edge}
+
+    def root(i: int) -> int:
+        return i if parent[i] == i else root(parent[i])
+
+    for a, b in edges:
+        low, high = sorted((root(a), root(b)))
+        parent[high] = low
+    array = np.array(edges, np.int64).reshape(-1, 2)
+    ids, label = groups(array[:, 0], array[:, 1])
+    assert dict(zip(ids.tolist(), label.tolist(), strict=True)) == {i: root(i) for i in sorted(parent)}
+
+
+def test_every_key_is_there_for_an_empty_run(tmp_path: Path) -> None:
+    def keys(value: object) -> object:
+        return {k: keys(v) for k, v in value.items()} if isinstance(value, dict) else None
+
+    full, _ = synthetic.from_demo()
+    many = synthetic.write(full, tmp_path / "many.scan").read_json("scan.json")["summary"]
+    none = figures(0)
+    for part in ("exact", "near", "loose", "semantic", "conflicts"):
+        assert keys(none["found"][part]) == keys(many["found"][part])
+    assert none["prediction"].keys() == many["prediction"].keys()
+    assert none["plan"].keys() == many["plan"].keys()
+    assert none.keys() == many.keys()
+
+
+def test_json_report_is_scan_json_and_more(tmp_path: Path) -> None:
+    made, _ = synthetic.from_demo()
+    run = synthetic.write(made, tmp_path / "a.scan")
+    document = json.loads(render(run, "json"))
+    assert document["summary"] == run.read_json("scan.json")["summary"]
+    assert document["top_rows"][0]["risk"] >= document["top_rows"][-1]["risk"]
+    assert document["findings"]
+
+
+def test_sarif_points_at_lines(tmp_path: Path) -> None:
+    made, truth = synthetic.from_demo()
+    document = json.loads(render(synthetic.write(made, tmp_path / "a.scan"), "sarif"))
+    results = document["runs"][0]["results"]
+    secrets = {m["row_id"] for group in truth["private"] for m in group if m["kind"] == "key"}
+    errors = [r for r in results if r["level"] == "error"]
+    assert {r["properties"]["row_id"] for r in errors} == secrets
+    for result in errors:
+        region = result["locations"][0]["physicalLocation"]["region"]
+        assert region["startLine"] == result["properties"]["row_id"] + 1
+    rules = document["runs"][0]["tool"]["driver"]["rules"]
+    assert all(rules[r["ruleIndex"]]["id"] == r["ruleId"] for r in results)
+
+
+def test_markdown_escapes_hostile_text() -> None:
+    from scanner.reports.markdown import escaped
+
+    shown = escaped("a|b <script> [x](http://y) `c` @me *d* # e")
+    assert "<" not in shown
+    assert r"\|" in shown
+    assert "http://" not in shown
+    assert "@" not in shown
+
+
+@pytest.mark.parametrize(
+    ("share", "shown"), [(0.0, "0 %"), (0.0004, "< 0.1 %"), (0.049, "4.9 %"), (0.5, "50 %"), (None, "not measured")]
+)
+def test_percent(share: float | None, shown: str) -> None:
+    assert words.percent(share) == shown
+
+
+def test_the_brake_is_told() -> None:
+    scan = {"summary": figures(4), "settings": {}, "notes": {"brake": ["the plan removes 60 % of a.jsonl"]}}
+    assert "The plan removes 60 % of a.jsonl." in words.verdict(scan)
+
+
+@pytest.mark.parametrize(
+    ("name", "target"), [("a.json", "clean.json"), ("b.jsonl.gz", "clean.jsonl.gz"), ("c", "clean.jsonl")]
+)
+def test_commands_keep_the_format(name: str, target: str) -> None:
+    steps = words.commands(Path("my run.scan"), {"inputs": [{"path": f"/x/{name}"}]}, 3)
+    assert steps[0][1] == f"scan apply 'my run.scan' -o {target}"
+    assert steps[1][1] == "scan explain 'my run.scan' 3"

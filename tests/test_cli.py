@@ -1,0 +1,194 @@
+"""The command line as a user meets it: exit codes, messages, what is printed and what is written."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def scan(*arguments: object, cwd: Path, stdin: bytes | None = None) -> subprocess.CompletedProcess[str]:
+    """Run the installed program in a fresh process."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error::DeprecationWarning:scanner", str(ROOT / "cli.py"), *map(str, arguments)],
+        cwd=cwd, input=stdin, capture_output=True, timeout=300, env={**os.environ, "NO_COLOR": "1", "COLUMNS": "100"},
+    )  # fmt: skip
+    return subprocess.CompletedProcess(
+        done.args, done.returncode, done.stdout.decode("utf-8", "replace"), done.stderr.decode("utf-8", "replace")
+    )
+
+
+def rows(count: int) -> list[dict[str, str]]:
+    """Distinct rows, with one exact copy and one private span."""
+    made = [
+        {
+            "instruction": f"Explain item {i} of the list in the words of a {('cook', 'pilot', 'nurse')[i % 3]}.",
+            "input": "",
+            "output": f"Item {i} stands at shelf {i * 7 % 91}; "
+            + " ".join(f"word{(i * 31 + j * 17) % 997}" for j in range(24))
+            + ".",
+        }
+        for i in range(count)
+    ]
+    made[5] = dict(made[2])
+    made[7]["output"] += " Write to jane.roe@roe-clinic.net for more."
+    return made
+
+
+@pytest.fixture(scope="module")
+def audited(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with data.jsonl and its finished run data.scan."""
+    folder = tmp_path_factory.mktemp("audited")
+    (folder / "data.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows(60)), "utf-8")
+    done = scan("data.jsonl", "--epochs", "8", "--learning-rate", "3e-4", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def test_help_is_fast_and_names_every_command(tmp_path: Path) -> None:
+    started = time.perf_counter()
+    done = scan("--help", cwd=tmp_path)
+    assert time.perf_counter() - started < 5  # the bar of 0.3 s is measured in benchmarks/; this only catches torch
+    for command in ("apply", "audit", "explain", "plan", "purge", "report", "rules", "verify"):
+        assert command in done.stdout
+
+
+def test_audit_prints_one_screen_and_writes_the_run(audited: Path) -> None:
+    run = audited / "data.scan"
+    assert (run / "report.html").exists()
+    facts = json.loads((run / "scan.json").read_text())
+    assert (facts["rows_read"], facts["rows_skipped"]) == (60, 0)
+    again = scan("data.jsonl", "--epochs", "8", "--learning-rate", "3e-4", cwd=audited)
+    assert again.returncode == 0
+    assert "holds this audit already" in again.stderr
+    assert "exact copies" in again.stdout
+    assert "scan apply data.scan" in again.stdout
+    assert len(again.stdout.splitlines()) <= 45
+    assert "roe-clinic" not in again.stdout + again.stderr
+
+
+def test_another_input_in_the_same_folder_is_refused(audited: Path) -> None:
+    done = scan("data.jsonl", "--epochs", "1", cwd=audited)
+    assert done.returncode == 1
+    assert "data.scan holds a run of another input or other settings; use --force" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_apply_writes_what_the_plan_says(audited: Path) -> None:
+    done = scan("apply", "data.scan", "-o", "clean.jsonl", cwd=audited)
+    assert done.returncode == 0, done.stderr
+    before = (audited / "data.jsonl").read_bytes().splitlines()
+    after = (audited / "clean.jsonl").read_bytes().splitlines()
+    plan = pl.read_parquet(audited / "data.scan" / "plan.parquet")
+    actions = dict(plan.select("row_id", "action").iter_rows())
+    assert actions[5] == "drop"
+    assert actions[7] == "redact"
+    assert [b for i, b in enumerate(before) if actions[i] not in ("drop", "redact")] == [
+        a for a in after if b"[EMAIL" not in a
+    ]
+    assert b"roe-clinic" not in b"".join(after)
+    removed = [json.loads(line) for line in (audited / "clean.jsonl.removed.jsonl").read_text().splitlines()]
+    assert [(r["row_id"], r["keep_row_id"], r["rule_id"]) for r in removed] == [(5, 2, "duplicates/exact")]
+    manifest = json.loads((audited / "clean.jsonl.manifest.json").read_text())
+    assert manifest["rows_kept"] == 59
+    checked = scan("verify", "clean.jsonl", "data.scan", cwd=audited)
+    assert checked.returncode == 0
+    assert "none of the 1 private values" in checked.stdout
+    left = scan("verify", "data.jsonl", "data.scan", cwd=audited)
+    assert left.returncode == 1
+    assert "private values are left in 1 rows (lines 8)" in left.stderr
+
+
+def test_apply_refuses_a_changed_input(audited: Path, tmp_path: Path) -> None:
+    (tmp_path / "d.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows(30)), "utf-8")
+    assert scan("d.jsonl", "-q", "--no-semantic", cwd=tmp_path).returncode == 0
+    with (tmp_path / "d.jsonl").open("a") as file:
+        file.write(json.dumps(rows(9)[0]) + "\n")
+    done = scan("apply", "d.scan", "-o", "c.jsonl", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "changed since the audit" in done.stderr
+    assert not (tmp_path / "c.jsonl").exists()
+
+
+def test_plan_judges_again_without_reading(audited: Path, tmp_path: Path) -> None:
+    (tmp_path / "d.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows(30)), "utf-8")
+    assert scan("d.jsonl", "-q", "--no-semantic", cwd=tmp_path).returncode == 0
+    before = pl.read_parquet(tmp_path / "d.scan" / "plan.parquet")
+    (tmp_path / "d.jsonl").unlink()
+    assert scan("plan", "d.scan", "-q", cwd=tmp_path).returncode == 0
+    assert pl.read_parquet(tmp_path / "d.scan" / "plan.parquet").equals(before)
+    masked = scan("plan", "d.scan", "--no-redact", "-q", cwd=tmp_path)
+    assert masked.returncode == 0
+    again = pl.read_parquet(tmp_path / "d.scan" / "plan.parquet")
+    assert again.filter(pl.col("action") == "redact").is_empty()
+    assert again.filter(pl.col("loss_mask").list.len() > 0)["row_id"].to_list() == [7]
+    low = scan("plan", "d.scan", "--jaccard", "0.3", cwd=tmp_path)
+    assert low.returncode == 2
+    assert "--jaccard" in low.stderr
+
+
+def test_explain_report_rules_and_purge(audited: Path, tmp_path: Path) -> None:
+    told = scan("explain", "data.scan", "5", cwd=audited)
+    assert told.returncode == 0, told.stderr
+    assert "2" in told.stdout
+    unknown = scan("explain", "data.scan", "4711", cwd=audited)
+    assert unknown.returncode == 1
+    assert "Traceback" not in unknown.stderr
+    for name, ending in (("json", "json"), ("markdown", "md"), ("sarif", "sarif")):
+        made = scan("report", "data.scan", "--format", name, cwd=audited)
+        assert made.returncode == 0, made.stderr
+        assert made.stdout.strip().endswith(ending)
+    wrong = scan("report", "data.scan", "--format", "htm", cwd=audited)
+    assert wrong.returncode == 2
+    assert "Did you mean 'html'?" in wrong.stderr
+    assert "private/email" in scan("rules", cwd=audited).stdout
+    (tmp_path / "d.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows(20)), "utf-8")
+    assert scan("d.jsonl", "-q", "--no-semantic", cwd=tmp_path).returncode == 0
+    assert scan("purge", "d.scan", cwd=tmp_path).returncode == 0
+    assert not (tmp_path / "d.scan" / "private").exists()
+    gone = scan("apply", "d.scan", "-o", "c.jsonl", cwd=tmp_path)
+    assert gone.returncode == 1
+    assert "purged" in gone.stderr
+
+
+def test_gate_and_usage_exit_codes(audited: Path) -> None:
+    gated = scan("data.jsonl", "--epochs", "8", "--learning-rate", "3e-4", "--fail-on", "low", "-q", cwd=audited)
+    assert gated.returncode == 3
+    assert "gate --fail-on low tripped" in gated.stderr
+    assert scan("data.jsonl", "--batching", "clever", cwd=audited).returncode == 2
+    assert scan("data.jsonl", "--floor", "0.9", cwd=audited).returncode == 2
+    missing = scan("nothing.jsonl", cwd=audited)
+    assert missing.returncode == 1
+    assert "nothing.jsonl" in missing.stderr
+
+
+def test_standard_input_and_settings_file(tmp_path: Path) -> None:
+    data = "".join(json.dumps(r) + "\n" for r in rows(20)).encode()
+    piped = scan("-", "-q", "--no-semantic", cwd=tmp_path, stdin=data)
+    assert piped.returncode == 0, piped.stderr
+    assert json.loads((tmp_path / "stdin.scan" / "scan.json").read_text())["rows_read"] == 20
+    (tmp_path / "d.jsonl").write_bytes(data)
+    (tmp_path / "scan.toml").write_text("epochs = 5\nsemantic = false\n")
+    assert scan("d.jsonl", "-q", cwd=tmp_path).returncode == 0
+    facts = json.loads((tmp_path / "d.scan" / "scan.json").read_text())
+    assert facts["training_plan"]["epochs"] == 5
+    (tmp_path / "scan.toml").write_text("epoch = 5\n")
+    wrong = scan("d.jsonl", "--force", cwd=tmp_path)
+    assert wrong.returncode == 2
+    assert "unknown entries epoch" in wrong.stderr
+
+
+def test_dry_run_estimates_and_writes_nothing(audited: Path) -> None:
+    before = sorted(p.name for p in audited.iterdir())
+    done = scan("data.jsonl", "--dry-run", cwd=audited)
+    assert done.returncode == 0, done.stderr
+    assert "60 records" in done.stdout
+    assert sorted(p.name for p in audited.iterdir()) == before

@@ -1,0 +1,42 @@
+"""The README is true: every command stands in it and has help, and what it shows exists."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import click
+
+import cli
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text("utf-8")
+
+
+def test_every_command_has_help_and_stands_in_the_readme() -> None:
+    for name, command in cli.scan.commands.items():
+        assert command.help, f"scan {name} has no help"
+        assert f"`scan {name}" in README or name == "audit", f"scan {name} is not in the README"
+        for option in command.params:
+            if isinstance(option, click.Option):
+                assert option.help, f"scan {name} {option.opts[0]} has no help"
+
+
+def test_every_option_that_the_readme_names_exists() -> None:
+    known = {
+        name for command in cli.scan.commands.values() for p in command.params for name in (*p.opts, *p.secondary_opts)
+    }
+    known |= {name for p in cli.scan.params for name in p.opts} | {"--help", "--version"}
+    for option in set(re.findall(r"`[^`]*?(--[a-z][a-z-]+)", README)):
+        assert option in known, f"the README names {option}, which no command has"
+
+
+def test_every_file_that_the_readme_links_exists() -> None:
+    for target in re.findall(r"\]\(([^)#:]+)\)", README):
+        assert (ROOT / target).exists(), target
+
+
+def test_make_targets_of_the_readme_exist() -> None:
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    for target in set(re.findall(r"make ([a-z]+)", README)):
+        assert re.search(rf"^{target}:", makefile, re.M), target

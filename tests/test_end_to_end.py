@@ -1,0 +1,193 @@
+"""The main job on the demo data set, against what was planted in it; and the promises that hold for every run."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from scanner import pipeline
+from scanner.settings import Settings
+from scanner.store import RunFolder
+
+ROOT = Path(__file__).resolve().parents[1]
+SETTINGS = Settings().changed(epochs=8.0, learning_rate=3e-4)
+TABLES = ("rows", "pairs", "spans", "prediction", "plan", "whatif")
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """demo.jsonl, truth.json and the finished run demo.scan."""
+    folder = tmp_path_factory.mktemp("demo")
+    subprocess.run(
+        [sys.executable, str(ROOT / "examples" / "make_demo.py"), str(folder)], check=True, capture_output=True
+    )
+    pipeline.audit([str(folder / "demo.jsonl")], SETTINGS, folder / "demo.scan")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def truth(demo: Path) -> dict[str, Any]:
+    return json.loads((demo / "truth.json").read_text("utf-8"))
+
+
+def table(run: Path, name: str) -> pl.DataFrame:
+    return pl.read_parquet(run / f"{name}.parquet")
+
+
+def linked(pairs: pl.DataFrame, group: list[dict[str, Any]]) -> bool:
+    """Whether every row of a planted group stands in a pair with another of the group."""
+    ids = [member["row_id"] for member in group]
+    inside = pairs.filter(pl.col("row_a").is_in(ids) & pl.col("row_b").is_in(ids))
+    return set(inside["row_a"]) | set(inside["row_b"]) == set(ids)
+
+
+def test_planted_duplicates_are_found(demo: Path, truth: dict[str, Any]) -> None:
+    pairs = table(demo / "demo.scan", "pairs")
+    assert all(linked(pairs.filter(pl.col("signal") == "exact"), g) for g in truth["exact"])
+    minhash = pairs.filter(pl.col("signal") == "minhash")
+    assert all(linked(minhash.filter(pl.col("similarity") >= 0.8), g) for g in truth["near"])
+    assert np.mean([linked(minhash, g) for g in truth["loose"]]) >= 0.85
+
+
+def test_copies_are_dropped_down_to_one_and_only_copies(demo: Path, truth: dict[str, Any]) -> None:
+    plan = table(demo / "demo.scan", "plan")
+    gone = set(plan.filter(pl.col("action") == "drop")["row_id"])
+    for group in (*truth["exact"], *truth["near"]):
+        ids = {member["row_id"] for member in group}
+        assert len(ids - gone) == 1
+    planted = {m["row_id"] for kind in ("exact", "near", "boilerplate") for g in truth[kind] for m in g}
+    unplanned = gone - planted
+    assert not unplanned, f"{len(unplanned)} rows dropped that were no planted copy"
+    conflicting = {m["row_id"] for g in truth["conflict"] for m in g}
+    assert not conflicting & gone
+
+
+def test_planted_conflicts_go_to_review(demo: Path, truth: dict[str, Any]) -> None:
+    rows = table(demo / "demo.scan", "rows")
+    torn = set(rows.filter(pl.col("conflicts.answers") > 1)["row_id"])
+    assert {m["row_id"] for g in truth["conflict"] for m in g} <= torn
+
+
+def test_planted_private_data_is_found_masked_and_removed(demo: Path, truth: dict[str, Any], tmp_path: Path) -> None:
+    run = demo / "demo.scan"
+    spans = table(run, "spans").filter(pl.col("kind").is_in(["private", "secret"]))
+    expected = {entry["row_id"] for entry in truth["private"]}
+    assert expected <= set(spans["row_id"])
+    assert len(set(spans["row_id"]) - expected) <= 0.02 * len(expected)
+    pipeline.apply(run, tmp_path / "clean.jsonl")
+    pipeline.verify(tmp_path / "clean.jsonl", run)
+    outside = [p for p in run.rglob("*") if p.is_file() and "private" not in p.relative_to(run).parts]
+    for path in (*outside, *tmp_path.iterdir()):
+        text = readable(path)
+        shown = {e["kind"] for e in truth["private"] if e["value"] in text}
+        assert not shown, f"{path.name} shows planted values of kinds {shown}"
+
+
+def readable(path: Path) -> str:
+    if path.suffix == ".parquet":
+        return pl.read_parquet(path).write_ndjson()
+    return path.read_bytes().decode("utf-8", "replace")
+
+
+def test_broken_lines_are_skipped_listed_and_left_out(demo: Path, truth: dict[str, Any], tmp_path: Path) -> None:
+    run = demo / "demo.scan"
+    skipped = [json.loads(line) for line in (run / "skipped.jsonl").read_text().splitlines()]
+    assert [s["row_id"] for s in skipped] == truth["broken"]
+    assert all(s["line"] == s["row_id"] + 1 and s["reason"] for s in skipped)
+    facts = json.loads((run / "scan.json").read_text())
+    assert facts["rows_read"] + facts["rows_skipped"] == truth["records"]
+    done = pipeline.apply(run, tmp_path / "clean.jsonl")
+    assert done.rows_unreadable == len(skipped)
+    assert len((tmp_path / "clean.jsonl").read_bytes().splitlines()) == done.rows_kept
+
+
+def test_copies_and_dose_raise_the_prediction(demo: Path, truth: dict[str, Any]) -> None:
+    predicted = table(demo / "demo.scan", "prediction")
+    copied = {m["row_id"] for g in truth["exact"] if len(g) >= 4 for m in g}
+    measured = predicted.filter(pl.col("p_extract").is_not_nan())
+    there = measured["row_id"].is_in(sorted(copied))
+    assert measured.filter(there)["p_extract"].mean() > measured.filter(~there)["p_extract"].mean()
+    assert measured.filter(there)["exposures"].min() > measured.filter(~there)["exposures"].median()
+    assert not predicted["calibrated"].any()
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_tables_do_not_depend_on_threads(demo: Path, tmp_path: Path, threads: int) -> None:
+    run = pipeline.audit([str(demo / "demo.jsonl")], SETTINGS.changed(threads=threads), tmp_path / "again.scan")
+    for name in TABLES:
+        assert (run.path / f"{name}.parquet").read_bytes() == (demo / "demo.scan" / f"{name}.parquet").read_bytes(), (
+            name
+        )
+
+
+def test_tables_do_not_depend_on_row_order(demo: Path, tmp_path: Path) -> None:
+    lines = (demo / "demo.jsonl").read_bytes().splitlines(keepends=True)
+    order = list(range(len(lines)))
+    random.Random(3).shuffle(order)
+    (tmp_path / "shuffled.jsonl").write_bytes(b"".join(lines[i] for i in order))
+    run = pipeline.audit([str(tmp_path / "shuffled.jsonl")], SETTINGS, tmp_path / "s.scan").path
+    back = pl.DataFrame({"row_id": range(len(order)), "was": order})
+    before, after = demo / "demo.scan", run
+
+    def in_old_numbers(name: str, columns: list[str]) -> pl.DataFrame:
+        return (
+            table(after, name)
+            .join(back, on="row_id")
+            .with_columns(row_id="was")
+            .drop("was")
+            .sort("row_id")
+            .select(columns)
+        )
+
+    names = [c for c in table(before, "prediction").columns if c != "reasons"]
+    assert in_old_numbers("prediction", names).equals(table(before, "prediction").select(names))
+    features = [c for c in table(before, "rows").columns if c not in ("source", "line", "byte_offset", "cluster_id")]
+    assert in_old_numbers("rows", features).equals(table(before, "rows").select(features))
+    # which of several equal rows stays may differ, how many stay may not
+    counted = [table(r, "plan")["action"].value_counts(sort=True) for r in (before, after)]
+    assert counted[0].sort("action").equals(counted[1].sort("action"))
+    pair = ["signal", "relation", "similarity"]
+    found = [table(r, "pairs").group_by(pair).len().sort(pair) for r in (before, after)]
+    assert found[0].equals(found[1])
+
+
+@pytest.mark.parametrize("after_seconds", [0.4, 1.0, 1.6, 2.2])
+def test_a_killed_run_leaves_no_half_file_and_can_be_finished(demo: Path, tmp_path: Path, after_seconds: float) -> None:
+    shutil.copy(demo / "demo.jsonl", tmp_path / "demo.jsonl")
+    command = [sys.executable, str(ROOT / "cli.py"), "demo.jsonl", "--epochs", "8", "--learning-rate", "3e-4", "-q"]
+    started = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    time.sleep(after_seconds)
+    started.send_signal(signal.SIGKILL)
+    started.wait()
+    run = tmp_path / "demo.scan"
+    for path in run.rglob("*.parquet") if run.exists() else ():
+        if not path.name.startswith(".tmp-"):
+            pl.read_parquet(path)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, timeout=300, env={**os.environ})
+    assert done.returncode == 0, done.stderr.decode()
+    assert not list(run.rglob(".tmp-*"))
+    for name in TABLES:
+        assert (run / f"{name}.parquet").read_bytes() == (demo / "demo.scan" / f"{name}.parquet").read_bytes(), name
+
+
+def test_private_text_stays_in_a_private_folder(demo: Path) -> None:
+    run = RunFolder(demo / "demo.scan")
+    assert run.path.stat().st_mode & 0o777 == 0o700
+    assert (run.private / "segments.arrow").exists()
+    assert pipeline.purge(_copy(run.path)) > 0
+
+
+def _copy(run: Path) -> Path:
+    return Path(shutil.copytree(run, run.with_name("purged.scan")))

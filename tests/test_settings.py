@@ -1,0 +1,134 @@
+"""Settings: defaults, round trip, messages, scan.toml."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import FrozenInstanceError, fields
+from pathlib import Path
+
+import pytest
+
+from scanner.errors import SettingsError
+from scanner.settings import Settings, TrainingPlan, read_settings_file
+
+
+def test_defaults_round_trip_through_json():
+    settings = Settings()
+    assert Settings.from_dict(json.loads(json.dumps(settings.as_dict()))) == settings
+
+
+def test_every_kind_of_value_round_trips():
+    plan = TrainingPlan(
+        epochs=1.5, method="lora", model_params=7e9, batch_tokens=4096, batching="packed",
+        source_weight=(("a.jsonl", 0.5), ("b", 2.0)), goldfish_k=4,
+    )  # fmt: skip
+    settings = Settings(rules=(Path("r1"), Path("r2")), tokenizer=Path("t/tokenizer.json"), layout="pair", plan=plan)
+    assert Settings.from_dict(json.loads(json.dumps(settings.as_dict()))) == settings
+
+
+def test_settings_are_frozen():
+    with pytest.raises(FrozenInstanceError):
+        Settings().jaccard = 0.9  # type: ignore[misc]
+
+
+def test_changed_sends_names_of_the_plan_to_the_plan():
+    changed = Settings().changed(jaccard=0.9, epochs=7.0)
+    assert (changed.jaccard, changed.plan.epochs) == (0.9, 7.0)
+    assert Settings().plan.epochs == 3.0
+
+
+def test_no_name_stands_in_both():
+    assert not {f.name for f in fields(Settings)} & {f.name for f in fields(TrainingPlan)}
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"jaccard": 1.2}, r"--jaccard is 1\.2; it must lie between 0 and 1"),
+        ({"cosine": math.nan}, "--cosine is nan"),
+        ({"max_removal_share": -0.1}, "--max-removal-share is -0.1"),
+        ({"floor": 0.9}, r"--floor is 0\.9, above --jaccard 0\.8; .* choose a floor at or below"),
+        ({"recall": 1.0}, "--recall must be below 1"),
+        ({"supervise": "first"}, "--supervise is 'first'; it must be one of all-assistant, last, everything"),
+        ({"text": "raw"}, "--text is 'raw'; it must be one of masked, none, full"),
+        ({"keep_policy": "newest"}, "--keep-policy is 'newest'; it must be one of best, first, longest"),
+        ({"shingle": 0}, "--shingle is 0; it must be at least 1"),
+        ({"shingle": 65}, "--shingle is 65; it must be at most 64"),
+        ({"permutations": 4}, "--permutations is 4; it must be at least 8"),
+        ({"neighbours": 1}, "--neighbours is 1"),
+        ({"threads": -1}, "--threads is -1; it must be at least 0"),
+        ({"epochs": -1}, "--epochs is -1; it must be at least 0"),
+        ({"epochs": math.nan}, "--epochs is nan"),
+        ({"batching": "sorted"}, "--batching is 'sorted'; it must be one of random, length-grouped, packed"),
+        ({"loss_average": "batch"}, "--loss-average is 'batch'; it must be one of token, row"),
+        ({"method": "qlora"}, "--method is 'qlora'; it must be one of full, lora"),
+        ({"batch_size": 0}, "--batch-size is 0; it must be at least 1"),
+        ({"batch_tokens": 0}, "--batch-tokens is 0; it must be at least 1"),
+        ({"lora_rank": 0}, "--lora-rank is 0"),
+    ],
+)
+def test_senseless_values_are_refused_with_what_to_do(values, message):
+    with pytest.raises(SettingsError, match=message) as error:
+        Settings().changed(**values)
+    assert error.value.exit_code == 2
+
+
+def test_a_stored_setting_of_another_version_is_named():
+    values = Settings().as_dict()
+    with pytest.raises(SettingsError, match="settings: unknown entries colour"):
+        Settings.from_dict({**values, "colour": 1})
+    with pytest.raises(SettingsError, match="plan: unknown entries warmup"):
+        Settings.from_dict({**values, "plan": {**values["plan"], "warmup": 1}})
+
+
+def written(tmp_path, text):
+    path = tmp_path / "scan.toml"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return read_settings_file(path)
+
+
+def test_a_file_may_hold_any_option_with_dashes_or_underscores(tmp_path):
+    values = written(
+        tmp_path,
+        """
+        jaccard = 0.7
+        batch-size = 8
+        max_removal_share = 1
+        epochs = 2
+        redact = false
+        model-params = 7e9
+        batching = "length-grouped"
+        rules = ["mine", "yours"]
+        tokenizer = "tok"
+        source-weight = { "a.jsonl" = 0.5, b = 2 }
+        """,
+    )
+    settings = Settings().changed(**values)
+    assert (settings.jaccard, settings.max_removal_share, settings.redact) == (0.7, 1, False)
+    assert (settings.plan.batch_size, settings.plan.epochs, settings.plan.batching) == (8, 2, "length-grouped")
+    assert settings.rules == (Path("mine"), Path("yours"))
+    assert settings.tokenizer == Path("tok")
+    assert settings.plan.source_weight == (("a.jsonl", 0.5), ("b", 2.0))
+    assert Settings.from_dict(settings.as_dict()) == settings
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("jaccard = ", r"scan\.toml: not readable as TOML"),
+        (b"\xff\xfe", r"scan\.toml: not readable as TOML"),
+        ("jacard = 0.7\ncolour = 1", r"scan\.toml: unknown entries colour, jacard; known are batch_size"),
+        ('jaccard = "high"', r"scan\.toml: jaccard is text, expected a number"),
+        ("jaccard = true", r"scan\.toml: jaccard is true or false, expected a number"),
+        ("batch-size = 1.5", r"scan\.toml: batch_size is a number, expected a whole number"),
+        ("redact = 1", r"scan\.toml: redact is a whole number, expected true or false"),
+        ("layout = 3", r"scan\.toml: layout is a whole number, expected text"),
+        ('rules = "mine"', r"scan\.toml: rules is text, expected a list of texts"),
+        ("source-weight = 2", r"scan\.toml: source_weight is a whole number, expected a table of numbers"),
+        ("plan = { epochs = 2 }", r"scan\.toml: unknown entries plan"),
+    ],
+)
+def test_a_file_that_makes_no_sense_is_refused(tmp_path, text, message):
+    with pytest.raises(SettingsError, match=message):
+        written(tmp_path, text)
