@@ -22,7 +22,7 @@ OBJECTS = (
     "the advantages of", "a poem about", "the difference between", "a sentence with", "a function that computes",
 )  # fmt: skip
 SYLLABLES = [c + v for c in "b c d f g h k l m n p r s t v w z st tr pl".split() for v in "a e i o u ai ou".split()]
-BLOCK = 20_000
+BLOCK = 2_000
 
 
 def vocabulary(size: int, rng: np.random.Generator) -> np.ndarray:

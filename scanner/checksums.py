@@ -113,14 +113,14 @@ def is_personal_ipv4(value: str) -> bool:
 
     Private, reserved and documentation ranges (RFC 6890, 5737) belong to nobody; a value whose parts are all below 32
     is nearly always a version, a section number or a public resolver (one address in 4,096 is lost by this), and one
-    that ends in .0.0 names a network or a browser version.
+    that ends in .0 names a network or a browser version.
     """
     try:
         address = ipaddress.IPv4Address(value)
     except ValueError:
         return False
     parts = [int(part) for part in value.split(".")]
-    if max(parts) < 32 or parts[2:] == [0, 0] or "".join(map(str, parts)) in "0123456789":  # 123.45.67.89 is made up
+    if max(parts) < 32 or parts[3] == 0 or "".join(map(str, parts)) in "0123456789":  # 123.45.67.89 is made up
         return False
     return not (address.is_private or address.is_multicast or address.is_reserved or address.is_loopback)
 

@@ -23,9 +23,10 @@ import pyarrow.compute as pc
 from scanner import formats, jsontext, layouts
 from scanner.errors import InputError, LayoutError, ScanError
 from scanner.kernels import flatjson
-from scanner.objects import ROLE_CODE, Bool, Int64, Records, Rows, Segment, Skip, Source, UInt8, UInt64
+from scanner.objects import ROLE_CODE, Bool, Damage, Int64, Records, Rows, Segment, Skip, Source, UInt8, UInt64
 from scanner.settings import Settings
 from scanner.store import (
+    BYTES_PER_BATCH,
     ROWS_PER_BATCH,
     SEGMENT_SCHEMA,
     RunFolder,
@@ -55,6 +56,7 @@ class Chunk:
     turns: np.ndarray  # (n,) int32
     digest: UInt64  # (n, 2)
     skips: tuple[Skip, ...]
+    notes: tuple[str, ...]  # what was tolerated, as "line 3: duplicate key"
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,7 @@ def read_all(
     chunks: list[Chunk] = []
     owners: list[int] = []
     skips: list[Skip] = []
+    damage: dict[str, list[str]] = {}
     names: list[str] = []
     firsts: list[int] = []
     next_row = 0
@@ -96,6 +99,9 @@ def read_all(
                 if chunk.batch.num_rows:
                     writer.append(chunk.batch)
                 skips.extend(chunk.skips)
+                for note in chunk.notes:
+                    line, _, what = note.partition(": ")
+                    damage.setdefault(what, []).append(f"{source.name}:{line.removeprefix('line ')}")
                 chunks.append(replace(chunk, batch=None))
                 owners.append(source.index)
                 advance(source, len(chunk.row_id), int(chunk.end.max(initial=0)))
@@ -119,6 +125,7 @@ def read_all(
         digest=np.concatenate([np.zeros((0, 2), np.uint64), *(c.digest for c in chunks)]),
         layout=tuple(names),
         first_row=tuple(firsts),
+        damage=tuple(Damage(what, len(places), places[0]) for what, places in sorted(damage.items())),
     )
     if not len(rows):
         reasons = f"; the first of {len(skips)} unreadable records: {skips[0].reason}" if skips else ""
@@ -163,13 +170,22 @@ def _sample(records: Records, count: int) -> list[Any]:
 
 
 def _pieces(stream: Iterator[Records]) -> Iterator[Records]:
-    """Records cut into pieces of at most ROWS_PER_BATCH; the skips go with the first piece."""
+    """Records cut into pieces of at most ROWS_PER_BATCH and, but for one longer record, BYTES_PER_BATCH.
+
+    The skips go with the first piece.
+    """
     for records in stream:
         n = len(records)
         if not n and records.skips:
             yield records
-        for at in range(0, n, ROWS_PER_BATCH):
-            part = slice(at, at + ROWS_PER_BATCH)
+        ends = np.zeros(n, np.int64) if records.buffer is None else np.cumsum(records.end - records.start)
+        at = after = 0
+        while after < n:
+            at = after
+            before = ends[at - 1] if at else 0
+            fitting = int(np.searchsorted(ends, before + BYTES_PER_BATCH, "right"))
+            after = min(n, at + ROWS_PER_BATCH, max(at + 1, fitting))
+            part = slice(at, after)
             yield Records(
                 source=records.source,
                 row_id=records.row_id[part],
@@ -179,6 +195,7 @@ def _pieces(stream: Iterator[Records]) -> Iterator[Records]:
                 buffer=records.buffer,
                 values=None if records.values is None else records.values[part],
                 skips=records.skips if at == 0 else (),
+                notes=records.notes if at == 0 else (),
             )
 
 
@@ -192,7 +209,8 @@ def _segment(records: Records, layout: ModuleType, settings: Settings) -> Chunk:
     slow = np.ones(n, np.bool_)
     if shape is not None:
         fast, slow = _read_fast(records, shape, digest, turns)
-    collected, skips = _read_slow(records, np.flatnonzero(slow), layout, settings, digest, turns)
+    damage = list(records.notes)
+    collected, skips = _read_slow(records, np.flatnonzero(slow), layout, settings, digest, turns, damage)
     read = np.ones(n, np.bool_)
     read[[i for i, _ in skips]] = False
     batch = collected if fast is None or not fast.num_rows else _merged(fast, collected)
@@ -206,6 +224,7 @@ def _segment(records: Records, layout: ModuleType, settings: Settings) -> Chunk:
         turns=turns[read],
         digest=digest[read],
         skips=(*records.skips, *(skip for _, skip in skips)),
+        notes=tuple(damage),
     )
 
 
@@ -279,7 +298,13 @@ def _read_fast(records: Records, shape: FlatShape, digest: UInt64, turns: np.nda
 
 
 def _read_slow(
-    records: Records, places: Int64, layout: ModuleType, settings: Settings, digest: UInt64, turns: np.ndarray
+    records: Records,
+    places: Int64,
+    layout: ModuleType,
+    settings: Settings,
+    digest: UInt64,
+    turns: np.ndarray,
+    damage: list[str],
 ) -> tuple[pa.RecordBatch, list[tuple[int, Skip]]]:
     """Segments of the records at `places`, parsed one by one; what cannot be read comes back as skips."""
     found: list[tuple[int, int, Segment]] = []
@@ -294,7 +319,9 @@ def _read_slow(
             else:
                 assert records.buffer is not None
                 raw = records.buffer[records.start[i] : records.end[i]].tobytes()
-                value = jsontext.parse(raw)
+                seen: list[str] = []
+                value = jsontext.parse(raw, seen)
+                damage += [f"line {records.line[i]}: {what}" for what in seen]
             # a row without any text still is a row: it gets one empty, unlearned segment
             segments = layout.segments(value, settings) or [Segment((), "text", 0, False, "")]
         except ScanError as error:
@@ -363,7 +390,13 @@ def save_rows(path: Path, rows: Rows) -> None:
     """Keep what was read, so that an interrupted run need not read again."""
     arrays = {name: getattr(rows, name) for name in ("row_id", "source", "line", "start", "end", "turns", "digest")}
     with atomic(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, layout=np.array(rows.layout), first_row=np.array(rows.first_row), **arrays)
+        np.savez(
+            file,
+            layout=np.array(rows.layout),
+            first_row=np.array(rows.first_row),
+            damage=np.array(json.dumps(rows.damage)),
+            **arrays,
+        )
 
 
 def load_rows(path: Path) -> Rows:
@@ -371,7 +404,8 @@ def load_rows(path: Path) -> Rows:
     with np.load(path) as stored:
         values = {name: stored[name] for name in stored.files}
     layout = tuple(str(name) for name in values.pop("layout"))
-    return Rows(layout=layout, first_row=tuple(values.pop("first_row").tolist()), **values)
+    damage = tuple(Damage(*entry) for entry in json.loads(str(values.pop("damage"))))
+    return Rows(layout=layout, first_row=tuple(values.pop("first_row").tolist()), damage=damage, **values)
 
 
 def save_skips(path: Path, skips: list[Skip], identity: str) -> None:

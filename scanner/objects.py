@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -62,6 +63,14 @@ class Skip:
     line: int  # from 1; the record's number where the format has no lines
     reason: str  # shows types, lengths and positions, never values
     raw: bytes = b""
+
+
+class Damage(NamedTuple):
+    """Something that was tolerated while reading, in how many records, and where it was met first."""
+
+    what: str
+    records: int
+    first: str  # file:line
 
 
 @dataclass(frozen=True)
@@ -138,13 +147,22 @@ class Rows:
     digest: UInt64  # (n, 2) MurmurHash3 x64 128 of the canonical record; internal, never published
     layout: tuple[str, ...]  # per source
     first_row: tuple[int, ...]  # per source: row_id of its first record, read or skipped
+    damage: tuple[Damage, ...] = ()  # what was tolerated while reading
 
     def __len__(self) -> int:
         return len(self.row_id)
 
+    @cached_property
     def content_order(self) -> Int64:
         """(n,) positions sorted by content digest; equal content by place in the input."""
-        return np.lexsort((self.row_id, self.digest[:, 1], self.digest[:, 0])).astype(np.int64)
+        return np.argsort(self.digest[:, 0], kind="stable").astype(np.int64)
+
+    @cached_property
+    def content_rank(self) -> Int64:
+        """(n,) place of each row in `content_order`."""
+        rank = np.empty(len(self), np.int64)
+        rank[self.content_order] = np.arange(len(self))
+        return rank
 
 
 @dataclass(frozen=True)

@@ -75,7 +75,7 @@ def audit(
     with progress.stage("judge"):
         table = stages.rows_table(rows, sources, prints, likeness, clusters, quality, spans, meaning, predicted)
         plan = planning.make_plan(planning.Findings(rows, clusters, pairs, spans, predicted.table, table), settings)
-    notes = {**likeness.notes, **meaning.notes, **predicted.notes}
+    notes = {"reading": [d._asdict() for d in rows.damage], **likeness.notes, **meaning.notes, **predicted.notes}
     notes["brake"] = planning.brake(plan, rows.source, settings, [s.name for s in sources])
     with progress.stage("write the tables"):
         tables = {

@@ -51,10 +51,8 @@ def priority(rows: Rows, policy: str, quality: np.ndarray, answer_tokens: Int64)
     policy: best (quality, see features.quality) · longest (answer tokens) · first (place in the input).
     """
     rank = np.empty(len(rows), np.int64)
-    content = np.empty(len(rows), np.int64)
-    content[rows.content_order()] = np.arange(len(rows))
     key = {"best": -quality, "longest": -answer_tokens, "first": rows.row_id}[policy]
-    rank[np.lexsort((content, key, rows.source))] = np.arange(len(rows))
+    rank[np.lexsort((rows.content_rank, key, rows.source))] = np.arange(len(rows))
     return rank
 
 
@@ -102,9 +100,8 @@ def _dropped(findings: Findings) -> pl.DataFrame:
     dropped = pl.DataFrame({"row_id": row_id[gone], "keep_row_id": row_id[keep[gone]]}).with_columns(
         row_a=pl.min_horizontal("row_id", "keep_row_id"), row_b=pl.max_horizontal("row_id", "keep_row_id")
     )
-    verified = (
-        findings.pairs.sort("row_a", "row_b", "signal")  # exact before minhash before semantic
-        .unique(["row_a", "row_b"], keep="first", maintain_order=True)
+    verified = findings.pairs.sort("row_a", "row_b", "signal").unique(  # exact before minhash before semantic
+        ["row_a", "row_b"], keep="first", maintain_order=True
     )
     joined = dropped.join(verified, on=["row_a", "row_b"], how="left", maintain_order="left")
     same = pl.col("signal") == "exact"

@@ -158,12 +158,12 @@ def _stars(row_id: Int64, texts: Groups, pairs: pl.DataFrame, rank: Int64, setti
 
 def _quality_of_answers(run: RunFolder, row_ids: Int64) -> np.ndarray:
     """features.quality of each row's learned text; rows ascending."""
-    from scanner.features.quality import quality
+    from scanner.features.quality import qualities
 
     text = run.segments().rows(row_ids.tolist(), ["row_id", "supervised", "text"])
     joined = text.filter("supervised").group_by("row_id").agg(pl.col("text").str.join("\n"))
-    found = dict(joined.iter_rows())
-    return np.array([quality(found.get(row, "")) for row in row_ids.tolist()])
+    answers = pl.DataFrame({"row_id": row_ids}).join(joined, on="row_id", how="left", maintain_order="left")
+    return qualities(answers["text"].fill_null(""))
 
 
 def find_meaning(
@@ -181,7 +181,7 @@ def find_meaning(
         full = embedding.encode(run.segments(), rows.row_id, encoder, "full", threads, progress.advance)
         prompt = embedding.encode(run.segments(), rows.row_id, encoder, "input", threads, progress.advance)
     with progress.stage("find semantic neighbours", len(rows)):
-        near = semantic.search(full, rows.content_order(), settings.neighbours, threads, settings.seed)
+        near = semantic.search(full, rows.content_order, settings.neighbours, threads, settings.seed)
         pairs = semantic.pairs(near, rows.row_id, settings.cosine)
     with progress.stage("measure density"):
         around = pl.DataFrame(density.summarise(near).columns())
@@ -431,9 +431,7 @@ def write_index(run: RunFolder, rows: Rows, prints: Fingerprints, likeness: Like
     """Signatures with algorithm, parameters and version, so that later runs can be compared with this one."""
     run.write_array("minhash", prints.signature)
     run.write_array("row_id", rows.row_id)
-    rank = np.empty(len(rows), np.int64)
-    rank[rows.content_order()] = np.arange(len(rows))
-    run.write_array("content_rank", rank)
+    run.write_array("content_rank", rows.content_rank)
     known = ("permutations", "bands", "rows_per_band", "shingle_tokens")
     run.write_json(
         "index/index.json",

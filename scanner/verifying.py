@@ -14,10 +14,6 @@ from scanner.errors import ScanError
 from scanner.settings import Settings
 from scanner.store import RunFolder
 
-SHORTEST_VALUE = 6
-"""Characters. Shorter private values turn up by chance, as parts of numbers for one; only their rules look for them."""
-
-
 @dataclass(frozen=True)
 class Verified:
     """What was looked for and where."""
@@ -64,9 +60,9 @@ def verify(file: Path, run: RunFolder) -> Verified:
 
 
 def masked_values(run: RunFolder) -> list[str]:
-    """The distinct private and secret values of a run, from its stored text; shorter than SHORTEST_VALUE left out."""
+    """The distinct private and secret values of a run that can be told from ordinary words, from its stored text."""
     spans = run.read_table("spans").filter(pl.col("kind").is_in(["private", "secret"]))
     texts = run.segments().rows(spans["row_id"].to_list(), ["row_id", "segment", "text"])
     joined = spans.join(texts, on=["row_id", "segment"]).select("start", "end", "text")
     found = {text[start:end] for start, end, text in joined.iter_rows()}
-    return sorted(value for value in found if len(value) >= SHORTEST_VALUE)
+    return sorted(value for value in found if rulebook.is_distinctive(value))

@@ -14,7 +14,9 @@ characters = st.one_of(st.sampled_from(HARD), st.characters(exclude_categories=(
 texts = st.text(characters, max_size=30)
 """Any text that UTF-8 can hold."""
 
-words = st.lists(st.sampled_from(["Ann", "ann", "went", "home", "7", "中", "文", "?", "naïve"]), max_size=12).map(" ".join)
+words = st.lists(st.sampled_from(["Ann", "ann", "went", "home", "7", "中", "文", "?", "naïve"]), max_size=12).map(
+    " ".join
+)
 """Few words, so that texts share tokens and shingles."""
 
 any_texts = st.text(st.one_of(characters, st.characters(categories=("Cs",))), max_size=20)

@@ -43,9 +43,9 @@ def test_batches_and_threads_do_not_matter(segments_of, per_batch, threads):
 
 def test_counts(segments_of):
     found = segments_of(ROWS).prints()
-    assert found.tokens.tolist() == [8, 0, 8, 4, 7, 7]
-    assert found.supervised_tokens.tolist() == [4, 0, 4, 1, 7, 4]
-    assert found.shingles.tolist() == [4, 0, 4, 2, 5, 4]
+    assert found.tokens.tolist() == [8, 0, 8, 4, 8, 8]
+    assert found.supervised_tokens.tolist() == [4, 0, 4, 1, 8, 4]
+    assert found.shingles.tolist() == [4, 0, 4, 2, 6, 4]
     assert found.prompt_chars.tolist() == [18, 0, 19, 9, 0, 4]
     assert found.response_chars.tolist() == [20, 0, 20, 1, 37, 7]
 

@@ -69,7 +69,9 @@ def assert_same(a: Read, b: Read) -> None:
     assert a.skips == b.skips
 
 
-flat = st.fixed_dictionaries({"instruction": texts, "output": texts}, optional={"input": texts, "system": texts, "id": texts})
+flat = st.fixed_dictionaries(
+    {"instruction": texts, "output": texts}, optional={"input": texts, "system": texts, "id": texts}
+)
 odd = st.one_of(
     flat,
     st.fixed_dictionaries({"instruction": any_texts, "output": st.one_of(st.none(), any_texts, st.integers())}),
@@ -108,7 +110,7 @@ def test_every_flat_layout_reads_fast_as_it_reads_slowly(read, layout, monkeypat
     records = []
     for example in layouts.load(layout).EXAMPLES:
         if isinstance(example, dict) and all(isinstance(v, str) for v in example.values()):
-            records += [example, dict(reversed(example.items())), {k: "" for k in example}, {**example, "id": "9"}]
+            records += [example, dict(reversed(example.items())), dict.fromkeys(example, ""), {**example, "id": "9"}]
     assert records
     raw = jsonl(*records)
     fast = read({"a.jsonl": raw}, layout=layout)
@@ -139,7 +141,9 @@ def test_a_long_record_goes_to_the_general_reader(read, monkeypatch):
 
 def test_broken_records_are_skipped_with_file_line_and_reason(read):
     records = [{"instruction": f"q{i}", "output": f"a{i}"} for i in range(4)]
-    raw = jsonl(records[0], b'{"instruction": "secret"\n', records[1], b"\n", b"[1, 2]\n", records[2], b"nul\n", records[3])
+    raw = jsonl(
+        records[0], b'{"instruction": "secret"\n', records[1], b"\n", b"[1, 2]\n", records[2], b"nul\n", records[3]
+    )
     found = read({"a.jsonl": raw})
     assert [found.texts(i)[0] for i in found.rows.row_id.tolist()] == ["q0", "q1", "q2", "q3"]
     assert found.rows.line.tolist() == [1, 3, 6, 8]
@@ -179,7 +183,11 @@ def test_paths_lead_back_to_the_very_string(read):
     record = {
         "messages": [
             {"role": "user", "content": [{"type": "text", "text": "hi ~/"}]},
-            {"role": "assistant", "content": None, "tool_calls": [{"function": {"name": "f", "arguments": '{"a": 1}'}}]},
+            {
+                "role": "assistant",
+                "content": None,
+                "tool_calls": [{"function": {"name": "f", "arguments": '{"a": 1}'}}],
+            },
         ]
     }
     found = read({"a.jsonl": jsonl(record)})
@@ -220,6 +228,18 @@ def test_threads_and_pieces_do_not_matter(read, monkeypatch):
     assert_same(read({"a.jsonl": raw}, threads=3), whole)
 
 
+def test_a_piece_ends_where_it_holds_enough_bytes(read, monkeypatch):
+    """Long rows must not pile up in memory; a longer record than that is a piece of its own."""
+    raw = jsonl(*({"instruction": f"q{i}", "output": "a" * n} for i, n in enumerate((1, 900, 5, 5, 300, 300, 1, 1))))
+    whole = read({"a.jsonl": raw})
+    assert whole.run.segments().batches == 1
+    monkeypatch.setattr(ingest, "BYTES_PER_BATCH", 500)
+    cut = read({"a.jsonl": raw})
+    assert_same(cut, whole)
+    rows = [len(batch.row_starts()) - 1 for batch in cut.run.segments()]
+    assert rows == [1, 1, 3, 3]
+
+
 def test_progress_is_told_of_every_row(tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_bytes(jsonl(*({"text": str(i)} for i in range(5))))
@@ -243,7 +263,9 @@ def test_rows_and_skips_are_kept_and_found_again(read, tmp_path):
 
 
 def test_nothing_readable_is_an_error_that_counts_no_values(read, tmp_path):
-    with pytest.raises(InputError, match=r"a\.jsonl: no record could be read; the first of 2 unreadable records: ") as e:
+    with pytest.raises(
+        InputError, match=r"a\.jsonl: no record could be read; the first of 2 unreadable records: "
+    ) as e:
         read({"a.jsonl": b"private\nnul\n"})
     assert "private" not in str(e.value)
 

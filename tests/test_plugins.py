@@ -41,7 +41,9 @@ def test_a_private_part_is_no_choice(menu):
 
 
 def test_an_unknown_name_is_answered_with_the_nearest():
-    with pytest.raises(SettingsError, match=r"there is no format 'jsnol'; known are .*jsonl.*\. Did you mean 'jsonl'\?"):
+    with pytest.raises(
+        SettingsError, match=r"there is no format 'jsnol'; known are .*jsonl.*\. Did you mean 'jsonl'\?"
+    ):
         plugins.load("scanner.formats", "jsnol")
     with pytest.raises(SettingsError, match=r"there is no layout 'zzz'; known are [^?]*$"):
         plugins.load("scanner.layouts", "zzz")
@@ -56,7 +58,7 @@ def test_what_is_no_folder_is_refused(package):
 def test_load_all_imports_everything_of_a_folder():
     found = plugins.load_all("scanner.layouts")
     assert set(found) == set(plugins.names("scanner.layouts"))
-    assert all(module.NAME == name for name, module in found.items())
+    assert all(name == module.NAME for name, module in found.items())
 
 
 def test_a_new_file_is_a_new_choice(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import stat
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from corpora import write_segments
 from hypothesis import given
 from hypothesis import strategies as st
 from strategies import any_texts, texts
@@ -21,7 +23,7 @@ from scanner.objects import ROLES, Segment
 from scanner.store import RunFolder, SegmentWriter, atomic, pointer
 
 
-class Broken(Exception):
+class BrokenError(Exception):
     pass
 
 
@@ -37,12 +39,12 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path):
             if problem:
                 raise problem
 
-    with pytest.raises(Broken):
-        write("half", Broken())
+    with pytest.raises(BrokenError):
+        write("half", BrokenError())
     assert names(tmp_path) == []
     write("whole")
-    with pytest.raises(Broken):
-        write("half", Broken())
+    with pytest.raises(BrokenError):
+        write("half", BrokenError())
     assert names(tmp_path) == ["a.txt"]
     assert (tmp_path / "a.txt").read_text() == "whole"
 
@@ -50,9 +52,9 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path):
 def test_broken_segments_leave_nothing(segments_of, tmp_path):
     def write():
         with SegmentWriter(tmp_path / "segments.arrow"):
-            raise Broken
+            raise BrokenError
 
-    with pytest.raises(Broken):
+    with pytest.raises(BrokenError):
         write()
     assert names(tmp_path) == []
 
@@ -126,7 +128,14 @@ def test_tables_and_arrays_round_trip(tmp_path):
 
 @pytest.mark.parametrize(
     ("path", "expected"),
-    [((), ""), (("a",), "/a"), (("turns", 3, "a/b"), "/turns/3/a~1b"), (("~1",), "/~01"), (("",), "/"), (("m~n/",), "/m~0n~1")],
+    [
+        ((), ""),
+        (("a",), "/a"),
+        (("turns", 3, "a/b"), "/turns/3/a~1b"),
+        (("~1",), "/~01"),
+        (("",), "/"),
+        (("m~n/",), "/m~0n~1"),
+    ],
 )
 def test_pointer_is_rfc_6901(path, expected):
     assert pointer(path) == expected
@@ -141,7 +150,9 @@ def test_a_pointer_leads_back_to_its_path(path):
 
 
 rows_strategy = st.lists(
-    st.lists(st.builds(lambda r, t: Segment((r,), r, 0, True, t), st.sampled_from(ROLES), texts), min_size=1, max_size=3),
+    st.lists(
+        st.builds(lambda r, t: Segment((r,), r, 0, True, t), st.sampled_from(ROLES), texts), min_size=1, max_size=3
+    ),
     min_size=1,
     max_size=7,
 )
@@ -149,8 +160,6 @@ rows_strategy = st.lists(
 
 @given(rows_strategy, st.integers(1, 4))
 def test_batches_are_views_of_whole_rows(tmp_path_factory, rows, per_batch):
-    from conftest import write_segments
-
     path = tmp_path_factory.mktemp("s") / "segments.arrow"
     ids = [3 * i for i in range(len(rows))]
     write_segments(path, rows, ids, per_batch)
@@ -166,7 +175,7 @@ def test_batches_are_views_of_whole_rows(tmp_path_factory, rows, per_batch):
             assert not array.flags.owndata
         starts = batch.row_starts()
         assert starts[-1] == len(batch)
-        for begin, end in zip(starts[:-1], starts[1:], strict=True):
+        for begin, end in itertools.pairwise(starts):
             assert len(set(batch.row_id[begin:end].tolist())) == 1
             assert batch.segment[begin:end].tolist() == list(range(end - begin))
             found[int(batch.row_id[begin])] = [
@@ -201,7 +210,11 @@ def test_an_empty_file_of_segments_has_no_batches(tmp_path):
     assert reader.rows([0]).is_empty()
 
 
-@given(st.recursive(st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), any_texts), lambda v: st.lists(v, max_size=3)))
+@given(
+    st.recursive(
+        st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), any_texts), lambda v: st.lists(v, max_size=3)
+    )
+)
 def test_any_plain_value_can_be_written(tmp_path_factory, value):
     run = RunFolder(tmp_path_factory.mktemp("r"))
     run.write_json("v.json", value)

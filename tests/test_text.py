@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import unicodedata
 
 import pytest
@@ -10,8 +11,18 @@ from hypothesis import strategies as st
 from strategies import any_texts, texts, words
 
 from scanner.text import (
-    CJK_RANGES, CODE_POINTS, PUNCTUATION, SEPARATOR, SINGLE, WORD, code_point_classes, folded_code_points, masked,
-    normalise, one_line, token_spans,
+    CJK_RANGES,
+    CODE_POINTS,
+    PUNCTUATION,
+    SEPARATOR,
+    SINGLE,
+    WORD,
+    code_point_classes,
+    folded_code_points,
+    masked,
+    normalise,
+    one_line,
+    token_spans,
 )  # fmt: skip
 
 
@@ -42,7 +53,7 @@ def test_tokens_are_ordered_apart_and_hold_all_but_separators(text):
     spans = token_spans(text)
     classes = code_point_classes()
     assert all(a < b for a, b in spans)
-    assert all(b <= c for (_, b), (c, _) in zip(spans, spans[1:], strict=False))
+    assert all(b <= c for (_, b), (c, _) in itertools.pairwise(spans))
     inside = {i for a, b in spans for i in range(a, b)}
     assert inside == {i for i, c in enumerate(text) if classes[ord(c)] != SEPARATOR}
     for a, b in spans:

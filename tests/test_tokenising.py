@@ -132,5 +132,7 @@ def test_a_broken_tokenizer_is_refused(segments_of, tmp_path, content):
     path = tmp_path / "tok.json"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(SettingsError, match=r"--tokenizer .*tok\.json: not readable as a tokenizer\.json .* give the file"):
+    with pytest.raises(
+        SettingsError, match=r"--tokenizer .*tok\.json: not readable as a tokenizer\.json .* give the file"
+    ):
         tokenised(segments_of(["a"]), tokenizer=path)

@@ -125,6 +125,8 @@ def _sources_of(path: Path, is_named: bool = True) -> list[Source]:
         if child.name.startswith("."):
             continue
         if child.is_dir():
+            if child.is_symlink():  # it may lead back here
+                continue
             found += _sources_of(child, is_named=False)
         elif not _is_about_data(child.name):
             found += _sources_of_file(child, is_named=False)
@@ -148,6 +150,8 @@ def _folder_source(path: Path, format_name: str, member: str) -> Source:
 
 def _sources_of_file(path: Path, is_named: bool) -> list[Source]:
     """One source, or one per member of an archive; files of unknown kind count only where the user named them."""
+    if not path.is_file():
+        raise InputError(f"{path}: is a pipe or a device, expected a file; pipe it into `scan -` instead")
     known = _known()
     archive_suffix = path.suffix.lower() == ".zip"
     if not is_named and not archive_suffix and _files.extension(path.name) not in known:

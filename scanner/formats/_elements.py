@@ -117,7 +117,7 @@ def value_runs(
             if reason:
                 skips.append(elements.skip(source, place, first_row, reason))
                 continue
-            if not raw.isascii() and "�" in (raw.decode("utf-8", "replace")) and not _is_utf8(raw):
+            if not raw.isascii() and not _is_utf8(raw):
                 notes.append(f"line {elements.line[place]}: bytes that are not UTF-8, read as U+FFFD")
             places.append(place)
             values.append(value)
@@ -142,16 +142,16 @@ def write_elements(
     """Copy the source into `sink` without the dropped records and with new texts in some others.
 
     A dropped record takes the bytes before it along (separator, line end, indent); where no record is kept before
-    it, those after it. Broken records are always kept; rows of other sources are passed over.
+    it, those after it. Broken records are kept unless they are to be dropped; rows of other sources are passed over.
     """
     n = len(elements)
     own = range(edits.first_row, edits.first_row + n)
-    drop = {row - edits.first_row for row in edits.drop if row in own} - set(elements.broken)
+    drop = {row - edits.first_row for row in edits.drop if row in own}
     change = {row - edits.first_row: texts for row, texts in edits.replace.items() if texts and row in own}
     change = {place: texts for place, texts in change.items() if place not in drop and place not in elements.broken}
     first_kept = next((place for place in range(n) if place not in drop), n)
     data, start, end = elements.data, elements.start, elements.end
-    unreadable = len(elements.broken)
+    unreadable = len(set(elements.broken) - drop)
     if first_kept == n and n:
         _copy(data, 0, int(start[0]), sink)
         if elements.is_container:

@@ -77,7 +77,7 @@ def stream(path: Path, compression: str, member: str = "") -> Iterator[IO[bytes]
                     yield inner
             else:
                 yield file
-        except (EOFError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile) as error:
+        except (EOFError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile, NotImplementedError) as error:
             raise FormatError(_broken(name, compression, error)) from None
         except Exception as error:
             if type(error).__name__ == "ZstdError":

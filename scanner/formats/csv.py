@@ -30,7 +30,8 @@ FOLDER = False
 DELIMITERS = ",\t;|"
 _ROOM = 1 << 16
 _SAMPLE_BYTES = 1 << 16
-_MOST_REWINDS = 1000
+_LONGEST_CELL = 1 << 31
+_MOST_REWINDS = 50  # unclosed quotes after which the rest of the file is given up as one row: linear time
 _HEADER_CELL = re.compile(r"[^\W\d][\w .\-/()]{0,39}\Z")
 _LINE_END = re.compile(rb"\n")
 _UNTERMINATED = "a quoted cell that is not closed before the end of the file, expected '\"'"
@@ -52,6 +53,7 @@ def sniff(path: Path, first: bytes, extension: str) -> float:
 
 def table(source: Source, settings: Settings) -> Table:
     """Rows, column names and delimiter of a source."""
+    csv.field_size_limit(_LONGEST_CELL)  # the module's own limit of 128 kB is one for the whole process
     data = content(source, settings.max_decompressed_bytes)
     at = len(BOM) if data[:3].tobytes() == BOM else 0
     sample = data[at : at + _SAMPLE_BYTES].tobytes().decode("utf-8", "replace")
@@ -137,7 +139,6 @@ def _columns(first: list[str]) -> tuple[tuple[str, ...], bool]:
 
 
 def _cells(raw: bytes, delimiter: str) -> list[str]:
-    csv.field_size_limit(1 << 31)
     return next(csv.reader([raw.decode("utf-8", "replace")], delimiter=delimiter, strict=False), [])
 
 

@@ -27,6 +27,8 @@ FOLDER = False
 WRAPPERS = ("data", "train", "rows", "examples", "records", "items", "samples", "dataset")
 """Keys under which a single object keeps its list of records; the first that fits is taken."""
 _ROOM = 1 << 16
+_FAR = 1 << 16  # bytes between the start of a broken element and the place where that shows
+_MOST_FAR_WALKS = 16  # after as many, each element is walked up to the next start of a record only: linear time
 _SPACE = b" \t\r\n"
 _FIRST_KEY = re.compile(rb'\{\s*("(?:[^"\\]|\\.)*")')
 _LIST_START = re.compile(rb"\[\s*\{")
@@ -138,6 +140,7 @@ class _Walker:
         self.count = 0
         self.broken: dict[int, str] = {}
         self.signature: re.Pattern[bytes] | None = None
+        self.far_walks = 0
 
     def walk(self, at: int, line: int, in_array: bool) -> Elements:
         """Every element from `at` on, until the array closes or the bytes end."""
@@ -145,15 +148,16 @@ class _Walker:
         state = kernel.new_state(at, line, in_array)
         start, end, lines = (np.empty(_ROOM, np.int64) for _ in range(3))
         while True:
-            n = kernel.json_elements(data, len(data), self.stack, state, start, end, lines)
+            size = len(data) if self.far_walks < _MOST_FAR_WALKS else self._next_record(int(state[kernel.AT]) + 1)
+            n = kernel.json_elements(data, size, self.stack, state, start, end, lines)
             self._add(start[:n], end[:n], lines[:n])
             status = int(state[kernel.STATUS])
-            if status == kernel.ENDED:
+            if status == kernel.ENDED and size == len(data):
                 break
             if status == kernel.CLOSED:
                 if not self._goes_on_after_array(state):
                     break
-            elif status != kernel.FULL:
+            elif status not in (kernel.FULL, kernel.ENDED):
                 self._recover(state, status)
         parts = [np.concatenate(p) if p else np.zeros(0, np.int64) for p in (self.starts, self.ends, self.lines)]
         return Elements(data, parts[0], parts[1], parts[2], self.broken, is_container=in_array)
@@ -188,6 +192,7 @@ class _Walker:
         if self.signature is None:
             self._learn(at)
         resume = self._next_record(at + 1)
+        self.far_walks += int(state[kernel.WHERE]) - at > _FAR
         end = self._lenient_end(at, resume) if status == kernel.LINE_BREAK else -1
         if end < 0:
             end = at + len(data[at:resume].tobytes().rstrip(b" \t\r\n," + (b"]" if resume == len(data) else b"")))

@@ -12,11 +12,16 @@ def group_by(keys: UInt64) -> Groups:
     n = len(keys)
     if n == 0:
         return Groups(np.zeros(0, np.int64), np.zeros(0, np.int64))
-    order = np.lexsort(tuple(keys[:, c] for c in range(keys.shape[1] - 1, -1, -1)))
+    order = np.argsort(keys[:, 0], kind="stable")
     ordered = keys[order]
-    new = np.concatenate(([True], (ordered[1:] != ordered[:-1]).any(axis=1)))
+    alike = ordered[1:, 0] == ordered[:-1, 0]
+    new = np.concatenate(([True], ~alike | (ordered[1:] != ordered[:-1]).any(axis=1)))
+    if (new[1:] & alike).any():  # equal in the first column only: all columns must take part in the order
+        order = np.lexsort(tuple(keys[:, c] for c in range(keys.shape[1] - 1, -1, -1)))
+        ordered = keys[order]
+        new = np.concatenate(([True], (ordered[1:] != ordered[:-1]).any(axis=1)))
     index = np.cumsum(new) - 1
-    # subtle: lexsort is stable, so the first of each run is the smallest position
+    # subtle: both sorts are stable, so the first of each run is the smallest position
     group = np.empty(n, np.int64)
     group[order] = order[np.flatnonzero(new)][index]
     size = np.bincount(index)[index]

@@ -72,16 +72,14 @@ def pairs(rows: Rows, records: Groups, texts: Groups) -> Pairs:
 
 def _secure_digests(rows: Rows, members: np.ndarray, reader: SegmentReader) -> np.ndarray:
     """(m, 2) BLAKE2b of the text of each member row, segment by segment with lengths."""
-    wanted = set(rows.row_id[members].tolist())
-    found: dict[int, bytes] = {}
+    wanted = rows.row_id[members]
+    found: list[bytes] = []
     for batch in reader:
         starts = batch.row_starts()
-        for row, first, last in zip(batch.row_id[starts[:-1]].tolist(), starts[:-1], starts[1:], strict=True):
-            if row not in wanted:
-                continue
+        inside = np.flatnonzero(np.isin(batch.row_id[starts[:-1]], wanted))
+        for first, last in zip(starts[inside].tolist(), starts[inside + 1].tolist(), strict=True):
             lengths = np.diff(batch.offsets[first : last + 1])
             state = hashlib.blake2b(lengths.tobytes(), digest_size=16)
             state.update(batch.data[batch.offsets[first] : batch.offsets[last]])
-            found[row] = state.digest()
-    joined = b"".join(found[row] for row in rows.row_id[members].tolist())
-    return np.frombuffer(joined, np.uint64).reshape(-1, 2)
+            found.append(state.digest())
+    return np.frombuffer(b"".join(found), np.uint64).reshape(-1, 2)

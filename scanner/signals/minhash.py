@@ -90,10 +90,9 @@ def find(
     its representative form a pair of similarity 1 unless their text is the same byte for byte (an exact pair).
     """
     bands = choose_bands(fingerprints.signature.shape[1], jaccard, recall, floor)
-    rank = np.empty(len(rows), np.int64)
-    rank[rows.content_order()] = np.arange(len(rows))
-    normal = group_by(fingerprints.normal[rows.content_order()])
-    leader = rows.content_order()[normal.group][rank]  # (n,) representative of each row, first in content order
+    order, rank = rows.content_order, rows.content_rank
+    normal = group_by(fingerprints.normal[order])
+    leader = order[normal.group][rank]  # (n,) representative of each row, first in content order
     representatives = np.unique(leader[fingerprints.shingles > 0])
     representatives = representatives[np.argsort(rank[representatives])]
 

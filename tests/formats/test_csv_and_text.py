@@ -11,7 +11,7 @@ from scanner.errors import FormatError, InputError, OutputError
 from scanner.objects import Edits
 
 CELL = st.text(st.sampled_from('ab,"\n\u4e2d '), max_size=6)
-IN_PLACE = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
+IN_PLACE = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40, deadline=None)
 
 
 @IN_PLACE

@@ -47,6 +47,16 @@ def test_a_folder_gives_its_data_files_sorted(tmp_path):
         formats.discover([str(run)])
 
 
+def test_a_pipe_and_a_folder_that_contains_itself(tmp_path):
+    os.mkfifo(tmp_path / "pipe.jsonl")
+    with pytest.raises(InputError, match="is a pipe or a device"):
+        formats.discover([str(tmp_path / "pipe.jsonl")])
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "a.jsonl").write_bytes(LINE)
+    (tmp_path / "d" / "loop").symlink_to(tmp_path / "d")
+    assert len(formats.discover([str(tmp_path / "d")])) == 1
+
+
 def test_patterns_and_repeated_names(tmp_path):
     for name in ("1.jsonl", "2.jsonl", "3.txt"):
         (tmp_path / name).write_bytes(LINE)

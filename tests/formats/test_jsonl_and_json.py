@@ -18,7 +18,7 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 RECORDS = st.dictionaries(TEXT, TEXT | st.integers() | st.none() | st.lists(TEXT, max_size=2), min_size=1, max_size=4)
 SPACE = st.text(" \t", max_size=3)
 BREAK = st.sampled_from(["\n", "\r\n"])
-IN_PLACE = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
+IN_PLACE = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40, deadline=None)
 
 
 def reference_edit(values, edits):
@@ -188,6 +188,17 @@ def test_a_surplus_bracket_is_a_broken_record_of_its_own(contents):
     found = contents("a.json", b'[\n{"a": "x"}},\n{"a": "y"}\n]')
     assert found.values == [{"a": "x"}, {"a": "y"}]
     assert [(s.row_id, s.line, s.raw) for s in found.skips] == [(1, 2, b"}")]
+
+
+def test_many_broken_elements_cost_linear_time(contents):
+    """Every element lacks a bracket, and that shows only at the end of the file."""
+    count = 20_000
+    raw = b"[\n" + b",\n".join(b'{"a": [1, {"b": "padding of some length"}' for _ in range(count)) + b"\n]"
+    begin = time.perf_counter()
+    found = contents("a.json", raw)
+    assert time.perf_counter() - begin < 5
+    assert (len(found.values), len(found.skips)) == (0, count)
+    assert [s.line for s in found.skips] == list(range(2, count + 2))
 
 
 def test_raw_line_breaks_in_strings_are_read(contents):

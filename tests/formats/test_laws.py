@@ -62,7 +62,7 @@ def read_or_refused(path):
 
 
 @pytest.mark.parametrize("name", ["a.json", "a.jsonl", "a.csv", "a.txt"])
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=80, deadline=None)
 @given(raw=damaged(), chosen=st.sets(st.integers(0, 9)))
 @example(raw=b"[,]", chosen={0})
 @example(raw=b'{"data": [{"a": 1}', chosen={0})

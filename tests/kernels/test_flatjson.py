@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 
 import mmh3
@@ -43,7 +44,7 @@ def read(records: list[bytes], keys=KEYS, columns=None, hashed=None):
     found = []
     for i in range(n):
         cuts = offsets[i * len(columns) : (i + 1) * len(columns) + 1]
-        parts = [out[a:b].tobytes() for a, b in zip(cuts[:-1], cuts[1:], strict=True)]
+        parts = [out[a:b].tobytes() for a, b in itertools.pairwise(cuts)]
         found.append((int(status[i]), parts, tuple(int(v) for v in digest[i])))
     return found
 
@@ -150,7 +151,9 @@ def test_every_short_change_of_one_record_is_safe():
     assert_never_wrong(records, keys=("a",))
 
 
-values_of_any_type = st.one_of(st.none(), st.booleans(), st.integers(), st.text(max_size=3), st.lists(st.text(max_size=2), max_size=2))
+values_of_any_type = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.text(max_size=3), st.lists(st.text(max_size=2), max_size=2)
+)
 
 
 @given(st.dictionaries(st.sampled_from([*KEYS, "id", ""]), values_of_any_type, max_size=4))

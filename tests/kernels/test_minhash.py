@@ -145,7 +145,7 @@ def test_a_short_text_is_one_shingle_and_no_text_none(packed):
 
 
 def test_a_shingle_does_not_reach_over_segments(packed):
-    apart, bounds = sets_of(packed, [[(PROMPT_PART, False, "a b c"), (PROMPT_PART, False, "d e f")]], 3)
+    apart, _bounds = sets_of(packed, [[(PROMPT_PART, False, "a b c"), (PROMPT_PART, False, "d e f")]], 3)
     assert len(apart) == 2
     joined, _ = sets_of(packed, [[(PROMPT_PART, False, "a b c d e f")]], 3)
     assert len(joined) == 4

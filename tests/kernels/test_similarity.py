@@ -105,7 +105,11 @@ def share(part, whole):
     return len(part) / len(whole) if whole else math.nan
 
 
-@given(st.integers(1, 25).flatmap(lambda n: st.tuples(st.just(n), st.lists(st.tuples(st.integers(0, n - 1), st.integers(0, n - 1)), max_size=40))))
+@given(
+    st.integers(1, 25).flatmap(
+        lambda n: st.tuples(st.just(n), st.lists(st.tuples(st.integers(0, n - 1), st.integers(0, n - 1)), max_size=40))
+    )
+)
 def test_components_are_those_of_a_simple_flood(graph):
     n, edges = graph
     root = np.full(n, -1, np.int64)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import itertools
+import math
 import random
 import time
 
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from strategies import texts, words
 
 from scanner import planning
 from scanner.settings import Settings
@@ -111,6 +115,39 @@ def test_precision_is_one_and_recall_as_promised(segments_of, width, target, lev
     assert near.pairs.notes["pairs_not_compared_at_least"] == 0
 
 
+hard_rows = st.lists(
+    st.one_of(
+        st.tuples(st.one_of(words, texts), words), st.tuples(words, words, st.sampled_from(["be brief", "x"])), words
+    ),
+    min_size=2,
+    max_size=8,
+)
+
+
+@given(hard_rows, st.integers(1, 3))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_is_found_is_what_brute_force_says(segments_of, rows, width):
+    """Empty sides, equal rows, context of their own, any script: no value is made up, no pair comes twice."""
+    corpus = segments_of(rows, per_batch=3)
+    truth = brute(corpus.segments, width)
+    near = find(corpus, width, permutations=32, jaccard=0.6, floor=0.3)
+    found = as_dict(near)
+    assert len(found) == len(near.pairs)
+    assert list(found) == sorted(found)
+    prints = corpus.prints()
+    for (a, b), (relation, same_context, *values) in found.items():
+        assert a < b
+        assert corpus.segments[a] != corpus.segments[b]
+        assert same_context == (prints.context[a] == prints.context[b])
+        if (a, b) not in truth:  # neither has a token, and they differ in spacing only
+            assert not prints.shingles[[a, b]].any()
+            assert relation == "same_both"
+            continue
+        expected = [1.0 if math.isnan(v) and relation == "same_both" else v for v in truth[a, b]]
+        given_values = [1.0 if math.isnan(v) and relation == "same_both" else v for v in values]
+        assert given_values == pytest.approx(expected, abs=1e-6, nan_ok=True)
+
+
 def moved(found, place):
     """What was found, with the places in another order of the rows; a pair whose ends swap swaps its containments."""
     out = {}
@@ -161,7 +198,9 @@ def test_row_ids_may_have_gaps(segments_of):
 
 
 @pytest.mark.parametrize("permutations", [16, 64, 128])
-@pytest.mark.parametrize(("level", "recall", "floor"), [(0.8, 0.95, 0.5), (0.9, 0.99, 0.8), (0.5, 0.8, 0.5), (0.7, 0.9, 0.3)])
+@pytest.mark.parametrize(
+    ("level", "recall", "floor"), [(0.8, 0.95, 0.5), (0.9, 0.99, 0.8), (0.5, 0.8, 0.5), (0.7, 0.9, 0.3)]
+)
 def test_bands_are_the_most_selective_that_catch_enough(permutations, level, recall, floor):
     def enough(bands):
         return bands.probability(level) >= recall and bands.probability(floor) >= FLOOR_RECALL

@@ -1,0 +1,177 @@
+"""The house: who may import whom, what an import may weigh, and that every file says what it is."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+from scanner import plugins
+
+ROOT = Path(__file__).parent.parent
+FILES = sorted((ROOT / "scanner").rglob("*.py"))
+
+FLOORS = {
+    0: "objects errors settings plugins progress",
+    1: "text kernels store rulebook checksums redaction jsontext embedding neighbourhoods fingerprints tokenising "
+    "sampling evidence models chat rulefiles plausibility",
+    2: "formats layouts signals features outputs reports clustering contamination prediction planning explain "
+    "confirmation rehearsal",
+    3: "pipeline ingest stages applying estimating verifying",
+}
+"""Words, tools, stages, and the order of things, by the first part of a module's name below `scanner`."""
+FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names.split()}
+MENUS = ("formats", "layouts", "signals", "features", "outputs", "reports")
+
+HEAVY = {
+    "torch", "faiss", "numba", "transformers", "sentence_transformers", "polars", "pyarrow", "jinja2", "rich",
+    "sklearn", "scipy", "datasketch", "tokenizers", "re2", "datasets", "pandas", "rapidfuzz",
+}  # fmt: skip
+MOST_LINES = 420
+
+
+def module_of(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def part_of(module: str) -> str:
+    """The part of the house: `formats` of scanner.formats.csv; "" for the package itself."""
+    return ([*module.split("."), ""])[1]
+
+
+def imports_of(path: Path) -> Iterator[tuple[int, str]]:
+    """(line, module below scanner) of every import, those inside functions too; no type-checking ones."""
+    tree = ast.parse(path.read_text("utf-8"))
+    skipped = {
+        inner
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING")
+        for statement in node.body
+        for inner in ast.walk(statement)
+    }
+    for node in ast.walk(tree):
+        if node in skipped:
+            continue
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names if alias.name.split(".")[0] == "scanner")
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: a relative import"
+            if node.module == "scanner":
+                yield from ((node.lineno, f"scanner.{alias.name}") for alias in node.names)
+            elif node.module and node.module.startswith("scanner."):
+                yield node.lineno, node.module
+
+
+def test_every_part_of_the_house_has_a_floor():
+    parts = {part_of(module_of(path)) for path in FILES if len(path.relative_to(ROOT).parts) > 1}
+    assert parts - {"", "static_table"} <= set(FLOOR_OF), "add the new part to FLOORS"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: module_of(path))
+def test_floors_rest_on_lower_floors_and_stages_are_strangers(path):
+    mine = part_of(module_of(path))
+    if mine not in FLOOR_OF:  # the package's own face hands out what lies on any floor
+        return
+    wrong = []
+    for line, module in imports_of(path):
+        theirs = part_of(module)
+        if theirs == mine or theirs not in FLOOR_OF:
+            continue
+        above = FLOOR_OF[theirs] > FLOOR_OF[mine]
+        strangers = FLOOR_OF[theirs] == FLOOR_OF[mine] == 2
+        if above or strangers:
+            wrong.append(f"line {line}: {mine} (floor {FLOOR_OF[mine]}) imports {module} (floor {FLOOR_OF[theirs]})")
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if p.parent.name in MENUS], ids=lambda path: module_of(path))
+def test_choices_of_a_menu_do_not_know_one_another(path):
+    """Only the parts whose names begin with an underscore are shared, and the folder's front door."""
+    if path.name == "__init__.py":
+        return
+    folder = module_of(path).rsplit(".", 1)[0]
+    others = {f"{folder}.{name}" for name in plugins.names(folder)} - {module_of(path)}
+    wrong = [f"line {line}: {module}" for line, module in imports_of(path) if module in others]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_kernels_know_only_kernels():
+    for path in (ROOT / "scanner" / "kernels").glob("*.py"):
+        assert {part_of(module) for _, module in imports_of(path)} <= {"kernels"}, path.name
+
+
+def test_no_tool_needs_itself():
+    """Imports go round in no circle."""
+    graph = {module_of(path): {module for _, module in imports_of(path)} for path in FILES}
+    del graph["scanner"]
+    known = set(graph)
+    TopologicalSorter({name: needs & known - {name} for name, needs in graph.items()}).prepare()
+
+
+def test_rules_are_data():
+    assert {path.suffix for path in (ROOT / "rules").rglob("*.*") if "__pycache__" not in path.parts} <= {
+        ".toml",
+        ".py",
+    }
+    assert [path.name for path in (ROOT / "rules").rglob("*.py")] == ["__init__.py"]
+
+
+def heavy_after(code: str) -> set[str]:
+    """Which of the heavy packages a fresh interpreter holds after some code."""
+    report = "import json, sys; sys.stdout.write('\\n' + json.dumps(sorted({n.split('.')[0] for n in sys.modules})))"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}\n{report}"], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
+    )
+    return HEAVY & set(json.loads(done.stdout.splitlines()[-1]))
+
+
+HELP = """
+import sys, cli
+sys.argv = ["scan", "--help"]
+try:
+    cli.main()
+except SystemExit:
+    pass
+"""
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import cli, scanner, scanner.settings, scanner.objects, scanner.errors, scanner.plugins, scanner.progress",
+        "from scanner import Settings, TrainingPlan; Settings(plan=TrainingPlan(epochs=1))",
+        HELP,
+        f"from scanner import plugins\nfor menu in {MENUS}: assert plugins.names('scanner.' + menu)",
+    ],
+    ids=["import", "settings", "help", "menus"],
+)
+def test_imports_are_light(code):
+    assert heavy_after(code) == set()
+
+
+@pytest.mark.parametrize("name", ["Settings", "TrainingPlan"])
+def test_public_names_are_there(name):
+    import scanner
+
+    assert name in scanner.__all__
+    assert getattr(scanner, name).__name__ == name
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        scanner.nothing  # noqa: B018
+
+
+def test_every_file_says_what_it_is():
+    silent = [module_of(p) for p in [*FILES, ROOT / "cli.py"] if not ast.get_docstring(ast.parse(p.read_text("utf-8")))]
+    assert not silent
+
+
+def test_no_file_is_too_long_to_read():
+    files = [*FILES, ROOT / "cli.py", *sorted((ROOT / "tests").rglob("*.py"))]
+    long = {str(p.relative_to(ROOT)): n for p in files if (n := len(p.read_text("utf-8").splitlines())) > MOST_LINES}
+    assert not long
