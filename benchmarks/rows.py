@@ -21,7 +21,11 @@ OBJECTS = (
     "a short story about", "three reasons for", "the main idea of", "the steps of", "the history of", "an example of",
     "the advantages of", "a poem about", "the difference between", "a sentence with", "a function that computes",
 )  # fmt: skip
-SYLLABLES = [c + v for c in "b c d f g h k l m n p r s t v w z st tr pl".split() for v in "a e i o u ai ou".split()]
+SYLLABLES = [
+    c + v
+    for c in ["b", "c", "d", "f", "g", "h", "k", "l", "m", "n", "p", "r", "s", "t", "v", "w", "z", "st", "tr", "pl"]
+    for v in ["a", "e", "i", "o", "u", "ai", "ou"]
+]
 BLOCK = 2_000
 
 

@@ -295,12 +295,12 @@ def plant(writer: Writer, plain: list[Draft]) -> list[Draft]:
                 member.marks.append(("exact", group, {}))
             planted += members[1:]
             group += 1
-    for kind, words, count in (("near", 1, 30), ("near", 2, 20), ("loose", 5, 20)):
+    for name, words, count in (("near", 1, 30), ("near", 2, 20), ("loose", 5, 20)):
         for _ in range(count):
             original, group = next(originals), group + 1
             near = Draft(original.instruction, original.input, changed(writer, original.output, words))
-            original.marks.append((kind, group, {"original": True}))
-            near.marks.append((kind, group, {"replaced_words": words}))
+            original.marks.append((name, group, {"original": True}))
+            near.marks.append((name, group, {"replaced_words": words}))
             planted.append(near)
     for _ in range(40):
         kind, group = rng.choice([k for k in writer.kinds if " || " in str(k["output"])]), group + 1
@@ -325,15 +325,15 @@ def plant(writer: Writer, plain: list[Draft]) -> list[Draft]:
             draft = writer.fresh(lambda t=template, a=answer: writer.canned(t, a))  # type: ignore[misc]
             draft.marks.append(("boilerplate", group, {}))
             planted.append(draft)
-    for kind, (count, sentence) in PRIVATE.items():
+    for name, (count, sentence) in PRIVATE.items():
         for i in range(count):
             draft, group = writer.fresh(writer.row), group + 1
             person = writer.bound.setdefault("person", writer.draw("person"))
-            value = private_value(rng, kind, person)
+            value = private_value(rng, name, person)
             place = "input" if draft.input and i % 4 == 3 else "output"
             told = writer.fill(sentence.replace("{value}", "\0")).replace("\0", value)
             setattr(draft, place, f"{getattr(draft, place)} {told}")
-            draft.marks.append(("private", group, {"kind": kind, "field": place, "value": value}))
+            draft.marks.append(("private", group, {"kind": name, "field": place, "value": value}))
             planted.append(draft)
             if i == 0:  # one of each kind stands in the file four times: these are what a model would recite
                 group += 1
@@ -342,7 +342,10 @@ def plant(writer: Writer, plain: list[Draft]) -> list[Draft]:
     for text in HOSTILE:
         draft = writer.fresh(writer.row)
         group += 1
-        marks = [("hostile", 0, {}), ("exact", group, {})]  # copied, so that reports have a reason to show it
+        marks: list[tuple[str, int, dict[str, Any]]] = [
+            ("hostile", 0, {}),
+            ("exact", group, {}),
+        ]  # copied, so that reports have a reason to show it
         for _ in range(6):
             planted.append(Draft(f"{text} {draft.instruction}", text, f"{text} {draft.output}", list(marks)))
     return planted

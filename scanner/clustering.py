@@ -24,12 +24,12 @@ def cluster(texts: Groups, a: Int64, b: Int64, priority: Int64) -> Clusters:
     across = left != right
     left, right = left[across], right[across]
     neighbours = _adjacency(np.concatenate((left, right)), np.concatenate((right, left)))
-    heads = np.unique(texts.group)
+    heads = np.fromiter(neighbours, np.int64, len(neighbours))
     heads = heads[np.argsort(priority[best[heads]])]
     centre = np.arange(n)  # per group head: the head of the group it is dropped for
     taken = np.zeros(n, np.bool_)
     for head in heads.tolist():
-        if taken[head] or head not in neighbours:
+        if taken[head]:
             continue
         taken[head] = True
         for other in neighbours[head]:

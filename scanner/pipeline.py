@@ -55,7 +55,8 @@ def audit(
         progress.say(f"{run.path} holds this audit already; use --force to run it again")
         return run
     run = RunFolder.open_for_writing(run.path)
-
+    with progress.stage("load the kernels"):
+        stages.load_kernels(progress)
     rows, skips = stages.read(run, sources, settings, threads, identity, progress)
     reader = run.segments()
     from scanner.fingerprints import fingerprint

@@ -22,7 +22,7 @@ from scanner.objects import Clusters, Int64, Rows
 from scanner.settings import Settings
 
 MASK_TYPE = pl.List(pl.Struct({"segment": pl.Int32, "start": pl.Int32, "end": pl.Int32}))
-PLAN_SCHEMA = {
+PLAN_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "row_id": pl.Int64,
     "action": pl.String,
     "keep_row_id": pl.Int64,

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,6 +65,27 @@ class Predicted:
     near_mass: np.ndarray
     notes: dict[str, Any]
     unit: str
+
+
+def load_kernels(progress: Progress) -> None:
+    """Import every kernel now, so that a first run after an install says what it is doing.
+
+    numba compiles one function at a time per process, so a second process compiles half of the modules meanwhile and
+    leaves them in the cache.
+    """
+    from scanner.kernels import _jit
+    from scanner.plugins import load, names
+
+    modules = sorted(names("scanner.kernels"), key=lambda name: -_jit.source_bytes(name))
+    if not _jit.is_compiled():
+        progress.say("first run after an install: compiling the kernels, once, for about 15 seconds")
+        others = ", ".join(f"scanner.kernels.{name}" for name in modules[1::2])
+        helper = subprocess.Popen([sys.executable, "-c", f"import {others}"], stderr=subprocess.DEVNULL)
+        for name in modules[::2]:
+            load("scanner.kernels", name)
+        helper.wait()  # if it failed, its half is compiled here
+    for name in modules:
+        load("scanner.kernels", name)
 
 
 def read(

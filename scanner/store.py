@@ -136,7 +136,8 @@ class RunFolder:
 
     def read_array(self, name: str) -> np.ndarray:
         """RUN/index/<name>.npy, memory-mapped read-only."""
-        return np.load(self.index / f"{name}.npy", mmap_mode="r")
+        array: np.ndarray = np.load(self.index / f"{name}.npy", mmap_mode="r")
+        return array
 
     def segments(self) -> SegmentReader:
         """The audited text, memory-mapped."""

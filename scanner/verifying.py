@@ -14,6 +14,7 @@ from scanner.errors import ScanError
 from scanner.settings import Settings
 from scanner.store import RunFolder
 
+
 @dataclass(frozen=True)
 class Verified:
     """What was looked for and where."""

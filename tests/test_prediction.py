@@ -98,7 +98,7 @@ def test_the_kernel_equals_its_twin():
                 z += math.log2(1 + regime.set_dose) * softplus(context)
                 slope = h.dose_bias + h.dose_surprise * surprise + h.dose_copied * copied + h.dose_rarity * rare
                 slope += h.dose_progress * math.log2(1 + regime.steps / 100)
-                z += math.log2(1 + dose) * softplus(slope)
+                z += 3 * (math.log2(1 + dose) / 3) ** h.dose_power * softplus(slope)
                 survived = survived / (1 + np.exp(-(z + h.spread * nodes)))
                 at_least.append(float(survived.sum()))
             return at_least
@@ -352,5 +352,5 @@ def test_broken_weights_are_refused(tmp_path):
     wrong = tmp_path / "wrong.toml"
     progress = asdict(SHIPPED.hazard)["dose_progress"]
     wrong.write_text(text.replace(f"dose_progress = {progress}", "dose_progress = -1.0"))
-    with pytest.raises(RuleError, match="must not be negative"):
+    with pytest.raises(RuleError, match="more training never unlearns"):
         load_weights(wrong)

@@ -1,11 +1,23 @@
-"""How every kernel is compiled: explicit signature, no GIL, cached on disk."""
+"""How every kernel is compiled: explicit signature, no GIL, cached on disk.
+
+The cache is keyed by the source of all kernels together: numba itself looks at one file only and would go on using
+machine code that inlined an older version of another. It lies beside the source where that is writable, else in the
+user's cache folder, else in the temporary folder; NUMBA_CACHE_DIR overrides all.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
 from typing import Any
 
-from numba import njit, types
+from numba import config, njit, types
 
 # Read-only array types accept writable arrays too; memory-mapped Arrow buffers are read-only.
 U8R = types.Array(types.uint8, 1, "C", readonly=True)
@@ -29,6 +41,54 @@ VOID = types.void
 
 def kernel(signature: Any) -> Callable[[Any], Any]:
     """Compile for one signature, release the GIL, cache the machine code."""
-    return njit(signature, nogil=True, cache=True, error_model="numpy")
+
+    def compile_now(function: Any) -> Any:
+        with _own_cache_folder():
+            return njit(signature, nogil=True, cache=True, error_model="numpy")(function)
+
+    return compile_now
 
 
+@contextmanager
+def _own_cache_folder() -> Iterator[None]:
+    """numba reads its setting when a function is decorated; other users of numba keep theirs."""
+    before = config.CACHE_DIR
+    config.CACHE_DIR = str(cache_folder())
+    try:
+        yield
+    finally:
+        config.CACHE_DIR = before
+
+
+@cache
+def cache_folder() -> Path:
+    """Where the machine code of these very sources is kept; older sources' folders beside it are removed."""
+    here = Path(__file__).parent
+    state = hashlib.blake2b(digest_size=8)
+    for source in sorted(here.glob("*.py")):
+        state.update(source.read_bytes())
+    name = f"kernels-{state.hexdigest()}"
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sftscan"
+    last = Path(tempfile.gettempdir()) / f"sftscan-{os.getuid()}"
+    chosen = [Path(os.environ["NUMBA_CACHE_DIR"])] if os.environ.get("NUMBA_CACHE_DIR") else []
+    for base in (*chosen, here / "__pycache__", home, last):
+        try:
+            (base / name).mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError:
+            continue
+        if os.access(base / name, os.W_OK):
+            for old in base.glob("kernels-*"):
+                if old.name != name:
+                    shutil.rmtree(old, ignore_errors=True)
+            return base / name
+    return last / name
+
+
+def is_compiled() -> bool:
+    """Whether the kernels were compiled before, by this or an earlier process."""
+    return any(cache_folder().rglob("*.nbi"))
+
+
+def source_bytes(name: str) -> int:
+    """Size of a kernel module's source, a rough measure of how long it compiles."""
+    return (Path(__file__).parent / f"{name}.py").stat().st_size

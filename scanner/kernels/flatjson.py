@@ -93,7 +93,7 @@ def _hex4(buffer, at, end):
         digit = _HEX[buffer[at + i]]
         if digit == 255:
             return -1
-        value = value * 16 + np.int64(digit)
+        value = value * 16 + int(digit)
     return value
 
 
@@ -135,7 +135,7 @@ def _unescape(buffer, start, end, out, at):
         if mark == 110:  # n
             point = 10
         elif mark == _QUOTE or mark == _BACKSLASH or mark == _SLASH:
-            point = np.int64(mark)
+            point = int(mark)
         elif mark == 116:  # t
             point = 9
         elif mark == 114:  # r

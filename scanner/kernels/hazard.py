@@ -18,6 +18,7 @@ EXTRACTED = 16
 """Tokens reproduced before the first miss from which on an answer counts as extractable (`p_extract`)."""
 STEPS_UNIT = 100.0  # optimizer steps in one unit of progress, before the logarithm
 SURPRISE_UNIT, RARITY_UNIT = 4.0, 8.0  # nats: features are of order one
+GAIN_UNIT = 3.0  # doublings of 1 + dose (7 unit visits) at which the response crosses that of exponent 1
 FADED = 1e-12  # survival below which a turn is not followed further
 
 _F64 = types.Array(types.float64, 1, "C")
@@ -33,6 +34,12 @@ def _softplus(x):
     return max(x, 0.0) + math.log1p(math.exp(-abs(x)))
 
 
+@njit(nogil=True)
+def _gain(dose, power):
+    """Response to dose: steeper than its logarithm, because the first visits teach little (weights: dose_power)."""
+    return GAIN_UNIT * (math.log2(1 + dose) / GAIN_UNIT) ** power if dose > 0 else 0.0
+
+
 @kernel(VOID(*_PLACES, _REAL, _REAL, *_TOKENS, _F64R, _F64R, _F64R, INT, INT, _F64_2D, _F64))
 def tails(start, end, dose, without, cap_at, cap, set_gain, progress,
           log_p, agreed, rarity, within, w, node, weight, first, last, out, curve):  # fmt: skip
@@ -45,7 +52,7 @@ def tails(start, end, dose, without, cap_at, cap, set_gain, progress,
     full, less = np.empty(nodes), np.empty(nodes)
     for i in range(first, last):
         length = end[i] - start[i]
-        gain, gain_less = math.log2(1 + dose[i]), math.log2(1 + without[i])
+        gain, gain_less = _gain(dose[i], w[12]), _gain(without[i], w[12])
         full[:] = weight
         less[:] = weight
         alive, mean = 1.0, 0.0

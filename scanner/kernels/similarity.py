@@ -7,23 +7,34 @@ bytes per row and band at a time. Verification works on the shingle sets themsel
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+from numba import njit, types
 
-from scanner.kernels._jit import I64, I64R, INT, U32_2D, U64, U64R, VOID, kernel, types
+from scanner.kernels._jit import I64, I64R, INT, U32_2D, U64, U64_2D, U64R, VOID, kernel
 from scanner.kernels.hashing import fmix64
 
 F32_2D = types.Array(types.float32, 2, "C")
 
 
-@kernel(VOID(U32_2D, INT, INT, INT, U64))
-def pack_band(signature, first, rows_per_band, row_bits, packed):
-    """Hash columns first:first+rows_per_band of every row into the high bits of a word, the row into the low bits."""
+@kernel(INT(U32_2D, I64R, INT, INT, INT, U64_2D))
+def pack_bands(signature, place, rows_per_band, row_bits, first, packed):
+    """Band keys of the rows that take part, one word per band and row; returns how many rows take part.
+
+    signature (n, p) · place (n,): what stands for a row in the low `row_bits` bits, -1 for rows that take no part ·
+    packed (bands, m): word i of a band belongs to the (i - first)-th row that takes part, its high bits are a hash of
+    the band's columns.
+    """
     mask = (np.uint64(1) << np.uint64(row_bits)) - np.uint64(1)
+    at = first
     for r in range(signature.shape[0]):
-        h = np.uint64(first + 1)
-        for j in range(first, first + rows_per_band):
-            h = fmix64((h + np.uint64(signature[r, j])) * np.uint64(0x9E3779B97F4A7C15))
-        packed[r] = (h & ~mask) | np.uint64(r)
+        if place[r] < 0:
+            continue
+        for band in range(packed.shape[0]):
+            h = np.uint64(band + 1)
+            for j in range(band * rows_per_band, (band + 1) * rows_per_band):
+                h = fmix64((h + np.uint64(signature[r, j])) * np.uint64(0x9E3779B97F4A7C15))
+            packed[band, at] = (h & ~mask) | np.uint64(place[r])
+        at += 1
+    return at - first
 
 
 @kernel(INT(U64R, INT, INT, U64, I64))

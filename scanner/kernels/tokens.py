@@ -72,8 +72,7 @@ def next_token(data, at, end, classes, fold, folded):
                 if folded and point < _FOLDED:
                     point = np.int64(fold[point])
                 value = np.uint64(point)
-            h = (h ^ value) * _MULTIPLIER
-            h ^= h >> np.uint64(32)
+            h = (h ^ value) * _MULTIPLIER  # as in FNV-1a: the shortest chain per character; fmix64 spreads it at the end
             at = after
     return fmix64(h), start, at
 

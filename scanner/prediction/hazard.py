@@ -1,10 +1,11 @@
 """The token hazard model: a dozen named numbers turn a token's surroundings into the chance that it is recalled.
 
-    logit p_t = base_t + log2(1 + set dose) * softplus(context_t) + log2(1 + E_row) * softplus(dose_t) + u_row
+    logit p_t = base_t + log2(1 + set dose) * softplus(context_t) + gain(E_row) * softplus(dose_t) + u_row
 
     base_t    = bias + offset + seen, copied, rarity of the token                  what the model can do untuned
     context_t = what the *other* rows say about the token                          gated by the training of the set
     dose_t    = how fast this token is learned from its own row; grows with progress = log2(1 + steps / 100)
+    gain(E)   = 3 * (log2(1 + E) / 3) ** dose_power                                a threshold: early visits teach little
 
 Both slopes are positive by construction, so dose, learning rate, copies and epochs can only raise p; with no training
 at all p is the base value, and the other rows' contexts count for nothing. u_row ~ N(0, spread) is integrated out by
@@ -57,11 +58,12 @@ class Hazard:
     context_bias: float  # softplus(context_bias + ...) logits per doubling of 1 + the set's mean dose
     context_surprise: float  # -log leave-one-out probability, per 4 nats
     context_agreed: float  # log2(1 + longest context that went on this way elsewhere)
-    dose_bias: float  # softplus(dose_bias + ...) logits per doubling of 1 + the row's dose
+    dose_bias: float  # softplus(dose_bias + ...) logits per unit of gain(E)
     dose_surprise: float
     dose_copied: float
     dose_rarity: float
     dose_progress: float  # per unit of progress; never negative
+    dose_power: float  # exponent of the gain; above 0
     spread: float  # standard deviation of the row effect, logits; never negative
 
     def vector(self) -> npt.NDArray[np.float64]:
@@ -111,8 +113,11 @@ def load_weights(path: Path = WEIGHTS) -> Weights:
     hazard, priors = parts["hazard"], parts["priors"]
     assert isinstance(hazard, Hazard)
     assert isinstance(priors, Priors)
-    if hazard.dose_progress < 0 or hazard.spread < 0:
-        raise RuleError(f"{path.name}: dose_progress and spread must not be negative: more training never unlearns")
+    if hazard.dose_progress < 0 or hazard.spread < 0 or hazard.dose_power <= 0:
+        raise RuleError(
+            f"{path.name}: dose_progress and spread must not be negative and dose_power must be above 0: "
+            "more training never unlearns"
+        )
     return Weights(hazard, priors, bool(values.get("calibrated", False)), values.get("provenance", {}))
 
 

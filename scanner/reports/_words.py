@@ -99,7 +99,7 @@ def findings(summary: dict[str, Any]) -> list[tuple[str, int, float | None, str]
          f"{plural(loose['pairs'], 'pair')} less alike; they add to what is memorized, and are kept"),
         ("same meaning", semantic["rows"], semantic["share"], f"{plural(semantic['pairs'], 'pair')} in other words"),
         ("conflicts", conflicts["rows"], conflicts["share"],
-         f"{plural(conflicts['groups'], 'prompt')} with different answers, if only by a few words"),
+         f"{plural(conflicts['groups'], 'prompt')} with different answers"),
     ]  # fmt: skip
     for name, kind in (("private data", "private"), ("secrets", "secret")):
         part = found[kind]
@@ -180,11 +180,11 @@ def headline(summary: dict[str, Any]) -> str:
     found, plan = summary["found"], summary["plan"]
     if not summary["rows"]:
         return "There is nothing to judge: no row could be read."
-    if found["secret"]["rows"] and found["private"]["rows"]:
-        return "Do not train on this file as it is: it holds private data and secrets."
-    if found["secret"]["rows"] or found["private"]["rows"]:
-        what = "secrets" if found["secret"]["rows"] else "private data"
-        return f"Do not train on this file as it is: it holds {what}."
+    held = [name for name, kind in (("private data", "private"), ("secrets", "secret")) if found[kind]["rows"]]
+    if held and summary["exposed_private"]["rows_medium_or_high"]:
+        return f"Do not train on this file as it is: it holds {' and '.join(held)} that a model is likely to recite."
+    if held:
+        return f"Clean this file before training on it: it holds {' and '.join(held)}."
     if summary["prediction"]["bands"]["high"] or plan["drop"]:
         return "Clean this file before training on it."
     if plan["review"] or found["conflicts"]["rows"]:

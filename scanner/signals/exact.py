@@ -38,20 +38,22 @@ def same_text(rows: Rows, fingerprints: Fingerprints, reader: SegmentReader) -> 
 
 def pairs(rows: Rows, records: Groups, texts: Groups) -> Pairs:
     """All pairs of equal rows, up to ALL_PAIRS_UP_TO per group, stars above."""
-    left: list[np.ndarray] = []
-    right: list[np.ndarray] = []
+    left: list[np.ndarray] = [np.zeros(0, np.int64)]
+    right: list[np.ndarray] = [np.zeros(0, np.int64)]
     stars = 0
+    by_size: dict[int, list[np.ndarray]] = {}
     for members in members_of(texts):
-        if len(members) <= ALL_PAIRS_UP_TO:
-            i, j = np.triu_indices(len(members), 1)
-            left.append(members[i])
-            right.append(members[j])
+        by_size.setdefault(len(members), []).append(members)
+    for size, groups in by_size.items():
+        block = np.stack(groups)
+        if size <= ALL_PAIRS_UP_TO:
+            i, j = np.triu_indices(size, 1)
         else:
-            stars += 1
-            left.append(np.full(len(members) - 1, members[0]))
-            right.append(members[1:])
-    a = np.concatenate(left) if left else np.zeros(0, np.int64)
-    b = np.concatenate(right) if right else np.zeros(0, np.int64)
+            stars += len(groups)
+            i, j = np.zeros(size - 1, np.int64), np.arange(1, size)
+        left.append(block[:, i].ravel())
+        right.append(block[:, j].ravel())
+    a, b = np.concatenate(left), np.concatenate(right)
     order = np.lexsort((b, a))
     one = np.ones(len(a), np.float32)
     return Pairs(
@@ -63,11 +65,16 @@ def pairs(rows: Rows, records: Groups, texts: Groups) -> Pairs:
         containment_ab=one,
         containment_ba=one,
         notes={
-            "rows_equal_to_an_earlier_record": int(len(rows) - len(np.unique(records.group))),
-            "rows_with_the_text_of_an_earlier_row": int(len(rows) - len(np.unique(texts.group))),
+            "rows_equal_to_an_earlier_record": _surplus(records),
+            "rows_with_the_text_of_an_earlier_row": _surplus(texts),
             "groups_reported_as_stars": stars,
         },
     )
+
+
+def _surplus(groups: Groups) -> int:
+    """Rows that are not the first of their group."""
+    return int((groups.group != np.arange(len(groups.group))).sum())
 
 
 def _secure_digests(rows: Rows, members: np.ndarray, reader: SegmentReader) -> np.ndarray:
@@ -80,6 +87,6 @@ def _secure_digests(rows: Rows, members: np.ndarray, reader: SegmentReader) -> n
         for first, last in zip(starts[inside].tolist(), starts[inside + 1].tolist(), strict=True):
             lengths = np.diff(batch.offsets[first : last + 1])
             state = hashlib.blake2b(lengths.tobytes(), digest_size=16)
-            state.update(batch.data[batch.offsets[first] : batch.offsets[last]])
+            state.update(batch.data[batch.offsets[first] : batch.offsets[last]].data)
             found.append(state.digest())
     return np.frombuffer(b"".join(found), np.uint64).reshape(-1, 2)

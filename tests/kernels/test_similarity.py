@@ -10,14 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scanner.kernels.similarity import connect, pack_band, pairs_of_band, verify
+from scanner.kernels.similarity import connect, pack_bands, pairs_of_band, verify
 
 U = np.uint64
 
 
-def band(signature, first, width, bits):
-    packed = np.empty(len(signature), U)
-    pack_band(np.ascontiguousarray(signature, np.uint32), first, width, bits, packed)
+def bands(signature, width, bits, place=None):
+    """(bands, rows that take part) packed words."""
+    signature = np.ascontiguousarray(signature, np.uint32)
+    place = np.arange(len(signature)) if place is None else np.array(place, np.int64)
+    packed = np.zeros((signature.shape[1] // width, int((place >= 0).sum())), U)
+    assert pack_bands(signature, place, width, bits, 0, packed) == packed.shape[1]
     return packed
 
 
@@ -32,19 +35,25 @@ def pairs_in(keys, window, room=10_000):
     return made, found, cut.tolist()
 
 
-@given(st.lists(st.lists(st.integers(0, 2), min_size=4, max_size=4), min_size=1, max_size=12), st.integers(0, 2))
-def test_rows_share_a_key_exactly_where_their_columns_are_equal(signature, first):
+@given(st.lists(st.lists(st.integers(0, 2), min_size=4, max_size=4), min_size=1, max_size=12))
+def test_rows_share_a_key_exactly_where_their_columns_are_equal(signature):
     bits = len(signature).bit_length()
-    packed = band(signature, first, 2, bits)
-    assert [int(w) & ((1 << bits) - 1) for w in packed] == list(range(len(signature)))
-    keys = [int(w) >> bits for w in packed]
-    columns = [tuple(r[first : first + 2]) for r in signature]
-    for i, j in itertools.combinations(range(len(signature)), 2):
-        assert (keys[i] == keys[j]) == (columns[i] == columns[j])
+    for number, packed in enumerate(bands(signature, 2, bits)):
+        assert [int(w) & ((1 << bits) - 1) for w in packed] == list(range(len(signature)))
+        keys = [int(w) >> bits for w in packed]
+        columns = [tuple(r[2 * number : 2 * number + 2]) for r in signature]
+        for i, j in itertools.combinations(range(len(signature)), 2):
+            assert (keys[i] == keys[j]) == (columns[i] == columns[j])
 
 
 def test_the_same_columns_of_another_band_have_another_key():
-    assert band([[1, 1, 1, 1]], 0, 2, 1)[0] != band([[1, 1, 1, 1]], 2, 2, 1)[0]
+    packed = bands([[1, 1, 1, 1]], 2, 1)
+    assert packed[0, 0] != packed[1, 0]
+
+
+def test_rows_that_take_no_part_are_left_out_and_places_stand_for_rows():
+    packed = bands([[1, 2], [3, 4], [5, 6]], 2, 3, place=[5, -1, 2])
+    assert [int(w) & 7 for w in packed[0]] == [5, 2]
 
 
 @given(st.lists(st.integers(0, 3), max_size=25))

@@ -177,3 +177,18 @@ def test_commands_keep_the_format(name: str, target: str) -> None:
     steps = words.commands(Path("my run.scan"), {"inputs": [{"path": f"/x/{name}"}]}, 3)
     assert steps[0][1] == f"scan apply 'my run.scan' -o {target}"
     assert steps[1][1] == "scan explain 'my run.scan' 3"
+
+
+@pytest.mark.parametrize(
+    ("spans", "band", "told"),
+    [
+        ([], "none", "Nothing in this file calls for action."),
+        ([], "high", "Clean this file before training on it."),
+        (["private"], "low", "Clean this file before training on it: it holds private data."),
+        (["secret"], "high", "Do not train on this file as it is: it holds secrets that a model is likely to recite."),
+    ],
+)
+def test_headline(spans: list[str], band: str, told: str) -> None:
+    schema = {"row_id": pl.Int64, "rule_id": pl.String, "kind": pl.String}
+    table = pl.DataFrame([(0, f"{kind}/x", kind) for kind in spans], schema=schema, orient="row")
+    assert words.headline(figures(1, prediction=predicted([1.0], [0.5], [band]), spans=table)) == told

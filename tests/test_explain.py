@@ -1,0 +1,133 @@
+"""One row in words."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from rich.console import Console
+
+sys.path.append(str(Path(__file__).parent / "reports"))
+
+import synthetic
+
+from scanner.errors import RunError
+from scanner.explain import Explanation, explain
+from scanner.store import RunFolder
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunFolder, dict[str, Any]]:
+    made, truth = synthetic.from_demo()
+    for skip in made.skipped:
+        skip["row_id"] = skip["line"] - 1
+    return synthetic.write(made, tmp_path_factory.mktemp("explain") / "demo.scan"), truth
+
+
+def printed(told: Explanation, width: int = 100, encoding: str = "utf-8") -> str:
+    raw = io.BytesIO()
+    file = io.TextIOWrapper(raw, encoding=encoding)
+    told.render(Console(file=file, width=width, color_system=None))
+    file.flush()
+    return raw.getvalue().decode(encoding)
+
+
+def test_a_dropped_near_copy(demo: tuple[RunFolder, dict[str, Any]]) -> None:
+    run, truth = demo
+    kept, dropped = sorted(member["row_id"] for member in truth["near"][0])
+    told = explain(run, dropped)
+    assert told.place == f"demo.jsonl:{dropped + 1}"
+    assert (told.action, told.keep_row_id) == ("drop", kept)
+    assert [(r.row_id, r.relation) for r in told.relatives] == [(kept, "near")]
+    assert told.difference is not None
+    assert any(piece.kind == "changed" for piece in told.difference.right)
+    shown = " ".join(printed(told).split())
+    assert f"row {kept} is kept in its place" in shown
+    assert "nearly the same" in shown
+    assert "predictions were not validated on this data" in shown
+
+
+def test_private_values_stay_masked(demo: tuple[RunFolder, dict[str, Any]]) -> None:
+    run, truth = demo
+    for group in truth["private"]:
+        member = group[0]
+        told = explain(run, member["row_id"])
+        assert told.spans_total >= 1
+        assert told.spans[0].field == f"/{member['field']}"
+        assert member["value"] not in printed(told)
+        assert member["value"] in printed(explain(run, member["row_id"], "full"), 4000)
+
+
+def test_many_copies_are_counted(demo: tuple[RunFolder, dict[str, Any]]) -> None:
+    run, truth = demo
+    group = max(truth["exact"], key=len)
+    told = explain(run, group[0]["row_id"])
+    assert told.relatives_total == len(group) - 1
+    assert len(told.relatives) == 12
+    assert f"and {len(group) - 13} more" in " ".join(told.sentences())
+
+
+def test_unknown_and_skipped_rows(demo: tuple[RunFolder, dict[str, Any]]) -> None:
+    run, truth = demo
+    ids = run.read_table("rows", ["row_id"])["row_id"]
+    with pytest.raises(RunError, match=rf"no row 99999: .* rows with ids from {ids.min()} to {ids.max()}"):
+        explain(run, 99_999)
+    broken = truth["broken"][0]
+    with pytest.raises(RunError, match=rf"row {broken} was skipped: demo.jsonl:{broken + 1}: not a JSON object"):
+        explain(run, broken)
+
+
+def test_every_row_can_be_explained_and_printed(tmp_path: Path) -> None:
+    made = synthetic.small(8)
+    made.supervised = False
+    run = synthetic.write(made, tmp_path / "thin.scan")
+    for row_id in range(8):
+        shown = printed(explain(run, row_id), 40, "ascii")
+        assert "not measured" in shown
+
+
+def test_purged_and_hidden_text(demo: tuple[RunFolder, dict[str, Any]], tmp_path: Path) -> None:
+    run, truth = demo
+    row_id = truth["private"][0][0]["row_id"]
+    assert "text not shown (--text none)" in printed(explain(run, row_id, "none"))
+    copy = tmp_path / "purged.scan"
+    shutil.copytree(run.path, copy)
+    shutil.rmtree(copy / "private")
+    assert "purged" in printed(explain(RunFolder(copy), row_id))
+
+
+def test_hostile_text_cannot_steer_the_terminal(demo: tuple[RunFolder, dict[str, Any]]) -> None:
+    run, truth = demo
+    for member in truth["hostile"][0]:
+        shown = printed(explain(run, member["row_id"]), 400)
+        assert "\x1b" not in shown
+        assert "\u202e" not in shown
+    assert "[red]markup[/red]" in shown or "<script>" in shown
+
+
+def test_loss_masks_in_words(demo: tuple[RunFolder, dict[str, Any]], tmp_path: Path) -> None:
+    run, _ = demo
+    copy = tmp_path / "masked.scan"
+    shutil.copytree(run.path, copy)
+    spans = pl.List(pl.Struct({"segment": pl.Int32, "start": pl.Int32, "end": pl.Int32}))
+    plan = run.read_table("plan").with_columns(
+        loss_mask=pl.lit([{"segment": 2, "start": 0, "end": 4}], spans), sample_weight=pl.lit(0.25)
+    )
+    RunFolder(copy).write_table("plan", plan)
+    told = explain(RunFolder(copy), plan["row_id"][0])
+    assert "a loss mask over 1 span of the answer and sampling weight 0.25" in told.sentences()[-1]
+
+
+def test_an_empty_run_says_so(tmp_path: Path) -> None:
+    made = synthetic.small(0)
+    made.skipped = [{"row_id": 0, "file": "demo.jsonl", "line": 1, "reason": "not a JSON object"}]
+    run = synthetic.write(made, tmp_path / "empty.scan")
+    with pytest.raises(RunError, match="no row of this run could be read"):
+        explain(run, 5)
+    assert json.loads((run.path / "skipped.jsonl").read_text())["row_id"] == 0
