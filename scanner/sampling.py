@@ -172,7 +172,7 @@ def with_copies(
     """Dose of each row with the visits of its exact copies (kappa 1) and near copies (kappa = rho(R)) added.
 
     group (n,): equal numbers are exact copies. near_a, near_b (p,): positions of verified near pairs; each end stands
-    for all its copies, a pair named twice counts once, and pairs within a group are ignored, for its rows count in full.
+    for all its copies, a pair named twice counts once, and pairs within a group are ignored, as its rows count in full.
     """
     if len(own) == 0:
         return own.copy()

@@ -29,7 +29,9 @@ from scanner.sampling import UNIT_SUPERVISED_TOKENS, near_copy_share, simulate
 from scanner.settings import TrainingPlan
 
 NAMES = list(Hazard.__dataclass_fields__)
-PRIORS = Priors(offset=0.0, lora_dose=0.2, size_exponent=0.37, fitted_parameters=4.2e6, unknown_parameters=1e9)
+PRIORS = Priors(
+    offset=0.0, lora_dose=0.2, size_exponent=0.37, fitted_parameters=4.2e6, unknown_parameters=1e9, most_steps=1e9
+)
 CHUNKS = 10  # controls are counted against the training set in so many parts, so that they hardly count one another
 PULL = 2e-4  # weight decay of the fit per observation: keeps a coefficient that the data do not need near zero
 FITTED_EPOCHS = (1, 2, 4, 6, 8)
@@ -49,6 +51,7 @@ class Table:
     answers: Answers  # one per row
     trained: list[corpus.Trained]
     supervised: np.ndarray  # (trained,) kernel tokens
+    tokens: np.ndarray  # (trained,) kernel tokens, prompt included
 
 
 @dataclass(frozen=True)
@@ -117,6 +120,7 @@ def assemble(data: Path, measurements: pl.DataFrame, members: int, seed: int) ->
         answers=Answers(np.arange(total), edges[:-1], edges[1:]),
         trained=trained,
         supervised=np.array([len(a) for _, a in training]),
+        tokens=np.array([len(p) + len(a) for p, a in training]),
     )
 
 
@@ -142,7 +146,7 @@ def observe(table: Table, out: Path, run: str, batching: str, simulated: int | N
         else:
             plan = TrainingPlan(epochs=epoch, learning_rate=3e-4, batch_size=16, batching=batching)
             order = np.arange(len(table.trained), dtype=np.uint64)
-            own = simulate(plan, table.supervised, table.supervised, order, seed=simulated).own
+            own = simulate(plan, table.supervised, table.tokens, order, seed=simulated).own
         dose = np.bincount(owner, kappa * own, minlength=len(table.member))
         regime = Regime(float(own.mean()), float(now["steps"][0]))
         found.append(Observation(run, epoch, now["n_pre"].to_numpy(), dose, regime))
@@ -280,7 +284,9 @@ def tables(table: Table, runs: dict[str, list[Observation]], left_out: dict[str,
     return lines
 
 
-def write_weights(path: Path, hazard: Hazard, note: dict, runs: list[str], nats: float, bars: dict) -> None:
+def write_weights(
+    path: Path, hazard: Hazard, note: dict, runs: list[str], nats: float, bars: dict, most_steps: float
+) -> None:
     """rules/weights/prediction.toml."""
     pretrained = sum(phase["tokens"] for phase in note["pretraining"])
     lines = [
@@ -293,11 +299,12 @@ def write_weights(path: Path, hazard: Hazard, note: dict, runs: list[str], nats:
         "offset = 0.0  # logits; the level, one number per base model",
         "# a LoRA visit beside a full one: near zero at every size in 2506.20856, more elsewhere",
         f"lora_dose = {PRIORS.lora_dose}",
-        "# dose ~ parameters^this: an Adam step moves a layer's output by learning rate x width, and width grows from 256 at",
-        "# 4.2 M parameters to 4,096 at 7 B, so 2e-5 on a large model is no smaller a step than 3e-4 on a tiny one",
+        "# dose ~ parameters^this: an Adam step moves a layer's output by learning rate x width, and width grows",
+        "# from 256 at 4.2 M parameters to 4,096 at 7 B: 2e-5 on a large model is as large a step as 3e-4 on this one",
         f"size_exponent = {PRIORS.size_exponent}",
         f"fitted_parameters = {note['parameters']:.4g}",
-        f"unknown_parameters = {PRIORS.unknown_parameters:.4g}  # where the plan names no model size", "",
+        f"unknown_parameters = {PRIORS.unknown_parameters:.4g}  # where the plan names no model size",
+        f"most_steps = {most_steps:.0f}  # the longest training of the fit; progress is counted up to here", "",
         "[provenance]",
         'script = "benchmarks/prediction/measure.py, benchmarks/prediction/fit.py"',
         f'date = "{date.today().isoformat()}"',
@@ -361,7 +368,7 @@ def main() -> None:
     }
     print(bars)
     if args.weights:
-        write_weights(args.weights, hazard, note, names, nats, bars)
+        write_weights(args.weights, hazard, note, names, nats, bars, max(o.regime.steps for o in everything))
 
 
 if __name__ == "__main__":

@@ -258,7 +258,8 @@ def finetune(base: dict, run: str, trained: list[corpus.Trained], rows: list[Enc
         mine = [row for row in table if row["epoch"] == epoch]
         for member in (True, False):
             values = np.array([row["n_pre"] for row in mine if row["member"] == member])
-            print(f"{run} epoch {epoch} {'member' if member else 'control'} mean {values.mean():.2f} max {values.max()} "
+            who = "member" if member else "control"
+            print(f"{run} epoch {epoch} {who} mean {values.mean():.2f} max {values.max()} "
                   f">=16: {(values >= 16).sum()} {time.perf_counter() - began:.0f}s", flush=True)  # fmt: skip
 
     if run == "random-1":

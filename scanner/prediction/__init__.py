@@ -256,8 +256,8 @@ def turn_tails(
         start, end = np.ascontiguousarray(answers.start, np.int64), np.ascontiguousarray(answers.end, np.int64)
         args = (
             start, end, dose[answers.row], np.clip(without, 0, dose)[answers.row], cap_at, cap,
-            float(np.log2(1 + regime.set_dose)), regime.progress(), features.log_probability, features.agreed,
-            features.rarity, features.within, hazard, node, share,
+            float(np.log2(1 + regime.set_dose)), regime.progress(weights.priors.most_steps),
+            features.log_probability, features.agreed, features.rarity, features.within, hazard, node, share,
         )  # fmt: skip
         traced = np.zeros(0) if curve is None else curve
         edges = np.linspace(0, turns, max(1, threads) * 4 + 1).astype(np.int64)
@@ -296,13 +296,17 @@ def what_if(
 ) -> WhatIf:
     """Expected rows with N_pre >= 16 if the plan had more or fewer epochs.
 
-    Drawn over every s-th row in the order of p_extract (ties by content hash), each standing for s rows: a stratified
+    Drawn over the quarter of the sample with the largest p_extract, which carries the tail and is taken whole, and over
+    every s-th row below it in the order of p_extract (ties by content hash), each standing for s rows: a stratified
     sample that does not depend on the order of rows.
     """
     measurable = np.flatnonzero(~np.isnan(p_extract))
     ranked = measurable[np.lexsort((order[measurable], p_extract[measurable]))][::-1]
-    stride = -(-len(ranked) // SAMPLE_ROWS) if len(ranked) else 1
-    chosen = ranked[stride // 2 :: stride]
+    top, rest = ranked[: SAMPLE_ROWS // 4], ranked[SAMPLE_ROWS // 4 :]
+    stride = max(1, -(-len(rest) // (SAMPLE_ROWS - len(top))))
+    below = rest[stride // 2 :: stride]
+    chosen = np.concatenate((top, below))
+    stands_for = np.repeat((1.0, len(rest) / max(1, len(below))), (len(top), len(below)))
     wanted = np.zeros(len(p_extract), np.bool_)
     wanted[chosen] = True
     part = wanted[answers.row]
@@ -314,8 +318,7 @@ def what_if(
         dose = amounts.total * strength * factor
         found = turn_tails(features, some, dose, dose, regime.scaled(factor), weights, conflicts, threads)
         best = _take(found.extract, _best(some.row, found.extract, len(p_extract)))[chosen]
-        # each stratum stands for the rows around it; the last may be short, so the weights are rescaled to all rows
-        rows.append(float(best.mean() * len(ranked)) if len(chosen) else 0.0)
+        rows.append(float((best * stands_for).sum()))
     return WhatIf(tuple(plan.epochs * f for f in factors), tuple(rows), len(ranked), len(chosen))
 
 

@@ -5,7 +5,7 @@
     base_t    = bias + offset + seen, copied, rarity of the token                  what the model can do untuned
     context_t = what the *other* rows say about the token                          gated by the training of the set
     dose_t    = how fast this token is learned from its own row; grows with progress = log2(1 + steps / 100)
-    gain(E)   = 3 * (log2(1 + E) / 3) ** dose_power                                a threshold: early visits teach little
+    gain(E)   = 3 * (log2(1 + E) / 3) ** dose_power                                early visits teach little
 
 Both slopes are positive by construction, so dose, learning rate, copies and epochs can only raise p; with no training
 at all p is the base value, and the other rows' contexts count for nothing. u_row ~ N(0, spread) is integrated out by
@@ -80,6 +80,7 @@ class Priors:
     size_exponent: float  # dose grows as (parameters / fitted parameters) ** this
     fitted_parameters: float
     unknown_parameters: float  # taken where the plan names no size
+    most_steps: float  # progress is counted up to here, the longest training of the fit: beyond, only dose counts
 
 
 @dataclass(frozen=True)
@@ -128,9 +129,9 @@ class Regime:
     set_dose: float  # mean effective dose over the rows
     steps: float  # optimizer steps
 
-    def progress(self) -> float:
-        """The feature: log2(1 + steps / 100)."""
-        return math.log2(1 + self.steps / STEPS_UNIT)
+    def progress(self, most_steps: float = math.inf) -> float:
+        """The feature: log2(1 + steps / 100), steps at most `most_steps`."""
+        return math.log2(1 + min(self.steps, most_steps) / STEPS_UNIT)
 
     def scaled(self, factor: float) -> Regime:
         """The same training for `factor` times as many epochs."""

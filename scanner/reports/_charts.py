@@ -230,8 +230,10 @@ def recall(points: Points, threshold: float | None) -> Markup | None:
     if threshold is not None:
         _, found = min(points, key=lambda p: abs(p[0] - threshold))
         parts.append(_line([(x(threshold), TOP), (x(threshold), HEIGHT - BOTTOM)], "guide"))
-        parts.append(_text(x(threshold) - 5, y(0.5), f"{100 * found:.1f} % at {threshold:g}", "end", "t main"))
-        told = f"{100 * found:.1f} percent of the pairs at {threshold:g} are found"
+        # a sketch never promises all pairs, so it is not rounded up to that
+        share = "> 99.9 %" if 0.999 < found < 1 else f"{100 * found:.1f} %"
+        parts.append(_text(x(threshold) - 5, y(0.5), f"{share} at {threshold:g}", "end", "t main"))
+        told = f"{share} of the pairs at {threshold:g} are found"
     parts.append(_line([(x(a), y(b)) for a, b in points], "curve main"))
     return _frame(f"Achieved recall of the near-duplicate search. {told}", parts)
 

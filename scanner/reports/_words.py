@@ -182,7 +182,7 @@ def headline(summary: dict[str, Any]) -> str:
         return "There is nothing to judge: no row could be read."
     held = [name for name, kind in (("private data", "private"), ("secrets", "secret")) if found[kind]["rows"]]
     if held and summary["exposed_private"]["rows_medium_or_high"]:
-        return f"Do not train on this file as it is: it holds {' and '.join(held)} that a model is likely to recite."
+        return f"Do not train on this file as it is: it holds {' and '.join(held)} that a model may recite."
     if held:
         return f"Clean this file before training on it: it holds {' and '.join(held)}."
     if summary["prediction"]["bands"]["high"] or plan["drop"]:

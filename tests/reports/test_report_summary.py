@@ -185,7 +185,7 @@ def test_commands_keep_the_format(name: str, target: str) -> None:
         ([], "none", "Nothing in this file calls for action."),
         ([], "high", "Clean this file before training on it."),
         (["private"], "low", "Clean this file before training on it: it holds private data."),
-        (["secret"], "high", "Do not train on this file as it is: it holds secrets that a model is likely to recite."),
+        (["secret"], "high", "Do not train on this file as it is: it holds secrets that a model may recite."),
     ],
 )
 def test_headline(spans: list[str], band: str, told: str) -> None:
