@@ -1,18 +1,18 @@
 """Rows that mean the same: the k nearest rows by embedding, and the pairs above a cosine threshold.
 
-    vectors -> groups of equal vectors -> lists around centroids -> k nearest rows -> pairs for review
+    vectors -> groups of equal vectors -> FAISS proposes candidates -> exact inner products rank them -> pairs for review
 
-Up to EXACT_ROWS distinct vectors every pair is compared. Above, vectors are sorted into lists around centroids and
-each vector is compared with the lists nearest to it (an inverted file); how many, is chosen so that the wanted share
-of the true neighbours of a sample is found. Everything is whole numbers: the result depends on the vectors and on the
-order given, not on threads or on where the rows stand.
+Up to EXACT_ROWS distinct vectors FAISS compares every pair. Above, it looks into the lists around the nearest
+centroids (inverted file) and compares 4-bit product-quantised codes; how many lists, is chosen so that the wanted
+share of the true neighbours of a sample is found, and the share that was found stands in the notes. Candidates are
+always ranked by exact whole-number inner products. Rows are indexed in the order given and searched in blocks of one
+size, each on one thread, so the result does not depend on threads or on where the rows stand.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,29 +21,26 @@ import numpy.typing as npt
 from scanner.embedding import UNIT, Embeddings, thread_count
 from scanner.objects import Bool, Float64, Int32, Int64, Neighbours, Pairs
 
-NEEDS = ("neighbours",)
+NEEDS = ("embeddings",)
 
 EXACT_ROWS = 20_000
 RECALL = 0.95
-"""Wanted share of the true k nearest that an inverted file finds."""
+"""Wanted share of the true k nearest that the approximate index finds ..."""
+PROBES = (16, 32, 64)
+"""... by probing so many lists; the largest is a cap, and what it reaches is stated."""
 RECALL_SAMPLE = 500
+_CANDIDATES = 8  # per wanted neighbour; codes rank coarsely, exact products decide
+_SPARE = 16  # further candidates of an exact search, so that ties at the end are broken by order
 _LISTS_PER_ROOT = 4  # lists = this x sqrt(distinct vectors)
 _SAMPLE_PER_LIST = 20
+_TRAINING_ROWS = 8192  # for the code books: 512 per word of 4 bits
 _ROUNDS = 3  # of k-means
+_DIMENSIONS_PER_CODE = 4
 _ROWS_PER_TASK = 512
+_ROWS_PER_BLOCK = 1024
 
 Int16Matrix = npt.NDArray[np.int16]
 Work = Callable[[int, int], None]
-
-
-@dataclass(frozen=True)
-class _Lists:
-    """Rows by list: list l holds rows[at[l]:at[l + 1]], those nearest to centroid l."""
-
-    rows: Int32
-    at: Int64
-    centroids: Int16Matrix
-    probes: int  # lists each row is compared with
 
 
 def search(
@@ -114,25 +111,19 @@ class _Finder:
 
         group, group_rows, group_at = self._groups()
         leaders = group_rows[group_at[:-1]]  # one row per distinct vector, in content order
-        notes: dict[str, Any] = {"index": "exact", "recall": 1.0}
         if len(leaders) <= exact_rows:
-            queries = leaders
-            near_row, near_dot = self._all(queries, leaders)
+            notes: dict[str, Any] = {"index": "exact", "recall": 1.0}
+            near_row, near_dot = self._ranked(leaders, leaders, self._flat(leaders), self.k + 1 + _SPARE)
         else:
-            lists, notes = self._inverted(leaders, recall, seed)
-            queries = lists.rows
-            near_row, near_dot = self._listed(lists)
-        near = np.full((len(leaders), self.k), -1, np.int32)
-        near_dots = np.zeros_like(near)
-        own = group[queries]
-        near[own] = np.where(near_row >= 0, group[near_row], -1)
-        near_dots[own] = near_dot
+            index, notes = self._inverted(leaders, recall, seed)
+            near_row, near_dot = self._ranked(leaders, leaders, index, _CANDIDATES * (self.k + 1))
+        near = np.where(near_row >= 0, group[near_row], -1).astype(np.int32)
 
         def work(begin: int, end: int) -> None:
-            expand(near, near_dots, self.rows, group, group_rows, group_at, self.inverse, self.rank, begin, end,
+            expand(near, near_dot, self.rows, group, group_rows, group_at, self.inverse, self.rank, begin, end,
                    position, dots)  # fmt: skip
 
-        self._parallel(work, len(self.rows))
+        self._parallel(work, len(self.rows), _ROWS_PER_TASK)
         return {**notes, "distinct_vectors": len(leaders)}
 
     def _groups(self) -> tuple[Int64, Int32, Int64]:
@@ -155,89 +146,100 @@ class _Finder:
         group[self.rows] = of_row
         return group, self.rows[by_group], at
 
-    def _inverted(self, leaders: Int32, recall: float, seed: int) -> tuple[_Lists, dict[str, Any]]:
-        """Lists around centroids, and as many probes as the wanted recall takes."""
-        count = round(_LISTS_PER_ROOT * np.sqrt(len(leaders)))
+    def _flat(self, members: Int32) -> Any:
+        """An index that compares every pair; exact, since the vectors are whole numbers (see embedding.UNIT)."""
+        import faiss
+
+        index = faiss.IndexFlatIP(self.vectors.shape[1])
+        self._add(index, members)
+        return index
+
+    def _inverted(self, leaders: Int32, recall: float, seed: int) -> tuple[Any, dict[str, Any]]:
+        """An inverted file with as many probes as the wanted recall takes, and its notes."""
+        import faiss
+
+        d = self.vectors.shape[1]
+        count = min(round(_LISTS_PER_ROOT * np.sqrt(len(leaders))), len(leaders))
         chosen = np.random.default_rng(seed).permutation(len(leaders))
-        centroids = self._centroids(leaders[np.sort(chosen[: count * _SAMPLE_PER_LIST])], count)
-        place = self._assign(leaders, centroids)
-        by_list = np.argsort(place, kind="stable")
-        at = np.concatenate(([0], np.cumsum(np.bincount(place, minlength=count)))).astype(np.int64)
-        sample = np.sort(chosen[-RECALL_SAMPLE:])
-        found, _ = self._all(leaders[sample], leaders)
-        # A true neighbour is found if its list is probed: at which probe tells the recall of any number of probes.
-        list_of = np.full(len(self.vectors), -1, np.int32)
-        list_of[leaders] = place
-        similarity = self.vectors[leaders[sample]].astype(np.float32) @ centroids.T.astype(np.float32)  # exact, see UNIT
-        probe_of = np.argsort(np.argsort(-similarity, axis=1, kind="stable"), axis=1)
-        query, _ = np.nonzero(found >= 0)
-        needed = probe_of[query, list_of[found[found >= 0]]]
-        reached = np.cumsum(np.bincount(needed, minlength=count)) / len(needed)
-        enough = int(np.argmax(reached >= recall))
+        quantizer = self._centroids(leaders[np.sort(chosen[: count * _SAMPLE_PER_LIST])], count)
+        codes = next(m for m in range(max(1, d // _DIMENSIONS_PER_CODE), 0, -1) if d % m == 0)
+        index = faiss.IndexIVFPQFastScan(quantizer, d, count, codes, 4, faiss.METRIC_INNER_PRODUCT)
+        faiss.omp_set_num_threads(1)  # the code books are sums of floats: one thread, one order of summation
+        index.train(self.vectors[leaders[np.sort(chosen[:_TRAINING_ROWS])]].astype(np.float32))
+        faiss.omp_set_num_threads(self.threads)
+        self._add(index, leaders)
+
+        sample = leaders[np.sort(chosen[-RECALL_SAMPLE:])]
+        truth, _ = self._ranked(sample, leaders, self._flat(leaders), self.k + 1 + _SPARE)
+        reached = 0.0
+        for probes in sorted({min(p, count) for p in (*PROBES, count if recall >= 1 else 1)}):
+            index.nprobe = probes
+            found, _ = self._ranked(sample, leaders, index, _CANDIDATES * (self.k + 1))
+            hits = (found[:, :, None] == truth[:, None, :]) & (truth[:, None, :] >= 0)
+            reached = float(hits.any(axis=1).sum() / max(1, (truth >= 0).sum()))
+            if reached >= recall:
+                break
         notes = {
-            "index": "inverted lists",
+            "index": f"inverted lists, {codes} codes of 4 bits",
             "lists": count,
-            "probes": enough + 1,
-            "recall": float(reached[enough]),
+            "probes": int(index.nprobe),
+            "recall": reached,
             "recall_sample_rows": len(sample),
         }
-        return _Lists(leaders[by_list], at, centroids, enough + 1), notes
+        return index, notes
 
-    def _centroids(self, sample: Int32, count: int) -> Int16Matrix:
-        """(count, d) of length UNIT: spherical k-means; a centroid that attracts nothing stays where it is."""
-        from scanner.kernels.nearest import add_up
+    def _centroids(self, sample: Int32, count: int) -> Any:
+        """A flat index of `count` centroids of length UNIT, by spherical k-means in whole numbers.
 
-        centroids = self.vectors[sample[np.linspace(0, len(sample) - 1, count).astype(np.int64)]]
+        A centroid that attracts nothing stays where it is.
+        """
+        import faiss
+
+        points = self.vectors[sample].astype(np.float32)
+        centroids = points[np.linspace(0, len(sample) - 1, count).astype(np.int64)].copy()
+        index = faiss.IndexFlatIP(points.shape[1])
+        faiss.omp_set_num_threads(self.threads)
         for _ in range(_ROUNDS):
-            sums = np.zeros(centroids.shape, np.int64)
-            add_up(self.vectors, sample, self._assign(sample, centroids), sums)
-            length = np.sqrt((sums.astype(np.float64) ** 2).sum(axis=1))
-            some = length > 0
-            centroids[some] = np.rint(sums[some] * (UNIT / length[some])[:, None]).astype(np.int16)
-        return centroids
+            index.reset()
+            index.add(centroids)
+            place = index.search(points, 1)[1][:, 0]
+            order = np.argsort(place, kind="stable")
+            some, first = np.unique(place[order], return_index=True)
+            sums = np.add.reduceat(points[order].astype(np.float64), first)
+            length = np.sqrt((sums**2).sum(axis=1))
+            kept = length > 0
+            centroids[some[kept]] = np.rint(sums[kept] * (UNIT / length[kept])[:, None])
+        index.reset()
+        index.add(centroids)
+        return index
 
-    def _assign(self, rows: Int32, centroids: Int16Matrix) -> Int32:
-        """(m,) the centroid nearest to each row."""
-        from scanner.kernels.nearest import assign
+    def _add(self, index: Any, members: Int32) -> None:
+        """Add rows in blocks, so that only one block at a time is there in float32."""
+        for at in range(0, len(members), 16 * _ROWS_PER_BLOCK):
+            index.add(self.vectors[members[at : at + 16 * _ROWS_PER_BLOCK]].astype(np.float32))
 
-        out = np.empty(len(rows), np.int32)
-        self._parallel(lambda begin, end: assign(self.vectors, rows, centroids, begin, end, out), len(rows))
-        return out
+    def _ranked(self, queries: Int32, members: Int32, index: Any, candidates: int) -> tuple[Int32, Int32]:
+        """(q, k) nearest members of the queries and their inner products, among the candidates of the index."""
+        import faiss
 
-    def _all(self, queries: Int32, members: Int32) -> tuple[Int32, Int32]:
-        """(q, k) nearest members of the queries and their inner products, every one compared."""
-        from scanner.kernels.nearest import nearest_of_all
+        from scanner.kernels.nearest import rank_candidates
 
-        row_out, dot_out = self._empty(len(queries))
-
-        def work(begin: int, end: int) -> None:
-            nearest_of_all(self.vectors, self.inverse, self.rank, queries, begin, end, members, row_out, dot_out)
-
-        self._parallel(work, len(queries))
-        return row_out, dot_out
-
-    def _listed(self, lists: _Lists) -> tuple[Int32, Int32]:
-        """(q, k) nearest rows of lists.rows and their inner products, among the lists they probe."""
-        from scanner.kernels.nearest import nearest_in_lists
-
-        row_out, dot_out = self._empty(len(lists.rows))
+        row_out, dot_out = np.full((len(queries), self.k), -1, np.int32), np.zeros((len(queries), self.k), np.int32)
+        wanted = min(candidates, len(members))
 
         def work(begin: int, end: int) -> None:
-            nearest_in_lists(self.vectors, self.inverse, self.rank, lists.rows, begin, end, lists.centroids,
-                             lists.probes, lists.rows, lists.at, row_out, dot_out)  # fmt: skip
+            faiss.omp_set_num_threads(1)  # for this thread only; the blocks run side by side
+            block = self.vectors[queries[begin:end]].astype(np.float32)
+            _, found = index.search(block, wanted)
+            rank_candidates(self.vectors, self.inverse, self.rank, queries, members, found, begin, row_out, dot_out)
 
-        self._parallel(work, len(lists.rows))
+        self._parallel(work, len(queries), _ROWS_PER_BLOCK)
         return row_out, dot_out
 
-    def _empty(self, queries: int) -> tuple[Int32, Int32]:
-        return np.full((queries, self.k), -1, np.int32), np.zeros((queries, self.k), np.int32)
-
-    def _parallel(self, work: Work, rows: int) -> None:
-        """Call work(begin, end) on consecutive ranges of rows."""
-        tasks = max(self.threads, -(-rows // _ROWS_PER_TASK))
-        cuts = np.unique(np.linspace(0, rows, tasks + 1).astype(np.int64)).tolist()
+    def _parallel(self, work: Work, rows: int, step: int) -> None:
+        """Call work(begin, end) on consecutive ranges of `step` rows."""
         with ThreadPoolExecutor(self.threads) as pool:
-            list(pool.map(work, cuts[:-1], cuts[1:]))
+            list(pool.map(lambda at: work(at, min(rows, at + step)), range(0, rows, step)))
 
 
 def _squares(vectors: Int16Matrix) -> Int64:

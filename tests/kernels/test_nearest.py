@@ -41,7 +41,8 @@ def test_nearest_of_all(points, k):
     queries = np.arange(0, 400, 9, dtype=np.int32)
     members = np.arange(3, 390, dtype=np.int32)
     rows, dots = empty(len(queries), k)
-    kernels.nearest_of_all(points, inverse_lengths(points), rank, queries, 2, len(queries), members, rows, dots)
+    kernels.nearest_of_all(points, inverse_lengths(points), shortest(points), rank, queries, 2, len(queries), members,
+                           rows, dots)  # fmt: skip
     assert (rows[:2] == -1).all()
     for i in range(2, len(queries)):
         assert pairs_of(rows[i], dots[i]) == twin(points, rank, queries[i], members, k)
@@ -58,8 +59,9 @@ def test_nearest_in_lists(points, probes):
     at = np.searchsorted(place[members], np.arange(11))
     rows, dots = empty(400, 5)
     kernels.nearest_in_lists(
-        points, inverse_lengths(points), rank, members, 0, 400, centroids, probes, members, at, rows, dots
-    )
+        points, inverse_lengths(points), shortest(points), rank, members, 0, 400, centroids, probes, members, at,
+        rows, dots,
+    )  # fmt: skip
     for i, query in enumerate(members):
         near = np.argsort(-(points[query].astype(int) @ centroids.astype(int).T), kind="stable")[:probes]
         assert pairs_of(rows[i], dots[i]) == twin(points, rank, query, np.flatnonzero(np.isin(place, near)), 5)
@@ -79,8 +81,8 @@ def test_the_longest_vectors_do_not_overflow():
     vectors[:, 0] = 2048
     rows, dots = empty(3, 2)
     everyone = np.arange(3, dtype=np.int32)
-    kernels.nearest_of_all(vectors, inverse_lengths(vectors), everyone.astype(np.int64), everyone, 0, 3, everyone,
-                           rows, dots)  # fmt: skip
+    kernels.nearest_of_all(vectors, inverse_lengths(vectors), 2048.0, everyone.astype(np.int64), everyone, 0, 3,
+                           everyone, rows, dots)  # fmt: skip
     assert dots.tolist() == [[2048**2] * 2] * 3
     assert rows.tolist() == [[1, 2], [0, 2], [0, 1]]
 
