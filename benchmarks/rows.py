@@ -1,4 +1,4 @@
-"""Alpaca-like rows by a public recipe: Zipf words, template prompts, planted exact and near copies. Seeded.
+"""Alpaca-like rows by a public recipe: words by topic, template prompts, planted exact and near copies. Seeded.
 
     python benchmarks/rows.py 300000 rows.jsonl
 
@@ -8,6 +8,7 @@ in 50 a near copy with 1 to 8 words replaced; no data set is needed.
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -21,35 +22,37 @@ OBJECTS = (
     "a short story about", "three reasons for", "the main idea of", "the steps of", "the history of", "an example of",
     "the advantages of", "a poem about", "the difference between", "a sentence with", "a function that computes",
 )  # fmt: skip
-SYLLABLES = [
-    c + v
-    for c in ["b", "c", "d", "f", "g", "h", "k", "l", "m", "n", "p", "r", "s", "t", "v", "w", "z", "st", "tr", "pl"]
-    for v in ["a", "e", "i", "o", "u", "ai", "ou"]
-]
+TABLE = Path(__file__).resolve().parents[1] / "scanner" / "static_table" / "tokenizer.json"
+TOPICS, WORDS_PER_TOPIC = 600, 150
 BLOCK = 2_000
 
 
-def vocabulary(size: int, rng: np.random.Generator) -> np.ndarray:
-    """Made-up words, one to four syllables, distinct."""
-    words: dict[str, None] = {}
-    while len(words) < size:
-        count = 1 + int(rng.integers(0, 4))
-        words["".join(SYLLABLES[i] for i in rng.integers(0, len(SYLLABLES), count))] = None
-    return np.array(list(words))
+def vocabulary() -> np.ndarray:
+    """English words: the whole words of the shipped encoder's vocabulary, in its order, which is that of frequency."""
+    known = json.loads(TABLE.read_text("utf-8"))["model"]["vocab"]
+    words = sorted(known, key=known.get) if isinstance(known, dict) else [entry[0] for entry in known]
+    return np.array([w for w in words if w.isascii() and w.isalpha() and len(w) > 1])
 
 
 def write_rows(count: int, path: Path, seed: int = 7) -> None:
     """Write `count` rows as JSON Lines (instruction, input, output)."""
     rng = np.random.default_rng(seed)
-    words = vocabulary(30_000, rng)
+    words = vocabulary()
     share = 1.0 / np.arange(3, len(words) + 3) ** 1.05
     share /= share.sum()
+    topics = rng.integers(200, len(words), (TOPICS, WORDS_PER_TOPIC))
     earlier: list[str] = []
     with path.open("w", encoding="utf-8") as file:
         for first in range(0, count, BLOCK):
             size = min(BLOCK, count - first)
             lengths = np.clip(rng.lognormal(3.35, 0.8, size).astype(int), 4, 600)
-            drawn = words[rng.choice(len(words), lengths.sum() + 6 * size, p=share)]
+            total = int(lengths.sum()) + 6 * size
+            drawn = words[rng.choice(len(words), total, p=share)]
+            # half of the words come from the row's topic: rows on one topic lie near one another, as real rows do
+            topic_of = np.repeat(rng.integers(0, TOPICS, size), lengths + 6)
+            on_topic = rng.random(total) < 0.5
+            place = (WORDS_PER_TOPIC * rng.random(total) ** 2).astype(int)
+            drawn[on_topic] = words[topics[topic_of[on_topic], place[on_topic]]]
             kinds = rng.random(size)
             at, block = 0, []
             for i in range(size):

@@ -98,8 +98,9 @@ def encode(
 ) -> Embeddings:
     """One vector per row of `row_id` (ascending): its user, assistant and plain-text segments.
 
-    which: "full", or "input" for what stands before the row's first supervised segment. progress is told
-    the number of rows of each batch that is done. Rows without text, and rows of which the encoder knows too few words, are not measured.
+    which: "full", or "input" for what stands before the row's first supervised segment. progress is told the number
+    of rows of each batch that is done. Rows without text, and rows of which the encoder knows too few words, are not
+    measured. To compare several texts, use one encoder for all of them and begin with the whole rows.
     """
     if which not in ("full", "input"):
         raise ValueError(f"which is {which!r}; it must be 'full' or 'input'")
@@ -143,8 +144,8 @@ def _taken(batch: SegmentBatch, which: str) -> Bool:
     taken: Bool = np.isin(batch.role, EMBEDDED_ROLES)
     if which == "input" and len(batch):
         starts = batch.row_starts()
-        before = np.cumsum(batch.supervised)  # supervised segments up to and including this one
-        at_row = np.repeat(before[starts[:-1]] - batch.supervised[starts[:-1]], np.diff(starts))
+        before: Int64 = np.cumsum(batch.supervised)  # supervised segments up to and including this one
+        at_row: Int64 = np.repeat(before[starts[:-1]] - batch.supervised[starts[:-1]], np.diff(starts))
         taken &= before == at_row
     return taken
 
@@ -230,7 +231,7 @@ class StaticEncoder:
             new = number < 0
             holders[number[~new]] += held[~new]
             if new.any():
-                text = memoryview(batch.data)
+                text = batch.data.data
                 spans = zip(starts[new].tolist(), stops[new].tolist(), strict=True)
                 words = [str(text[a:b], "utf-8") for a, b in spans]
                 for at in range(0, len(words), _WORDS_AT_ONCE):
@@ -326,7 +327,7 @@ def _texts(batch: SegmentBatch, taken: Bool) -> list[str]:
     if not len(batch):
         return []
     starts = batch.row_starts()
-    data = memoryview(batch.data)
+    data = batch.data.data
     rows = []
     for a, b in zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True):
         parts = [str(data[batch.offsets[i] : batch.offsets[i + 1]], "utf-8") for i in range(a, b) if taken[i]]

@@ -30,7 +30,9 @@ class LocalDimension:
 
 @dataclass(frozen=True)
 class EmbeddingGap:
-    """How alike the prompts of a group are, how alike the whole rows, and the difference (SCIENCE: S_input, S_full, dS).
+    """How alike the prompts of a group are (S_input), how alike the whole rows (S_full), and the difference (dS).
+
+    After "Skewed Memorization in Large Language Models" (arXiv 2502.01187).
 
     (g,) mean cosine over all pairs of different rows of the group; NaN for groups of fewer than 2 measured rows.
     """

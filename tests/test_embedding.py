@@ -234,11 +234,11 @@ class TestSentenceTransformers:
 
     @pytest.fixture(scope="class")
     def folder(self, tmp_path_factory):
+        import torch
         from sentence_transformers import SentenceTransformer
         from sentence_transformers.models import Pooling, Transformer
         from tokenizers import Tokenizer
         from transformers import BertConfig, BertModel, BertTokenizerFast
-        import torch
 
         torch.manual_seed(0)
         place = tmp_path_factory.mktemp("tiny")

@@ -39,6 +39,7 @@ The script is benchmarks/static_table/build.py.
 
 
 def main() -> None:
+    """Build the table, write its files and print what was built."""
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--out", type=Path, default=ROOT / "scanner" / "static_table")
     arguments.add_argument("--dimension", type=int, default=256)

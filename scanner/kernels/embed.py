@@ -120,17 +120,16 @@ def word_table(hashes, size):
     return keys, index
 
 
-@kernel(
-    VOID(U8R, I64R, B1R, I64R, U8R, I32R, U64R, I32R, I64R, I32R, U8R, U8R, _I16_2D_READ, _I16_2D, I32, I32)
-)
+@kernel(VOID(U8R, I64R, B1R, I64R, U8R, I32R, U64R, I32R, I64R, I32R, U8R, U8R, _I16_2D_READ, _I16_2D, I32, I32))
 def row_vectors(
     data, offsets, taken, rows, classes, fold, keys, index, first, pieces, kind, weights, table, out, words, unknown
 ):
     """Write each row's vector of length UNIT, its number of words, and how many of them the table cannot represent.
 
     rows (r + 1,): first segment of each row · keys, index: `word_table` · first (w + 1,), pieces: the pieces of token
-    i are pieces[first[i]:first[i + 1]], rows of table (v, d) · kind (w,): PUNCTUATION, WORD or UNKNOWN ·
-    weights (w,): 1 to FULL_WEIGHT · out (r, d), words and unknown (r,) are written. Punctuation adds its vector but is no word; a row without a vector stays 0.
+    i are pieces[first[i]:first[i + 1]], rows of table (v, d) · kind (w,): PUNCTUATION, WORD or UNKNOWN · weights (w,):
+    1 to FULL_WEIGHT · out (r, d), words and unknown (r,) are written. Punctuation adds its vector but is no word; a
+    row without a vector stays 0.
     """
     d = table.shape[1]
     near = np.zeros(d, np.int32)

@@ -1,6 +1,6 @@
 """Rows that mean the same: the k nearest rows by embedding, and the pairs above a cosine threshold.
 
-    vectors -> groups of equal vectors -> FAISS proposes candidates -> exact inner products rank them -> pairs for review
+    vectors -> groups of equal vectors -> FAISS proposes candidates -> exact products rank them -> pairs for review
 
 Up to EXACT_ROWS distinct vectors FAISS compares every pair. Above, it looks into the lists around the nearest
 centroids (inverted file) and compares 4-bit product-quantised codes; how many lists, is chosen so that the wanted
@@ -180,7 +180,8 @@ class _Finder:
             if reached >= recall:
                 break
         notes = {
-            "index": f"inverted lists, {codes} codes of 4 bits",
+            "index": "inverted lists",
+            "codes": f"{codes} of 4 bits",
             "lists": count,
             "probes": int(index.nprobe),
             "recall": reached,
@@ -252,7 +253,7 @@ def _squares(vectors: Int16Matrix) -> Int64:
 
 
 def _cosine(embeddings: Embeddings, position: Int32, dots: Int32) -> npt.NDArray[np.float32]:
-    """(n, k) cosines, the same for both directions of a pair and exactly 1 for equal vectors; NaN where there is none."""
+    """(n, k) cosines, equal for both directions of a pair, exactly 1 for equal vectors; NaN where there is none."""
     squares = _squares(embeddings.vectors)
     some: Bool = position >= 0
     cosine = np.full(position.shape, np.nan, np.float32)

@@ -13,9 +13,7 @@ NAN = float("nan")
 
 
 def summarise(position, cosine, measured):
-    return density.summarise(
-        Neighbours(np.array(position, np.int32), np.array(cosine, np.float32), np.array(measured))
-    )
+    return density.summarise(Neighbours(np.array(position, np.int32), np.array(cosine, np.float32), np.array(measured)))
 
 
 def test_columns_and_reasons():

@@ -36,44 +36,42 @@ def pairs_of(rows, dots):
 
 
 @pytest.mark.parametrize("k", [1, 7, 450])
-def test_nearest_of_all(points, k):
-    rank = np.random.default_rng(1).permutation(400).astype(np.int64)
+def test_rank_candidates(points, k):
+    rng = np.random.default_rng(1)
+    rank = rng.permutation(400).astype(np.int64)
     queries = np.arange(0, 400, 9, dtype=np.int32)
-    members = np.arange(3, 390, dtype=np.int32)
+    members = rng.permutation(400).astype(np.int32)[:380]
+    candidates = np.array([rng.permutation(380)[:300] for _ in queries[2:]])
+    candidates[:, ::50] = -1
     rows, dots = empty(len(queries), k)
-    kernels.nearest_of_all(points, inverse_lengths(points), shortest(points), rank, queries, 2, len(queries), members,
-                           rows, dots)  # fmt: skip
+    kernels.rank_candidates(points, inverse_lengths(points), rank, queries, members, candidates, 2, rows, dots)
     assert (rows[:2] == -1).all()
     for i in range(2, len(queries)):
-        assert pairs_of(rows[i], dots[i]) == twin(points, rank, queries[i], members, k)
+        offered = candidates[i - 2]
+        assert pairs_of(rows[i], dots[i]) == twin(points, rank, queries[i], members[offered[offered >= 0]], k)
 
 
-@pytest.mark.parametrize("probes", [1, 3, 10])
-def test_nearest_in_lists(points, probes):
-    rng = np.random.default_rng(2)
-    rank = rng.permutation(400).astype(np.int64)
-    centroids = points[rng.permutation(400)[:10]]
-    centroids[4] = centroids[2]  # tied centroids: the first counts as nearer
-    place = (points.astype(int) @ centroids.astype(int).T).argmax(axis=1)
-    members = np.argsort(place, kind="stable").astype(np.int32)
-    at = np.searchsorted(place[members], np.arange(11))
-    rows, dots = empty(400, 5)
-    kernels.nearest_in_lists(
-        points, inverse_lengths(points), shortest(points), rank, members, 0, 400, centroids, probes, members, at,
-        rows, dots,
-    )  # fmt: skip
-    for i, query in enumerate(members):
-        near = np.argsort(-(points[query].astype(int) @ centroids.astype(int).T), kind="stable")[:probes]
-        assert pairs_of(rows[i], dots[i]) == twin(points, rank, query, np.flatnonzero(np.isin(place, near)), 5)
-
-
-def test_assign_takes_the_first_of_the_nearest(points):
-    centroids = points[[5, 9, 5, 30]]
-    out = np.full(400, -1, np.int32)
-    kernels.assign(points, np.arange(400, dtype=np.int32)[::-1].copy(), centroids, 10, 400, out)
-    expected = (points[::-1].astype(int) @ centroids.astype(int).T).argmax(axis=1)
-    assert (out[:10] == -1).all()
-    assert np.array_equal(out[10:], expected[10:])
+def test_expand_gives_the_nearest_rows_of_the_nearest_groups(points):
+    k, rank = 6, np.random.default_rng(3).permutation(400).astype(np.int64)
+    vectors = points[np.random.default_rng(4).integers(0, 60, 400)]  # about seven copies of each
+    by_rank = np.argsort(rank)
+    _, first, group = np.unique(vectors[by_rank], axis=0, return_index=True, return_inverse=True)
+    number = np.argsort(np.argsort(first))  # groups in the order of their first row
+    group_of = np.empty(400, np.int64)
+    group_of[by_rank] = number[group.ravel()]
+    group_rows = by_rank[np.argsort(group_of[by_rank], kind="stable")].astype(np.int32)
+    at = np.searchsorted(group_of[group_rows], np.arange(len(first) + 1))
+    leaders = group_rows[at[:-1]]
+    near, near_dots = empty(len(leaders), k)
+    for g, leader in enumerate(leaders):
+        for place, (row, dot) in enumerate(twin(vectors, rank, leader, leaders, k)):
+            near[g, place], near_dots[g, place] = group_of[row], dot
+    rows, dots = empty(400, k)
+    everyone = np.arange(400, dtype=np.int32)
+    kernels.expand(near, near_dots, everyone, group_of, group_rows, at, inverse_lengths(vectors), rank, 0, 400,
+                   rows, dots)  # fmt: skip
+    for row in range(400):
+        assert pairs_of(rows[row], dots[row]) == twin(vectors, rank, row, everyone, k)
 
 
 def test_the_longest_vectors_do_not_overflow():
@@ -81,18 +79,10 @@ def test_the_longest_vectors_do_not_overflow():
     vectors[:, 0] = 2048
     rows, dots = empty(3, 2)
     everyone = np.arange(3, dtype=np.int32)
-    kernels.nearest_of_all(vectors, inverse_lengths(vectors), 2048.0, everyone.astype(np.int64), everyone, 0, 3,
-                           everyone, rows, dots)  # fmt: skip
+    kernels.rank_candidates(vectors, inverse_lengths(vectors), everyone.astype(np.int64), everyone, everyone,
+                            np.tile(np.arange(3), (3, 1)), 0, rows, dots)  # fmt: skip
     assert dots.tolist() == [[2048**2] * 2] * 3
     assert rows.tolist() == [[1, 2], [0, 2], [0, 1]]
-
-
-def test_add_up(points):
-    rows = np.array([3, 4, 3, 399], np.int32)
-    sums = np.zeros((3, 24), np.int64)
-    kernels.add_up(points, rows, np.array([0, 2, 0, 2], np.int32), sums)
-    whole = points.astype(np.int64)
-    assert np.array_equal(sums, [2 * whole[3], np.zeros(24), whole[4] + whole[399]])
 
 
 def test_equal_vectors_have_equal_hashes_and_others_do_not(points):
