@@ -203,14 +203,16 @@ def find_meaning(
     with progress.stage("embed", 2 * len(rows)):
         full = embedding.encode(run.segments(), rows.row_id, encoder, "full", threads, progress.advance)
         prompt = embedding.encode(run.segments(), rows.row_id, encoder, "input", threads, progress.advance)
+    with progress.stage("compare prompts with whole rows"):
+        gaps = neighbourhoods.embedding_gap(
+            full.vectors, prompt.vectors, full.measured & prompt.measured, rows.source, len(rows.layout)
+        )
+    del prompt  # as large as `full`, and the search needs the room
     with progress.stage("find semantic neighbours", len(rows)):
         near = semantic.search(full, rows.content_order, settings.neighbours, threads, settings.seed)
         pairs = semantic.pairs(near, rows.row_id, settings.cosine)
     with progress.stage("measure density"):
         around = pl.DataFrame(density.summarise(near).columns())
-        gaps = neighbourhoods.embedding_gap(
-            full.vectors, prompt.vectors, full.measured & prompt.measured, rows.source, len(rows.layout)
-        )
     notes = {
         "semantic": {"measured": True, **full.notes, **near.notes, **pairs.notes},
         "embedding_gap": [
