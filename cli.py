@@ -46,9 +46,7 @@ def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--batch-size", type=int, help="Rows per optimizer step, accumulation included [16]."),
         click.option("--batch-tokens", type=int, help="Tokens per optimizer step, instead of rows."),
         click.option("--batching", type=click.Choice(BATCHINGS), help="How rows are put into batches [random]."),
-        click.option(
-            "--loss-average", type=click.Choice(["token", "row"]), help="What the loss averages [token]."
-        ),
+        click.option("--loss-average", type=click.Choice(["token", "row"]), help="What the loss averages [token]."),
         click.option("--source-weight", multiple=True, metavar="NAME=W", help="Sampling weight of an input file."),
     ]
     for option in reversed(options):
@@ -286,7 +284,7 @@ def _progress(quiet: bool) -> Any:
         from scanner.progress import Progress
 
         return contextlib.nullcontext(Progress())
-    from scanner.reports._progress import shown_progress
+    from scanner.display import shown_progress
 
     return shown_progress()
 

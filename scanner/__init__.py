@@ -2,11 +2,15 @@
 
     file -> Records -> Segments -> {Pairs, Neighbours} -> Clusters -> Features -> Prediction -> Plan -> data, report
 
-    floor 0  objects errors settings plugins progress          words
-    floor 1  text kernels/ store rulebook jsontext embedding   tools
-    floor 2  formats/ layouts/ signals/ features/ outputs/     stages, strangers to one another
+    floor 0  objects errors settings plugins progress           words
+    floor 1  text kernels/ store jsontext fingerprints          tools
+             tokenising embedding neighbourhoods sampling
+             contextual rulebook rulefiles checksums
+             plausibility redaction evidence display
+    floor 2  formats/ layouts/ signals/ features/ outputs/      stages, strangers to one another
              reports/ clustering prediction/ planning explain
-    floor 3  pipeline ingest stages applying                   the order of things
+    floor 3  pipeline ingest stages tables applying             the order of things
+             verifying estimating
 
 `scanner/` measures, `rules/` judges, `cli.py` speaks. Library functions have the names of the verbs.
 """

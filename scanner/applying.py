@@ -44,9 +44,7 @@ class Applied:
     def in_words(self) -> str:
         """Lines for the screen."""
         unreadable = (
-            f" {self.rows_unreadable:,} records could not be read and are left out."
-            if self.rows_unreadable
-            else ""
+            f" {self.rows_unreadable:,} records could not be read and are left out." if self.rows_unreadable else ""
         )
         return (
             f"{', '.join(str(p) for p in self.outputs)}: {self.rows_kept:,} rows, {self.rows_redacted:,} of them "

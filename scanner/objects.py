@@ -249,7 +249,8 @@ class Timing:
 class Edits:
     """What to change in one source; records that neither field names are kept as they are.
 
-    Both name records by row_id; those of other sources are passed over. `first_row` is the row_id of the source's first record, as it was given to `read`.
+    Both name records by row_id; those of other sources are passed over. `first_row` is the row_id of the source's first
+    record, as it was given to `read`.
     """
 
     first_row: int = 0

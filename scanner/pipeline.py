@@ -17,7 +17,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scanner import formats, planning, stages
+from scanner import formats, planning, stages, tables
 from scanner.errors import ChangedInputError, RunError, SettingsError
 from scanner.objects import Source
 from scanner.plugins import load
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from scanner.verifying import Verified
 
 PACKAGES = ("sftscan", "polars", "numpy", "numba", "pyarrow", "datasketch", "faiss-cpu", "tokenizers", "google-re2")
-SIGNATURE_SEED = 1
-"""Seed of the MinHash permutations, datasketch's default; fixed, so that runs can be compared."""
 
 
 def audit(
@@ -57,44 +55,52 @@ def audit(
     run = RunFolder.open_for_writing(run.path)
     with progress.stage("load the kernels"):
         stages.load_kernels(progress)
-    rows, skips = stages.read(run, sources, settings, threads, identity, progress)
-    reader = run.segments()
-    from scanner.fingerprints import fingerprint
+    notes, facts = _measure_and_judge(run, sources, digests, identity, settings, threads, progress)
+    _finish(run, settings, notes, facts, progress)
+    return run
 
-    with progress.stage("fingerprint rows", len(rows)):
-        prints = fingerprint(
-            reader, len(rows), settings.shingle, settings.permutations, SIGNATURE_SEED, threads, progress.advance
-        )
+
+def _measure_and_judge(
+    run: RunFolder,
+    sources: list[Source],
+    digests: list[str],
+    identity: str,
+    settings: Settings,
+    threads: int,
+    progress: Progress,
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The stages of an audit in their order; writes every table, returns notes and facts for scan.json."""
+    rows, skips = stages.read(run, sources, settings, threads, identity, progress)
+    prints = stages.fingerprint_rows(run, rows, settings, threads, progress)
     likeness = stages.find_likeness(run, rows, prints, settings, threads, progress)
-    stages.write_index(run, rows, prints, likeness)
-    prints = replace(prints, signature=prints.signature[:0])  # the largest array by far, and no longer needed
+    tables.write_index(run, rows, prints, likeness)
+    prints = replace(prints, signature=prints.signature[:0].copy())  # the largest array by far, and no longer needed
     spans = stages.find_spans(run, settings, threads, progress)
     meaning = stages.find_meaning(run, rows, [s.name for s in sources], settings, threads, progress)
     clusters, quality = stages.find_clusters(run, rows, prints, likeness, meaning.pairs, settings, progress)
-    pairs = stages.pairs_table(rows, likeness, clusters, meaning.pairs)
+    pairs = tables.pairs_table(rows, likeness, clusters, meaning.pairs)
     predicted = stages.predict(run, rows, prints, likeness, spans, sources, settings, threads, progress)
     with progress.stage("judge"):
-        table = stages.rows_table(rows, sources, prints, likeness, clusters, quality, spans, meaning, predicted)
+        table = tables.rows_table(rows, sources, prints, likeness, clusters, quality, spans, meaning, predicted)
         plan = planning.make_plan(planning.Findings(rows, clusters, pairs, spans, predicted.table, table), settings)
-    notes = {"reading": [d._asdict() for d in rows.damage], **likeness.notes, **meaning.notes, **predicted.notes}
-    notes["brake"] = planning.brake(plan, rows.source, settings, [s.name for s in sources])
     with progress.stage("write the tables"):
-        tables = {
+        frames = {
             "rows": table, "pairs": pairs, "spans": spans, "prediction": predicted.table,
             "whatif": predicted.what_if, "plan": plan,
         }  # fmt: skip
-        for name, frame in tables.items():
+        for name, frame in frames.items():
             run.write_table(name, frame)
-        stages.write_skips(run, skips)
+        tables.write_skips(run, skips)
+    notes = {"reading": [d._asdict() for d in rows.damage], **likeness.notes, **meaning.notes, **predicted.notes}
+    notes["brake"] = planning.brake(plan, rows.source, settings, [s.name for s in sources])
     facts = {
         "identity": identity,
         "token_unit": predicted.unit,
-        "inputs": stages.describe_inputs(sources, digests, rows, skips),
+        "inputs": tables.describe_inputs(sources, digests, rows, skips),
         "rows_read": len(rows),
         "rows_skipped": len(skips),
     }
-    _finish(run, settings, notes, facts, progress)
-    return run
+    return notes, facts
 
 
 def judge(run_path: Path, changes: dict[str, Any], progress: Progress | None = None) -> RunFolder:
@@ -113,9 +119,9 @@ def judge(run_path: Path, changes: dict[str, Any], progress: Progress | None = N
             f"kept: audit again with --floor {settings.jaccard:g}"
         )
     with progress.stage("judge again"):
-        scan["notes"]["brake"] = stages.plan_again(run, settings, [i["name"] for i in scan["inputs"]])
+        scan["notes"]["brake"] = tables.plan_again(run, settings, [i["name"] for i in scan["inputs"]])
         scan["settings"] = settings.as_dict()
-        scan["summary"] = stages.summary(run, scan["notes"], settings)
+        scan["summary"] = tables.summary(run, scan["notes"], settings)
         run.write_json("scan.json", scan)
     report(run, ["html"], settings.text, progress)
     return run
@@ -284,7 +290,7 @@ def _finish(
 ) -> None:
     """Summary, scan.json and the report; a folder that lacks one of the two files is an unfinished run."""
     with progress.stage("sum up"):
-        summary = stages.summary(run, notes, settings)
+        summary = tables.summary(run, notes, settings)
     scan = {
         "schema_version": SCHEMA_VERSION,
         "versions": versions(),

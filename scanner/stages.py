@@ -5,7 +5,6 @@ What flows between stages that must not know one another is put together here, a
 
 from __future__ import annotations
 
-import hashlib
 import json
 import subprocess
 import sys
@@ -20,7 +19,7 @@ from scanner.errors import SettingsError
 from scanner.objects import Clusters, Fingerprints, Groups, Int64, Pairs, Rows, Skip, Source
 from scanner.progress import Progress
 from scanner.settings import Settings
-from scanner.store import SCHEMA_VERSION, RunFolder, write_bytes
+from scanner.store import RunFolder
 
 PAIRS_SCHEMA = {
     "row_a": pl.Int64,
@@ -31,6 +30,8 @@ PAIRS_SCHEMA = {
     "containment_ab": pl.Float32,
     "containment_ba": pl.Float32,
 }
+SIGNATURE_SEED = 1
+"""Seed of the MinHash permutations, datasketch's default; fixed, so that runs can be compared."""
 NO_PAIRS = pl.DataFrame(schema=PAIRS_SCHEMA)
 
 
@@ -114,6 +115,22 @@ def read(
     return rows, skips
 
 
+def fingerprint_rows(run: RunFolder, rows: Rows, settings: Settings, threads: int, progress: Progress) -> Fingerprints:
+    """Signatures, hashes and counts of every row, in one pass over the text."""
+    from scanner.fingerprints import fingerprint
+
+    with progress.stage("fingerprint rows", len(rows)):
+        return fingerprint(
+            run.segments(),
+            len(rows),
+            settings.shingle,
+            settings.permutations,
+            SIGNATURE_SEED,
+            threads,
+            progress.advance,
+        )
+
+
 def find_likeness(
     run: RunFolder, rows: Rows, prints: Fingerprints, settings: Settings, threads: int, progress: Progress
 ) -> Likeness:
@@ -163,20 +180,21 @@ def find_clusters(
     with progress.stage("cluster"):
         quality = np.full(len(rows), np.nan)
         ends = pl.concat([likeness.near["row_a"], likeness.near["row_b"], semantic["row_a"], semantic["row_b"]])
-        involved = np.unique(likeness.texts.group[_places(rows.row_id, ends)])
+        involved = np.unique(likeness.texts.group[places(rows.row_id, ends)])
         if len(involved):
             quality[involved] = _quality_of_answers(run, rows.row_id[involved])
             quality = quality[likeness.texts.group]  # equal text, equal quality
         rank = planning.priority(rows, settings.keep_policy, np.nan_to_num(quality), prints.supervised_tokens)
         pairs = pl.concat([likeness.near, semantic], how="diagonal")
-        return _stars(rows.row_id, likeness.texts, pairs, rank, settings), quality
+        return stars(rows.row_id, likeness.texts, pairs, rank, settings), quality
 
 
-def _stars(row_id: Int64, texts: Groups, pairs: pl.DataFrame, rank: Int64, settings: Settings) -> Clusters:
+def stars(row_id: Int64, texts: Groups, pairs: pl.DataFrame, rank: Int64, settings: Settings) -> Clusters:
+    """Clusters around kept rows, from the pairs that may be dropped."""
     from scanner.clustering import cluster
 
     chosen = pairs.filter(planning.may_drop(settings))
-    return cluster(texts, _places(row_id, chosen["row_a"]), _places(row_id, chosen["row_b"]), rank)
+    return cluster(texts, places(row_id, chosen["row_a"]), places(row_id, chosen["row_b"]), rank)
 
 
 def _quality_of_answers(run: RunFolder, row_ids: Int64) -> np.ndarray:
@@ -225,39 +243,6 @@ def find_meaning(
     return Meaning(_frame(pairs), [around], notes)
 
 
-def pairs_table(rows: Rows, likeness: Likeness, clusters: Clusters, semantic: pl.DataFrame) -> pl.DataFrame:
-    """pairs.parquet: every verified pair, and the pair of each dropped row with the row kept for it."""
-    table = pl.concat([likeness.exact, likeness.near, semantic], how="diagonal")
-    # A near pair stands between two texts; where these have copies, the dropped copy and the kept one are a pair too.
-    texts = likeness.texts.group
-    gone = np.flatnonzero(clusters.keep != np.arange(len(rows)))
-    kept = clusters.keep[gone]
-    a, b = np.minimum(gone, kept), np.maximum(gone, kept)
-    stars = pl.DataFrame(
-        {"row_a": rows.row_id[a], "row_b": rows.row_id[b], "text_a": texts[a], "text_b": texts[b]}
-    ).join(table, on=["row_a", "row_b"], how="anti")
-    one = pl.lit(1.0, pl.Float32)
-    equal = stars.filter(pl.col("text_a") == pl.col("text_b")).with_columns(
-        signal=pl.lit("exact"), relation=pl.lit("same_both"), similarity=one, containment_ab=one, containment_ba=one
-    )
-    known = likeness.near.with_columns(
-        text_a=pl.Series(texts[_places(rows.row_id, likeness.near["row_a"])], dtype=pl.Int64),
-        text_b=pl.Series(texts[_places(rows.row_id, likeness.near["row_b"])], dtype=pl.Int64),
-    )
-    swapped = {"text_a": "text_b", "text_b": "text_a"}
-    swapped |= {"containment_ab": "containment_ba", "containment_ba": "containment_ab"}
-    either_way = pl.concat([known, known.rename(swapped).select(known.columns)])
-    between = either_way.drop("row_a", "row_b").unique(["text_a", "text_b"], keep="first", maintain_order=True)
-    across = stars.join(between, on=["text_a", "text_b"], how="inner", maintain_order="left")
-    table = pl.concat(
-        [table, *(part.select(c for c in part.columns if c in table.columns) for part in (equal, across))],
-        how="diagonal",
-    )
-    return table.unique(["row_a", "row_b", "signal"], keep="first", maintain_order=True).sort(
-        "row_a", "row_b", "signal"
-    )
-
-
 def _frame(pairs: Pairs) -> pl.DataFrame:
     return pl.DataFrame(
         {
@@ -286,6 +271,7 @@ def predict(
 ) -> Predicted:
     """Contexts, dose and hazard of every row; risk by the severity of what is private in it."""
     from scanner import prediction, rulebook
+    from scanner.features import contexts
     from scanner.kernels.contexts import context_features
     from scanner.tokenising import tokens_of_rows
 
@@ -302,8 +288,8 @@ def predict(
         group = likeness.texts.group
         order = prints.text[:, 0]
         near = prediction.NearCopies(
-            _places(rows.row_id, likeness.near["row_a"]),
-            _places(rows.row_id, likeness.near["row_b"]),
+            places(rows.row_id, likeness.near["row_a"]),
+            places(rows.row_id, likeness.near["row_b"]),
             # What is learned is the answer: a long prompt in common makes no copy of it.
             likeness.near.select(
                 pl.min_horizontal("similarity", pl.col("answer_similarity").fill_nan(None)).alias("jaccard")
@@ -343,7 +329,7 @@ def predict(
             "what_if_rows_sampled": result.what_if.sampled,
         }
     }
-    return Predicted(table, what_if, pl.DataFrame(result.summary.columns()), near_mass, notes, text.unit)
+    return Predicted(table, what_if, contexts.features(result.summary), near_mass, notes, text.unit)
 
 
 def source_weights(rows: Rows, sources: list[Source], settings: Settings) -> np.ndarray | None:
@@ -394,155 +380,6 @@ def conflicts(prints: Fingerprints, tokens: np.ndarray, answers: Any) -> Any:
     return Conflicts(place, share)
 
 
-def rows_table(
-    rows: Rows,
-    sources: list[Source],
-    prints: Fingerprints,
-    likeness: Likeness,
-    clusters: Clusters,
-    quality: np.ndarray,
-    spans: pl.DataFrame,
-    meaning: Meaning,
-    predicted: Predicted,
-) -> pl.DataFrame:
-    """rows.parquet: where each row stands, and every feature as family.name."""
-    from scanner.features import conflicts as conflict_features
-    from scanner.features import copies, length
-
-    names = pl.Series([s.name for s in sources], dtype=pl.String)
-    layouts = pl.Series(rows.layout, dtype=pl.String)
-    at = pl.Series(rows.source.astype(np.uint32))
-    place = pl.DataFrame(
-        {
-            "row_id": rows.row_id,
-            "source": names.gather(at),
-            "line": rows.line,
-            "byte_offset": rows.start,
-            "content_hash": keyed_hashes(rows),
-            "layout": layouts.gather(at),
-            "turns": rows.turns,
-            "prompt_chars": prints.prompt_chars,
-            "response_chars": prints.response_chars,
-            "cluster_id": pl.Series(np.where(clusters.cluster < 0, -1, clusters.cluster)).replace(-1, None),
-            "cluster_size": clusters.size,
-            "copies_exact": likeness.records.size,
-        }
-    )
-    frames = [
-        copies.features(likeness.texts, likeness.normal, predicted.near_mass),
-        conflict_features.features(prints, clusters),
-        length.features(prints),
-        pl.DataFrame({"quality.score": pl.Series(quality, dtype=pl.Float32)}),
-        patterns_of(spans, rows),
-        *meaning.features,
-        predicted.features,
-    ]
-    return pl.concat([place, *frames], how="horizontal")
-
-
-def keyed_hashes(rows: Rows) -> list[str]:
-    """(n,) content hashes for publication, keyed by the content of the whole data set.
-
-    The key is a hash of the sum of all records' digests: the same for any order of rows, and known only to who has
-    every record, so that nobody can test a guessed record against a published table.
-    """
-    total = [int(rows.digest[:, c].sum(dtype=np.uint64)) for c in (0, 1)]
-    key = hashlib.blake2b(b"".join(t.to_bytes(8, "little") for t in total), person=b"sftscan rows").digest()
-    raw = np.ascontiguousarray(rows.digest).tobytes()
-    return [hashlib.blake2b(raw[i : i + 16], key=key, digest_size=16).hexdigest() for i in range(0, len(raw), 16)]
-
-
-def write_index(run: RunFolder, rows: Rows, prints: Fingerprints, likeness: Likeness) -> None:
-    """Signatures with algorithm, parameters and version, so that later runs can be compared with this one."""
-    run.write_array("minhash", prints.signature)
-    run.write_array("row_id", rows.row_id)
-    run.write_array("content_rank", rows.content_rank)
-    known = ("permutations", "bands", "rows_per_band", "shingle_tokens")
-    run.write_json(
-        "index/index.json",
-        {
-            "algorithm": "MinHash affine32 (datasketch 2), word shingles within segments",
-            "version": SCHEMA_VERSION,
-            **{name: likeness.notes["minhash"][name] for name in known},
-        },
-    )
-
-
-def write_skips(run: RunFolder, skips: list[Skip]) -> None:
-    """skipped.jsonl without text, and the raw beginnings of the records under private/."""
-    public = [{"row_id": s.row_id, "file": s.file, "line": s.line, "reason": s.reason} for s in skips]
-    raw = [{"row_id": s.row_id, "raw": s.raw.decode("utf-8", "replace")} for s in skips]
-    for path, entries in ((run.path / "skipped.jsonl", public), (run.private / "skipped.jsonl", raw)):
-        write_bytes(path, "".join(json.dumps(e, ensure_ascii=False) + "\n" for e in entries).encode())
-
-
-def describe_inputs(sources: list[Source], digests: list[str], rows: Rows, skips: list[Skip]) -> list[dict[str, Any]]:
-    """The inputs as scan.json names them."""
-    by_file: dict[str, int] = {}
-    for skip in skips:
-        by_file[skip.file] = by_file.get(skip.file, 0) + 1
-    return [
-        {
-            "index": s.index,
-            "path": str(s.path),
-            "name": s.name,
-            "member": s.member,
-            "format": s.format,
-            "compression": s.compression,
-            "bytes": s.bytes_on_disk,
-            "bytes_on_disk": s.bytes_on_disk,
-            "sha256": digest,
-            "layout": rows.layout[s.index],
-            "first_row": rows.first_row[s.index],
-            "rows_read": int((rows.source == s.index).sum()),
-            "rows_skipped": by_file.get(s.name, 0),
-        }
-        for s, digest in zip(sources, digests, strict=True)
-    ]
-
-
-def summary(run: RunFolder, notes: dict[str, Any], settings: Settings) -> dict[str, Any]:
-    """The figures of the run, from its tables."""
-    from scanner.reports import summarise
-
-    rows, pairs, spans, predicted, plan = (
-        run.read_table(name) for name in ("rows", "pairs", "spans", "prediction", "plan")
-    )
-    return summarise(rows, pairs, spans, predicted, plan, notes, {"jaccard": settings.jaccard})
-
-
-def plan_again(run: RunFolder, settings: Settings, source_names: list[str]) -> list[str]:
-    """Cluster and plan from stored tables under other settings; writes rows and plan, returns the brake's messages."""
-    from scanner.kernels.similarity import connect
-    from scanner.signals import group_by
-
-    table, pairs, spans, predicted = (run.read_table(name) for name in ("rows", "pairs", "spans", "prediction"))
-    n = len(table)
-    row_id = table["row_id"].to_numpy()
-    source = (
-        table["source"]
-        .replace_strict({name: i for i, name in enumerate(source_names)}, return_dtype=pl.Int32)
-        .to_numpy()
-    )
-    place = np.zeros(n, np.int64)
-    # only the order of contents matters here, not the digests themselves
-    digest = np.stack([run.read_array("content_rank").astype(np.uint64)] * 2, axis=1)
-    rows = Rows(row_id, source, table["line"].to_numpy(), place, place, place.astype(np.int32), digest, (), ())
-    exact = pairs.filter(pl.col("signal") == "exact")
-    root = np.empty(n, np.int64)
-    connect(_places(row_id, exact["row_a"]), _places(row_id, exact["row_b"]), root)
-    texts = group_by(root.astype(np.uint64)[:, None])
-    quality = table["quality.score"].fill_nan(0).to_numpy().astype(np.float64)
-    rank = planning.priority(rows, settings.keep_policy, quality, table["length.supervised_tokens"].to_numpy())
-    clusters = _stars(row_id, texts, pairs, rank, settings)
-    table = table.with_columns(
-        cluster_id=pl.Series(clusters.cluster).replace(-1, None), cluster_size=pl.Series(clusters.size)
-    )
-    plan = planning.make_plan(planning.Findings(rows, clusters, pairs, spans, predicted, table), settings)
-    run.write_table("rows", table)
-    run.write_table("plan", plan)
-    return planning.brake(plan, source, settings, source_names)
-
-
-def _places(row_id: Int64, wanted: pl.Series) -> Int64:
+def places(row_id: Int64, wanted: pl.Series) -> Int64:
+    """Positions of row ids among all rows (ascending)."""
     return np.searchsorted(row_id, wanted.to_numpy()).astype(np.int64)

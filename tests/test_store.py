@@ -212,7 +212,8 @@ def test_an_empty_file_of_segments_has_no_batches(tmp_path):
 
 @given(
     st.recursive(
-        st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), any_texts), lambda v: st.lists(v, max_size=3)
+        st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), any_texts),
+        lambda v: st.one_of(st.lists(v, max_size=3), st.dictionaries(any_texts, v, max_size=3)),
     )
 )
 def test_any_plain_value_can_be_written(tmp_path_factory, value):

@@ -24,9 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from rows import write_rows
 
 from scanner import formats, ingest, stages
-from scanner.fingerprints import fingerprint
 from scanner.objects import Rows
-from scanner.pipeline import SIGNATURE_SEED
 from scanner.progress import Progress
 from scanner.settings import Settings
 from scanner.signals import minhash
@@ -40,10 +38,7 @@ def clusters(file: Path, folder: Path, settings: Settings, threads: int) -> tupl
     run = RunFolder.open_for_writing(folder)
     with progress.stage("read"):
         rows, _ = ingest.read_all(formats.discover([str(file)]), run, settings, threads)
-    with progress.stage("fingerprint rows"):
-        prints = fingerprint(
-            run.segments(), len(rows), settings.shingle, settings.permutations, SIGNATURE_SEED, threads
-        )
+    prints = stages.fingerprint_rows(run, rows, settings, threads, progress)
     likeness = stages.find_likeness(run, rows, prints, settings, threads, progress)
     stages.find_clusters(run, rows, prints, likeness, NO_PAIRS, settings, progress)
     return rows, likeness, run, progress
@@ -87,7 +82,9 @@ def accuracy(count: int, settings: Settings, threads: int) -> None:
         stand_in = {(min(text[a], text[b]), max(text[a], text[b])) for a, b in reported}
         for floor in (settings.jaccard, 0.7, 0.6, settings.floor):
             wanted = [p for p, s in expected.items() if s >= floor]
-            hits = sum(p in exact or (min(text[p[0]], text[p[1]]), max(text[p[0]], text[p[1]])) in stand_in for p in wanted)
+            hits = sum(
+                p in exact or (min(text[p[0]], text[p[1]]), max(text[p[0]], text[p[1]])) in stand_in for p in wanted
+            )
             print(f"  pairs with Jaccard >= {floor}: {len(wanted)}, recall {hits / max(1, len(wanted)):.4f}")
         right = sum(abs(expected.get(p, -1) - s) < 1e-6 for p, s in reported.items() if s >= settings.floor)
         above = sum(s >= settings.floor for s in reported.values())
@@ -117,7 +114,9 @@ def main() -> None:
             times.append(time.perf_counter() - started)
         megabytes = file.stat().st_size / 1e6
         middle = statistics.median(times)
-        print(f"{options.rows:,} rows, {megabytes:.0f} MB: median {middle:.2f} s ({min(times):.2f} to {max(times):.2f})")
+        print(
+            f"{options.rows:,} rows, {megabytes:.0f} MB: median {middle:.2f} s ({min(times):.2f} to {max(times):.2f})"
+        )
         print(f"  {options.rows / middle:,.0f} rows/s, {megabytes / middle:.0f} MB/s")
         print("  " + ", ".join(f"{t.stage} {t.seconds:.2f}" for t in progress.timings))
         print(f"  peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.2f} GB")

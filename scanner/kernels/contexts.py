@@ -40,7 +40,7 @@ RARITY_STEP = 1 / 8
 SEEN, COPIED = 1, 2
 """Bits of `ContextFeatures.within`: the token stood earlier in its row; so did the three tokens that end with it."""
 
-_SLICE = 1 << 23  # entries of 24 bytes counted at once, at most 200 MB per thread
+_SLICE = 1 << 22  # entries of 24 bytes counted at once, at most 100 MB per thread
 _PARTITION = 1 << 12  # entries per partition: two tables of 8,192 slots, about 300 kB, stay in a core's second cache
 
 _ROW, _PLACE = np.uint64(32), np.uint64(0xFFFFFFFF)

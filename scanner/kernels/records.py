@@ -5,8 +5,6 @@ order of tokens, so that a broken element is noticed where it breaks. `csv_recor
 State arrays make both resumable: they stop when the output is full and go on where they stopped.
 """
 
-# ruff: noqa: SIM109 (chains of == compile to branches; `in` of a tuple is slower here)
-
 from __future__ import annotations
 
 import numpy as np

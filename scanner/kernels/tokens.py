@@ -72,7 +72,8 @@ def next_token(data, at, end, classes, fold, folded):
                 if folded and point < _FOLDED:
                     point = np.int64(fold[point])
                 value = np.uint64(point)
-            h = (h ^ value) * _MULTIPLIER  # as in FNV-1a: the shortest chain per character; fmix64 spreads it at the end
+            # as in FNV-1a: the shortest chain per character; fmix64 spreads it at the end
+            h = (h ^ value) * _MULTIPLIER
             at = after
     return fmix64(h), start, at
 

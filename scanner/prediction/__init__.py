@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from scanner.features.contexts import ContextSummary, summarise
+from scanner.contextual import ContextSummary, summarise
 from scanner.kernels.contexts import ContextFeatures, context_features
 from scanner.kernels.hazard import tails
 from scanner.prediction.hazard import (

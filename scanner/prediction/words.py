@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from scanner.features.contexts import ContextSummary
+from scanner.contextual import ContextSummary
 
 RECITE_COPIES = 5
 """More exact copies than this: recite (2406.17746)."""

@@ -6,6 +6,7 @@ rejected answers are not shingled but must be equal (normalised) for a pair to c
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -190,7 +191,7 @@ def _candidates(
     with ThreadPoolExecutor(threads) as pool:
         edges = np.linspace(0, len(signature), threads + 1).astype(int).tolist()
         before = np.concatenate(([0], np.cumsum(place >= 0)))[edges[:-1]].tolist()
-        list(pool.map(pack, [slice(a, b) for a, b in zip(edges[:-1], edges[1:], strict=True)], before))
+        list(pool.map(pack, [slice(a, b) for a, b in itertools.pairwise(edges)], before))
         for pairs, cut in pool.map(work, range(bands.bands)):
             found = _distinct(np.concatenate((found, pairs)))
             cuts = np.maximum(cuts, cut)  # the same buckets recur in every band: the largest cut is a lower bound

@@ -190,7 +190,7 @@ class _Finder:
         return index, notes
 
     def _truth(self, queries: Int32, members: Int32) -> Int32:
-        """(q, k) nearest members of a few queries, every one compared, with one block of members at a time in memory."""
+        """(q, k) nearest members of a few queries, every one compared, with one block at a time in memory."""
         from scanner.kernels.nearest import rank_candidates
 
         step = 16 * _ROWS_PER_BLOCK

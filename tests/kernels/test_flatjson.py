@@ -178,6 +178,11 @@ def test_what_is_no_flat_object_is_slow(raw):
     assert found[0] == SLOW
 
 
+def test_a_repeated_key_does_not_stand_for_a_missing_one():
+    found = read([b'{"a":"x","a":"y"}', b'{"b":"x","b":"y"}', b'{"a":"x","b":"y"}'], keys=("a", "b"))
+    assert [status for status, _, _ in found] == [SLOW, SLOW, FAST]
+
+
 def test_hash_leaves_out_fields_that_only_number_the_record():
     (found,) = read([b'{"id":"7","text":"a"}'], keys=("id", "text"), columns=[1], hashed=[0, 1])
     assert found == (FAST, [b"a"], mmh3.hash64(b'{"text":"a"}', signed=False))

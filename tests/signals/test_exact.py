@@ -72,7 +72,7 @@ def test_records_are_told_apart_by_more_than_their_text(segments_of):
 
 def test_equal_hashes_of_other_texts_are_no_pair(segments_of):
     """The text disposes: a forged collision of the fingerprints is seen through."""
-    corpus = segments_of([("q", "one"), ("q", "two"), ("q", "one"), ("q", "three")])
+    corpus = segments_of([("q", "one"), ("q", "two"), ("q", "one"), ("qo", "ne")], per_batch=3)
     prints = dataclasses.replace(corpus.prints(), text=np.ones((4, 2), np.uint64))
     texts = exact.same_text(corpus.rows, prints, corpus.reader())
     assert texts.group.tolist() == [0, 1, 0, 3]

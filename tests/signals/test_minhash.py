@@ -174,9 +174,9 @@ def test_of_equal_rows_one_stands_for_all(segments_of):
     rows += rows[:5] * 2
     order = random.Random(4).sample(range(len(rows)), len(rows))
     paired = []
-    for given in (rows, [rows[i] for i in order]):
-        found = as_dict(find(segments_of(given)))
-        texts = [frozenset((given[a], given[b])) for a, b in found]
+    for some in (rows, [rows[i] for i in order]):
+        found = as_dict(find(segments_of(some)))
+        texts = [frozenset((some[a], some[b])) for a, b in found]
         assert len(set(texts)) == len(texts)
         paired.append(set(texts))
     assert paired[0] == paired[1]

@@ -1,0 +1,67 @@
+"""What the other rows know of a row: shares of its answer's contexts, and how much it repeats itself.
+
+Arrays over rows, from the per-token features of `kernels/contexts.py`; only supervised tokens are counted, apart from
+the entropy, which is the whole row's. A row without supervised tokens is NaN: nothing was measured.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from scanner.kernels.contexts import COPIED, RARITY_STEP, SEEN, ContextFeatures
+
+Float32 = npt.NDArray[np.float32]
+Int64 = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class ContextSummary:
+    """(n,) over rows; shares lie in [0, 1]; NaN where no token is supervised."""
+
+    tokens: Int64  # supervised tokens
+    loss_per_token_nats: Float32  # mean of -log of the leave-one-out probability: high is unlike the other rows
+    known_2: Float32  # share of tokens whose 2-token context stands in another row
+    known_4: Float32  # likewise 4 tokens
+    known_8: Float32
+    agreed_4: Float32  # share whose 4-token context went on in the same way in another row
+    rarity_nats: Float32  # mean -log frequency of the tokens themselves
+    copied: Float32  # share of tokens that end three tokens which stood earlier in the row
+    seen: Float32  # share of tokens that stood earlier in the row
+    entropy: Float32  # of the row's tokens over its maximum: 1 all different, 0 all the same
+
+    def columns(self) -> dict[str, npt.NDArray[np.generic]]:
+        """As columns of rows.parquet."""
+        return {f"contexts.{name}": value for name, value in vars(self).items()}
+
+
+def summarise(features: ContextFeatures, row: Int64, start: Int64, end: Int64) -> ContextSummary:
+    """Sum up the supervised turns of each row.
+
+    row, start, end (m,): the turns' rows, ascending, and their tokens [start, end).
+    """
+    count = len(features.entropy)
+    tokens = np.bincount(row, end - start, minlength=count).astype(np.int64)
+
+    def share(values: npt.NDArray[Any]) -> Float32:
+        sums: npt.NDArray[Any] = np.zeros(len(values) + 1, np.int32 if values.dtype == np.bool_ else np.float64)
+        np.cumsum(values, out=sums[1:])
+        total = np.bincount(row, (sums[end] - sums[start]).astype(np.float64), minlength=count)
+        with np.errstate(invalid="ignore"):
+            return (total / np.where(tokens > 0, tokens, np.nan)).astype(np.float32)
+
+    return ContextSummary(
+        tokens=tokens,
+        loss_per_token_nats=-share(features.log_probability),
+        known_2=share(features.known >= 2),
+        known_4=share(features.known >= 4),
+        known_8=share(features.known >= 8),
+        agreed_4=share(features.agreed >= 4),
+        rarity_nats=share(features.rarity) * np.float32(RARITY_STEP),
+        copied=share((features.within & COPIED) > 0),
+        seen=share((features.within & SEEN) > 0),
+        entropy=np.where(tokens > 0, features.entropy, np.float32(np.nan)).astype(np.float32),
+    )
