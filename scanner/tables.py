@@ -29,7 +29,7 @@ def pairs_table(rows: Rows, likeness: Likeness, clusters: Clusters, semantic: pl
     a, b = np.minimum(gone, kept), np.maximum(gone, kept)
     lines = pl.DataFrame(
         {"row_a": rows.row_id[a], "row_b": rows.row_id[b], "text_a": texts[a], "text_b": texts[b]}
-    ).join(table, on=["row_a", "row_b"], how="anti")
+    ).join(table.filter(pl.col("signal") != "semantic"), on=["row_a", "row_b"], how="anti")
     one = pl.lit(1.0, pl.Float32)
     equal = lines.filter(pl.col("text_a") == pl.col("text_b")).with_columns(
         signal=pl.lit("exact"), relation=pl.lit("same_both"), similarity=one, containment_ab=one, containment_ba=one

@@ -2,6 +2,7 @@
 
 conflicts.answers  distinct answers (up to case and spacing, near copies counted once where clusters are given) that
                    rows with this very prompt and context have
+conflicts.rows     rows with this very prompt and context, the row included; 1 for rows in no conflict
 conflicts.share    share of those rows that have this row's answer; 1 where nothing conflicts
 
 Rows without prompt text or without an answer are in no conflict (1 answer, share 1): "the same empty prompt" is not a
@@ -33,11 +34,13 @@ def features(fingerprints: Fingerprints, clusters: Clusters | None = None) -> pl
     question = ["asked", "prompt", "context"]
     counted = rows.select(
         pl.col("answer").n_unique().over(question).alias("answers"),
+        pl.len().over(question).alias("rows"),
         (pl.len().over([*question, "answer"]) / pl.len().over(question)).alias("share"),
     )
     return pl.DataFrame(
         {
             "conflicts.answers": np.where(asked, counted["answers"].to_numpy(), 1).astype(np.int32),
+            "conflicts.rows": np.where(asked, counted["rows"].to_numpy(), 1).astype(np.int32),
             "conflicts.share": np.where(asked, counted["share"].to_numpy(), 1.0).astype(np.float32),
         }
     )

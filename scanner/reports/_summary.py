@@ -42,7 +42,7 @@ def summarise(
     found = {
         "exact": _exact(pairs, n),
         **_near(pairs, n, float(counts.get("jaccard", 0.8))),
-        "semantic": _semantic(pairs, n),
+        "semantic": _semantic(pairs, n, notes.get("semantic", {})),
         "conflicts": _conflicts(rows, pairs, n),
         "private": _findings(spans, "private", n),
         "secret": _findings(spans, "secret", n),
@@ -106,19 +106,23 @@ def _near(pairs: pl.DataFrame, n: int, jaccard: float) -> dict[str, Any]:
     }
 
 
-def _semantic(pairs: pl.DataFrame, n: int) -> dict[str, Any]:
-    """Pairs that only their meaning brings together; copies mean the same too, and are counted as copies."""
+def _semantic(pairs: pl.DataFrame, n: int, notes: dict[str, Any]) -> dict[str, Any]:
+    """Pairs that only their meaning brings together; copies mean the same too, and are counted as copies.
+
+    not_measured: rows that the encoder could not represent, all of them where no encoder was asked.
+    """
+    missing = n if notes.get("measured") is False else sum((notes.get("not_measured") or {}).values())
     meaning = pl.col("signal").cast(pl.String) == "semantic"
     copies = pairs.filter(~meaning).select("row_a", "row_b").unique()
-    return _by_pairs(pairs.filter(meaning).join(copies, on=["row_a", "row_b"], how="anti"), n)
+    alone = pairs.filter(meaning).join(copies, on=["row_a", "row_b"], how="anti")
+    return {**_by_pairs(alone, n), "not_measured": missing}
 
 
 def _conflicts(rows: pl.DataFrame, pairs: pl.DataFrame, n: int) -> dict[str, Any]:
     """Rows with the same prompt as another row, and another answer."""
-    if {"conflicts.answers", "conflicts.share", "copies.text"} <= set(rows.columns):
+    if {"conflicts.answers", "conflicts.rows"} <= set(rows.columns):
         torn = rows.filter(pl.col("conflicts.answers") > 1)
-        # share = copies of this text / rows with this prompt, so share / copies adds up to 1 over the rows of a prompt
-        prompts = (torn["conflicts.share"] / torn["copies.text"]).sum()
+        prompts = (1 / torn["conflicts.rows"]).sum()  # each prompt's rows add up to 1
         return {"rows": len(torn), "share": share(len(torn), n), "groups": round(prompts)}
     same = pairs.filter(pl.col("relation").cast(pl.String) == "same_prompt")
     ids, label = groups(same["row_a"].to_numpy(), same["row_b"].to_numpy())

@@ -97,7 +97,7 @@ def findings(summary: dict[str, Any]) -> list[tuple[str, int, float | None, str]
          f"{plural(near['pairs'], 'pair')} with Jaccard ≥ {near['jaccard']:g} or one within the other"),
         ("loose copies", loose["rows"], loose["share"],
          f"{plural(loose['pairs'], 'pair')} less alike; they add to what is memorized, and are kept"),
-        ("same meaning", semantic["rows"], semantic["share"], f"{plural(semantic['pairs'], 'pair')} in other words"),
+        ("same meaning", semantic["rows"], semantic["share"], _meaning(semantic, summary["rows"])),
         ("conflicts", conflicts["rows"], conflicts["share"],
          f"{plural(conflicts['groups'], 'prompt')} with different answers"),
     ]  # fmt: skip
@@ -148,6 +148,21 @@ def skew(summary: dict[str, Any]) -> str:
         f"{first['percent']} % of rows ({number(first['rows'])}) carry {percent(first['share'])} of the expected "
         f"memorized tokens, {tenth['percent']} % carry {percent(tenth['share'])}"
     )
+
+
+def _meaning(semantic: dict[str, Any], rows: int) -> str:
+    """Pairs by meaning, and how many rows the encoder could not represent."""
+    missing = semantic.get("not_measured", 0)
+    if missing and missing >= rows:
+        return "not measured: no row was, or could be, represented by the encoder"
+    pairs = f"{plural(semantic['pairs'], 'pair')} in other words"
+    return f"{pairs}; {plural(missing, 'row')} not measured (words the encoder does not know)" if missing else pairs
+
+
+def tolerated(scan: dict[str, Any]) -> list[str]:
+    """What was read although it was damaged, most frequent first."""
+    damage = sorted((scan.get("notes") or {}).get("reading") or [], key=lambda d: -d["records"])
+    return [f"{plural(d['records'], 'record')} read with {d['what']} (first: {d['first']})" for d in damage]
 
 
 def not_measured(summary: dict[str, Any]) -> str:
