@@ -284,12 +284,13 @@ def _read_fast(records: Records, shape: FlatShape, digest: UInt64, turns: np.nda
     slow = status == flatjson.SLOW
     turns[~slow] = len({s.turn for s in shape.segments})
     text = pa.LargeStringArray.from_buffers(n * columns, pa.py_buffer(offsets), pa.py_buffer(out[: offsets[-1]]))
+    place = np.tile(np.arange(columns, dtype=np.int32), n)
     arrays = [
         pa.array(np.repeat(records.row_id, columns)),
-        pa.array(np.tile(np.arange(columns, dtype=np.int32), n)),
+        pa.array(place),
         pa.array(np.tile(np.array([s.turn for s in shape.segments], np.int32), n)),
         roles_array(np.tile(np.array([ROLE_CODE[s.role] for s in shape.segments], np.uint8), n)),
-        pa.array([pointer(s.path) for s in shape.segments] * n, pa.string()),
+        pa.array([pointer(s.path) for s in shape.segments], pa.string()).take(pa.array(place)),
         pa.array(np.tile(np.array([s.supervised for s in shape.segments]), n)),
         text,
     ]

@@ -189,7 +189,7 @@ def plan_again(run: RunFolder, settings: Settings, source_names: list[str]) -> l
     exact = pairs.filter(pl.col("signal") == "exact")
     root = np.empty(n, np.int64)
     connect(places(row_id, exact["row_a"]), places(row_id, exact["row_b"]), root)
-    texts = group_by(root.astype(np.uint64)[:, None])
+    texts = group_by((root.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15))[:, None])  # spread: see stable_order
     quality = table["quality.score"].fill_nan(0).to_numpy().astype(np.float64)
     rank = planning.priority(rows, settings.keep_policy, quality, table["length.supervised_tokens"].to_numpy())
     clusters = stars(row_id, texts, pairs, rank, settings)

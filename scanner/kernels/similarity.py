@@ -10,7 +10,7 @@ import numpy as np
 from numba import njit, types
 
 from scanner.kernels._jit import I64, I64R, INT, U32_2D, U64, U64_2D, U64R, VOID, kernel
-from scanner.kernels.hashing import fmix64
+from scanner.kernels.hashing import combine, fmix64
 
 F32_2D = types.Array(types.float32, 2, "C")
 
@@ -31,8 +31,8 @@ def pack_bands(signature, place, rows_per_band, row_bits, first, packed):
         for band in range(packed.shape[0]):
             h = np.uint64(band + 1)
             for j in range(band * rows_per_band, (band + 1) * rows_per_band):
-                h = fmix64((h + np.uint64(signature[r, j])) * np.uint64(0x9E3779B97F4A7C15))
-            packed[band, at] = (h & ~mask) | np.uint64(place[r])
+                h = combine(h, np.uint64(signature[r, j]))
+            packed[band, at] = (fmix64(h) & ~mask) | np.uint64(place[r])
         at += 1
     return at - first
 

@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 
-from scanner.objects import Groups, UInt64
+from scanner.objects import Groups, UInt64, stable_order
 
 
 def group_by(keys: UInt64) -> Groups:
-    """Rows with equal keys (n, c): the smallest position of each group, and its size."""
+    """Rows with equal keys (n, c), well-mixed hashes: the smallest position of each group, and its size."""
     n = len(keys)
     if n == 0:
         return Groups(np.zeros(0, np.int64), np.zeros(0, np.int64))
-    order = np.argsort(keys[:, 0], kind="stable")
+    order = stable_order(keys)
     ordered = keys[order]
-    alike = ordered[1:, 0] == ordered[:-1, 0]
-    new = np.concatenate(([True], ~alike | (ordered[1:] != ordered[:-1]).any(axis=1)))
-    if (new[1:] & alike).any():  # equal in the first column only: all columns must take part in the order
-        order = np.lexsort(tuple(keys[:, c] for c in range(keys.shape[1] - 1, -1, -1)))
-        ordered = keys[order]
-        new = np.concatenate(([True], (ordered[1:] != ordered[:-1]).any(axis=1)))
+    new = np.concatenate(([True], (ordered[1:] != ordered[:-1]).any(axis=1)))
     index = np.cumsum(new) - 1
-    # subtle: both sorts are stable, so the first of each run is the smallest position
+    # subtle: the order is stable, so the first of each run is the smallest position
     group = np.empty(n, np.int64)
     group[order] = order[np.flatnonzero(new)][index]
     size = np.bincount(index)[index]

@@ -30,10 +30,10 @@ def same_text(rows: Rows, fingerprints: Fingerprints, reader: SegmentReader) -> 
     members = np.flatnonzero(groups.size > 1)
     if not len(members):
         return groups
-    keys = np.zeros((len(rows), 3), np.uint64)
-    keys[:, 0] = groups.group.view(np.uint64)
-    keys[members, 1:] = _secure_digests(rows, members, reader)
-    return group_by(keys)
+    checked = group_by(_secure_digests(rows, members, reader))
+    group, size = np.arange(len(rows)), np.ones(len(rows), np.int64)
+    group[members], size[members] = members[checked.group], checked.size
+    return Groups(group, size)
 
 
 def pairs(rows: Rows, records: Groups, texts: Groups) -> Pairs:
