@@ -254,7 +254,7 @@ def _with_case_twins(
 ) -> tuple[Int64, Int64, np.ndarray]:
     """Add the pair (row, its representative) for rows that equal it only up to case and spacing."""
     texts = group_by(fingerprints.text)
-    first_of_text = np.unique(texts.group)
+    first_of_text = np.flatnonzero(texts.group == np.arange(len(texts.group)))
     lead = leader[first_of_text]
     twins = first_of_text[texts.group[lead] != texts.group[first_of_text]]
     ones = np.ones((len(twins), 5), np.float32)
