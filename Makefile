@@ -18,7 +18,7 @@ $(VENV)/dev: $(BIN)/scan
 
 demo: $(BIN)/scan
 	$(BIN)/python examples/make_demo.py $(DEMO)
-	$(BIN)/scan $(DEMO)/demo.jsonl --out $(DEMO)/demo.scan --epochs 8 --learning-rate 3e-4 --force --fix $(DEMO)/clean.jsonl
+	$(BIN)/scan $(DEMO)/demo.jsonl --out $(DEMO)/demo.scan --epochs 3 --learning-rate 5e-5 --force --fix $(DEMO)/clean.jsonl
 	$(BIN)/scan verify $(DEMO)/clean.jsonl $(DEMO)/demo.scan
 
 test: $(VENV)/dev
