@@ -9,7 +9,7 @@
              plausibility redaction evidence display
     floor 2  formats/ layouts/ signals/ features/ outputs/      stages, strangers to one another
              reports/ clustering prediction/ planning explain
-    floor 3  pipeline ingest stages tables applying             the order of things
+    floor 3  pipeline stages tables ingest resuming applying    the order of things
              verifying estimating
 
 `scanner/` measures, `rules/` judges, `cli.py` speaks. Library functions have the names of the verbs.

@@ -8,11 +8,9 @@ the same segments and the same record hash.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -31,10 +29,8 @@ from scanner.store import (
     SEGMENT_SCHEMA,
     RunFolder,
     SegmentWriter,
-    atomic,
     pointer,
     roles_array,
-    write_bytes,
 )
 
 SAMPLE = 200
@@ -385,37 +381,3 @@ def _supervise(batch: pa.RecordBatch, which: str) -> pa.RecordBatch:
 
 def _joined(parts: list[np.ndarray], dtype: type) -> np.ndarray:
     return np.concatenate([np.zeros(0, dtype), *parts]).astype(dtype, copy=False)
-
-
-def save_rows(path: Path, rows: Rows) -> None:
-    """Keep what was read, so that an interrupted run need not read again."""
-    arrays = {name: getattr(rows, name) for name in ("row_id", "source", "line", "start", "end", "turns", "digest")}
-    with atomic(path) as temporary, temporary.open("wb") as file:
-        np.savez(
-            file,
-            layout=np.array(rows.layout),
-            first_row=np.array(rows.first_row),
-            damage=np.array(json.dumps(rows.damage)),
-            **arrays,
-        )
-
-
-def load_rows(path: Path) -> Rows:
-    """The inverse of `save_rows`."""
-    with np.load(path) as stored:
-        values = {name: stored[name] for name in stored.files}
-    layout = tuple(str(name) for name in values.pop("layout"))
-    damage = tuple(Damage(*entry) for entry in json.loads(str(values.pop("damage"))))
-    return Rows(layout=layout, first_row=tuple(values.pop("first_row").tolist()), damage=damage, **values)
-
-
-def save_skips(path: Path, skips: list[Skip], identity: str) -> None:
-    """Keep the skips (under private/), with the identity of the run; written last, it marks the text as read."""
-    entries = [[s.row_id, s.file, s.line, s.reason, s.raw.decode("latin-1")] for s in skips]
-    write_bytes(path, json.dumps({"identity": identity, "skips": entries}).encode())
-
-
-def load_skips(path: Path) -> list[Skip]:
-    """The inverse of `save_skips`."""
-    entries = json.loads(path.read_text("utf-8"))["skips"]
-    return [Skip(row, file, line, reason, raw.encode("latin-1")) for row, file, line, reason, raw in entries]

@@ -93,13 +93,13 @@ def read(
     run: RunFolder, sources: list[Source], settings: Settings, threads: int, identity: str, progress: Progress
 ) -> tuple[Rows, list[Skip]]:
     """Read the inputs, or take over what an interrupted run of the same input and settings has read."""
-    from scanner import ingest
+    from scanner import ingest, resuming
 
     state = run.private / "ingested.json"
     arrays = run.private / "rows.npz"
     if state.exists() and json.loads(state.read_text("utf-8"))["identity"] == identity:
         progress.say("the text was read by an earlier, interrupted run; going on from there")
-        return ingest.load_rows(arrays), ingest.load_skips(state)
+        return resuming.load_rows(arrays), resuming.load_skips(state)
     total = sum(s.bytes_on_disk for s in sources)
     with progress.stage("read", total):
         done = {s.index: 0 for s in sources}
@@ -110,8 +110,8 @@ def read(
             progress.advance(step)
 
         rows, skips = ingest.read_all(sources, run, settings, threads, advance)
-        ingest.save_rows(arrays, rows)
-        ingest.save_skips(state, skips, identity)
+        resuming.save_rows(arrays, rows)
+        resuming.save_skips(state, skips, identity)
     return rows, skips
 
 

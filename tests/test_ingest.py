@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from strategies import any_texts, texts
 
-from scanner import formats, ingest, layouts
+from scanner import formats, ingest, layouts, resuming
 from scanner.errors import InputError, LayoutError
 from scanner.jsontext import canonical, parse, path_of
 from scanner.objects import Rows, Skip
@@ -252,13 +252,13 @@ def test_progress_is_told_of_every_row(tmp_path):
 
 def test_rows_and_skips_are_kept_and_found_again(read, tmp_path):
     found = read({"a.jsonl": jsonl({"text": "a"}, b"\xff\xfebroken\n", {"text": "b"}), "b.jsonl": jsonl({"text": "c"})})
-    ingest.save_rows(tmp_path / "rows.npz", found.rows)
-    again = ingest.load_rows(tmp_path / "rows.npz")
+    resuming.save_rows(tmp_path / "rows.npz", found.rows)
+    again = resuming.load_rows(tmp_path / "rows.npz")
     for name, value in vars(found.rows).items():
         assert np.array_equal(getattr(again, name), value), name
         assert type(getattr(again, name)) is type(value)
-    ingest.save_skips(tmp_path / "skips.json", found.skips, "me")
-    assert ingest.load_skips(tmp_path / "skips.json") == found.skips
+    resuming.save_skips(tmp_path / "skips.json", found.skips, "me")
+    assert resuming.load_skips(tmp_path / "skips.json") == found.skips
     assert json.loads((tmp_path / "skips.json").read_text())["identity"] == "me"
 
 

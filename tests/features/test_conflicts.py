@@ -11,8 +11,8 @@ from scanner.features import conflicts
 
 def measured(corpus):
     frame = conflicts.features(corpus.prints())
-    assert frame.columns == ["conflicts.answers", "conflicts.share"]
-    return list(frame.iter_rows())
+    assert frame.columns == ["conflicts.answers", "conflicts.rows", "conflicts.share"]
+    return list(frame.select("conflicts.answers", "conflicts.share").iter_rows())
 
 
 def test_answers_are_counted_up_to_case_and_spacing(segments_of):
