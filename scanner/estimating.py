@@ -14,8 +14,9 @@ from scanner.errors import InputError, ScanError
 from scanner.objects import Records, Source
 from scanner.settings import Settings
 
-SAMPLES = (500, 2000)
-"""Records of the two sample audits, from whose times the fixed part and the part per row follow."""
+SAMPLES = (500, 4000)
+"""Records of the two sample audits, from whose times the part per row follows; the first is run once before, for the
+libraries and kernels that a run loads."""
 BASE_BYTES = 500 << 20
 """Memory of a run before its first row: the interpreter, the libraries and the kernels."""
 BYTES_PER_ROW = 2600
@@ -60,7 +61,8 @@ def estimate(datasets: list[str], settings: Settings, audit: Callable[[list[str]
         raise InputError(f"{', '.join(s.name for s in sources)}: no record could be read")
     with tempfile.TemporaryDirectory(prefix="sftscan-") as folder:
         times, disk = [], 0
-        for number, size in enumerate(sorted({min(n, len(samples)) for n in SAMPLES})):
+        sizes = sorted({min(n, len(samples)) for n in SAMPLES})
+        for number, size in enumerate([sizes[0], *sizes]):
             file = Path(folder) / f"sample{number}.jsonl"
             file.write_bytes(b"".join(jsontext.canonical(v) + b"\n" for v in itertools.islice(samples, size)))
             started = time.perf_counter()
@@ -68,12 +70,13 @@ def estimate(datasets: list[str], settings: Settings, audit: Callable[[list[str]
             audit([str(file)], settings, run)
             times.append((size, time.perf_counter() - started))
             disk = sum(p.stat().st_size for p in run.rglob("*") if p.is_file())
-    (small, first), (large, last) = times[0], times[-1]
+    loading = max(0.0, times[0][1] - times[1][1])
+    (small, first), (large, last) = times[1], times[-1]
     per_row = max(0.0, (last - first) / (large - small)) if large > small else last / large
     return Estimate(
         records=records,
         exact_count=exact,
-        seconds=last + per_row * max(0, records - large),
+        seconds=loading + last + per_row * max(0, records - large),
         memory_bytes=BASE_BYTES + BYTES_PER_ROW * records,
         disk_bytes=round(disk * max(1.0, records / large)),
     )
@@ -82,16 +85,20 @@ def estimate(datasets: list[str], settings: Settings, audit: Callable[[list[str]
 def _sample(source: Source, settings: Settings) -> tuple[list[object], int | None, int]:
     """Up to SAMPLES[-1] records of a source, how many it has (None: unknown), and the bytes the sample stands for."""
     values: list[object] = []
+    count, sampled_bytes = 0, 0
     for records in formats.read(source, settings, 0):
-        if records.buffer is not None:
-            values += _parsed(records, SAMPLES[-1] - len(values))
-            return values, len(records) + len(records.skips), int(records.end[: SAMPLES[-1]].max(initial=1))
+        count += len(records) + len(records.skips)
+        wanted = SAMPLES[-1] - len(values)
+        if records.buffer is not None:  # where the records stand is known at once, so all are counted
+            if wanted > 0:
+                values += _parsed(records, wanted)
+                sampled_bytes = int(records.end[:wanted].max(initial=1))
+            continue
         assert records.values is not None
-        values += records.values[: SAMPLES[-1] - len(values)]
+        values += records.values[:wanted]
         if len(values) >= SAMPLES[-1]:
-            share = sum(len(jsontext.canonical(v)) for v in values)
-            return values, None, share
-    return values, len(values), source.bytes_on_disk
+            return values, None, sum(len(jsontext.canonical(v)) for v in values)
+    return values, count, sampled_bytes or source.bytes_on_disk
 
 
 def _parsed(records: Records, count: int) -> list[object]:

@@ -1,0 +1,60 @@
+"""Where compiled kernels are kept: beside the source, in the user's cache where that is read-only, keyed by source."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from scanner.kernels import _jit
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """A kernels folder of two sources, and an empty cache home."""
+    folder = tmp_path / "site-packages" / "kernels"
+    folder.mkdir(parents=True)
+    for name in ("_jit.py", "tokens.py"):
+        (folder / name).write_text("# first version\n")
+    monkeypatch.setattr(_jit, "__file__", str(folder / "_jit.py"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
+    return folder
+
+
+def place() -> Path:
+    return _jit.cache_folder.__wrapped__()
+
+
+def test_lies_beside_the_source(package):
+    assert place().parent == package / "__pycache__"
+
+
+def test_any_changed_source_makes_another_folder_and_the_old_one_goes(package):
+    before = place()
+    (package / "tokens.py").write_text("# second version\n")
+    after = place()
+    assert after != before
+    assert after.is_dir()
+    assert not before.exists()
+
+
+def test_read_only_site_packages_fall_back_to_the_users_cache(package, tmp_path):
+    (package / "__pycache__").write_text("a file where the folder would be")
+    assert place().parent == tmp_path / "cache" / "sftscan"
+    (tmp_path / "cache" / "sftscan" / "x").write_text("")
+
+
+def test_the_users_choice_comes_first(package, tmp_path, monkeypatch):
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "mine"))
+    assert place().parent == tmp_path / "mine"
+
+
+def test_other_users_of_numba_keep_their_setting(tmp_path):
+    from numba import config, types
+
+    before = config.CACHE_DIR
+    with _jit._own_cache_folder():
+        assert str(_jit.cache_folder()) == config.CACHE_DIR
+    assert before == config.CACHE_DIR
+    assert types.int64 is _jit.INT
