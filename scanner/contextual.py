@@ -47,9 +47,11 @@ def summarise(features: ContextFeatures, row: Int64, start: Int64, end: Int64) -
     tokens = np.bincount(row, end - start, minlength=count).astype(np.int64)
 
     def share(values: npt.NDArray[Any]) -> Float32:
-        sums: npt.NDArray[Any] = np.zeros(len(values) + 1, np.int32 if values.dtype == np.bool_ else np.float64)
-        np.cumsum(values, out=sums[1:])
-        total = np.bincount(row, (sums[end] - sums[start]).astype(np.float64), minlength=count)
+        # each turn is summed by itself: a running sum would round differently in another order of rows
+        edges = np.stack((start, end), axis=1).ravel()
+        inside = edges[:-1] if len(edges) and edges[-1] == len(values) else edges
+        sums = np.add.reduceat(values, inside, dtype=np.float64)[::2] if len(edges) else np.zeros(0)
+        total = np.bincount(row, sums, minlength=count)
         with np.errstate(invalid="ignore"):
             return (total / np.where(tokens > 0, tokens, np.nan)).astype(np.float32)
 

@@ -179,29 +179,39 @@ def _reviewed(findings: Findings, settings: Settings) -> pl.DataFrame:
 
 
 def _review_pairs(findings: Findings, settings: Settings) -> pl.DataFrame:
-    """The later row of each pair that is alike but not droppable: near copies that differ in the answer, semantic."""
+    """One row of each pair that is alike but not droppable: near copies that differ in the answer, semantic.
+
+    It is the row that comes later in content order, so that the same rows are reviewed wherever they stand.
+    """
     row_id, keep = findings.rows.row_id, findings.clusters.keep
+    rank = findings.rows.content_rank
     gone = pl.DataFrame({"gone": row_id[keep != np.arange(len(keep))]})
     close = (pl.col("similarity") >= settings.jaccard) | (pl.col("relation") == "contained")
     alike = (
         findings.pairs.filter((pl.col("signal") == "semantic") | ((pl.col("signal") == "minhash") & close))
         .join(gone, left_on="row_a", right_on="gone", how="anti")
         .join(gone, left_on="row_b", right_on="gone", how="anti")
-        .sort("row_b", "signal", "row_a")
+    )
+    a, b = (np.searchsorted(row_id, alike[side].to_numpy()) for side in ("row_a", "row_b"))
+    later, earlier = np.where(rank[a] > rank[b], a, b), np.where(rank[a] > rank[b], b, a)
+    alike = (
+        alike.with_columns(
+            row=pl.Series(row_id[later], dtype=pl.Int64),
+            other=pl.Series(row_id[earlier], dtype=pl.Int64),
+            place=pl.Series(rank[earlier], dtype=pl.Int64),
+        )
+        .sort("row", "signal", "place")
+        .with_columns(pl.col("similarity").round(2))
     )
     words = (
         pl.when(pl.col("signal") == "semantic")
-        .then(pl.format("means nearly the same as row {} (cosine {})", "row_a", pl.col("similarity").round(2)))
+        .then(pl.format("means nearly the same as row {} (cosine {})", "other", "similarity"))
         .when(pl.col("relation") == "contained")
-        .then(pl.format("its text contains, or is contained in, row {}", "row_a"))
-        .otherwise(
-            pl.format(
-                "reads like row {} but differs in prompt or answer (Jaccard {})", "row_a", pl.col("similarity").round(2)
-            )
-        )
+        .then(pl.format("its text contains, or is contained in, row {}", "other"))
+        .otherwise(pl.format("reads like row {} but differs in prompt or answer (Jaccard {})", "other", "similarity"))
     )
     return alike.select(
-        row_id="row_b",
+        row_id="row",
         keep_row_id=pl.lit(None, pl.Int64),
         rule_id=pl.when(pl.col("signal") == "semantic")
         .then(pl.lit("duplicates/semantic"))
