@@ -15,9 +15,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 
-from scanner import formats, outputs, rulebook
+from scanner import formats, jsontext, layouts, outputs, rulebook
 from scanner.errors import OutputError
 from scanner.evidence import Evidence
 from scanner.objects import Edits, Source
@@ -27,6 +28,9 @@ from scanner.settings import Settings
 from scanner.store import RunFolder, write_bytes
 
 EXCERPT_CHARACTERS = 400
+
+Texts = dict[tuple[str | int, ...], str]
+"""New texts of a record by path."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,7 @@ def apply(
     writer = outputs.load(target or "original")
     plan = run.read_table("plan")
     rows = run.read_table("rows", ["row_id", "source", "line"])
-    edits = _edits(run, plan, rows, scan, settings)
+    edits = _edits(run, plan, sources, scan, settings)
     parts = [outputs.Part(source, formats.load(source.format), edits[source.index]) for source in sources]
     written = writer.write(parts, out, settings)
     progress.advance(len(sources))
@@ -91,7 +95,7 @@ def apply(
 
 
 def _edits(
-    run: RunFolder, plan: pl.DataFrame, rows: pl.DataFrame, scan: Mapping[str, Any], settings: Settings
+    run: RunFolder, plan: pl.DataFrame, sources: list[Source], scan: Mapping[str, Any], settings: Settings
 ) -> list[Edits]:
     """Per source: rows to drop, and the new texts of rows to redact."""
     by_action = {
@@ -99,44 +103,76 @@ def _edits(
     }
     # what could not be read was not checked either: it has no place in a cleaned file
     unread = {entry["row_id"] for entry in _skipped(run)}
-    replaced = _redacted_texts(run, sorted(by_action["redact"]), settings)
+    replaced, values = _redacted_texts(run, sorted(by_action["redact"]), settings)
     edits = []
     firsts = [entry["first_row"] for entry in scan["inputs"]]
-    for first, after in zip(firsts, [*firsts[1:], None], strict=True):
+    for source, entry, after in zip(sources, scan["inputs"], [*firsts[1:], None], strict=True):
+        first = entry["first_row"]
 
         def mine(row: int, first: int = first, after: int | None = after) -> bool:
             return row >= first and (after is None or row < after)
 
-        edits.append(
-            Edits(
-                first_row=first,
-                drop=frozenset(filter(mine, by_action["drop"] | unread)),
-                replace={row: texts for row, texts in replaced.items() if mine(row)},
-            )
-        )
+        texts = {row: dict(by_path) for row, by_path in replaced.items() if mine(row)}
+        _redact_unread_fields(source, first, entry["layout"], settings, texts, values)
+        edits.append(Edits(first_row=first, drop=frozenset(filter(mine, by_action["drop"] | unread)), replace=texts))
     return edits
 
 
 def _redacted_texts(
     run: RunFolder, row_ids: list[int], settings: Settings
-) -> dict[int, dict[tuple[str | int, ...], str]]:
-    """New texts by row and path; numbers of placeholders run through all segments of a row."""
+) -> tuple[dict[int, Texts], dict[int, dict[str, str]]]:
+    """New texts by row and path, and by row the values that were replaced with their placeholders.
+
+    Numbers of placeholders run through all segments of a row.
+    """
     if not row_ids:
-        return {}
+        return {}, {}
     placeholders = {rule.id: rule.placeholder for rule in rulebook.load(settings.rules).rules}
     spans = run.read_table("spans").filter(pl.col("kind").is_in(["private", "secret"]))
     by_segment: dict[tuple[int, int], list[Span]] = {}
     for row, segment, start, end, rule in spans.select("row_id", "segment", "start", "end", "rule_id").iter_rows():
         by_segment.setdefault((row, segment), []).append(Span(start, end, placeholders[rule]))
     texts = run.segments().rows(row_ids, ["row_id", "segment", "field_path", "text"]).sort("row_id", "segment")
-    found: dict[int, dict[tuple[str | int, ...], str]] = {}
+    found: dict[int, Texts] = {}
+    values: dict[int, dict[str, str]] = {}
     numbering: dict[int, Numbering] = {}
     for row, segment, path, text in texts.iter_rows():
         mine = by_segment.get((row, segment))
         if mine:
-            new = redact(text, mine, numbering.setdefault(row, Numbering()))
-            found.setdefault(row, {})[_path(path)] = new
-    return found
+            numbers = numbering.setdefault(row, Numbering())
+            found.setdefault(row, {})[_path(path)] = redact(text, mine, numbers)
+            for span in mine:
+                value = text[span.start : span.end]
+                values.setdefault(row, {})[value] = numbers.label(span.placeholder, value)
+    return found, values
+
+
+def _redact_unread_fields(
+    source: Source,
+    first_row: int,
+    layout_name: str,
+    settings: Settings,
+    texts: dict[int, Texts],
+    values: Mapping[int, Mapping[str, str]],
+) -> None:
+    """Replace a row's private values in its other fields too, which no trainer reads but a cleaned file still holds."""
+    if not texts:
+        return
+    layout = layouts.load(layout_name)
+    for records in formats.read(source, settings, first_row):
+        for i in np.flatnonzero(np.isin(records.row_id, list(texts))).tolist():
+            row = int(records.row_id[i])
+            if records.values is not None:
+                record = records.values[i]
+            else:
+                assert records.buffer is not None
+                record = jsontext.parse(records.buffer[records.start[i] : records.end[i]].tobytes())
+            for path, text in layouts.unread(record, layout.segments(record, settings)):
+                new = text
+                for value, label in sorted(values[row].items(), key=lambda item: -len(item[0])):
+                    new = new.replace(value, label)
+                if new != text:
+                    texts[row][path] = new
 
 
 def _path(pointer: str) -> tuple[str | int, ...]:

@@ -1,0 +1,66 @@
+"""A plan carried out: what stays, what goes, what is replaced, also in fields that no trainer reads."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from scanner import pipeline
+from scanner.errors import BrakeError, OutputError
+from scanner.settings import Settings
+
+MAIL = "jane.roe@roe-clinic.net"
+SETTINGS = Settings().changed(semantic=False)
+
+
+def row(i: int, **more: object) -> dict[str, object]:
+    words = " ".join(f"word{(i * 37 + j * 11) % 991}" for j in range(20))
+    return {"instruction": f"Tell item {i} of list {i * i}.", "input": "", "output": f"{words}.", **more}
+
+
+def audited(folder: Path, rows: list[dict[str, object]], settings: Settings = SETTINGS) -> Path:
+    (folder / "d.json").write_text(json.dumps(rows, indent=2, ensure_ascii=False), "utf-8")
+    return pipeline.audit([str(folder / "d.json")], settings, folder / "d.scan").path
+
+
+def test_private_values_go_from_unread_fields_too(tmp_path):
+    rows = [row(i, meta={"author": "nobody", "tags": ["a"]}) for i in range(6)]
+    rows[2]["output"] = f"Ask {MAIL} about item 2, or write to {MAIL} again."
+    rows[2]["meta"] = {"author": MAIL, "tags": [f"from {MAIL}"]}
+    run = audited(tmp_path, rows)
+    done = pipeline.apply(run, tmp_path / "clean.json")
+    after = json.loads((tmp_path / "clean.json").read_text("utf-8"))
+    assert done.rows_redacted == 1
+    assert after[2]["output"] == "Ask [EMAIL_1] about item 2, or write to [EMAIL_1] again."
+    assert after[2]["meta"] == {"author": "[EMAIL_1]", "tags": ["from [EMAIL_1]"]}
+    assert [after[i] for i in (0, 1, 3, 4, 5)] == [rows[i] for i in (0, 1, 3, 4, 5)]
+    for path in (*tmp_path.glob("clean.json*"), tmp_path / "d.scan" / "report.html"):
+        assert MAIL not in path.read_text("utf-8"), path.name
+
+
+def test_the_brake_keeps_a_plan_from_being_applied(tmp_path):
+    rows = [row(1)] * 5 + [row(2)]
+    run = audited(tmp_path, rows)
+    with pytest.raises(BrakeError, match=r"d\.json: the plan would drop 4 of 6 rows \(67%\)"):
+        pipeline.apply(run, tmp_path / "clean.json")
+    assert not (tmp_path / "clean.json").exists()
+    assert (run / "report.html").exists()
+    pipeline.judge(run, {"max_removal_share": 1.0})
+    assert pipeline.apply(run, tmp_path / "clean.json").rows_kept == 2
+
+
+def test_the_input_is_never_overwritten(tmp_path):
+    run = audited(tmp_path, [row(i) for i in range(3)])
+    before = (tmp_path / "d.json").read_bytes()
+    with pytest.raises(OutputError, match="is the audited file itself"):
+        pipeline.apply(run, tmp_path / "d.json")
+    assert (tmp_path / "d.json").read_bytes() == before
+
+
+def test_to_another_format(tmp_path):
+    rows = [row(i) for i in range(4)]
+    run = audited(tmp_path, rows)
+    pipeline.apply(run, tmp_path / "clean.jsonl", "jsonl")
+    assert [json.loads(line) for line in (tmp_path / "clean.jsonl").read_text("utf-8").splitlines()] == rows
