@@ -1,6 +1,6 @@
 """The one file that knows the order of the stages: audit, plan, apply, report, purge.
 
-read -> fingerprints -> exact, near -> clusters -> private spans -> embeddings, neighbours -> contexts, dose,
+read -> fingerprints -> exact, near -> private spans -> embeddings, neighbours -> clusters -> contexts, dose,
 prediction -> plan -> summary, report
 """
 
@@ -45,7 +45,7 @@ def audit(
     progress = progress or Progress()
     threads = settings.threads or os.cpu_count() or 1
     run = RunFolder(out or default_run_path(datasets))
-    sources = _discover(datasets, run, force)
+    sources = _discover(datasets, run)
     with progress.stage("hash the input", len(sources)):
         digests = _sha256_of(sources, threads, progress.advance)
     identity = _identity(sources, digests, settings)
@@ -220,7 +220,7 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
 
 
-def _discover(datasets: list[str], run: RunFolder, force: bool) -> list[Source]:
+def _discover(datasets: list[str], run: RunFolder) -> list[Source]:
     """The inputs; text from standard input is kept in the run folder's private part."""
     if "-" not in datasets:
         return formats.discover(datasets)
@@ -263,26 +263,26 @@ def _is_finished(run: RunFolder, identity: str, force: bool) -> bool:
         raise RunError(f"{run.path} is a file, not a folder; choose another run folder with --out")
     marks = [run.path / "scan.json", run.private / "ingested.json"]
     known = [json.loads(m.read_text("utf-8"))["identity"] for m in marks if m.exists()]
-    if force:
-        if known or not any(run.path.iterdir()):
-            spooled = run.private / "stdin.jsonl"
-            for path in run.path.iterdir():
-                if path == run.private and spooled.exists():
-                    for inner in path.iterdir():
-                        if inner != spooled:
-                            shutil.rmtree(inner) if inner.is_dir() else inner.unlink()
-                    continue
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
-            return False
+    if not known and any(p.name not in ("private", "index") for p in run.path.iterdir()):
         raise RunError(f"{run.path} holds files but no run; it is not touched: choose another folder with --out")
+    if force:
+        _clear(run)
+        return False
     if known and identity not in known:
         raise RunError(
             f"{run.path} holds a run of another input or other settings; use --force to replace it, or --out to "
             "write elsewhere"
         )
-    if not known and any(p.name not in ("private", "index") for p in run.path.iterdir()):
-        raise RunError(f"{run.path} holds files but no run; choose another folder with --out")
     return (run.path / "scan.json").exists() and (run.path / "report.html").exists()
+
+
+def _clear(run: RunFolder) -> None:
+    """Empty a run folder; text that has just come in on standard input stays."""
+    spooled = run.private / "stdin.jsonl"
+    for path in [*run.private.glob("*"), *run.path.iterdir()]:
+        if path == spooled or (path == run.private and spooled.exists()):
+            continue
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def _finish(

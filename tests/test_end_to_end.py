@@ -18,6 +18,7 @@ import polars as pl
 import pytest
 
 from scanner import pipeline
+from scanner.errors import RunError
 from scanner.settings import Settings
 from scanner.store import RunFolder
 
@@ -195,3 +196,22 @@ def test_private_text_stays_in_a_private_folder(demo: Path) -> None:
 
 def _copy(run: Path) -> Path:
     return Path(shutil.copytree(run, run.with_name("purged.scan")))
+
+
+def test_force_replaces_a_run_and_touches_nothing_else(demo: Path, tmp_path: Path) -> None:
+    data = tmp_path / "d.jsonl"
+    data.write_bytes(b"".join((demo / "demo.jsonl").read_bytes().splitlines(keepends=True)[:50]))
+    settings = SETTINGS.changed(semantic=False)
+    run = tmp_path / "d.scan"
+    RunFolder.open_for_writing(run)  # all that a run killed at its very beginning leaves
+    pipeline.audit([str(data)], settings, run, force=True)
+    (run / "report.old").write_text("x")
+    pipeline.audit([str(data)], settings.changed(epochs=1.0), run, force=True)
+    assert not (run / "report.old").exists()
+    assert json.loads((run / "scan.json").read_text())["training_plan"]["epochs"] == 1
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "notes.txt").write_text("keep me")
+    with pytest.raises(RunError, match="holds files but no run; it is not touched"):
+        pipeline.audit([str(data)], settings, mine, force=True)
+    assert (mine / "notes.txt").read_text() == "keep me"
