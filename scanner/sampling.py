@@ -12,7 +12,7 @@ order of `order` (content hashes).
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -192,3 +192,34 @@ def with_copies(
     gain = np.concatenate((kappa * of_text[pairs[:, 1]], kappa * of_text[pairs[:, 0]]))
     ranked = np.lexsort((gain, target))  # the same sum, bit for bit, whatever order the pairs come in
     return np.asarray(dose + np.bincount(target[ranked], gain[ranked], minlength=len(size))[inverse])
+
+
+def batching_facts(
+    plan: TrainingPlan,
+    own: Float64,
+    supervised: Int64,
+    length: Int64,
+    order: npt.NDArray[np.uint64],
+    weight: Float64 | None,
+    seed: int,
+    row_id: Int64,
+) -> list[str]:
+    """What the plan's batching and loss average do to the rows, beside random batches averaged per token; in words.
+
+    own (n,): dose of each row's own visits under the plan; row_id (n,) names the rows; the others as in `simulate`.
+    Nothing is said of the plan that is the comparison itself.
+    """
+    if (plan.batching, plan.loss_average) == ("random", "token"):
+        return []
+    usual = simulate(replace(plan, batching="random", loss_average="token"), supervised, length, order, weight, seed)
+    there = np.flatnonzero(usual.own > 0)
+    if not len(there):
+        return []
+    ratio = own[there] / usual.own[there]
+    top = there[np.lexsort((order[there], -ratio))[:3]]
+    return [
+        f"{plan.batching} batches with the loss averaged per {plan.loss_average} raise the dose of "
+        f"{int((ratio >= 2).sum()):,} rows at least twofold and at least halve that of {int((ratio <= 0.5).sum()):,}, "
+        f"beside random batches averaged per token; most raised: rows {', '.join(map(str, row_id[top].tolist()))} "
+        f"({ratio.max():.1f} times)"
+    ]

@@ -273,6 +273,7 @@ def predict(
     from scanner import prediction, rulebook
     from scanner.features import contexts
     from scanner.kernels.contexts import context_features
+    from scanner.sampling import batching_facts
     from scanner.tokenising import tokens_of_rows
 
     with progress.stage("tokenise", len(rows)):
@@ -304,6 +305,7 @@ def predict(
             context_features(text.tokens, text.offsets, group, threads), answers, amounts, order, settings.plan,
             prediction.load_weights(), conflicts(prints, text.tokens, answers), threads,
         )  # fmt: skip
+        supervised = np.bincount(answers.row, answers.end - answers.start, minlength=len(rows)).astype(np.int64)
     severity = patterns_of(spans, rows)["patterns.severity"].to_numpy()
     risk = np.nan_to_num(result.p_extract) * severity
     table = (
@@ -326,6 +328,9 @@ def predict(
             "rows_measured": int((~np.isnan(result.p_extract)).sum()),
             "rows_cut_by_max_length": text.rows_cut,
             "optimizer_steps": amounts.steps,
+            "batching": batching_facts(
+                settings.plan, amounts.own, supervised, np.diff(text.offsets), order, weight, settings.seed, rows.row_id
+            ),
             "what_if_rows_sampled": result.what_if.sampled,
         }
     }

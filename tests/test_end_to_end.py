@@ -215,3 +215,18 @@ def test_force_replaces_a_run_and_touches_nothing_else(demo: Path, tmp_path: Pat
     with pytest.raises(RunError, match="holds files but no run; it is not touched"):
         pipeline.audit([str(data)], settings, mine, force=True)
     assert (mine / "notes.txt").read_text() == "keep me"
+
+
+def test_what_the_batching_does_is_said(demo: Path, tmp_path: Path) -> None:
+    settings = SETTINGS.changed(semantic=False, batching="length-grouped")
+    run = pipeline.audit([str(demo / "demo.jsonl")], settings, tmp_path / "g.scan").path
+    (fact,) = json.loads((run / "scan.json").read_text())["notes"]["prediction"]["batching"]
+    assert fact.startswith("length-grouped batches with the loss averaged per token raise the dose of ")
+    before, after = (table(r, "prediction")["exposures"].to_numpy() for r in (demo / "demo.scan", run))
+    named = [int(row) for row in fact.split("rows ")[-1].split(" (")[0].split(", ")]
+    ratio = after / before
+    rows = table(run, "rows")["row_id"].to_list()
+    assert all(ratio[rows.index(row)] > np.nanmedian(ratio) for row in named)
+    assert "most raised: rows" in (run / "report.html").read_text("utf-8")
+    plain = json.loads((demo / "demo.scan" / "scan.json").read_text())
+    assert plain["notes"]["prediction"]["batching"] == []

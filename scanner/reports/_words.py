@@ -251,6 +251,11 @@ def notes(scan: dict[str, Any]) -> list[tuple[str, str]]:
     return lines
 
 
+def batching(scan: dict[str, Any]) -> list[str]:
+    """What the plan's batching does to the dose of the rows; empty for random batches averaged per token."""
+    return list(((scan.get("notes") or {}).get("prediction") or {}).get("batching") or [])
+
+
 def brake(scan: dict[str, Any]) -> list[str]:
     """Why `scan apply` would refuse the plan as it stands."""
     said = (scan.get("notes") or {}).get("brake") or []

@@ -60,7 +60,14 @@ class _Screen:
         parts: list[tuple[str, Sequence[Text | Table]]] = [
             ("Read", self._read()),
             ("Found", [self._found()]),
-            ("Skew", [self._skew_bar(), *self._lines([words.expectation(summary), words.not_measured(summary)])]),
+            (
+                "Skew",
+                [
+                    self._skew_bar(),
+                    *self._lines([words.expectation(summary), words.not_measured(summary)]),
+                    *self._lines(words.batching(self.content.scan)),
+                ],
+            ),
             ("", [self.plain(words.calibration(summary), "dim")]),
             ("Top rows", [self._top()] if self.content.top else [self.plain("none: no row has a predicted risk")]),
             ("Plan", self._lines([*words.brake(scan), words.planned(summary)])),
