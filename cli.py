@@ -25,14 +25,12 @@ RUN = click.argument("run", type=PATH)
 
 @click.group(cls=DefaultGroup, default="audit", default_if_no_args=False, no_args_is_help=True)
 @click.version_option(package_name="sftscan")
-@click.option("--debug", is_flag=True, help="Show a traceback when something goes wrong.")
-@click.pass_context
-def scan(context: click.Context, debug: bool) -> None:
+@click.option("--debug", is_flag=True, expose_value=False, help="Show a traceback when something goes wrong.")
+def scan() -> None:
     """Tell what a model will memorize from a fine-tuning data set, before it is trained.
 
     `scan DATASET...` audits; the other commands read the run folder that it leaves.
     """
-    context.obj = {"debug": debug}
 
 
 def training_options(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -34,6 +34,14 @@ Texts = dict[tuple[str | int, ...], str]
 
 
 @dataclass(frozen=True)
+class Redaction:
+    """What is taken out of one row."""
+
+    texts: dict[str, str]  # new text by JSON pointer of the segment
+    labels: dict[str, str]  # placeholder by the value that it stands for
+
+
+@dataclass(frozen=True)
 class Applied:
     """What `scan apply` wrote."""
 
@@ -74,36 +82,41 @@ def apply(
     writer = outputs.load(target or "original")
     plan = run.read_table("plan")
     rows = run.read_table("rows", ["row_id", "source", "line"])
-    edits = _edits(run, plan, sources, scan, settings)
+    skipped = _skipped(run)
+    edits = _edits(run, plan, skipped, sources, scan, settings)
     parts = [outputs.Part(source, formats.load(source.format), edits[source.index]) for source in sources]
     written = writer.write(parts, out, settings)
     progress.advance(len(sources))
     removed = out.with_name(out.name + ".removed.jsonl")
     manifest = out.with_name(out.name + ".manifest.json")
-    write_bytes(removed, _removed(run, plan, rows))
+    write_bytes(removed, _removed(run, plan, rows, skipped))
     paths = tuple(dict.fromkeys(o.path for o in written))
     kept, replaced, dropped, unreadable = (
         sum(getattr(o.written, name) for o in written) for name in ("kept", "replaced", "dropped", "unreadable")
     )
-    planned = plan.filter(pl.col("action") == "drop").height + len(_skipped(run))
+    planned = plan.filter(pl.col("action") == "drop").height + len(skipped)
     if dropped + unreadable != planned:
         raise OutputError(f"{dropped} rows were dropped, the plan drops {planned}; the input does not match the run")
-    unread = len(_skipped(run))
-    applied = Applied(paths, removed, manifest, kept, replaced, dropped + unreadable - unread, unread)
+    applied = Applied(paths, removed, manifest, kept, replaced, dropped + unreadable - len(skipped), len(skipped))
     write_bytes(manifest, _manifest(run, scan, applied))
     return applied
 
 
 def _edits(
-    run: RunFolder, plan: pl.DataFrame, sources: list[Source], scan: Mapping[str, Any], settings: Settings
+    run: RunFolder,
+    plan: pl.DataFrame,
+    skipped: list[dict[str, Any]],
+    sources: list[Source],
+    scan: Mapping[str, Any],
+    settings: Settings,
 ) -> list[Edits]:
     """Per source: rows to drop, and the new texts of rows to redact."""
     by_action = {
         action: set(plan.filter(pl.col("action") == action)["row_id"].to_list()) for action in ("drop", "redact")
     }
     # what could not be read was not checked either: it has no place in a cleaned file
-    unread = {entry["row_id"] for entry in _skipped(run)}
-    replaced, values = _redacted_texts(run, sorted(by_action["redact"]), settings)
+    unread = {entry["row_id"] for entry in skipped}
+    redactions = _redactions(run, sorted(by_action["redact"]), settings)
     edits = []
     firsts = [entry["first_row"] for entry in scan["inputs"]]
     for source, entry, after in zip(sources, scan["inputs"], [*firsts[1:], None], strict=True):
@@ -112,73 +125,62 @@ def _edits(
         def mine(row: int, first: int = first, after: int | None = after) -> bool:
             return row >= first and (after is None or row < after)
 
-        texts = {row: dict(by_path) for row, by_path in replaced.items() if mine(row)}
-        _redact_unread_fields(source, first, entry["layout"], settings, texts, values)
+        texts = _new_texts(
+            source, first, entry["layout"], settings, {row: r for row, r in redactions.items() if mine(row)}
+        )
         edits.append(Edits(first_row=first, drop=frozenset(filter(mine, by_action["drop"] | unread)), replace=texts))
     return edits
 
 
-def _redacted_texts(
-    run: RunFolder, row_ids: list[int], settings: Settings
-) -> tuple[dict[int, Texts], dict[int, dict[str, str]]]:
-    """New texts by row and path, and by row the values that were replaced with their placeholders.
-
-    Numbers of placeholders run through all segments of a row.
-    """
+def _redactions(run: RunFolder, row_ids: list[int], settings: Settings) -> dict[int, Redaction]:
+    """What becomes of each row; numbers of placeholders run through all segments of a row."""
     if not row_ids:
-        return {}, {}
+        return {}
     placeholders = {rule.id: rule.placeholder for rule in rulebook.load(settings.rules).rules}
     spans = run.read_table("spans").filter(pl.col("kind").is_in(["private", "secret"]))
     by_segment: dict[tuple[int, int], list[Span]] = {}
     for row, segment, start, end, rule in spans.select("row_id", "segment", "start", "end", "rule_id").iter_rows():
         by_segment.setdefault((row, segment), []).append(Span(start, end, placeholders[rule]))
     texts = run.segments().rows(row_ids, ["row_id", "segment", "field_path", "text"]).sort("row_id", "segment")
-    found: dict[int, Texts] = {}
-    values: dict[int, dict[str, str]] = {}
+    found: dict[int, Redaction] = {}
     numbering: dict[int, Numbering] = {}
-    for row, segment, path, text in texts.iter_rows():
+    for row, segment, pointer, text in texts.iter_rows():
         mine = by_segment.get((row, segment))
         if mine:
             numbers = numbering.setdefault(row, Numbering())
-            found.setdefault(row, {})[_path(path)] = redact(text, mine, numbers)
+            redaction = found.setdefault(row, Redaction({}, {}))
+            redaction.texts[pointer] = redact(text, mine, numbers)
             for span in mine:
                 value = text[span.start : span.end]
-                values.setdefault(row, {})[value] = numbers.label(span.placeholder, value)
-    return found, values
+                redaction.labels[value] = numbers.label(span.placeholder, value)
+    return found
 
 
-def _redact_unread_fields(
-    source: Source,
-    first_row: int,
-    layout_name: str,
-    settings: Settings,
-    texts: dict[int, Texts],
-    values: Mapping[int, Mapping[str, str]],
-) -> None:
-    """Replace a row's private values in its other fields too, which no trainer reads but a cleaned file still holds."""
-    if not texts:
-        return
+def _new_texts(
+    source: Source, first_row: int, layout_name: str, settings: Settings, redactions: Mapping[int, Redaction]
+) -> dict[int, Texts]:
+    """New texts of a source's rows by path: the redacted segments, and what other fields hold of the same values.
+
+    No trainer reads the other fields, but a cleaned file still holds them.
+    """
+    if not redactions:
+        return {}
     layout = layouts.load(layout_name)
+    found: dict[int, Texts] = {}
     for records in formats.read(source, settings, first_row):
-        for i in np.flatnonzero(np.isin(records.row_id, list(texts))).tolist():
+        for i in np.flatnonzero(np.isin(records.row_id, list(redactions))).tolist():
+            record = jsontext.parse(records.raw(i)) if records.values is None else records.values[i]
             row = int(records.row_id[i])
-            if records.values is not None:
-                record = records.values[i]
-            else:
-                assert records.buffer is not None
-                record = jsontext.parse(records.buffer[records.start[i] : records.end[i]].tobytes())
+            redaction = redactions[row]
+            new = {jsontext.path_of(pointer, record): text for pointer, text in redaction.texts.items()}
             for path, text in layouts.unread(record, layout.segments(record, settings)):
-                new = text
-                for value, label in sorted(values[row].items(), key=lambda item: -len(item[0])):
-                    new = new.replace(value, label)
-                if new != text:
-                    texts[row][path] = new
-
-
-def _path(pointer: str) -> tuple[str | int, ...]:
-    """A JSON pointer as keys and indexes; a record is an object, so its first step is a key, later digits an index."""
-    steps = [step.replace("~1", "/").replace("~0", "~") for step in pointer.split("/")[1:]]
-    return tuple(int(step) if i and step.isdigit() else step for i, step in enumerate(steps))
+                masked = text
+                for value, label in sorted(redaction.labels.items(), key=lambda item: -len(item[0])):
+                    masked = masked.replace(value, label)
+                if masked != text:
+                    new[path] = masked
+            found[row] = new
+    return found
 
 
 def _skipped(run: RunFolder) -> list[dict[str, Any]]:
@@ -186,7 +188,7 @@ def _skipped(run: RunFolder) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (run.path / "skipped.jsonl").read_bytes().splitlines()]
 
 
-def _removed(run: RunFolder, plan: pl.DataFrame, rows: pl.DataFrame) -> bytes:
+def _removed(run: RunFolder, plan: pl.DataFrame, rows: pl.DataFrame, skipped: list[dict[str, Any]]) -> bytes:
     """One JSON line per dropped row, its text masked and cut, and one per record that could not be read."""
     dropped = plan.filter(pl.col("action") == "drop").join(rows, on="row_id", how="left", maintain_order="left")
     ids = dropped["row_id"].to_list()
@@ -209,7 +211,7 @@ def _removed(run: RunFolder, plan: pl.DataFrame, rows: pl.DataFrame) -> bytes:
                 ensure_ascii=False,
             )
         )
-    for entry in _skipped(run):
+    for entry in skipped:
         gone = {"row_id": entry["row_id"], "source": entry["file"], "line": entry["line"]}
         why = f"could not be read, and so not be checked: {entry['reason']}"
         gone |= {"why": why, "rule_id": "unreadable", "keep_row_id": None, "excerpt": ""}

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from scanner import formats, jsontext
-from scanner.errors import InputError, ScanError
-from scanner.objects import Records, Source
+from scanner import formats, ingest, jsontext
+from scanner.errors import InputError
+from scanner.objects import Source
 from scanner.settings import Settings
 
 SAMPLES = (500, 4000)
@@ -48,7 +48,7 @@ def estimate(datasets: list[str], settings: Settings, audit: Callable[[list[str]
     """Audit two samples in a temporary folder and extrapolate; `audit` is the pipeline's."""
     sources = formats.discover(datasets)
     samples: list[object] = []
-    records, exact, sampled_bytes = 0, True, 0
+    records, exact = 0, True
     for source in sources:
         values, count, size = _sample(source, settings)
         if count is None:
@@ -56,7 +56,6 @@ def estimate(datasets: list[str], settings: Settings, audit: Callable[[list[str]
             count = round(len(values) * source.bytes_on_disk / max(1, size))
         samples += values
         records += count
-        sampled_bytes += size
     if not samples:
         raise InputError(f"{', '.join(s.name for s in sources)}: no record could be read")
     with tempfile.TemporaryDirectory(prefix="sftscan-") as folder:
@@ -91,7 +90,7 @@ def _sample(source: Source, settings: Settings) -> tuple[list[object], int | Non
         wanted = SAMPLES[-1] - len(values)
         if records.buffer is not None:  # where the records stand is known at once, so all are counted
             if wanted > 0:
-                values += _parsed(records, wanted)
+                values += ingest.sample(records, wanted)
                 sampled_bytes = int(records.end[:wanted].max(initial=1))
             continue
         assert records.values is not None
@@ -99,14 +98,3 @@ def _sample(source: Source, settings: Settings) -> tuple[list[object], int | Non
         if len(values) >= SAMPLES[-1]:
             return values, None, sum(len(jsontext.canonical(v)) for v in values)
     return values, count, sampled_bytes or source.bytes_on_disk
-
-
-def _parsed(records: Records, count: int) -> list[object]:
-    assert records.buffer is not None
-    found: list[object] = []
-    for start, end in zip(records.start[:count].tolist(), records.end[:count].tolist(), strict=True):
-        try:
-            found.append(jsontext.parse(records.buffer[start:end].tobytes()))
-        except ScanError:
-            continue
-    return found

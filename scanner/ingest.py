@@ -133,33 +133,33 @@ def _with_layout(source: Source, settings: Settings, first_row: int) -> tuple[st
     """The layout of a source, found on its first records, and the stream of all of them."""
     stream = formats.read(source, settings, first_row)
     held: list[Records] = []
-    sample: list[Any] = []
+    seen: list[Any] = []
     for records in stream:
         held.append(records)
-        sample += _sample(records, SAMPLE - len(sample))
-        if len(sample) >= SAMPLE:
+        seen += sample(records, SAMPLE - len(seen))
+        if len(seen) >= SAMPLE:
             break
 
     def again() -> Iterator[Records]:
         yield from held
         yield from stream
 
-    if not sample:
+    if not seen:
         return settings.layout or "text", again()
     try:
-        return layouts.detect(sample, settings, source.format), again()
+        return layouts.detect(seen, settings, source.format), again()
     except LayoutError as error:
         raise LayoutError(f"{source.name}: {error}") from error
 
 
-def _sample(records: Records, count: int) -> list[Any]:
+def sample(records: Records, count: int) -> list[Any]:
+    """The first `count` records, parsed; those that cannot be read are passed over."""
     if records.values is not None:
         return list(records.values[:count])
-    assert records.buffer is not None
     found = []
-    for start, end in zip(records.start[:count].tolist(), records.end[:count].tolist(), strict=True):
+    for i in range(min(count, len(records))):
         try:
-            found.append(jsontext.parse(records.buffer[start:end].tobytes()))
+            found.append(jsontext.parse(records.raw(i)))
         except ScanError:
             continue
     return found
@@ -229,7 +229,7 @@ def _flat_shape(records: Records, layout: ModuleType, settings: Settings) -> Fla
     if records.buffer is None or not len(records) or not layout.FLAT:
         return None
     try:
-        first = jsontext.parse(records.buffer[records.start[0] : records.end[0]].tobytes())
+        first = jsontext.parse(records.raw(0))
     except ScanError:
         return None
     if not isinstance(first, dict) or not first or len(first) > flatjson.MAX_KEYS:
@@ -315,7 +315,7 @@ def _read_slow(
                 value = records.values[i]
             else:
                 assert records.buffer is not None
-                raw = records.buffer[records.start[i] : records.end[i]].tobytes()
+                raw = records.raw(i)
                 seen: list[str] = []
                 value = jsontext.parse(raw, seen)
                 damage += [f"line {records.line[i]}: {what}" for what in seen]

@@ -53,8 +53,6 @@ assistant: answers, tool calls included · tool: what a tool returned · rejecte
 pair (never learned as an answer) · text: plain text without turns (learned as a whole).
 """
 ROLE_CODE = {name: code for code, name in enumerate(ROLES)}
-CONTEXT_ROLES = (ROLE_CODE["system"], ROLE_CODE["tools"])
-"""Roles that many rows share word for word; they are left out of near-duplicate shingles."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +110,11 @@ class Records:
 
     def __len__(self) -> int:
         return len(self.row_id)
+
+    def raw(self, i: int) -> bytes:
+        """The JSON text of record i; only where there is a buffer."""
+        assert self.buffer is not None
+        return self.buffer[self.start[i] : self.end[i]].tobytes()
 
 
 class Segment(NamedTuple):

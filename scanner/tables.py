@@ -81,7 +81,7 @@ def rows_table(
             "turns": rows.turns,
             "prompt_chars": prints.prompt_chars,
             "response_chars": prints.response_chars,
-            "cluster_id": pl.Series(np.where(clusters.cluster < 0, -1, clusters.cluster)).replace(-1, None),
+            "cluster_id": pl.Series(clusters.cluster).replace(-1, None),
             "cluster_size": clusters.size,
             "copies_exact": likeness.records.size,
         }
