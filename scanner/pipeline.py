@@ -17,7 +17,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scanner import formats, planning, stages, tables
+from scanner import formats, planning, predicting, stages, tables
 from scanner.errors import ChangedInputError, RunError, SettingsError
 from scanner.objects import Source
 from scanner.plugins import load
@@ -79,7 +79,7 @@ def _measure_and_judge(
     meaning = stages.find_meaning(run, rows, [s.name for s in sources], settings, threads, progress)
     clusters, quality = stages.find_clusters(run, rows, prints, likeness, meaning.pairs, settings, progress)
     pairs = tables.pairs_table(rows, likeness, clusters, meaning.pairs)
-    predicted = stages.predict(run, rows, prints, likeness, spans, sources, settings, threads, progress)
+    predicted = predicting.predict(run, rows, prints, likeness, spans, sources, settings, threads, progress)
     with progress.stage("judge"):
         table = tables.rows_table(rows, sources, prints, likeness, clusters, quality, spans, meaning, predicted)
         plan = planning.make_plan(planning.Findings(rows, clusters, pairs, spans, predicted.table, table), settings)

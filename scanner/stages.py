@@ -15,7 +15,6 @@ import numpy as np
 import polars as pl
 
 from scanner import planning
-from scanner.errors import SettingsError
 from scanner.objects import Clusters, Fingerprints, Groups, Int64, Pairs, Rows, Skip, Source
 from scanner.progress import Progress
 from scanner.settings import Settings
@@ -54,18 +53,6 @@ class Meaning:
     pairs: pl.DataFrame  # as in pairs.parquet
     features: list[pl.DataFrame]
     notes: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Predicted:
-    """prediction.parquet and what goes with it."""
-
-    table: pl.DataFrame
-    what_if: pl.DataFrame
-    features: pl.DataFrame
-    near_mass: np.ndarray
-    notes: dict[str, Any]
-    unit: str
 
 
 def load_kernels(progress: Progress) -> None:
@@ -256,133 +243,6 @@ def _frame(pairs: Pairs) -> pl.DataFrame:
         },
         schema_overrides={"row_a": pl.Int64, "row_b": pl.Int64},
     )
-
-
-def predict(
-    run: RunFolder,
-    rows: Rows,
-    prints: Fingerprints,
-    likeness: Likeness,
-    spans: pl.DataFrame,
-    sources: list[Source],
-    settings: Settings,
-    threads: int,
-    progress: Progress,
-) -> Predicted:
-    """Contexts, dose and hazard of every row; risk by the severity of what is private in it."""
-    from scanner import prediction, rulebook
-    from scanner.features import contexts
-    from scanner.kernels.contexts import context_features
-    from scanner.sampling import batching_facts
-    from scanner.tokenising import tokens_of_rows
-
-    with progress.stage("tokenise", len(rows)):
-        text = tokens_of_rows(
-            run.segments(),
-            tokenizer=settings.tokenizer,
-            max_length=settings.max_length,
-            threads=threads,
-            advance=progress.advance,
-        )
-    with progress.stage("predict"):
-        answers = prediction.Answers(text.answer_row, text.answer_start, text.answer_end)
-        group = likeness.texts.group
-        order = prints.text[:, 0]
-        near = prediction.NearCopies(
-            places(rows.row_id, likeness.near["row_a"]),
-            places(rows.row_id, likeness.near["row_b"]),
-            # What is learned is the answer: a long prompt in common makes no copy of it.
-            likeness.near.select(
-                pl.min_horizontal("similarity", pl.col("answer_similarity").fill_nan(None)).alias("jaccard")
-            )["jaccard"].to_numpy(),
-            settings.shingle,
-        )
-        weight = source_weights(rows, sources, settings)
-        amounts = prediction.doses(
-            settings.plan, np.diff(text.offsets), answers, group, order, near, weight, seed=settings.seed
-        )
-        result = prediction.predict_rows(
-            context_features(text.tokens, text.offsets, group, threads), answers, amounts, order, settings.plan,
-            prediction.load_weights(), conflicts(prints, text.tokens, answers), threads,
-        )  # fmt: skip
-        supervised = np.bincount(answers.row, answers.end - answers.start, minlength=len(rows)).astype(np.int64)
-    severity = patterns_of(spans, rows)["patterns.severity"].to_numpy()
-    risk = np.nan_to_num(result.p_extract) * severity
-    table = (
-        pl.DataFrame({"row_id": rows.row_id})
-        .hstack(result.frame())
-        .with_columns(
-            severity=pl.Series(severity, dtype=pl.Float32),
-            risk=pl.Series(np.where(np.isnan(result.p_extract), np.nan, risk), dtype=pl.Float32),
-            band=pl.Series(rulebook.bands().band(risk).tolist(), dtype=pl.String),
-        )
-    )
-    what_if = pl.DataFrame({"epochs": result.what_if.epochs, "expected_rows": result.what_if.rows}).with_columns(
-        variant=pl.lit("as planned")
-    )
-    with np.errstate(invalid="ignore", divide="ignore"):
-        near_mass = np.where(amounts.own > 0, amounts.total / amounts.own - amounts.copies, 0.0)
-    notes = {
-        "prediction": {
-            "calibrated": result.calibrated,
-            "rows_measured": int((~np.isnan(result.p_extract)).sum()),
-            "rows_cut_by_max_length": text.rows_cut,
-            "optimizer_steps": amounts.steps,
-            "batching": batching_facts(
-                settings.plan, amounts.own, supervised, np.diff(text.offsets), order, weight, settings.seed, rows.row_id
-            ),
-            "what_if_rows_sampled": result.what_if.sampled,
-        }
-    }
-    return Predicted(table, what_if, contexts.features(result.summary), near_mass, notes, text.unit)
-
-
-def source_weights(rows: Rows, sources: list[Source], settings: Settings) -> np.ndarray | None:
-    """(n,) sampling weight of every row by its source's name or file name; None when the plan names none."""
-    if not settings.plan.source_weight:
-        return None
-    known = {name: s.index for s in sources for name in (s.name, s.path.name, s.path.stem)}
-    weight = np.ones(len(rows))
-    for name, value in settings.plan.source_weight:
-        if name not in known:
-            raise SettingsError(
-                f"--source-weight {name}: no input has this name; inputs are {', '.join(s.name for s in sources)}"
-            )
-        weight[rows.source == known[name]] = value
-    return weight
-
-
-def patterns_of(spans: pl.DataFrame, rows: Rows) -> pl.DataFrame:
-    """Features of what the rules found, per row."""
-    from scanner.features import patterns
-
-    return patterns.features(spans, rows.row_id)
-
-
-def conflicts(prints: Fingerprints, tokens: np.ndarray, answers: Any) -> Any:
-    """Where the answers to one prompt first part, and the share of rows with this row's answer (see prediction)."""
-    from scanner.features import conflicts as feature
-    from scanner.prediction import Conflicts
-
-    counted = feature.features(prints)
-    n = len(counted)
-    place = np.full(n, -1, np.int64)
-    share = counted["conflicts.share"].to_numpy().astype(np.float64)
-    first = np.full(n, -1, np.int64)
-    heads = np.flatnonzero(np.diff(answers.row, prepend=-1))
-    first[answers.row[heads]] = heads
-    torn = np.flatnonzero((counted["conflicts.answers"].to_numpy() > 1) & (first >= 0))
-    key = np.lexsort((prints.context[torn], prints.prompt[torn]))
-    torn = torn[key]
-    new = (np.diff(prints.prompt[torn]) != 0) | (np.diff(prints.context[torn]) != 0)
-    for members in np.split(torn, np.flatnonzero(new) + 1) if len(torn) else []:
-        texts = [tokens[answers.start[first[i]] : answers.end[first[i]]] for i in members]
-        shortest = min(map(len, texts))
-        block = np.stack([t[:shortest] for t in texts])
-        differs = np.flatnonzero((block != block[0]).any(axis=0))
-        # answers of which one is the beginning of the others part where it ends
-        place[members] = differs[0] if len(differs) else shortest
-    return Conflicts(place, share)
 
 
 def places(row_id: Int64, wanted: pl.Series) -> Int64:

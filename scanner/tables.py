@@ -14,8 +14,9 @@ import polars as pl
 
 from scanner import planning
 from scanner.objects import Clusters, Fingerprints, Rows, Skip, Source
+from scanner.predicting import Predicted, patterns_of
 from scanner.settings import Settings
-from scanner.stages import Likeness, Meaning, Predicted, patterns_of, places, stars
+from scanner.stages import Likeness, Meaning, places, stars
 from scanner.store import SCHEMA_VERSION, RunFolder, write_bytes
 
 
