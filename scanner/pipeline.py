@@ -10,8 +10,10 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -23,7 +25,7 @@ from scanner.objects import Source
 from scanner.plugins import load
 from scanner.progress import Progress, peak_rss_bytes
 from scanner.settings import Settings
-from scanner.store import SCHEMA_VERSION, RunFolder, write_bytes
+from scanner.store import SCHEMA_VERSION, TEMPORARY, RunFolder, write_bytes
 
 if TYPE_CHECKING:
     from scanner.applying import Applied
@@ -45,14 +47,18 @@ def audit(
     progress = progress or Progress()
     threads = settings.threads or os.cpu_count() or 1
     run = RunFolder(out or default_run_path(datasets))
-    sources = _discover(datasets, run)
-    with progress.stage("hash the input", len(sources)):
-        digests = _sha256_of(sources, threads, progress.advance)
-    identity = _identity(sources, digests, settings)
-    if _is_finished(run, identity, force):
-        progress.say(f"{run.path} holds this audit already; use --force to run it again")
-        return run
-    run = RunFolder.open_for_writing(run.path)
+    with _at_hand(datasets, run) as files:
+        sources = formats.discover(files)
+        with progress.stage("hash the input", len(sources)):
+            digests = _sha256_of(sources, threads, progress.advance)
+        identity = _identity(sources, digests, settings)
+        if _is_finished(run, identity, force):
+            progress.say(f"{run.path} holds this audit already; use --force to run it again")
+            return run
+        run = RunFolder.open_for_writing(run.path)
+        if files != datasets:
+            kept = sources[0].path.replace(run.private / sources[0].path.name)
+            sources = [replace(s, path=kept) for s in sources]
     with progress.stage("load the kernels"):
         stages.load_kernels(progress)
     notes, facts = _measure_and_judge(run, sources, digests, identity, settings, threads, progress)
@@ -220,14 +226,17 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
 
 
-def _discover(datasets: list[str], run: RunFolder) -> list[Source]:
-    """The inputs; text from standard input is kept in the run folder's private part."""
+@contextmanager
+def _at_hand(datasets: list[str], run: RunFolder) -> Iterator[list[str]]:
+    """The inputs as files: standard input is kept beside the run folder until it is known that the run may begin."""
     if "-" not in datasets:
-        return formats.discover(datasets)
+        yield datasets
+        return
     if datasets != ["-"]:
         raise SettingsError("- (standard input) cannot be mixed with files; write it to a file first")
-    run = RunFolder.open_for_writing(run.path)
-    return formats.discover([str(formats.spool_stdin(run.private / "stdin.jsonl"))])
+    run.path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir=run.path.parent) as folder:
+        yield [str(formats.spool_stdin(Path(folder) / "stdin.jsonl"))]
 
 
 def _sha256_of(sources: list[Source], threads: int, advance: Callable[[int], None]) -> list[str]:
@@ -277,11 +286,8 @@ def _is_finished(run: RunFolder, identity: str, force: bool) -> bool:
 
 
 def _clear(run: RunFolder) -> None:
-    """Empty a run folder; text that has just come in on standard input stays."""
-    spooled = run.private / "stdin.jsonl"
-    for path in [*run.private.glob("*"), *run.path.iterdir()]:
-        if path == spooled or (path == run.private and spooled.exists()):
-            continue
+    """Empty a run folder."""
+    for path in run.path.iterdir():
         shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 

@@ -175,6 +175,12 @@ def test_standard_input_and_settings_file(tmp_path: Path) -> None:
     piped = scan("-", "-q", "--no-semantic", cwd=tmp_path, stdin=data)
     assert piped.returncode == 0, piped.stderr
     assert json.loads((tmp_path / "stdin.scan" / "scan.json").read_text())["rows_read"] == 20
+    refused = scan("-", "-q", "--no-semantic", cwd=tmp_path, stdin=data[: len(data) // 2])
+    assert "holds a run of another input" in refused.stderr
+    assert (tmp_path / "stdin.scan" / "private" / "stdin.jsonl").read_bytes() == data  # the refused text left no trace
+    assert not list(tmp_path.glob(".tmp-*"))
+    again = scan("-", "-q", "--no-semantic", "--force", cwd=tmp_path, stdin=data[: data.index(b"\n", 500) + 1])
+    assert again.returncode == 0, again.stderr
     (tmp_path / "d.jsonl").write_bytes(data)
     (tmp_path / "scan.toml").write_text("epochs = 5\nsemantic = false\n")
     assert scan("d.jsonl", "-q", cwd=tmp_path).returncode == 0
