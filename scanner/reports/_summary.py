@@ -98,7 +98,7 @@ def _exact(pairs: pl.DataFrame, n: int) -> dict[str, Any]:
 
 def _near(pairs: pl.DataFrame, n: int, jaccard: float) -> dict[str, Any]:
     """Near copies at the threshold or above, and the looser ones down to the audit's floor."""
-    near = pairs.filter(pl.col("signal").cast(pl.String).is_in(["minhash", "span"]))
+    near = pairs.filter(pl.col("signal").cast(pl.String) == "minhash")
     close = (pl.col("similarity") >= jaccard) | (pl.col("relation").cast(pl.String) == "contained")
     return {
         "near": {**_by_pairs(near.filter(close), n), "jaccard": jaccard},
