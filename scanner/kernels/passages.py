@@ -81,7 +81,7 @@ def _star(starts, ends, row, ids, lead, out):
     """Packed pairs (smaller place << 32 | larger) of each span's row and its windows' leads, repeats left in."""
     made = 0
     for m in range(len(starts)):
-        before = -1
+        before = np.int64(-1)
         for t in range(starts[m], ends[m]):
             first = np.int64(lead[ids[t]])
             if first == row[m] or first == before:

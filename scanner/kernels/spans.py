@@ -26,13 +26,14 @@ from scanner.kernels._jit import B1R, I32, I32R, I64, I64R, INT, U8, U8R, U64, U
 from scanner.kernels.hashing import fmix64
 
 ONCE, BOILERPLATE, LEAKAGE, FILLER, ECHO, WITHIN = 0, 1, 2, 3, 4, 5
-"""Class of a window: in one place only; in many rows or a system prompt; in few rows; in several rows, but made of so
-few different tokens that it says nothing; in different segments of one row; twice in one segment of one row."""
+"""Class of a window: in one place only; in many rows or a system prompt; in few rows; anywhere, but made of so few
+different tokens that it says nothing; in different segments of one row; twice in one segment of one row."""
 SYSTEM, ANSWER, TWICE, MONOTONE = 1, 2, 4, 8
 """What is known of a segment: it is a system prompt or tool schema, it is learned; and of a window: it stands in such a
 segment, twice in one segment, is made of few different tokens."""
 DISTINCT_SHARE = 5
-"""A window has at least one different token for so many of its tokens, or it is MONOTONE: a ruled line, padding."""
+"""A window has at least one different token for so many of its tokens, or it is MONOTONE: a ruled line, padding, a word
+said over and over."""
 
 _SLICE = 1 << 24  # window hashes sorted at once, 128 MB per thread
 _BASE = np.uint64(0x9E3779B97F4A7C13)  # odd, so that no token is multiplied away
@@ -108,7 +109,7 @@ def classes(windows: Windows, many: int) -> UInt8:
     kind = np.select(
         [
             windows.occurrences < 2,
-            (windows.rows > 1) & ((windows.bits & MONOTONE) > 0),
+            (windows.bits & MONOTONE) > 0,
             everywhere,
             windows.rows > 1,
             (windows.bits & TWICE) > 0,
@@ -141,7 +142,7 @@ def _repeated(text: Segments, width: int, threads: int) -> UInt64:
     bits = max(1, math.ceil(math.log2(max(1, windows / _SLICE))))  # two slices at least: two threads have work
 
     def find(part: int) -> UInt64:
-        room = windows // (1 << bits) + (windows >> (bits + 3)) + 64
+        room: int = windows // (1 << bits) + (windows >> (bits + 3)) + 64
         while True:
             found = np.empty(room, np.uint64)
             made = _hashes(text.tokens, text.bounds, text.counted, width, part, bits, found)
@@ -150,7 +151,7 @@ def _repeated(text: Segments, width: int, threads: int) -> UInt64:
             room = made  # a window that stands everywhere falls into one slice
         found = found[:made]
         found.sort()
-        twice = found[1:][found[1:] == found[:-1]]
+        twice: UInt64 = found[1:][found[1:] == found[:-1]]
         return twice[np.concatenate(([True], twice[1:] != twice[:-1]))] if len(twice) else twice
 
     with ThreadPoolExecutor(threads) as pool:
@@ -262,11 +263,11 @@ def _count(tokens, bounds, width, row, counted, bits, rank, ids, occurrences, ro
                     if _is_monotone(tokens, t, width, some):
                         known[ids[t]] |= MONOTONE
     for s in range(len(row)):
-        before = -2  # the place whose window equals the one before this, -2 for none
+        before = np.int64(-2)  # the place whose window equals the one before this, -2 for none
         for t in range(bounds[s], bounds[s + 1] - width + 1):
             i = ids[t]
             if i < 0:
-                before = -2
+                before = np.int64(-2)
                 continue
             home = np.int64(place[i])
             # subtle: where the windows before were equal too, only the last token is left to compare
@@ -279,7 +280,7 @@ def _count(tokens, bounds, width, row, counted, bits, rank, ids, occurrences, ro
                         break
             if not equal:
                 ids[t] = -1
-                before = -2
+                before = np.int64(-2)
                 continue
             before = home
             if not counted[s]:

@@ -2,9 +2,9 @@
 
     boilerplate  in many rows (1 % of them, at least 5, at most 20), or in a system prompt or tool schema
     leakage      in a few rows: one row's answer in another's prompt, the same text under several questions
-    filler       in several rows, but made of few different tokens: ruled lines, padding
+    filler       anywhere, but made of few different tokens: ruled lines, padding, a word over and over
     echo         in two strings of one row, as an answer that repeats its input
-    within       twice in one string of one row: a chorus, or an answer that runs in circles
+    within       twice in one string of one row: a chorus, an answer that runs in circles
 
 A token counts where it lies in a window of N consecutive tokens (lower case, of one string) that stands in two places
 or more; a span is a maximal run of such windows of one kind. Rows of a cluster of duplicates count once, through the
