@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from scanner.kernels._jit import I32, I32R, I64, I64R, INT, U8R, U64, VOID, kernel
+from scanner.kernels._jit import B1R, I32, I32R, I64, I64R, INT, U8R, U64, VOID, kernel
 from scanner.kernels.spans import ANSWER, LEAKAGE, Segments, Spans, Windows
 from scanner.kernels.tokens import next_token
 
@@ -42,11 +42,20 @@ def pairs_of_rows(text: Segments, windows: Windows, spans: Spans) -> tuple[Int64
 def shared_tokens(
     text: Segments, windows: Windows, kind: UInt8, rows: int, a: Int64, b: Int64
 ) -> npt.NDArray[np.int32]:
-    """(p, 4): tokens of a in LEAKAGE windows that b holds too, those of them in answers; the same of b in a."""
-    first = np.searchsorted(text.row, np.arange(rows + 1)).astype(np.int64)
+    """(p, 4): tokens of a in LEAKAGE windows that b holds too, those of them in answers; the same of b in a.
+
+    Costs as much as the smaller of the two rows holds, so that many pairs with one long row stay cheap.
+    """
+    at = np.flatnonzero(windows.id >= 0)
+    at = at[kind[windows.id[at]] == LEAKAGE]
+    segment = np.searchsorted(text.bounds, at, side="right") - 1
+    ids, row = windows.id[at], text.row[segment]
+    by_row = np.argsort(row << 32 | ids)
+    first = np.searchsorted(row, np.arange(rows + 1)).astype(np.int64)
+    answer = (text.bits[segment] & ANSWER) > 0
     out = np.zeros(4 * len(a), np.int32)
-    seen = np.zeros(2 * len(windows.rows), np.int32)
-    _shared(text.bounds, windows.width, windows.id, kind, text.bits, first, a, b, seen, out)
+    stamp = np.zeros(len(at), np.int32)
+    _shared(at, answer, ids[by_row], by_row, first, windows.width, a, b, stamp, out)
     return out.reshape(-1, 4)
 
 
@@ -93,26 +102,61 @@ def _star(starts, ends, row, ids, lead, out):
     return made
 
 
-@kernel(VOID(I64R, INT, I32R, U8R, U8R, I64R, I64R, I64R, I32, I32))
-def _shared(bounds, width, ids, kind, bits, first, a, b, seen, out):
-    """Tokens of each row of a pair in LEAKAGE windows that the other holds too; see `shared_tokens`."""
+@njit(nogil=True)
+def _first_of(ids, begin, end, wanted):
+    """Place of the first of `wanted` in ids[begin:end], ascending; where it would be if it is not there."""
+    while begin < end:
+        middle = (begin + end) // 2
+        if ids[middle] < wanted:
+            begin = middle + 1
+        else:
+            end = middle
+    return begin
+
+
+@njit(nogil=True)
+def _cover(at, answer, j, width, stamp, mark, out, place):
+    """Add the tokens from window j to the next one with this mark, or to its own end."""
+    more = width
+    k = j + 1
+    while k < len(at) and at[k] - at[j] < width:
+        if stamp[k] == mark:
+            more = at[k] - at[j]
+            break
+        k += 1
+    out[place] += more
+    if answer[j]:
+        out[place + 1] += more
+
+
+@kernel(VOID(I64R, B1R, I32R, I64R, I64R, INT, I64R, I64R, I32, I32))
+def _shared(at, answer, ids, by_row, first, width, a, b, stamp, out):
+    """See `shared_tokens`. at (l,) starts of windows; ids, by_row: these by row and id; first (n + 1,): rows in both.
+
+    stamp (l,): 0; pair p marks the windows that both rows hold with p + 1.
+    """
     for p in range(len(a)):
-        for side in range(2):
-            mine, other = (a[p], b[p]) if side == 0 else (b[p], a[p])
-            mark = 2 * p + side + 1
-            for t in range(bounds[first[other]], bounds[first[other + 1]]):
-                if ids[t] >= 0:
-                    seen[ids[t]] = mark
-            for s in range(first[mine], first[mine + 1]):
-                reach = bounds[s]
-                for t in range(bounds[s], bounds[s + 1] - width + 1):
-                    i = ids[t]
-                    if i >= 0 and kind[i] == LEAKAGE and seen[i] == mark:
-                        more = t + width - max(t, reach)
-                        out[4 * p + 2 * side] += more
-                        if bits[s] & ANSWER:
-                            out[4 * p + 2 * side + 1] += more
-                        reach = t + width
+        swapped = first[a[p] + 1] - first[a[p]] > first[b[p] + 1] - first[b[p]]
+        small, large = (b[p], a[p]) if swapped else (a[p], b[p])
+        mine, other = (4 * p + 2, 4 * p) if swapped else (4 * p, 4 * p + 2)
+        for turn in range(2):  # mark, then count: how far a window reaches depends on the next marked one
+            found, before = np.int64(0), np.int32(-1)
+            for i in range(first[small], first[small + 1]):
+                if ids[i] != before:
+                    before = ids[i]
+                    found = _first_of(ids, first[large], first[large + 1], before)
+                    k = found
+                    while k < first[large + 1] and ids[k] == before:
+                        if turn == 0:
+                            stamp[by_row[k]] = p + 1
+                        else:
+                            _cover(at, answer, by_row[k], width, stamp, p + 1, out, other)
+                        k += 1
+                if found < first[large + 1] and ids[found] == before:
+                    if turn == 0:
+                        stamp[by_row[i]] = p + 1
+                    else:
+                        _cover(at, answer, by_row[i], width, stamp, p + 1, out, mine)
 
 
 @kernel(VOID(U8R, I64R, I64R, I64R, I64R, I64R, U8R, I32R, I64, I64))

@@ -35,7 +35,7 @@ DISTINCT_SHARE = 5
 """A window has at least one different token for so many of its tokens, or it is MONOTONE: a ruled line, padding, a word
 said over and over."""
 
-_SLICE = 1 << 24  # window hashes sorted at once, 128 MB per thread
+_SLICE = 1 << 23  # window hashes sorted at once, 64 MB per thread
 _BASE = np.uint64(0x9E3779B97F4A7C13)  # odd, so that no token is multiplied away
 
 Int32 = npt.NDArray[np.int32]
@@ -151,8 +151,11 @@ def _repeated(text: Segments, width: int, threads: int) -> UInt64:
             room = made  # a window that stands everywhere falls into one slice
         found = found[:made]
         found.sort()
-        twice: UInt64 = found[1:][found[1:] == found[:-1]]
-        return twice[np.concatenate(([True], twice[1:] != twice[:-1]))] if len(twice) else twice
+        same = found[1:] == found[:-1]
+        second = same.copy()
+        second[1:] &= ~same[:-1]
+        twice: UInt64 = found[1:][second]
+        return twice
 
     with ThreadPoolExecutor(threads) as pool:
         return np.concatenate(list(pool.map(find, range(1 << bits))))

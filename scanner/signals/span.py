@@ -100,7 +100,7 @@ def find(
 ) -> Repeated:
     """Every repeated span of at least `width` tokens, and the pairs of rows that share one which few rows hold."""
     counted = clusters.keep == np.arange(len(rows))
-    text, places = _long_segments(reader, rows, counted, width, threads, advance)
+    text, places = _long_segments(reader, rows, counted, int(prints.tokens.sum()), width, threads, advance)
     windows = kernels.find_windows(text, width, rows.content_rank, threads)
     many = boilerplate_rows(int(counted.sum()))
     kind = kernels.classes(windows, many)
@@ -132,9 +132,18 @@ def find(
 
 
 def _long_segments(
-    reader: SegmentReader, rows: Rows, counted: np.ndarray, width: int, threads: int, advance: Callable[[int], None]
+    reader: SegmentReader,
+    rows: Rows,
+    counted: np.ndarray,
+    most: int,
+    width: int,
+    threads: int,
+    advance: Callable[[int], None],
 ) -> tuple[kernels.Segments, _Places]:
-    """The tokens of all segments of `width` tokens or more; rejected answers, which are not learned, are left out."""
+    """The tokens of all segments of `width` tokens or more; rejected answers, which are not learned, are left out.
+
+    most: tokens of the data set, room for those that are kept.
+    """
     classes, fold = code_point_classes(), folded_code_points()
     system = np.isin(np.arange(len(ROLES)), [ROLE_CODE["system"], ROLE_CODE["tools"]])
 
@@ -151,16 +160,20 @@ def _long_segments(
             bits.astype(np.uint8), at, batch.segment[at], batch.role[at],
         )  # fmt: skip
 
-    kinds = (np.uint64, np.int64, np.int64, np.uint8, np.int64, np.int32, np.uint8)
+    tokens = np.empty(most, np.uint64)  # one array from the start: to join parts takes twice the memory
+    kinds = (np.int64, np.int64, np.uint8, np.int64, np.int32, np.uint8)
     parts: list[tuple[np.ndarray, ...]] = [tuple(np.zeros(0, kind) for kind in kinds)]
+    filled = 0
     with ThreadPoolExecutor(threads) as pool:
-        for batch, part in zip(reader, pool.map(work, reader), strict=True):
-            parts.append(part)
+        for batch, (hashes, *part) in zip(reader, pool.map(work, reader), strict=True):
+            tokens[filled : filled + len(hashes)] = hashes
+            filled += len(hashes)
+            parts.append(tuple(part))
             advance(len(batch.row_starts()) - 1 if len(batch) else 0)
-    number = np.repeat(np.arange(-1, len(parts) - 1), [len(part[1]) for part in parts])
-    tokens, counts, row, bits, at, segment, role = (np.concatenate(column) for column in zip(*parts, strict=True))
+    number = np.repeat(np.arange(-1, len(parts) - 1), [len(part[0]) for part in parts])
+    counts, row, bits, at, segment, role = (np.concatenate(column) for column in zip(*parts, strict=True))
     bounds = np.concatenate(([0], np.cumsum(counts))).astype(np.int64)
-    return kernels.Segments(tokens, bounds, row, counted[row], bits), _Places(number, at, segment, role)
+    return kernels.Segments(tokens[:filled], bounds, row, counted[row], bits), _Places(number, at, segment, role)
 
 
 def _numbered(root: Int64, text: kernels.Segments, places: _Places, spans: kernels.Spans, rank: Int64) -> Int32:
