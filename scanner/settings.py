@@ -103,8 +103,11 @@ class Settings:
         if self.shingle > MAX_SHINGLE:
             raise SettingsError(f"--shingle is {self.shingle}; it must be at most {MAX_SHINGLE}")
         _at_least("--permutations", self.permutations, 8)
-        if self.span_tokens:
-            _at_least("--span-tokens", self.span_tokens, MIN_SPAN)
+        if self.span_tokens and self.span_tokens < MIN_SPAN:
+            raise SettingsError(
+                f"--span-tokens is {self.span_tokens}; it must be at least {MIN_SPAN}, or 0 to look for no repeated "
+                "passages"
+            )
         _at_least("--neighbours", self.neighbours, 2)
         _at_least("--threads", self.threads, 0)
 

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from scanner.objects import Int64
-from scanner.reports import _spans
+from scanner.reports._spans import summarised as repeated_passages
 
 LORENZ_POINTS = 64
 """Points of the skew curve that are kept, closer together towards the most memorized rows."""
@@ -45,7 +45,7 @@ def summarise(
         **_near(pairs, n, float(counts.get("jaccard", 0.8))),
         "semantic": _semantic(pairs, n, notes.get("semantic", {})),
         "conflicts": _conflicts(rows, pairs, n),
-        "repeated": _spans.summarised(spans, plan, notes, n),
+        "repeated": repeated_passages(spans, plan, notes, n),
         "private": _findings(spans, "private", n),
         "secret": _findings(spans, "secret", n),
     }
