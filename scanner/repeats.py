@@ -41,6 +41,7 @@ class Passage:
     tokens: int  # of its longest span
     rows: int  # rows of the plan that hold a part of it
     spans: int
+    alike: int  # further passages of this kind in the very same rows
     where: str  # "prompts and answers"
     files: int
     row_ids: tuple[int, ...]  # the first PLACES
@@ -50,7 +51,8 @@ class Passage:
     def told(self) -> str:
         """Where it stands, in words."""
         across = f", in {self.files} files" if self.files > 1 else ""
-        return f"{KIND_WORDS[self.kind]}: {self.where}{across}"
+        more = f", and {self.alike} more in the same row{'s' if self.rows > 1 else ''}" if self.alike else ""
+        return f"{KIND_WORDS[self.kind]}: {self.where}{across}{more}"
 
     @property
     def more(self) -> int:
@@ -104,12 +106,18 @@ def passages(run: RunFolder, rows: pl.DataFrame, plan: pl.DataFrame, evidence: E
         pl.col("role").unique().sort(),
         pl.col("source").n_unique().alias("files"),
         pl.col("row_id").unique().sort().head(PLACES).alias("named"),
+        pl.col("row_id").unique().sort().cast(pl.String).str.join(",").alias("holders"),
         pl.first("row_id", "segment", "start", "end"),
     )
     # what few rows share is no longer shared where the plan leaves one of them
     table = table.filter((pl.col("rows") > 1) | ~pl.col("what").is_in(ACROSS))
     again = pl.col("tokens") * (pl.col("spans") - 1).clip(1)
     table = table.with_columns(again.alias("again")).sort(["again", "passage"], descending=[True, False])
+    # rows that have several passages in common are one finding
+    alike = table.group_by("what", "holders").agg((pl.len() - 1).alias("alike"))
+    table = table.unique(["what", "holders"], keep="first", maintain_order=True).join(
+        alike, on=["what", "holders"], maintain_order="left"
+    )
     chosen = pl.concat([table.filter(pl.col("what") == kind).head(SHOWN[kind]) for kind in KINDS])
     evidence.load(chosen["row_id"].to_list())
     return tuple(
@@ -118,6 +126,7 @@ def passages(run: RunFolder, rows: pl.DataFrame, plan: pl.DataFrame, evidence: E
             tokens=one["tokens"],
             rows=one["rows"],
             spans=one["spans"],
+            alike=one["alike"],
             where=" and ".join(ROLE_WORDS.get(role, role) for role in one["role"]),
             files=one["files"],
             row_ids=tuple(one["named"]),

@@ -41,7 +41,9 @@ def in_words(found: dict[str, Any]) -> str:
     def of(kind: str, what: str) -> int:
         return int((kinds.get(kind) or {}).get(what, 0))
 
-    parts = [f"{of('leakage', 'passages'):,} of {found['tokens_at_least']} tokens or more in a few rows each"]
+    leaked = of("leakage", "passages")
+    some = f"{leaked:,}" if leaked else "none"
+    parts = [f"{some} of {found['tokens_at_least']} tokens or more in a few rows each"]
     for kind, one, many in (
         ("within", "row repeats itself", "rows repeat themselves"),
         ("echo", "row holds a text twice", "rows hold a text twice"),
