@@ -97,6 +97,7 @@ def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--floor", type=float, help="Pairs at or above this Jaccard similarity are stored [0.5].")
 @click.option("--recall", type=float, help="Wanted recall of near duplicates at --jaccard [0.95].")
 @click.option("--shingle", type=int, help="Tokens per shingle [3].")
+@click.option("--span-tokens", type=int, help="Shortest repeated passage, in tokens; 0 looks for none [50].")
 @click.option("--semantic/--no-semantic", default=None, help="Find semantic neighbours.")
 @click.option("--embedder", help="Sentence-transformers model, or a folder of one [the shipped static table].")
 @click.option("--cosine", type=float, help="Semantic pairs at or above this go to review.")

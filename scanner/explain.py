@@ -13,13 +13,16 @@ from rich.table import Table
 from rich.text import Text
 
 from scanner.errors import RunError
-from scanner.evidence import Difference, Evidence
+from scanner.evidence import PRIVATE_KINDS, Difference, Evidence
+from scanner.repeats import Stretch, stretches
 from scanner.store import RunFolder
 from scanner.text import one_line
 
 RELATIVES = 12
 """Related rows that are listed; the rest are counted."""
 SPANS = 20
+STRETCHES = 6
+"""Repeated spans that are shown; the rest are counted."""
 FEATURES_SHOWN = 40
 EXCERPT = 700
 """Characters of the prompt and of the answer."""
@@ -86,6 +89,8 @@ class Explanation:
     relatives_total: int
     spans: tuple[SpanFound, ...]
     spans_total: int
+    repeated: tuple[Stretch, ...]  # the longest spans that stand elsewhere too
+    repeated_total: int
     features: tuple[Feature, ...]
     action: str
     why: str
@@ -117,7 +122,10 @@ def explain(run: RunFolder, row_id: int, text: str = "masked") -> Explanation:
     keep = plan.get("keep_row_id")
     keep = None if keep is None or keep < 0 or keep == row_id else int(keep)
     relatives = _relatives(run.read_table("pairs"), row_id, rows)
-    spans = run.read_table("spans").filter(pl.col("row_id") == row_id).sort("segment", "start")
+    table = run.read_table("spans")
+    repeated, repeated_total = stretches(table, run.read_table("plan"), row_id, evidence, STRETCHES)
+    private = (pl.col("row_id") == row_id) & pl.col("kind").cast(pl.String).is_in(PRIVATE_KINDS)
+    spans = table.filter(private).sort("segment", "start")
     return Explanation(
         row_id=row_id,
         place=f"{row['source']}:{row['line']}",
@@ -133,6 +141,8 @@ def explain(run: RunFolder, row_id: int, text: str = "masked") -> Explanation:
         relatives_total=len(relatives),
         spans=_spans(run, spans.head(SPANS), evidence),
         spans_total=len(spans),
+        repeated=repeated,
+        repeated_total=repeated_total,
         features=_features(rows, row),
         action=str(plan.get("action") or "keep"),
         why=str(plan.get("why") or ""),
@@ -330,6 +340,13 @@ def _render(told: Explanation, console: Console) -> None:
             console.print(
                 plain(f"{span.rule_id}{where}, {span.length} characters  ").append_text(plain(context, "dim"))
             )
+    if told.repeated:
+        more = told.repeated_total - len(told.repeated)
+        heading("Repeated passages" + (f", the longest of {told.repeated_total}" if more else ""))
+        for stretch in told.repeated:
+            console.print(plain(stretch.told))
+            if stretch.text:
+                console.print(plain(f"  {one_line(stretch.text, 140)}", "dim"))
     if told.relatives:
         heading("Related rows")
         table = Table.grid(padding=(0, 2, 0, 0))

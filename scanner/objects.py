@@ -223,8 +223,8 @@ class Pairs:
     row_a: Int64  # (p,)
     row_b: Int64  # (p,)
     relation: npt.NDArray[Any]  # (p,) of str
-    similarity: Float32  # (p,) Jaccard, cosine for semantic
-    containment_ab: Float32  # (p,) share of a's shingles found in b; NaN where not measured
+    similarity: Float32  # (p,) Jaccard; cosine for semantic; for span the share of the smaller row found in the other
+    containment_ab: Float32  # (p,) share of a's shingles (span: tokens) found in b; NaN where not measured
     containment_ba: Float32
     notes: dict[str, Any] = field(default_factory=dict)  # parameters, measured recall, caps that were reached
 

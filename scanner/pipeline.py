@@ -1,7 +1,7 @@
 """The one file that knows the order of the stages: audit, plan, apply, report, purge.
 
-read -> fingerprints -> exact, near -> private spans -> embeddings, neighbours -> clusters -> contexts, dose,
-prediction -> plan -> summary, report
+read -> fingerprints -> exact, near -> private spans -> embeddings, neighbours -> clusters -> repeated passages ->
+contexts, dose, prediction -> plan -> summary, report
 """
 
 from __future__ import annotations
@@ -84,10 +84,13 @@ def _measure_and_judge(
     spans = stages.find_spans(run, settings, threads, progress)
     meaning = stages.find_meaning(run, rows, [s.name for s in sources], settings, threads, progress)
     clusters, quality = stages.find_clusters(run, rows, prints, likeness, meaning.pairs, settings, progress)
-    pairs = tables.pairs_table(rows, likeness, clusters, meaning.pairs)
+    passages = stages.find_passages(run, rows, prints, clusters, settings, threads, progress)
+    pairs = tables.with_passages(tables.pairs_table(rows, likeness, clusters, meaning.pairs), passages)
     predicted = predicting.predict(run, rows, prints, likeness, spans, sources, settings, threads, progress)
     with progress.stage("judge"):
         table = tables.rows_table(rows, sources, prints, likeness, clusters, quality, spans, meaning, predicted)
+        table = table.hstack(passages.features)
+        spans = tables.all_spans(spans, passages)
         plan = planning.make_plan(planning.Findings(rows, clusters, pairs, spans, predicted.table, table), settings)
     with progress.stage("write the tables"):
         frames = {
@@ -97,7 +100,8 @@ def _measure_and_judge(
         for name, frame in frames.items():
             run.write_table(name, frame)
         tables.write_skips(run, skips)
-    notes = {"reading": [d._asdict() for d in rows.damage], **likeness.notes, **meaning.notes, **predicted.notes}
+    notes = {"reading": [d._asdict() for d in rows.damage], **likeness.notes, **meaning.notes, **passages.notes}
+    notes |= predicted.notes
     notes["brake"] = planning.brake(plan, rows.source, settings, [s.name for s in sources])
     facts = {
         "identity": identity,

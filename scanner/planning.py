@@ -3,7 +3,7 @@
     drop    another row, kept, is verified to be the same or nearly the same
     redact  the row stays, its private or secret spans are replaced by typed placeholders
     review  a person should look: semantic duplicates, near copies whose answers differ, contradictory answers,
-            rows at high risk
+            answers that stand mostly in another row, rows at high risk
     keep    everything else
 
 A row gets the first of these that applies. The brake keeps a plan that would remove too large a share of any source
@@ -31,6 +31,10 @@ PLAN_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "loss_mask": MASK_TYPE,
     "sample_weight": pl.Float32,
 }
+
+
+MOSTLY = 0.5
+"""Share of an answer's tokens in passages of one other row from which on a person should look at it."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +104,8 @@ def _dropped(findings: Findings) -> pl.DataFrame:
     dropped = pl.DataFrame({"row_id": row_id[gone], "keep_row_id": row_id[keep[gone]]}).with_columns(
         row_a=pl.min_horizontal("row_id", "keep_row_id"), row_b=pl.max_horizontal("row_id", "keep_row_id")
     )
-    verified = findings.pairs.sort("row_a", "row_b", "signal").unique(  # exact before minhash before semantic
+    whole = findings.pairs.filter(pl.col("signal") != "span")  # a passage in common drops nothing
+    verified = whole.sort("row_a", "row_b", "signal").unique(  # exact before minhash before semantic
         ["row_a", "row_b"], keep="first", maintain_order=True
     )
     joined = dropped.join(verified, on=["row_a", "row_b"], how="left", maintain_order="left")
@@ -167,6 +172,7 @@ def _reviewed(findings: Findings, settings: Settings) -> pl.DataFrame:
             ),
         ),
         _review_pairs(findings, settings),
+        _review_passages(findings),
         findings.prediction.filter(pl.col("band") == "high").select(
             "row_id",
             keep_row_id=pl.lit(None, pl.Int64),
@@ -217,6 +223,39 @@ def _review_pairs(findings: Findings, settings: Settings) -> pl.DataFrame:
         .then(pl.lit("duplicates/semantic"))
         .otherwise(pl.lit("duplicates/alike")),
         why=words,
+    )
+
+
+def _review_passages(findings: Findings) -> pl.DataFrame:
+    """Rows of which at least MOSTLY of the answer stands word for word in another row that stays.
+
+    Of two such rows it is the one with the larger share, of equal ones the later in content order. Nothing is dropped
+    for it: the rest of the row may be what it is there for.
+    """
+    row_id, keep, rank = findings.rows.row_id, findings.clusters.keep, findings.rows.content_rank
+    gone = pl.DataFrame({"gone": row_id[keep != np.arange(len(keep))]})
+    shared = findings.pairs.filter(pl.col("signal") == "span")
+    if "answer_containment_ab" not in shared.columns or not len(shared):
+        shared = findings.pairs.clear().with_columns(
+            answer_containment_ab=pl.lit(None, pl.Float32), answer_containment_ba=pl.lit(None, pl.Float32)
+        )
+    shared = shared.join(gone, left_on="row_a", right_on="gone", how="anti")
+    shared = shared.join(gone, left_on="row_b", right_on="gone", how="anti")
+    a, b = (np.searchsorted(row_id, shared[side].to_numpy()) for side in ("row_a", "row_b"))
+    in_b, in_a = (shared[f"answer_containment_{side}"].fill_null(0).fill_nan(0).to_numpy() for side in ("ab", "ba"))
+    first = (in_b > in_a) | ((in_b == in_a) & (rank[a] > rank[b]))  # the row to look at is a
+    row, other, part = np.where(first, a, b), np.where(first, b, a), np.maximum(in_b, in_a)
+    table = pl.DataFrame({"row_id": row_id[row], "other": row_id[other], "part": part, "rank": rank[other]})
+    table = table.filter(pl.col("part") >= MOSTLY).sort(["row_id", "part", "rank"], descending=[False, True, False])
+    return table.select(
+        "row_id",
+        keep_row_id=pl.lit(None, pl.Int64),
+        rule_id=pl.lit("repeated/leakage"),
+        why=pl.format(
+            "{} % of its answer stands word for word in row {}",
+            (pl.col("part") * 100).round(0).cast(pl.Int32),
+            "other",
+        ),
     )
 
 

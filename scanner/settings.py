@@ -17,6 +17,7 @@ SUPERVISE = ("all-assistant", "last", "everything")
 TEXT_POLICIES = ("masked", "none", "full")
 KEEP_POLICIES = ("best", "first", "longest")
 MAX_SHINGLE = 64  # tokens: what the kernels hold at a time
+MIN_SPAN = 10  # tokens: shorter runs are turns of phrase
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,7 @@ class Settings:
     recall: float = 0.95  # wanted at `jaccard`
     shingle: int = 3  # tokens per shingle
     permutations: int = 128
+    span_tokens: int = 50  # shortest repeated passage, in the scan's own tokens; 0: none are looked for
     semantic: bool = True
     embedder: str | None = None  # None: the static table shipped with the package
     cosine: float = 0.9  # semantic pairs at or above this go to review
@@ -101,6 +103,11 @@ class Settings:
         if self.shingle > MAX_SHINGLE:
             raise SettingsError(f"--shingle is {self.shingle}; it must be at most {MAX_SHINGLE}")
         _at_least("--permutations", self.permutations, 8)
+        if self.span_tokens and self.span_tokens < MIN_SPAN:
+            raise SettingsError(
+                f"--span-tokens is {self.span_tokens}; it must be at least {MIN_SPAN}, or 0 to look for no repeated "
+                "passages"
+            )
         _at_least("--neighbours", self.neighbours, 2)
         _at_least("--threads", self.threads, 0)
 

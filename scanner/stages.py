@@ -55,6 +55,16 @@ class Meaning:
     notes: dict[str, Any]
 
 
+@dataclass(frozen=True)
+class Passages:
+    """What repeated passages gave; empty with --span-tokens 0."""
+
+    spans: pl.DataFrame  # as in spans.parquet
+    pairs: pl.DataFrame  # as in pairs.parquet
+    features: pl.DataFrame
+    notes: dict[str, Any]
+
+
 def load_kernels(progress: Progress) -> None:
     """Import every kernel now, so that a first run after an install says what it is doing.
 
@@ -182,6 +192,35 @@ def stars(row_id: Int64, texts: Groups, pairs: pl.DataFrame, rank: Int64, settin
 
     chosen = pairs.filter(planning.may_drop(settings))
     return cluster(texts, places(row_id, chosen["row_a"]), places(row_id, chosen["row_b"]), rank)
+
+
+def find_passages(
+    run: RunFolder,
+    rows: Rows,
+    prints: Fingerprints,
+    clusters: Clusters,
+    settings: Settings,
+    threads: int,
+    progress: Progress,
+) -> Passages:
+    """Spans of at least --span-tokens tokens that stand in several places, and the rows that share them."""
+    from scanner.features import spans
+    from scanner.signals import span
+
+    if not settings.span_tokens:
+        nothing = {"span": {"measured": False, "reason": "--span-tokens 0"}}
+        return Passages(pl.DataFrame(schema=span.SCHEMA), NO_PAIRS, spans.not_measured(len(rows)), nothing)
+    with progress.stage("find repeated passages", len(rows)):
+        found = span.find(
+            rows, prints, clusters, run.segments(),
+            width=settings.span_tokens, threads=threads, advance=progress.advance,
+        )  # fmt: skip
+        features = spans.features(prints, found.covered, found.leaked, found.longest)
+    pairs = _frame(found.pairs).with_columns(
+        answer_containment_ab=pl.Series(found.answer_ab, dtype=pl.Float32),
+        answer_containment_ba=pl.Series(found.answer_ba, dtype=pl.Float32),
+    )
+    return Passages(found.spans, pairs, features, {"span": {"measured": True, **found.pairs.notes}})
 
 
 def _quality_of_answers(run: RunFolder, row_ids: Int64) -> np.ndarray:

@@ -16,7 +16,7 @@ from scanner import planning
 from scanner.objects import Clusters, Fingerprints, Rows, Skip, Source
 from scanner.predicting import Predicted, patterns_of
 from scanner.settings import Settings
-from scanner.stages import Likeness, Meaning, places, stars
+from scanner.stages import Likeness, Meaning, Passages, places, stars
 from scanner.store import SCHEMA_VERSION, RunFolder, write_bytes
 
 
@@ -51,6 +51,17 @@ def pairs_table(rows: Rows, likeness: Likeness, clusters: Clusters, semantic: pl
     return table.unique(["row_a", "row_b", "signal"], keep="first", maintain_order=True).sort(
         "row_a", "row_b", "signal"
     )
+
+
+def with_passages(pairs: pl.DataFrame, passages: Passages) -> pl.DataFrame:
+    """pairs.parquet with the rows that share a long passage."""
+    return pl.concat([pairs, passages.pairs], how="diagonal").sort("row_a", "row_b", "signal")
+
+
+def all_spans(private: pl.DataFrame, passages: Passages) -> pl.DataFrame:
+    """spans.parquet: what the rules found and what is repeated, by place."""
+    both = pl.concat([private, passages.spans], how="diagonal")
+    return both.sort("row_id", "segment", "start", "end", "rule_id")
 
 
 def rows_table(

@@ -245,3 +245,19 @@ def test_the_brake_says_what_to_do():
 
 def test_the_docstring_names_every_action():
     assert all(f"\n    {action} " in planning.__doc__ for action in ("drop", "redact", "review", "keep"))
+
+
+def test_an_answer_that_stands_in_another_row_is_for_review():
+    given = findings(4, keep=[0, 1, 2, 0])
+    shares = [(0, 1, 0.2, 0.9), (1, 2, 0.5, 0.5), (0, 2, 0.49, math.nan), (2, 3, 0.9, 0.9)]
+    table = pl.DataFrame(
+        [(a, b, "span", "near", 0.3, x, y) for a, b, x, y in shares],
+        schema={**PAIRS, "answer_containment_ab": pl.Float32, "answer_containment_ba": pl.Float32},
+        orient="row",
+    )
+    plan = make_plan(replace(given, pairs=pl.concat([given.pairs, table], how="diagonal")), Settings())
+    assert actions(plan) == ["keep", "review", "review", "drop"]
+    assert by_row(plan, 1)["why"] == "90 % of its answer stands word for word in row 0"
+    # equal shares: the later row; row 3, which is dropped, is no reason
+    assert by_row(plan, 2)["why"] == "50 % of its answer stands word for word in row 1"
+    assert by_row(plan, 2)["rule_id"] == "repeated/leakage"

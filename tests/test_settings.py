@@ -56,6 +56,7 @@ def test_no_name_stands_in_both():
         ({"shingle": 0}, "--shingle is 0; it must be at least 1"),
         ({"shingle": 65}, "--shingle is 65; it must be at most 64"),
         ({"permutations": 4}, "--permutations is 4; it must be at least 8"),
+        ({"span_tokens": 9}, "--span-tokens is 9; it must be at least 10, or 0 to look for no repeated passages"),
         ({"neighbours": 1}, "--neighbours is 1"),
         ({"threads": -1}, "--threads is -1; it must be at least 0"),
         ({"epochs": -1}, "--epochs is -1; it must be at least 0"),

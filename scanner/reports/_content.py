@@ -10,7 +10,8 @@ from typing import Any
 import polars as pl
 import pyarrow.parquet as pq
 
-from scanner.evidence import Difference, Evidence
+from scanner.evidence import PRIVATE_KINDS, Difference, Evidence
+from scanner.repeats import Passage, passages
 from scanner.reports import _words as words
 from scanner.reports._summary import groups
 from scanner.store import RunFolder
@@ -138,6 +139,7 @@ class Content:
     clusters: tuple[Cluster, ...]
     findings: tuple[Finding, ...]
     conflicts: tuple[Conflict, ...]
+    passages: tuple[Passage, ...]
     skipped: tuple[dict[str, Any], ...]
     whatif: tuple[dict[str, Any], ...]
 
@@ -175,6 +177,7 @@ def gather(run: RunFolder, text: str = "masked", top: int = TOP_ROWS, details: b
         clusters=_clusters(run, rows, plan, evidence) if details else (),
         findings=_findings(run, rows, evidence) if details else (),
         conflicts=_conflicts(run, rows, evidence) if details else (),
+        passages=passages(run, rows, plan, evidence) if details else (),
         skipped=skipped(run),
         whatif=tuple(whatif),
     )
@@ -295,6 +298,7 @@ def _places(rows: pl.DataFrame, ids: list[int]) -> list[tuple[int, str, int]]:
 def _findings(run: RunFolder, rows: pl.DataFrame, evidence: Evidence) -> tuple[Finding, ...]:
     spans = run.read_table("spans", ["row_id", "segment", "start", "end", "rule_id", "kind"])
     spans = spans.with_columns(pl.col("rule_id", "kind").cast(pl.String)).sort("row_id", "segment", "start")
+    spans = spans.filter(pl.col("kind").is_in(PRIVATE_KINDS))
     per_rule = spans.group_by("kind", "rule_id").agg(
         pl.len().alias("findings"), pl.col("row_id").n_unique().alias("rows")
     )

@@ -79,6 +79,13 @@ GLOSSARY = (
         "rows",
     ),
     Term(
+        "repeated passage",
+        "A run of tokens that stands in two places or more, in lower case, within one string of a row: in a few rows, "
+        "in many (boilerplate), or twice in one row. Passages are compared token by token; rows that the plan drops as "
+        "duplicates do not count.",
+        "tokens; at least --span-tokens",
+    ),
+    Term(
         "cluster",
         "A kept row and the rows verified as duplicates of it; members were compared with the kept row "
         "itself, not with one another.",

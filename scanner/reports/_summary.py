@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from scanner.objects import Int64
+from scanner.reports._spans import summarised as repeated_passages
 
 LORENZ_POINTS = 64
 """Points of the skew curve that are kept, closer together towards the most memorized rows."""
@@ -44,6 +45,7 @@ def summarise(
         **_near(pairs, n, float(counts.get("jaccard", 0.8))),
         "semantic": _semantic(pairs, n, notes.get("semantic", {})),
         "conflicts": _conflicts(rows, pairs, n),
+        "repeated": repeated_passages(spans, plan, notes, n),
         "private": _findings(spans, "private", n),
         "secret": _findings(spans, "secret", n),
     }
@@ -98,7 +100,7 @@ def _exact(pairs: pl.DataFrame, n: int) -> dict[str, Any]:
 
 def _near(pairs: pl.DataFrame, n: int, jaccard: float) -> dict[str, Any]:
     """Near copies at the threshold or above, and the looser ones down to the audit's floor."""
-    near = pairs.filter(pl.col("signal").cast(pl.String).is_in(["minhash", "span"]))
+    near = pairs.filter(pl.col("signal").cast(pl.String) == "minhash")
     close = (pl.col("similarity") >= jaccard) | (pl.col("relation").cast(pl.String) == "contained")
     return {
         "near": {**_by_pairs(near.filter(close), n), "jaccard": jaccard},

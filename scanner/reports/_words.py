@@ -7,6 +7,8 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+from scanner.reports._spans import in_words as passages
+
 NOT_CALIBRATED = (
     "Not calibrated: predictions were not validated on this data; weights from a small rehearsal. "
     "Trust the order of the rows more than the counts."
@@ -89,7 +91,7 @@ def findings(summary: dict[str, Any]) -> list[tuple[str, int, float | None, str]
     """(what, rows, share of rows, details), the same lines whether anything was found or not."""
     found = summary["found"]
     exact, near, loose, semantic = (found[k] for k in ("exact", "near", "loose", "semantic"))
-    conflicts = found["conflicts"]
+    conflicts, repeated = found["conflicts"], found.get("repeated") or {}
     lines = [
         ("exact copies", exact["rows"], exact["share"],
          f"{plural(exact['groups'], 'group')}, {plural(exact['surplus_rows'], 'row')} more than needed"),
@@ -100,6 +102,7 @@ def findings(summary: dict[str, Any]) -> list[tuple[str, int, float | None, str]
         ("same meaning", semantic["rows"], semantic["share"], _meaning(semantic, summary["rows"])),
         ("conflicts", conflicts["rows"], conflicts["share"],
          f"{plural(conflicts['groups'], 'prompt')} with different answers"),
+        ("passages", repeated.get("rows", 0), repeated.get("share"), passages(repeated)),
     ]  # fmt: skip
     for name, kind in (("private data", "private"), ("secrets", "secret")):
         part = found[kind]

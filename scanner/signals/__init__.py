@@ -2,6 +2,7 @@
 
 exact     equal records, and equal training text
 minhash   near duplicates: banded MinHash proposes, exact Jaccard and containment dispose
+span      repeated passages inside and across rows, and the rows that share a long one
 semantic  neighbours by embedding, for review only
 """
 
