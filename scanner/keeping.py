@@ -167,15 +167,16 @@ def _words(preferred: Preference, key: Key, kept: int, gone: int, a: float, b: f
 def in_words(policy: str, keep: int) -> str:
     """Policy and number as one sentence without a full stop."""
     chosen = parse(policy)
-    after = ", after the order of the inputs"
     many = "s" if keep > 1 else ""
     which = {
-        "best": f"with the best answer{many}{after}",
-        "longest": f"with the longest answer{many}{after}",
+        "best": f"with the best answer{many}",
+        "longest": f"with the longest answer{many}",
         "first": "that come first" if many else "that comes first",
         "source": f"from {', then '.join(one_line(name, 40) for name in chosen.sources)}, then the other inputs",
         "field": f"whose field {one_line(chosen.field, 40)} is {'smallest' if chosen.smaller else 'largest'}",
     }[chosen.kind]
+    order = ", rows of earlier inputs first" if chosen.kind in ("best", "longest") else ""
     if many:
-        return f"of each cluster of duplicates up to {keep} rows {which} stay (--keep-policy {chosen.kind} --keep {keep})"
-    return f"of each cluster of duplicates the row {which} stays (--keep-policy {chosen.kind})"
+        options = f"(--keep-policy {chosen.kind} --keep {keep})"
+        return f"of each cluster of duplicates up to {keep} rows {which} stay{order} {options}"
+    return f"of each cluster of duplicates the row {which} stays{order} (--keep-policy {chosen.kind})"

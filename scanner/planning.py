@@ -341,7 +341,7 @@ def brake(plan: pl.DataFrame, row_source: np.ndarray, settings: Settings, source
         if total and gone / total > settings.max_removal_share:
             why = f", {known:,} of them because earlier runs (--against) hold them already" if known else ""
             found.append(
-                f"{name}: the plan would drop {gone:,} of {total:,} rows ({gone / total:.0%}), more than "
+                f"the plan would drop {gone:,} of the {total:,} rows of {name} ({gone / total:.0%}), more than "
                 f"--max-removal-share {settings.max_removal_share:g} allows{why}"
             )
     return found

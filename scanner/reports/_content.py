@@ -12,6 +12,8 @@ import pyarrow.parquet as pq
 
 from scanner.evidence import Difference, Evidence
 from scanner.reports import _words as words
+from scanner.reports._earlier import KnownRow
+from scanner.reports._earlier import examples as known_rows
 from scanner.reports._summary import groups
 from scanner.store import RunFolder
 
@@ -63,6 +65,7 @@ class Member:
     relation: str
     similarity: float
     difference: Difference | None
+    because: str = ""  # why the kept row stays rather than this one; "" where this one stays too
 
     @property
     def told(self) -> str:
@@ -138,6 +141,7 @@ class Content:
     clusters: tuple[Cluster, ...]
     findings: tuple[Finding, ...]
     conflicts: tuple[Conflict, ...]
+    earlier: tuple[KnownRow, ...]  # some rows that earlier runs hold
     skipped: tuple[dict[str, Any], ...]
     whatif: tuple[dict[str, Any], ...]
 
@@ -164,7 +168,8 @@ def gather(run: RunFolder, text: str = "masked", top: int = TOP_ROWS, details: b
     columns = [*ROW_COLUMNS, *(name for name in ("conflicts.answers",) if name in known)]
     rows = run.read_table("rows", columns).with_columns(pl.col("source").cast(pl.String))
     prediction = run.read_table("prediction", PREDICTION_COLUMNS)
-    plan = run.read_table("plan", ["row_id", "action", "keep_row_id", "why"])
+    reasons = [c for c in ("kept_because",) if c in pq.read_schema(run.path / "plan.parquet").names]
+    plan = run.read_table("plan", ["row_id", "action", "keep_row_id", "why", *reasons])
     whatif = run.read_table("whatif").to_dicts() if run.has_table("whatif") else []
     return Content(
         run=run,
@@ -175,6 +180,7 @@ def gather(run: RunFolder, text: str = "masked", top: int = TOP_ROWS, details: b
         clusters=_clusters(run, rows, plan, evidence) if details else (),
         findings=_findings(run, rows, evidence) if details else (),
         conflicts=_conflicts(run, rows, evidence) if details else (),
+        earlier=known_rows(run, rows, evidence) if details else (),
         skipped=skipped(run),
         whatif=tuple(whatif),
     )
@@ -242,7 +248,10 @@ def in_words(reasons: Any) -> str:
 
 def _clusters(run: RunFolder, rows: pl.DataFrame, plan: pl.DataFrame, evidence: Evidence) -> tuple[Cluster, ...]:
     """The clusters that say most: the largest, but those with a difference to look at before plain copies."""
-    inside = rows.filter(pl.col("cluster_size") > 1).join(plan.select("row_id", "action", "keep_row_id"), on="row_id")
+    if "kept_because" not in plan.columns:
+        plan = plan.with_columns(kept_because=pl.lit(None, pl.String))
+    inside = rows.filter(pl.col("cluster_size") > 1)
+    inside = inside.join(plan.select("row_id", "action", "keep_row_id", "kept_because"), on="row_id")
     if not len(inside):
         return ()
     pairs = run.read_table("pairs", ["row_a", "row_b", "signal", "relation", "similarity"])
@@ -273,8 +282,9 @@ def _clusters(run: RunFolder, rows: pl.DataFrame, plan: pl.DataFrame, evidence: 
         evidence.load([kept_id, *mine["row_id"]])
         beside = tuple(
             Member(row_id, where[row_id], relation or "", math.nan if similarity is None else similarity,
-                   evidence.difference(kept_id, row_id) if relation != "same_both" else None)
-            for row_id, relation, similarity in mine.select("row_id", "relation", "similarity").iter_rows()
+                   evidence.difference(kept_id, row_id) if relation != "same_both" else None, because or "")
+            for row_id, relation, similarity, because
+            in mine.select("row_id", "relation", "similarity", "kept_because").iter_rows()
         )  # fmt: skip
         out.append(Cluster(count, kept_id, where[kept_id], evidence.prompt(kept_id), beside))
     return tuple(out)

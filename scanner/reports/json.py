@@ -24,6 +24,7 @@ def render(run: RunFolder, text: str = "masked") -> bytes:
         "clusters": [asdict(cluster) for cluster in content.clusters],
         "findings": [asdict(finding) for finding in content.findings],
         "conflicts": [asdict(conflict) for conflict in content.conflicts],
+        "earlier": [asdict(row) for row in content.earlier],
         "skipped": list(content.skipped),
         "whatif": list(content.whatif),
     }
