@@ -189,6 +189,22 @@ def report(run: Path, formats: str, text: str | None, quiet: bool) -> None:
 
 @scan.command()
 @RUN
+@click.option("-o", "--output", required=True, type=PATH, help="The file to write.")
+@click.option("--to", "target", type=click.Choice(["datasketch"]), default="datasketch", help="What reads it.")
+@click.option("--jaccard", type=float, help="Threshold of the LSH [the bands of the audit].")
+@click.option("--quiet", "-q", is_flag=True, help="Print errors only.")
+def export(run: Path, output: Path, target: str, jaccard: float | None, quiet: bool) -> None:
+    """Write the signatures of a run as a pickled datasketch MinHashLSH, keyed by row id."""
+    from scanner import pipeline
+
+    with _progress(quiet) as progress:
+        rows = pipeline.export(run, output, jaccard, progress)
+    if not quiet:
+        click.echo(f"{output}: a {target} MinHashLSH of {rows:,} rows; load it with pickle.load")
+
+
+@scan.command()
+@RUN
 @click.argument("row", type=int)
 @click.option("--text", type=click.Choice(["masked", "none", "full"]), default="masked", help="Excerpts.")
 def explain(run: Path, row: int, text: str) -> None:

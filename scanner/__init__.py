@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["Settings", "TrainingPlan", "apply", "audit", "judge", "purge", "report"]
+__all__ = ["Settings", "TrainingPlan", "apply", "audit", "export", "judge", "purge", "report"]
 
 
 def __getattr__(name: str) -> Any:

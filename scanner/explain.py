@@ -99,7 +99,8 @@ class Explanation:
 
     def sentences(self) -> list[str]:
         """The explanation in words, without its tables and excerpts."""
-        return [s for s in (_standing(self), *_predicted(self), _repeated(self), *self.known, _exposing(self), _planned(self)) if s]
+        found = (_repeated(self), *self.known, _exposing(self))
+        return [s for s in (_standing(self), *_predicted(self), *found, _planned(self)) if s]
 
     def render(self, console: Console) -> None:
         """Print it; text of the data cannot steer the terminal."""

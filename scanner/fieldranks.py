@@ -130,7 +130,8 @@ def _seconds(value: Any) -> float:
             value = datetime.fromisoformat(value.strip() if isinstance(value, str) else value.isoformat())
         except ValueError:
             return math.nan
-    return (value if value.tzinfo else value.replace(tzinfo=UTC)).timestamp()
+    known: datetime = value if value.tzinfo else value.replace(tzinfo=UTC)
+    return known.timestamp()
 
 
 def of_table(table: pl.DataFrame) -> Float64 | None:

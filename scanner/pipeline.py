@@ -216,6 +216,23 @@ def report(
     return written
 
 
+def export(run_path: Path, out: Path, jaccard: float | None = None, progress: Progress | None = None) -> int:
+    """Write a run's signatures as a pickled datasketch MinHashLSH (`scan export`); returns the rows in it.
+
+    jaccard: threshold that datasketch chooses its bands for; None: the bands of the audit. Keys are row ids.
+    """
+    import pickle
+
+    progress = progress or Progress()
+    if jaccard is not None and not 0 < jaccard < 1:
+        raise SettingsError(f"--jaccard is {jaccard:g}; it must lie between 0 and 1")
+    index = signatures.read(run_path)
+    with progress.stage("export signatures", len(index.row_id)):
+        lsh = signatures.lsh_of(index, jaccard)
+        write_bytes(out, pickle.dumps(lsh))
+    return len(lsh.keys)
+
+
 def estimate(datasets: list[str], settings: Settings) -> Estimate:
     """What an audit of these data sets will cost (`scan --dry-run`); writes nothing."""
     from scanner import estimating

@@ -68,7 +68,8 @@ def make_plan(findings: Findings, settings: Settings) -> pl.DataFrame:
     rows = findings.rows
     frame = pl.DataFrame({"row_id": rows.row_id})
     dropped = _dropped(findings, settings)
-    for step in (_copied(findings), dropped.drop("kept_because"), _redacted(findings, settings), _reviewed(findings, settings)):
+    copied, gone = _copied(findings), dropped.drop("kept_because")
+    for step in (copied, gone, _redacted(findings, settings), _reviewed(findings, settings)):
         frame = frame.join(step, on="row_id", how="left", maintain_order="left", suffix="_next")
         if "action_next" in frame.columns:
             first = [
@@ -144,7 +145,8 @@ def _dropped(findings: Findings, settings: Settings) -> pl.DataFrame:
         pl.lit(None, pl.String).alias("kept_because")
         if findings.preferred is None
         else keeping.because(findings.preferred, keep[gone], gone).alias("kept_because"),
-        row_a=pl.min_horizontal("row_id", "keep_row_id"), row_b=pl.max_horizontal("row_id", "keep_row_id")
+        row_a=pl.min_horizontal("row_id", "keep_row_id"),
+        row_b=pl.max_horizontal("row_id", "keep_row_id"),
     )
     verified = findings.pairs.sort("row_a", "row_b", "signal").unique(  # exact before minhash before semantic
         ["row_a", "row_b"], keep="first", maintain_order=True
@@ -242,10 +244,10 @@ def _reviewed(findings: Findings, settings: Settings) -> pl.DataFrame:
 
 def _review_earlier(findings: Findings, settings: Settings) -> pl.DataFrame:
     """Rows of which an earlier run holds the prompt, or probably a near copy: never verified, so never dropped."""
-    schema = {"row_id": pl.Int64, "rule_id": pl.String, "why": pl.String, "place": pl.Int8}
     known = findings.known
     if known is None:
-        return pl.DataFrame(schema=schema).select("row_id", pl.lit(None, pl.Int64).alias("keep_row_id"), "rule_id", "why")
+        schema = {"row_id": pl.Int64, "keep_row_id": pl.Int64, "rule_id": pl.String, "why": pl.String}
+        return pl.DataFrame(schema=schema)
     exact = pl.col("how") == "exact"
     cases = [
         (exact & (pl.col("part") == "both") & ~pl.col("same_context"), "duplicates/earlier",
@@ -257,7 +259,7 @@ def _review_earlier(findings: Findings, settings: Settings) -> pl.DataFrame:
     ]  # fmt: skip
     told = []
     for place, (here, rule, words) in enumerate(cases):
-        arguments = ["item", "source", pl.col("similarity").round(2)][: words.count("{}")]
+        arguments = [pl.col("item"), pl.col("source"), pl.col("similarity").round(2)][: words.count("{}")]
         told.append(
             known.filter(here).select(
                 "row_id", rule_id=pl.lit(rule), why=pl.format(words, *arguments), place=pl.lit(place, pl.Int8)
@@ -339,10 +341,10 @@ def brake(plan: pl.DataFrame, row_source: np.ndarray, settings: Settings, source
         mine = row_source == index
         total, gone, known = int(mine.sum()), int(dropped[mine].sum()), int(earlier[mine].sum())
         if total and gone / total > settings.max_removal_share:
-            why = f", {known:,} of them because earlier runs (--against) hold them already" if known else ""
+            already = f", {known:,} of them because earlier runs (--against) hold them already" if known else ""
             found.append(
                 f"the plan would drop {gone:,} of the {total:,} rows of {name} ({gone / total:.0%}), more than "
-                f"--max-removal-share {settings.max_removal_share:g} allows{why}"
+                f"--max-removal-share {settings.max_removal_share:g} allows{already}"
             )
     return found
 

@@ -105,8 +105,15 @@ def _segments_at(batch: SegmentBatch, index: Int64) -> SegmentBatch:
     pieces = [batch.data[batch.offsets[i] : batch.offsets[i + 1]] for i in index.tolist()]
     offsets = np.cumsum([0, *map(len, pieces)]).astype(np.int64)
     data = np.concatenate(pieces) if offsets[-1] else np.zeros(0, np.uint8)
-    columns = (batch.row_id, batch.segment, batch.turn, batch.role, batch.supervised)
-    return SegmentBatch(*(np.ascontiguousarray(c[index]) for c in columns), offsets, data)
+    return SegmentBatch(
+        row_id=batch.row_id[index],
+        segment=batch.segment[index],
+        turn=batch.turn[index],
+        role=batch.role[index],
+        supervised=batch.supervised[index],
+        offsets=offsets,
+        data=data,
+    )
 
 
 def row_hashes(prints: Fingerprints, opening: UInt64, key: bytes) -> UInt64:

@@ -262,7 +262,8 @@ def test_what_was_verified_against_such_a_row_goes_with_it_and_nothing_is_kept_f
     assert actions(plan) == ["drop", "drop", "drop", "keep"]
     assert plan["keep_row_id"].to_list() == [None] * 4
     assert by_row(plan, 1)["why"] == (
-        "a near copy of row 0: 90 % of their shingles are shared (Jaccard), a copy of row 77 of the earlier run old.scan"
+        "a near copy of row 0: 90 % of their shingles are shared (Jaccard), a copy of row 77 of the earlier run "
+        "old.scan"
     )
 
 
