@@ -161,7 +161,7 @@ def _words(preferred: Preference, key: Key, kept: int, gone: int, a: float, b: f
         if np.isinf(b):
             return f"the other has no comparable value in field {name}"
         return f"its field {name} is {'smaller' if policy.smaller else 'larger'}"
-    return "the policy finds both equal, so the content hash decides"
+    return "the policy finds both equal; the hash of their content decides, then their place"
 
 
 def in_words(policy: str, keep: int) -> str:

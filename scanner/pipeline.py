@@ -237,7 +237,8 @@ def estimate(datasets: list[str], settings: Settings) -> Estimate:
     """What an audit of these data sets will cost (`scan --dry-run`); writes nothing."""
     from scanner import estimating
 
-    return estimating.estimate(datasets, settings, lambda names, chosen, out: audit(names, chosen, out))
+    sampled = settings.changed(keep_policy="best")  # samples have other names than the inputs, and may lack a field
+    return estimating.estimate(datasets, sampled, lambda names, chosen, out: audit(names, chosen, out))
 
 
 def gate(run: RunFolder, band: str) -> int:

@@ -251,7 +251,7 @@ def _review_earlier(findings: Findings, settings: Settings) -> pl.DataFrame:
     exact = pl.col("how") == "exact"
     cases = [
         (exact & (pl.col("part") == "both") & ~pl.col("same_context"), "duplicates/earlier",
-         "the same prompt and answer as row {} of the earlier run {}, under another system prompt or other tools"),
+         "prompt and answer of row {} of the earlier run {}, but another system prompt, tools or rejected answer"),
         (exact & (pl.col("part") == "question") & ~pl.col("first_turn"), "duplicates/earlier-prompt",
          "its prompt stands in row {} of the earlier run {} too, with another answer"),
         (~exact & (pl.col("similarity") >= settings.jaccard), "duplicates/earlier-near",

@@ -157,7 +157,7 @@ def test_equal_rows_are_told_from_copies_of_an_earlier_run():
     a, b = sorted((2, 3), key=lambda i: found.rank[i])
     assert because(found, np.array([1, a]), np.array([0, b])).to_list() == [
         "an earlier run holds it",
-        "the policy finds both equal, so the content hash decides",
+        "the policy finds both equal; the hash of their content decides, then their place",
     ]
 
 

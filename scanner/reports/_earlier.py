@@ -15,7 +15,7 @@ EXAMPLES = 12
 EXAMPLES_PER_KIND = 4
 KINDS = (
     ("copies", "copies of its rows", "dropped"),
-    ("other_context", "same prompt and answer under another system prompt or tools", "for review"),
+    ("other_context", "same prompt and answer, but another system prompt, tools or rejected answer", "for review"),
     ("prompts", "same prompt, another answer", "for review"),
     ("near", "near copies (estimated from signatures)", "for review"),
     ("first_turns", "same first turn, another dialogue", "listed only"),
@@ -40,10 +40,12 @@ def lines(summary: dict[str, Any]) -> list[str]:
     """One sentence per earlier run."""
     said = []
     for name, seen in (summary.get("earlier") or {}).items():
+        if not seen["matched"]:
+            said.append(f"{name} holds none of these rows ({words.plural(seen['rows'], 'row')} compared with)")
+            continue
         parts = [f"{words.number(seen[kind])} {label}" for kind, label, _ in KINDS if seen[kind]]
-        what = f": {', '.join(parts)}" if parts else ""
-        of = words.percent(seen["share"])
-        said.append(f"{name} holds {words.number(seen['matched'])} of these rows ({of}) in some way{what}")
+        matched = f"{words.number(seen['matched'])} of these rows ({words.percent(seen['share'])})"
+        said.append(f"{name} holds {matched} in some way: {', '.join(parts)}")
     return said
 
 
