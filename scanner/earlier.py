@@ -43,6 +43,7 @@ NONE = pl.DataFrame(schema=MATCHES_SCHEMA)
 NEIGHBOURS = 8
 """Earlier rows of a bucket that a new row is compared with, first in order of content; only the best one counts."""
 ROWS_PER_BLOCK = 1 << 16
+ROWS_IN_CACHE = 1 << 12
 
 
 @dataclass(frozen=True)
@@ -77,8 +78,9 @@ def match(
     # subtle: a second 64-bit function and the whole signature must agree before a row may be dropped for it
     found = np.flatnonzero(same_row >= 0)
     at = same_row[found]
-    agree = hashes[found, ROW_B] == there[at, ROW_B]
-    agree &= (signature[found] == index.signature[order[at]]).all(axis=1)
+    equal = np.empty(len(found), np.int32)
+    agreement(signature, index.signature, _packed(found, order[at]), equal)
+    agree = (hashes[found, ROW_B] == there[at, ROW_B]) & (equal == index.permutations)
     same_row[found[~agree]] = -1
     whole = same_row >= 0
     pair, pairs_alike = _first_equal(hashes[:, PAIR], there[:, PAIR])
@@ -154,23 +156,24 @@ def _near(
     theirs = index.hashes[order]
     # equal earlier rows stand for one another; the first in order of content does
     first, _ = _first_equal(theirs[:, ROW_A], theirs[:, ROW_A])
-    sketched = (index.signature[order] != np.uint32(0xFFFFFFFF)).any(axis=1)
+    sketched = (index.signature[order, :8] != np.uint32(0xFFFFFFFF)).any(axis=1)
     heads = np.flatnonzero((first == np.arange(len(order))) & sketched)
     if not len(heads) or not len(rows):
         return _Near(place, items, best, 0, 0)
-    there = np.ascontiguousarray(index.signature[order[heads]])
+    place_there = order[heads]
     bits = max(1, len(heads).bit_length())
     mask = (np.uint64(1) << np.uint64(bits)) - np.uint64(1)
 
     def words_of(band: int) -> UInt64:
-        words = (_band_keys(there, band, bands[1]) & ~mask) | np.arange(len(there), dtype=np.uint64)
+        keys = _band_keys(index.signature, band, bands[1])[place_there]
+        words = (keys & ~mask) | np.arange(len(heads), dtype=np.uint64)
         words.sort()
         return words
 
     with ThreadPoolExecutor(threads) as pool:
         buckets = list(pool.map(words_of, range(bands[0])))
         blocks = [rows[at : at + ROWS_PER_BLOCK] for at in range(0, len(rows), ROWS_PER_BLOCK)]
-        done = pool.map(lambda block: _compare(signature[block], there, buckets, mask, bands[1]), blocks)
+        done = pool.map(lambda block: _compare(signature[block], index, place_there, buckets, mask, bands[1]), blocks)
         candidates = cut = 0
         for block, (pairs, equal, left_out) in zip(blocks, done, strict=True):
             candidates += len(pairs)
@@ -188,9 +191,12 @@ def _near(
 
 
 def _compare(
-    here: np.ndarray, there: np.ndarray, buckets: Sequence[UInt64], mask: np.uint64, width: int
+    here: np.ndarray, index: Index, place_there: Int64, buckets: Sequence[UInt64], mask: np.uint64, width: int
 ) -> tuple[UInt64, np.ndarray, int]:
-    """Distinct candidate pairs of a block of new rows, the columns in which each agrees, and how many were left out."""
+    """Distinct candidate pairs of a block of new rows, the columns in which each agrees, and how many were left out.
+
+    A pair is a << 32 | b, row a of the block and head b of the earlier run, whose signature stands at place_there[b].
+    """
     found = np.zeros(0, np.uint64)
     left_out = 0
     rows = np.arange(len(here), dtype=np.uint64)
@@ -207,16 +213,23 @@ def _compare(
         found.sort()
         found = found[np.concatenate(([True], found[1:] != found[:-1]))] if len(found) else found
     equal = np.empty(len(found), np.int32)
-    agreement(np.ascontiguousarray(here), there, found, equal)
+    a, b = (found >> np.uint64(32)).astype(np.int64), (found & np.uint64(0xFFFFFFFF)).astype(np.int64)
+    agreement(np.ascontiguousarray(here), index.signature, _packed(a, place_there[b]), equal)
     return found, equal, left_out
+
+
+def _packed(a: Int64, b: Int64) -> UInt64:
+    return a.astype(np.uint64) << np.uint64(32) | b.astype(np.uint64)
 
 
 def _band_keys(signature: np.ndarray, band: int, width: int) -> UInt64:
     """(n,) hash of `width` columns of a band: multilinear (Carter and Wegman), then mixed so that high bits count."""
-    rng = np.random.default_rng(band)
-    h = np.full(len(signature), rng.integers(1, 1 << 63, dtype=np.uint64))
-    for column in range(band * width, (band + 1) * width):
-        h += signature[:, column].astype(np.uint64) * (rng.integers(0, 1 << 63, dtype=np.uint64) | np.uint64(1))
+    factors = np.random.default_rng(band).integers(0, 1 << 63, width, dtype=np.uint64) | np.uint64(1)
+    h = np.zeros(len(signature), np.uint64)
+    for at in range(0, len(h), ROWS_IN_CACHE):  # the columns of a band share cache lines
+        part = signature[at : at + ROWS_IN_CACHE, band * width : (band + 1) * width]
+        for column in range(width):
+            h[at : at + ROWS_IN_CACHE] += part[:, column] * factors[column]
     h ^= h >> np.uint64(32)
     h *= np.uint64(0x9FB21C651E98DF25)  # an odd constant with its bits well spread (as in kernels.hashing)
     return h ^ (h >> np.uint64(29))

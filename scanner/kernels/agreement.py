@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 from numba import types
 
-from scanner.kernels._jit import I32, U32_2D, U64R, VOID, kernel
+from scanner.kernels._jit import I32, U64R, VOID, kernel
 
 U32_2DR = types.Array(types.uint32, 2, "C", readonly=True)
 
 
-@kernel(VOID(U32_2D, U32_2DR, U64R, I32))
+@kernel(VOID(U32_2DR, U32_2DR, U64R, I32))
 def agreement(here, there, pairs, out):
     """Equal columns of each pair of signatures.
 
