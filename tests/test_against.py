@@ -249,3 +249,19 @@ def test_an_exported_lsh_answers_queries(first, tmp_path):
     assert 7 in lsh.query(asked)
     with pytest.raises(SettingsError, match="--jaccard is 2; it must lie between 0 and 1"):
         pipeline.export(first / "old.scan", tmp_path / "lsh.pickle", 2)
+
+
+def test_the_report_tells_clusters_that_an_earlier_run_holds_from_those_with_a_kept_row(first, tmp_path):
+    near = record(3, record(3)["output"] + " Quite.")
+    source = written(tmp_path / "data.jsonl", [near, record(3), record(50), record(50), record(51), record(52)])
+    run = pipeline.audit([source], PLAIN.changed(against=(first / "old.scan",), keep=2), tmp_path / "data.scan")
+    # the earlier row counts as one of two, so its near copy may stay; of the new copies both may
+    assert [line["action"] for line in plan_of(run).values()] == ["review", "drop", "keep", "keep", "keep", "keep"]
+    page = " ".join((run.path / "report.html").read_text("utf-8").split())
+    assert "of each cluster of duplicates up to 2 rows with the best answers stay" in page
+    assert "<b>2 rows</b> an earlier run holds row 1" in page
+    assert "stays too" in page
+    plan = plan_of(pipeline.judge(run.path, {"keep": 1, "max_removal_share": 1.0}))
+    assert plan[0]["rule_id"] == "duplicates/earlier"
+    assert plan[0]["why"].startswith("a near copy of row 1: ")
+    assert plan[0]["why"].endswith("a copy of row 3 of the earlier run old.scan")

@@ -72,6 +72,17 @@ def caveats(scan: dict[str, Any]) -> list[str]:
     ]
 
 
+def copied_rows(run: RunFolder) -> list[int]:
+    """Rows that an earlier run holds as they are."""
+    if not run.has_table("matches"):
+        return []
+    matches = run.read_table("matches")
+    if "kind" not in matches.columns:
+        return []
+    same = matches.filter((pl.col("kind") == "earlier") & (pl.col("part") == "both") & pl.col("same_context"))
+    return sorted(set(same["row_id"]))
+
+
 def examples(run: RunFolder, rows: pl.DataFrame, evidence: Evidence) -> tuple[KnownRow, ...]:
     """Some matched rows of each kind, with their masked prompts; the earlier text is never shown."""
     if not run.has_table("matches"):
