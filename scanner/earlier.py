@@ -30,7 +30,7 @@ KIND = "earlier"
 MATCHES_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "row_id": pl.Int64,
     "source": pl.String,  # the earlier run's folder
-    "item": pl.Int64,  # row_id there
+    "item": pl.String,  # row_id there; text, as items of benchmarks have names
     "part": pl.String,  # question, answer, both
     "how": pl.String,  # exact, near
     "similarity": pl.Float32,  # 1 for exact; estimated for near

@@ -92,7 +92,7 @@ def make_plan(findings: Findings, settings: Settings) -> pl.DataFrame:
 
 def _copied(findings: Findings) -> pl.DataFrame:
     """Rows that an earlier run holds as they are."""
-    copied = _or_none(findings.copied, {"row_id": pl.Int64, "source": pl.String, "item": pl.Int64})
+    copied = _or_none(findings.copied, {"row_id": pl.Int64, "source": pl.String, "item": pl.String})
     return copied.select(
         "row_id",
         action=pl.lit("drop"),

@@ -71,8 +71,8 @@ def test_copies_go_prompts_and_near_copies_are_for_review(second):
     assert sorted((plan[4]["action"], plan[14]["action"])) == ["drop", "keep"]
     matches = second.read_table("matches").select("row_id", "item", "part", "how").rows()
     assert set(matches) == {
-        (10, 3, "both", "exact"), (11, 4, "both", "exact"), (12, 5, "question", "exact"), (13, 6, "question", "exact"),
-        (13, 6, "both", "near"),
+        (10, "3", "both", "exact"), (11, "4", "both", "exact"), (12, "5", "question", "exact"),
+        (13, "6", "question", "exact"), (13, "6", "both", "near"),
     }  # fmt: skip
     told = second.read_json("scan.json")["summary"]["earlier"]["old.scan"]
     assert (told["matched"], told["copies"], told["prompts"], told["rows"]) == (4, 2, 2, 40)
@@ -265,3 +265,13 @@ def test_the_report_tells_clusters_that_an_earlier_run_holds_from_those_with_a_k
     assert plan[0]["rule_id"] == "duplicates/earlier"
     assert plan[0]["why"].startswith("a near copy of row 1: ")
     assert plan[0]["why"].endswith("a copy of row 3 of the earlier run old.scan")
+
+
+def test_a_run_is_taken_over_only_for_the_same_earlier_runs(first, second, tmp_path):
+    settings = PLAIN.changed(against=(first / "old.scan",))
+    before = (second.path / "scan.json").stat().st_mtime_ns
+    assert pipeline.audit([str(first / "new.jsonl")], settings, second.path).path == second.path
+    assert (second.path / "scan.json").stat().st_mtime_ns == before
+    other = pipeline.audit([written(tmp_path / "other.jsonl", [record(60)])], PLAIN, tmp_path / "other.scan")
+    with pytest.raises(RunError, match="holds a run of another input or other settings"):
+        pipeline.audit([str(first / "new.jsonl")], PLAIN.changed(against=(other.path,)), second.path)

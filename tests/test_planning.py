@@ -234,7 +234,7 @@ def test_the_docstring_names_every_action():
 # ------------------------------------------------------------------------------------- earlier runs and kept copies
 
 KNOWN = {
-    "row_id": pl.Int64, "source": pl.String, "item": pl.Int64, "part": pl.String, "how": pl.String,
+    "row_id": pl.Int64, "source": pl.String, "item": pl.String, "part": pl.String, "how": pl.String,
     "similarity": pl.Float32, "same_context": pl.Boolean, "first_turn": pl.Boolean,
 }  # fmt: skip
 
@@ -242,8 +242,8 @@ KNOWN = {
 def with_earlier(found, copied=(), known=()):
     return replace(
         found,
-        copied=pl.DataFrame([(r, "old.scan", i) for r, i in copied], orient="row",
-                            schema={"row_id": pl.Int64, "source": pl.String, "item": pl.Int64}),
+        copied=pl.DataFrame([(r, "old.scan", str(i)) for r, i in copied], orient="row",
+                            schema={"row_id": pl.Int64, "source": pl.String, "item": pl.String}),
         known=pl.DataFrame(list(known), schema=KNOWN, orient="row"),
     )  # fmt: skip
 
@@ -269,12 +269,12 @@ def test_what_was_verified_against_such_a_row_goes_with_it_and_nothing_is_kept_f
 
 def test_what_is_not_verified_against_an_earlier_run_is_for_review():
     known = [
-        (0, "old.scan", 5, "question", "exact", 1.0, None, False),
-        (1, "old.scan", 6, "both", "near", 0.86, None, False),
-        (2, "old.scan", 7, "both", "near", 0.6, None, False),  # below --jaccard
-        (3, "old.scan", 8, "question", "exact", 1.0, None, True),  # a greeting in common is no reason
-        (4, "old.scan", 9, "answer", "exact", 1.0, None, False),
-        (5, "old.scan", 3, "both", "exact", 1.0, False, False),
+        (0, "old.scan", "5", "question", "exact", 1.0, None, False),
+        (1, "old.scan", "6", "both", "near", 0.86, None, False),
+        (2, "old.scan", "7", "both", "near", 0.6, None, False),  # below --jaccard
+        (3, "old.scan", "8", "question", "exact", 1.0, None, True),  # a greeting in common is no reason
+        (4, "old.scan", "9", "answer", "exact", 1.0, None, False),
+        (5, "old.scan", "3", "both", "exact", 1.0, False, False),
     ]
     plan = make_plan(with_earlier(findings(6), known=known), Settings())
     assert actions(plan) == ["review", "review", "keep", "keep", "keep", "review"]

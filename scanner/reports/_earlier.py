@@ -31,7 +31,7 @@ class KnownRow:
     row_id: int
     place: str
     run: str
-    item: int  # row_id in the earlier run
+    item: str  # row_id in the earlier run
     how: str
     prompt: str
 
