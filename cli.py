@@ -58,9 +58,12 @@ def judging_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--jaccard", type=float, help="Near duplicates at or above this are clustered [0.8]."),
         click.option(
             "--keep-policy",
-            type=click.Choice(["best", "first", "longest"]),
-            help="Which row of a cluster stays, after the order of the inputs [best].",
+            metavar="POLICY",
+            help="Which row of a cluster stays: best, first or longest (after the order of the inputs), "
+            "source:A.jsonl,B.jsonl (inputs in order of preference), field:NAME (the largest or latest value of a "
+            "field; field:-NAME the smallest) [best].",
         ),
+        click.option("--keep", type=int, help="Rows of each cluster of duplicates that stay [1]."),
         click.option("--drop-semantic", is_flag=True, default=None, help="Drop semantic duplicates too."),
         click.option("--redact/--no-redact", default=None, help="Replace private spans, or mask them in the loss."),
         click.option("--max-removal-share", type=float, help="Brake: largest share of an input to drop [0.5]."),
@@ -102,6 +105,7 @@ def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--embedder", help="Sentence-transformers model, or a folder of one [the shipped static table].")
 @click.option("--cosine", type=float, help="Semantic pairs at or above this go to review.")
 @click.option("--rules", multiple=True, type=FOLDER, help="Folder with further rules.")
+@click.option("--against", multiple=True, type=PATH, help="Run folder of earlier data; rows it holds are dropped.")
 @click.option("--seed", type=int, help="Seed of the simulated sampler [0].")
 @click.option("--threads", type=int, help="Threads; results do not depend on them [all cores].")
 @click.option("--fail-on", type=click.Choice(GATES), help="Exit with 3 when a row's risk band is this or higher.")
@@ -182,6 +186,22 @@ def report(run: Path, formats: str, text: str | None, quiet: bool) -> None:
         written = pipeline.report(RunFolder.open_finished(run), formats.split(","), text or "masked", progress)
     if not quiet:
         click.echo("\n".join(str(path) for path in written))
+
+
+@scan.command()
+@RUN
+@click.option("-o", "--output", required=True, type=PATH, help="The file to write.")
+@click.option("--to", "target", type=click.Choice(["datasketch"]), default="datasketch", help="What reads it.")
+@click.option("--jaccard", type=float, help="Threshold of the LSH [the bands of the audit].")
+@click.option("--quiet", "-q", is_flag=True, help="Print errors only.")
+def export(run: Path, output: Path, target: str, jaccard: float | None, quiet: bool) -> None:
+    """Write the signatures of a run as a pickled datasketch MinHashLSH, keyed by row id."""
+    from scanner import pipeline
+
+    with _progress(quiet) as progress:
+        rows = pipeline.export(run, output, jaccard, progress)
+    if not quiet:
+        click.echo(f"{output}: a {target} MinHashLSH of {rows:,} rows; load it with pickle.load")
 
 
 @scan.command()

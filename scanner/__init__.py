@@ -7,10 +7,12 @@
              tokenising embedding neighbourhoods sampling
              contextual rulebook rulefiles checksums
              plausibility redaction evidence display
+             keyed signatures keeping
     floor 2  formats/ layouts/ signals/ features/ outputs/      stages, strangers to one another
              reports/ clustering prediction/ planning explain
+             earlier
     floor 3  pipeline stages tables ingest resuming applying    the order of things
-             verifying estimating
+             verifying estimating against fieldranks
 
 `scanner/` measures, `rules/` judges, `cli.py` speaks. Library functions have the names of the verbs.
 """
@@ -19,7 +21,7 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["Settings", "TrainingPlan", "apply", "audit", "judge", "purge", "report"]
+__all__ = ["Settings", "TrainingPlan", "apply", "audit", "export", "judge", "purge", "report"]
 
 
 def __getattr__(name: str) -> Any:

@@ -206,6 +206,7 @@ def _removed(run: RunFolder, plan: pl.DataFrame, rows: pl.DataFrame, skipped: li
                     "why": entry["why"],
                     "rule_id": entry["rule_id"],
                     "keep_row_id": entry["keep_row_id"],
+                    "kept_because": entry["kept_because"],
                     "excerpt": excerpt[:EXCERPT_CHARACTERS],
                 },
                 ensure_ascii=False,
@@ -214,7 +215,7 @@ def _removed(run: RunFolder, plan: pl.DataFrame, rows: pl.DataFrame, skipped: li
     for entry in skipped:
         gone = {"row_id": entry["row_id"], "source": entry["file"], "line": entry["line"]}
         why = f"could not be read, and so not be checked: {entry['reason']}"
-        gone |= {"why": why, "rule_id": "unreadable", "keep_row_id": None, "excerpt": ""}
+        gone |= {"why": why, "rule_id": "unreadable", "keep_row_id": None, "kept_because": None, "excerpt": ""}
         lines.append(json.dumps(gone, ensure_ascii=False))
     return "".join(line + "\n" for line in lines).encode("utf-8", "replace")
 

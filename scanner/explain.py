@@ -96,13 +96,16 @@ class Explanation:
     why: str
     rule_id: str
     keep_row_id: int | None
+    kept_because: str  # why that row stays rather than this one
+    known: tuple[str, ...]  # where earlier runs hold it, in words
     masked_tokens: str  # what the loss mask covers, in words; "" without one
     sample_weight: float
     difference: Difference | None  # kept row on the left, this row on the right
 
     def sentences(self) -> list[str]:
         """The explanation in words, without its tables and excerpts."""
-        return [s for s in (_standing(self), *_predicted(self), _repeated(self), _exposing(self), _planned(self)) if s]
+        found = (_repeated(self), *self.known, _exposing(self))
+        return [s for s in (_standing(self), *_predicted(self), *found, _planned(self)) if s]
 
     def render(self, console: Console) -> None:
         """Print it; text of the data cannot steer the terminal."""
@@ -148,6 +151,8 @@ def explain(run: RunFolder, row_id: int, text: str = "masked") -> Explanation:
         why=str(plan.get("why") or ""),
         rule_id=str(plan.get("rule_id") or ""),
         keep_row_id=keep,
+        kept_because=str(plan.get("kept_because") or ""),
+        known=_known(run, row_id),
         masked_tokens=_mask_words(plan.get("loss_mask")),
         sample_weight=float(1.0 if plan.get("sample_weight") is None else plan["sample_weight"]),
         difference=evidence.difference(keep, row_id) if keep is not None else None,
@@ -194,6 +199,26 @@ def _relatives(pairs: pl.DataFrame, row_id: int, rows: pl.DataFrame) -> tuple[Re
         Relative(other, f"{source}:{line}", signal, relation, _number(similarity), _number(inside))
         for other, signal, relation, similarity, inside, source, line in seen.iter_rows()
     )
+
+
+def _known(run: RunFolder, row_id: int) -> tuple[str, ...]:
+    """A sentence for each way in which an earlier run (--against) holds the row."""
+    if not run.has_table("matches"):
+        return ()
+    matches = run.read_table("matches")
+    if "kind" not in matches.columns:
+        return ()
+    said = []
+    for seen in matches.filter((pl.col("row_id") == row_id) & (pl.col("kind") == "earlier")).iter_rows(named=True):
+        what = "prompt" if seen["part"] == "question" else "answer" if seen["part"] == "answer" else "row"
+        what = "first turn" if seen["first_turn"] else what
+        of = f"row {seen['item']} of the earlier run {seen['source']}"
+        more = f" and {seen['items'] - 1:,} more there" if seen["items"] > 1 else ""
+        if seen["how"] == "near":
+            said.append(f"It reads like {of}{more} (Jaccard about {seen['similarity']:.2f}, estimated).")
+        else:
+            said.append(f"The same {what}, up to case and spacing, is in {of}{more}.")
+    return tuple(said)
 
 
 def _spans(run: RunFolder, spans: pl.DataFrame, evidence: Evidence) -> tuple[SpanFound, ...]:
@@ -299,8 +324,9 @@ def _planned(told: Explanation) -> str:
         "review": "leaves it for you to review",
     }.get(told.action, told.action)
     why = f", because: {told.why}" if told.why else ""
+    because = f", because {told.kept_because}" if told.kept_because else ""
     kept = (
-        f"; row {told.keep_row_id} is kept in its place"
+        f"; row {told.keep_row_id} is kept in its place{because}"
         if told.keep_row_id is not None and told.action == "drop"
         else ""
     )

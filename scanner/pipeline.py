@@ -19,7 +19,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scanner import formats, planning, predicting, stages, tables
+import numpy as np
+import polars as pl
+
+from scanner import against, fieldranks, formats, keeping, planning, predicting, signatures, stages, tables
 from scanner.errors import ChangedInputError, RunError, SettingsError
 from scanner.objects import Source
 from scanner.plugins import load
@@ -49,9 +52,11 @@ def audit(
     run = RunFolder(out or default_run_path(datasets))
     with _at_hand(datasets, run) as files:
         sources = formats.discover(files)
+        keeping.check_sources(keeping.parse(settings.keep_policy), [s.name for s in sources])
+        earlier_runs = against.open_all(settings, run.path)
         with progress.stage("hash the input", len(sources)):
             digests = _sha256_of(sources, threads, progress.advance)
-        identity = _identity(sources, digests, settings)
+        identity = _identity(sources, digests, settings, [index.identity for index in earlier_runs])
         if _is_finished(run, identity, force):
             progress.say(f"{run.path} holds this audit already; use --force to run it again")
             return run
@@ -61,7 +66,7 @@ def audit(
             sources = [replace(s, path=kept) for s in sources]
     with progress.stage("load the kernels"):
         stages.load_kernels(progress)
-    notes, facts = _measure_and_judge(run, sources, digests, identity, settings, threads, progress)
+    notes, facts = _measure_and_judge(run, sources, digests, identity, earlier_runs, settings, threads, progress)
     _finish(run, settings, notes, facts, progress)
     return run
 
@@ -71,6 +76,7 @@ def _measure_and_judge(
     sources: list[Source],
     digests: list[str],
     identity: str,
+    earlier_runs: list[signatures.Index],
     settings: Settings,
     threads: int,
     progress: Progress,
@@ -79,29 +85,41 @@ def _measure_and_judge(
     rows, skips = stages.read(run, sources, settings, threads, identity, progress)
     prints = stages.fingerprint_rows(run, rows, settings, threads, progress)
     likeness = stages.find_likeness(run, rows, prints, settings, threads, progress)
-    tables.write_index(run, rows, prints, likeness)
+    known, compared = stages.compare_with_earlier(
+        run, rows, prints, likeness, earlier_runs, settings, threads, progress
+    )  # fmt: skip
+    matches = pl.concat([known], how="diagonal")
     prints = replace(prints, signature=prints.signature[:0].copy())  # the largest array by far, and no longer needed
     spans = stages.find_spans(run, settings, threads, progress)
     meaning = stages.find_meaning(run, rows, [s.name for s in sources], settings, threads, progress)
-    clusters, quality = stages.find_clusters(run, rows, prints, likeness, meaning.pairs, settings, progress)
+    choice = stages.find_clusters(
+        run, rows, prints, likeness, meaning.pairs, matches, sources, settings, progress
+    )  # fmt: skip
+    clusters = choice.clusters
     passages = stages.find_passages(run, rows, prints, clusters, settings, threads, progress)
     pairs = tables.with_passages(tables.pairs_table(rows, likeness, clusters, meaning.pairs), passages)
     predicted = predicting.predict(run, rows, prints, likeness, spans, sources, settings, threads, progress)
     with progress.stage("judge"):
-        table = tables.rows_table(rows, sources, prints, likeness, clusters, quality, spans, meaning, predicted)
-        table = table.hstack(passages.features)
+        table = tables.rows_table(rows, sources, prints, likeness, clusters, choice.quality, spans, meaning, predicted)
+        table = tables.with_field(table, choice.field.rank if choice.field else None).hstack(passages.features)
         spans = tables.all_spans(spans, passages)
-        plan = planning.make_plan(planning.Findings(rows, clusters, pairs, spans, predicted.table, table), settings)
+        found = stages.findings(rows, clusters, choice.preferred, pairs, spans, predicted.table, table, matches)
+        plan = planning.make_plan(found, settings)
     with progress.stage("write the tables"):
         frames = {
             "rows": table, "pairs": pairs, "spans": spans, "prediction": predicted.table,
             "whatif": predicted.what_if, "plan": plan,
         }  # fmt: skip
+        if settings.against:
+            frames["matches"] = matches
         for name, frame in frames.items():
             run.write_table(name, frame)
         tables.write_skips(run, skips)
     notes = {"reading": [d._asdict() for d in rows.damage], **likeness.notes, **meaning.notes, **passages.notes}
     notes |= predicted.notes
+    notes["keep"] = stages.keep_notes(settings, choice.field)
+    if compared:
+        notes["against"] = compared
     notes["brake"] = planning.brake(plan, rows.source, settings, [s.name for s in sources])
     facts = {
         "identity": identity,
@@ -129,12 +147,46 @@ def judge(run_path: Path, changes: dict[str, Any], progress: Progress | None = N
             f"kept: audit again with --floor {settings.jaccard:g}"
         )
     with progress.stage("judge again"):
-        scan["notes"]["brake"] = tables.plan_again(run, settings, [i["name"] for i in scan["inputs"]])
+        ranks = _field_ranks(run, scan, before, settings, progress)
+        names = [i["name"] for i in scan["inputs"]]
+        scan["notes"]["brake"] = tables.plan_again(run, settings, names, ranks.rank if ranks else None)
+        scan["notes"]["keep"] = stages.keep_notes(settings, ranks)
         scan["settings"] = settings.as_dict()
         scan["summary"] = tables.summary(run, scan["notes"], settings)
         run.write_json("scan.json", scan)
     report(run, ["html"], settings.text, progress)
     return run
+
+
+def _field_ranks(
+    run: RunFolder, scan: dict[str, Any], before: Settings, settings: Settings, progress: Progress
+) -> fieldranks.FieldRanks | None:
+    """Ranks for --keep-policy field:NAME: the run's own, else from the inputs, which must be what they were."""
+    policy = keeping.parse(settings.keep_policy)
+    if policy.kind != "field":
+        return None
+    table = run.read_table("rows")
+    stored = fieldranks.of_table(table)
+    if stored is not None and keeping.parse(before.keep_policy).field == policy.field:
+        return fieldranks.FieldRanks(stored, {k: v for k, v in scan["notes"]["keep"].items() if k != "policy"})
+    need = f"--keep-policy field:{policy.field} needs values that this run has not stored"
+    sources = sources_of(scan)
+    for source in sources:
+        if not source.path.exists():
+            raise RunError(
+                f"{need}, and {source.path} is no longer there to read them from; bring it back, or audit again with "
+                f"this policy: scan DATASET --keep-policy field:{policy.field}"
+            )
+    digests = _sha256_of(sources, os.cpu_count() or 1, lambda done: None)
+    for source, digest, known in zip(sources, digests, scan["inputs"], strict=True):
+        if digest != known["sha256"]:
+            raise ChangedInputError(f"{need}, and {source.path} changed since the audit (its SHA-256 is another)")
+    progress.say(f"reading field {policy.field} from the input again")
+    pairs = run.read_table("pairs", ["row_a", "row_b"])
+    row_id = table["row_id"].to_numpy()
+    wanted = np.searchsorted(row_id, np.unique(pl.concat([pairs["row_a"], pairs["row_b"]]).to_numpy()))
+    firsts = [entry["first_row"] for entry in scan["inputs"]]
+    return stages.read_field(sources, firsts, row_id, wanted, settings)
 
 
 def apply(run_path: Path, out: Path, target: str | None = None, progress: Progress | None = None) -> Applied:
@@ -173,11 +225,29 @@ def report(
     return written
 
 
+def export(run_path: Path, out: Path, jaccard: float | None = None, progress: Progress | None = None) -> int:
+    """Write a run's signatures as a pickled datasketch MinHashLSH (`scan export`); returns the rows in it.
+
+    jaccard: threshold that datasketch chooses its bands for; None: the bands of the audit. Keys are row ids.
+    """
+    import pickle
+
+    progress = progress or Progress()
+    if jaccard is not None and not 0 < jaccard < 1:
+        raise SettingsError(f"--jaccard is {jaccard:g}; it must lie between 0 and 1")
+    index = signatures.read(run_path)
+    with progress.stage("export signatures", len(index.row_id)):
+        lsh = signatures.lsh_of(index, jaccard)
+        write_bytes(out, pickle.dumps(lsh))
+    return len(lsh.keys)
+
+
 def estimate(datasets: list[str], settings: Settings) -> Estimate:
     """What an audit of these data sets will cost (`scan --dry-run`); writes nothing."""
     from scanner import estimating
 
-    return estimating.estimate(datasets, settings, lambda names, chosen, out: audit(names, chosen, out))
+    sampled = settings.changed(keep_policy="best")  # samples have other names than the inputs, and may lack a field
+    return estimating.estimate(datasets, sampled, lambda names, chosen, out: audit(names, chosen, out))
 
 
 def gate(run: RunFolder, band: str) -> int:
@@ -261,9 +331,10 @@ def _sha256_of(sources: list[Source], threads: int, advance: Callable[[int], Non
     return [found[s.path] for s in sources]
 
 
-def _identity(sources: list[Source], digests: list[str], settings: Settings) -> str:
-    """What makes two runs the same: version, inputs, and settings that shape results."""
-    shaping = {k: v for k, v in settings.as_dict().items() if k not in ("threads", "text")}
+def _identity(sources: list[Source], digests: list[str], settings: Settings, earlier_runs: list[str]) -> str:
+    """What makes two runs the same: version, inputs, earlier runs, and settings that shape results."""
+    shaping = {k: v for k, v in settings.as_dict().items() if k not in ("threads", "text", "against")}
+    shaping["against"] = earlier_runs
     facts = [version("sftscan"), SCHEMA_VERSION, [(s.name, s.member, d) for s, d in zip(sources, digests, strict=True)]]
     return hashlib.sha256(json.dumps([facts, shaping], sort_keys=True).encode()).hexdigest()
 

@@ -1,9 +1,9 @@
 """Findings to a plan: exactly one action per row, plus a loss mask and a sampling weight.
 
-    drop    another row, kept, is verified to be the same or nearly the same
+    drop    another row, kept, is verified to be the same or nearly the same; or an earlier run holds the row already
     redact  the row stays, its private or secret spans are replaced by typed placeholders
     review  a person should look: semantic duplicates, near copies whose answers differ, contradictory answers,
-            answers that stand mostly in another row, rows at high risk
+            answers that stand mostly in another row, prompts and near copies in earlier runs, rows at high risk
     keep    everything else
 
 A row gets the first of these that applies. The brake keeps a plan that would remove too large a share of any source
@@ -17,8 +17,9 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from scanner import keeping
 from scanner.errors import BrakeError
-from scanner.objects import Clusters, Int64, Rows
+from scanner.objects import Clusters, Rows
 from scanner.settings import Settings
 
 MASK_TYPE = pl.List(pl.Struct({"segment": pl.Int32, "start": pl.Int32, "end": pl.Int32}))
@@ -30,6 +31,7 @@ PLAN_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "why": pl.String,
     "loss_mask": MASK_TYPE,
     "sample_weight": pl.Float32,
+    "kept_because": pl.String,  # of a dropped row: why the row in keep_row_id stays rather than this one
 }
 
 
@@ -47,17 +49,9 @@ class Findings:
     spans: pl.DataFrame  # spans.parquet
     prediction: pl.DataFrame  # prediction.parquet, in row order
     table: pl.DataFrame  # rows.parquet, in row order, for its features
-
-
-def priority(rows: Rows, policy: str, quality: np.ndarray, answer_tokens: Int64) -> Int64:
-    """(n,) rank of every row for being kept, 0 first: source order, then the policy, then content hash.
-
-    policy: best (quality, see features.quality) · longest (answer tokens) · first (place in the input).
-    """
-    rank = np.empty(len(rows), np.int64)
-    key = {"best": -quality, "longest": -answer_tokens, "first": rows.row_id}[policy]
-    rank[np.lexsort((rows.content_rank, key, rows.source))] = np.arange(len(rows))
-    return rank
+    preferred: keeping.Preference | None = None  # the order in which rows stay
+    copied: pl.DataFrame | None = None  # (row_id, source, item): rows that an earlier run holds as they are
+    known: pl.DataFrame | None = None  # matches.parquet, for what else earlier runs hold
 
 
 def may_drop(settings: Settings) -> pl.Expr:
@@ -77,7 +71,9 @@ def make_plan(findings: Findings, settings: Settings) -> pl.DataFrame:
     """plan.parquet: one action per row with reason and kept row."""
     rows = findings.rows
     frame = pl.DataFrame({"row_id": rows.row_id})
-    for step in (_dropped(findings), _redacted(findings, settings), _reviewed(findings, settings)):
+    dropped = _dropped(findings, settings)
+    copied, gone = _copied(findings), dropped.drop("kept_because")
+    for step in (copied, gone, _redacted(findings, settings), _reviewed(findings, settings)):
         frame = frame.join(step, on="row_id", how="left", maintain_order="left", suffix="_next")
         if "action_next" in frame.columns:
             first = [
@@ -85,24 +81,76 @@ def make_plan(findings: Findings, settings: Settings) -> pl.DataFrame:
                 for c in ("action", "keep_row_id", "rule_id", "why")
             ]
             frame = frame.with_columns(first).select("row_id", "action", "keep_row_id", "rule_id", "why")
-    plan = frame.with_columns(
+    plan = frame.join(_spared(findings, settings), on="row_id", how="left", maintain_order="left").with_columns(
         pl.col("action").fill_null("keep"),
-        pl.col("why").fill_null("nothing found that calls for a change"),
+        pl.coalesce("why", "spared", pl.lit("nothing found that calls for a change")).alias("why"),
         sample_weight=pl.lit(1.0, pl.Float32),
     )
     plan = plan.join(_masks(findings, settings), on="row_id", how="left", maintain_order="left")
     plan = plan.with_columns(pl.col("loss_mask").fill_null(pl.lit([], MASK_TYPE)))
+    because = dropped.filter(pl.col("keep_row_id").is_not_null()).select("row_id", "kept_because")
+    plan = plan.join(because, on="row_id", how="left", maintain_order="left")
     plan = plan.select(pl.col(name).cast(kind) for name, kind in PLAN_SCHEMA.items())
     return plan
 
 
-def _dropped(findings: Findings) -> pl.DataFrame:
-    """Rows for which another row is kept, with what was verified between the two."""
+def _copied(findings: Findings) -> pl.DataFrame:
+    """Rows that an earlier run holds as they are."""
+    copied = _or_none(findings.copied, {"row_id": pl.Int64, "source": pl.String, "item": pl.String})
+    return copied.select(
+        "row_id",
+        action=pl.lit("drop"),
+        keep_row_id=pl.lit(None, pl.Int64),
+        rule_id=pl.lit("duplicates/earlier"),
+        why=pl.format("a copy of row {} of the earlier run {}, up to case and spacing", "item", "source"),
+    )
+
+
+def _leaving(findings: Findings, settings: Settings) -> np.ndarray:
+    """Positions of the rows that their cluster does without: all but the kept row, and what --keep spares."""
     keep = findings.clusters.keep
-    gone = np.flatnonzero(keep != np.arange(len(keep)))
+    gone = keep != np.arange(len(keep))
+    return np.flatnonzero(gone & ~_is_spared(findings, settings))
+
+
+def _is_spared(findings: Findings, settings: Settings) -> np.ndarray:
+    """(n,) rows that stay beside the kept row of their cluster; copies of an earlier run's rows never do."""
+    n = len(findings.rows)
+    if findings.preferred is None or settings.keep == 1:
+        return np.zeros(n, np.bool_)
+    copied = [] if findings.copied is None else findings.copied["row_id"].to_list()
+    may_stay = ~np.isin(findings.rows.row_id, copied)
+    return keeping.spared(findings.clusters, findings.preferred.rank, settings.keep, may_stay)
+
+
+def _spared(findings: Findings, settings: Settings) -> pl.DataFrame:
+    """(row_id, spared): what is said of rows that --keep leaves beside the kept row of their cluster."""
+    places = np.flatnonzero(_is_spared(findings, settings))
+    row_id = findings.rows.row_id
+    kept = pl.DataFrame({"row_id": row_id[places], "kept": row_id[findings.clusters.keep[places]]})
+    words = pl.format("a copy of row {} that stays too: --keep {} leaves so many of a cluster", "kept", settings.keep)
+    return kept.select("row_id", spared=words)
+
+
+def _or_none(frame: pl.DataFrame | None, schema: dict[str, type[pl.DataType]]) -> pl.DataFrame:
+    return pl.DataFrame(schema=schema) if frame is None else frame
+
+
+def _dropped(findings: Findings, settings: Settings) -> pl.DataFrame:
+    """Rows for which another row is kept, with what was verified between the two.
+
+    Where the row at the centre of a cluster is dropped for an earlier run's, the others are dropped with it: they were
+    verified against a row that stands there word for word.
+    """
+    keep = findings.clusters.keep
+    gone = _leaving(findings, settings)
     row_id = findings.rows.row_id
     dropped = pl.DataFrame({"row_id": row_id[gone], "keep_row_id": row_id[keep[gone]]}).with_columns(
-        row_a=pl.min_horizontal("row_id", "keep_row_id"), row_b=pl.max_horizontal("row_id", "keep_row_id")
+        pl.lit(None, pl.String).alias("kept_because")
+        if findings.preferred is None
+        else keeping.because(findings.preferred, keep[gone], gone).alias("kept_because"),
+        row_a=pl.min_horizontal("row_id", "keep_row_id"),
+        row_b=pl.max_horizontal("row_id", "keep_row_id"),
     )
     whole = findings.pairs.filter(pl.col("signal") != "span")  # a passage in common drops nothing
     verified = whole.sort("row_a", "row_b", "signal").unique(  # exact before minhash before semantic
@@ -130,7 +178,7 @@ def _dropped(findings: Findings) -> pl.DataFrame:
             )
         )
     )
-    return joined.select(
+    steps = joined.select(
         "row_id",
         action=pl.lit("drop"),
         keep_row_id="keep_row_id",
@@ -140,7 +188,22 @@ def _dropped(findings: Findings) -> pl.DataFrame:
         .then(pl.lit("duplicates/semantic"))
         .otherwise(pl.lit("duplicates/near")),
         why=why,
+        kept_because="kept_because",
     )
+    if findings.copied is None or not len(findings.copied):
+        return steps
+    there = findings.copied.select(pl.col("row_id").alias("keep_row_id"), "source", "item")
+    steps = steps.join(there, on="keep_row_id", how="left", maintain_order="left")
+    through = pl.col("source").is_not_null()
+    told = pl.format(
+        "{}, a copy of row {} of the earlier run {}", pl.col("why").str.replace(", which is kept", "", literal=True),
+        "item", "source",
+    )  # fmt: skip
+    return steps.with_columns(
+        pl.when(~through).then("keep_row_id").alias("keep_row_id"),
+        pl.when(through).then(pl.lit("duplicates/earlier")).otherwise("rule_id").alias("rule_id"),
+        pl.when(through).then(told).otherwise("why").alias("why"),
+    ).drop("source", "item")
 
 
 def _redacted(findings: Findings, settings: Settings) -> pl.DataFrame:
@@ -171,6 +234,7 @@ def _reviewed(findings: Findings, settings: Settings) -> pl.DataFrame:
                 (pl.col("conflicts.share") * 100).round(0).cast(pl.Int32),
             ),
         ),
+        _review_earlier(findings, settings),
         _review_pairs(findings, settings),
         _review_passages(findings),
         findings.prediction.filter(pl.col("band") == "high").select(
@@ -184,14 +248,43 @@ def _reviewed(findings: Findings, settings: Settings) -> pl.DataFrame:
     return together.select("row_id", pl.lit("review").alias("action"), "keep_row_id", "rule_id", "why")
 
 
+def _review_earlier(findings: Findings, settings: Settings) -> pl.DataFrame:
+    """Rows of which an earlier run holds the prompt, or probably a near copy: never verified, so never dropped."""
+    known = findings.known
+    if known is None:
+        schema = {"row_id": pl.Int64, "keep_row_id": pl.Int64, "rule_id": pl.String, "why": pl.String}
+        return pl.DataFrame(schema=schema)
+    exact = pl.col("how") == "exact"
+    cases = [
+        (exact & (pl.col("part") == "both") & ~pl.col("same_context"), "duplicates/earlier",
+         "prompt and answer of row {} of the earlier run {}, but another system prompt, tools or rejected answer"),
+        (exact & (pl.col("part") == "question") & ~pl.col("first_turn"), "duplicates/earlier-prompt",
+         "its prompt stands in row {} of the earlier run {} too, with another answer"),
+        (~exact & (pl.col("similarity") >= settings.jaccard), "duplicates/earlier-near",
+         "reads like row {} of the earlier run {}: Jaccard about {}, estimated from signatures"),
+    ]  # fmt: skip
+    told = []
+    for place, (here, rule, words) in enumerate(cases):
+        arguments = [pl.col("item"), pl.col("source"), pl.col("similarity").round(2)][: words.count("{}")]
+        told.append(
+            known.filter(here).select(
+                "row_id", rule_id=pl.lit(rule), why=pl.format(words, *arguments), place=pl.lit(place, pl.Int8)
+            )
+        )
+    return pl.concat(told).sort("place", maintain_order=True).select(
+        "row_id", pl.lit(None, pl.Int64).alias("keep_row_id"), "rule_id", "why"
+    )  # fmt: skip
+
+
 def _review_pairs(findings: Findings, settings: Settings) -> pl.DataFrame:
     """One row of each pair that is alike but not droppable: near copies that differ in the answer, semantic.
 
     It is the row that comes later in content order, so that the same rows are reviewed wherever they stand.
     """
-    row_id, keep = findings.rows.row_id, findings.clusters.keep
+    row_id = findings.rows.row_id
     rank = findings.rows.content_rank
-    gone = pl.DataFrame({"gone": row_id[keep != np.arange(len(keep))]})
+    copied = np.zeros(0, np.int64) if findings.copied is None else findings.copied["row_id"].to_numpy()
+    gone = pl.DataFrame({"gone": np.union1d(row_id[_leaving(findings, settings)], copied)})
     close = (pl.col("similarity") >= settings.jaccard) | (pl.col("relation") == "contained")
     alike = (
         findings.pairs.filter((pl.col("signal") == "semantic") | ((pl.col("signal") == "minhash") & close))
@@ -282,13 +375,15 @@ def brake(plan: pl.DataFrame, row_source: np.ndarray, settings: Settings, source
     """
     dropped = (plan["action"] == "drop").to_numpy()
     found = []
+    earlier = (dropped & (plan["rule_id"] == "duplicates/earlier").fill_null(False).to_numpy()).astype(np.bool_)
     for index, name in enumerate(sources):
         mine = row_source == index
-        total, gone = int(mine.sum()), int(dropped[mine].sum())
+        total, gone, known = int(mine.sum()), int(dropped[mine].sum()), int(earlier[mine].sum())
         if total and gone / total > settings.max_removal_share:
+            already = f", {known:,} of them because earlier runs (--against) hold them already" if known else ""
             found.append(
-                f"{name}: the plan would drop {gone:,} of {total:,} rows ({gone / total:.0%}), more than "
-                f"--max-removal-share {settings.max_removal_share:g} allows"
+                f"the plan would drop {gone:,} of the {total:,} rows of {name} ({gone / total:.0%}), more than "
+                f"--max-removal-share {settings.max_removal_share:g} allows{already}"
             )
     return found
 

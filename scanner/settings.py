@@ -15,7 +15,7 @@ LOSS_AVERAGES = ("token", "row")
 METHODS = ("full", "lora")
 SUPERVISE = ("all-assistant", "last", "everything")
 TEXT_POLICIES = ("masked", "none", "full")
-KEEP_POLICIES = ("best", "first", "longest")
+KEEP_POLICIES = ("best", "first", "longest", "source:", "field:")  # see scanner/keeping.py
 MAX_SHINGLE = 64  # tokens: what the kernels hold at a time
 MIN_SPAN = 10  # tokens: shorter runs are turns of phrase
 
@@ -71,9 +71,12 @@ class Settings:
     embedder: str | None = None  # None: the static table shipped with the package
     cosine: float = 0.9  # semantic pairs at or above this go to review
     neighbours: int = 10
+    # comparing
+    against: tuple[Path, ...] = ()  # folders of earlier runs
     # judging
     rules: tuple[Path, ...] = ()  # folders with further rules
     keep_policy: str = "best"
+    keep: int = 1  # rows of each cluster that stay
     drop_semantic: bool = False
     redact: bool = True
     max_removal_share: float = 0.5
@@ -87,7 +90,8 @@ class Settings:
     def __post_init__(self) -> None:
         _one_of("--supervise", self.supervise, SUPERVISE)
         _one_of("--text", self.text, TEXT_POLICIES)
-        _one_of("--keep-policy", self.keep_policy, KEEP_POLICIES)
+        _keep_policy(self.keep_policy)
+        _at_least("--keep", self.keep, 1)
         for name in ("jaccard", "floor", "recall", "cosine", "max_removal_share"):
             value = getattr(self, name)
             if not 0 <= value <= 1:
@@ -115,6 +119,7 @@ class Settings:
         """Plain values for scan.json; paths as text."""
         values = asdict(self)
         values["rules"] = [str(p) for p in self.rules]
+        values["against"] = [str(p) for p in self.against]
         values["tokenizer"] = str(self.tokenizer) if self.tokenizer else None
         values["plan"]["source_weight"] = [list(pair) for pair in self.plan.source_weight]
         return values
@@ -126,6 +131,7 @@ class Settings:
         plan["source_weight"] = tuple((str(n), float(w)) for n, w in plan.get("source_weight", ()))
         own = {k: v for k, v in values.items() if k != "plan"}
         own["rules"] = tuple(Path(p) for p in own.get("rules", ()))
+        own["against"] = tuple(Path(p) for p in own.get("against", ()))
         own["tokenizer"] = Path(own["tokenizer"]) if own.get("tokenizer") else None
         _known(own, cls, "settings")
         _known(plan, TrainingPlan, "plan")
@@ -184,6 +190,16 @@ def _known(values: dict[str, Any], owner: type, where: str) -> None:
 def _one_of(option: str, value: str, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
         raise SettingsError(f"{option} is {value!r}; it must be one of {', '.join(allowed)}")
+
+
+def _keep_policy(value: str) -> None:
+    """Its form; whether there is such an input or field is seen with the data (scanner/keeping.py)."""
+    kind, colon, rest = value.partition(":")
+    if value not in KEEP_POLICIES[:3] and (f"{kind}{colon}" not in KEEP_POLICIES[3:] or not rest.strip("-, ")):
+        raise SettingsError(
+            f"--keep-policy is {value!r}; it must be one of {', '.join(KEEP_POLICIES[:3])}, source:A.jsonl,B.jsonl "
+            "(inputs in order of preference), field:NAME (the largest stays) or field:-NAME (the smallest stays)"
+        )
 
 
 def _at_least(option: str, value: float, least: float) -> None:

@@ -8,16 +8,18 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from scanner import planning
+from scanner import earlier, fieldranks, keeping, planning
 from scanner.objects import Clusters, Fingerprints, Groups, Int64, Pairs, Rows, Skip, Source
 from scanner.progress import Progress
 from scanner.settings import Settings
+from scanner.signatures import Index
 from scanner.store import RunFolder
 
 PAIRS_SCHEMA = {
@@ -63,6 +65,16 @@ class Passages:
     pairs: pl.DataFrame  # as in pairs.parquet
     features: pl.DataFrame
     notes: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Clusters, the order in which rows stay, and what it was made from."""
+
+    clusters: Clusters
+    preferred: keeping.Preference
+    quality: np.ndarray  # (n,) NaN for rows in no near pair
+    field: fieldranks.FieldRanks | None  # with --keep-policy field: only
 
 
 def load_kernels(progress: Progress) -> None:
@@ -155,6 +167,25 @@ def find_likeness(
     return Likeness(records, texts, group_by(prints.normal), _frame(same), table, notes)
 
 
+def compare_with_earlier(
+    run: RunFolder,
+    rows: Rows,
+    prints: Fingerprints,
+    likeness: Likeness,
+    indexes: Sequence[Index],
+    settings: Settings,
+    threads: int,
+    progress: Progress,
+) -> tuple[pl.DataFrame, dict[str, Any]]:
+    """Matches with earlier runs, and this run's own index for later ones."""
+    from scanner import against, signatures
+
+    opening = signatures.openings(run.segments(), rows, prints)
+    with progress.stage("write the index"):
+        against.write_index(run, rows, prints, opening, likeness.notes["minhash"], SIGNATURE_SEED, indexes)
+    return against.find(run, rows, prints, opening, indexes, settings, SIGNATURE_SEED, threads, progress)
+
+
 def find_spans(run: RunFolder, settings: Settings, threads: int, progress: Progress) -> pl.DataFrame:
     """spans.parquet: private data and secrets by the rules."""
     from scanner import rulebook
@@ -170,10 +201,12 @@ def find_clusters(
     prints: Fingerprints,
     likeness: Likeness,
     semantic: pl.DataFrame,
+    matches: pl.DataFrame,
+    sources: list[Source],
     settings: Settings,
     progress: Progress,
-) -> tuple[Clusters, np.ndarray]:
-    """Stars of duplicates, and the quality of every row in a near pair (NaN for others)."""
+) -> Choice:
+    """Stars of duplicates around the rows that stay."""
     with progress.stage("cluster"):
         quality = np.full(len(rows), np.nan)
         ends = pl.concat([likeness.near["row_a"], likeness.near["row_b"], semantic["row_a"], semantic["row_b"]])
@@ -181,9 +214,51 @@ def find_clusters(
         if len(involved):
             quality[involved] = _quality_of_answers(run, rows.row_id[involved])
             quality = quality[likeness.texts.group]  # equal text, equal quality
-        rank = planning.priority(rows, settings.keep_policy, np.nan_to_num(quality), prints.supervised_tokens)
         pairs = pl.concat([likeness.near, semantic], how="diagonal")
-        return stars(rows.row_id, likeness.texts, pairs, rank, settings), quality
+        field = None
+        if keeping.parse(settings.keep_policy).kind == "field":
+            wanted = np.union1d(np.flatnonzero(likeness.texts.size > 1), places(rows.row_id, ends))
+            field = read_field(sources, rows.first_row, rows.row_id, wanted, settings)
+        preferred = keeping.preference(
+            rows, settings.keep_policy, [s.name for s in sources], quality, prints.supervised_tokens,
+            field.rank if field else None, is_copied(rows, matches),
+        )  # fmt: skip
+        return Choice(stars(rows.row_id, likeness.texts, pairs, preferred.rank, settings), preferred, quality, field)
+
+
+def read_field(
+    sources: list[Source], first_rows: Sequence[int], row_id: Int64, wanted: Int64, settings: Settings
+) -> fieldranks.FieldRanks:
+    """Ranks of the field that --keep-policy names, over the rows that have duplicates (positions)."""
+    name = keeping.parse(settings.keep_policy).field
+    return fieldranks.read(sources, first_rows, row_id, wanted, name, settings)
+
+
+def keep_notes(settings: Settings, field: fieldranks.FieldRanks | None) -> dict[str, Any]:
+    """What is said about which rows stay."""
+    return {"policy": keeping.in_words(settings.keep_policy, settings.keep), **(field.notes if field else {})}
+
+
+def is_copied(rows: Rows, matches: pl.DataFrame) -> np.ndarray:
+    """(n,) whether an earlier run holds the row as it is."""
+    return np.isin(rows.row_id, earlier.matched_rows(matches)["row_id"].to_numpy())
+
+
+def findings(
+    rows: Rows,
+    clusters: Clusters,
+    preferred: keeping.Preference,
+    pairs: pl.DataFrame,
+    spans: pl.DataFrame,
+    prediction: pl.DataFrame,
+    table: pl.DataFrame,
+    matches: pl.DataFrame,
+) -> planning.Findings:
+    """What the plan is made from."""
+    known = matches.filter(pl.col("kind") == earlier.KIND)
+    return planning.Findings(
+        rows, clusters, pairs, spans, prediction, table, preferred, earlier.matched_rows(matches), known
+    )
 
 
 def stars(row_id: Int64, texts: Groups, pairs: pl.DataFrame, rank: Int64, settings: Settings) -> Clusters:

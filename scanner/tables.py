@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from scanner import planning
-from scanner.objects import Clusters, Fingerprints, Rows, Skip, Source
+from scanner import earlier, keeping, planning
+from scanner.objects import Clusters, Fingerprints, Float64, Rows, Skip, Source
 from scanner.predicting import Predicted, patterns_of
 from scanner.settings import Settings
-from scanner.stages import Likeness, Meaning, Passages, places, stars
-from scanner.store import SCHEMA_VERSION, RunFolder, write_bytes
+from scanner.stages import Likeness, Meaning, Passages, findings, is_copied, places, stars
+from scanner.store import RunFolder, write_bytes
 
 
 def pairs_table(rows: Rows, likeness: Likeness, clusters: Clusters, semantic: pl.DataFrame) -> pl.DataFrame:
@@ -110,6 +110,14 @@ def rows_table(
     return pl.concat([place, *frames], how="horizontal")
 
 
+def with_field(table: pl.DataFrame, field_rank: Float64 | None) -> pl.DataFrame:
+    """rows.parquet with the ranks of --keep-policy field:NAME as keep.field; without them for other policies."""
+    table = table.drop("keep.field", strict=False)
+    if field_rank is None:
+        return table
+    return table.with_columns(pl.Series("keep.field", field_rank, dtype=pl.Float32))
+
+
 def keyed_hashes(rows: Rows) -> list[str]:
     """(n,) content hashes for publication, keyed by the content of the whole data set.
 
@@ -120,22 +128,6 @@ def keyed_hashes(rows: Rows) -> list[str]:
     key = hashlib.blake2b(b"".join(t.to_bytes(8, "little") for t in total), person=b"sftscan rows").digest()
     raw = np.ascontiguousarray(rows.digest).tobytes()
     return [hashlib.blake2b(raw[i : i + 16], key=key, digest_size=16).hexdigest() for i in range(0, len(raw), 16)]
-
-
-def write_index(run: RunFolder, rows: Rows, prints: Fingerprints, likeness: Likeness) -> None:
-    """Signatures with algorithm, parameters and version, so that later runs can be compared with this one."""
-    run.write_array("minhash", prints.signature)
-    run.write_array("row_id", rows.row_id)
-    run.write_array("content_rank", rows.content_rank)
-    known = ("permutations", "bands", "rows_per_band", "shingle_tokens")
-    run.write_json(
-        "index/index.json",
-        {
-            "algorithm": "MinHash affine32 (datasketch 2), word shingles within segments",
-            "version": SCHEMA_VERSION,
-            **{name: likeness.notes["minhash"][name] for name in known},
-        },
-    )
 
 
 def write_skips(run: RunFolder, skips: list[Skip]) -> None:
@@ -178,11 +170,19 @@ def summary(run: RunFolder, notes: dict[str, Any], settings: Settings) -> dict[s
     rows, pairs, spans, predicted, plan = (
         run.read_table(name) for name in ("rows", "pairs", "spans", "prediction", "plan")
     )
-    return summarise(rows, pairs, spans, predicted, plan, notes, {"jaccard": settings.jaccard})
+    counts: dict[str, Any] = {"jaccard": settings.jaccard}
+    if notes.get("against"):
+        counts["earlier"] = earlier.summarise(run.read_table("matches"), notes["against"], len(rows), settings.jaccard)
+    return summarise(rows, pairs, spans, predicted, plan, notes, counts)
 
 
-def plan_again(run: RunFolder, settings: Settings, source_names: list[str]) -> list[str]:
-    """Cluster and plan from stored tables under other settings; writes rows and plan, returns the brake's messages."""
+def plan_again(
+    run: RunFolder, settings: Settings, source_names: list[str], field_rank: Float64 | None = None
+) -> list[str]:
+    """Cluster and plan from stored tables under other settings; writes rows and plan, returns the brake's messages.
+
+    field_rank (n,): with --keep-policy field: only, see fieldranks.
+    """
     from scanner.kernels.similarity import connect
     from scanner.signals import group_by
 
@@ -203,12 +203,18 @@ def plan_again(run: RunFolder, settings: Settings, source_names: list[str]) -> l
     connect(places(row_id, exact["row_a"]), places(row_id, exact["row_b"]), root)
     texts = group_by((root.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15))[:, None])  # spread: see stable_order
     quality = table["quality.score"].fill_nan(0).to_numpy().astype(np.float64)
-    rank = planning.priority(rows, settings.keep_policy, quality, table["length.supervised_tokens"].to_numpy())
-    clusters = stars(row_id, texts, pairs, rank, settings)
+    matches = run.read_table("matches") if run.has_table("matches") else earlier.NONE
+    preferred = keeping.preference(
+        rows, settings.keep_policy, source_names, quality, table["length.supervised_tokens"].to_numpy(), field_rank,
+        is_copied(rows, matches),
+    )  # fmt: skip
+    clusters = stars(row_id, texts, pairs, preferred.rank, settings)
     table = table.with_columns(
         cluster_id=pl.Series(clusters.cluster).replace(-1, None), cluster_size=pl.Series(clusters.size)
     )
-    plan = planning.make_plan(planning.Findings(rows, clusters, pairs, spans, predicted, table), settings)
+    table = with_field(table, field_rank)
+    found = findings(rows, clusters, preferred, pairs, spans, predicted, table, matches)
+    plan = planning.make_plan(found, settings)
     run.write_table("rows", table)
     run.write_table("plan", plan)
     return planning.brake(plan, source, settings, source_names)

@@ -20,10 +20,11 @@ FILES = sorted((ROOT / "scanner").rglob("*.py"))
 FLOORS = {
     0: "objects errors settings plugins progress",
     1: "text kernels store rulebook checksums redaction jsontext embedding neighbourhoods fingerprints tokenising "
-    "sampling evidence repeats models chat rulefiles plausibility contextual display",
+    "sampling evidence repeats models chat training rulefiles plausibility contextual display keyed signatures keeping "
+    "templates",
     2: "formats layouts signals features outputs reports clustering contamination prediction planning explain "
-    "confirmation rehearsal",
-    3: "pipeline ingest resuming stages predicting tables applying estimating verifying",
+    "confirmation rehearsal earlier",
+    3: "pipeline ingest resuming stages predicting tables applying estimating verifying against fieldranks",
 }
 """Words, tools, stages, and the order of things, by the first part of a module's name below `scanner`."""
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names.split()}

@@ -13,6 +13,8 @@ import pyarrow.parquet as pq
 from scanner.evidence import PRIVATE_KINDS, Difference, Evidence
 from scanner.repeats import Passage, passages
 from scanner.reports import _words as words
+from scanner.reports._earlier import KnownRow, copied_rows
+from scanner.reports._earlier import examples as known_rows
 from scanner.reports._summary import groups
 from scanner.store import RunFolder
 
@@ -64,10 +66,16 @@ class Member:
     relation: str
     similarity: float
     difference: Difference | None
+    because: str = ""  # why the kept row stays rather than this one
+    stays: bool = False  # it stays beside the kept row (--keep)
 
     @property
     def told(self) -> str:
         """How it is related to the kept row, in words."""
+        return self._relation + (", stays too" if self.stays else "")
+
+    @property
+    def _relation(self) -> str:
         if self.relation == "same_both":
             return "the same text"
         if math.isnan(self.similarity):
@@ -84,6 +92,7 @@ class Cluster:
     place: str
     prompt: str
     members: tuple[Member, ...]  # the most different first; at most MEMBERS_PER_CLUSTER
+    earlier: bool = False  # an earlier run holds the row that the others were verified against, so it is not kept
 
     @property
     def plain(self) -> bool:
@@ -140,6 +149,7 @@ class Content:
     findings: tuple[Finding, ...]
     conflicts: tuple[Conflict, ...]
     passages: tuple[Passage, ...]
+    earlier: tuple[KnownRow, ...]  # some rows that earlier runs hold
     skipped: tuple[dict[str, Any], ...]
     whatif: tuple[dict[str, Any], ...]
 
@@ -166,7 +176,8 @@ def gather(run: RunFolder, text: str = "masked", top: int = TOP_ROWS, details: b
     columns = [*ROW_COLUMNS, *(name for name in ("conflicts.answers",) if name in known)]
     rows = run.read_table("rows", columns).with_columns(pl.col("source").cast(pl.String))
     prediction = run.read_table("prediction", PREDICTION_COLUMNS)
-    plan = run.read_table("plan", ["row_id", "action", "keep_row_id", "why"])
+    reasons = [c for c in ("kept_because",) if c in pq.read_schema(run.path / "plan.parquet").names]
+    plan = run.read_table("plan", ["row_id", "action", "keep_row_id", "why", *reasons])
     whatif = run.read_table("whatif").to_dicts() if run.has_table("whatif") else []
     return Content(
         run=run,
@@ -178,6 +189,7 @@ def gather(run: RunFolder, text: str = "masked", top: int = TOP_ROWS, details: b
         findings=_findings(run, rows, evidence) if details else (),
         conflicts=_conflicts(run, rows, evidence) if details else (),
         passages=passages(run, rows, plan, evidence) if details else (),
+        earlier=known_rows(run, rows, evidence) if details else (),
         skipped=skipped(run),
         whatif=tuple(whatif),
     )
@@ -245,7 +257,10 @@ def in_words(reasons: Any) -> str:
 
 def _clusters(run: RunFolder, rows: pl.DataFrame, plan: pl.DataFrame, evidence: Evidence) -> tuple[Cluster, ...]:
     """The clusters that say most: the largest, but those with a difference to look at before plain copies."""
-    inside = rows.filter(pl.col("cluster_size") > 1).join(plan.select("row_id", "action", "keep_row_id"), on="row_id")
+    if "kept_because" not in plan.columns:
+        plan = plan.with_columns(kept_because=pl.lit(None, pl.String))
+    inside = rows.filter(pl.col("cluster_size") > 1)
+    inside = inside.join(plan.select("row_id", "action", "keep_row_id", "kept_because"), on="row_id")
     if not len(inside):
         return ()
     pairs = run.read_table("pairs", ["row_a", "row_b", "signal", "relation", "similarity"])
@@ -254,11 +269,16 @@ def _clusters(run: RunFolder, rows: pl.DataFrame, plan: pl.DataFrame, evidence: 
         pairs.select("row_a", "row_b", "relation", "similarity"),
         pairs.select(pl.col("row_b").alias("row_a"), pl.col("row_a").alias("row_b"), "relation", "similarity"),
     ]).with_columns(pl.col("relation").cast(pl.String))  # fmt: skip
-    # the kept row: the one others are dropped for, else the first
+    # the kept row: the one others are dropped for, else the one that an earlier run holds, else the first
     named = (
         inside.drop_nulls("keep_row_id").group_by("cluster_id").agg(pl.col("keep_row_id").mode().min().alias("kept"))
     )
-    first = inside.group_by("cluster_id").agg(pl.col("row_id").min().alias("first"), pl.len().alias("members"))
+    known = pl.col("row_id").is_in(copied_rows(run))
+    first = inside.group_by("cluster_id").agg(
+        pl.coalesce(pl.col("row_id").filter(known).min(), pl.col("row_id").min()).alias("first"),
+        known.any().alias("known"),
+        pl.len().alias("members"),
+    )
     kept = first.join(named, on="cluster_id", how="left").with_columns(pl.coalesce("kept", "first").alias("kept"))
     members = inside.join(kept.select("cluster_id", "kept"), on="cluster_id").filter(pl.col("row_id") != pl.col("kept"))
     linked = members.join(both, left_on=["row_id", "kept"], right_on=["row_a", "row_b"], how="left")
@@ -269,17 +289,19 @@ def _clusters(run: RunFolder, rows: pl.DataFrame, plan: pl.DataFrame, evidence: 
     shown = _mixed(order.sort(["members", "kept"], descending=[True, False]))
     where = {i: words.place(s, n) for i, s, n in _places(rows, [*shown["kept"], *linked["row_id"]])}
     out = []
-    for cluster_id, kept_id, count in shown.select("cluster_id", "kept", "members").iter_rows():
+    for cluster_id, kept_id, count, known_there in shown.select("cluster_id", "kept", "members", "known").iter_rows():
         mine = linked.filter(pl.col("cluster_id") == cluster_id)
         mine = mine.sort(pl.col("relation") == "same_both", "similarity", "row_id", nulls_last=True)
         mine = mine.head(MEMBERS_PER_CLUSTER)
         evidence.load([kept_id, *mine["row_id"]])
         beside = tuple(
             Member(row_id, where[row_id], relation or "", math.nan if similarity is None else similarity,
-                   evidence.difference(kept_id, row_id) if relation != "same_both" else None)
-            for row_id, relation, similarity in mine.select("row_id", "relation", "similarity").iter_rows()
+                   evidence.difference(kept_id, row_id) if relation != "same_both" else None,
+                   because or "", action != "drop")
+            for row_id, relation, similarity, because, action
+            in mine.select("row_id", "relation", "similarity", "kept_because", "action").iter_rows()
         )  # fmt: skip
-        out.append(Cluster(count, kept_id, where[kept_id], evidence.prompt(kept_id), beside))
+        out.append(Cluster(count, kept_id, where[kept_id], evidence.prompt(kept_id), beside, known_there))
     return tuple(out)
 
 

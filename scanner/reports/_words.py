@@ -273,6 +273,9 @@ def commands(run: Path, scan: dict[str, Any], row_id: int | None) -> list[tuple[
     suffix = "".join(Path(name).suffixes[-2:]) if name.endswith((".gz", ".zst", ".zip")) else Path(name).suffix
     target = "clean" if len(inputs) > 1 else f"clean{suffix or '.jsonl'}"
     steps = [("write the cleaned data set", f"scan apply {folder} -o {shlex.quote(target)}")]
+    if brake(scan):
+        first = "let the plan pass, once the clusters in the report look right; until then it is not applied"
+        steps.insert(0, (first, f"scan plan {folder} --max-removal-share 1"))
     if row_id is not None:
         steps.append(("everything about one row", f"scan explain {folder} {row_id}"))
     return steps

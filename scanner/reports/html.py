@@ -8,6 +8,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+from scanner.reports import _earlier as earlier
 from scanner.reports import _words as words
 from scanner.reports._content import CLUSTERS, CONFLICTS, SKIPPED, Content, gather
 from scanner.reports._glossary import GLOSSARY
@@ -43,6 +44,7 @@ def render(run: RunFolder, text: str = "masked") -> bytes:
         policy=policy(style),
         charts=_charts(content),
         words=words,
+        earlier=earlier,
         glossary=GLOSSARY,
         limits={"clusters": CLUSTERS, "conflicts": CONFLICTS, "skipped": SKIPPED},
         settings=_flat(content.scan.get("settings") or {}),

@@ -25,6 +25,7 @@ def render(run: RunFolder, text: str = "masked") -> bytes:
         "findings": [asdict(finding) for finding in content.findings],
         "conflicts": [asdict(conflict) for conflict in content.conflicts],
         "passages": [asdict(passage) for passage in content.passages],
+        "earlier": [asdict(row) for row in content.earlier],
         "skipped": list(content.skipped),
         "whatif": list(content.whatif),
     }

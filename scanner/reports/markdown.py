@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from scanner.reports import _earlier
 from scanner.reports import _words as words
 from scanner.reports._content import gather
 from scanner.store import RunFolder
@@ -31,6 +32,9 @@ def render(run: RunFolder, text: str = "masked") -> bytes:
     overlap = words.contamination(summary)
     if overlap:
         lines += ["", "## Overlap with benchmarks", "", *(f"- {escaped(line)}" for line in overlap)]
+    known = [*_earlier.lines(summary), *_earlier.caveats(scan), *_earlier.warnings(scan)]
+    if known:
+        lines += ["", "## Rows that earlier runs hold", "", *(f"- {escaped(line)}" for line in known)]
     lines += ["", "## The riskiest rows", "", "| row | place | risk | p_extract | tokens, 95 % | why | text |"]
     lines.append("|--:|---|---|--:|--:|---|---|")
     for row in content.top:

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from scanner.evidence import shortened
+from scanner.reports import _earlier, _keeping
 from scanner.reports import _words as words
 from scanner.reports._content import Content, RiskRow, gather
 from scanner.store import RunFolder
@@ -70,11 +71,14 @@ class _Screen:
             ),
             ("", [self.plain(words.calibration(summary), "dim")]),
             ("Top rows", [self._top()] if self.content.top else [self.plain("none: no row has a predicted risk")]),
-            ("Plan", self._lines([*words.brake(scan), words.planned(summary)])),
+            ("Plan", self._lines([*words.brake(scan), words.planned(summary), *_keeping.lines(scan)])),
         ]
         contaminated = words.contamination(summary)
         if contaminated:
             parts.insert(2, ("Overlap", self._lines(contaminated)))
+        known = [*_earlier.lines(summary), *_earlier.warnings(scan)]
+        if known:
+            parts.insert(2, ("Earlier", [self.plain(one_line(line, 4 * self.width)) for line in known]))
         elapsed = sum((scan.get("timings") or {}).values())
         title = self.plain(one_line(self.content.name, max(20, self.width - 30)), "bold")
         title.append_text(self.plain(f"  ·  {elapsed:.1f} s", "dim"))

@@ -1,0 +1,141 @@
+"""Values of one field of the records, as ranks, for `--keep-policy field:NAME`.
+
+The inputs are read again for it, for no trainer reads such fields and so the run does not hold them. Only the order of
+the values is kept: a rank tells nothing of the value itself, which may be private.
+
+Numbers (also true and false, and text that is a number) are compared with numbers, dates (ISO 8601, without a zone:
+UTC) with dates; where a field holds both, the more frequent kind counts. Anything else is not comparable.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from scanner import formats, jsontext
+from scanner.errors import ScanError, SettingsError
+from scanner.objects import Float64, Int64, Source
+from scanner.settings import Settings
+from scanner.text import one_line
+
+NAMES_SHOWN = 20
+MISSING = object()
+
+
+@dataclass(frozen=True)
+class FieldRanks:
+    """rank (n,): place of a row's value among the values, equal ones alike; NaN for rows without a comparable one."""
+
+    rank: Float64
+    notes: dict[str, Any]
+
+
+def read(
+    sources: Sequence[Source], first_rows: Sequence[int], row_id: Int64, wanted: Int64, field: str, settings: Settings
+) -> FieldRanks:
+    """Ranks of a field's values over the rows at positions `wanted` (ascending); the others are not looked at.
+
+    first_rows: row_id of each source's first record. field: a key, or keys of nested objects with dots between them.
+    Raises SettingsError where no record has the field, with the fields that there are.
+    """
+    found: list[Any] = []
+    names: Counter[str] = Counter()
+    ids = row_id[wanted]
+    for source, first in zip(sources, first_rows, strict=True):
+        for records in formats.read(source, settings, first):
+            for i in np.flatnonzero(np.isin(records.row_id, ids)).tolist():
+                try:
+                    record = jsontext.parse(records.raw(i)) if records.values is None else records.values[i]
+                except ScanError:  # the audit read this record; it has changed since
+                    record = None
+                value = value_of(record, field)
+                found.append(value)
+                if len(found) <= 1000:
+                    names.update(_names(record))
+    present = sum(value is not MISSING for value in found)
+    if found and not present:
+        shown = [one_line(name, 40) for name, _ in names.most_common(NAMES_SHOWN)]
+        raise SettingsError(
+            f"--keep-policy field:{field}: none of the {len(found):,} rows that have duplicates has this field; "
+            + (f"their fields are {', '.join(shown)}" if shown else "their records have no named fields")
+        )
+    values, kind = comparable(found)
+    rank = np.full(len(row_id), np.nan)
+    known = ~np.isnan(values)
+    rank[wanted[known]] = np.unique(values[known], return_inverse=True)[1]
+    return FieldRanks(
+        rank,
+        {
+            "field": one_line(field, 80),
+            "compared_as": kind,
+            "rows_with_duplicates": len(found),
+            "rows_without_the_field": len(found) - present,
+            "rows_not_comparable": present - int(known.sum()),
+        },
+    )
+
+
+def value_of(record: Any, field: str) -> Any:
+    """The field's value: the key as it stands, else a path of keys with dots; MISSING where there is none."""
+    if not isinstance(record, dict):
+        return MISSING
+    if field in record:
+        return record[field]
+    head, dot, rest = field.partition(".")
+    return value_of(record.get(head), rest) if dot else MISSING
+
+
+def _names(record: Any) -> list[str]:
+    """Names of a record's fields, those of nested objects with a dot."""
+    if not isinstance(record, dict):
+        return []
+    inner = [f"{key}.{name}" for key, value in record.items() if isinstance(value, dict) for name in value]
+    return [*map(str, record), *inner]
+
+
+def comparable(values: Sequence[Any]) -> tuple[Float64, str]:
+    """(n,) the values as numbers of the more frequent kind, NaN for all others, and the kind: numbers or dates."""
+    numbers = np.array([_number(v) for v in values], np.float64)
+    dates = np.array([_seconds(v) for v in values], np.float64)
+    if np.isfinite(dates).sum() > np.isfinite(numbers).sum():
+        return dates, "dates"
+    return numbers, "numbers"
+
+
+def _number(value: Any) -> float:
+    """A number, or text that is one; NaN for anything else, infinities too."""
+    if not isinstance(value, int | float | str | Decimal):
+        return math.nan
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return math.nan
+    return number if math.isfinite(number) else math.nan
+
+
+def _seconds(value: Any) -> float:
+    """Seconds since 1970 of a date; NaN for anything else."""
+    if not isinstance(value, str | date):
+        return math.nan
+    if not isinstance(value, datetime):
+        try:
+            value = datetime.fromisoformat(value.strip() if isinstance(value, str) else value.isoformat())
+        except ValueError:
+            return math.nan
+    known: datetime = value if value.tzinfo else value.replace(tzinfo=UTC)
+    return known.timestamp()
+
+
+def of_table(table: pl.DataFrame) -> Float64 | None:
+    """The ranks that a run has stored in rows.parquet; None where it has none."""
+    if "keep.field" not in table.columns:
+        return None
+    return table["keep.field"].cast(pl.Float64).fill_null(math.nan).to_numpy()
