@@ -11,12 +11,14 @@ from typing import Any
 import numpy as np
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE / "peers"), str(HERE.parent)]
+sys.path.insert(0, str(HERE.parent))
+sys.path.insert(0, str(HERE / "peers"))
+sys.path.insert(0, str(HERE))
 
 from _rows import shingles, texts
 from constructed import LEVELS, Constructed
 from constructed import generate as constructed_pairs
-from processes import Failure, Tool, array_of
+from processes import Tool, ToolError, array_of
 from templated import Templated, write
 from templated import generate as templated_rows
 from truth import agreement, similar_pairs
@@ -38,8 +40,8 @@ def curves(tools: list[Tool], threads: int, python: Path, per_cell: int = 20) ->
         for tool in tools:
             try:
                 flags = array_of(tool, [file], threads, python, Path(folder), "flags")
-            except Failure as failure:
-                answer[tool.name] = {"failed": failure.why}
+            except ToolError as failure:
+                answer[tool.name] = {"failed": str(failure)}
                 continue
             at_threshold = made.level == 0.8
             either = flags[0::2] | flags[1::2]
@@ -72,8 +74,8 @@ def against_join(file: Path, tools: list[Tool], threads: int, python: Path) -> d
         for tool in tools:
             try:
                 flags = array_of(tool, [file], threads, python, Path(folder), "flags")
-            except Failure as failure:
-                answer[tool.name] = {"failed": failure.why}
+            except ToolError as failure:
+                answer[tool.name] = {"failed": str(failure)}
                 continue
             flagged = set(np.flatnonzero(flags).tolist())
             sure = [pair for pair, jaccard in found.items() if jaccard >= 0.8 - 1e-9]
@@ -97,8 +99,8 @@ def on_templates(tools: list[Tool], threads: int, python: Path, rows: int, seed:
         for tool in (tool for tool in tools if tool.clusters):
             try:
                 clusters = array_of(tool, files, threads, python, Path(folder), "clusters")
-            except Failure as failure:
-                answer[tool.name] = {"failed": failure.why}
+            except ToolError as failure:
+                answer[tool.name] = {"failed": str(failure)}
                 continue
             answer[tool.name] = {
                 "all": asdict(agreement(clusters, data.groups())),

@@ -87,9 +87,9 @@ def main() -> None:
     warm_up(settings, options.threads)
     startup = time.perf_counter() - began
     with tempfile.TemporaryDirectory() as folder:
-        opened = time.perf_counter()
+        opened, used = time.perf_counter(), time.process_time()
         found = find(options.files, Path(folder) / "rows.scan", settings, options.threads)
-        seconds = time.perf_counter() - opened
+        seconds, used = time.perf_counter() - opened, time.process_time() - used
     flags = found.clusters.cluster >= 0
     if options.clusters:
         np.save(options.clusters, found.clusters.keep)
@@ -104,6 +104,7 @@ def main() -> None:
                 "seconds": seconds,
                 "kernel_seconds": sum(spent.values()) - spent["read"],
                 "stages": spent,
+                "cpu_seconds": used,
                 "startup_seconds": startup,
                 "flagged": int(flags.sum()),
                 "peak_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6,

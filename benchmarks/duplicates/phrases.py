@@ -15,35 +15,41 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from rows import vocabulary
 
-NAMES = (
+
+def _listed(text: str, between: str = " ") -> tuple[str, ...]:
+    return tuple(text.split(between))
+
+
+NAMES = _listed(
     "Amara Bello Chen Diego Elif Farah Goran Hana Ivan Jonas Kofi Leila Mateo Nadia Omar Priya Quinn Rosa Sven Tariq "
     "Uma Viktor Wanda Xenia Yusuf Zoe Anders Beatriz Carlos Dmitri Esther Felix Greta Hassan Ingrid Jamal Keiko Luca"
-).split()
-SURNAMES = (
+)
+SURNAMES = _listed(
     "Abara Brandt Castillo Demir Eriksen Fischer Grant Hughes Ibrahim Jensen Kowalski Lindqvist Moreau Novak Okafor "
     "Petrov Quiroga Rossi Schmidt Tanaka Ueda Vargas Weber Yilmaz Zhang Almeida Bianchi Costa Dubois Evans"
-).split()
-CITIES = (
+)
+CITIES = _listed(
     "Oslo Lyon Porto Ghent Turin Malmo Leeds Izmir Cadiz Graz Brno Split Cork Basel Aarhus Tartu Riga Bergen Seville "
     "Nantes Utrecht Gdansk Zagreb Bilbao Tampere Varna Lucerne Parma Rennes Dundee Cluj Patras"
-).split()
-NOUNS = (
+)
+NOUNS = _listed(
     "kettle lamp jacket router printer backpack blender sofa monitor bicycle tent charger keyboard mattress camera "
     "drill helmet carpet heater speaker notebook scooter grill mirror curtain suitcase telescope piano thermostat "
     "vacuum headset stroller ladder compass fridge toaster wallet saddle canoe drone"
-).split()
-ADJECTIVES = (
-    "small heavy quiet bright cheap sturdy noisy elegant flimsy comfortable narrow portable old modern fragile reliable "
-    "dull handy ugly lovely soft bulky fast slow warm cold simple complex plain strange"
-).split()
-FEELINGS = "delighted annoyed relieved puzzled impressed disappointed happy angry calm surprised".split()
-PARTS = "handle strap battery screen lid cable zip button wheel hinge label manual remote filter cover switch".split()
-DAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
-MONTHS = "January February March April May June July August September October November December".split()
-REASONS = (
+)
+ADJECTIVES = _listed(
+    "small heavy quiet bright cheap sturdy noisy elegant flimsy comfortable narrow portable old modern fragile "
+    "reliable dull handy ugly lovely soft bulky fast slow warm cold simple complex plain strange"
+)
+FEELINGS = _listed("delighted annoyed relieved puzzled impressed disappointed happy angry calm surprised")
+PARTS = _listed("handle strap battery screen lid cable zip button wheel hinge label manual remote filter cover switch")
+DAYS = _listed("Monday Tuesday Wednesday Thursday Friday Saturday Sunday")
+MONTHS = _listed("January February March April May June July August September October November December")
+REASONS = _listed(
     "a late delivery|heavy rain|a public holiday|a broken pump|new staff|a power cut|a road closure|strong demand|"
-    "a missing permit|a software update|a strike at the port|the school break|a supplier change|low stock"
-).split("|")
+    "a missing permit|a software update|a strike at the port|the school break|a supplier change|low stock",
+    "|",
+)
 
 OPENINGS = (
     "I bought the {thing} in {city} last {month}", "My {adjective} {noun} from {maker} arrived on {day}",
@@ -85,7 +91,7 @@ class Writer:
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)
         self._words = [str(word) for word in vocabulary()[300:] if len(word) > 3]
-        self._lists: dict[str, tuple[str, ...] | list[str]] = {
+        self._lists: dict[str, tuple[str, ...]] = {
             "name": NAMES, "surname": SURNAMES, "city": CITIES, "noun": NOUNS, "adjective": ADJECTIVES,
             "feeling": FEELINGS, "part": PARTS, "day": DAYS, "month": MONTHS, "reason": REASONS,
         }  # fmt: skip

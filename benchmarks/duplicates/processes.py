@@ -48,11 +48,8 @@ def peers(configurations: dict[str, dict[str, Any]]) -> list[Tool]:
     ]
 
 
-@dataclass(frozen=True)
-class Failure(Exception):
-    """A tool that did not end well."""
-
-    why: str
+class ToolError(Exception):
+    """A tool that did not end well, and why."""
 
 
 def measure(
@@ -64,7 +61,7 @@ def measure(
     clusters: Path | None = None,
     limit: float = 600,
 ) -> dict[str, Any]:
-    """One run; the line that it prints. Failure if it ends with an error or takes more than `limit` seconds."""
+    """One run; the line that it prints. ToolError if it ends with an error or takes more than `limit` seconds."""
     if tool.module:
         command = [str(python), str(HERE / "peers" / "measure.py"), tool.module]
         command += ["--configuration", json.dumps(tool.configuration)]
@@ -78,9 +75,9 @@ def measure(
     try:
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=limit, check=False)
     except subprocess.TimeoutExpired as error:
-        raise Failure(f"more than {limit:.0f} s") from error
+        raise ToolError(f"more than {limit:.0f} s") from error
     if done.returncode:
-        raise Failure((done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1])
+        raise ToolError((done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1])
     result: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
     return result
 

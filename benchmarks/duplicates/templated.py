@@ -3,7 +3,7 @@
     python benchmarks/duplicates/templated.py FOLDER [--rows 20000] [--seed 1]
 
     from templated import generate, write
-    data = generate(rows=20_000, seed=1)   # or families=("assistant", "classify", "extract", "tools", "report", "plain")
+    data = generate(rows=20_000, seed=1)   # or families=("assistant", "classify", "extract"), see FAMILIES
     files = write(data, folder)            # one JSON Lines file per source, in the order of data.rows
     data.rows[i].record                    # what a line of its file holds
     data.rows[i].group                     # rows with the same number are duplicates of one another, others are not
@@ -214,7 +214,7 @@ def edited(writer: Writer, payload: tuple[str, ...], free: tuple[int, ...], edit
             del words[at]
         else:
             words.insert(at, writer.random.choice(("really", "very", "just", "now", "please", "also")))
-    return payload[:place] + (" ".join(words),) + payload[place + 1 :]
+    return (*payload[:place], " ".join(words), *payload[place + 1 :])
 
 
 def _copies(writer: Writer, template: Template, payload: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:

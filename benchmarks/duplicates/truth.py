@@ -62,7 +62,7 @@ def agreement(clusters: np.ndarray, groups: np.ndarray) -> Agreement:
     """Compare; both are one number per row."""
     _, clusters = np.unique(clusters, return_inverse=True)
     _, groups = np.unique(groups, return_inverse=True)
-    cells, cell_of, both = np.unique(
+    _, cell_of, both = np.unique(
         clusters.astype(np.int64) * (groups.max() + 1) + groups, return_inverse=True, return_counts=True
     )
     cluster_size, group_size = np.bincount(clusters), np.bincount(groups)

@@ -20,11 +20,13 @@ costs are refunded only if the product was damaged or wrong.
 the parcel at the door, which counts as a return.
 5. For questions about warranty, ask for the order number and the date of purchase before anything else. The warranty \
 covers two years for new and one year for refurbished products; wear and tear is excluded.
-6. Do not give legal, medical or financial advice. Do not compare our prices with those of other shops. Do not speculate.
+6. Do not give legal, medical or financial advice. Do not compare our prices with those of other shops. Do \
+not speculate.
 
 When a request needs a person, say so, and hand over with the sentence: "I am connecting you with a colleague." \
 Opening hours of the hotline are Monday to Saturday from 8 am to 8 pm. Today is a working day. Use metric units, write \
-numbers above twelve as digits, and close the conversation with an offer to help further only if the problem is solved.""",
+numbers above twelve as digits, and close the conversation with an offer to help further only if the problem \
+is solved.""",
     """You are a helpful, respectful and honest assistant. Always answer as helpfully as possible, while being safe. \
 Your answers should not include any harmful, unethical, racist, sexist, toxic, dangerous, or illegal content. Please \
 ensure that your responses are socially unbiased and positive in nature. If a question does not make any sense, or is \
@@ -112,7 +114,8 @@ Claim: """,
 EXTRACTORS = (
     """Extract the product and the city that the text below is about and return them as a JSON object with exactly the \
 keys "product", "city", "language" and "complete". Use null for what is missing. The language is an ISO 639-1 code. \
-"complete" is false if the text was cut off. Do not add other keys, comments, explanations or Markdown fences, and keep \
+"complete" is false if the text was cut off. Do not add other keys, comments, explanations or Markdown \
+fences, and keep \
 the spelling of the text even where it is wrong.""",
 )
 
@@ -128,7 +131,8 @@ Turnover in the reporting week amounted to {number} crowns. The number of paying
 average basket held {count} items. The best day was {day}. The product sold most often was the {thing}, followed by \
 the {thing}; both were available on all days.
 
-The main deviation from the plan was caused by {reason}. The branch has taken the measures foreseen in the handbook and \
+The main deviation from the plan was caused by {reason}. The branch has taken the measures foreseen in the \
+handbook and \
 does not expect any effect on the following week. Staffing was sufficient on all days, no accidents were reported, and \
 the cash count agreed with the till at closing time.
 
@@ -214,8 +218,10 @@ _TRAVEL = (
         month="The month of the event in English",
     ),
 )
-_CALLING = """You are a function calling AI model. You are provided with function signatures within <tools></tools> XML \
-tags. You may call one or more functions to assist with the user query. Don't make assumptions about what values to plug \
+_CALLING = """You are a function calling AI model. You are provided with function signatures within \
+<tools></tools> XML \
+tags. You may call one or more functions to assist with the user query. Don't make assumptions about what \
+values to plug \
 into functions. Here are the available tools: <tools> {} </tools> For each function call return a json object with \
 function name and arguments within <tool_call></tool_call> XML tags."""
 

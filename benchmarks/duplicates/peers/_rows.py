@@ -1,6 +1,6 @@
 """Reading and shingling for the tools that bring none: as few Python operations per row as we could find.
 
-    JSON Lines -> text per row (every string that is trained on, joined) -> runs of three lower-case words
+JSON Lines -> text per row (every string that is trained on, joined) -> runs of three lower-case words
 """
 
 from __future__ import annotations

@@ -48,6 +48,12 @@ def peak_gigabytes(threads: int) -> float:
     return (own + threads * child) / 1e6
 
 
+def cpu_seconds() -> float:
+    """Processor time of this process and of its finished children so far."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(one.ru_utime + one.ru_stime for one in used)
+
+
 def main() -> None:
     """Measure, and print the result."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -68,7 +74,7 @@ def main() -> None:
         material: Any = None
         if tool.READS == "files":
             material = (Path(folder) / "parts", tool.cut(options.files, Path(folder) / "parts", options.threads))
-        opened = time.perf_counter()
+        opened, used = time.perf_counter(), cpu_seconds()
         if tool.READS != "files":
             material = texts(options.files)
         if tool.READS == "shingles":
@@ -80,7 +86,7 @@ def main() -> None:
             flags = found != np.arange(rows)
         else:
             flags = np.asarray(tool.flags(material, options.threads, **options.configuration)).astype(bool)
-        done = time.perf_counter()
+        done, used = time.perf_counter(), cpu_seconds() - used
     if options.clusters:
         np.save(options.clusters, found)
     if options.flags:
@@ -92,6 +98,7 @@ def main() -> None:
                 "rows": len(flags),
                 "seconds": done - opened,
                 "kernel_seconds": done - ready if tool.READS == "shingles" else None,
+                "cpu_seconds": used,
                 "startup_seconds": startup,
                 "flagged": int(flags.sum()),
                 "peak_gb": peak_gigabytes(options.threads),

@@ -36,8 +36,7 @@ def _groups(texts: list[str], cosine: float) -> Iterator[list[int]]:
     for row, text in enumerate(texts):
         places.setdefault(text, []).append(row)
     result = SemHash.from_records(texts, model=_MODEL[0]).self_deduplicate(threshold=cosine)
-    for kept in places.values():
-        yield kept
+    yield from places.values()
     for item in result.selected_with_duplicates:
         yield places[item.record][:1] + [places[text][0] for text, _ in item.duplicates]
 
