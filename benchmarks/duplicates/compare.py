@@ -27,7 +27,7 @@ from accuracy import against_join, curves, on_templates
 from phrases import Writer
 from processes import HERE, Tool, ToolError, measure, ours, peers
 from rows import write_rows
-from tables import write_tables
+from tables import sections, write_tables
 from wrappers import ASSISTANTS
 
 SIZES = (10_000, 50_000, 300_000)
@@ -109,6 +109,7 @@ def main() -> None:
     parser.add_argument("--tools", nargs="+", help="parts of the names of the tools to run")
     parser.add_argument("--file", type=Path, help="compare flags with an exact join on this file, and nothing else")
     parser.add_argument("--results", type=Path, default=HERE / "results.json")
+    parser.add_argument("--show", action="store_true", help="print the tables, leave README.md as it is")
     parser.add_argument("--provisional", action="store_true", help="say in the tables that the machine was not quiet")
     options = parser.parse_args()
     everyone = ours() + peers(json.loads((HERE / "peers" / "configurations.json").read_text("utf-8")))
@@ -149,8 +150,11 @@ def main() -> None:
                 write_shared_template(rows, file)
             results["shared"] = speed(ours(), files, 1, threads, python, 4 * options.patience)
     stored.write_text(json.dumps(results, indent=1) + "\n", "utf-8")
-    write_tables(results, HERE / "README.md")
-    print(f"{stored.name} and the tables of README.md are written", file=sys.stderr)
+    if options.show:
+        print("\n\n".join(sections(results)))
+    else:
+        write_tables(results, HERE / "README.md")
+        print(f"{stored.name} and the tables of README.md are written", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -4,8 +4,8 @@
     pairs = generate(seed=1)      # .texts, and per pair .first .second .jaccard .level .size .arrangement
 
 Both texts of a pair have `size` shingles. They share blocks of words; all other words are unlike, so a shingle is
-shared only if it lies inside a block, and the similarity is shared / (2 size - shared). The blocks stand in the same order
-and place (aligned), in another order (shuffled) or in the opposite order (reversed).
+shared only if it lies inside a block, and the similarity is shared / (2 size - shared). The blocks stand in the same
+order and place (aligned), in another order (shuffled) or in the opposite order (reversed).
 """
 
 from __future__ import annotations
