@@ -33,7 +33,7 @@ CANDIDATES: dict[str, list[dict[str, Any]]] = {
 }
 ROWS = {"datasketch": 5_000, "datatrove": 5_000, "semhash": 10_000}
 USUAL: dict[str, dict[str, Any]] = {
-    **dict.fromkeys(("rensa", "rensa_rho", "fastsketch", "datasketch"), {"permutations": 128, "bands": 16}),
+    **{name: {"permutations": 128, "bands": 16} for name in ("rensa", "rensa_rho", "fastsketch", "datasketch")},
     "datatrove": {"buckets": 14, "hashes": 8},
     "semhash": {"cosine": 0.9},
 }
