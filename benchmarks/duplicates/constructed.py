@@ -11,6 +11,7 @@ order and place (aligned), in another order (shuffled) or in the opposite order 
 from __future__ import annotations
 
 import json
+import math
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,7 @@ SIZES = (2, 3, 5, 9, 18, 36, 72, 144, 288, 576, 1024)
 LEVELS = (0.3, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 1.0)
 ARRANGEMENTS = ("aligned", "shuffled", "reversed")
 NEAREST = 0.02
-"""A size is left out where it cannot come this near to a level: two shingles have only 0, 1/3 and 1."""
+"""A size is left out where it has no similarity in [level, level + NEAREST]: two shingles have only 0, 1/3 and 1."""
 WIDTH = 3
 
 
@@ -35,7 +36,7 @@ class Constructed:
 
     texts: list[str]
     jaccard: np.ndarray  # (pairs,) exact
-    level: np.ndarray  # (pairs,) the wanted similarity nearest to it
+    level: np.ndarray  # (pairs,) the wanted similarity, at most NEAREST below it
     size: np.ndarray  # (pairs,) shingles of each text
     arrangement: list[str]
 
@@ -53,9 +54,9 @@ def generate(per_cell: int = 20, seed: int = 1) -> Constructed:
     jaccard, levels, sizes, arrangements = [], [], [], []
     for level in LEVELS:
         for size in SIZES:
-            shared = round(2 * size * level / (1 + level))
+            shared = math.ceil(2 * size * level / (1 + level) - 1e-9)  # at the level or just above it
             exact = shared / (2 * size - shared)
-            if abs(exact - level) > NEAREST:
+            if exact > level + NEAREST:
                 continue
             for arrangement in ARRANGEMENTS:
                 for _ in range(per_cell):

@@ -51,7 +51,7 @@ def main() -> None:
     stored = HERE / "peers" / "configurations.json"
     chosen = json.loads(stored.read_text("utf-8")) if stored.exists() else {}
     with tempfile.TemporaryDirectory() as folder:
-        made = generate(per_cell=10)
+        made = generate()
         pairs = Path(folder) / "pairs.jsonl"
         made.write(pairs)
         for module in options.tools:
