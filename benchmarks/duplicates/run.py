@@ -21,27 +21,21 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from ours import find
 from rows import write_rows
 
-from scanner import formats, ingest, stages
 from scanner.objects import Rows
 from scanner.progress import Progress
 from scanner.settings import Settings
 from scanner.signals import minhash
-from scanner.stages import NO_PAIRS, Likeness
+from scanner.stages import Likeness
 from scanner.store import RunFolder
 
 
 def clusters(file: Path, folder: Path, settings: Settings, threads: int) -> tuple[Rows, Likeness, RunFolder, Progress]:
     """Stages 1 and 2 of an audit: read, fingerprint, exact, near, cluster."""
-    progress = Progress()
-    run = RunFolder.open_for_writing(folder)
-    with progress.stage("read"):
-        rows, _ = ingest.read_all(formats.discover([str(file)]), run, settings, threads)
-    prints = stages.fingerprint_rows(run, rows, settings, threads, progress)
-    likeness = stages.find_likeness(run, rows, prints, settings, threads, progress)
-    stages.find_clusters(run, rows, prints, likeness, NO_PAIRS, settings, progress)
-    return rows, likeness, run, progress
+    found = find([file], folder, settings, threads)
+    return found.rows, found.likeness, found.run, found.progress
 
 
 def truth(run: RunFolder, rows: Rows, settings: Settings) -> dict[tuple[int, int], float]:

@@ -1,0 +1,121 @@
+"""This project on some files, once, in this process; prints the same line of JSON as peers/measure.py.
+
+    python benchmarks/duplicates/ours.py rows.jsonl --threads 2 --floor 0.8
+
+Stages 1 and 2 of an audit: read, fingerprint, exact, near (verified), cluster. Kernel clock: from text in memory to
+clusters, tokens included. Start-up: imports, compiled kernels, tables, and one run over four rows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import json
+import platform
+import resource
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from scanner import formats, ingest, stages
+from scanner.objects import Clusters, Rows
+from scanner.progress import Progress
+from scanner.settings import Settings
+from scanner.stages import NO_PAIRS, Likeness
+from scanner.store import RunFolder
+
+AUDIT, DEDUPLICATION = "audit (floor .5)", "deduplication (floor .8)"
+FLOORS = {AUDIT: 0.5, DEDUPLICATION: 0.8}
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the stages gave."""
+
+    rows: Rows
+    likeness: Likeness
+    clusters: Clusters
+    run: RunFolder
+    progress: Progress
+
+
+def find(files: list[Path], folder: Path, settings: Settings, threads: int) -> Found:
+    """Stages 1 and 2 of an audit: read, fingerprint, exact, near, cluster."""
+    progress = Progress()
+    run = RunFolder.open_for_writing(folder)
+    with progress.stage("read"):
+        rows, _ = ingest.read_all(formats.discover([str(file) for file in files]), run, settings, threads)
+    prints = stages.fingerprint_rows(run, rows, settings, threads, progress)
+    likeness = stages.find_likeness(run, rows, prints, settings, threads, progress)
+    clusters, _ = stages.find_clusters(run, rows, prints, likeness, NO_PAIRS, settings, progress)
+    return Found(rows, likeness, clusters, run, progress)
+
+
+def warm_up(settings: Settings, threads: int) -> None:
+    """Compile or load every kernel and make every table, on four rows."""
+    stages.load_kernels(Progress())
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "rows.jsonl"
+        text = "one two three four five six seven eight nine ten eleven twelve thirteen fourteen"
+        file.write_text(
+            "".join(
+                json.dumps({"instruction": text + end, "input": "", "output": text}) + "\n"
+                for end in (".", ".", " !", "?")
+            ),
+            "utf-8",
+        )
+        find([file], Path(folder) / "rows.scan", settings, threads)
+
+
+def main() -> None:
+    """Measure, and print the result."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("files", type=Path, nargs="+")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--floor", type=float, default=0.8)
+    parser.add_argument("--flags", type=Path)
+    parser.add_argument("--clusters", type=Path)
+    options = parser.parse_args()
+    settings = Settings(floor=options.floor, jaccard=0.8)
+    began = time.perf_counter()
+    warm_up(settings, options.threads)
+    startup = time.perf_counter() - began
+    with tempfile.TemporaryDirectory() as folder:
+        opened, used = time.perf_counter(), time.process_time()
+        found = find(options.files, Path(folder) / "rows.scan", settings, options.threads)
+        seconds, used = time.perf_counter() - opened, time.process_time() - used
+    flags = found.clusters.cluster >= 0
+    if options.clusters:
+        np.save(options.clusters, found.clusters.keep)
+    if options.flags:
+        np.save(options.flags, flags)
+    spent = {timing.stage: timing.seconds for timing in found.progress.timings}
+    print(
+        json.dumps(
+            {
+                "tool": "ours",
+                "rows": len(found.rows),
+                "seconds": seconds,
+                "kernel_seconds": sum(spent.values()) - spent["read"],
+                "stages": spent,
+                "cpu_seconds": used,
+                "startup_seconds": startup,
+                "flagged": int(flags.sum()),
+                "peak_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6,
+                "versions": {
+                    "python": platform.python_version(),
+                    **{name: importlib.metadata.version(name) for name in ("numpy", "numba", "polars")},
+                },
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()
