@@ -17,7 +17,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scanner import formats, planning, predicting, stages, tables
+from scanner import formats, planning, predicting, relating, stages, tables
 from scanner.errors import ChangedInputError, RunError, SettingsError
 from scanner.objects import Source
 from scanner.plugins import load
@@ -78,10 +78,13 @@ def _measure_and_judge(
     spans = stages.find_spans(run, settings, threads, progress)
     meaning = stages.find_meaning(run, rows, [s.name for s in sources], settings, threads, progress)
     clusters, quality = stages.find_clusters(run, rows, prints, likeness, meaning.pairs, settings, progress)
-    pairs = tables.pairs_table(rows, likeness, clusters, meaning.pairs)
+    related = relating.relate(run, rows, prints, clusters, likeness.near, settings, threads, progress)
+    pairs = tables.pairs_table(rows, likeness, clusters, meaning.pairs, related.pairs)
     predicted = predicting.predict(run, rows, prints, likeness, spans, sources, settings, threads, progress)
     with progress.stage("judge"):
-        table = tables.rows_table(rows, sources, prints, likeness, clusters, quality, spans, meaning, predicted)
+        table = tables.rows_table(
+            rows, sources, prints, likeness, clusters, quality, spans, meaning, predicted, related.features
+        )
         plan = planning.make_plan(planning.Findings(rows, clusters, pairs, spans, predicted.table, table), settings)
     with progress.stage("write the tables"):
         frames = {
@@ -92,6 +95,7 @@ def _measure_and_judge(
             run.write_table(name, frame)
         tables.write_skips(run, skips)
     notes = {"reading": [d._asdict() for d in rows.damage], **likeness.notes, **meaning.notes, **predicted.notes}
+    notes |= related.notes
     notes["brake"] = planning.brake(plan, rows.source, settings, [s.name for s in sources])
     facts = {
         "identity": identity,

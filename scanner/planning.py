@@ -100,9 +100,9 @@ def _dropped(findings: Findings) -> pl.DataFrame:
     dropped = pl.DataFrame({"row_id": row_id[gone], "keep_row_id": row_id[keep[gone]]}).with_columns(
         row_a=pl.min_horizontal("row_id", "keep_row_id"), row_b=pl.max_horizontal("row_id", "keep_row_id")
     )
-    verified = findings.pairs.sort("row_a", "row_b", "signal").unique(  # exact before minhash before semantic
-        ["row_a", "row_b"], keep="first", maintain_order=True
-    )
+    alike = (pl.col("signal") != "exact") | (pl.col("relation") == "same_both")  # sharing one side is no reason
+    pairs = findings.pairs.filter(alike).sort("row_a", "row_b", "signal")  # exact before minhash before semantic
+    verified = pairs.unique(["row_a", "row_b"], keep="first", maintain_order=True)
     joined = dropped.join(verified, on=["row_a", "row_b"], how="left", maintain_order="left")
     same = pl.col("signal") == "exact"
     meaning = pl.col("signal") == "semantic"  # only with --drop-semantic

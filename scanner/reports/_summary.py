@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from scanner.objects import Int64
+from scanner.reports._relations import figures
 
 LORENZ_POINTS = 64
 """Points of the skew curve that are kept, closer together towards the most memorized rows."""
@@ -51,6 +52,7 @@ def summarise(
         **{k: v for k, v in counts.items() if k != "jaccard"},
         "rows": n,
         "found": found,
+        "relations": figures(rows, pairs),
         "clusters": _clusters(rows),
         "prediction": _predicted(prediction, notes),
         "skew": _skew(prediction),

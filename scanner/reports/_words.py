@@ -7,11 +7,21 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+from scanner.objects import LONG_TURN
+
 NOT_CALIBRATED = (
     "Not calibrated: predictions were not validated on this data; weights from a small rehearsal. "
     "Trust the order of the rows more than the counts."
 )
 CALIBRATED = "Calibrated: the weights were fitted on confirmed or rehearsed rows."
+RELATIONS = {
+    "same_both": "the same prompt and answer",
+    "same_prompt": "the same prompt, different answers",
+    "same_response": "different prompts, the same answer",
+    "near": "near copies",
+    "contained": "one row inside the other",
+    "semantic": "the same in other words",
+}
 RULE_WORDS = {
     "aws access key": "AWS access key", "cn mobile": "Chinese mobile phone", "cn resident id": "Chinese resident id",
     "email": "e-mail", "github token": "GitHub token", "google api key": "Google API key",
@@ -114,6 +124,30 @@ def of_rule(rule_id: str) -> str:
     """A rule's id in words: "private/credit-card" -> "credit card"."""
     name = rule_id.rsplit("/", 1)[-1].replace("_", " ").replace("-", " ")
     return RULE_WORDS.get(name, name)
+
+
+def opening(summary: dict[str, Any]) -> str:
+    """How many rows open with a question that another row opens with, and how many of those are answered otherwise."""
+    opened, torn = summary["relations"]["openings"], summary["relations"]["torn_openings"]
+    return (
+        f"{plural(opened['rows'], 'row')} ({percent(opened['share'])}) open with a question that another row opens "
+        f"with too; first answers differ in {number(torn['rows'])} of them."
+    )
+
+
+def repeated(summary: dict[str, Any]) -> str:
+    """How many rows hold a long turn of another row."""
+    seen = summary["relations"]["repeated_turns"]
+    return (
+        f"{plural(seen['rows'], 'row')} ({percent(seen['share'])}) hold a turn of {LONG_TURN} tokens or more, "
+        "question or answer, that another row holds word for word."
+    )
+
+
+def labels(summary: dict[str, Any]) -> str:
+    """Short answers that different prompts share."""
+    short = summary["relations"]["same_answer"]["short"]
+    return f"{plural(short['groups'], 'short answer')} in {plural(short['rows'], 'row')} ({percent(short['share'])})"
 
 
 def contamination(summary: dict[str, Any]) -> list[str]:

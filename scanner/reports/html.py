@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from scanner.reports import _words as words
-from scanner.reports._content import CLUSTERS, CONFLICTS, SKIPPED, Content, gather
+from scanner.reports._content import CLUSTERS, SKIPPED, Content, gather
 from scanner.reports._glossary import GLOSSARY
 from scanner.store import RunFolder
 
@@ -44,7 +44,7 @@ def render(run: RunFolder, text: str = "masked") -> bytes:
         charts=_charts(content),
         words=words,
         glossary=GLOSSARY,
-        limits={"clusters": CLUSTERS, "conflicts": CONFLICTS, "skipped": SKIPPED},
+        limits={"clusters": CLUSTERS, "skipped": SKIPPED},
         settings=_flat(content.scan.get("settings") or {}),
         highest_share=max((share or 0 for _, _, share, _ in words.findings(content.summary)), default=0),
     )

@@ -18,6 +18,7 @@ from scanner.kernels import minhash as shingling
 from scanner.kernels import similarity
 from scanner.objects import Fingerprints, Int64, Pairs, Rows, SegmentBatch, UInt64
 from scanner.signals._groups import group_by
+from scanner.signals._measures import answer_containments, distinct_sizes
 from scanner.store import SegmentReader
 from scanner.text import code_point_classes, folded_code_points
 
@@ -70,6 +71,7 @@ class NearPairs:
     b: Int64
     prompt_jaccard: np.ndarray  # (p,) NaN where both prompts are empty
     answer_jaccard: np.ndarray
+    answer_containment: np.ndarray  # (p, 2) share of a's answer found in b's, and of b's in a's; NaN likewise
     same_context: np.ndarray  # (p,) system prompt, tools and rejected answers are equal
 
 
@@ -103,20 +105,21 @@ def find(
     measured = np.empty((len(packed), 5), np.float32)
     _in_blocks(threads, len(packed), lambda at: similarity.verify(packed[at], sets, bounds, measured[at]))
 
-    sizes = bounds[2::2] - bounds[:-1:2]
     left, right = (packed >> np.uint64(32)).astype(np.int64), (packed & np.uint64(0xFFFFFFFF)).astype(np.int64)
-    contained = np.where(
-        sizes[left] <= sizes[right],
-        (measured[:, 1] >= CONTAINED) & (sizes[left] >= CONTAINED_SHINGLES),
-        (measured[:, 2] >= CONTAINED) & (sizes[right] >= CONTAINED_SHINGLES),
-    )
+    contained = np.fmax(measured[:, 1], measured[:, 2]) >= CONTAINED  # the smaller row has the larger share
+    inside = np.flatnonzero(contained & (measured[:, 0] < floor))
+    smaller = np.where(measured[inside, 1] >= measured[inside, 2], left[inside], right[inside])
+    contained[inside] = distinct_sizes(sets, bounds, smaller) >= CONTAINED_SHINGLES
     kept = (measured[:, 0] >= floor) | contained
-    a, b, values = members[left[kept]], members[right[kept]], measured[kept]
+    left, right = left[kept], right[kept]
+    answers = answer_containments(bounds, left, right, measured[kept, 4])
+    a, b, values = members[left], members[right], np.column_stack((measured[kept], answers))
 
     a, b, values = _with_case_twins(a, b, values, leader, fingerprints)
     swap = a > b
     a, b = np.where(swap, b, a), np.where(swap, a, b)
-    values[swap, 1], values[swap, 2] = values[swap, 2], values[swap, 1].copy()
+    for ab, ba in ((1, 2), (5, 6)):
+        values[swap, ab], values[swap, ba] = values[swap, ba], values[swap, ab].copy()
     order = np.lexsort((b, a))
     a, b, values = a[order], b[order], values[order]
     equal_prompt = fingerprints.prompt[a] == fingerprints.prompt[b]
@@ -158,6 +161,7 @@ def find(
         b,
         values[:, 3],
         values[:, 4],
+        values[:, 5:7],
         fingerprints.context[a] == fingerprints.context[b],
     )
 
@@ -257,7 +261,7 @@ def _with_case_twins(
     first_of_text = np.flatnonzero(texts.group == np.arange(len(texts.group)))
     lead = leader[first_of_text]
     twins = first_of_text[texts.group[lead] != texts.group[first_of_text]]
-    ones = np.ones((len(twins), 5), np.float32)
+    ones = np.ones((len(twins), values.shape[1]), np.float32)
     return (
         np.concatenate((a, leader[twins])),
         np.concatenate((b, twins)),

@@ -1,0 +1,30 @@
+"""What follows from measured similarities and the sizes of the sets they were measured on."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from scanner.objects import Int64, UInt64
+
+
+def answer_containments(bounds: Int64, a: Int64, b: Int64, jaccard: np.ndarray) -> np.ndarray:
+    """(p, 2) float32: share of a's answer found in b's and of b's in a's; NaN for an answer without shingles.
+
+    bounds (2 n + 1,): see kernels.minhash.shingle_sets · a, b (p,): places in it · jaccard (p,): of the answers. From
+    J = shared / (|a| + |b| - shared) follows shared = J (|a| + |b|) / (1 + J), a whole number.
+    """
+    size = bounds[2::2] - bounds[1::2]
+    both = (size[a] + size[b]).astype(np.float64)
+    jaccard = np.nan_to_num(jaccard.astype(np.float64))
+    shared = np.rint(jaccard * both / (1 + jaccard))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.stack([shared / size[a], shared / size[b]], axis=1).astype(np.float32)
+
+
+def distinct_sizes(sets: UInt64, bounds: Int64, rows: Int64) -> Int64:
+    """(r,) distinct shingles of some rows; those that stand in prompt and answer are counted once.
+
+    sets, bounds: see kernels.minhash.shingle_sets · rows (r,): places in bounds.
+    """
+    twice = [len(np.unique(sets[bounds[2 * r] : bounds[2 * r + 2]])) for r in rows.tolist()]
+    return np.array(twice, np.int64)
