@@ -1,6 +1,7 @@
 """What single turns of a row have in common with other rows.
 
 turns.opening_rows     rows that open with the same first question (first user turn), the row included
+turns.opening_group    number of that question among those that several rows open with; null for the others
 turns.opening_answers  different first answers that rows with this first question and the same context give
 turns.repeated         user and assistant turns of at least LONG_TURN tokens that stand word for word in another row too
 
@@ -22,6 +23,7 @@ def features(turns: Turns, openings: Shared) -> pl.DataFrame:
     return pl.DataFrame(
         {
             "turns.opening_rows": openings.rows.astype(np.int32),
+            "turns.opening_group": pl.Series(openings.group).replace(-1, None),
             "turns.opening_answers": openings.ways.astype(np.int32),
             "turns.repeated": repeated(turns, len(openings.rows)).astype(np.int32),
         }

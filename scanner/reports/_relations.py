@@ -20,6 +20,8 @@ COLUMNS = [
     "row_id", "source", "line", "conflicts.group", "conflicts.answer", "conflicts.answers", "conflicts.rows",
     "answers.group", "answers.prompt", "answers.prompts", "length.supervised_tokens", "script.answer",
 ]  # fmt: skip
+ACROSS = ("exact", "near", "semantic", "prompt", "opening")
+"""What rows of two parts may have in common: the whole text, nearly, in other words, the prompt, the first question."""
 SHOWN = 20
 ANSWERS_SHOWN = 5
 PROMPTS_SHOWN = 3
@@ -106,13 +108,22 @@ def figures(rows: pl.DataFrame, pairs: pl.DataFrame) -> dict[str, Any]:
     return {
         "kinds": kinds,
         "same_answer": shared,
-        "openings": counted(pl.col("turns.opening_rows") > 1, "turns.opening_rows"),
+        "prompts": counted(pl.col("conflicts.rows") > 1, "conflicts.rows") | _repeats(rows, "conflicts.group"),
+        "openings": counted(pl.col("turns.opening_rows") > 1, "turns.opening_rows")
+        | _repeats(rows, "turns.opening_group"),
         "torn_openings": counted(pl.col("turns.opening_answers") > 1, "turns.opening_answers"),
         "repeated_turns": counted(pl.col("turns.repeated") > 0, "turns.repeated"),
         "scripts": _scripts(rows),
         "across_sources": _across(rows, text, "source"),
         "across_scripts": _across(rows, text, "script.answer"),
     }
+
+
+def _repeats(rows: pl.DataFrame, group: str) -> dict[str, Any]:
+    """Rows that are not the first of their group."""
+    named = rows[group].drop_nulls() if group in rows.columns else pl.Series(group, [], dtype=pl.Int64)
+    repeats = len(named) - named.n_unique()
+    return {"repeats": repeats, "repeats_share": repeats / len(rows) if len(rows) else None}
 
 
 def _scripts(rows: pl.DataFrame) -> list[dict[str, Any]]:
@@ -123,7 +134,7 @@ def _scripts(rows: pl.DataFrame) -> list[dict[str, Any]]:
 
 
 def _across(rows: pl.DataFrame, pairs: pl.DataFrame, column: str) -> list[dict[str, Any]]:
-    """Rows of each part (source, script) that have a copy in each part, by how they are alike; empty for one part.
+    """How many rows of each part (source, script) have a copy, or the same question, in each part; empty for one part.
 
     Rows of equal text stand for one another, so that every copy of a near copy is counted, whichever the pair names.
     """
@@ -132,30 +143,34 @@ def _across(rows: pl.DataFrame, pairs: pl.DataFrame, column: str) -> list[dict[s
     part = rows.select("row_id", pl.col(column).cast(pl.String).alias("part"))
     exact = pairs.filter((pl.col("signal") == "exact") & (pl.col("relation") == "same_both"))
     label = _labels(part, exact)
-    where = part.join(label, on="row_id")
-    held = where.group_by("label", "part").agg(pl.len().alias("held"))
     others = pairs.filter(pl.col("signal").is_in(["minhash", "semantic"]) & (pl.col("relation") != "contained"))
     named = others.select("row_a", "row_b", pl.col("signal").replace({"minhash": "near"}).alias("kind"))
     for end, short in (("row_a", "a"), ("row_b", "b")):
         named = named.join(label.rename({"row_id": end, "label": short}), on=end)
-    links = pl.concat(
-        [named.select("a", "b", "kind"), named.select(pl.col("b").alias("a"), pl.col("a").alias("b"), "kind")]
-    )
-    own = (
-        held.select("label")
-        .unique()
-        .select(pl.col("label").alias("a"), pl.col("label").alias("b"), kind=pl.lit("exact"))
-    )
-    links = pl.concat([links.unique(), own])
+    back = named.select(pl.col("b").alias("a"), pl.col("a").alias("b"), "kind")
+    links = pl.concat([named.select("a", "b", "kind"), back]).unique()
+    where = part.join(label, on="row_id")
+    held = where.select("label", "part").unique()
     reached = where.join(links, left_on="label", right_on="a").join(
         held.rename({"part": "other"}), left_on="b", right_on="label"
     )
-    # a row is no copy of itself
-    reached = reached.filter((pl.col("kind") != "exact") | (pl.col("part") != pl.col("other")) | (pl.col("held") > 1))
-    counted = reached.group_by("part", "other").agg(
-        pl.col("row_id").filter(pl.col("kind") == kind).n_unique().alias(kind) for kind in ("exact", "near", "semantic")
+    found = [reached.select("part", "other", "row_id", "kind"), _together(where, "exact")]
+    for kind, group in (("prompt", "conflicts.group"), ("opening", "turns.opening_group")):
+        if group in rows.columns:
+            grouped = rows.select("row_id", pl.col(group).alias("label")).drop_nulls().join(part, on="row_id")
+            found.append(_together(grouped, kind))
+    everything = pl.concat(found)
+    counted = everything.group_by("part", "other").agg(
+        pl.col("row_id").filter(pl.col("kind") == kind).n_unique().alias(kind) for kind in ACROSS
     )
     return counted.sort("part", "other").to_dicts()
+
+
+def _together(grouped: pl.DataFrame, kind: str) -> pl.DataFrame:
+    """Rows that share their label with another row, by that row's part; grouped has row_id, label and part."""
+    held = grouped.group_by("label", pl.col("part").alias("other")).agg(pl.len().alias("held"))
+    met = grouped.join(held, on="label").filter((pl.col("part") != pl.col("other")) | (pl.col("held") > 1))
+    return met.select("part", "other", "row_id", kind=pl.lit(kind))
 
 
 def _labels(part: pl.DataFrame, exact: pl.DataFrame) -> pl.DataFrame:
@@ -238,17 +253,21 @@ def _aligned(rows: pl.DataFrame, pairs: pl.DataFrame, evidence: Evidence) -> tup
     alike = pairs.filter(pl.col("signal").is_in(["minhash", "semantic"]))
     if "answer_containment_ab" not in pairs.columns:
         pairs = pairs.with_columns(answer_containment_ab=math.nan, answer_containment_ba=math.nan)
-    high = pl.max_horizontal("answer_containment_ab", "answer_containment_ba").fill_nan(0) >= INSIDE
+    share = pl.max_horizontal("answer_containment_ab", "answer_containment_ba").fill_nan(0)
     low = pl.min_horizontal("answer_containment_ab", "answer_containment_ba").fill_nan(1) < INSIDE
-    inside = pairs.filter((pl.col("relation") != "same_both") & (pl.col("signal") != "semantic") & high & low)
+    apart = (pl.col("relation") != "same_both") & (pl.col("signal") != "semantic")
+    inside = pairs.filter(apart & (share >= INSIDE) & low)
     across = alike.filter((pl.col("source_a") != pl.col("source_b")) & (pl.col("signal") == "minhash"))
-    scripts = alike.filter(pl.col("script_a") != pl.col("script_b"))
-    by = ["similarity", "row_a", "row_b"]
+    written = (pl.col("script_a") != "none") & (pl.col("script_b") != "none")
+    scripts = alike.filter(written & (pl.col("script_a") != pl.col("script_b")))
     shown: dict[tuple[int, int], str] = {}
-    for chosen, say in ((inside, _inside), (across, _across_sources), (scripts, _across_scripts)):
-        ranked = chosen.sort(by, descending=[True, False, False], nulls_last=True).unique(
-            ["row_a", "row_b"], keep="first", maintain_order=True
-        )
+    likeness = pl.col("similarity")
+    chosen = ((inside, share, _inside), (across, likeness, _across_sources), (scripts, likeness, _across_scripts))
+    for some, key, say in chosen:
+        order = [key, "similarity", "row_a", "row_b"]
+        ranked = some.sort(order, descending=[True, True, False, False], nulls_last=True)
+        for end in ("row_a", "row_b"):  # the same row again and again shows nothing new
+            ranked = ranked.unique(end, keep="first", maintain_order=True)
         for pair in ranked.head(PAIRS_SHOWN).iter_rows(named=True):
             shown.setdefault((pair["row_a"], pair["row_b"]), say(pair))
     evidence.load([row for pair in shown for row in pair])

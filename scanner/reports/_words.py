@@ -127,11 +127,13 @@ def of_rule(rule_id: str) -> str:
 
 
 def opening(summary: dict[str, Any]) -> str:
-    """How many rows open with a question that another row opens with, and how many of those are answered otherwise."""
-    opened, torn = summary["relations"]["openings"], summary["relations"]["torn_openings"]
+    """How many rows repeat a prompt, or open with a question that another row opens with."""
+    seen = summary["relations"]
+    whole, first, torn = seen["prompts"], seen["openings"], seen["torn_openings"]
     return (
-        f"{plural(opened['rows'], 'row')} ({percent(opened['share'])}) open with a question that another row opens "
-        f"with too; first answers differ in {number(torn['rows'])} of them."
+        f"{plural(whole['repeats'], 'row')} ({percent(whole['repeats_share'])}) repeat the prompt of another row; "
+        f"{number(first['repeats'])} ({percent(first['repeats_share'])}) repeat its first question. "
+        f"First answers to one question differ in {plural(torn['rows'], 'row')}."
     )
 
 
