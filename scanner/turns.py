@@ -10,6 +10,7 @@ import numpy as np
 
 from scanner.fingerprints import parts
 from scanner.kernels import turns as kernels
+from scanner.kernels.tokens import tokenise
 from scanner.objects import ROLE_CODE, SegmentBatch, Turns, UInt8
 from scanner.text import SCRIPTS, code_point_classes, code_point_scripts, folded_code_points
 
@@ -35,7 +36,10 @@ def measure(
     def work(batch: SegmentBatch, starts: np.ndarray, first: int) -> Turns:
         n = len(starts) - 1
         hashes, counts = np.empty(len(batch), np.uint64), np.empty(len(batch), np.int64)
-        kernels.segment_hashes(batch.data, batch.offsets, classes, fold, hashes, counts)
+        room = int(batch.offsets[-1] - batch.offsets[0])
+        tokens, places = np.empty(room, np.uint64), np.empty(room, np.int64)
+        found = tokenise(batch.data, batch.offsets, classes, fold, 1, tokens, places, counts)
+        kernels.hash_runs(tokens[:found], counts, hashes)
         mine = scripts[2 * first : 2 * (first + n)]
         kernels.scripts(batch.data, batch.offsets, starts, parts(batch), script_of, len(SCRIPTS), mine)
         row = np.repeat(np.arange(first, first + n), np.diff(starts))

@@ -1,12 +1,12 @@
-"""Hashes of single segments up to case and spacing, and the scripts that rows are written in."""
+"""Hashes of runs of tokens, and the scripts that rows are written in."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from scanner.kernels._jit import I32R, I64, I64R, INT, U8, U8R, U64, kernel
+from scanner.kernels._jit import I64R, INT, U8, U8R, U64, U64R, VOID, kernel
 from scanner.kernels.hashing import combine, fmix64
-from scanner.kernels.tokens import code_point_at, next_token
+from scanner.kernels.tokens import code_point_at
 
 HAN, KANA = 1, 2
 """Scripts that the kernel must know: a text with kana in it is Japanese, however many of its characters are Han."""
@@ -16,28 +16,16 @@ KANA_SHARE = 10
 """Percent of kana among Han and kana from which a text counts as Japanese."""
 
 
-@kernel(INT(U8R, I64R, U8R, I32R, U64, I64))
-def segment_hashes(data, offsets, classes, fold, hashes, counts):
-    """Hash of every segment's folded tokens in order, and their number; returns the number of tokens.
-
-    data, offsets (s + 1,) · classes, fold: tables of `scanner.text` · hashes (s,), counts (s,).
-    """
-    total = 0
-    for s in range(len(offsets) - 1):
-        at = offsets[s]
-        end = offsets[s + 1]
+@kernel(VOID(U64R, I64R, U64))
+def hash_runs(tokens, counts, hashes):
+    """Hash of every run of tokens, in order; tokens (t,): their hashes, run after run · counts, hashes (s,)."""
+    at = 0
+    for s in range(len(counts)):
         h = np.uint64(5)
-        n = 0
-        while True:
-            token, start, at = next_token(data, at, end, classes, fold, 1)
-            if start == at:
-                break
-            h = combine(h, token)
-            n += 1
+        for i in range(at, at + counts[s]):
+            h = combine(h, tokens[i])
         hashes[s] = fmix64(h)
-        counts[s] = n
-        total += n
-    return total
+        at += counts[s]
 
 
 @kernel(INT(U8R, I64R, I64R, U8R, U8R, INT, U8))
