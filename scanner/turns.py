@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from scanner.kernels.tokens import tokenise
 from scanner.objects import ROLE_CODE, SegmentBatch, Turns, UInt8
 from scanner.text import SCRIPTS, code_point_classes, code_point_scripts, folded_code_points
 
+BYTES_AT_ONCE = 4 << 20
+"""Bytes of text whose tokens are held at a time, 16 bytes each."""
 SPOKEN = (ROLE_CODE["user"], ROLE_CODE["assistant"])
 
 
@@ -36,10 +39,12 @@ def measure(
     def work(batch: SegmentBatch, starts: np.ndarray, first: int) -> Turns:
         n = len(starts) - 1
         hashes, counts = np.empty(len(batch), np.uint64), np.empty(len(batch), np.int64)
-        room = int(batch.offsets[-1] - batch.offsets[0])
-        tokens, places = np.empty(room, np.uint64), np.empty(room, np.int64)
-        found = tokenise(batch.data, batch.offsets, classes, fold, 1, tokens, places, counts)
-        kernels.hash_runs(tokens[:found], counts, hashes)
+        edges = np.searchsorted(batch.offsets, np.arange(batch.offsets[0], batch.offsets[-1], BYTES_AT_ONCE))
+        for a, b in itertools.pairwise(np.unique([0, *edges, len(batch)]).tolist()):
+            room = int(batch.offsets[b] - batch.offsets[a])
+            tokens, places = np.empty(room, np.uint64), np.empty(room, np.int64)
+            tokens_found = tokenise(batch.data, batch.offsets[a : b + 1], classes, fold, 1, tokens, places, counts[a:b])
+            kernels.hash_runs(tokens[:tokens_found], counts[a:b], hashes[a:b])
         mine = scripts[2 * first : 2 * (first + n)]
         kernels.scripts(batch.data, batch.offsets, starts, parts(batch), script_of, len(SCRIPTS), mine)
         row = np.repeat(np.arange(first, first + n), np.diff(starts))

@@ -69,6 +69,7 @@ def fingerprint(
         prompt = np.uint64(1)
         answer = np.uint64(2)
         context = np.uint64(3)
+        order = np.uint64(7)
         text_a = np.uint64(4)
         text_b = np.uint64(6)
         row_tokens = 0
@@ -113,6 +114,7 @@ def fingerprint(
                 answer = combine(answer, fmix64(text))
             else:
                 prompt = combine(prompt, fmix64(text))
+            order = combine(order, np.uint64(kind))  # who speaks when: the same turns in another order are another row
             row_tokens += n
             if supervised[s]:
                 learned += n
@@ -120,8 +122,8 @@ def fingerprint(
         hashes[r, PROMPT] = prompt
         hashes[r, ANSWER] = answer
         hashes[r, CONTEXT] = context
-        hashes[r, NORMAL_A] = fmix64(combine(combine(prompt, answer), context))
-        hashes[r, NORMAL_B] = fmix64(combine(combine(context, prompt), answer))
+        hashes[r, NORMAL_A] = fmix64(combine(combine(combine(prompt, answer), context), order))
+        hashes[r, NORMAL_B] = fmix64(combine(combine(combine(context, prompt), answer), order))
         hashes[r, TEXT_A] = fmix64(text_a)
         hashes[r, TEXT_B] = fmix64(text_b)
         counts[COUNTS * r] = row_tokens

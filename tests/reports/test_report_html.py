@@ -17,7 +17,7 @@ import synthetic
 from scanner.reports import render
 from scanner.store import RunFolder
 
-SECTIONS = ["found", "memorized", "rows", "duplicates", "private", "conflicts", "plan", "method", "terms"]
+SECTIONS = ["found", "memorized", "rows", "duplicates", "private", "conflicts", "relations", "plan", "method", "terms"]
 VOID = {"meta", "br", "rect", "polyline", "polygon", "circle", "link", "img"}
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
