@@ -169,7 +169,8 @@ def in_a_fork(mutant: Mutant) -> tuple[int, Path]:
 
 def main(workers: int) -> None:
     """Run every mutant, `workers` at a time."""
-    for name in ("numba", "polars", "pyarrow", "datasketch", "pytest"):
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # no test here needs a plugin, and each child would load them
+    for name in ("numba", "polars", "pyarrow", "datasketch", "mmh3", "hypothesis", "pytest"):
         importlib.import_module(name)
     for name in ("kernels.similarity", "fingerprints", "store"):
         importlib.import_module(f"scanner.{name}")
