@@ -54,12 +54,11 @@ def test_conflicts_boilerplate_and_labels_are_told_apart(run: Path) -> None:
         "long": {"rows": 3, "share": 3 / 22, "groups": 1}, "short": {"rows": 2, "share": 2 / 22, "groups": 1}
     }  # fmt: skip
     pairs = pl.read_parquet(run / "pairs.parquet")
-    star = pairs.filter((pl.col("signal") == "exact") & (pl.col("relation") != "same_both"))
     ends = {relation: {i for p in part.select("row_a", "row_b").iter_rows() for i in p}
-            for (relation,), part in star.partition_by("relation", as_dict=True).items()}  # fmt: skip
+            for (relation,), part in pairs.partition_by("relation", as_dict=True).items()}  # fmt: skip
     assert ends["same_response"] == {15, 16, 17}
     assert 12 in ends["same_prompt"]
-    assert ends["same_prompt"] < {12, 13, 14}
+    assert ends["same_prompt"] <= {12, 13, 14}
     page = (run / "report.html").read_text("utf-8")
     assert "3 rows give this same answer to different prompts" in page
     assert "stands inside" in page
