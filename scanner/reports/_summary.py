@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from scanner.objects import Int64
-from scanner.reports._relations import figures
+from scanner.reports._partners import figures
 
 LORENZ_POINTS = 64
 """Points of the skew curve that are kept, closer together towards the most memorized rows."""

@@ -7,13 +7,12 @@ import numpy as np
 from scanner.objects import Int64, UInt64
 
 
-def answer_containments(bounds: Int64, a: Int64, b: Int64, jaccard: np.ndarray) -> np.ndarray:
+def answer_containments(size: Int64, a: Int64, b: Int64, jaccard: np.ndarray) -> np.ndarray:
     """(p, 2) float32: share of a's answer found in b's and of b's in a's; NaN for an answer without shingles.
 
-    bounds (2 n + 1,): see kernels.minhash.shingle_sets · a, b (p,): places in it · jaccard (p,): of the answers. From
+    size (n,): distinct shingles of the answers · a, b (p,): places in it · jaccard (p,): of the answers. From
     J = shared / (|a| + |b| - shared) follows shared = J (|a| + |b|) / (1 + J), a whole number.
     """
-    size = bounds[2::2] - bounds[1::2]
     both = (size[a] + size[b]).astype(np.float64)
     jaccard = np.nan_to_num(jaccard.astype(np.float64))
     shared = np.rint(jaccard * both / (1 + jaccard))

@@ -112,7 +112,7 @@ def find(
     contained[inside] = distinct_sizes(sets, bounds, smaller) >= CONTAINED_SHINGLES
     kept = (measured[:, 0] >= floor) | contained
     left, right = left[kept], right[kept]
-    answers = answer_containments(bounds, left, right, measured[kept, 4])
+    answers = answer_containments(bounds[2::2] - bounds[1::2], left, right, measured[kept, 4])
     a, b, values = members[left], members[right], np.column_stack((measured[kept], answers))
 
     a, b, values = _with_case_twins(a, b, values, leader, fingerprints)

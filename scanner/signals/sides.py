@@ -117,7 +117,7 @@ def _measure(rows: Rows, left: Int64, right: Int64, reader: SegmentReader, width
     a, b = (np.searchsorted(members, side).astype(np.int64) for side in (left, right))
     values = np.empty((len(left), 5), np.float32)
     similarity.verify(a.astype(np.uint64) << np.uint64(32) | b.astype(np.uint64), sets, bounds, values)
-    return np.column_stack((values, answer_containments(bounds, a, b, values[:, 4])))
+    return np.column_stack((values, answer_containments(bounds[2::2] - bounds[1::2], a, b, values[:, 4])))
 
 
 def _sets(row_ids: Int64, reader: SegmentReader, width: int) -> Iterator[tuple[np.ndarray, Int64]]:

@@ -14,7 +14,7 @@ sys.path.append(str(Path(__file__).parent))
 import synthetic
 
 from scanner.evidence import Evidence
-from scanner.reports import _relations, render
+from scanner.reports import _partners, _relations, render
 from scanner.store import RunFolder
 
 VALUE = "jane.roe@northwind-traders.net"
@@ -85,10 +85,10 @@ PAIRS = pl.DataFrame(
 
 
 def test_partners_across_sources_are_counted_in_rows() -> None:
-    table = {(e["part"], e["other"]): e for e in _relations.figures(ROWS, PAIRS)["across_sources"]}
+    table = {(e["part"], e["other"]): e for e in _partners.figures(ROWS, PAIRS)["across_sources"]}
 
     def counts(part: str, other: str) -> list[int]:
-        return [table[part, other][kind] for kind in _relations.ACROSS]
+        return [table[part, other][kind] for kind in _partners.ACROSS]
 
     # row 0 equals row 2, so what is near row 2 is near row 0 as well
     assert counts("a", "b") == [1, 1, 0, 1, 0]
@@ -101,10 +101,10 @@ def test_partners_across_sources_are_counted_in_rows() -> None:
 
 
 def test_partners_across_scripts_and_no_table_for_one_part() -> None:
-    found = _relations.figures(ROWS, PAIRS)
+    found = _partners.figures(ROWS, PAIRS)
     assert {(e["part"], e["other"]): e["near"] for e in found["across_scripts"]}["Han", "Latin"] == 1
     assert found["scripts"] == [{"script": "Latin", "rows": 5}, {"script": "Han", "rows": 1}]
-    assert _relations.figures(ROWS.with_columns(source=pl.lit("a")), PAIRS)["across_sources"] == []
+    assert _partners.figures(ROWS.with_columns(source=pl.lit("a")), PAIRS)["across_sources"] == []
 
 
 def test_answers_inside_answers_say_which_way_round(tmp_path: Path) -> None:
