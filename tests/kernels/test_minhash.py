@@ -11,7 +11,7 @@ from strategies import texts, words
 
 from scanner.fingerprints import permutations
 from scanner.kernels import minhash as kernels
-from scanner.kernels.hashing import combine, fmix64
+from scanner.kernels.hashing import fmix64
 from scanner.kernels.minhash import ANSWER_PART, PROMPT_PART
 from scanner.kernels.minhash import SKIPPED as CONTEXT_PART
 from scanner.kernels.tokens import tokenise
@@ -74,10 +74,10 @@ def shingles(packed, text, width):
     size = min(width, len(tokens))
     found = []
     for i in range(len(tokens) - size + 1 if tokens else 0):
-        h = U(size)
+        h = size
         for token in tokens[i : i + size]:
-            h = U(combine(h, token))
-        found.append(int(fmix64(h)))
+            h = (h * 0x9E3779B97F4A7C15 + int(token)) % 2**64
+        found.append(int(fmix64(U(h))))
     return found
 
 
