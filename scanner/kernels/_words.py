@@ -109,7 +109,8 @@ def take_minima(typing, low, a, b, values, count):
         def group(first, width):
             vector = ir.VectorType(_I32, width)
             place, factor, shift = (
-                _address(context, builder, kind, array, first) for kind, array in zip(kinds[:3], (low, a, b), strict=True)
+                _address(context, builder, kind, array, first)
+                for kind, array in zip(kinds[:3], (low, a, b), strict=True)
             )
             factor, shift = _load(builder, factor, vector), _load(builder, shift, vector)
             best = cgutils.alloca_once_value(builder, _load(builder, place, vector))

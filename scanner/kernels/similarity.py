@@ -16,25 +16,29 @@ F32_2D = types.Array(types.float32, 2, "C")
 
 
 @kernel(INT(U32_2D, I64R, INT, INT, INT, U64_2D))
-def pack_bands(signature, place, rows_per_band, row_bits, first, packed):
-    """Band keys of the rows that take part, one word per band and row; returns how many rows take part.
+def pack_bands(signature, place, rows_per_band, row_bits, first_band, packed):
+    """Keys of some bands of the rows that take part, one word per band and row; returns how many rows take part.
 
     signature (n, p) · place (n,): what stands for a row in the low `row_bits` bits, -1 for rows that take no part ·
-    packed (bands, m): word i of a band belongs to the (i - first)-th row that takes part, its high bits are a hash of
-    the band's columns.
+    packed (k, m): line i is band first_band + i; its words have a hash of the band's columns in their high bits.
     """
     mask = (np.uint64(1) << np.uint64(row_bits)) - np.uint64(1)
-    at = first
+    at = 0
     for r in range(signature.shape[0]):
         if place[r] < 0:
             continue
-        for band in range(packed.shape[0]):
-            h = np.uint64(band + 1)
-            for j in range(band * rows_per_band, (band + 1) * rows_per_band):
+        for i in range(packed.shape[0]):
+            h = np.uint64(first_band + i + 1)
+            j = (first_band + i) * rows_per_band
+            end = j + rows_per_band
+            while j + 1 < end:
+                h = combine(h, np.uint64(signature[r, j]) | np.uint64(signature[r, j + 1]) << np.uint64(32))
+                j += 2
+            if j < end:
                 h = combine(h, np.uint64(signature[r, j]))
-            packed[band, at] = (fmix64(h) & ~mask) | np.uint64(place[r])
+            packed[i, at] = (fmix64(h) & ~mask) | np.uint64(place[r])
         at += 1
-    return at - first
+    return at
 
 
 @kernel(INT(U64R, INT, INT, U64, I64))

@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from scanner.kernels._jit import I32R, I64, I64R, INT, U8R, U64, kernel
+from scanner.kernels._jit import I32R, I64, I64R, INT, U8R, U64, VOID, kernel
 from scanner.kernels._words import BLOCK, highest_bit, kinds64, load64, lowest_bit, word_at
 from scanner.kernels.hashing import combine, fmix64
 
@@ -217,3 +217,47 @@ def tokenise(data, offsets, classes, fold, folded, hashes, starts, counts):
             total += found
         counts[s] = total - before
     return total
+
+
+@kernel(VOID(U8R, I64R, U8R, I32R, I64, I64))
+def count_distinct(data, offsets, classes, fold, counts, distinct):
+    """Tokens and distinct folded tokens of every text.
+
+    data, offsets (s + 1,): texts · classes, fold: tables of `scanner.text` · counts, distinct (s,): outputs.
+    """
+    longest = 0
+    for s in range(len(offsets) - 1):
+        longest = max(longest, offsets[s + 1] - offsets[s])
+    capacity = 16
+    while capacity < 2 * longest:
+        capacity *= 2
+    keys = np.zeros(capacity, np.uint64)  # open addressing, 0 for an empty slot; as much of it as a text needs
+    used = np.empty(longest, np.uint64)
+    hashes = np.empty(ROOM + BLOCK, np.uint64)
+    begin = np.empty(ROOM + BLOCK, np.int64)
+    after = np.empty(ROOM + BLOCK, np.int64)
+    for s in range(len(offsets) - 1):
+        at = offsets[s]
+        end = offsets[s + 1]
+        size = 16
+        while size < 2 * (end - at):
+            size *= 2
+        mask = np.uint64(size - 1)
+        total = 0
+        filled = 0
+        while at < end:
+            found, at = next_tokens(data, at, end, classes, fold, 1, hashes, begin, after, 0)
+            total += found
+            for i in range(found):
+                key = hashes[i] if hashes[i] else _ONE
+                slot = key & mask
+                while keys[slot] != 0 and keys[slot] != key:
+                    slot = (slot + _ONE) & mask
+                if keys[slot] == 0:
+                    keys[slot] = key
+                    used[filled] = slot
+                    filled += 1
+        for i in range(filled):
+            keys[used[i]] = 0
+        counts[s] = total
+        distinct[s] = filled

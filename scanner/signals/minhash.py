@@ -6,7 +6,6 @@ rejected answers are not shingled but must be equal (normalised) for a pair to c
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from scanner.fingerprints import parts
+from scanner.kernels import grouping, similarity
 from scanner.kernels import minhash as shingling
-from scanner.kernels import similarity
 from scanner.objects import Fingerprints, Int64, Pairs, Rows, SegmentBatch, UInt64
 from scanner.signals._groups import group_by
 from scanner.store import SegmentReader
@@ -30,6 +29,8 @@ CONTAINED_SHINGLES = 12
 FLOOR_RECALL = 0.85
 """Share of the pairs at the floor that must become candidates; costs little on real data (benchmarks/duplicates)."""
 PAIRS_PER_BLOCK = 1 << 22
+BANDS_AT_ONCE = 4
+"""Bands whose keys are made in one pass over the signatures: what a cache line holds of a signature, roughly."""
 
 
 @dataclass(frozen=True)
@@ -91,11 +92,9 @@ def find(
     its representative form a pair of similarity 1 unless their text is the same byte for byte (an exact pair).
     """
     bands = choose_bands(fingerprints.signature.shape[1], jaccard, recall, floor)
-    order, rank = rows.content_order, rows.content_rank
-    normal = group_by(fingerprints.normal[order])
-    leader = order[normal.group][rank]  # (n,) representative of each row, first in content order
-    representatives = np.flatnonzero((leader == np.arange(len(rows))) & (fingerprints.shingles > 0))
-    representatives = representatives[np.argsort(rank[representatives])]
+    leader = _leaders(rows, fingerprints)
+    is_leader = (leader == np.arange(len(rows))) & (fingerprints.shingles > 0)
+    representatives = rows.content_order[is_leader[rows.content_order]]
 
     candidates, cut = _candidates(fingerprints.signature, representatives, bands, threads, advance)
     members, packed = _compact(candidates, representatives)
@@ -162,6 +161,16 @@ def find(
     )
 
 
+def _leaders(rows: Rows, fingerprints: Fingerprints) -> Int64:
+    """(n,) representative of each row: of those with the same normalised text the first in content order."""
+    normal = group_by(fingerprints.normal)
+    leader = np.arange(len(rows))
+    inside = np.flatnonzero(normal.size > 1)
+    backwards = inside[np.argsort(-rows.content_rank[inside])]  # last in content order first, so the first stays
+    leader[normal.group[backwards]] = backwards
+    return leader[normal.group]
+
+
 def _candidates(
     signature: np.ndarray, representatives: Int64, bands: Bands, threads: int, advance: Callable[[int], None]
 ) -> tuple[UInt64, Int64]:
@@ -170,37 +179,41 @@ def _candidates(
     bits = max(1, n.bit_length())
     place = np.full(len(signature), -1, np.int64)
     place[representatives] = np.arange(n)
-    packed = np.empty((bands.bands, n), np.uint64)
 
-    def pack(rows: slice, first: int) -> None:
-        similarity.pack_bands(signature[rows], place[rows], bands.rows, bits, first, packed)
+    def work(first: int) -> tuple[list[UInt64], Int64]:
+        count = min(BANDS_AT_ONCE, bands.bands - first)
+        packed, some = np.empty((count, n), np.uint64), np.empty(n, np.uint64)
+        similarity.pack_bands(signature, place, bands.rows, bits, first, packed)
+        found, cuts = [], np.zeros(2, np.int64)
+        for words in packed:
+            shared = some[: grouping.keep_repeated(words, some)]
+            shared.sort()
+            cut = np.zeros(2, np.int64)
+            out = np.empty(max(1024, 2 * len(shared)), np.uint64)
+            made = similarity.pairs_of_band(shared, bits, WINDOW, out, cut)
+            if made > len(out):
+                out, cut = np.empty(made, np.uint64), np.zeros(2, np.int64)
+                similarity.pairs_of_band(shared, bits, WINDOW, out, cut)
+            found.append(out[:made].copy())
+            cuts = np.maximum(cuts, cut)
+        return found, cuts
 
-    def work(band: int) -> tuple[UInt64, Int64]:
-        words = packed[band]
-        words.sort()
-        cut = np.zeros(2, np.int64)
-        out = np.empty(max(1024, n), np.uint64)
-        made = similarity.pairs_of_band(words, bits, WINDOW, out, cut)
-        if made > len(out):
-            out, cut = np.empty(made, np.uint64), np.zeros(2, np.int64)
-            similarity.pairs_of_band(words, bits, WINDOW, out, cut)
-        return np.sort(out[:made]), cut
-
-    found = np.zeros(0, np.uint64)
+    pairs = np.zeros(0, np.uint64)
+    held: list[UInt64] = []
     cuts = np.zeros(2, np.int64)
     with ThreadPoolExecutor(threads) as pool:
-        edges = np.linspace(0, len(signature), threads + 1).astype(int).tolist()
-        before = np.concatenate(([0], np.cumsum(place >= 0)))[edges[:-1]].tolist()
-        list(pool.map(pack, [slice(a, b) for a, b in itertools.pairwise(edges)], before))
-        for pairs, cut in pool.map(work, range(bands.bands)):
-            found = _distinct(np.concatenate((found, pairs)))
+        for found, cut in pool.map(work, range(0, bands.bands, BANDS_AT_ONCE)):
+            held += found
+            if sum(map(len, held)) > max(PAIRS_PER_BLOCK, len(pairs)):  # each pair takes part in few sorts
+                pairs, held = _distinct([pairs, *held]), []
             cuts = np.maximum(cuts, cut)  # the same buckets recur in every band: the largest cut is a lower bound
-            advance(1)
-    return found, cuts
+            advance(len(found))
+    return _distinct([pairs, *held]), cuts
 
 
-def _distinct(values: UInt64) -> UInt64:
+def _distinct(parts: list[UInt64]) -> UInt64:
     """Sorted distinct values; for 64-bit words a sort is several times faster than np.unique."""
+    values = np.concatenate(parts)
     values.sort()
     return values[np.concatenate(([True], values[1:] != values[:-1]))] if len(values) else values
 

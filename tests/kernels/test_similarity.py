@@ -20,7 +20,9 @@ def bands(signature, width, bits, place=None):
     signature = np.ascontiguousarray(signature, np.uint32)
     place = np.arange(len(signature)) if place is None else np.array(place, np.int64)
     packed = np.zeros((signature.shape[1] // width, int((place >= 0).sum())), U)
-    assert pack_bands(signature, place, width, bits, 0, packed) == packed.shape[1]
+    half = len(packed) // 2
+    assert pack_bands(signature, place, width, bits, 0, packed[:half]) == packed.shape[1]
+    assert pack_bands(signature, place, width, bits, half, packed[half:]) == packed.shape[1]
     return packed
 
 
