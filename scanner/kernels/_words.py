@@ -4,7 +4,8 @@ Loads of 8 bytes from any place of a buffer, the kinds of 64 bytes as bit masks,
 registers. They are written as LLVM's own vectors, which every processor gets in the widest instructions it has; a
 processor without wide ones gets slower code with the same result.
 
-`load64`, `kinds64` and `bits_of_kind` trust the caller that the bytes lie inside the array; the others do not.
+Those whose names end in 64 trust the caller that the bytes lie inside the array; `word_at`, `find` and `find_stop`
+look themselves.
 """
 
 from __future__ import annotations
@@ -43,6 +44,11 @@ def _load(builder, pointer, kind):
     return found
 
 
+def _within(builder, values, first, count):
+    """Which bytes lie in first, first + 1, ... (count of them)."""
+    return builder.icmp_unsigned("<", builder.sub(values, _splat(_BYTES, first)), _splat(_BYTES, count))
+
+
 @intrinsic
 def load64(typing, data, at):  # type: ignore[no-untyped-def]
     """data[at:at + 8] as one little-endian word."""
@@ -60,17 +66,54 @@ def kinds64(typing, data, at):
     def emit(context, builder, signature, arguments):
         found = _load(builder, _address(context, builder, signature.args[0], *arguments), _BYTES)
 
-        def below(values, first, count):  # first <= value < first + count, unsigned
-            moved = builder.sub(values, _splat(_BYTES, first))
-            return builder.icmp_unsigned("<", moved, _splat(_BYTES, count))
-
-        letter = below(builder.or_(found, _splat(_BYTES, 0x20)), ord("a"), 26)
-        word = builder.or_(letter, below(found, ord("0"), 10))
-        space = builder.or_(below(found, 0, 33), below(found, 127, 1))
-        masks = [word, space, below(found, 128, 128)]
+        letter = _within(builder, builder.or_(found, _splat(_BYTES, 0x20)), ord("a"), 26)
+        word = builder.or_(letter, _within(builder, found, ord("0"), 10))
+        space = builder.or_(_within(builder, found, 0, 33), _within(builder, found, 127, 1))
+        masks = [word, space, _within(builder, found, 128, 128)]
         return context.make_tuple(builder, signature.return_type, [builder.bitcast(m, _I64) for m in masks])
 
     return types.UniTuple(types.uint64, 3)(data, at), emit
+
+
+@intrinsic
+def stops64(typing, data, at):
+    """Bit mask of data[at:at + 64]: where a plain run of a JSON string ends (quote, backslash, control, non-ASCII)."""
+
+    def emit(context, builder, signature, arguments):
+        found = _load(builder, _address(context, builder, signature.args[0], *arguments), _BYTES)
+        stops = builder.or_(_within(builder, found, 0, 32), _within(builder, found, 128, 128))
+        for mark in b'"\\':
+            stops = builder.or_(stops, _within(builder, found, mark, 1))
+        return builder.bitcast(stops, _I64)
+
+    return types.uint64(data, at), emit
+
+
+@intrinsic
+def equal64(typing, data, at, byte):
+    """Bit mask of data[at:at + 64]: where this byte stands."""
+
+    def emit(context, builder, signature, arguments):
+        found = _load(builder, _address(context, builder, signature.args[0], *arguments[:2]), _BYTES)
+        one = builder.insert_element(ir.Constant(_BYTES, ir.Undefined), arguments[2], ir.Constant(_I32, 0))
+        everywhere = builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(_I32, BLOCK), [0] * BLOCK))
+        return builder.bitcast(builder.icmp_unsigned("==", found, everywhere), _I64)
+
+    return types.uint64(data, at, types.uint8), emit
+
+
+@intrinsic
+def copy_bytes(typing, target, place, data, at, count):
+    """target[place:place + count] = data[at:at + count]; the two do not overlap."""
+
+    def emit(context, builder, signature, arguments):
+        target, place, data, at, count = arguments
+        into = _address(context, builder, signature.args[0], target, place)
+        source = _address(context, builder, signature.args[2], data, at)
+        cgutils.raw_memcpy(builder, into, source, count, 1)
+        return context.get_dummy_value()
+
+    return types.void(target, types.int64, data, types.int64, types.int64), emit
 
 
 @intrinsic
@@ -156,3 +199,44 @@ def word_at(data, at, length):
     if length < 8:
         word &= _ALL >> np.uint64(64 - 8 * length)
     return word
+
+
+@njit(nogil=True)
+def find(data, at, end, byte):
+    """The first place of `byte` in data[at:end]; end where there is none."""
+    size = len(data)
+    while at < end:
+        if at + BLOCK <= size:
+            mask = equal64(data, at, byte)
+        elif size >= BLOCK:
+            mask = equal64(data, size - BLOCK, byte) >> np.uint64(at + BLOCK - size)
+        else:
+            mask = np.uint64(data[at] == byte)
+            if not mask:
+                at += 1
+                continue
+        if mask:
+            return min(end, at + lowest_bit(mask))
+        at += BLOCK
+    return end
+
+
+@njit(nogil=True)
+def find_stop(data, at, end):
+    """The first quote, backslash, control or non-ASCII byte of data[at:end]; end where there is none."""
+    size = len(data)
+    while at < end:
+        if at + BLOCK <= size:
+            mask = stops64(data, at)
+        elif size >= BLOCK:
+            mask = stops64(data, size - BLOCK) >> np.uint64(at + BLOCK - size)
+        else:
+            byte = data[at]
+            if not (byte < 0x20 or byte >= 0x80 or byte == 34 or byte == 92):
+                at += 1
+                continue
+            mask = np.uint64(1)
+        if mask:
+            return min(end, at + lowest_bit(mask))
+        at += BLOCK
+    return end

@@ -14,12 +14,12 @@ from strategies import any_texts, texts
 
 from scanner.errors import ScanError
 from scanner.jsontext import canonical, parse
-from scanner.kernels.flatjson import FAST, SLOW, read_flat
+from scanner.kernels.flatjson import FAST, SCALAR, SLOW, TEXT, read_flat
 
 KEYS = ("instruction", "é中", "output")
 
 
-def read(records: list[bytes], keys=KEYS, columns=None, hashed=None):
+def read(records: list[bytes], keys=KEYS, columns=None, hashed=None, scalars=()):
     """(status, texts per column or None, digest) of each record."""
     keys = sorted(keys)
     columns = list(range(len(keys))) if columns is None else columns
@@ -36,7 +36,8 @@ def read(records: list[bytes], keys=KEYS, columns=None, hashed=None):
     digest, status = np.zeros((n, 2), np.uint64), np.full(n, 9, np.uint8)
     written = read_flat(
         buffer, start, end, np.frombuffer(b"".join(names), np.uint8), np.cumsum([0, *map(len, names)]).astype(np.int64),
-        np.array(columns, np.int64), np.array(hashed, np.int64), scratch[:-16], out[:-16], offsets, digest, status,
+        np.array([SCALAR if key in scalars else TEXT for key in keys], np.int64), np.array(columns, np.int64),
+        np.array(hashed, np.int64), scratch[:-16], out[:-16], offsets, digest, status,
     )  # fmt: skip
     assert written == offsets[-1]
     assert (scratch[-16:] == 0xAA).all()
