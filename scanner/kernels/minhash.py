@@ -22,6 +22,8 @@ HASHES = 7
 normalised row; two of its raw text with roles."""
 COUNTS = 5
 SKIPPED, PROMPT_PART, ANSWER_PART = 0, 1, 2
+IN_PROMPT, IN_ANSWER, IN_BOTH = np.uint64(1), np.uint64(2), np.uint64(3)
+"""Lowest bits of a word of `shingle_sets`."""
 MAX_WIDTH = 64
 _BUFFER = MAX_WIDTH + ROOM + BLOCK
 _STEP = np.uint64(0x9E3779B97F4A7C15)
@@ -170,13 +172,14 @@ def fingerprint(
     return total
 
 
-@kernel(INT(U8R, I64R, I64R, I64R, U8R, U8R, I32R, INT, U64, I64))
-def shingle_sets(data, begin, end_of, row_start, part, classes, fold, width, out, bounds):
-    """The distinct 64-bit shingles of each row, prompt and answer apart, sorted; returns the number written.
+@kernel(INT(U8R, I64R, I64R, I64R, U8R, U8R, I32R, INT, U64, I64, I64))
+def shingle_sets(data, begin, end_of, row_start, part, classes, fold, width, out, bounds, sizes):
+    """The distinct shingles of each row as one ascending run of tagged words; returns the number written.
 
     Segment s is data[begin[s]:end_of[s]]; row r has segments row_start[r]:row_start[r + 1].
-    out: at least as long as the rows have tokens · bounds (2 n + 1,): row r's prompt set is
-    out[bounds[2 r]:bounds[2 r + 1]], its answer set out[bounds[2 r + 1]:bounds[2 r + 2]].
+    out: at least as long as the rows have tokens; a word is the shingle's hash, but for its lowest two bits: IN_PROMPT
+    and IN_ANSWER, where it stands · bounds (n + 1,): row r's set is out[bounds[r]:bounds[r + 1]] · sizes (2 n,): per
+    row the shingles that stand in its prompt, and in its answer.
     """
     tokens = np.empty(_BUFFER, np.uint64)
     starts = np.empty(_BUFFER, np.int64)
@@ -184,26 +187,38 @@ def shingle_sets(data, begin, end_of, row_start, part, classes, fold, width, out
     at_out = 0
     bounds[0] = 0
     for r in range(len(row_start) - 1):
-        for wanted in (PROMPT_PART, ANSWER_PART):
-            first = at_out
-            for s in range(row_start[r], row_start[r + 1]):
-                if part[s] != wanted:
-                    continue
-                at = begin[s]
-                end = end_of[s]
-                held = 0
-                n = 0
-                while at < end:
-                    count, at = next_tokens(data, at, end, classes, fold, 1, tokens, starts, ends, held)
-                    n += count - held
-                    at_out += _shingles_so_far(tokens, count, n, at >= end, width, out[at_out:])
-                    held = _keep_last(tokens, count, min(count, width - 1))
-            out[first:at_out].sort()
-            kept = first
-            for i in range(first, at_out):
-                if kept == first or out[i] != out[kept - 1]:
-                    out[kept] = out[i]
-                    kept += 1
-            at_out = kept
-            bounds[2 * r + (1 if wanted == PROMPT_PART else 2)] = at_out
+        first = at_out
+        for s in range(row_start[r], row_start[r + 1]):
+            if part[s] == SKIPPED:
+                continue
+            where = IN_PROMPT if part[s] == PROMPT_PART else IN_ANSWER
+            at = begin[s]
+            end = end_of[s]
+            held = 0
+            n = 0
+            while at < end:
+                count, at = next_tokens(data, at, end, classes, fold, 1, tokens, starts, ends, held)
+                n += count - held
+                new = _shingles_so_far(tokens, count, n, at >= end, width, out[at_out:])
+                for i in range(at_out, at_out + new):
+                    out[i] = out[i] & ~IN_BOTH | where
+                at_out += new
+                held = _keep_last(tokens, count, min(count, width - 1))
+        out[first:at_out].sort()
+        kept = first
+        for i in range(first, at_out):
+            if kept > first and (out[i] ^ out[kept - 1]) <= IN_BOTH:
+                out[kept - 1] |= out[i]
+            else:
+                out[kept] = out[i]
+                kept += 1
+        at_out = kept
+        in_prompt = 0
+        in_answer = 0
+        for i in range(first, at_out):
+            in_prompt += np.int64(out[i] & IN_PROMPT)
+            in_answer += np.int64(out[i] >> IN_PROMPT & IN_PROMPT)
+        bounds[r + 1] = at_out
+        sizes[2 * r] = in_prompt
+        sizes[2 * r + 1] = in_answer
     return at_out

@@ -98,16 +98,16 @@ def find(
 
     candidates, cut = _candidates(fingerprints.signature, representatives, bands, threads, advance)
     members, packed = _compact(candidates, representatives)
-    sets, bounds = _shingle_sets(reader, rows, members, fingerprints.tokens, width, threads)
+    sets, bounds, sizes = _shingle_sets(reader, rows, members, fingerprints.tokens, width, threads)
     measured = np.empty((len(packed), 5), np.float32)
-    _in_blocks(threads, len(packed), lambda at: similarity.verify(packed[at], sets, bounds, measured[at]))
+    _in_blocks(threads, len(packed), lambda at: similarity.verify(packed[at], sets, bounds, sizes, measured[at]))
 
-    sizes = bounds[2::2] - bounds[:-1:2]
+    whole = np.diff(bounds)
     left, right = (packed >> np.uint64(32)).astype(np.int64), (packed & np.uint64(0xFFFFFFFF)).astype(np.int64)
     contained = np.where(
-        sizes[left] <= sizes[right],
-        (measured[:, 1] >= CONTAINED) & (sizes[left] >= CONTAINED_SHINGLES),
-        (measured[:, 2] >= CONTAINED) & (sizes[right] >= CONTAINED_SHINGLES),
+        whole[left] <= whole[right],
+        (measured[:, 1] >= CONTAINED) & (whole[left] >= CONTAINED_SHINGLES),
+        (measured[:, 2] >= CONTAINED) & (whole[right] >= CONTAINED_SHINGLES),
     )
     kept = (measured[:, 0] >= floor) | contained
     a, b, values = members[left[kept]], members[right[kept]], measured[kept]
@@ -116,7 +116,7 @@ def find(
     swap = a > b
     a, b = np.where(swap, b, a), np.where(swap, a, b)
     values[swap, 1], values[swap, 2] = values[swap, 2], values[swap, 1].copy()
-    order = np.lexsort((b, a))
+    order = np.argsort(a << 32 | b)
     a, b, values = a[order], b[order], values[order]
     equal_prompt = fingerprints.prompt[a] == fingerprints.prompt[b]
     equal_answer = fingerprints.answer[a] == fingerprints.answer[b]
@@ -222,32 +222,34 @@ def _compact(candidates: UInt64, representatives: Int64) -> tuple[Int64, UInt64]
     """Positions of the rows that occur in any candidate, ascending, and the candidates as packed places in them."""
     left = representatives[(candidates >> np.uint64(32)).astype(np.int64)]
     right = representatives[(candidates & np.uint64(0xFFFFFFFF)).astype(np.int64)]
-    members = np.unique(np.concatenate((left, right)))
-    a, b = np.searchsorted(members, left).astype(np.uint64), np.searchsorted(members, right).astype(np.uint64)
+    occurs = np.zeros(int(representatives.max(initial=-1)) + 1, np.bool_)
+    occurs[left] = occurs[right] = True
+    members, number = np.flatnonzero(occurs), np.cumsum(occurs, dtype=np.uint64) - np.uint64(1)
+    a, b = number[left], number[right]
     return members, np.minimum(a, b) << np.uint64(32) | np.maximum(a, b)
 
 
 def _shingle_sets(
     reader: SegmentReader, rows: Rows, members: Int64, tokens: Int64, width: int, threads: int
-) -> tuple[UInt64, Int64]:
-    """Shingle sets of the member positions (ascending), see kernels.minhash.shingle_sets."""
+) -> tuple[UInt64, Int64, Int64]:
+    """Shingle sets of the member positions (ascending): sets, bounds, sizes; see kernels.minhash.shingle_sets."""
     wanted = np.zeros(len(rows), np.bool_)
     wanted[members] = True
     classes, fold = code_point_classes(), folded_code_points()
 
-    def work(batch: SegmentBatch, starts: Int64, first: int) -> tuple[UInt64, Int64]:
+    def work(batch: SegmentBatch, starts: Int64, first: int) -> tuple[UInt64, Int64, Int64]:
         inside = np.flatnonzero(wanted[first : first + len(starts) - 1])
         # the wanted rows' segments, gathered so that the kernel sees only them
         counts = starts[inside + 1] - starts[inside]
         row_start = np.concatenate(([0], np.cumsum(counts))).astype(np.int64)
         index = np.repeat(starts[inside] - row_start[:-1], counts) + np.arange(row_start[-1])
         sets = np.empty(int(tokens[first + inside].sum()), np.uint64)
-        bounds = np.empty(2 * len(inside) + 1, np.int64)
+        bounds, sizes = np.empty(len(inside) + 1, np.int64), np.empty(2 * len(inside), np.int64)
         written = shingling.shingle_sets(
             batch.data, batch.offsets[index], batch.offsets[index + 1], row_start, parts(batch)[index],
-            classes, fold, width, sets, bounds,
+            classes, fold, width, sets, bounds, sizes,
         )  # fmt: skip
-        return sets[:written].copy(), np.diff(bounds)
+        return sets[:written].copy(), np.diff(bounds), sizes
 
     with ThreadPoolExecutor(threads) as pool:
         jobs, first = [], 0
@@ -257,9 +259,10 @@ def _shingle_sets(
                 jobs.append(pool.submit(work, batch, starts, first))
                 first += len(starts) - 1
         done = [job.result() for job in jobs]
-    lengths = [lengths for _, lengths in done]
-    bounds = np.concatenate([np.zeros(1, np.int64), *lengths]).cumsum()
-    return np.concatenate([np.zeros(0, np.uint64), *(sets for sets, _ in done)]), bounds
+    none = np.zeros(0, np.int64)
+    bounds = np.concatenate([np.zeros(1, np.int64), *(lengths for _, lengths, _ in done)]).cumsum()
+    sets = np.concatenate([np.zeros(0, np.uint64), *(sets for sets, _, _ in done)])
+    return sets, bounds, np.concatenate([none, *(sizes for _, _, sizes in done)])
 
 
 def _with_case_twins(
@@ -270,6 +273,8 @@ def _with_case_twins(
     first_of_text = np.flatnonzero(texts.group == np.arange(len(texts.group)))
     lead = leader[first_of_text]
     twins = first_of_text[texts.group[lead] != texts.group[first_of_text]]
+    if not len(twins):
+        return a, b, values
     ones = np.ones((len(twins), 5), np.float32)
     return (
         np.concatenate((a, leader[twins])),

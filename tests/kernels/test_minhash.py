@@ -52,12 +52,13 @@ def fingerprint(packed, rows, width=3, count=COUNT):
 def sets_of(packed, rows, width=3):
     data, offsets, row_start, part, _ = arrays(packed, rows)
     out = np.zeros(len(data), np.uint64)
-    bounds = np.full(2 * len(rows) + 1, -1, np.int64)
+    bounds, sizes = np.full(len(rows) + 1, -1, np.int64), np.full(2 * len(rows), -1, np.int64)
     written = kernels.shingle_sets(
-        data, offsets[:-1], offsets[1:], row_start, part, code_point_classes(), folded_code_points(), width, out, bounds
-    )
+        data, offsets[:-1], offsets[1:], row_start, part, code_point_classes(), folded_code_points(), width, out,
+        bounds, sizes,
+    )  # fmt: skip
     assert written == bounds[-1]
-    return out[:written], bounds
+    return out[:written], bounds, sizes
 
 
 def folded_hashes(packed, text):
@@ -131,29 +132,33 @@ def assert_same_pattern(hashes, keys):
 
 @given(rows_strategy, st.integers(1, 5))
 def test_shingle_sets_are_python_sets(packed, rows, width):
-    out, bounds = sets_of(packed, rows, width)
+    out, bounds, sizes = sets_of(packed, rows, width)
     for r, row in enumerate(rows):
-        for place, part in ((2 * r, PROMPT_PART), (2 * r + 1, ANSWER_PART)):
-            expected = {h for p, _, text in row if p == part for h in shingles(packed, text, width)}
-            assert out[bounds[place] : bounds[place + 1]].tolist() == sorted(expected)
+        prompt, answer = (
+            {h & ~3 for p, _, text in row if p == part for h in shingles(packed, text, width)}
+            for part in (PROMPT_PART, ANSWER_PART)
+        )
+        expected = [h | (h in prompt) | (h in answer) << 1 for h in sorted(prompt | answer)]
+        assert out[bounds[r] : bounds[r + 1]].tolist() == expected
+        assert sizes[2 * r : 2 * r + 2].tolist() == [len(prompt), len(answer)]
 
 
 def test_a_short_text_is_one_shingle_and_no_text_none(packed):
     rows = [[(PROMPT_PART, False, "one two")], [(PROMPT_PART, False, " \t")], [(PROMPT_PART, False, "")]]
-    assert sets_of(packed, rows, 5)[1].tolist() == [0, 1, 1, 1, 1, 1, 1]
+    assert sets_of(packed, rows, 5)[1].tolist() == [0, 1, 1, 1]
     assert fingerprint(packed, rows, 5)[2][:, 2].tolist() == [1, 0, 0]
 
 
 def test_a_shingle_does_not_reach_over_segments(packed):
-    apart, _bounds = sets_of(packed, [[(PROMPT_PART, False, "a b c"), (PROMPT_PART, False, "d e f")]], 3)
+    apart, *_ = sets_of(packed, [[(PROMPT_PART, False, "a b c"), (PROMPT_PART, False, "d e f")]], 3)
     assert len(apart) == 2
-    joined, _ = sets_of(packed, [[(PROMPT_PART, False, "a b c d e f")]], 3)
+    joined, *_ = sets_of(packed, [[(PROMPT_PART, False, "a b c d e f")]], 3)
     assert len(joined) == 4
 
 
 @pytest.mark.parametrize("width", [1, 2, 63, kernels.MAX_WIDTH])
 def test_every_width_up_to_the_largest(packed, width):
     text = " ".join(f"w{i}" for i in range(kernels.MAX_WIDTH + 5))
-    out, _ = sets_of(packed, [[(ANSWER_PART, True, text)]], width)
-    assert out.tolist() == sorted(set(shingles(packed, text, width)))
+    out, *_ = sets_of(packed, [[(ANSWER_PART, True, text)]], width)
+    assert out.tolist() == sorted({h & ~3 | 2 for h in shingles(packed, text, width)})
     assert len(out) == kernels.MAX_WIDTH + 5 - width + 1
