@@ -14,7 +14,7 @@ from scanner.kernels import minhash as kernels
 from scanner.kernels.hashing import fmix64
 from scanner.kernels.minhash import ANSWER_PART, PROMPT_PART
 from scanner.kernels.minhash import SKIPPED as CONTEXT_PART
-from scanner.kernels.tokens import tokenise
+from scanner.kernels.tokens import ROOM, tokenise
 from scanner.text import code_point_classes, folded_code_points, normalise, token_spans
 
 U = np.uint64
@@ -162,3 +162,29 @@ def test_every_width_up_to_the_largest(packed, width):
     out, *_ = sets_of(packed, [[(ANSWER_PART, True, text)]], width)
     assert out.tolist() == sorted({h & ~3 | 2 for h in shingles(packed, text, width)})
     assert len(out) == kernels.MAX_WIDTH + 5 - width + 1
+
+
+@pytest.mark.parametrize("width", [1, 3, 64])
+@pytest.mark.parametrize("tokens", [ROOM - 1, ROOM, ROOM + 1, 2 * ROOM + 100])
+def test_shingles_of_a_text_longer_than_a_buffer(packed, width, tokens):
+    """No shingle is lost or made where one buffer ends and the next begins, nor by white space at the end."""
+    text = " ".join(f"w{i % 700}" for i in range(tokens)) + " " * 200
+    made = shingles(packed, text, width)
+    signature, _, counts = fingerprint(packed, [[(ANSWER_PART, True, text)]], width)
+    twin = MinHash(COUNT, seed=1, scheme="affine32", hashfunc=lambda h: h)
+    for h in made:
+        twin.update(h & ALL)
+    assert signature[0].tolist() == twin.hashvalues.tolist()
+    assert counts[0, 2] == len(made) == tokens - width + 1
+    out, *_ = sets_of(packed, [[(ANSWER_PART, True, text)]], width)
+    assert out.tolist() == sorted({h & ~3 | 2 for h in made})
+
+
+@pytest.mark.parametrize("count", [8, 15, 16, 17, 45, 100, 128])
+def test_any_number_of_permutations(packed, count):
+    rows = [[(ANSWER_PART, True, "one two three four five six seven")]]
+    signature, _, _ = fingerprint(packed, rows, 3, count)
+    twin = MinHash(count, seed=1, scheme="affine32", hashfunc=lambda h: h)
+    for h in shingles(packed, rows[0][0][2], 3):
+        twin.update(h & ALL)
+    assert signature[0].tolist() == twin.hashvalues.tolist()
