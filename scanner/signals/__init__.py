@@ -5,6 +5,6 @@ minhash   near duplicates: banded MinHash proposes, exact Jaccard and containmen
 semantic  neighbours by embedding, for review only
 """
 
-from scanner.signals._groups import group_by, members_of
+from scanner.signals._groups import blocks_of, group_by
 
-__all__ = ["group_by", "members_of"]
+__all__ = ["blocks_of", "group_by"]

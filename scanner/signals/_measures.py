@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from scanner.objects import Int64, UInt64
+from scanner.objects import Int64
 
 
 def answer_containments(size: Int64, a: Int64, b: Int64, jaccard: np.ndarray) -> np.ndarray:
@@ -18,12 +18,3 @@ def answer_containments(size: Int64, a: Int64, b: Int64, jaccard: np.ndarray) ->
     shared = np.rint(jaccard * both / (1 + jaccard))
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.stack([shared / size[a], shared / size[b]], axis=1).astype(np.float32)
-
-
-def distinct_sizes(sets: UInt64, bounds: Int64, rows: Int64) -> Int64:
-    """(r,) distinct shingles of some rows; those that stand in prompt and answer are counted once.
-
-    sets, bounds: see kernels.minhash.shingle_sets · rows (r,): places in bounds.
-    """
-    twice = [len(np.unique(sets[bounds[2 * r] : bounds[2 * r + 2]])) for r in rows.tolist()]
-    return np.array(twice, np.int64)

@@ -112,16 +112,17 @@ def _measure(rows: Rows, left: Int64, right: Int64, reader: SegmentReader, width
     """(p, 7): the five columns of similarity.verify, and the containments of the answers."""
     members = np.unique(np.concatenate((left, right)))
     found = list(_sets(rows.row_id[members], reader, width))
-    sets = np.concatenate([np.zeros(0, np.uint64), *(s for s, _ in found)])
-    bounds = np.concatenate([np.zeros(1, np.int64), *(lengths for _, lengths in found)]).cumsum()
+    sets = np.concatenate([np.zeros(0, np.uint64), *(s for s, _, _ in found)])
+    bounds = np.concatenate([np.zeros(1, np.int64), *(lengths for _, lengths, _ in found)]).cumsum()
+    sizes = np.concatenate([np.zeros(0, np.int64), *(s for _, _, s in found)])
     a, b = (np.searchsorted(members, side).astype(np.int64) for side in (left, right))
     values = np.empty((len(left), 5), np.float32)
-    similarity.verify(a.astype(np.uint64) << np.uint64(32) | b.astype(np.uint64), sets, bounds, values)
-    return np.column_stack((values, answer_containments(bounds[2::2] - bounds[1::2], a, b, values[:, 4])))
+    similarity.verify(a.astype(np.uint64) << np.uint64(32) | b.astype(np.uint64), sets, bounds, sizes, values)
+    return np.column_stack((values, answer_containments(sizes[1::2], a, b, values[:, 4])))
 
 
-def _sets(row_ids: Int64, reader: SegmentReader, width: int) -> Iterator[tuple[np.ndarray, Int64]]:
-    """Shingle sets of some rows (ascending) and their lengths, prompt and answer in turn, a block of rows at a time."""
+def _sets(row_ids: Int64, reader: SegmentReader, width: int) -> Iterator[tuple[np.ndarray, Int64, Int64]]:
+    """Shingle sets of some rows (ascending), their lengths and the sizes of their parts, a block of rows at a time."""
     part_of_role = {role: int(PART_OF_ROLE[code]) for role, code in ROLE_CODE.items()}
     for at in range(0, len(row_ids), ROWS_PER_BLOCK):
         wanted = row_ids[at : at + ROWS_PER_BLOCK]
@@ -131,9 +132,10 @@ def _sets(row_ids: Int64, reader: SegmentReader, width: int) -> Iterator[tuple[n
         data = np.frombuffer(b"".join(raw), np.uint8)
         offsets = np.concatenate(([0], np.cumsum([len(r) for r in raw]))).astype(np.int64)
         starts = np.append(np.searchsorted(frame["row_id"].to_numpy(), wanted), len(frame)).astype(np.int64)
-        sets, bounds = np.empty(max(1, len(data)), np.uint64), np.empty(2 * len(wanted) + 1, np.int64)
+        sets, bounds = np.empty(max(1, len(data)), np.uint64), np.empty(len(wanted) + 1, np.int64)
+        sizes = np.empty(2 * len(wanted), np.int64)
         written = shingling.shingle_sets(
             data, offsets[:-1].copy(), offsets[1:].copy(), starts, part, code_point_classes(), folded_code_points(),
-            width, sets, bounds,
+            width, sets, bounds, sizes,
         )  # fmt: skip
-        yield sets[:written].copy(), np.diff(bounds)
+        yield sets[:written].copy(), np.diff(bounds), sizes

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from scanner.signals._measures import answer_containments, distinct_sizes
+from scanner.signals._measures import answer_containments
 from scanner.signals.minhash import CONTAINED_SHINGLES
 from signals.test_minhash import as_dict, find
 
@@ -66,9 +66,3 @@ def test_answer_containments_are_those_of_sets():
     expected = [[len(x & y) / len(x) if x else np.nan, len(x & y) / len(y) if y else np.nan] for x, y in pairs]
     found = answer_containments(size, a.astype(np.int64), b.astype(np.int64), jaccard)
     assert np.allclose(found, np.array(expected), equal_nan=True)
-
-
-def test_distinct_sizes_count_a_shingle_once():
-    sets = np.array([1, 2, 3, 2, 3, 4, 7, 7], np.uint64)
-    bounds = np.array([0, 3, 6, 7, 8], np.int64)
-    assert distinct_sizes(sets, bounds, np.array([0, 1, 0])).tolist() == [4, 1, 4]
