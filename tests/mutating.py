@@ -158,7 +158,7 @@ def in_a_fork(mutant: Mutant) -> tuple[int, Path]:
 
         with tempfile.TemporaryDirectory() as folder:
             flags = ["-x", "-q", "--no-header", "--tb=no", "-p", "no:cacheprovider", f"--basetemp={folder}/t"]
-            flags += ["-W", "ignore::RuntimeWarning"]  # without the compiler, numpy warns where whole numbers wrap around
+            flags += ["-W", "ignore::RuntimeWarning"]  # uint64 wraps around, of which plain Python warns
             code = int(pytest.main([*flags, *(str(ROOT / test) for test in mutant.tests)]))
     except BaseException:
         traceback.print_exc()
