@@ -250,7 +250,8 @@ class Turns:
 class Pairs:
     """Verified pairs of rows, row_a < row_b, sorted; `signal` says what found them.
 
-    relation: same_both | same_prompt | same_response | near | contained | semantic
+    relation: same_both | same_prompt | same_response | near | contained | semantic. Signal exact with another relation
+    than same_both says that one side is the same: evidence, never a reason to drop a row.
     """
 
     signal: str  # exact, minhash, span, semantic

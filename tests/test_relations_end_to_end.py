@@ -29,10 +29,8 @@ def records() -> list[dict[str, str]]:
     asked += [(prompt, SORRY) for prompt in REFUSED]
     asked += [("Is it day?", "no"), ("Is it late?", "no")]
     counting = " ".join(f"{number} and" for number in range(40))
-    asked += [
-        ("Count as far as you can.", f"{counting} {end}")
-        for end in ("stop", "stop here, for nobody could say what comes after that")
-    ]
+    ends = ("stop", "stop here, for nobody could say what comes after that")
+    asked += [("Count as far as you can.", f"{counting} {end}") for end in ends]
     return [{"instruction": prompt, "input": "", "output": answer} for prompt, answer in asked]
 
 

@@ -2,6 +2,7 @@
 
 exact     equal records, and equal training text
 minhash   near duplicates: banded MinHash proposes, exact Jaccard and containment dispose
+sides     rows that share one side only: conflicts and boilerplate, as stars, never a reason to drop
 semantic  neighbours by embedding, for review only
 """
 
