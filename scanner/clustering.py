@@ -48,8 +48,10 @@ def cluster(texts: Groups, a: Int64, b: Int64, priority: Int64) -> Clusters:
 
 def _best_of_group(texts: Groups, priority: Int64) -> Int64:
     """(n,) at each group's head: the member of best priority."""
-    order = np.argsort(-priority)  # worst first, so the best is written last
-    best = np.arange(len(priority))
+    n = len(priority)
+    order = np.empty(n, np.int64)
+    order[n - 1 - priority] = np.arange(n)  # worst first, so the best is written last
+    best = np.arange(n)
     best[texts.group[order]] = order
     return best
 

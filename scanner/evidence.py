@@ -212,9 +212,12 @@ def shortened(text: str, limit: int) -> str:
 
 def difference(left: str, right: str) -> Difference:
     """Compare two texts token by token; equal stretches longer than the context are left out."""
+    skipped = _long_beginning(left, right)
+    left, right = left[skipped:], right[skipped:]
     a, b = _tokens(left), _tokens(right)
     complete = sum(map(len, a)) == len(left) and sum(map(len, b)) == len(right)
-    sides: tuple[list[Piece], list[Piece]] = ([], [])
+    head_of_both = [Piece("cut", f" {skipped:,} equal characters ")] if skipped else []
+    sides: tuple[list[Piece], list[Piece]] = (head_of_both[:], head_of_both[:])
     matcher = difflib.SequenceMatcher(None, [t.strip() for t in a], [t.strip() for t in b], autojunk=False)
     steps = matcher.get_opcodes()
     for at, (tag, a1, a2, b1, b2) in enumerate(steps):
@@ -236,6 +239,17 @@ def difference(left: str, right: str) -> Difference:
             around = (Piece("same", "".join(tokens[:head])), left_out, Piece("same", "".join(end)))
             side += [piece for piece in around if piece.text]
     return Difference(tuple(sides[0]), tuple(sides[1]), complete)
+
+
+def _long_beginning(left: str, right: str) -> int:
+    """Characters at the start of both texts that need not be compared: equal, long, and well before any change."""
+    if left == right:
+        return 0
+    shortest = min(len(left), len(right))
+    equal = next((i for i in range(shortest) if left[i] != right[i]), shortest)
+    start = max(0, equal - 20 * CONTEXT_TOKENS)
+    edges = [begin for begin, _ in token_spans(left[start:equal])][1:]
+    return start + edges[-CONTEXT_TOKENS] if start and len(edges) >= CONTEXT_TOKENS else 0
 
 
 def _tokens(text: str) -> list[str]:

@@ -24,6 +24,10 @@ SPANS = 20
 STRETCHES = 6
 """Repeated spans that are shown; the rest are counted."""
 FEATURES_SHOWN = 40
+LABELS = ("conflicts.group", "conflicts.answer", "answers.group", "answers.prompt", "turns.opening_group")
+"""Columns that number groups: no quantities, so that they have no place among the rows."""
+INSIDE = 0.95
+"""Share of an answer's shingles found in another from which it stands inside it (as in signals.minhash)."""
 EXCERPT = 700
 """Characters of the prompt and of the answer."""
 RELATION_WORDS = {
@@ -47,6 +51,21 @@ class Relative:
     relation: str
     similarity: float  # Jaccard, or cosine for semantic; NaN where not measured
     inside: float  # share of this row found in the other; NaN where not measured
+    holds: float = math.nan  # share of the other found in this row; NaN where not measured
+    answer_inside: float = math.nan  # the same of the answers alone
+    answer_holds: float = math.nan
+
+    @property
+    def told(self) -> str:
+        """How the two are related, in words, and which answer stands inside which."""
+        words = RELATION_WORDS.get(self.relation, self.relation)
+        if self.relation == "contained":
+            words = "this row stands within it" if self.inside >= self.holds else "it stands within this row"
+        if self.answer_inside >= INSIDE > self.answer_holds:
+            return f"{words}; this row's answer stands inside its answer"
+        if self.answer_holds >= INSIDE > self.answer_inside:
+            return f"{words}; its answer stands inside this row's"
+        return words
 
 
 @dataclass(frozen=True)
@@ -183,21 +202,29 @@ def _unknown(run: RunFolder, rows: pl.DataFrame, row_id: int) -> str:
 
 def _relatives(pairs: pl.DataFrame, row_id: int, rows: pl.DataFrame) -> tuple[Relative, ...]:
     """The rows paired with this one: exact before near before semantic, the most similar first."""
+    for name in ("answer_containment_ab", "answer_containment_ba"):
+        pairs = pairs if name in pairs.columns else pairs.with_columns(pl.lit(None, pl.Float64).alias(name))
     here = pairs.filter((pl.col("row_a") == row_id) | (pl.col("row_b") == row_id))
     first = pl.col("row_a") == row_id
     seen = here.select(
         pl.when(first).then("row_b").otherwise("row_a").alias("row_id"),
         pl.col("signal", "relation").cast(pl.String),
         pl.col("similarity").cast(pl.Float64),
-        pl.when(first).then("containment_ab").otherwise("containment_ba").cast(pl.Float64).alias("inside"),
-    )
+        *(
+            pl.when(first).then(f"{of}_{here_there}").otherwise(f"{of}_{there_here}").cast(pl.Float64).alias(name)
+            for of, here_there, there_here, name in (
+                ("containment", "ab", "ba", "inside"), ("containment", "ba", "ab", "holds"),
+                ("answer_containment", "ab", "ba", "answer_inside"), ("answer_containment", "ba", "ab", "answer_holds"),
+            )
+        ),
+    )  # fmt: skip
     rank = pl.col("signal").replace_strict({"exact": 0, "minhash": 1, "span": 2}, default=3, return_dtype=pl.Int8)
     seen = seen.sort([rank, pl.col("similarity").fill_null(0).fill_nan(0), "row_id"], descending=[False, True, False])
     places = rows.select("row_id", pl.col("source").cast(pl.String), "line")
     seen = seen.join(places, on="row_id", how="left", maintain_order="left")
     return tuple(
-        Relative(other, f"{source}:{line}", signal, relation, _number(similarity), _number(inside))
-        for other, signal, relation, similarity, inside, source, line in seen.iter_rows()
+        Relative(other, f"{source}:{line}", signal, relation, _number(similarity), *map(_number, shares))
+        for other, signal, relation, similarity, *shares, source, line in seen.iter_rows()
     )
 
 
@@ -241,7 +268,7 @@ def _features(rows: pl.DataFrame, row: dict[str, Any]) -> tuple[Feature, ...]:
     found = []
     for name, dtype in rows.schema.items():
         value = row[name]
-        if "." not in name or not (dtype.is_numeric() or dtype == pl.Boolean) or value is None:
+        if "." not in name or name in LABELS or not (dtype.is_numeric() or dtype == pl.Boolean) or value is None:
             continue
         number = float(value)
         if math.isnan(number):
@@ -379,8 +406,8 @@ def _render(told: Explanation, console: Console) -> None:
         for relative in told.relatives:
             likeness = "" if math.isnan(relative.similarity) else f"{relative.similarity:.2f}"
             within = "" if math.isnan(relative.inside) else f"{100 * relative.inside:.0f} % of this row is in it"
-            words = RELATION_WORDS.get(relative.relation, relative.relation)
-            cells = (str(relative.row_id), one_line(relative.place, 40), relative.signal, likeness, words, within)
+            place = one_line(relative.place, 40)
+            cells = (str(relative.row_id), place, relative.signal, likeness, relative.told, within)
             table.add_row(*(plain(cell) for cell in cells))
         console.print(table)
     if told.difference:

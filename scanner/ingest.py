@@ -60,6 +60,7 @@ class FlatShape:
     """How a flat record of strings falls into segments; the same for all records with these keys."""
 
     keys: tuple[str, ...]  # sorted
+    kinds: tuple[int, ...]  # per key: flatjson.TEXT, or SCALAR for one that no segment reads
     segments: tuple[Segment, ...]  # their text is the key they come from
     hashed: tuple[bool, ...]  # per key: part of the canonical record
 
@@ -225,7 +226,7 @@ def _segment(records: Records, layout: ModuleType, settings: Settings) -> Chunk:
 
 
 def _flat_shape(records: Records, layout: ModuleType, settings: Settings) -> FlatShape | None:
-    """The shape of the piece's first record, if it is a flat object of strings and the layout looks at keys only."""
+    """The shape of the piece's first record, if it is a flat object and the layout looks at the keys of texts only."""
     if records.buffer is None or not len(records) or not layout.FLAT:
         return None
     try:
@@ -234,22 +235,27 @@ def _flat_shape(records: Records, layout: ModuleType, settings: Settings) -> Fla
         return None
     if not isinstance(first, dict) or not first or len(first) > flatjson.MAX_KEYS:
         return None
-    if not all(isinstance(v, str) for v in first.values()) or any(set(key) & {'"', "\\"} for key in first):
+    if not all(v is None or isinstance(v, str | int) for v in first.values()):
         return None
-    if any(_encodable(key) != key for key in first):
+    if any(set(key) & {'"', "\\"} or _encodable(key) != key for key in first):
         return None
     keys = tuple(sorted(first))
-    probe = {key: key for key in keys}
+    scalars = {key for key in keys if not isinstance(first[key], str)}
+    probe = {key: 0 if key in scalars else key for key in keys}
     try:
         segments = tuple(layout.segments(probe, settings))
-        # subtle: records with these keys may have them in any order, and the kernel does not tell
-        by_keys_alone = segments == tuple(layout.segments(dict(reversed(probe.items())), settings))
+        # subtle: records with these keys may have them in any order, and the kernel does not tell; nor does it tell
+        # which of these values a key that is no text holds
+        others = [dict(reversed(probe.items()))]
+        others += [{**probe, **dict.fromkeys(scalars, value)} for value in (1, -1, True, False, None) if scalars]
+        by_keys_alone = all(segments == tuple(layout.segments(other, settings)) for other in others)
     except ScanError:
         return None
     if not by_keys_alone or any(len(s.path) != 1 or s.text != s.path[0] for s in segments):
         return None
     hashed = layouts.canonical_fields(probe, layout.NAME)
-    return FlatShape(keys, segments, tuple(key in hashed for key in keys))
+    kinds = tuple(flatjson.SCALAR if key in scalars else flatjson.TEXT for key in keys)
+    return FlatShape(keys, kinds, segments, tuple(key in hashed for key in keys))
 
 
 def _read_fast(records: Records, shape: FlatShape, digest: UInt64, turns: np.ndarray) -> tuple[pa.RecordBatch, Bool]:
@@ -269,6 +275,7 @@ def _read_fast(records: Records, shape: FlatShape, digest: UInt64, turns: np.nda
         end,
         np.frombuffer(b"".join(names), np.uint8),
         np.cumsum([0, *map(len, names)]).astype(np.int64),
+        np.array(shape.kinds, np.int64),
         np.array([shape.keys.index(s.text) for s in shape.segments], np.int64),
         np.array(shape.hashed, np.int64),
         np.empty(2 * int((end - start).max()) + 64 + 8 * sum(map(len, names)), np.uint8),

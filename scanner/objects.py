@@ -55,6 +55,11 @@ pair (never learned as an answer) · text: plain text without turns (learned as 
 ROLE_CODE = {name: code for code, name in enumerate(ROLES)}
 
 
+LONG_TURN = 8
+"""Tokens from which a turn that stands in several rows says something about them: a longer answer is boilerplate, while
+shorter turns (yes, thanks, go on, a label) recur and mean nothing by it."""
+
+
 @dataclass(frozen=True)
 class Source:
     """One input file, as the user named it and as it was opened.
@@ -213,10 +218,40 @@ class Groups:
 
 
 @dataclass(frozen=True)
+class Shared:
+    """Rows that have one side in common (the prompt, or the answer), and in how many ways their other side goes on.
+
+    Groups are numbered from 0 in content order, the ways of a group by how many rows go that way, equal ones in content
+    order: no number depends on the order of rows. Rows that take no part, or share nothing, are a group of one row.
+    """
+
+    group: Int64  # (n,) number of the group; -1 for groups of one row
+    rows: Int64  # (n,) rows of the group
+    way: Int64  # (n,) number of the row's way in its group
+    ways: Int64  # (n,) ways of the group
+    share: Float64  # (n,) of the group's rows that go this way
+    first: Int64  # (n,) position of the first row, in content order, that goes this way
+
+
+@dataclass(frozen=True)
+class Turns:
+    """Every turn of user and assistant that says something, in the order of rows and turns; t turns.
+
+    A turn is all segments of one row with the same number and side; single-turn rows have two.
+    """
+
+    row: Int64  # (t,) position of the row
+    is_answer: Bool  # (t,) said by the assistant
+    hash: UInt64  # (t,) of its folded tokens
+    tokens: Int64  # (t,)
+
+
+@dataclass(frozen=True)
 class Pairs:
     """Verified pairs of rows, row_a < row_b, sorted; `signal` says what found them.
 
-    relation: same_both | same_prompt | same_response | near | contained | semantic
+    relation: same_both | same_prompt | same_response | near | contained | semantic. Signal exact with another relation
+    than same_both says that one side is the same: evidence, never a reason to drop a row.
     """
 
     signal: str  # exact, minhash, span, semantic

@@ -1,7 +1,7 @@
 """The one file that knows the order of the stages: audit, plan, apply, report, purge.
 
-read -> fingerprints -> exact, near -> private spans -> embeddings, neighbours -> clusters -> repeated passages ->
-contexts, dose, prediction -> plan -> summary, report
+read -> fingerprints -> exact, near -> private spans -> embeddings, neighbours -> clusters -> repeated passages,
+shared sides, turns -> contexts, dose, prediction -> plan -> summary, report
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from scanner import against, fieldranks, formats, keeping, planning, predicting, signatures, stages, tables
+from scanner import against, fieldranks, formats, keeping, planning, predicting, relating, signatures, stages, tables
 from scanner.errors import ChangedInputError, RunError, SettingsError
 from scanner.objects import Source
 from scanner.plugins import load
@@ -97,10 +97,14 @@ def _measure_and_judge(
     )  # fmt: skip
     clusters = choice.clusters
     passages = stages.find_passages(run, rows, prints, clusters, settings, threads, progress)
-    pairs = tables.with_passages(tables.pairs_table(rows, likeness, clusters, meaning.pairs), passages)
+    related = relating.relate(run, rows, prints, clusters, likeness.near, settings, threads, progress)
+    pairs = tables.pairs_table(rows, likeness, clusters, meaning.pairs, related.pairs)
+    pairs = tables.with_passages(pairs, passages)
     predicted = predicting.predict(run, rows, prints, likeness, spans, sources, settings, threads, progress)
     with progress.stage("judge"):
-        table = tables.rows_table(rows, sources, prints, likeness, clusters, choice.quality, spans, meaning, predicted)
+        table = tables.rows_table(
+            rows, sources, prints, likeness, clusters, choice.quality, spans, meaning, predicted, related.features
+        )
         table = tables.with_field(table, choice.field.rank if choice.field else None).hstack(passages.features)
         spans = tables.all_spans(spans, passages)
         found = stages.findings(rows, clusters, choice.preferred, pairs, spans, predicted.table, table, matches)
@@ -116,7 +120,7 @@ def _measure_and_judge(
             run.write_table(name, frame)
         tables.write_skips(run, skips)
     notes = {"reading": [d._asdict() for d in rows.damage], **likeness.notes, **meaning.notes, **passages.notes}
-    notes |= predicted.notes
+    notes |= related.notes | predicted.notes
     notes["keep"] = stages.keep_notes(settings, choice.field)
     if compared:
         notes["against"] = compared

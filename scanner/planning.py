@@ -152,10 +152,12 @@ def _dropped(findings: Findings, settings: Settings) -> pl.DataFrame:
         row_a=pl.min_horizontal("row_id", "keep_row_id"),
         row_b=pl.max_horizontal("row_id", "keep_row_id"),
     )
-    whole = findings.pairs.filter(pl.col("signal") != "span")  # a passage in common drops nothing
-    verified = whole.sort("row_a", "row_b", "signal").unique(  # exact before minhash before semantic
-        ["row_a", "row_b"], keep="first", maintain_order=True
+    # a passage or one side in common drops nothing
+    alike = (pl.col("signal") == "exact").and_(pl.col("relation") == "same_both") | pl.col("signal").is_in(
+        ["minhash", "semantic"]
     )
+    pairs = findings.pairs.filter(alike).sort("row_a", "row_b", "signal")  # exact before minhash before semantic
+    verified = pairs.unique(["row_a", "row_b"], keep="first", maintain_order=True)
     joined = dropped.join(verified, on=["row_a", "row_b"], how="left", maintain_order="left")
     same = pl.col("signal") == "exact"
     meaning = pl.col("signal") == "semantic"  # only with --drop-semantic

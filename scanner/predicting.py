@@ -73,7 +73,7 @@ def predict(
         )
         result = prediction.predict_rows(
             context_features(text.tokens, text.offsets, group, threads), answers, amounts, order, settings.plan,
-            prediction.load_weights(), conflicts(prints, text.tokens, answers), threads,
+            prediction.load_weights(), conflicts(rows, prints, text.tokens, answers), threads,
         )  # fmt: skip
         supervised = np.bincount(answers.row, answers.end - answers.start, minlength=len(rows)).astype(np.int64)
     severity = patterns_of(spans, rows)["patterns.severity"].to_numpy()
@@ -129,19 +129,18 @@ def patterns_of(spans: pl.DataFrame, rows: Rows) -> pl.DataFrame:
     return patterns.features(spans, rows.row_id)
 
 
-def conflicts(prints: Fingerprints, tokens: np.ndarray, answers: Any) -> Any:
+def conflicts(rows: Rows, prints: Fingerprints, tokens: np.ndarray, answers: Any) -> Any:
     """Where the answers to one prompt first part, and the share of rows with this row's answer (see prediction)."""
-    from scanner.features import conflicts as feature
     from scanner.prediction import Conflicts
+    from scanner.relating import same_prompt
 
-    counted = feature.features(prints)
-    n = len(counted)
+    asked = same_prompt(rows, prints)
+    n = len(rows)
     place = np.full(n, -1, np.int64)
-    share = counted["conflicts.share"].to_numpy().astype(np.float64)
     first = np.full(n, -1, np.int64)
     heads = np.flatnonzero(np.diff(answers.row, prepend=-1))
     first[answers.row[heads]] = heads
-    torn = np.flatnonzero((counted["conflicts.answers"].to_numpy() > 1) & (first >= 0))
+    torn = np.flatnonzero((asked.ways > 1) & (first >= 0))
     key = np.lexsort((prints.context[torn], prints.prompt[torn]))
     torn = torn[key]
     new = (np.diff(prints.prompt[torn]) != 0) | (np.diff(prints.context[torn]) != 0)
@@ -152,4 +151,4 @@ def conflicts(prints: Fingerprints, tokens: np.ndarray, answers: Any) -> Any:
         differs = np.flatnonzero((block != block[0]).any(axis=0))
         # answers of which one is the beginning of the others part where it ends
         place[members] = differs[0] if len(differs) else shortest
-    return Conflicts(place, share)
+    return Conflicts(place, asked.share)

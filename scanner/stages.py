@@ -161,6 +161,8 @@ def find_likeness(
     table = _frame(near.pairs).with_columns(
         prompt_similarity=pl.Series(near.prompt_jaccard, dtype=pl.Float32),
         answer_similarity=pl.Series(near.answer_jaccard, dtype=pl.Float32),
+        answer_containment_ab=pl.Series(near.answer_containment[:, 0], dtype=pl.Float32),
+        answer_containment_ba=pl.Series(near.answer_containment[:, 1], dtype=pl.Float32),
         same_context=pl.Series(near.same_context, dtype=pl.Boolean),
     )
     notes = {"exact": same.notes, "minhash": near.pairs.notes}

@@ -198,18 +198,21 @@ class SegmentReader:
 
     def rows(self, row_ids: list[int], columns: list[str] | None = None) -> pl.DataFrame:
         """The segments of some rows; batches that hold none of them are not decoded."""
-        wanted = np.asarray(sorted(set(row_ids)), dtype=np.int64)
+        wanted = np.unique(np.asarray(row_ids, dtype=np.int64))
         found = []
         for i in range(self.batches):
             batch = self._reader.get_batch(i)
             ids = batch.column("row_id").to_numpy()
             if not len(ids):
                 continue
-            inside = wanted[(wanted >= ids[0]) & (wanted <= ids[-1])]
-            if len(inside):
-                part = pl.from_arrow(batch.filter(pa.array(np.isin(ids, inside))))
+            inside = wanted[slice(*np.searchsorted(wanted, (ids[0], ids[-1] + 1)))]
+            first, last = np.searchsorted(ids, inside, "left"), np.searchsorted(ids, inside, "right")
+            counts = last - first
+            if counts.any():
+                index = np.repeat(first - np.cumsum(counts) + counts, counts) + np.arange(counts.sum())
+                part = pl.from_arrow((batch.select(columns) if columns else batch).take(pa.array(index)))
                 assert isinstance(part, pl.DataFrame)
-                found.append(part.select(columns) if columns else part)
+                found.append(part)
         if found:
             return pl.concat(found)
         empty = pl.from_arrow(SEGMENT_SCHEMA.empty_table())

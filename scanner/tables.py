@@ -20,8 +20,10 @@ from scanner.stages import Likeness, Meaning, Passages, findings, is_copied, pla
 from scanner.store import RunFolder, write_bytes
 
 
-def pairs_table(rows: Rows, likeness: Likeness, clusters: Clusters, semantic: pl.DataFrame) -> pl.DataFrame:
-    """pairs.parquet: every verified pair, and the pair of each dropped row with the row kept for it."""
+def pairs_table(
+    rows: Rows, likeness: Likeness, clusters: Clusters, semantic: pl.DataFrame, sides: pl.DataFrame
+) -> pl.DataFrame:
+    """pairs.parquet: every verified pair, the pair of each dropped row with the row kept for it, and shared sides."""
     table = pl.concat([likeness.exact, likeness.near, semantic], how="diagonal")
     # A near pair stands between two texts; where these have copies, the dropped copy and the kept one are a pair too.
     texts = likeness.texts.group
@@ -40,7 +42,8 @@ def pairs_table(rows: Rows, likeness: Likeness, clusters: Clusters, semantic: pl
         text_b=pl.Series(texts[places(rows.row_id, likeness.near["row_b"])], dtype=pl.Int64),
     )
     swapped = {"text_a": "text_b", "text_b": "text_a"}
-    swapped |= {"containment_ab": "containment_ba", "containment_ba": "containment_ab"}
+    for name in ("containment", "answer_containment"):
+        swapped |= {f"{name}_ab": f"{name}_ba", f"{name}_ba": f"{name}_ab"}
     either_way = pl.concat([known, known.rename(swapped).select(known.columns)])
     between = either_way.drop("row_a", "row_b").unique(["text_a", "text_b"], keep="first", maintain_order=True)
     across = lines.join(between, on=["text_a", "text_b"], how="inner", maintain_order="left")
@@ -48,6 +51,7 @@ def pairs_table(rows: Rows, likeness: Likeness, clusters: Clusters, semantic: pl
         [table, *(part.select(c for c in part.columns if c in table.columns) for part in (equal, across))],
         how="diagonal",
     )
+    table = pl.concat([table, sides], how="diagonal")  # last: where the rows are a pair already, that one stays
     return table.unique(["row_a", "row_b", "signal"], keep="first", maintain_order=True).sort(
         "row_a", "row_b", "signal"
     )
@@ -74,9 +78,9 @@ def rows_table(
     spans: pl.DataFrame,
     meaning: Meaning,
     predicted: Predicted,
+    related: list[pl.DataFrame],
 ) -> pl.DataFrame:
     """rows.parquet: where each row stands, and every feature as family.name."""
-    from scanner.features import conflicts as conflict_features
     from scanner.features import copies, length
 
     names = pl.Series([s.name for s in sources], dtype=pl.String)
@@ -100,7 +104,7 @@ def rows_table(
     )
     frames = [
         copies.features(likeness.texts, likeness.normal, predicted.near_mass),
-        conflict_features.features(prints, clusters),
+        *related,
         length.features(prints),
         pl.DataFrame({"quality.score": pl.Series(quality, dtype=pl.Float32)}),
         patterns_of(spans, rows),
@@ -198,7 +202,7 @@ def plan_again(
     # only the order of contents matters here, not the digests themselves
     digest = np.stack([run.read_array("content_rank").astype(np.uint64)] * 2, axis=1)
     rows = Rows(row_id, source, table["line"].to_numpy(), place, place, place.astype(np.int32), digest, (), ())
-    exact = pairs.filter(pl.col("signal") == "exact")
+    exact = pairs.filter((pl.col("signal") == "exact") & (pl.col("relation") == "same_both"))
     root = np.empty(n, np.int64)
     connect(places(row_id, exact["row_a"]), places(row_id, exact["row_b"]), root)
     texts = group_by((root.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15))[:, None])  # spread: see stable_order

@@ -69,8 +69,10 @@ def assert_same(a: Read, b: Read) -> None:
     assert a.skips == b.skips
 
 
+scalars = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False, allow_infinity=False))
 flat = st.fixed_dictionaries(
-    {"instruction": texts, "output": texts}, optional={"input": texts, "system": texts, "id": texts}
+    {"instruction": texts, "output": texts},
+    optional={"input": texts, "system": texts, "id": st.one_of(texts, st.integers()), "score": scalars},
 )
 odd = st.one_of(
     flat,
@@ -111,11 +113,16 @@ def test_every_flat_layout_reads_fast_as_it_reads_slowly(read, layout, monkeypat
     for example in layouts.load(layout).EXAMPLES:
         if isinstance(example, dict) and all(isinstance(v, str) for v in example.values()):
             records += [example, dict(reversed(example.items())), dict.fromkeys(example, ""), {**example, "id": "9"}]
+            records += [{**example, "id": 9, "extra": value} for value in (True, None, -3, 0.5, "text")]
     assert records
     raw = jsonl(*records)
-    fast = read({"a.jsonl": raw}, layout=layout)
+    pieces = [read({"a.jsonl": raw}, layout=layout)]
+    monkeypatch.setattr(ingest, "ROWS_PER_BATCH", 1)  # each record decides on its own shape
+    pieces.append(read({"a.jsonl": raw}, layout=layout))
     monkeypatch.setattr(ingest, "LONGEST_FAST_RECORD", 0)
-    assert_same(fast, read({"a.jsonl": raw}, layout=layout))
+    slow = read({"a.jsonl": raw}, layout=layout)
+    for fast in pieces:
+        assert_same(fast, slow)
 
 
 def test_a_key_that_utf8_cannot_hold_is_read_too(read):
@@ -275,3 +282,11 @@ def test_records_of_no_layout_name_their_file(read, tmp_path):
         read({"a.jsonl": jsonl(*[{"x": 1, "y": 2}] * 3)})
     assert not list(tmp_path.rglob("segments.arrow"))
     assert not list(tmp_path.rglob(".tmp-*"))
+
+
+def test_a_numbered_record_is_read_by_the_fast_reader(read, monkeypatch):
+    """An "id" or a flag beside the texts does not send the record to the general parser."""
+    records = [{"id": i, "instruction": f"q{i}", "output": "a", "checked": i % 2 == 0, "note": None} for i in range(5)]
+    monkeypatch.setattr(ingest.jsontext, "canonical", None)  # called for every record of the general parser
+    found = read({"a.jsonl": jsonl(*records)})
+    assert [found.texts(i)[0] for i in range(5)] == [f"q{i}" for i in range(5)]

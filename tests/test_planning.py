@@ -204,6 +204,15 @@ def test_what_may_be_dropped(signal, similarity, answers, context, default, with
     assert len(frame.filter(may_drop(Settings(drop_semantic=True)))) == with_semantic
 
 
+def test_a_shared_side_is_no_reason_to_drop():
+    """A star of a conflict or of boilerplate may stand between the same two rows as the pair that was verified."""
+    for relation in ("same_prompt", "same_response"):
+        found = findings(2, keep=[0, 0], pairs=[(0, 1, "exact", relation, 0.3), (0, 1, "minhash", "near", 0.9)])
+        told = by_row(make_plan(found, Settings()), 1)
+        assert (told["action"], told["rule_id"]) == ("drop", "duplicates/near")
+        assert "90 %" in told["why"]
+
+
 def plan_with_drops(*gone):
     keep = [i if i not in gone else 0 for i in range(10)]
     return make_plan(findings(10, keep=keep, pairs=[(0, i, "exact", "same_both", 1.0) for i in gone]), Settings())

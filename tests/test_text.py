@@ -16,9 +16,9 @@ from scanner.text import (
     PUNCTUATION,
     SEPARATOR,
     SINGLE,
+    VARIATION_SELECTORS,
     WORD,
     code_point_classes,
-    folded_code_points,
     masked,
     normalise,
     one_line,
@@ -28,6 +28,7 @@ from scanner.text import (
 
 def test_classes_follow_the_general_category():
     """Every code point; the table takes a short cut over planes that hold no letters."""
+    selectors = {p for first, last in VARIATION_SELECTORS for p in range(first, last + 1)}
     single = {p for first, last in CJK_RANGES for p in range(first, last + 1)}
     by_category = {"L": WORD, "M": WORD, "N": WORD, "Z": SEPARATOR, "Cc": SEPARATOR, "Cf": SEPARATOR, "Cs": SEPARATOR}
     table = code_point_classes().tolist()
@@ -35,17 +36,12 @@ def test_classes_follow_the_general_category():
     for point, kind in enumerate(table):
         if point in single:
             assert kind == SINGLE
+        elif point in selectors:
+            assert kind == SEPARATOR
         else:
             category = unicodedata.category(chr(point))
             expected = by_category.get(category, by_category.get(category[0], PUNCTUATION))
             assert kind == expected, hex(point)
-
-
-def test_folding_is_lower_case_of_one_code_point():
-    fold = folded_code_points()
-    for point in range(len(fold)):
-        lower = chr(point).lower()
-        assert fold[point] == (ord(lower) if len(lower) == 1 else point)
 
 
 @given(st.one_of(texts, any_texts))

@@ -45,8 +45,8 @@ def truth(run: RunFolder, rows: Rows, settings: Settings) -> dict[tuple[int, int
     reader = run.segments()
     total = np.full(len(rows), 1 << 16, np.int64)
     members = np.arange(len(rows))
-    sets, bounds = minhash._shingle_sets(reader, rows, members, total, settings.shingle, 2)
-    per_row = [np.unique(sets[bounds[2 * r] : bounds[2 * r + 2]]) for r in range(len(rows))]
+    sets, bounds, _ = minhash._shingle_sets(reader, rows, members, total, settings.shingle, 2)
+    per_row = [sets[bounds[r] : bounds[r + 1]] >> np.uint64(2) for r in range(len(rows))]
     sizes = np.array([len(s) for s in per_row])
     _, columns = np.unique(np.concatenate(per_row), return_inverse=True)
     incidence = csr_matrix((np.ones(len(columns), np.float32), columns, np.concatenate(([0], np.cumsum(sizes)))))

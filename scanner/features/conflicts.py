@@ -4,9 +4,12 @@ conflicts.answers  distinct answers (up to case and spacing, near copies counted
                    rows with this very prompt and context have
 conflicts.rows     rows with this very prompt and context, the row included; 1 for rows in no conflict
 conflicts.share    share of those rows that have this row's answer; 1 where nothing conflicts
+conflicts.group    number of the prompt among those that several rows have; null where no other row has it
+conflicts.answer   number of the row's answer among the prompt's answers, 0 for the one that most rows give
 
-Rows without prompt text or without an answer are in no conflict (1 answer, share 1): "the same empty prompt" is not a
-question that was asked twice.
+The prompt of a conversation is all that the user and tools say in it, before the first answer and between answers; what
+follows the same first question is told by features.turns. Rows without prompt text or without an answer are in no
+conflict (1 answer, share 1): "the same empty prompt" is not a question that was asked twice.
 """
 
 from __future__ import annotations
@@ -14,33 +17,19 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from scanner.objects import Clusters, Fingerprints
+from scanner.objects import Shared
 
-NEEDS = ("fingerprints", "clusters")
+NEEDS = ("same_prompt",)
 
 
-def features(fingerprints: Fingerprints, clusters: Clusters | None = None) -> pl.DataFrame:
-    """One row per row read; columns as named above. With clusters, a row's answer is that of the row kept for it."""
-    answer = fingerprints.answer if clusters is None else fingerprints.answer[clusters.keep]
-    asked = (fingerprints.prompt_chars > 0) & (fingerprints.supervised_tokens > 0)
-    rows = pl.DataFrame(
-        {
-            "asked": asked,
-            "prompt": fingerprints.prompt,
-            "context": fingerprints.context,
-            "answer": answer,
-        }
-    )
-    question = ["asked", "prompt", "context"]
-    counted = rows.select(
-        pl.col("answer").n_unique().over(question).alias("answers"),
-        pl.len().over(question).alias("rows"),
-        (pl.len().over([*question, "answer"]) / pl.len().over(question)).alias("share"),
-    )
+def features(prompts: Shared) -> pl.DataFrame:
+    """One row per row read; columns as named above."""
     return pl.DataFrame(
         {
-            "conflicts.answers": np.where(asked, counted["answers"].to_numpy(), 1).astype(np.int32),
-            "conflicts.rows": np.where(asked, counted["rows"].to_numpy(), 1).astype(np.int32),
-            "conflicts.share": np.where(asked, counted["share"].to_numpy(), 1.0).astype(np.float32),
+            "conflicts.answers": prompts.ways.astype(np.int32),
+            "conflicts.rows": prompts.rows.astype(np.int32),
+            "conflicts.share": prompts.share.astype(np.float32),
+            "conflicts.group": pl.Series(prompts.group).replace(-1, None),
+            "conflicts.answer": prompts.way.astype(np.int32),
         }
     )

@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from scanner.kernels.tokens import tokenise
+from scanner.kernels.tokens import count_distinct
 from scanner.objects import Float64
 from scanner.text import code_point_classes, folded_code_points
 
@@ -23,16 +23,12 @@ CLOSING = ".!?。！？…;:)]}>\"'”’»】）」`"
 
 def qualities(answers: pl.Series) -> Float64:
     """(n,) quality of each answer (see above); 0 for an answer without tokens. Tokens are lower-cased."""
-    data = np.frombuffer(b"".join(text.encode() for text in answers), np.uint8)
-    offsets = np.concatenate(([0], np.cumsum(answers.str.len_bytes().to_numpy().astype(np.int64)))).astype(np.int64)
-    hashes, starts = np.empty(len(data), np.uint64), np.empty(len(data), np.int64)
-    counts = np.empty(len(answers), np.int64)
-    found = tokenise(data, offsets, code_point_classes(), folded_code_points(), 1, hashes, starts, counts)
-    owner = np.repeat(np.arange(len(answers)), counts)
-    order = np.lexsort((hashes[:found], owner))
-    ranked, owners = hashes[:found][order], owner[order]
-    new = np.concatenate(([True], (np.diff(owners) > 0) | (ranked[1:] != ranked[:-1]))) if found else np.zeros(0, bool)
-    distinct = np.bincount(owners[new], minlength=len(answers))
+    array = answers.to_arrow(compat_level=pl.CompatLevel.oldest())
+    _, offsets, text = array.buffers()
+    places = np.frombuffer(offsets, np.int64, len(array) + 1, 8 * array.offset) if len(array) else np.zeros(1, np.int64)
+    data = np.frombuffer(text, np.uint8) if text is not None and text.size else np.zeros(0, np.uint8)
+    counts, distinct = np.empty(len(answers), np.int64), np.empty(len(answers), np.int64)
+    count_distinct(data, places, code_point_classes(), folded_code_points(), counts, distinct)
     complete = answers.str.strip_chars_end().str.slice(-1).is_in(list(CLOSING)).to_numpy()
     some = np.maximum(counts, 1)
     return np.where(counts > 0, complete + np.log2(1 + counts) / 10 + distinct / some, 0.0)

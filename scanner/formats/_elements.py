@@ -19,7 +19,7 @@ from scanner.objects import Edits, Int64, Records, Skip, Source, UInt8, Written
 ROWS_PER_RUN = 16_384  # parsed rows in one Records
 SPANS_PER_RUN = 1 << 18  # unparsed rows in one Records
 RAW_BYTES = 4096  # of a skipped record that are kept for private/
-_BLOCK = 1 << 24
+_BLOCK = 1 << 18  # bytes searched for line ends at a time: what is found fits a core's cache
 _NEWLINE, _RETURN, _SPACE, _TAB = 10, 13, 32, 9
 
 Texts = Mapping[tuple[str | int, ...], str]
@@ -62,12 +62,15 @@ def require_records(source: Source, elements: Elements) -> Elements:
 
 def line_spans(data: UInt8) -> tuple[Int64, Int64, Int64, int]:
     """start, end and number of every line that is not blank, and where content begins (after a byte order mark)."""
+    from scanner.kernels.records import places_of
+
     first = len(BOM) if data[:3].tobytes() == BOM else 0
+    room = np.empty(min(len(data), _BLOCK), np.int64)
     ends = [
-        low + np.flatnonzero(data[low : low + _BLOCK] == _NEWLINE).astype(np.int64)
+        room[: places_of(data, low, min(low + _BLOCK, len(data)), _NEWLINE, room)].copy()
         for low in range(0, len(data), _BLOCK)
     ]
-    breaks = np.concatenate(ends) if ends else np.zeros(0, np.int64)
+    breaks = np.concatenate([np.zeros(0, np.int64), *ends])
     start = np.concatenate((np.array([first], np.int64), breaks + 1))
     end = np.concatenate((breaks, np.array([len(data)], np.int64)))
     has_return = (end > start) & (data[np.maximum(end - 1, 0)] == _RETURN)

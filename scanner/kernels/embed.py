@@ -12,7 +12,8 @@ import numpy as np
 from numba import njit, types
 
 from scanner.kernels._jit import B1R, I32, I32R, I64R, INT, U8R, U64R, VOID, kernel
-from scanner.kernels.tokens import next_token
+from scanner.kernels._words import BLOCK
+from scanner.kernels.tokens import ROOM, next_tokens
 
 LONGEST_WORD = 400
 """Bytes. WordPiece gives up on words of more than 100 characters (BERT's max_input_chars_per_word)."""
@@ -56,6 +57,9 @@ def distinct_words(data, offsets, taken, rows, classes, fold):
     tables of scanner.text.
     Returns (w,) hashes, first bytes, bytes after the last, rows. Runs of more than LONGEST_WORD bytes are left out.
     """
+    some = np.empty(ROOM + BLOCK, np.uint64)
+    starts = np.empty(ROOM + BLOCK, np.int64)
+    ends = np.empty(ROOM + BLOCK, np.int64)
     size = 1 << 12
     keys = np.zeros(size, np.uint64)
     place = np.zeros(size, np.int32)
@@ -68,43 +72,42 @@ def distinct_words(data, offsets, taken, rows, classes, fold):
                 continue
             at = offsets[segment]
             end = offsets[segment + 1]
-            while True:
-                key, start, at = next_token(data, at, end, classes, fold, 1)
-                if start == at:
-                    break
-                if at - start > LONGEST_WORD:
-                    continue
-                key |= _ONE
-                slot = _slot(keys, key)
-                if keys[slot] == key:
-                    word = place[slot]
-                    if found[3, word] != row:
-                        found[3, word] = row
-                        found[2, word] += 1
-                    continue
-                if 2 * count == size:
-                    more = np.empty((4, size), np.int64)
-                    more[:, :count] = found
-                    found = more
-                    more_hashes = np.empty(size, np.uint64)
-                    more_hashes[:count] = hashes
-                    hashes = more_hashes
-                    size *= 2
-                    keys = np.zeros(size, np.uint64)
-                    place = np.zeros(size, np.int32)
-                    for i in range(count):
-                        slot = _slot(keys, hashes[i])
-                        keys[slot] = hashes[i]
-                        place[slot] = i
+            while at < end:
+                read, at = next_tokens(data, at, end, classes, fold, 1, some, starts, ends, 0)
+                for i in range(read):
+                    if ends[i] - starts[i] > LONGEST_WORD:
+                        continue
+                    key = some[i] | _ONE
                     slot = _slot(keys, key)
-                keys[slot] = key
-                place[slot] = count
-                hashes[count] = key
-                found[0, count] = start
-                found[1, count] = at
-                found[2, count] = 1
-                found[3, count] = row
-                count += 1
+                    if keys[slot] == key:
+                        word = place[slot]
+                        if found[3, word] != row:
+                            found[3, word] = row
+                            found[2, word] += 1
+                        continue
+                    if 2 * count == size:
+                        more = np.empty((4, size), np.int64)
+                        more[:, :count] = found
+                        found = more
+                        more_hashes = np.empty(size, np.uint64)
+                        more_hashes[:count] = hashes
+                        hashes = more_hashes
+                        size *= 2
+                        keys = np.zeros(size, np.uint64)
+                        place = np.zeros(size, np.int32)
+                        for w in range(count):
+                            slot = _slot(keys, hashes[w])
+                            keys[slot] = hashes[w]
+                            place[slot] = w
+                        slot = _slot(keys, key)
+                    keys[slot] = key
+                    place[slot] = count
+                    hashes[count] = key
+                    found[0, count] = starts[i]
+                    found[1, count] = ends[i]
+                    found[2, count] = 1
+                    found[3, count] = row
+                    count += 1
     return hashes[:count].copy(), found[0, :count].copy(), found[1, :count].copy(), found[2, :count].copy()
 
 
@@ -132,6 +135,9 @@ def row_vectors(
     row without a vector stays 0.
     """
     d = table.shape[1]
+    some = np.empty(ROOM + BLOCK, np.uint64)
+    starts = np.empty(ROOM + BLOCK, np.int64)
+    ends = np.empty(ROOM + BLOCK, np.int64)
     near = np.zeros(d, np.int32)
     far = np.zeros(d, np.int64)
     for row in range(len(rows) - 1):
@@ -145,29 +151,28 @@ def row_vectors(
                 continue
             at = offsets[segment]
             end = offsets[segment + 1]
-            while True:
-                key, start, at = next_token(data, at, end, classes, fold, 1)
-                if start == at:
-                    break
-                key |= _ONE
-                slot = _slot(keys, key)
-                if keys[slot] != key:  # longer than LONGEST_WORD
-                    n_words += 1
-                    n_unknown += 1
-                    continue
-                word = index[slot]
-                n_words += kind[word] != PUNCTUATION
-                n_unknown += kind[word] == UNKNOWN
-                weight = np.int32(weights[word])
-                for p in range(first[word], first[word + 1]):
-                    vector = table[pieces[p]]
-                    for j in range(d):
-                        near[j] += weight * vector[j]
-                    added += 1
-                    if added % _FLUSH == 0:
+            while at < end:
+                read, at = next_tokens(data, at, end, classes, fold, 1, some, starts, ends, 0)
+                for i in range(read):
+                    key = some[i] | _ONE
+                    slot = _slot(keys, key)
+                    if keys[slot] != key:  # longer than LONGEST_WORD
+                        n_words += 1
+                        n_unknown += 1
+                        continue
+                    word = index[slot]
+                    n_words += kind[word] != PUNCTUATION
+                    n_unknown += kind[word] == UNKNOWN
+                    weight = np.int32(weights[word])
+                    for p in range(first[word], first[word + 1]):
+                        vector = table[pieces[p]]
                         for j in range(d):
-                            far[j] += near[j]
-                            near[j] = 0
+                            near[j] += weight * vector[j]
+                        added += 1
+                        if added % _FLUSH == 0:
+                            for j in range(d):
+                                far[j] += near[j]
+                                near[j] = 0
         squares = 0.0
         for j in range(d):
             far[j] += near[j]

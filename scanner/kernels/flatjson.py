@@ -1,9 +1,10 @@
 """Read flat JSON objects of strings straight into segment buffers; anything else is left to the general parser.
 
 SFT files are mostly objects of a few string fields. For those this kernel finds the values, decodes escapes, checks
-UTF-8 and hashes the canonical record (JSON with sorted keys, as orjson writes it), without making Python objects. A
-record with any other value type, an unknown, missing or repeated key, an escaped lone surrogate or broken syntax
-gets status SLOW and is parsed by `scanner.jsontext`.
+UTF-8 and hashes the canonical record (JSON with sorted keys, as orjson writes it), without making Python objects.
+Fields that no segment reads may also hold a whole number, true, false or null, whose canonical form is how they stand
+there. A record with any other value type, an unknown, missing or repeated key, an escaped lone surrogate or broken
+syntax gets status SLOW and is parsed by `scanner.jsontext`.
 """
 
 from __future__ import annotations
@@ -12,10 +13,14 @@ import numpy as np
 from numba import njit
 
 from scanner.kernels._jit import I64, I64R, INT, U8, U8R, U64_2D, kernel
+from scanner.kernels._words import copy_bytes, find, find_stop, word_at
 from scanner.kernels.hashing import murmur128
 
 FAST, SLOW = 1, 0
 MAX_KEYS = 16
+TEXT, SCALAR = 0, 1
+_DIGITS = 18
+"""Longest whole number that is taken as it stands; longer ones may not fit 64 bits."""
 
 _QUOTE, _BACKSLASH, _SLASH = 34, 92, 47
 _HEX = np.full(256, 255, np.uint8)
@@ -25,6 +30,13 @@ for _i, _c in enumerate(b"abcdef"):
     _HEX[_c] = 10 + _i
 for _i, _c in enumerate(b"ABCDEF"):
     _HEX[_c] = 10 + _i
+
+
+def _word(text):
+    return np.uint64(int.from_bytes(text, "little"))
+
+
+_TRUE, _FALSE, _NULL = _word(b"true"), _word(b"false"), _word(b"null")
 
 
 @njit(nogil=True)
@@ -47,18 +59,23 @@ def _string_end(buffer, at, end):
     escaped = False
     while at < end:
         byte = buffer[at]
+        if byte < 0x80:
+            at = find_stop(buffer, at, end)
+            if at >= end:
+                break
+            byte = buffer[at]
         if byte == _QUOTE:
             return at, escaped
-        if byte < 0x80:
-            if byte == _BACKSLASH:
-                escaped = True
-                at += 1
-                if at >= end:
-                    return -1, escaped
-            elif byte < 0x20:
+        if byte == _BACKSLASH:
+            escaped = True
+            at += 2
+            if at > end:
                 return -1, escaped
-            at += 1
+            if at < end and buffer[at - 1] >= 0x80:
+                return -1, escaped  # no escape; and the check below would begin in the middle of a code point
             continue
+        if byte < 0x20:
+            return -1, escaped
         if 0xC2 <= byte <= 0xDF:
             extra = 1
         elif 0xE0 <= byte <= 0xEF:
@@ -123,11 +140,11 @@ def _unescape(buffer, start, end, out, at):
     """Decode the string body buffer[start:end] to out[at:]; the new end, or -1 for a bad or surrogate escape."""
     i = start
     while i < end:
-        byte = buffer[i]
-        if byte != _BACKSLASH:
-            out[at] = byte
-            at += 1
-            i += 1
+        run = find(buffer, i, end, np.uint8(_BACKSLASH)) - i
+        if run:
+            copy_bytes(out, at, buffer, i, run)
+            at += run
+            i += run
             continue
         i += 1
         mark = buffer[i]
@@ -164,8 +181,16 @@ def _unescape(buffer, start, end, out, at):
 @njit(nogil=True)
 def _put_escaped(text, start, end, out, at):
     """Write text[start:end] as the body of a JSON string, escaped as orjson does."""
-    for i in range(start, end):
+    i = start
+    while i < end:
+        run = find_stop(text, i, end) - i
+        if run:
+            copy_bytes(out, at, text, i, run)
+            at += run
+            i += run
+            continue
         byte = text[i]
+        i += 1
         if byte == _QUOTE or byte == _BACKSLASH:
             out[at] = _BACKSLASH
             out[at + 1] = byte
@@ -214,8 +239,30 @@ def _find_key(buffer, start, end, keys, key_offsets, n_keys):
 
 
 @njit(nogil=True)
-def _parse_object(buffer, at, end, keys, key_offsets, n_keys, value_start, value_end, value_escaped):
-    """Fill the value positions of every key; False unless the object has exactly the keys, each a string."""
+def _scalar_end(buffer, at, end):
+    """The byte after true, false, null or a whole number in its one canonical form; -1 for anything else."""
+    first = buffer[at]
+    if first == 116 or first == 110 or first == 102:  # t n f
+        length = 5 if first == 102 else 4
+        if at + length > end:
+            return -1
+        word = word_at(buffer, at, length)
+        return at + length if word == _TRUE or word == _FALSE or word == _NULL else -1
+    i = at + 1 if first == 45 else at  # -
+    begin = i
+    while i < end and np.uint8(buffer[i] - 48) < 10:
+        i += 1
+    if i == begin or i - begin > _DIGITS:
+        return -1
+    if buffer[begin] == 48 and i > at + 1:  # leading zeros are no JSON, and -0 is written as 0
+        return -1
+    # a fraction or an exponent goes on here, and is refused by whoever expects a comma or a bracket
+    return i
+
+
+@njit(nogil=True)
+def _parse_object(buffer, at, end, keys, key_offsets, n_keys, kinds, value_start, value_end, value_escaped):
+    """Fill the value positions of every key; False unless the object has exactly the keys, each a value of its kind."""
     for k in range(n_keys):
         value_start[k] = -1
     at = _skip_space(buffer, at, end)
@@ -236,16 +283,28 @@ def _parse_object(buffer, at, end, keys, key_offsets, n_keys, value_start, value
         if at >= end or buffer[at] != 58:  # :
             return False
         at = _skip_space(buffer, at + 1, end)
-        if at >= end or buffer[at] != _QUOTE:
+        if at >= end:
             return False
-        close, escaped = _string_end(buffer, at + 1, end)
-        if close < 0:
-            return False
-        value_start[k] = at + 1
-        value_end[k] = close
-        value_escaped[k] = escaped
+        if buffer[at] == _QUOTE:
+            if kinds[k] != TEXT:
+                return False
+            close, escaped = _string_end(buffer, at + 1, end)
+            if close < 0:
+                return False
+            value_start[k] = at + 1
+            value_end[k] = close
+            value_escaped[k] = escaped
+            at = close + 1
+        else:
+            close = _scalar_end(buffer, at, end)
+            if kinds[k] != SCALAR or close < 0:
+                return False
+            value_start[k] = at
+            value_end[k] = close
+            value_escaped[k] = False
+            at = close
         found += 1
-        at = _skip_space(buffer, close + 1, end)
+        at = _skip_space(buffer, at, end)
         if at >= end:
             return False
         if buffer[at] == 44:  # ,
@@ -256,15 +315,17 @@ def _parse_object(buffer, at, end, keys, key_offsets, n_keys, value_start, value
         return found == n_keys and _skip_space(buffer, at + 1, end) == end
 
 
-@kernel(INT(U8R, I64R, I64R, U8R, I64R, I64R, I64R, U8, U8, I64, U64_2D, U8))
-def read_flat(buffer, start, end, keys, key_offsets, column_key, hashed, scratch, out, out_offsets, digest, status):
+@kernel(INT(U8R, I64R, I64R, U8R, I64R, I64R, I64R, I64R, U8, U8, I64, U64_2D, U8))
+def read_flat(
+    buffer, start, end, keys, key_offsets, kinds, column_key, hashed, scratch, out, out_offsets, digest, status
+):
     """Decode flat records; returns the number of bytes written to `out`.
 
     buffer, start (n,), end (n,): the records · keys, key_offsets (k + 1,): key names in sorted order, UTF-8 ·
-    column_key (c,): which key each output segment comes from · hashed (k,): 1 where the key is part of the canonical
-    record · scratch: at least twice the longest record · out: at least the records' total length · out_offsets
-    (n * c + 1,): segment i of record r is out[out_offsets[r*c+i]:out_offsets[r*c+i+1]], empty for SLOW records ·
-    digest (n, 2): MurmurHash3 of the canonical record · status (n,): FAST or SLOW.
+    kinds (k,): TEXT or SCALAR · column_key (c,): which TEXT key each output segment comes from · hashed (k,): 1 where
+    the key is part of the canonical record · scratch: at least twice the longest record · out: at least the records'
+    total length · out_offsets (n * c + 1,): segment i of record r is out[out_offsets[r*c+i]:out_offsets[r*c+i+1]],
+    empty for SLOW records · digest (n, 2): MurmurHash3 of the canonical record · status (n,): FAST or SLOW.
     """
     n_keys = len(key_offsets) - 1
     columns = len(column_key)
@@ -276,7 +337,9 @@ def read_flat(buffer, start, end, keys, key_offsets, column_key, hashed, scratch
     at = 0
     out_offsets[0] = 0
     for r in range(len(start)):
-        fast = _parse_object(buffer, start[r], end[r], keys, key_offsets, n_keys, value_start, value_end, value_escaped)
+        fast = _parse_object(
+            buffer, start[r], end[r], keys, key_offsets, n_keys, kinds, value_start, value_end, value_escaped
+        )
         decoded = 0  # decoded strings of the record stand at the front of scratch
         if fast:
             for k in range(n_keys):
@@ -296,13 +359,12 @@ def read_flat(buffer, start, end, keys, key_offsets, column_key, hashed, scratch
         for i in range(columns):
             k = column_key[i]
             if value_escaped[k]:
-                for j in range(text_start[k], text_end[k]):
-                    out[at] = scratch[j]
-                    at += 1
+                length = text_end[k] - text_start[k]
+                copy_bytes(out, at, scratch, text_start[k], length)
             else:
-                for j in range(value_start[k], value_end[k]):
-                    out[at] = buffer[j]
-                    at += 1
+                length = value_end[k] - value_start[k]
+                copy_bytes(out, at, buffer, value_start[k], length)
+            at += length
             out_offsets[r * columns + i + 1] = at
         canonical = decoded  # the canonical record follows the decoded strings
         scratch[canonical] = 123
@@ -319,16 +381,19 @@ def read_flat(buffer, start, end, keys, key_offsets, column_key, hashed, scratch
             canonical = _put_escaped(keys, key_offsets[k], key_offsets[k + 1], scratch, canonical + 1)
             scratch[canonical] = _QUOTE
             scratch[canonical + 1] = 58
-            scratch[canonical + 2] = _QUOTE
-            canonical += 3
+            canonical += 2
+            if kinds[k] == TEXT:
+                scratch[canonical] = _QUOTE
+                canonical += 1
             if value_escaped[k]:
                 canonical = _put_escaped(scratch, text_start[k], text_end[k], scratch, canonical)
             else:
-                for j in range(value_start[k], value_end[k]):
-                    scratch[canonical] = buffer[j]
-                    canonical += 1
-            scratch[canonical] = _QUOTE
-            canonical += 1
+                length = value_end[k] - value_start[k]
+                copy_bytes(scratch, canonical, buffer, value_start[k], length)
+                canonical += length
+            if kinds[k] == TEXT:
+                scratch[canonical] = _QUOTE
+                canonical += 1
         scratch[canonical] = 125
         h1, h2 = murmur128(scratch, decoded, canonical + 1)
         digest[r, 0] = h1

@@ -8,6 +8,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from scanner.kernels._words import load64, word_at
+
 _C1 = np.uint64(0x87C37B91114253D5)
 _C2 = np.uint64(0x4CF5AD432745937F)
 _F1 = np.uint64(0xFF51AFD7ED558CCD)
@@ -51,14 +53,6 @@ def _rotl(x, r):
 
 
 @njit(nogil=True)
-def _load64(data, at):
-    value = np.uint64(0)
-    for i in range(8):
-        value |= np.uint64(data[at + i]) << np.uint64(8 * i)
-    return value
-
-
-@njit(nogil=True)
 def murmur128(data, start, end):
     """MurmurHash3 x64 128 of data[start:end] with seed 0, as two uint64."""
     length = end - start
@@ -66,21 +60,15 @@ def murmur128(data, start, end):
     h2 = np.uint64(0)
     blocks = length // 16
     for i in range(blocks):
-        k1 = _load64(data, start + 16 * i)
-        k2 = _load64(data, start + 16 * i + 8)
+        k1 = load64(data, start + 16 * i)
+        k2 = load64(data, start + 16 * i + 8)
         h1 ^= _rotl(k1 * _C1, 31) * _C2
         h1 = (_rotl(h1, 27) + h2) * np.uint64(5) + np.uint64(0x52DCE729)
         h2 ^= _rotl(k2 * _C2, 33) * _C1
         h2 = (_rotl(h2, 31) + h1) * np.uint64(5) + np.uint64(0x38495AB5)
     tail = start + 16 * blocks
-    k1 = np.uint64(0)
-    k2 = np.uint64(0)
-    for i in range(length - 16 * blocks):
-        byte = np.uint64(data[tail + i])
-        if i < 8:
-            k1 |= byte << np.uint64(8 * i)
-        else:
-            k2 |= byte << np.uint64(8 * (i - 8))
+    k1 = word_at(data, tail, min(end - tail, 8))
+    k2 = word_at(data, tail + 8, end - tail - 8)
     h2 ^= _rotl(k2 * _C2, 33) * _C1
     h1 ^= _rotl(k1 * _C1, 31) * _C2
     h1 ^= np.uint64(length)

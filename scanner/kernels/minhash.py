@@ -12,8 +12,9 @@ import numpy as np
 from numba import njit
 
 from scanner.kernels._jit import B1R, I32R, I64, I64R, INT, U8R, U32_2D, U32R, U64, U64_2D, kernel
+from scanner.kernels._words import BLOCK, LANES, take_minima
 from scanner.kernels.hashing import combine, fmix32, fmix64, murmur128
-from scanner.kernels.tokens import next_token
+from scanner.kernels.tokens import ROOM, next_tokens
 
 PROMPT, ANSWER, CONTEXT, NORMAL_A, NORMAL_B, TEXT_A, TEXT_B = 0, 1, 2, 3, 4, 5, 6
 HASHES = 7
@@ -21,17 +22,30 @@ HASHES = 7
 normalised row; two of its raw text with roles."""
 COUNTS = 5
 SKIPPED, PROMPT_PART, ANSWER_PART = 0, 1, 2
-_RING = 64
-MAX_WIDTH = _RING
+IN_PROMPT, IN_ANSWER, IN_BOTH = np.uint64(1), np.uint64(2), np.uint64(3)
+"""Lowest bits of a word of `shingle_sets`."""
+MAX_WIDTH = 64
+_BUFFER = MAX_WIDTH + ROOM + BLOCK
+_STEP = np.uint64(0x9E3779B97F4A7C15)
 
 
 @njit(nogil=True)
-def shingle_hash(ring, last, length):
-    """64-bit hash of the `length` tokens that end at place `last` of the ring, in order."""
-    h = np.uint64(length)
-    for i in range(length):
-        h = combine(h, ring[(last - length + 1 + i) & (_RING - 1)])
-    return fmix64(h)
+def put_shingles(tokens, count, width, out):
+    """out[i] = 64-bit hash of tokens[i:i + width], in order, for every i up to count - width; returns their number.
+
+    A polynomial of the (well-mixed) token hashes, spread by fmix64. Each step runs over all shingles at once, so that
+    the processor takes several at a time.
+    """
+    made = count - width + 1
+    for i in range(made):
+        out[i] = np.uint64(width) * _STEP + tokens[i]
+    for place in range(1, width):
+        later = tokens[place : place + made]
+        for i in range(made):
+            out[i] = out[i] * _STEP + later[i]
+    for i in range(made):
+        out[i] = fmix64(out[i])
+    return made
 
 
 @njit(nogil=True)
@@ -43,11 +57,29 @@ def _code_points(data, start, end):
 
 
 @njit(nogil=True)
-def _push(signature, a, b, shingle):
-    x = fmix32(np.uint32(shingle & np.uint64(0xFFFFFFFF)))
-    for j in range(len(a)):
-        value = np.uint32(a[j] * x + b[j])
-        signature[j] = min(signature[j], value)
+def _shingles_so_far(tokens, count, n, at_end, width, out):
+    """Put the shingles of tokens[:count], the last of the n tokens read so far; a text shorter than one is one."""
+    if count >= width:
+        return put_shingles(tokens, count, width, out)
+    if at_end and 0 < n == count:
+        return put_shingles(tokens, count, count, out)
+    return 0
+
+
+@njit(nogil=True)
+def _padded(values):
+    """A copy whose length is a multiple of LANES, zeros at the end."""
+    out = np.zeros(-(-len(values) // LANES) * LANES, np.uint32)
+    out[: len(values)] = values
+    return out
+
+
+@njit(nogil=True)
+def _keep_last(tokens, count, keep):
+    """Move the last `keep` of tokens[:count] to the front: the shingles of what follows begin with them."""
+    for i in range(keep):
+        tokens[i] = tokens[count - keep + i]
+    return keep
 
 
 @kernel(INT(U8R, I64R, I64R, U8R, U8R, B1R, U8R, I32R, INT, U32R, U32R, U32_2D, U64_2D, I64))
@@ -61,14 +93,21 @@ def fingerprint(
     (n, p): all 2^32 - 1 for rows without shingles · hashes (n, HASHES) · counts (COUNTS n,): per row its tokens, its
     supervised tokens, its shingles (repeats counted), its code points before and in the supervised segments.
     """
-    ring = np.empty(_RING, np.uint64)
+    tokens = np.empty(_BUFFER, np.uint64)
+    starts = np.empty(_BUFFER, np.int64)
+    ends = np.empty(_BUFFER, np.int64)
+    shingles = np.empty(_BUFFER, np.uint64)
+    mixed = np.empty(_BUFFER, np.uint32)
+    columns = len(a)
+    a, b = _padded(a), _padded(b)
+    low = np.empty(len(a), np.uint32)
     total = 0
     for r in range(len(row_start) - 1):
-        for j in range(len(a)):
-            signature[r, j] = np.uint32(0xFFFFFFFF)
+        low[:] = np.uint32(0xFFFFFFFF)
         prompt = np.uint64(1)
         answer = np.uint64(2)
         context = np.uint64(3)
+        order = np.uint64(7)
         text_a = np.uint64(4)
         text_b = np.uint64(6)
         row_tokens = 0
@@ -91,37 +130,39 @@ def fingerprint(
                 prompt_points += points
             n = 0
             text = np.uint64(5)
-            while True:
-                h, start, at = next_token(data, at, end, classes, fold, 1)
-                if start == at:
-                    break
-                text = combine(text, h)
-                if kind != SKIPPED:
-                    ring[n & (_RING - 1)] = h
-                    if n + 1 >= width:
-                        _push(signature[r], a, b, shingle_hash(ring, n, width))
-                        made += 1
-                n += 1
+            held = 0
+            while at < end:
+                count, at = next_tokens(data, at, end, classes, fold, 1, tokens, starts, ends, held)
+                for i in range(held, count):
+                    text = combine(text, tokens[i])
+                n += count - held
+                if kind == SKIPPED:
+                    continue
+                new = _shingles_so_far(tokens, count, n, at >= end, width, shingles)
+                for i in range(new):
+                    mixed[i] = fmix32(np.uint32(shingles[i] & np.uint64(0xFFFFFFFF)))
+                take_minima(low, a, b, mixed, new)
+                made += new
+                held = _keep_last(tokens, count, min(count, width - 1))
             if n == 0:
                 continue
-            if kind != SKIPPED and n < width:
-                _push(signature[r], a, b, shingle_hash(ring, n - 1, n))
-                made += 1
             if kind == SKIPPED:
                 context = combine(context, fmix64(text))
             elif kind == ANSWER_PART:
                 answer = combine(answer, fmix64(text))
             else:
                 prompt = combine(prompt, fmix64(text))
+            order = combine(order, np.uint64(kind))  # who speaks when: the same turns in another order are another row
             row_tokens += n
             if supervised[s]:
                 learned += n
+        signature[r, :] = low[:columns]
         prompt, answer, context = fmix64(prompt), fmix64(answer), fmix64(context)
         hashes[r, PROMPT] = prompt
         hashes[r, ANSWER] = answer
         hashes[r, CONTEXT] = context
-        hashes[r, NORMAL_A] = fmix64(combine(combine(prompt, answer), context))
-        hashes[r, NORMAL_B] = fmix64(combine(combine(context, prompt), answer))
+        hashes[r, NORMAL_A] = fmix64(combine(combine(combine(prompt, answer), context), order))
+        hashes[r, NORMAL_B] = fmix64(combine(combine(combine(context, prompt), answer), order))
         hashes[r, TEXT_A] = fmix64(text_a)
         hashes[r, TEXT_B] = fmix64(text_b)
         counts[COUNTS * r] = row_tokens
@@ -133,44 +174,53 @@ def fingerprint(
     return total
 
 
-@kernel(INT(U8R, I64R, I64R, I64R, U8R, U8R, I32R, INT, U64, I64))
-def shingle_sets(data, begin, end_of, row_start, part, classes, fold, width, out, bounds):
-    """The distinct 64-bit shingles of each row, prompt and answer apart, sorted; returns the number written.
+@kernel(INT(U8R, I64R, I64R, I64R, U8R, U8R, I32R, INT, U64, I64, I64))
+def shingle_sets(data, begin, end_of, row_start, part, classes, fold, width, out, bounds, sizes):
+    """The distinct shingles of each row as one ascending run of tagged words; returns the number written.
 
     Segment s is data[begin[s]:end_of[s]]; row r has segments row_start[r]:row_start[r + 1].
-    out: at least as long as the rows have tokens · bounds (2 n + 1,): row r's prompt set is
-    out[bounds[2 r]:bounds[2 r + 1]], its answer set out[bounds[2 r + 1]:bounds[2 r + 2]].
+    out: at least as long as the rows have tokens; a word is the shingle's hash, but for its lowest two bits: IN_PROMPT
+    and IN_ANSWER, where it stands · bounds (n + 1,): row r's set is out[bounds[r]:bounds[r + 1]] · sizes (2 n,): per
+    row the shingles that stand in its prompt, and in its answer.
     """
-    ring = np.empty(_RING, np.uint64)
+    tokens = np.empty(_BUFFER, np.uint64)
+    starts = np.empty(_BUFFER, np.int64)
+    ends = np.empty(_BUFFER, np.int64)
     at_out = 0
     bounds[0] = 0
     for r in range(len(row_start) - 1):
-        for wanted in (PROMPT_PART, ANSWER_PART):
-            first = at_out
-            for s in range(row_start[r], row_start[r + 1]):
-                if part[s] != wanted:
-                    continue
-                at = begin[s]
-                end = end_of[s]
-                n = 0
-                while True:
-                    h, start, at = next_token(data, at, end, classes, fold, 1)
-                    if start == at:
-                        break
-                    ring[n & (_RING - 1)] = h
-                    if n + 1 >= width:
-                        out[at_out] = shingle_hash(ring, n, width)
-                        at_out += 1
-                    n += 1
-                if 0 < n < width:
-                    out[at_out] = shingle_hash(ring, n - 1, n)
-                    at_out += 1
-            out[first:at_out].sort()
-            kept = first
-            for i in range(first, at_out):
-                if kept == first or out[i] != out[kept - 1]:
-                    out[kept] = out[i]
-                    kept += 1
-            at_out = kept
-            bounds[2 * r + (1 if wanted == PROMPT_PART else 2)] = at_out
+        first = at_out
+        for s in range(row_start[r], row_start[r + 1]):
+            if part[s] == SKIPPED:
+                continue
+            where = IN_PROMPT if part[s] == PROMPT_PART else IN_ANSWER
+            at = begin[s]
+            end = end_of[s]
+            held = 0
+            n = 0
+            while at < end:
+                count, at = next_tokens(data, at, end, classes, fold, 1, tokens, starts, ends, held)
+                n += count - held
+                new = _shingles_so_far(tokens, count, n, at >= end, width, out[at_out:])
+                for i in range(at_out, at_out + new):
+                    out[i] = out[i] & ~IN_BOTH | where
+                at_out += new
+                held = _keep_last(tokens, count, min(count, width - 1))
+        out[first:at_out].sort()
+        kept = first
+        for i in range(first, at_out):
+            if kept > first and (out[i] ^ out[kept - 1]) <= IN_BOTH:
+                out[kept - 1] |= out[i]
+            else:
+                out[kept] = out[i]
+                kept += 1
+        at_out = kept
+        in_prompt = 0
+        in_answer = 0
+        for i in range(first, at_out):
+            in_prompt += np.int64(out[i] & IN_PROMPT)
+            in_answer += np.int64(out[i] >> IN_PROMPT & IN_PROMPT)
+        bounds[r + 1] = at_out
+        sizes[2 * r] = in_prompt
+        sizes[2 * r + 1] = in_answer
     return at_out

@@ -8,9 +8,10 @@ State arrays make both resumable: they stop when the output is full and go on wh
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+from numba import njit, types
 
 from scanner.kernels._jit import I64, INT, U8, U8R, kernel
+from scanner.kernels._words import BLOCK, equal64, lowest_bit
 
 # Indexes into the state array of both kernels.
 AT, LINE, STATUS, WHERE, WHERE_LINE, IN_ARRAY, LENIENT = range(7)
@@ -40,6 +41,26 @@ def new_state(at: int = 0, line: int = 1, in_array: bool = False, lenient: bool 
     state = np.zeros(STATE_SIZE, np.int64)
     state[AT], state[LINE], state[IN_ARRAY], state[LENIENT] = at, line, in_array, lenient
     return state
+
+
+@kernel(INT(U8R, INT, INT, types.uint8, I64))
+def places_of(data, low, high, byte, out):
+    """Every place of `byte` in data[low:high], ascending; returns how many. out: room for high - low."""
+    count = 0
+    at = low
+    while at < high:
+        if at + BLOCK <= high:
+            mask = equal64(data, at, byte)
+        else:
+            mask = np.uint64(0)
+            for i in range(at, high):
+                mask |= np.uint64(data[i] == byte) << np.uint64(i - at)
+        while mask:
+            out[np.uint64(count)] = at + lowest_bit(mask)
+            mask &= mask - np.uint64(1)
+            count += 1
+        at += BLOCK
+    return count
 
 
 @njit(nogil=True)

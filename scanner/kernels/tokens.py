@@ -2,6 +2,10 @@
 
 The definition of a token stands in `scanner.text`. Hashes come in two kinds: exact (the token's own code points)
 and folded (each code point replaced by its one-code-point lower case).
+
+A hash depends on the token's UTF-8 bytes (of the folded code points) and on nothing else: they are mixed 8 at a time,
+padded with zeros to a multiple of 16. ASCII is cut into tokens 64 bytes at a time by bit masks; a token that holds or
+touches another byte is read code point by code point, to the same hash.
 """
 
 from __future__ import annotations
@@ -9,13 +13,18 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from scanner.kernels._jit import I32R, I64, I64R, INT, U8R, U64, kernel
-from scanner.kernels.hashing import fmix64
+from scanner.kernels._jit import I32R, I64, I64R, INT, U8R, U64, VOID, kernel
+from scanner.kernels._words import BLOCK, highest_bit, kinds64, load64, lowest_bit, word_at
+from scanner.kernels.hashing import combine, fmix64
 
 SEPARATOR, WORD, SINGLE = 0, 1, 2
+ROOM = 1 << 10
+"""Tokens that a caller's buffers should hold at a time: few enough to stay in a core's first cache."""
 _SEED = np.uint64(0x51ED270B27B4F3CF)
-_MULTIPLIER = np.uint64(0x9FB21C651E98DF25)
 _FOLDED = 0x20000
+_LOWER = np.uint64(0x2020202020202020)  # letters and digits with this bit set are lower-case letters and digits
+_ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
+_ONE = np.uint64(1)
 
 
 @njit(nogil=True)
@@ -37,8 +46,21 @@ def code_point_at(data, at):
 
 
 @njit(nogil=True)
-def next_token(data, at, end, classes, fold, folded):
-    """The next token of data[at:end]: (its hash, the byte where it starts, the byte after it); start == end: none."""
+def _utf8_word(point):
+    """The UTF-8 bytes of a code point as one little-endian word, and their number."""
+    if point < 0x80:
+        return np.uint64(point), 1
+    if point < 0x800:
+        return np.uint64(0xC0 | point >> 6 | (0x80 | point & 0x3F) << 8), 2
+    if point < 0x10000:
+        return np.uint64(0xE0 | point >> 12 | (0x80 | point >> 6 & 0x3F) << 8 | (0x80 | point & 0x3F) << 16), 3
+    high = 0xF0 | point >> 18 | (0x80 | point >> 12 & 0x3F) << 8
+    return np.uint64(high | (0x80 | point >> 6 & 0x3F) << 16 | (0x80 | point & 0x3F) << 24), 4
+
+
+@njit(nogil=True)
+def _any_token(data, at, end, classes, fold, folded):
+    """The next token of data[at:end], whatever its bytes: (hash, first byte, byte after it); start == end: none."""
     kind = np.uint8(SEPARATOR)
     point = np.int64(0)
     after = at
@@ -51,31 +73,126 @@ def next_token(data, at, end, classes, fold, folded):
     if at >= end:
         return np.uint64(0), end, end
     start = at
-    if folded and point < _FOLDED:
-        point = np.int64(fold[point])
-    h = (_SEED ^ np.uint64(point)) * _MULTIPLIER
-    at = after
-    if kind == WORD:
-        while at < end:
-            byte = data[at]
-            if byte < 0x80:  # subtle: the same arithmetic as below; most text is ASCII and this way twice as fast
-                if classes[byte] != WORD:
-                    break
-                value = np.uint64(byte)
-                if folded and np.uint8(byte - 65) < 26:
-                    value += np.uint64(32)
-                after = at + 1
-            else:
-                point, after = code_point_at(data, at)
-                if classes[point] != WORD:
-                    break
-                if folded and point < _FOLDED:
-                    point = np.int64(fold[point])
-                value = np.uint64(point)
-            # as in FNV-1a: the shortest chain per character; fmix64 spreads it at the end
-            h = (h ^ value) * _MULTIPLIER
-            at = after
+    h = _SEED
+    held = np.uint64(0)  # bytes that do not make a word yet
+    bits = 0
+    odd = False
+    while True:
+        if folded and point < _FOLDED:
+            point = np.int64(fold[point])
+        raw, size = _utf8_word(point)
+        held |= raw << np.uint64(bits)
+        bits += 8 * size
+        if bits >= 64:
+            h = combine(h, held)
+            odd = not odd
+            bits -= 64
+            # subtle: a shift by 64 is not defined, and none is left over then
+            held = raw >> np.uint64(8 * size - bits) if bits else np.uint64(0)
+        at = after
+        if kind != WORD or at >= end:
+            break
+        point, after = code_point_at(data, at)
+        if classes[point] != WORD:
+            break
+    if bits:
+        h = combine(h, held)
+        odd = not odd
+    if odd:
+        h = combine(h, np.uint64(0))
     return fmix64(h), start, at
+
+
+@njit(nogil=True)
+def _ascii_hash(data, at, length, lower):
+    """Hash of the ASCII token data[at:at + length], each byte taken | the byte in `lower`."""
+    h = _SEED
+    for i in range(at, at + length, 16):
+        left = at + length - i
+        h = combine(h, word_at(data, i, left) | lower & _bytes(left))
+        h = combine(h, word_at(data, i + 8, left - 8) | lower & _bytes(left - 8))
+    return fmix64(h)
+
+
+@njit(nogil=True)
+def _bytes(count):
+    """A mask of the lowest `count` bytes; 0 below 1, all for more than 8."""
+    if count < 1:
+        return np.uint64(0)
+    return _ALL >> np.uint64(64 - 8 * min(count, 8))
+
+
+@njit(nogil=True)
+def next_tokens(data, at, end, classes, fold, folded, hashes, starts, ends, count):
+    """The next tokens of data[at:end], put at hashes[count:] and so on; returns the new count and where to go on.
+
+    hashes, starts, ends: (t,) hash, first byte and byte after each token; nothing is put into the last BLOCK places,
+    so t should be BLOCK + ROOM. The text is used up when the second value is `end`; tokens before `at` play no part.
+    """
+    size = len(data)
+    room = len(hashes) - BLOCK
+    while at < end and count <= room:
+        limit = min(end - at, BLOCK)
+        if at + BLOCK <= size:
+            words, spaces, others = kinds64(data, at)
+        elif size >= BLOCK:
+            words, spaces, others = kinds64(data, size - BLOCK)
+            beyond = np.uint64(at + BLOCK - size)
+            words >>= beyond
+            spaces >>= beyond
+            others >>= beyond
+        else:
+            words, spaces, others = np.uint64(0), np.uint64(0), _ALL
+        inside = _ALL >> np.uint64(64 - limit)
+        others &= inside
+        known = limit
+        if others:
+            known = lowest_bit(others)
+            inside = (_ONE << np.uint64(known)) - _ONE
+        words &= inside
+        single = inside & ~(words | spaces)
+        first = words & ~(words << _ONE) | single
+        last = words & ~(words >> _ONE) | single
+        after = at + known
+        if (others or after < end) and known and words >> np.uint64(known - 1):
+            open_word = highest_bit(first)  # it may go on behind the known bytes, so it waits
+            first ^= _ONE << np.uint64(open_word)
+            last ^= _ONE << np.uint64(known - 1)
+            after = at + open_word
+        whole = at + BLOCK + 16 <= size  # so that every token may be loaded in words of 8 bytes
+        while first:
+            place = lowest_bit(first)
+            start = at + place
+            length = lowest_bit(last) + 1 - place
+            first &= first - _ONE
+            last &= last - _ONE
+            lower = _LOWER if folded and words >> np.uint64(place) & _ONE else np.uint64(0)
+            if whole and length <= 16:
+                h = combine(_SEED, (load64(data, start) | lower) & _bytes(length))
+                h = fmix64(combine(h, (load64(data, start + 8) | lower) & _bytes(length - 8)))
+            else:
+                h = _ascii_hash(data, start, length, lower)
+            at_token = np.uint64(count)  # an unsigned index needs no look at its sign
+            hashes[at_token] = h
+            starts[at_token] = start
+            ends[at_token] = start + length
+            count += 1
+        if after > at and not others:
+            at = after
+            continue
+        at = after
+        while at < end and count < len(hashes):
+            h, start, at = _any_token(data, at, end, classes, fold, folded)
+            if start == at:
+                break
+            hashes[count] = h
+            starts[count] = start
+            ends[count] = at
+            count += 1
+            # text in other scripts has ASCII spaces: looking at 64 bytes is worth it where two ASCII bytes follow
+            if at + 1 < end and data[at] < 0x80 and data[at + 1] < 0x80:
+                break
+    return count, at
 
 
 @kernel(INT(U8R, I64R, U8R, I32R, INT, U64, I64, I64))
@@ -86,17 +203,61 @@ def tokenise(data, offsets, classes, fold, folded, hashes, starts, counts):
     hashes (t,), starts (t,): one entry per token, `starts` its first byte in data (both may be longer than needed; a
     text has at most as many tokens as bytes) · counts (s,): tokens of each text.
     """
+    some = np.empty(ROOM + BLOCK, np.uint64)
+    begin = np.empty(ROOM + BLOCK, np.int64)
+    after = np.empty(ROOM + BLOCK, np.int64)
     total = 0
     for s in range(len(offsets) - 1):
         at = offsets[s]
-        end = offsets[s + 1]
         before = total
-        while True:
-            h, start, at = next_token(data, at, end, classes, fold, folded)
-            if start == at:
-                break
-            hashes[total] = h
-            starts[total] = start
-            total += 1
+        while at < offsets[s + 1]:
+            found, at = next_tokens(data, at, offsets[s + 1], classes, fold, folded, some, begin, after, 0)
+            hashes[total : total + found] = some[:found]
+            starts[total : total + found] = begin[:found]
+            total += found
         counts[s] = total - before
     return total
+
+
+@kernel(VOID(U8R, I64R, U8R, I32R, I64, I64))
+def count_distinct(data, offsets, classes, fold, counts, distinct):
+    """Tokens and distinct folded tokens of every text.
+
+    data, offsets (s + 1,): texts · classes, fold: tables of `scanner.text` · counts, distinct (s,): outputs.
+    """
+    longest = 0
+    for s in range(len(offsets) - 1):
+        longest = max(longest, offsets[s + 1] - offsets[s])
+    capacity = 16
+    while capacity < 2 * longest:
+        capacity *= 2
+    keys = np.zeros(capacity, np.uint64)  # open addressing, 0 for an empty slot; as much of it as a text needs
+    used = np.empty(longest, np.uint64)
+    hashes = np.empty(ROOM + BLOCK, np.uint64)
+    begin = np.empty(ROOM + BLOCK, np.int64)
+    after = np.empty(ROOM + BLOCK, np.int64)
+    for s in range(len(offsets) - 1):
+        at = offsets[s]
+        end = offsets[s + 1]
+        size = 16
+        while size < 2 * (end - at):
+            size *= 2
+        mask = np.uint64(size - 1)
+        total = 0
+        filled = 0
+        while at < end:
+            found, at = next_tokens(data, at, end, classes, fold, 1, hashes, begin, after, 0)
+            total += found
+            for i in range(found):
+                key = hashes[i] if hashes[i] else _ONE
+                slot = key & mask
+                while keys[slot] != 0 and keys[slot] != key:
+                    slot = (slot + _ONE) & mask
+                if keys[slot] == 0:
+                    keys[slot] = key
+                    used[filled] = slot
+                    filled += 1
+        for i in range(filled):
+            keys[used[i]] = 0
+        counts[s] = total
+        distinct[s] = filled

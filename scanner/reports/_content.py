@@ -12,19 +12,16 @@ import pyarrow.parquet as pq
 
 from scanner.evidence import PRIVATE_KINDS, Difference, Evidence
 from scanner.repeats import Passage, passages
+from scanner.reports import _relations
 from scanner.reports import _words as words
 from scanner.reports._earlier import KnownRow, copied_rows
 from scanner.reports._earlier import examples as known_rows
-from scanner.reports._summary import groups
+from scanner.reports._relations import Relations
 from scanner.store import RunFolder
 
 TOP_ROWS = 50
 CLUSTERS = 20
 MEMBERS_PER_CLUSTER = 3
-CONFLICTS = 20
-ANSWERS_PER_CONFLICT = 3
-CONFLICT_ROWS = 20_000
-"""Rows among which prompts with several answers are looked for, to show some; all of them are counted."""
 EXAMPLES_PER_RULE = 3
 SKIPPED = 50
 
@@ -128,15 +125,6 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Conflict:
-    """A prompt and some of its different answers."""
-
-    rows: int
-    prompt: str
-    answers: tuple[tuple[int, str, str], ...]  # row_id, place, excerpt
-
-
-@dataclass(frozen=True)
 class Content:
     """Everything a report may show; texts are excerpts under the chosen policy."""
 
@@ -147,7 +135,7 @@ class Content:
     risky: int  # rows in bands low to high
     clusters: tuple[Cluster, ...]
     findings: tuple[Finding, ...]
-    conflicts: tuple[Conflict, ...]
+    relations: Relations
     passages: tuple[Passage, ...]
     earlier: tuple[KnownRow, ...]  # some rows that earlier runs hold
     skipped: tuple[dict[str, Any], ...]
@@ -172,9 +160,7 @@ class Content:
 def gather(run: RunFolder, text: str = "masked", top: int = TOP_ROWS, details: bool = True) -> Content:
     """Read a finished run. With `details` False only figures and the top rows are gathered."""
     evidence = Evidence(run, text)
-    known = pq.read_schema(run.path / "rows.parquet").names if run.has_table("rows") else []
-    columns = [*ROW_COLUMNS, *(name for name in ("conflicts.answers",) if name in known)]
-    rows = run.read_table("rows", columns).with_columns(pl.col("source").cast(pl.String))
+    rows = run.read_table("rows", ROW_COLUMNS).with_columns(pl.col("source").cast(pl.String))
     prediction = run.read_table("prediction", PREDICTION_COLUMNS)
     reasons = [c for c in ("kept_because",) if c in pq.read_schema(run.path / "plan.parquet").names]
     plan = run.read_table("plan", ["row_id", "action", "keep_row_id", "why", *reasons])
@@ -187,7 +173,7 @@ def gather(run: RunFolder, text: str = "masked", top: int = TOP_ROWS, details: b
         risky=int((prediction["band"].cast(pl.String) != "none").sum()),
         clusters=_clusters(run, rows, plan, evidence) if details else (),
         findings=_findings(run, rows, evidence) if details else (),
-        conflicts=_conflicts(run, rows, evidence) if details else (),
+        relations=_relations.gather(run, evidence) if details else Relations(),
         passages=passages(run, rows, plan, evidence) if details else (),
         earlier=known_rows(run, rows, evidence) if details else (),
         skipped=skipped(run),
@@ -340,44 +326,3 @@ def _findings(run: RunFolder, rows: pl.DataFrame, evidence: Evidence) -> tuple[F
         Finding(rule_id, kind, count, touched, tuple(examples.get(rule_id, ())))
         for kind, rule_id, count, touched in per_rule.iter_rows()
     )
-
-
-def _conflicts(run: RunFolder, rows: pl.DataFrame, evidence: Evidence) -> tuple[Conflict, ...]:
-    """Prompts with several answers, those asked most often first."""
-    asked = _asked_alike(run, rows) if not evidence.missing else _paired_alike(run)
-    sizes = asked.group_by("prompt").agg(pl.len().alias("rows"), pl.col("row_id").sort())
-    sizes = sizes.with_columns(pl.col("row_id").list.first().alias("first"))
-    shown = sizes.sort(["rows", "first"], descending=[True, False]).head(CONFLICTS)
-    chosen = [row_id for ids in shown["row_id"].to_list() for row_id in ids]
-    evidence.load(chosen)
-    where = {i: words.place(s, n) for i, s, n in _places(rows, chosen)}
-    found = []
-    for count, ids in shown.select("rows", "row_id").iter_rows():
-        answers: dict[str, int] = {}  # different excerpts first; where there is no text, the first rows
-        for i in ids:
-            answers.setdefault(evidence.answer(i, 200) or str(i), i)
-        some = list(answers.values())[:ANSWERS_PER_CONFLICT]
-        found.append(
-            Conflict(count, evidence.prompt(ids[0]), tuple((i, where[i], evidence.answer(i, 200)) for i in some))
-        )
-    return tuple(found)
-
-
-def _asked_alike(run: RunFolder, rows: pl.DataFrame) -> pl.DataFrame:
-    """(row_id, prompt): rows whose prompt has several answers, grouped by the prompt's text."""
-    if "conflicts.answers" not in rows.columns:
-        return _paired_alike(run)
-    torn = rows.filter(pl.col("conflicts.answers") > 1).sort("row_id").head(CONFLICT_ROWS)
-    text = run.segments().rows(torn["row_id"].to_list(), ["row_id", "supervised", "turn", "text"])
-    answered = text.filter("supervised").group_by("row_id").agg(pl.col("turn").min().alias("answered"))
-    before = text.join(answered, on="row_id").filter(pl.col("turn") < pl.col("answered"))
-    prompts = before.group_by("row_id", maintain_order=True).agg(pl.col("text").str.join("\n").hash().alias("prompt"))
-    return prompts.filter(pl.col("prompt").is_duplicated())
-
-
-def _paired_alike(run: RunFolder) -> pl.DataFrame:
-    """(row_id, prompt) from the pairs alone, for runs whose text is not to be shown."""
-    pairs = run.read_table("pairs", ["row_a", "row_b", "relation"])
-    same = pairs.filter(pl.col("relation").cast(pl.String) == "same_prompt")
-    ids, label = groups(same["row_a"].to_numpy(), same["row_b"].to_numpy())
-    return pl.DataFrame({"row_id": ids, "prompt": label})

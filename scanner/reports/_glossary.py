@@ -86,6 +86,34 @@ GLOSSARY = (
         "tokens; at least --span-tokens",
     ),
     Term(
+        "prompt of a conversation",
+        "All that the user and the tools say in it, before the first answer and between answers. Rows that only open "
+        "with the same first question are counted apart.",
+        "text up to case and spacing",
+    ),
+    Term(
+        "boilerplate",
+        "An answer of 8 tokens or more that rows with different prompts give; near copies of a prompt are one prompt.",
+        "rows",
+    ),
+    Term(
+        "inside",
+        "At least 95 % of the shingles of the one answer stand in the other, and not the other way round.",
+        "share of distinct shingles",
+    ),
+    Term(
+        "script",
+        "The alphabet that most letters of the answers are in; Han, kana and Hangul count three letters per "
+        "character, and kana stand for Japanese. A script is no language.",
+        "Unicode blocks",
+    ),
+    Term(
+        "the same text",
+        "Equal up to case, white space, full and half width, compatibility ideographs, Arabic positional forms and "
+        "variation selectors. Composed and decomposed accents, points and vowels, ß and ss stay different.",
+        "code point by code point, no NFC or NFKC",
+    ),
+    Term(
         "cluster",
         "A kept row and the rows verified as duplicates of it; members were compared with the kept row "
         "itself, not with one another.",

@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from scanner.objects import Int64
+from scanner.reports._partners import figures
 from scanner.reports._spans import summarised as repeated_passages
 
 LORENZ_POINTS = 64
@@ -53,6 +54,7 @@ def summarise(
         **{k: v for k, v in counts.items() if k != "jaccard"},
         "rows": n,
         "found": found,
+        "relations": figures(rows, pairs),
         "clusters": _clusters(rows),
         "prediction": _predicted(prediction, notes),
         "skew": _skew(prediction),

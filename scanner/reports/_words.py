@@ -7,6 +7,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+from scanner.objects import LONG_TURN
 from scanner.reports._spans import in_words as passages
 
 NOT_CALIBRATED = (
@@ -14,6 +15,14 @@ NOT_CALIBRATED = (
     "Trust the order of the rows more than the counts."
 )
 CALIBRATED = "Calibrated: the weights were fitted on confirmed or rehearsed rows."
+RELATIONS = {
+    "same_both": "the same prompt and answer",
+    "same_prompt": "the same prompt, different answers",
+    "same_response": "different prompts, the same answer",
+    "near": "near copies",
+    "contained": "one row inside the other",
+    "semantic": "the same in other words",
+}
 RULE_WORDS = {
     "aws access key": "AWS access key", "cn mobile": "Chinese mobile phone", "cn resident id": "Chinese resident id",
     "email": "e-mail", "github token": "GitHub token", "google api key": "Google API key",
@@ -117,6 +126,32 @@ def of_rule(rule_id: str) -> str:
     """A rule's id in words: "private/credit-card" -> "credit card"."""
     name = rule_id.rsplit("/", 1)[-1].replace("_", " ").replace("-", " ")
     return RULE_WORDS.get(name, name)
+
+
+def opening(summary: dict[str, Any]) -> str:
+    """How many rows repeat a prompt, or open with a question that another row opens with."""
+    seen = summary["relations"]
+    whole, first, torn = seen["prompts"], seen["openings"], seen["torn_openings"]
+    return (
+        f"{plural(whole['repeats'], 'row')} ({percent(whole['repeats_share'])}) repeat the prompt of another row; "
+        f"{number(first['repeats'])} ({percent(first['repeats_share'])}) repeat its first question. "
+        f"First answers to one question differ in {plural(torn['rows'], 'row')}."
+    )
+
+
+def repeated(summary: dict[str, Any]) -> str:
+    """How many rows hold a long turn of another row."""
+    seen = summary["relations"]["repeated_turns"]
+    return (
+        f"{plural(seen['rows'], 'row')} ({percent(seen['share'])}) hold a turn of {LONG_TURN} tokens or more, "
+        "question or answer, that another row holds word for word."
+    )
+
+
+def labels(summary: dict[str, Any]) -> str:
+    """Short answers that different prompts share."""
+    short = summary["relations"]["same_answer"]["short"]
+    return f"{plural(short['groups'], 'short answer')} in {plural(short['rows'], 'row')} ({percent(short['share'])})"
 
 
 def contamination(summary: dict[str, Any]) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from scanner.reports import _earlier as earlier
 from scanner.reports import _words as words
-from scanner.reports._content import CLUSTERS, CONFLICTS, SKIPPED, Content, gather
+from scanner.reports._content import CLUSTERS, SKIPPED, Content, gather
 from scanner.reports._glossary import GLOSSARY
 from scanner.store import RunFolder
 
@@ -46,7 +46,7 @@ def render(run: RunFolder, text: str = "masked") -> bytes:
         words=words,
         earlier=earlier,
         glossary=GLOSSARY,
-        limits={"clusters": CLUSTERS, "conflicts": CONFLICTS, "skipped": SKIPPED},
+        limits={"clusters": CLUSTERS, "skipped": SKIPPED},
         settings=_flat(content.scan.get("settings") or {}),
         highest_share=max((share or 0 for _, _, share, _ in words.findings(content.summary)), default=0),
     )

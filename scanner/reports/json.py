@@ -23,7 +23,7 @@ def render(run: RunFolder, text: str = "masked") -> bytes:
         "top_rows": [asdict(row) for row in content.top],
         "clusters": [asdict(cluster) for cluster in content.clusters],
         "findings": [asdict(finding) for finding in content.findings],
-        "conflicts": [asdict(conflict) for conflict in content.conflicts],
+        **asdict(content.relations),
         "passages": [asdict(passage) for passage in content.passages],
         "earlier": [asdict(row) for row in content.earlier],
         "skipped": list(content.skipped),

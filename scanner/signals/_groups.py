@@ -4,32 +4,35 @@ from __future__ import annotations
 
 import numpy as np
 
+from scanner.kernels.grouping import maybe_repeated
 from scanner.objects import Groups, UInt64, stable_order
 
 
 def group_by(keys: UInt64) -> Groups:
     """Rows with equal keys (n, c), well-mixed hashes: the smallest position of each group, and its size."""
-    n = len(keys)
-    if n == 0:
-        return Groups(np.zeros(0, np.int64), np.zeros(0, np.int64))
-    order = stable_order(keys)
-    ordered = keys[order]
-    new = np.concatenate(([True], (ordered[1:] != ordered[:-1]).any(axis=1)))
-    index = np.cumsum(new) - 1
+    group, size = np.arange(len(keys)), np.ones(len(keys), np.int64)
+    keys = np.ascontiguousarray(keys)
+    places = np.empty(len(keys), np.int64)
+    places = places[: maybe_repeated(keys, places)]
+    if not len(places):
+        return Groups(group, size)
+    some = keys[places]
+    order = stable_order(some)
+    ordered = some[order]
+    new = np.ones(len(order), np.bool_)
+    new[1:] = (ordered[1:] != ordered[:-1]).any(axis=1)
+    first = np.flatnonzero(new)
+    lengths = np.diff(np.append(first, len(order)))
     # subtle: the order is stable, so the first of each run is the smallest position
-    group = np.empty(n, np.int64)
-    group[order] = order[np.flatnonzero(new)][index]
-    size = np.bincount(index)[index]
-    sizes = np.empty(n, np.int64)
-    sizes[order] = size
-    return Groups(group, sizes)
+    group[places[order]] = np.repeat(places[order[first]], lengths)
+    size[places[order]] = np.repeat(lengths, lengths)
+    return Groups(group, size)
 
 
-def members_of(groups: Groups) -> list[np.ndarray]:
-    """Positions of each group of two or more rows, ascending; groups in order of their first member."""
+def blocks_of(groups: Groups) -> list[np.ndarray]:
+    """Positions of the members of every group of two or more rows: a block (groups, size) for each size, ascending."""
     inside = np.flatnonzero(groups.size > 1)
-    if not len(inside):
-        return []
     order = inside[np.argsort(groups.group[inside], kind="stable")]
-    cut = np.flatnonzero(np.diff(groups.group[order])) + 1
-    return np.split(order, cut)
+    first = np.flatnonzero(order == groups.group[order])
+    sizes = groups.size[order[first]]
+    return [order[first[sizes == size][:, None] + np.arange(size)] for size in np.unique(sizes).tolist()]

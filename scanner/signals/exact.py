@@ -12,7 +12,7 @@ import hashlib
 import numpy as np
 
 from scanner.objects import Fingerprints, Groups, Pairs, Rows
-from scanner.signals._groups import group_by, members_of
+from scanner.signals._groups import blocks_of, group_by
 from scanner.store import SegmentReader
 
 ALL_PAIRS_UP_TO = 32
@@ -30,7 +30,7 @@ def same_text(rows: Rows, fingerprints: Fingerprints, reader: SegmentReader) -> 
     members = np.flatnonzero(groups.size > 1)
     if not len(members):
         return groups
-    checked = group_by(_secure_digests(rows, members, reader))
+    checked = group_by(_secure_digests(members, reader))
     group, size = np.arange(len(rows)), np.ones(len(rows), np.int64)
     group[members], size[members] = members[checked.group], checked.size
     return Groups(group, size)
@@ -41,15 +41,12 @@ def pairs(rows: Rows, records: Groups, texts: Groups) -> Pairs:
     left: list[np.ndarray] = [np.zeros(0, np.int64)]
     right: list[np.ndarray] = [np.zeros(0, np.int64)]
     stars = 0
-    by_size: dict[int, list[np.ndarray]] = {}
-    for members in members_of(texts):
-        by_size.setdefault(len(members), []).append(members)
-    for size, groups in by_size.items():
-        block = np.stack(groups)
+    for block in blocks_of(texts):
+        size = block.shape[1]
         if size <= ALL_PAIRS_UP_TO:
             i, j = np.triu_indices(size, 1)
         else:
-            stars += len(groups)
+            stars += len(block)
             i, j = np.zeros(size - 1, np.int64), np.arange(1, size)
         left.append(block[:, i].ravel())
         right.append(block[:, j].ravel())
@@ -77,16 +74,19 @@ def _surplus(groups: Groups) -> int:
     return int((groups.group != np.arange(len(groups.group))).sum())
 
 
-def _secure_digests(rows: Rows, members: np.ndarray, reader: SegmentReader) -> np.ndarray:
-    """(m, 2) BLAKE2b of the text of each member row, segment by segment with lengths."""
-    wanted = rows.row_id[members]
+def _secure_digests(members: np.ndarray, reader: SegmentReader) -> np.ndarray:
+    """(m, 2) BLAKE2b of the text of each member row (positions, ascending) and of its segments' lengths."""
     found: list[bytes] = []
+    first = 0
     for batch in reader:
         starts = batch.row_starts()
-        inside = np.flatnonzero(np.isin(batch.row_id[starts[:-1]], wanted))
-        for first, last in zip(starts[inside].tolist(), starts[inside + 1].tolist(), strict=True):
-            lengths = np.diff(batch.offsets[first : last + 1])
-            state = hashlib.blake2b(lengths.tobytes(), digest_size=16)
-            state.update(batch.data[batch.offsets[first] : batch.offsets[last]].data)
+        here = members[slice(*np.searchsorted(members, (first, first + len(starts) - 1)))] - first
+        first += len(starts) - 1
+        lengths, text = memoryview(np.diff(batch.offsets)), memoryview(batch.data)
+        begin, end = starts[here], starts[here + 1]
+        places = (begin, end, batch.offsets[begin], batch.offsets[end])
+        for a, b, text_a, text_b in zip(*(p.tolist() for p in places), strict=True):
+            state = hashlib.blake2b(text[text_a:text_b], digest_size=16)
+            state.update(lengths[a:b])
             found.append(state.digest())
     return np.frombuffer(b"".join(found), np.uint64).reshape(-1, 2)

@@ -6,7 +6,6 @@ rejected answers are not shingled but must be equal (normalised) for a pair to c
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,10 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from scanner.fingerprints import parts
+from scanner.kernels import grouping, similarity
 from scanner.kernels import minhash as shingling
-from scanner.kernels import similarity
 from scanner.objects import Fingerprints, Int64, Pairs, Rows, SegmentBatch, UInt64
 from scanner.signals._groups import group_by
+from scanner.signals._measures import answer_containments
 from scanner.store import SegmentReader
 from scanner.text import code_point_classes, folded_code_points
 
@@ -30,6 +30,8 @@ CONTAINED_SHINGLES = 12
 FLOOR_RECALL = 0.85
 """Share of the pairs at the floor that must become candidates; costs little on real data (benchmarks/duplicates)."""
 PAIRS_PER_BLOCK = 1 << 22
+BANDS_AT_ONCE = 4
+"""Bands whose keys are made in one pass over the signatures: what a cache line holds of a signature, roughly."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,7 @@ class NearPairs:
     b: Int64
     prompt_jaccard: np.ndarray  # (p,) NaN where both prompts are empty
     answer_jaccard: np.ndarray
+    answer_containment: np.ndarray  # (p, 2) share of a's answer found in b's, and of b's in a's; NaN likewise
     same_context: np.ndarray  # (p,) system prompt, tools and rejected answers are equal
 
 
@@ -91,33 +94,31 @@ def find(
     its representative form a pair of similarity 1 unless their text is the same byte for byte (an exact pair).
     """
     bands = choose_bands(fingerprints.signature.shape[1], jaccard, recall, floor)
-    order, rank = rows.content_order, rows.content_rank
-    normal = group_by(fingerprints.normal[order])
-    leader = order[normal.group][rank]  # (n,) representative of each row, first in content order
-    representatives = np.flatnonzero((leader == np.arange(len(rows))) & (fingerprints.shingles > 0))
-    representatives = representatives[np.argsort(rank[representatives])]
+    leader = _leaders(rows, fingerprints)
+    is_leader = (leader == np.arange(len(rows))) & (fingerprints.shingles > 0)
+    representatives = rows.content_order[is_leader[rows.content_order]]
 
     candidates, cut = _candidates(fingerprints.signature, representatives, bands, threads, advance)
     members, packed = _compact(candidates, representatives)
-    sets, bounds = _shingle_sets(reader, rows, members, fingerprints.tokens, width, threads)
+    sets, bounds, sizes = _shingle_sets(reader, rows, members, fingerprints.tokens, width, threads)
     measured = np.empty((len(packed), 5), np.float32)
-    _in_blocks(threads, len(packed), lambda at: similarity.verify(packed[at], sets, bounds, measured[at]))
+    _in_blocks(threads, len(packed), lambda at: similarity.verify(packed[at], sets, bounds, sizes, measured[at]))
 
-    sizes = bounds[2::2] - bounds[:-1:2]
+    whole = np.diff(bounds)
     left, right = (packed >> np.uint64(32)).astype(np.int64), (packed & np.uint64(0xFFFFFFFF)).astype(np.int64)
-    contained = np.where(
-        sizes[left] <= sizes[right],
-        (measured[:, 1] >= CONTAINED) & (sizes[left] >= CONTAINED_SHINGLES),
-        (measured[:, 2] >= CONTAINED) & (sizes[right] >= CONTAINED_SHINGLES),
-    )
+    contained = np.fmax(measured[:, 1], measured[:, 2]) >= CONTAINED  # the smaller row has the larger share
+    contained &= np.minimum(whole[left], whole[right]) >= CONTAINED_SHINGLES
     kept = (measured[:, 0] >= floor) | contained
-    a, b, values = members[left[kept]], members[right[kept]], measured[kept]
+    left, right = left[kept], right[kept]
+    answers = answer_containments(sizes[1::2], left, right, measured[kept, 4])
+    a, b, values = members[left], members[right], np.column_stack((measured[kept], answers))
 
     a, b, values = _with_case_twins(a, b, values, leader, fingerprints)
     swap = a > b
     a, b = np.where(swap, b, a), np.where(swap, a, b)
-    values[swap, 1], values[swap, 2] = values[swap, 2], values[swap, 1].copy()
-    order = np.lexsort((b, a))
+    for ab, ba in ((1, 2), (5, 6)):
+        values[swap, ab], values[swap, ba] = values[swap, ba], values[swap, ab].copy()
+    order = np.argsort(a << 32 | b)
     a, b, values = a[order], b[order], values[order]
     equal_prompt = fingerprints.prompt[a] == fingerprints.prompt[b]
     equal_answer = fingerprints.answer[a] == fingerprints.answer[b]
@@ -158,8 +159,19 @@ def find(
         b,
         values[:, 3],
         values[:, 4],
+        values[:, 5:7],
         fingerprints.context[a] == fingerprints.context[b],
     )
+
+
+def _leaders(rows: Rows, fingerprints: Fingerprints) -> Int64:
+    """(n,) representative of each row: of those with the same normalised text the first in content order."""
+    normal = group_by(fingerprints.normal)
+    leader = np.arange(len(rows))
+    inside = np.flatnonzero(normal.size > 1)
+    backwards = inside[np.argsort(-rows.content_rank[inside])]  # last in content order first, so the first stays
+    leader[normal.group[backwards]] = backwards
+    return leader[normal.group]
 
 
 def _candidates(
@@ -170,37 +182,41 @@ def _candidates(
     bits = max(1, n.bit_length())
     place = np.full(len(signature), -1, np.int64)
     place[representatives] = np.arange(n)
-    packed = np.empty((bands.bands, n), np.uint64)
 
-    def pack(rows: slice, first: int) -> None:
-        similarity.pack_bands(signature[rows], place[rows], bands.rows, bits, first, packed)
+    def work(first: int) -> tuple[list[UInt64], Int64]:
+        count = min(BANDS_AT_ONCE, bands.bands - first)
+        packed, some = np.empty((count, n), np.uint64), np.empty(n, np.uint64)
+        similarity.pack_bands(signature, place, bands.rows, bits, first, packed)
+        found, cuts = [], np.zeros(2, np.int64)
+        for words in packed:
+            shared = some[: grouping.keep_repeated(words, some)]
+            shared.sort()
+            cut = np.zeros(2, np.int64)
+            out = np.empty(max(1024, 2 * len(shared)), np.uint64)
+            made = similarity.pairs_of_band(shared, bits, WINDOW, out, cut)
+            if made > len(out):
+                out, cut = np.empty(made, np.uint64), np.zeros(2, np.int64)
+                similarity.pairs_of_band(shared, bits, WINDOW, out, cut)
+            found.append(out[:made].copy())
+            cuts = np.maximum(cuts, cut)
+        return found, cuts
 
-    def work(band: int) -> tuple[UInt64, Int64]:
-        words = packed[band]
-        words.sort()
-        cut = np.zeros(2, np.int64)
-        out = np.empty(max(1024, n), np.uint64)
-        made = similarity.pairs_of_band(words, bits, WINDOW, out, cut)
-        if made > len(out):
-            out, cut = np.empty(made, np.uint64), np.zeros(2, np.int64)
-            similarity.pairs_of_band(words, bits, WINDOW, out, cut)
-        return np.sort(out[:made]), cut
-
-    found = np.zeros(0, np.uint64)
+    pairs = np.zeros(0, np.uint64)
+    held: list[UInt64] = []
     cuts = np.zeros(2, np.int64)
     with ThreadPoolExecutor(threads) as pool:
-        edges = np.linspace(0, len(signature), threads + 1).astype(int).tolist()
-        before = np.concatenate(([0], np.cumsum(place >= 0)))[edges[:-1]].tolist()
-        list(pool.map(pack, [slice(a, b) for a, b in itertools.pairwise(edges)], before))
-        for pairs, cut in pool.map(work, range(bands.bands)):
-            found = _distinct(np.concatenate((found, pairs)))
+        for found, cut in pool.map(work, range(0, bands.bands, BANDS_AT_ONCE)):
+            held += found
+            if sum(map(len, held)) > max(PAIRS_PER_BLOCK, len(pairs)):  # each pair takes part in few sorts
+                pairs, held = _distinct([pairs, *held]), []
             cuts = np.maximum(cuts, cut)  # the same buckets recur in every band: the largest cut is a lower bound
-            advance(1)
-    return found, cuts
+            advance(len(found))
+    return _distinct([pairs, *held]), cuts
 
 
-def _distinct(values: UInt64) -> UInt64:
+def _distinct(parts: list[UInt64]) -> UInt64:
     """Sorted distinct values; for 64-bit words a sort is several times faster than np.unique."""
+    values = np.concatenate(parts)
     values.sort()
     return values[np.concatenate(([True], values[1:] != values[:-1]))] if len(values) else values
 
@@ -209,32 +225,34 @@ def _compact(candidates: UInt64, representatives: Int64) -> tuple[Int64, UInt64]
     """Positions of the rows that occur in any candidate, ascending, and the candidates as packed places in them."""
     left = representatives[(candidates >> np.uint64(32)).astype(np.int64)]
     right = representatives[(candidates & np.uint64(0xFFFFFFFF)).astype(np.int64)]
-    members = np.unique(np.concatenate((left, right)))
-    a, b = np.searchsorted(members, left).astype(np.uint64), np.searchsorted(members, right).astype(np.uint64)
+    occurs = np.zeros(int(representatives.max(initial=-1)) + 1, np.bool_)
+    occurs[left] = occurs[right] = True
+    members, number = np.flatnonzero(occurs), np.cumsum(occurs, dtype=np.uint64) - np.uint64(1)
+    a, b = number[left], number[right]
     return members, np.minimum(a, b) << np.uint64(32) | np.maximum(a, b)
 
 
 def _shingle_sets(
     reader: SegmentReader, rows: Rows, members: Int64, tokens: Int64, width: int, threads: int
-) -> tuple[UInt64, Int64]:
-    """Shingle sets of the member positions (ascending), see kernels.minhash.shingle_sets."""
+) -> tuple[UInt64, Int64, Int64]:
+    """Shingle sets of the member positions (ascending): sets, bounds, sizes; see kernels.minhash.shingle_sets."""
     wanted = np.zeros(len(rows), np.bool_)
     wanted[members] = True
     classes, fold = code_point_classes(), folded_code_points()
 
-    def work(batch: SegmentBatch, starts: Int64, first: int) -> tuple[UInt64, Int64]:
+    def work(batch: SegmentBatch, starts: Int64, first: int) -> tuple[UInt64, Int64, Int64]:
         inside = np.flatnonzero(wanted[first : first + len(starts) - 1])
         # the wanted rows' segments, gathered so that the kernel sees only them
         counts = starts[inside + 1] - starts[inside]
         row_start = np.concatenate(([0], np.cumsum(counts))).astype(np.int64)
         index = np.repeat(starts[inside] - row_start[:-1], counts) + np.arange(row_start[-1])
         sets = np.empty(int(tokens[first + inside].sum()), np.uint64)
-        bounds = np.empty(2 * len(inside) + 1, np.int64)
+        bounds, sizes = np.empty(len(inside) + 1, np.int64), np.empty(2 * len(inside), np.int64)
         written = shingling.shingle_sets(
             batch.data, batch.offsets[index], batch.offsets[index + 1], row_start, parts(batch)[index],
-            classes, fold, width, sets, bounds,
+            classes, fold, width, sets, bounds, sizes,
         )  # fmt: skip
-        return sets[:written].copy(), np.diff(bounds)
+        return sets[:written].copy(), np.diff(bounds), sizes
 
     with ThreadPoolExecutor(threads) as pool:
         jobs, first = [], 0
@@ -244,9 +262,10 @@ def _shingle_sets(
                 jobs.append(pool.submit(work, batch, starts, first))
                 first += len(starts) - 1
         done = [job.result() for job in jobs]
-    lengths = [lengths for _, lengths in done]
-    bounds = np.concatenate([np.zeros(1, np.int64), *lengths]).cumsum()
-    return np.concatenate([np.zeros(0, np.uint64), *(sets for sets, _ in done)]), bounds
+    none = np.zeros(0, np.int64)
+    bounds = np.concatenate([np.zeros(1, np.int64), *(lengths for _, lengths, _ in done)]).cumsum()
+    sets = np.concatenate([np.zeros(0, np.uint64), *(sets for sets, _, _ in done)])
+    return sets, bounds, np.concatenate([none, *(sizes for _, _, sizes in done)])
 
 
 def _with_case_twins(
@@ -257,7 +276,9 @@ def _with_case_twins(
     first_of_text = np.flatnonzero(texts.group == np.arange(len(texts.group)))
     lead = leader[first_of_text]
     twins = first_of_text[texts.group[lead] != texts.group[first_of_text]]
-    ones = np.ones((len(twins), 5), np.float32)
+    if not len(twins):
+        return a, b, values
+    ones = np.ones((len(twins), values.shape[1]), np.float32)
     return (
         np.concatenate((a, leader[twins])),
         np.concatenate((b, twins)),

@@ -7,11 +7,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from scanner.features import conflicts
+from scanner.relating import same_prompt
 
 
 def measured(corpus):
-    frame = conflicts.features(corpus.prints())
-    assert frame.columns == ["conflicts.answers", "conflicts.rows", "conflicts.share"]
+    frame = conflicts.features(same_prompt(corpus.rows, corpus.prints()))
+    assert frame.columns == [f"conflicts.{name}" for name in ("answers", "rows", "share", "group", "answer")]
     return list(frame.select("conflicts.answers", "conflicts.share").iter_rows())
 
 
@@ -40,3 +41,14 @@ def test_equals_a_count_by_hand(segments_of, rows):
         clear = not prompt or not answer
         expected.append((1, 1.0) if clear else (len(set(same)), pytest.approx(same.count(answer) / len(same))))
     assert measured(segments_of(rows)) == expected
+
+
+def test_groups_and_answers_can_be_counted(segments_of):
+    """Rows of one prompt have one number, and the answer that most of them give is number 0."""
+    corpus = segments_of([("q", "no"), ("p", "x"), ("q", "yes"), ("q", "yes"), ("alone", "x"), ("p", "y")])
+    frame = conflicts.features(same_prompt(corpus.rows, corpus.prints()))
+    groups = frame["conflicts.group"].to_list()
+    assert groups[0] == groups[2] == groups[3] != groups[1] == groups[5]
+    assert groups[4] is None
+    assert set(groups) == {0, 1, None}
+    assert frame["conflicts.answer"].to_list()[:4:2] == [1, 0]

@@ -14,12 +14,12 @@ from strategies import any_texts, texts
 
 from scanner.errors import ScanError
 from scanner.jsontext import canonical, parse
-from scanner.kernels.flatjson import FAST, SLOW, read_flat
+from scanner.kernels.flatjson import FAST, SCALAR, SLOW, TEXT, read_flat
 
 KEYS = ("instruction", "é中", "output")
 
 
-def read(records: list[bytes], keys=KEYS, columns=None, hashed=None):
+def read(records: list[bytes], keys=KEYS, columns=None, hashed=None, scalars=()):
     """(status, texts per column or None, digest) of each record."""
     keys = sorted(keys)
     columns = list(range(len(keys))) if columns is None else columns
@@ -36,7 +36,8 @@ def read(records: list[bytes], keys=KEYS, columns=None, hashed=None):
     digest, status = np.zeros((n, 2), np.uint64), np.full(n, 9, np.uint8)
     written = read_flat(
         buffer, start, end, np.frombuffer(b"".join(names), np.uint8), np.cumsum([0, *map(len, names)]).astype(np.int64),
-        np.array(columns, np.int64), np.array(hashed, np.int64), scratch[:-16], out[:-16], offsets, digest, status,
+        np.array([SCALAR if key in scalars else TEXT for key in keys], np.int64), np.array(columns, np.int64),
+        np.array(hashed, np.int64), scratch[:-16], out[:-16], offsets, digest, status,
     )  # fmt: skip
     assert written == offsets[-1]
     assert (scratch[-16:] == 0xAA).all()
@@ -191,3 +192,54 @@ def test_hash_leaves_out_fields_that_only_number_the_record():
 def test_columns_may_repeat_and_reorder_the_keys():
     (found,) = read([b'{"a":"\\n1","b":"2"}'], keys=("a", "b"), columns=[1, 0, 1])
     assert found[1] == [b"2", b"\n1", b"2"]
+
+
+scalars = st.one_of(st.none(), st.booleans(), st.integers(), st.integers(-9, 9), st.floats(), st.just("text"))
+
+
+@given(st.lists(st.tuples(scalars, st.text("a\\é", max_size=3)), min_size=1, max_size=4), spaces)
+def test_scalars_keep_their_canonical_form_or_are_slow(rows, space):
+    """Beside the texts may stand whole numbers, true, false and null; floats and texts are the general reader's."""
+    records = [f'{{"n":{space}{json.dumps(n)}{space},"a":{json.dumps(a)}}}'.encode() for n, a in rows]
+    for raw, (n, a), (status, parts, digest) in zip(
+        records, rows, read(records, keys=("a", "n"), columns=[0], scalars=("n",)), strict=True
+    ):
+        fits = n is None or isinstance(n, bool) or (isinstance(n, int) and len(str(abs(n))) <= 18)
+        assert status == (FAST if fits else SLOW)
+        if fits:
+            assert parts == [a.encode()]
+            assert digest == mmh3.hash64(canonical(parse(raw)), signed=False)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"-0", b"00", b"01", b"-01", b"-", b"+1", b"1.0", b"1e3", b"1E3", b"0x1", b".5", b"1 2", b"tru", b"truex",
+        b"nul", b"fals", b"False", b"NaN", b"nan", b"1" * 19, b"-" + b"1" * 19, b"1_0", b"[]", b"{}", b'"1"', b"",
+    ],
+)  # fmt: skip
+def test_no_other_scalar_is_read_fast(value):
+    found = read([b'{"n":' + value + b"}", b'{"n":' + value], keys=("n",), columns=[], scalars=("n",))
+    assert [status for status, _, _ in found] == [SLOW, SLOW]
+
+
+@pytest.mark.parametrize("value", [b"0", b"-1", b"7", b"9" * 18, b"-" + b"9" * 18, b"true", b"false", b"null"])
+def test_scalars_of_one_form_are_read_fast(value):
+    raw = b'{ "n" : ' + value + b" }"
+    ((status, _, digest),) = read([raw], keys=("n",), columns=[], scalars=("n",))
+    assert (status, digest) == (FAST, mmh3.hash64(canonical(parse(raw)), signed=False))
+
+
+def test_a_scalar_where_a_text_is_expected_is_slow():
+    found = read([b'{"a":1}', b'{"a":null}', b'{"a":"1"}'], keys=("a",))
+    assert [status for status, _, _ in found] == [SLOW, SLOW, FAST]
+
+
+@pytest.mark.parametrize("length", [0, 1, 7, 8, 62, 63, 64, 65, 127, 128, 129, 300])
+def test_long_runs_between_escapes(length):
+    """Runs that end before, at and behind the 64 bytes that are looked at together."""
+    records = [
+        ('{"a":"' + "x" * length + tail + '"}').encode() for tail in ("", "\\n", "é", "\\\\y", "中" * 30 + "z\\t")
+    ]
+    for raw, (status, parts, digest) in zip(records, read(records, keys=("a",)), strict=True):
+        assert (status, parts, digest) == (FAST, *twin(raw, ("a",)))

@@ -11,10 +11,10 @@ from strategies import texts, words
 
 from scanner.fingerprints import permutations
 from scanner.kernels import minhash as kernels
-from scanner.kernels.hashing import combine, fmix64
+from scanner.kernels.hashing import fmix64
 from scanner.kernels.minhash import ANSWER_PART, PROMPT_PART
 from scanner.kernels.minhash import SKIPPED as CONTEXT_PART
-from scanner.kernels.tokens import tokenise
+from scanner.kernels.tokens import ROOM, tokenise
 from scanner.text import code_point_classes, folded_code_points, normalise, token_spans
 
 U = np.uint64
@@ -52,12 +52,13 @@ def fingerprint(packed, rows, width=3, count=COUNT):
 def sets_of(packed, rows, width=3):
     data, offsets, row_start, part, _ = arrays(packed, rows)
     out = np.zeros(len(data), np.uint64)
-    bounds = np.full(2 * len(rows) + 1, -1, np.int64)
+    bounds, sizes = np.full(len(rows) + 1, -1, np.int64), np.full(2 * len(rows), -1, np.int64)
     written = kernels.shingle_sets(
-        data, offsets[:-1], offsets[1:], row_start, part, code_point_classes(), folded_code_points(), width, out, bounds
-    )
+        data, offsets[:-1], offsets[1:], row_start, part, code_point_classes(), folded_code_points(), width, out,
+        bounds, sizes,
+    )  # fmt: skip
     assert written == bounds[-1]
-    return out[:written], bounds
+    return out[:written], bounds, sizes
 
 
 def folded_hashes(packed, text):
@@ -74,10 +75,10 @@ def shingles(packed, text, width):
     size = min(width, len(tokens))
     found = []
     for i in range(len(tokens) - size + 1 if tokens else 0):
-        h = U(size)
+        h = size
         for token in tokens[i : i + size]:
-            h = U(combine(h, token))
-        found.append(int(fmix64(h)))
+            h = (h * 0x9E3779B97F4A7C15 + int(token)) % 2**64
+        found.append(int(fmix64(U(h))))
     return found
 
 
@@ -131,29 +132,59 @@ def assert_same_pattern(hashes, keys):
 
 @given(rows_strategy, st.integers(1, 5))
 def test_shingle_sets_are_python_sets(packed, rows, width):
-    out, bounds = sets_of(packed, rows, width)
+    out, bounds, sizes = sets_of(packed, rows, width)
     for r, row in enumerate(rows):
-        for place, part in ((2 * r, PROMPT_PART), (2 * r + 1, ANSWER_PART)):
-            expected = {h for p, _, text in row if p == part for h in shingles(packed, text, width)}
-            assert out[bounds[place] : bounds[place + 1]].tolist() == sorted(expected)
+        prompt, answer = (
+            {h & ~3 for p, _, text in row if p == part for h in shingles(packed, text, width)}
+            for part in (PROMPT_PART, ANSWER_PART)
+        )
+        expected = [h | (h in prompt) | (h in answer) << 1 for h in sorted(prompt | answer)]
+        assert out[bounds[r] : bounds[r + 1]].tolist() == expected
+        assert sizes[2 * r : 2 * r + 2].tolist() == [len(prompt), len(answer)]
 
 
 def test_a_short_text_is_one_shingle_and_no_text_none(packed):
     rows = [[(PROMPT_PART, False, "one two")], [(PROMPT_PART, False, " \t")], [(PROMPT_PART, False, "")]]
-    assert sets_of(packed, rows, 5)[1].tolist() == [0, 1, 1, 1, 1, 1, 1]
+    assert sets_of(packed, rows, 5)[1].tolist() == [0, 1, 1, 1]
     assert fingerprint(packed, rows, 5)[2][:, 2].tolist() == [1, 0, 0]
 
 
 def test_a_shingle_does_not_reach_over_segments(packed):
-    apart, _bounds = sets_of(packed, [[(PROMPT_PART, False, "a b c"), (PROMPT_PART, False, "d e f")]], 3)
+    apart, *_ = sets_of(packed, [[(PROMPT_PART, False, "a b c"), (PROMPT_PART, False, "d e f")]], 3)
     assert len(apart) == 2
-    joined, _ = sets_of(packed, [[(PROMPT_PART, False, "a b c d e f")]], 3)
+    joined, *_ = sets_of(packed, [[(PROMPT_PART, False, "a b c d e f")]], 3)
     assert len(joined) == 4
 
 
 @pytest.mark.parametrize("width", [1, 2, 63, kernels.MAX_WIDTH])
 def test_every_width_up_to_the_largest(packed, width):
     text = " ".join(f"w{i}" for i in range(kernels.MAX_WIDTH + 5))
-    out, _ = sets_of(packed, [[(ANSWER_PART, True, text)]], width)
-    assert out.tolist() == sorted(set(shingles(packed, text, width)))
+    out, *_ = sets_of(packed, [[(ANSWER_PART, True, text)]], width)
+    assert out.tolist() == sorted({h & ~3 | 2 for h in shingles(packed, text, width)})
     assert len(out) == kernels.MAX_WIDTH + 5 - width + 1
+
+
+@pytest.mark.parametrize("width", [1, 3, 64])
+@pytest.mark.parametrize("tokens", [ROOM - 1, ROOM, ROOM + 1, 2 * ROOM + 100])
+def test_shingles_of_a_text_longer_than_a_buffer(packed, width, tokens):
+    """No shingle is lost or made where one buffer ends and the next begins, nor by white space at the end."""
+    text = " ".join(f"w{i % 700}" for i in range(tokens)) + " " * 200
+    made = shingles(packed, text, width)
+    signature, _, counts = fingerprint(packed, [[(ANSWER_PART, True, text)]], width)
+    twin = MinHash(COUNT, seed=1, scheme="affine32", hashfunc=lambda h: h)
+    for h in made:
+        twin.update(h & ALL)
+    assert signature[0].tolist() == twin.hashvalues.tolist()
+    assert counts[0, 2] == len(made) == tokens - width + 1
+    out, *_ = sets_of(packed, [[(ANSWER_PART, True, text)]], width)
+    assert out.tolist() == sorted({h & ~3 | 2 for h in made})
+
+
+@pytest.mark.parametrize("count", [8, 15, 16, 17, 45, 100, 128])
+def test_any_number_of_permutations(packed, count):
+    rows = [[(ANSWER_PART, True, "one two three four five six seven")]]
+    signature, _, _ = fingerprint(packed, rows, 3, count)
+    twin = MinHash(count, seed=1, scheme="affine32", hashfunc=lambda h: h)
+    for h in shingles(packed, rows[0][0][2], 3):
+        twin.update(h & ALL)
+    assert signature[0].tolist() == twin.hashvalues.tolist()

@@ -81,3 +81,12 @@ def test_every_kind_of_breakage_is_named():
         assert records.json_value_end(data, 0, len(data), np.zeros(64, np.uint8), state) == -1
         assert state[records.STATUS] == status, raw
         assert status in records.REASONS
+
+
+@given(st.binary(max_size=300), st.integers(0, 300), st.integers(0, 300))
+def test_places_of_a_byte(raw, low, high):
+    raw = raw.replace(b"\1", b"\n")
+    data, out = np.frombuffer(raw, np.uint8), np.empty(300, np.int64)
+    low, high = min(low, len(raw)), min(high, len(raw))
+    count = records.places_of(data, low, high, 10, out)
+    assert out[:count].tolist() == [i for i in range(low, high) if raw[i] == 10]

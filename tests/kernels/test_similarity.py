@@ -20,7 +20,9 @@ def bands(signature, width, bits, place=None):
     signature = np.ascontiguousarray(signature, np.uint32)
     place = np.arange(len(signature)) if place is None else np.array(place, np.int64)
     packed = np.zeros((signature.shape[1] // width, int((place >= 0).sum())), U)
-    assert pack_bands(signature, place, width, bits, 0, packed) == packed.shape[1]
+    half = len(packed) // 2
+    assert pack_bands(signature, place, width, bits, 0, packed[:half]) == packed.shape[1]
+    assert pack_bands(signature, place, width, bits, half, packed[half:]) == packed.shape[1]
     return packed
 
 
@@ -92,14 +94,15 @@ small_sets = st.sets(st.integers(0, 12), max_size=8)
 
 @given(st.lists(st.tuples(small_sets, small_sets), min_size=2, max_size=6))
 def test_similarity_is_that_of_python_sets(rows):
-    sets, bounds = [], [0]
+    sets, bounds, sizes = [], [0], []
     for prompt, answer in rows:
-        for part in (prompt, answer):
-            sets += sorted(part)
-            bounds.append(len(sets))
+        sets += [h << 2 | (h in prompt) | (h in answer) << 1 for h in sorted(prompt | answer)]
+        bounds.append(len(sets))
+        sizes += [len(prompt), len(answer)]
     couples = list(itertools.product(range(len(rows)), repeat=2))
     out = np.empty((len(couples), 5), np.float32)
-    verify(np.array([a << 32 | b for a, b in couples], U), np.array(sets, U), np.array(bounds, np.int64), out)
+    packed = np.array([a << 32 | b for a, b in couples], U)
+    verify(packed, np.array(sets, U), np.array(bounds, np.int64), np.array(sizes, np.int64), out)
     for (a, b), found in zip(couples, out.tolist(), strict=True):
         whole_a, whole_b = rows[a][0] | rows[a][1], rows[b][0] | rows[b][1]
         expected = [

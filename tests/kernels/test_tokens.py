@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from strategies import texts, words
 
-from scanner.kernels.tokens import code_point_at, tokenise
+from scanner.kernels.hashing import combine, fmix64
+from scanner.kernels.tokens import ROOM, SINGLE, WORD, code_point_at, count_distinct, tokenise
 from scanner.text import code_point_classes, folded_code_points, normalise, token_spans
 
 
@@ -77,3 +79,89 @@ def test_classes_are_those_of_unicode(packed):
     assert tokenised(packed, ["cafe\u0301"], 0)[2] == [1]  # a combining mark belongs to its word
     assert tokenised(packed, ["a\u200bb\x00c"], 0)[2] == [3]  # controls and format characters separate
     assert tokenised(packed, ["👍🏽"], 0)[2] == [2]
+
+
+LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
+LENGTHS = [*range(1, 36), 47, 48, 49, 62, 63, 64, 65, 66, 79, 80, 81, 127, 128, 129, 200]
+mixtures = st.lists(
+    st.one_of(
+        st.sampled_from(LENGTHS).map(lambda n: (LETTERS * 6)[:n]),
+        st.sampled_from(
+            ["É", "naïve", "ÀÉÎ9x", "don’t", "K", "İx", "中文", "x中y", "_a_", "A-B", "...", " ", "\n", "Zz"]
+        ),
+    ),
+    max_size=12,
+).map("".join)
+
+
+def hash_twin(token: str) -> int:
+    """The bytes of a token in words of 8, padded to a multiple of 16, mixed one after another."""
+    raw = token.encode()
+    raw += b"\0" * (-len(raw) % 16)
+    h = np.uint64(0x51ED270B27B4F3CF)
+    for i in range(0, len(raw), 8):
+        h = np.uint64(combine(h, np.uint64(int.from_bytes(raw[i : i + 8], "little"))))
+    return int(fmix64(h))
+
+
+@given(st.one_of(texts, mixtures))
+def test_a_hash_is_that_of_the_bytes(packed, text):
+    exact, _, _ = tokenised(packed, [text], folded=0)
+    assert exact == [hash_twin(text[a:b]) for a, b in token_spans(text)]
+    folded, _, _ = tokenised(packed, [text], folded=1)
+    assert folded == [hash_twin(token) for token in normalise(text).split(" ") if token]
+
+
+def test_no_place_in_a_buffer_changes_a_token():
+    """Any number of bytes before and behind, whatever they are, down to none."""
+    classes, fold = code_point_classes(), folded_code_points()
+    samples = [
+        "",
+        "a",
+        "Word next_one",
+        "x" * 63 + " y",
+        "x" * 64 + "Y",
+        "x" * 80,
+        "a.b c,d " * 12 + "End",
+        "ab é cd中 E",
+    ]
+    for text in samples:
+        raw = text.encode()
+        expected = None
+        for before in (0, 1, 5, 64):
+            for behind in [*range(18), 63, 64, 65, 80, 100]:
+                # letters around would be taken for part of a word by who reads too far
+                data = np.frombuffer(b"Q" * before + raw + b"Q" * behind, np.uint8)
+                hashes, starts, counts = np.empty(99, np.uint64), np.empty(99, np.int64), np.empty(1, np.int64)
+                offsets = np.array([before, before + len(raw)], np.int64)
+                n = tokenise(data, offsets, classes, fold, 1, hashes, starts, counts)
+                found = hashes[:n].tolist(), (starts[:n] - before).tolist()
+                expected = expected or found
+                assert found == expected
+        assert expected[0] == [hash_twin(token) for token in normalise(text).split(" ") if token]
+
+
+@pytest.mark.parametrize("text", ["a " * (3 * ROOM), "中" * (2 * ROOM + 7), ("word, é " * ROOM), "." * (ROOM + 1)])
+def test_more_tokens_than_a_buffer_holds(packed, text):
+    tokens, starts, counts = twin([text])
+    hashes, found, per_text = tokenised(packed, [text], folded=0)
+    assert (found, per_text) == (starts, counts)
+    assert hashes == [hash_twin(token) for token in tokens]
+
+
+def test_ascii_is_classed_by_the_masks_as_by_the_table(packed):
+    """Each ASCII character between letters: part of the word, alone, or nothing."""
+    for point in range(128):
+        kind = code_point_classes()[point]
+        expected = 1 if kind == WORD else 3 if kind >= SINGLE else 2
+        assert tokenised(packed, [f"a{chr(point)}b" + " " * 70], 0)[2] == [expected], point
+
+
+@given(st.lists(st.one_of(words, texts, mixtures), max_size=5))
+def test_distinct_tokens_are_counted_as_by_a_set(packed, given_texts):
+    data, offsets = packed(given_texts)
+    counts, distinct = np.empty(len(given_texts), np.int64), np.empty(len(given_texts), np.int64)
+    count_distinct(data, offsets, code_point_classes(), folded_code_points(), counts, distinct)
+    tokens = [[token for token in normalise(text).split(" ") if token] for text in given_texts]
+    assert counts.tolist() == [len(t) for t in tokens]
+    assert distinct.tolist() == [len(set(t)) for t in tokens]

@@ -131,6 +131,9 @@ def write(made: Made, path: Path, settings: Settings | None = None) -> RunFolder
         "prompt_chars": [len(made.texts[i][0]) for i in ids], "response_chars": [len(made.texts[i][2]) for i in ids],
         "cluster_id": cluster, "cluster_size": size, "copies_exact": copies, "copies.near_mass": copies * 1.2,
         "contexts.nll": rng.normal(4, 1, n), "density.cosine_mean": np.where(np.arange(n) % 9 == 0, math.nan, 0.4),
+        "length.supervised_tokens": words, "script.answer": ["Latin"] * n,
+        **_shared(made, ids, "same_prompt", ("conflicts", "answers", "answer")),
+        **_shared(made, ids, "same_response", ("answers", "prompts", "prompt")),
     })  # fmt: skip
     pairs = pl.DataFrame(
         [(a, b, s, r, j, j, j) for a, b, s, r, j in sorted(set(made.pairs))],
@@ -196,6 +199,24 @@ def write(made: Made, path: Path, settings: Settings | None = None) -> RunFolder
         "peak_rss_bytes": 412_000_000, "summary": summary, "notes": made.notes,
     })  # fmt: skip
     return run
+
+
+def _shared(made: Made, ids: list[int], relation: str, names: tuple[str, str, str]) -> dict[str, list[Any]]:
+    """Columns about a shared side: the rows that pairs of this relation connect, each going its own way."""
+    label = {i: i for i in ids}
+    for a, b, _, found, _ in sorted(made.pairs):
+        if found == relation:
+            old, new = label[b], label[a]
+            label = {i: new if at == old else at for i, at in label.items()}
+    members = {at: [i for i in ids if label[i] == at] for at in ids}
+    family, ways, way = names
+    sizes = [len(members[label[i]]) for i in ids]
+    numbers = {at: n for n, at in enumerate(at for at in ids if len(members[at]) > 1)}
+    return {
+        f"{family}.rows": sizes, f"{family}.{ways}": sizes,
+        f"{family}.group": [numbers.get(label[i]) for i in ids],
+        f"{family}.{way}": [members[label[i]].index(i) for i in ids],
+    }  # fmt: skip
 
 
 def _write_segments(made: Made, run: RunFolder, ids: list[int]) -> None:

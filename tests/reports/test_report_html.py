@@ -17,7 +17,10 @@ import synthetic
 from scanner.reports import render
 from scanner.store import RunFolder
 
-SECTIONS = ["found", "memorized", "rows", "duplicates", "passages", "private", "conflicts", "plan", "method", "terms"]
+SECTIONS = [
+    "found", "memorized", "rows", "duplicates", "passages", "private", "conflicts", "relations", "plan", "method",
+    "terms",
+]  # fmt: skip
 VOID = {"meta", "br", "rect", "polyline", "polygon", "circle", "link", "img"}
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 

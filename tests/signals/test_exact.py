@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scanner.objects import Segment
-from scanner.signals import exact, group_by, members_of
+from scanner.signals import blocks_of, exact, group_by
 
 A = [("q", "a"), ("q", "a"), ("Q", "a"), ("q", "b"), ("q", "a", "system"), ("qa", ""), ("", "qa"), ("q", "a ")]
 
@@ -31,7 +31,8 @@ def test_groups_are_those_of_a_dictionary(keys):
     assert groups.group.tolist() == [keys.index(k) for k in keys]
     assert groups.size.tolist() == [keys.count(k) for k in keys]
     expected = [[i for i, k in enumerate(keys) if k == key] for key in dict.fromkeys(keys)]
-    assert [m.tolist() for m in members_of(groups)] == [m for m in expected if len(m) > 1]
+    blocks = [b.tolist() for b in blocks_of(groups)]
+    assert blocks == [[m for m in expected if len(m) == size] for size in sorted({len(m) for m in expected} - {1})]
 
 
 def test_keys_are_compared_as_wholes():

@@ -1,0 +1,242 @@
+"""Many bytes at a time: the few machine operations that numba has no name for.
+
+Loads of 8 bytes from any place of a buffer, the kinds of 64 bytes as bit masks, and a signature updated in vector
+registers. They are written as LLVM's own vectors, which every processor gets in the widest instructions it has; a
+processor without wide ones gets slower code with the same result.
+
+Those whose names end in 64 trust the caller that the bytes lie inside the array; `word_at`, `find` and `find_stop`
+look themselves.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+BLOCK = 64
+"""Bytes that one bit mask describes."""
+LANES = 16
+"""Signature columns are updated in multiples of this."""
+
+_I1, _I8, _I32, _I64 = ir.IntType(1), ir.IntType(8), ir.IntType(32), ir.IntType(64)
+_BYTES = ir.VectorType(_I8, BLOCK)
+_COLUMNS = ir.VectorType(_I32, LANES)
+_ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
+
+
+def _address(context, builder, kind, value, index):
+    """Pointer to array[index]."""
+    array = context.make_array(kind)(context, builder, value)
+    return builder.gep(array.data, [index])
+
+
+def _splat(vector, value):
+    return ir.Constant(vector, [value] * vector.count)
+
+
+def _load(builder, pointer, kind):
+    """Read a value of any kind from a pointer that need not be aligned for it."""
+    found = builder.load(builder.bitcast(pointer, kind.as_pointer()))
+    found.align = 1
+    return found
+
+
+def _within(builder, values, first, count):
+    """Which bytes lie in first, first + 1, ... (count of them)."""
+    return builder.icmp_unsigned("<", builder.sub(values, _splat(_BYTES, first)), _splat(_BYTES, count))
+
+
+@intrinsic
+def load64(typing, data, at):  # type: ignore[no-untyped-def]
+    """data[at:at + 8] as one little-endian word."""
+
+    def emit(context, builder, signature, arguments):
+        return _load(builder, _address(context, builder, signature.args[0], *arguments), _I64)
+
+    return types.uint64(data, at), emit
+
+
+@intrinsic
+def kinds64(typing, data, at):
+    """Three bit masks of data[at:at + 64], bit i for byte i: ASCII letters and digits, ASCII separators, non-ASCII."""
+
+    def emit(context, builder, signature, arguments):
+        found = _load(builder, _address(context, builder, signature.args[0], *arguments), _BYTES)
+
+        letter = _within(builder, builder.or_(found, _splat(_BYTES, 0x20)), ord("a"), 26)
+        word = builder.or_(letter, _within(builder, found, ord("0"), 10))
+        space = builder.or_(_within(builder, found, 0, 33), _within(builder, found, 127, 1))
+        masks = [word, space, _within(builder, found, 128, 128)]
+        return context.make_tuple(builder, signature.return_type, [builder.bitcast(m, _I64) for m in masks])
+
+    return types.UniTuple(types.uint64, 3)(data, at), emit
+
+
+@intrinsic
+def stops64(typing, data, at):
+    """Bit mask of data[at:at + 64]: where a plain run of a JSON string ends (quote, backslash, control, non-ASCII)."""
+
+    def emit(context, builder, signature, arguments):
+        found = _load(builder, _address(context, builder, signature.args[0], *arguments), _BYTES)
+        stops = builder.or_(_within(builder, found, 0, 32), _within(builder, found, 128, 128))
+        for mark in b'"\\':
+            stops = builder.or_(stops, _within(builder, found, mark, 1))
+        return builder.bitcast(stops, _I64)
+
+    return types.uint64(data, at), emit
+
+
+@intrinsic
+def equal64(typing, data, at, byte):
+    """Bit mask of data[at:at + 64]: where this byte stands."""
+
+    def emit(context, builder, signature, arguments):
+        found = _load(builder, _address(context, builder, signature.args[0], *arguments[:2]), _BYTES)
+        one = builder.insert_element(ir.Constant(_BYTES, ir.Undefined), arguments[2], ir.Constant(_I32, 0))
+        everywhere = builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(_I32, BLOCK), [0] * BLOCK))
+        return builder.bitcast(builder.icmp_unsigned("==", found, everywhere), _I64)
+
+    return types.uint64(data, at, types.uint8), emit
+
+
+@intrinsic
+def copy_bytes(typing, target, place, data, at, count):
+    """target[place:place + count] = data[at:at + count]; the two do not overlap."""
+
+    def emit(context, builder, signature, arguments):
+        target, place, data, at, count = arguments
+        into = _address(context, builder, signature.args[0], target, place)
+        source = _address(context, builder, signature.args[2], data, at)
+        cgutils.raw_memcpy(builder, into, source, count, 1)
+        return context.get_dummy_value()
+
+    return types.void(target, types.int64, data, types.int64, types.int64), emit
+
+
+@intrinsic
+def lowest_bit(typing, mask):
+    """Place of the lowest bit of a mask that is not 0."""
+
+    def emit(context, builder, signature, arguments):
+        return builder.cttz(arguments[0], ir.Constant(_I1, 1))
+
+    return types.int64(types.uint64), emit
+
+
+@intrinsic
+def highest_bit(typing, mask):
+    """Place of the highest bit of a mask that is not 0."""
+
+    def emit(context, builder, signature, arguments):
+        return builder.sub(ir.Constant(_I64, 63), builder.ctlz(arguments[0], ir.Constant(_I1, 1)))
+
+    return types.int64(types.uint64), emit
+
+
+@intrinsic
+def take_minima(typing, low, a, b, values, count):
+    """low[j] = min(low[j], a[j] * v + b[j] mod 2^32) for all v of values[:count]; len(low) is a multiple of LANES.
+
+    low, a, b: (p,) uint32 · values: uint32. Two groups of LANES columns at a time stay in registers while the values
+    go by, so that the loop does nothing but multiply, add and compare.
+    """
+
+    def emit(context, builder, signature, arguments):
+        low, a, b, values, count = arguments
+        kinds = signature.args
+        size = context.make_array(kinds[0])(context, builder, low).nitems
+
+        def group(first, width):
+            vector = ir.VectorType(_I32, width)
+            place, factor, shift = (
+                _address(context, builder, kind, array, first)
+                for kind, array in zip(kinds[:3], (low, a, b), strict=True)
+            )
+            factor, shift = _load(builder, factor, vector), _load(builder, shift, vector)
+            best = cgutils.alloca_once_value(builder, _load(builder, place, vector))
+            with cgutils.for_range(builder, count) as loop:
+                value = builder.load(_address(context, builder, kinds[3], values, loop.index))
+                one = builder.insert_element(ir.Constant(vector, ir.Undefined), value, ir.Constant(_I32, 0))
+                spread = builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(_I32, width), [0] * width))
+                mixed = builder.add(builder.mul(factor, spread), shift)
+                before = builder.load(best)
+                builder.store(builder.select(builder.icmp_unsigned("<", mixed, before), mixed, before), best)
+            stored = builder.store(builder.load(best), builder.bitcast(place, vector.as_pointer()))
+            stored.align = 1
+
+        double = ir.Constant(_I64, 2 * LANES)
+        pairs = builder.udiv(size, double)
+        with cgutils.for_range(builder, pairs) as loop:
+            group(builder.mul(loop.index, double), 2 * LANES)
+        done = builder.mul(pairs, double)
+        with builder.if_then(builder.icmp_unsigned("<", done, size)):
+            group(done, LANES)
+        return context.get_dummy_value()
+
+    return types.void(low, a, b, values, types.int64), emit
+
+
+@njit(nogil=True)
+def word_at(data, at, length):
+    """The first `length` (at most 8) bytes of data[at:] as one little-endian word, zeros after them; 0 for length < 1.
+
+    Never looks outside `data`, and what it gives does not depend on what follows these bytes.
+    """
+    if length < 1:
+        return np.uint64(0)
+    size = len(data)
+    if at + 8 <= size:
+        word = load64(data, at)
+    elif size >= 8:
+        word = load64(data, size - 8) >> np.uint64(8 * (at + 8 - size))
+    else:
+        word = np.uint64(0)
+        for i in range(size - at):
+            word |= np.uint64(data[at + i]) << np.uint64(8 * i)
+    if length < 8:
+        word &= _ALL >> np.uint64(64 - 8 * length)
+    return word
+
+
+@njit(nogil=True)
+def find(data, at, end, byte):
+    """The first place of `byte` in data[at:end]; end where there is none."""
+    size = len(data)
+    while at < end:
+        if at + BLOCK <= size:
+            mask = equal64(data, at, byte)
+        elif size >= BLOCK:
+            mask = equal64(data, size - BLOCK, byte) >> np.uint64(at + BLOCK - size)
+        else:
+            mask = np.uint64(data[at] == byte)
+            if not mask:
+                at += 1
+                continue
+        if mask:
+            return min(end, at + lowest_bit(mask))
+        at += BLOCK
+    return end
+
+
+@njit(nogil=True)
+def find_stop(data, at, end):
+    """The first quote, backslash, control or non-ASCII byte of data[at:end]; end where there is none."""
+    size = len(data)
+    while at < end:
+        if at + BLOCK <= size:
+            mask = stops64(data, at)
+        elif size >= BLOCK:
+            mask = stops64(data, size - BLOCK) >> np.uint64(at + BLOCK - size)
+        else:
+            byte = data[at]
+            if not (byte < 0x20 or byte >= 0x80 or byte == 34 or byte == 92):
+                at += 1
+                continue
+            mask = np.uint64(1)
+        if mask:
+            return min(end, at + lowest_bit(mask))
+        at += BLOCK
+    return end

@@ -1,0 +1,198 @@
+"""Breaks the verification step in one place at a time and runs the tests that should notice; see test_mutations.
+
+Run as a script, with the number of workers: prints one line of JSON per mutant. Heavy packages are loaded once; each
+mutant lives in a process forked from there, in which the changed source takes the place of the module's own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import os
+import re
+import sys
+import tempfile
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+KERNEL = ("tests/kernels/test_similarity.py::test_similarity_is_that_of_python_sets",)
+FIND = (
+    "tests/signals/test_thresholds.py",
+    *(f"tests/signals/test_minhash.py::test_{name}" for name in (
+        "relations", "a_shared_system_prompt_is_no_likeness_and_another_one_no_copy",
+        "a_short_row_is_not_contained_in_anything", "equal_up_to_case_is_a_pair_and_equal_is_none",
+    )),
+)  # fmt: skip
+PLAN = (
+    "tests/test_planning.py::test_what_may_be_dropped",
+    "tests/test_planning.py::test_a_shared_side_is_no_reason_to_drop",
+    "tests/test_planning.py::test_each_action_says_why",
+)
+STARS = ("tests/test_clustering.py::test_chains_are_not_followed", "tests/test_clustering.py")
+SIDES = ("tests/signals/test_sides.py", "tests/test_relating.py")
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One change of one module: `old` stands in its source exactly once. An empty `old` changes nothing."""
+
+    name: str
+    module: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+
+
+MUTANTS = (
+    Mutant("nothing changed: kernel", "kernels.similarity", "", "", KERNEL),
+    Mutant("nothing changed: find", "signals.minhash", "", "", FIND),
+    Mutant("nothing changed: plan", "planning", "", "", PLAN),
+    Mutant("nothing changed: stars", "clustering", "", "", STARS),
+    Mutant("nothing changed: sides", "signals.sides", "", "", SIDES),
+    Mutant("Jaccard a tenth too small", "kernels.similarity", "np.float32(shared / union)",
+           "np.float32(0.9 * shared / union)", KERNEL),
+    Mutant("union counts what is shared twice", "kernels.similarity", "union = size_a + size_b - shared",
+           "union = size_a + size_b", KERNEL),
+    Mutant("containment in a divided by b", "kernels.similarity", "np.float32(shared / in_a)",
+           "np.float32(shared / in_b)", KERNEL),
+    Mutant("the last shingle of a set is not compared", "kernels.similarity", "while i < i_end and j < j_end:",
+           "while i + np.uint64(1) < i_end and j < j_end:", KERNEL),
+    Mutant("a shingle of the prompt is none of the answer", "kernels.similarity",
+           "left = x | IN_BOTH", "left = x", KERNEL),
+    Mutant("prompt and answer mixed up", "kernels.similarity", "sizes[2 * b], prompts)",
+           "sizes[2 * b], answers)", KERNEL),
+    Mutant("at the floor is below the floor", "signals.minhash", "kept = (measured[:, 0] >= floor)",
+           "kept = (measured[:, 0] > floor)", FIND),
+    Mutant("the floor is ignored", "signals.minhash", "kept = (measured[:, 0] >= floor)",
+           "kept = (measured[:, 0] >= 0)", FIND),
+    Mutant("the larger row is taken for contained", "signals.minhash", "np.fmax(measured[:, 1], measured[:, 2])",
+           "np.fmin(measured[:, 1], measured[:, 2])", FIND),
+    Mutant("short rows are contained in anything", "signals.minhash", ">= CONTAINED_SHINGLES\n", ">= 0\n", FIND),
+    Mutant("sizes count shingles of both parts twice", "signals.minhash",
+           "whole = np.diff(bounds)", "whole = sizes[::2] + sizes[1::2]", FIND),
+    Mutant("the two containments mixed up", "signals.minhash", "containment_ab=values[:, 1],",
+           "containment_ab=values[:, 2],", FIND),
+    Mutant("the containments of answers mixed up", "signals._measures", "[shared / size[a], shared / size[b]]",
+           "[shared / size[b], shared / size[a]]", FIND),
+    Mutant("another context is the same context", "signals.minhash",
+           "fingerprints.context[a] == fingerprints.context[b],", "np.ones(len(a), np.bool_),", FIND),
+    Mutant("shingles one token too long", "signals.minhash", "classes, fold, width, sets, bounds",
+           "classes, fold, width + 1, sets, bounds", FIND),
+    Mutant("answers that differ may be dropped", "planning", '(pl.col("similarity") >= settings.jaccard) & answers & ',
+           '(pl.col("similarity") >= settings.jaccard) & ', PLAN),
+    Mutant("answers at the threshold differ", "planning", "fill_nan(1.0) >= settings.jaccard",
+           "fill_nan(1.0) > settings.jaccard", PLAN),
+    Mutant("rows at the threshold differ", "planning",
+           '(pl.col("similarity") >= settings.jaccard) & answers',
+           '(pl.col("similarity") > settings.jaccard) & answers', PLAN),
+    Mutant("another context may be dropped", "planning", ' & answers & pl.col("same_context")', " & answers", PLAN),
+    Mutant("a shared side is a reason to drop", "planning", "findings.pairs.filter(alike)", "findings.pairs", PLAN),
+    Mutant("chains are followed", "clustering", "        if taken[head]:\n            continue\n", "", STARS),
+    Mutant("the worst row of a group is kept", "clustering", "order[n - 1 - priority]", "order[priority]", STARS),
+    Mutant("labels count as boilerplate", "signals.sides", "torn = wanted & (groups.ways > 1)",
+           "torn = groups.ways > 1", SIDES),
+    Mutant("known pairs are told twice", "signals.sides", "return first & ~np.isin(packed, known)", "return first",
+           SIDES),
+    Mutant("an empty prompt is a question", "relating",
+           "return (prints.prompt_chars > 0) & (prints.supervised_tokens > 0)",
+           "return prints.supervised_tokens >= 0", SIDES),
+)  # fmt: skip
+
+
+def mutated(mutant: Mutant) -> str:
+    """The module's source with the change made; ValueError where the place is not found exactly once."""
+    source = source_of(mutant).read_text("utf-8")
+    if not mutant.old:
+        return source
+    if source.count(mutant.old) != 1:
+        raise ValueError(f"{mutant.name}: {mutant.old!r} stands {source.count(mutant.old)} times in {mutant.module}")
+    return source.replace(mutant.old, mutant.new)
+
+
+def source_of(mutant: Mutant) -> Path:
+    return (ROOT / "scanner" / mutant.module.replace(".", "/")).with_suffix(".py")
+
+
+@contextlib.contextmanager
+def without_compiler(wanted: bool) -> Iterator[None]:
+    """Kernels as plain Python, so that a changed one need not be compiled."""
+    from numba import config
+
+    before = config.DISABLE_JIT
+    config.DISABLE_JIT = wanted or before
+    try:
+        yield
+    finally:
+        config.DISABLE_JIT = before
+
+
+def install(mutant: Mutant) -> None:
+    """Put the changed module where the tests will import it from."""
+    name = f"scanner.{mutant.module}"
+    package = importlib.import_module(name.rpartition(".")[0])
+    spec = importlib.util.spec_from_file_location(name, source_of(mutant))
+    assert spec is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    with without_compiler("kernels" in mutant.module):
+        exec(compile(mutated(mutant), str(source_of(mutant)), "exec"), module.__dict__)
+    setattr(package, mutant.module.rpartition(".")[2], module)
+
+
+def in_a_fork(mutant: Mutant) -> tuple[int, Path]:
+    """Start the mutant's tests; returns the child's process id and the file that its output goes to."""
+    out = Path(tempfile.mkstemp(prefix="mutant-")[1])
+    child = os.fork()
+    if child:
+        return child, out
+    code = 99
+    try:
+        file = os.open(out, os.O_WRONLY)
+        os.dup2(file, 1)
+        os.dup2(file, 2)
+        install(mutant)
+        import pytest
+
+        with tempfile.TemporaryDirectory() as folder:
+            flags = ["-x", "-q", "--no-header", "--tb=no", "-p", "no:cacheprovider", f"--basetemp={folder}/t"]
+            flags += ["-W", "ignore::RuntimeWarning"]  # uint64 wraps around, of which plain Python warns
+            code = int(pytest.main([*flags, *(str(ROOT / test) for test in mutant.tests)]))
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def main(workers: int) -> None:
+    """Run every mutant, `workers` at a time."""
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # no test here needs a plugin, and each child would load them
+    for name in ("numba", "polars", "pyarrow", "datasketch", "mmh3", "hypothesis", "pytest"):
+        importlib.import_module(name)
+    for name in ("kernels.similarity", "fingerprints", "store"):
+        importlib.import_module(f"scanner.{name}")
+    from scanner.text import code_point_classes, folded_code_points
+
+    code_point_classes(), folded_code_points()  # tables that every child would make for itself
+    running: dict[int, tuple[Mutant, Path]] = {}
+    waiting = list(MUTANTS)
+    while waiting or running:
+        while waiting and len(running) < workers:
+            child, out = in_a_fork(waiting[0])
+            running[child] = (waiting.pop(0), out)
+        child, status = os.wait()
+        mutant, out = running.pop(child)
+        said = out.read_text("utf-8", "replace")
+        out.unlink()
+        failed = re.findall(r"^FAILED \S*?(tests/\S+)", said, re.MULTILINE)
+        code = os.waitstatus_to_exitcode(status)
+        print(json.dumps({"name": mutant.name, "code": code, "failed": failed, "said": said[-600:]}), flush=True)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))
