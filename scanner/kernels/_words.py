@@ -50,7 +50,7 @@ def _within(builder, values, first, count):
 
 
 @intrinsic
-def load64(typing, data, at):  # type: ignore[no-untyped-def]
+def load64(typing, data, at):
     """data[at:at + 8] as one little-endian word."""
 
     def emit(context, builder, signature, arguments):
@@ -100,6 +100,17 @@ def equal64(typing, data, at, byte):
         return builder.bitcast(builder.icmp_unsigned("==", found, everywhere), _I64)
 
     return types.uint64(data, at, types.uint8), emit
+
+
+@intrinsic
+def continued64(typing, data, at):
+    """How many of data[at:at + 64] go on with a code point (0x80 to 0xBF)."""
+
+    def emit(context, builder, signature, arguments):
+        found = _load(builder, _address(context, builder, signature.args[0], *arguments), _BYTES)
+        return builder.ctpop(builder.bitcast(_within(builder, found, 128, 64), _I64))
+
+    return types.int64(data, at), emit
 
 
 @intrinsic
@@ -199,6 +210,18 @@ def word_at(data, at, length):
     if length < 8:
         word &= _ALL >> np.uint64(64 - 8 * length)
     return word
+
+
+@njit(nogil=True)
+def code_points(data, at, end):
+    """Code points that begin in data[at:end]: its bytes but for those that go on with a code point."""
+    points = end - at
+    while at + BLOCK <= end:
+        points -= continued64(data, at)
+        at += BLOCK
+    for i in range(at, end):
+        points -= data[i] & 0xC0 == 0x80
+    return points
 
 
 @njit(nogil=True)

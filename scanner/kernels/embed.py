@@ -87,10 +87,12 @@ def distinct_words(data, offsets, taken, rows, classes, fold):
                         continue
                     if 2 * count == size:
                         more = np.empty((4, size), np.int64)
-                        more[:, :count] = found
-                        found = more
                         more_hashes = np.empty(size, np.uint64)
-                        more_hashes[:count] = hashes
+                        for w in range(count):
+                            for k in range(4):
+                                more[k, w] = found[k, w]
+                            more_hashes[w] = hashes[w]
+                        found = more
                         hashes = more_hashes
                         size *= 2
                         keys = np.zeros(size, np.uint64)

@@ -52,7 +52,7 @@ def keep_repeated(words, out):
     table, shift = _table_for(len(words))
     for i in range(len(words)):
         _note(table, shift, words[i])
-    kept = 0
+    kept = np.int64(0)
     for i in range(len(words)):
         out[np.uint64(kept)] = words[i]  # written always, counted if wanted: faster than a branch that varies
         kept += np.int64(_was_noted_twice(table, shift, words[i]))
@@ -69,7 +69,7 @@ def maybe_repeated(keys, out):
     table, shift = _table_for(n)
     for i in range(n):
         _note(table, shift, keys[i, 0])
-    kept = 0
+    kept = np.int64(0)
     for i in range(n):
         out[np.uint64(kept)] = i
         kept += np.int64(_was_noted_twice(table, shift, keys[i, 0]))

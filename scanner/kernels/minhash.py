@@ -12,7 +12,7 @@ import numpy as np
 from numba import njit
 
 from scanner.kernels._jit import B1R, I32R, I64, I64R, INT, U8R, U32_2D, U32R, U64, U64_2D, kernel
-from scanner.kernels._words import BLOCK, LANES, take_minima
+from scanner.kernels._words import BLOCK, LANES, code_points, take_minima
 from scanner.kernels.hashing import combine, fmix32, fmix64, murmur128
 from scanner.kernels.tokens import ROOM, next_tokens
 
@@ -49,14 +49,6 @@ def put_shingles(tokens, count, width, out):
 
 
 @njit(nogil=True)
-def _code_points(data, start, end):
-    points = 0
-    for i in range(start, end):
-        points += data[i] & 0xC0 != 0x80
-    return points
-
-
-@njit(nogil=True)
 def _shingles_so_far(tokens, count, n, at_end, width, out):
     """Put the shingles of tokens[:count], the last of the n tokens read so far; a text shorter than one is one."""
     if count >= width:
@@ -70,7 +62,8 @@ def _shingles_so_far(tokens, count, n, at_end, width, out):
 def _padded(values):
     """A copy whose length is a multiple of LANES, zeros at the end."""
     out = np.zeros(-(-len(values) // LANES) * LANES, np.uint32)
-    out[: len(values)] = values
+    for j in range(len(values)):
+        out[j] = values[j]
     return out
 
 
@@ -123,18 +116,18 @@ def fingerprint(
             tag = np.uint64(role[s]) << np.uint64(1) | np.uint64(supervised[s])
             text_a = combine(text_a, h1 + tag)
             text_b = combine(text_b, h2 ^ tag)
-            points = _code_points(data, at, end)
+            points = code_points(data, at, end)
             if supervised[s]:
                 answer_points += points
             else:
                 prompt_points += points
             n = 0
-            text = np.uint64(5)
+            text, between = np.uint64(5), np.uint64(7)
             held = 0
             while at < end:
                 count, at = next_tokens(data, at, end, classes, fold, 1, tokens, starts, ends, held)
-                for i in range(held, count):
-                    text = combine(text, tokens[i])
+                for i in range(held, count):  # two chains in turn, so that neither waits for the other
+                    text, between = between, combine(text, tokens[i])
                 n += count - held
                 if kind == SKIPPED:
                     continue
@@ -146,6 +139,7 @@ def fingerprint(
                 held = _keep_last(tokens, count, min(count, width - 1))
             if n == 0:
                 continue
+            text = combine(text, fmix64(between))
             if kind == SKIPPED:
                 context = combine(context, fmix64(text))
             elif kind == ANSWER_PART:
@@ -156,7 +150,8 @@ def fingerprint(
             row_tokens += n
             if supervised[s]:
                 learned += n
-        signature[r, :] = low[:columns]
+        for j in range(columns):
+            signature[r, j] = low[j]
         prompt, answer, context = fmix64(prompt), fmix64(answer), fmix64(context)
         hashes[r, PROMPT] = prompt
         hashes[r, ANSWER] = answer
@@ -215,8 +210,7 @@ def shingle_sets(data, begin, end_of, row_start, part, classes, fold, width, out
                 out[kept] = out[i]
                 kept += 1
         at_out = kept
-        in_prompt = 0
-        in_answer = 0
+        in_prompt, in_answer = np.int64(0), np.int64(0)
         for i in range(first, at_out):
             in_prompt += np.int64(out[i] & IN_PROMPT)
             in_answer += np.int64(out[i] >> IN_PROMPT & IN_PROMPT)

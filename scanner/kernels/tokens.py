@@ -11,7 +11,7 @@ touches another byte is read code point by code point, to the same hash.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+from numba import njit, types
 
 from scanner.kernels._jit import I32R, I64, I64R, INT, U8R, U64, VOID, kernel
 from scanner.kernels._words import BLOCK, highest_bit, kinds64, load64, lowest_bit, word_at
@@ -122,7 +122,7 @@ def _bytes(count):
     return _ALL >> np.uint64(64 - 8 * min(count, 8))
 
 
-@njit(nogil=True)
+@kernel(types.UniTuple(INT, 2)(U8R, INT, INT, U8R, I32R, INT, U64, I64, I64, INT))
 def next_tokens(data, at, end, classes, fold, folded, hashes, starts, ends, count):
     """The next tokens of data[at:end], put at hashes[count:] and so on; returns the new count and where to go on.
 
@@ -212,8 +212,9 @@ def tokenise(data, offsets, classes, fold, folded, hashes, starts, counts):
         before = total
         while at < offsets[s + 1]:
             found, at = next_tokens(data, at, offsets[s + 1], classes, fold, folded, some, begin, after, 0)
-            hashes[total : total + found] = some[:found]
-            starts[total : total + found] = begin[:found]
+            for i in range(found):  # assigning slices would compile for longer than all the rest
+                hashes[total + i] = some[i]
+                starts[total + i] = begin[i]
             total += found
         counts[s] = total - before
     return total

@@ -82,7 +82,7 @@ def _secure_digests(members: np.ndarray, reader: SegmentReader) -> np.ndarray:
         starts = batch.row_starts()
         here = members[slice(*np.searchsorted(members, (first, first + len(starts) - 1)))] - first
         first += len(starts) - 1
-        lengths, text = memoryview(np.diff(batch.offsets)), memoryview(batch.data)
+        lengths, text = np.diff(batch.offsets).data, batch.data.data
         begin, end = starts[here], starts[here + 1]
         places = (begin, end, batch.offsets[begin], batch.offsets[end])
         for a, b, text_a, text_b in zip(*(p.tolist() for p in places), strict=True):

@@ -10,6 +10,7 @@ from numba import njit
 
 from scanner.kernels._words import (
     BLOCK,
+    code_points,
     copy_bytes,
     equal64,
     find,
@@ -129,3 +130,9 @@ def test_minima_are_those_of_numpy(columns, count):
     expected = np.minimum(low, (a[:, None] * values[:count] + b[:, None]).min(axis=1, initial=2**32 - 1))
     minima(low, a, b, values, count)
     assert low.tolist() == expected.tolist()
+
+
+@given(st.text(st.sampled_from("aé中😀 "), max_size=150), st.integers(0, 3))
+def test_code_points_are_those_of_str(text, behind):
+    raw = b"ab" + text.encode() + b"\x80" * behind
+    assert code_points(np.frombuffer(raw, np.uint8), 2, len(raw) - behind) == len(text)
