@@ -7,8 +7,9 @@ import numpy.typing as npt
 from numba import njit
 
 from scanner.kernels._jit import B1R, I32, I32R, I64, I64R, INT, U8R, U64, VOID, kernel
+from scanner.kernels._words import BLOCK, code_points
 from scanner.kernels.spans import ANSWER, LEAKAGE, Segments, Spans, Windows
-from scanner.kernels.tokens import next_token
+from scanner.kernels.tokens import ROOM, next_tokens
 
 Int64 = npt.NDArray[np.int64]
 UInt8 = npt.NDArray[np.uint8]
@@ -169,6 +170,8 @@ def locate(data, begin, end_of, segment, first, last, classes, fold, start, end)
     for m in range(len(segment)):
         longest = max(longest, last[m] + 1)
     opens, closes = np.empty(longest, np.int64), np.empty(longest, np.int64)
+    hashes = np.empty(ROOM + BLOCK, np.uint64)
+    token, after = np.empty(ROOM + BLOCK, np.int64), np.empty(ROOM + BLOCK, np.int64)
     m = 0
     while m < len(segment):
         s = segment[m]
@@ -180,15 +183,16 @@ def locate(data, begin, end_of, segment, first, last, classes, fold, start, end)
         at = begin[s]
         before = at  # code points are counted up to this byte
         points = 0
-        for k in range(needed):
-            _, token, at = next_token(data, at, end_of[s], classes, fold, 0)
-            for byte in range(before, token):
-                points += data[byte] & 0xC0 != 0x80
-            opens[k] = points
-            for byte in range(token, at):
-                points += data[byte] & 0xC0 != 0x80
-            closes[k] = points
-            before = at
+        k = 0
+        while k < needed:
+            found, at = next_tokens(data, at, end_of[s], classes, fold, 0, hashes, token, after, 0)
+            for i in range(min(found, needed - k)):
+                points += code_points(data, before, token[i])
+                opens[k] = points
+                points += code_points(data, token[i], after[i])
+                closes[k] = points
+                before = after[i]
+                k += 1
         while m < stop:
             start[m] = opens[first[m]]
             end[m] = closes[last[m]]
