@@ -61,6 +61,11 @@ def judging_options(command: Callable[..., Any]) -> Callable[..., Any]:
             type=click.Choice(["best", "first", "longest"]),
             help="Which row of a cluster stays, after the order of the inputs [best].",
         ),
+        click.option(
+            "--decontaminate",
+            type=click.Choice(["both", "question", "review", "off"]),
+            help="Rows to drop for evaluation items: with question and answer, with the question, none [both].",
+        ),
         click.option("--drop-semantic", is_flag=True, default=None, help="Drop semantic duplicates too."),
         click.option("--redact/--no-redact", default=None, help="Replace private spans, or mask them in the loss."),
         click.option("--max-removal-share", type=float, help="Brake: largest share of an input to drop [0.5]."),
@@ -100,6 +105,9 @@ def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--semantic/--no-semantic", default=None, help="Find semantic neighbours.")
 @click.option("--embedder", help="Sentence-transformers model, or a folder of one [the shipped static table].")
 @click.option("--cosine", type=float, help="Semantic pairs at or above this go to review.")
+@click.option(
+    "--eval", "evaluation", multiple=True, type=PATH, help="Benchmark that must not be in the data: file, folder, glob."
+)
 @click.option("--rules", multiple=True, type=FOLDER, help="Folder with further rules.")
 @click.option("--seed", type=int, help="Seed of the simulated sampler [0].")
 @click.option("--threads", type=int, help="Threads; results do not depend on them [all cores].")

@@ -1,6 +1,6 @@
 """The one file that knows the order of the stages: audit, plan, apply, report, purge.
 
-read -> fingerprints -> exact, near -> private spans -> embeddings, neighbours -> clusters -> contexts, dose,
+read -> fingerprints -> exact, near -> private spans -> evaluation items -> embeddings, neighbours -> clusters -> contexts, dose,
 prediction -> plan -> summary, report
 """
 
@@ -17,7 +17,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scanner import formats, planning, predicting, stages, tables
+from scanner import formats, matching, planning, predicting, stages, tables
 from scanner.errors import ChangedInputError, RunError, SettingsError
 from scanner.objects import Source
 from scanner.plugins import load
@@ -45,17 +45,19 @@ def audit(
     progress = progress or Progress()
     threads = settings.threads or os.cpu_count() or 1
     run = RunFolder(out or default_run_path(datasets))
-    sources = _discover(datasets, run)
-    with progress.stage("hash the input", len(sources)):
+    sources, evaluation = _discover(datasets, run), matching.sources(settings)
+    with progress.stage("hash the input", len(sources) + len(evaluation)):
         digests = _sha256_of(sources, threads, progress.advance)
-    identity = _identity(sources, digests, settings)
+        evaluated = _sha256_of(evaluation, threads, progress.advance)
+    identity = _identity(sources + evaluation, digests + evaluated, settings)
     if _is_finished(run, identity, force):
         progress.say(f"{run.path} holds this audit already; use --force to run it again")
         return run
     run = RunFolder.open_for_writing(run.path)
     with progress.stage("load the kernels"):
         stages.load_kernels(progress)
-    notes, facts = _measure_and_judge(run, sources, digests, identity, settings, threads, progress)
+    compared = list(zip(evaluation, evaluated, strict=True))
+    notes, facts = _measure_and_judge(run, sources, digests, compared, identity, settings, threads, progress)
     _finish(run, settings, notes, facts, progress)
     return run
 
@@ -64,6 +66,7 @@ def _measure_and_judge(
     run: RunFolder,
     sources: list[Source],
     digests: list[str],
+    evaluation: list[tuple[Source, str]],
     identity: str,
     settings: Settings,
     threads: int,
@@ -76,22 +79,25 @@ def _measure_and_judge(
     tables.write_index(run, rows, prints, likeness)
     prints = replace(prints, signature=prints.signature[:0].copy())  # the largest array by far, and no longer needed
     spans = stages.find_spans(run, settings, threads, progress)
+    matched = matching.find(run, rows, evaluation, settings, threads, progress)
     meaning = stages.find_meaning(run, rows, [s.name for s in sources], settings, threads, progress)
     clusters, quality = stages.find_clusters(run, rows, prints, likeness, meaning.pairs, settings, progress)
     pairs = tables.pairs_table(rows, likeness, clusters, meaning.pairs)
     predicted = predicting.predict(run, rows, prints, likeness, spans, sources, settings, threads, progress)
     with progress.stage("judge"):
         table = tables.rows_table(rows, sources, prints, likeness, clusters, quality, spans, meaning, predicted)
-        plan = planning.make_plan(planning.Findings(rows, clusters, pairs, spans, predicted.table, table), settings)
+        findings = planning.Findings(rows, clusters, pairs, spans, predicted.table, table, matched.table)
+        plan = planning.make_plan(findings, settings)
     with progress.stage("write the tables"):
         frames = {
             "rows": table, "pairs": pairs, "spans": spans, "prediction": predicted.table,
-            "whatif": predicted.what_if, "plan": plan,
+            "whatif": predicted.what_if, "plan": plan, **matched.tables,
         }  # fmt: skip
         for name, frame in frames.items():
             run.write_table(name, frame)
         tables.write_skips(run, skips)
     notes = {"reading": [d._asdict() for d in rows.damage], **likeness.notes, **meaning.notes, **predicted.notes}
+    notes |= matched.notes
     notes["brake"] = planning.brake(plan, rows.source, settings, [s.name for s in sources])
     facts = {
         "identity": identity,

@@ -1,6 +1,7 @@
 """Findings to a plan: exactly one action per row, plus a loss mask and a sampling weight.
 
-    drop    another row, kept, is verified to be the same or nearly the same
+    drop    it holds question and answer of an evaluation item, or another row, kept, is verified to be the same or
+            nearly the same
     redact  the row stays, its private or secret spans are replaced by typed placeholders
     review  a person should look: semantic duplicates, near copies whose answers differ, contradictory answers,
             rows at high risk
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from scanner import decontaminating
 from scanner.errors import BrakeError
 from scanner.objects import Clusters, Int64, Rows
 from scanner.settings import Settings
@@ -43,6 +45,7 @@ class Findings:
     spans: pl.DataFrame  # spans.parquet
     prediction: pl.DataFrame  # prediction.parquet, in row order
     table: pl.DataFrame  # rows.parquet, in row order, for its features
+    matches: pl.DataFrame | None = None  # matches.parquet, where there are evaluation items
 
 
 def priority(rows: Rows, policy: str, quality: np.ndarray, answer_tokens: Int64) -> Int64:
@@ -73,7 +76,10 @@ def make_plan(findings: Findings, settings: Settings) -> pl.DataFrame:
     """plan.parquet: one action per row with reason and kept row."""
     rows = findings.rows
     frame = pl.DataFrame({"row_id": rows.row_id})
-    for step in (_dropped(findings), _redacted(findings, settings), _reviewed(findings, settings)):
+    held, holding = decontaminating.steps(findings.matches, settings)
+    dropped, orphans = _without_kept(_dropped(findings), held)
+    reviewed = pl.concat([holding, _reviewed(findings, settings)]).unique("row_id", keep="first", maintain_order=True)
+    for step in (held, dropped, _redacted(findings, settings), orphans, reviewed):
         frame = frame.join(step, on="row_id", how="left", maintain_order="left", suffix="_next")
         if "action_next" in frame.columns:
             first = [
@@ -90,6 +96,19 @@ def make_plan(findings: Findings, settings: Settings) -> pl.DataFrame:
     plan = plan.with_columns(pl.col("loss_mask").fill_null(pl.lit([], MASK_TYPE)))
     plan = plan.select(pl.col(name).cast(kind) for name, kind in PLAN_SCHEMA.items())
     return plan
+
+
+def _without_kept(dropped: pl.DataFrame, held: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Duplicates whose kept row stays, and those whose kept row is dropped for an evaluation item: they go to review."""
+    gone = held.select(keep_row_id="row_id")
+    stays = dropped.join(gone, on="keep_row_id", how="anti", maintain_order="left")
+    orphans = dropped.join(gone, on="keep_row_id", how="semi", maintain_order="left").with_columns(
+        action=pl.lit("review"),
+        keep_row_id=pl.lit(None, pl.Int64),
+        rule_id=pl.lit("contamination/copy"),
+        why=pl.format("a near copy of row {}, which is dropped for an evaluation item", "keep_row_id"),
+    )
+    return stays, orphans
 
 
 def _dropped(findings: Findings) -> pl.DataFrame:
@@ -242,6 +261,7 @@ def brake(plan: pl.DataFrame, row_source: np.ndarray, settings: Settings, source
     row_source: (n,) index of each plan row's source.
     """
     dropped = (plan["action"] == "drop").to_numpy()
+    held = dropped & plan["rule_id"].str.starts_with("contamination/").fill_null(False).to_numpy()
     found = []
     for index, name in enumerate(sources):
         mine = row_source == index
@@ -250,6 +270,7 @@ def brake(plan: pl.DataFrame, row_source: np.ndarray, settings: Settings, source
             found.append(
                 f"{name}: the plan would drop {gone:,} of {total:,} rows ({gone / total:.0%}), more than "
                 f"--max-removal-share {settings.max_removal_share:g} allows"
+                + (f"; {held[mine].sum():,} of these hold evaluation items" if held[mine].any() else "")
             )
     return found
 
@@ -258,6 +279,6 @@ def check_brake(messages: list[str], run: str) -> None:
     """Raise if the brake of a plan is on."""
     if messages:
         raise BrakeError(
-            f"{'; '.join(messages)}. Look at the clusters in the report; if they are right, judge again with "
+            f"{'; '.join(messages)}. Look at the clusters and matches in the report; if they are right, judge again with "
             f"`scan plan {run} --max-removal-share 1` and apply that plan"
         )

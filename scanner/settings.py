@@ -16,6 +16,7 @@ METHODS = ("full", "lora")
 SUPERVISE = ("all-assistant", "last", "everything")
 TEXT_POLICIES = ("masked", "none", "full")
 KEEP_POLICIES = ("best", "first", "longest")
+DECONTAMINATE = ("both", "question", "review", "off")
 MAX_SHINGLE = 64  # tokens: what the kernels hold at a time
 
 
@@ -69,6 +70,9 @@ class Settings:
     embedder: str | None = None  # None: the static table shipped with the package
     cosine: float = 0.9  # semantic pairs at or above this go to review
     neighbours: int = 10
+    # evaluation data
+    evaluation: tuple[Path, ...] = ()  # files, folders or patterns of benchmarks that must not be in the data
+    decontaminate: str = "both"  # which rows with evaluation items are dropped; see scanner.decontaminating
     # judging
     rules: tuple[Path, ...] = ()  # folders with further rules
     keep_policy: str = "best"
@@ -86,6 +90,7 @@ class Settings:
         _one_of("--supervise", self.supervise, SUPERVISE)
         _one_of("--text", self.text, TEXT_POLICIES)
         _one_of("--keep-policy", self.keep_policy, KEEP_POLICIES)
+        _one_of("--decontaminate", self.decontaminate, DECONTAMINATE)
         for name in ("jaccard", "floor", "recall", "cosine", "max_removal_share"):
             value = getattr(self, name)
             if not 0 <= value <= 1:
@@ -108,6 +113,7 @@ class Settings:
         """Plain values for scan.json; paths as text."""
         values = asdict(self)
         values["rules"] = [str(p) for p in self.rules]
+        values["evaluation"] = [str(p) for p in self.evaluation]
         values["tokenizer"] = str(self.tokenizer) if self.tokenizer else None
         values["plan"]["source_weight"] = [list(pair) for pair in self.plan.source_weight]
         return values
@@ -119,6 +125,7 @@ class Settings:
         plan["source_weight"] = tuple((str(n), float(w)) for n, w in plan.get("source_weight", ()))
         own = {k: v for k, v in values.items() if k != "plan"}
         own["rules"] = tuple(Path(p) for p in own.get("rules", ()))
+        own["evaluation"] = tuple(Path(p) for p in own.get("evaluation", ()))
         own["tokenizer"] = Path(own["tokenizer"]) if own.get("tokenizer") else None
         _known(own, cls, "settings")
         _known(plan, TrainingPlan, "plan")

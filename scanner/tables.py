@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from scanner import planning
+from scanner import matching, planning
 from scanner.objects import Clusters, Fingerprints, Rows, Skip, Source
 from scanner.predicting import Predicted, patterns_of
 from scanner.settings import Settings
@@ -167,7 +167,8 @@ def summary(run: RunFolder, notes: dict[str, Any], settings: Settings) -> dict[s
     rows, pairs, spans, predicted, plan = (
         run.read_table(name) for name in ("rows", "pairs", "spans", "prediction", "plan")
     )
-    return summarise(rows, pairs, spans, predicted, plan, notes, {"jaccard": settings.jaccard})
+    counts = {"jaccard": settings.jaccard, "contamination": matching.summary(run, notes)}
+    return summarise(rows, pairs, spans, predicted, plan, notes, counts)
 
 
 def plan_again(run: RunFolder, settings: Settings, source_names: list[str]) -> list[str]:
@@ -197,7 +198,8 @@ def plan_again(run: RunFolder, settings: Settings, source_names: list[str]) -> l
     table = table.with_columns(
         cluster_id=pl.Series(clusters.cluster).replace(-1, None), cluster_size=pl.Series(clusters.size)
     )
-    plan = planning.make_plan(planning.Findings(rows, clusters, pairs, spans, predicted, table), settings)
+    matches = run.read_table("matches") if run.has_table("matches") else None
+    plan = planning.make_plan(planning.Findings(rows, clusters, pairs, spans, predicted, table, matches), settings)
     run.write_table("rows", table)
     run.write_table("plan", plan)
     return planning.brake(plan, source, settings, source_names)

@@ -1,0 +1,84 @@
+"""What the plan does with rows that hold evaluation items, and how the matches sum up per benchmark.
+
+    both      rows that hold question and answer of an item, verified on the words, are dropped; the rest is reviewed
+    question  rows that hold a question, verified on the words, are dropped too
+    review    nothing is dropped
+    off       the plan takes no notice; the matches stand in the report all the same
+
+A match by meaning alone is never more than a matter for review.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import polars as pl
+
+from scanner.settings import Settings
+
+VERIFIED = ("exact", "ngram", "near")
+PARTS = ("question", "answer", "both")
+HOWS = (*VERIFIED, "semantic")
+_PART_WORDS = {"question": "the question", "answer": "the answer", "both": "question and answer"}
+_HOW_WORDS = {
+    "exact": "word for word",
+    "ngram": "13-word runs in common",
+    "near": "5-word runs in common",
+    "semantic": "in other words",
+}
+
+
+def steps(matches: pl.DataFrame | None, settings: Settings) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Rows to drop and rows to review: (row_id, action, keep_row_id, rule_id, why), one line per row."""
+    if matches is None or settings.decontaminate == "off":
+        matches = pl.DataFrame(schema={name: pl.String for name in ("source", "item", "part", "how")}).with_columns(
+            row_id=pl.lit(0, pl.Int64), similarity=pl.lit(0.0, pl.Float32)
+        ).clear()  # fmt: skip
+    dropped = {"both": ["both"], "question": ["both", "question"]}.get(settings.decontaminate, [])
+    goes = pl.col("part").is_in(dropped) & pl.col("how").is_in(VERIFIED)
+    how = pl.col("how").replace_strict({name: place for place, name in enumerate(HOWS)}, return_dtype=pl.Int64)
+    worst = matches.sort(
+        [goes, pl.col("part") == "both", how, "similarity", "source", "item"],
+        descending=[True, True, False, True, False, False],
+    ).with_columns(others=pl.len().over("row_id") - 1)
+    worst = worst.unique("row_id", keep="first", maintain_order=True)
+    words = pl.format(
+        "holds {} of item {} of {} ({}){}",
+        pl.col("part").replace_strict(_PART_WORDS, return_dtype=pl.String),
+        "item",
+        "source",
+        pl.col("how").replace_strict(_HOW_WORDS, return_dtype=pl.String),
+        pl.when(pl.col("others") > 0).then(pl.format(" and parts of {} more", "others")).otherwise(pl.lit("")),
+    )
+    told = worst.select(
+        "row_id",
+        pl.when(goes).then(pl.lit("drop")).otherwise(pl.lit("review")).alias("action"),
+        pl.lit(None, pl.Int64).alias("keep_row_id"),
+        (pl.lit("contamination/") + pl.col("how")).alias("rule_id"),
+        words.alias("why"),
+    )
+    return told.filter(pl.col("action") == "drop"), told.filter(pl.col("action") == "review")
+
+
+def per_benchmark(matches: pl.DataFrame, benchmarks: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """summary.contamination: items, matched and share per benchmark, by part and by how; most contaminated first.
+
+    benchmarks: name, items, not_searched of each. An item is matched where the words in common prove it; one that is
+    only alike in meaning counts as `semantic_only`.
+    """
+    found = {}
+    for known in benchmarks:
+        mine = matches.filter(pl.col("source") == known["name"])
+        verified = mine.filter(pl.col("how").is_in(VERIFIED))
+        matched = verified["item"].n_unique()
+        found[known["name"]] = {
+            "items": known["items"],
+            "matched": matched,
+            "share": matched / known["items"] if known["items"] else None,
+            "rows": verified["row_id"].n_unique(),
+            "semantic_only": mine["item"].n_unique() - matched,
+            "by_part": {part: verified.filter(pl.col("part") == part)["item"].n_unique() for part in PARTS},
+            "by_how": {how: mine.filter(pl.col("how") == how)["item"].n_unique() for how in HOWS},
+            "not_searched": known["not_searched"],
+        }
+    return dict(sorted(found.items(), key=lambda entry: (-entry[1]["matched"], -entry[1]["semantic_only"], entry[0])))
