@@ -19,8 +19,8 @@ from scanner.settings import Settings
 VERIFIED = ("exact", "ngram", "near")
 PARTS = ("question", "answer", "both")
 HOWS = (*VERIFIED, "semantic")
-_PART_WORDS = {"question": "the question", "answer": "the answer", "both": "question and answer"}
-_HOW_WORDS = {
+PART_WORDS = {"question": "the question", "answer": "the answer", "both": "question and answer"}
+HOW_WORDS = {
     "exact": "word for word",
     "ngram": "13-word runs in common",
     "near": "5-word runs in common",
@@ -44,10 +44,10 @@ def steps(matches: pl.DataFrame | None, settings: Settings) -> tuple[pl.DataFram
     worst = worst.unique("row_id", keep="first", maintain_order=True)
     words = pl.format(
         "holds {} of item {} of {} ({}){}",
-        pl.col("part").replace_strict(_PART_WORDS, return_dtype=pl.String),
+        pl.col("part").replace_strict(PART_WORDS, return_dtype=pl.String),
         "item",
         "source",
-        pl.col("how").replace_strict(_HOW_WORDS, return_dtype=pl.String),
+        pl.col("how").replace_strict(HOW_WORDS, return_dtype=pl.String),
         pl.when(pl.col("others") > 0).then(pl.format(" and parts of {} more", "others")).otherwise(pl.lit("")),
     )
     told = worst.select(
@@ -58,6 +58,18 @@ def steps(matches: pl.DataFrame | None, settings: Settings) -> tuple[pl.DataFram
         words.alias("why"),
     )
     return told.filter(pl.col("action") == "drop"), told.filter(pl.col("action") == "review")
+
+
+def sentences(matches: pl.DataFrame, row_id: int) -> tuple[str, ...]:
+    """What a row holds of evaluation items, one sentence each, the surest first."""
+    rank = pl.col("how").replace_strict({name: place for place, name in enumerate(HOWS)}, return_dtype=pl.Int64)
+    mine = matches.filter(pl.col("row_id") == row_id).sort(rank, "source", "item")
+    return tuple(
+        f"It holds {PART_WORDS[part]} of item {item} of {source}: {HOW_WORDS[how]} (similarity {similarity:.2f})."
+        for source, item, part, how, similarity in mine.select(
+            "source", "item", "part", "how", "similarity"
+        ).iter_rows()
+    )
 
 
 def per_benchmark(matches: pl.DataFrame, benchmarks: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:

@@ -22,6 +22,7 @@ FEWEST_RUNS = 5
 PROPOSED_SHARE = 0.25
 """... or this share of the item's own runs, whichever is less."""
 _BITS_PER_ENTRY = 16
+_NEVER = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ def build_index(items: Items, shortest_answer: int) -> Index:
     sums = np.concatenate(([0], np.cumsum(proposing, dtype=np.int64)))
     usable = sums[items.text_at[1:]] - sums[items.text_at[:-1]]
     need = np.minimum(FEWEST_RUNS, np.maximum(1, np.ceil(PROPOSED_SHARE * usable)))
-    need[is_answer & (lengths < shortest_answer)] = np.iinfo(np.int32).max
+    need[is_answer & (lengths < shortest_answer)] = _NEVER
     return Index(bits, keys, entry, post_at, post, need.astype(np.int32), proposing, own, runs + len(distinct))
 
 

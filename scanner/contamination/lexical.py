@@ -36,22 +36,37 @@ class Compared:
 
 
 def propose(
-    reader: SegmentReader, index: Index, threads: int, advance: Callable[[int], None] = lambda rows: None
+    reader: SegmentReader,
+    index: Index,
+    threads: int,
+    advance: Callable[[int], None] = lambda rows: None,
+    room: int = 1 << 14,
 ) -> tuple[Int64, Int64]:
-    """(p,) row ids and (p,) texts that share enough runs, or are equal; one pass over all the text."""
+    """(p,) row ids and (p,) texts that share enough runs, or are equal; one pass over all the text.
+
+    room: pairs of a batch that memory is taken for at first.
+    """
     classes, fold = code_point_classes(), folded_code_points()
-    seen = threading.local()
+    own = threading.local()
 
     def work(batch: SegmentBatch) -> tuple[Int64, Int64, int]:
-        if not hasattr(seen, "rows"):
-            seen.rows = np.full(index.entries, -1, np.int64)
+        if not hasattr(own, "last_row"):
+            own.last_row = np.full(index.entries, -1, np.int64)
+            own.shared, own.touched = np.zeros((2, len(index.need)), np.int32)
         starts = batch.row_starts()
-        rows, texts = ngrams.probe(
-            batch.data, batch.offsets, starts, batch.row_id[starts[:-1]], batch.turn, batch.role,
-            SIDE_OF_ROLE[batch.role], classes, fold, index.bits, index.keys, index.entry, index.post_at, index.post,
-            index.need, seen.rows,
-        )  # fmt: skip
-        return rows, texts, len(starts) - 1
+        row_id, side, made = batch.row_id[starts[:-1]], SIDE_OF_ROLE[batch.role], np.zeros(1, np.int64)
+        rows, texts = np.empty((2, room), np.int64)
+        begin = 0
+        while begin < len(row_id):
+            begin = ngrams.probe(
+                begin, batch.data, batch.offsets, starts, row_id, batch.turn, batch.role, side, classes, fold,
+                index.bits, index.keys, index.entry, index.post_at, index.post, index.need, own.last_row, own.shared,
+                own.touched, rows, texts, made,
+            )  # fmt: skip
+            if begin < len(row_id):
+                own.last_row.fill(-1)
+                rows, texts = (np.concatenate((part, np.empty_like(part))) for part in (rows, texts))
+        return rows[: made[0]].copy(), texts[: made[0]].copy(), len(row_id)
 
     found: list[tuple[Int64, Int64]] = []
     with ThreadPoolExecutor(threads) as pool:

@@ -25,16 +25,18 @@ COSINE = 0.7
 NEAREST = 3
 """Items that are looked at for each row."""
 FEWEST_NUMBERS, FEWEST_WORDS = 2, 20
-"""A sum in words: a question with so many different numbers and words ..."""
+"""A sum in words: question and row with so many words, the question with so many different numbers ..."""
 SHARED_NUMBERS, SHARED_WORDS = 0.6, 0.4
 """... matches if this share of the numbers of both (Jaccard) and of the rare words is in common (see `_overlap`)."""
-PLAIN_COSINE, PLAIN_NUMBERS, PLAIN_WORDS = 0.85, 0.75, 0.7
+PLAIN_COSINE, PLAIN_NUMBERS, PLAIN_WORDS = 0.85, 0.75, 0.75
 """What any other question must reach."""
+LONGER = 2.0
+"""A paraphrase is at most so many times as long as the question, or as short."""
 SHORTEST = 5
 """Words of a question that is compared by meaning."""
 EXACT_PRODUCTS = 400_000_000
 """Pairs of row and item up to which all are compared; above, the lists around the nearest centroids."""
-_PROBES, _LISTS_PER_ROOT, _POINTS_PER_LIST, _ROUNDS = 24, 4, 39, 6
+_PROBES, _LISTS_PER_ROOT, _POINTS_PER_LIST, _ROUNDS = 8, 4, 39, 6
 _ROWS_PER_BLOCK = 1024
 _NUMBER = re.compile(r"\d+")
 _ASKING, _PLAIN, _HIDDEN = ROLE_CODE["user"], ROLE_CODE["text"], ROLE_CODE["tools"]
@@ -153,7 +155,10 @@ def _agree(
             continue
         both = a.numbers | b.numbers
         numbers = len(a.numbers & b.numbers) / len(both) if both else 1.0
-        is_sum = len(b.numbers) >= FEWEST_NUMBERS and b.length >= FEWEST_WORDS
+        shorter, longer = sorted((a.length, b.length))
+        is_sum = len(b.numbers) >= FEWEST_NUMBERS and shorter >= FEWEST_WORDS
+        if longer > LONGER * shorter:
+            continue
         if numbers < (SHARED_NUMBERS if is_sum else PLAIN_NUMBERS) or (not is_sum and near < PLAIN_COSINE):
             continue
         out[i] = rarity.overlap(a.words, b.words) >= (SHARED_WORDS if is_sum else PLAIN_WORDS)

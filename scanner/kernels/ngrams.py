@@ -8,7 +8,7 @@ text of the benchmark; `compare` looks at the words themselves and decides.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, types
+from numba import njit
 
 from scanner.kernels._jit import I32, I32R, I64, I64R, INT, U8, U8R, U64, U64R, VOID, kernel
 from scanner.kernels.hashing import fmix64
@@ -33,7 +33,6 @@ _BASE = np.uint64(0x9E3779B97F4A7C15)
 _WHOLE = np.uint64(0xA5A5F00DC0FFEE11)  # keeps the hash of a whole text apart from that of a run as long
 _ONE = np.uint64(1)
 _PLACE = np.uint64(LONGEST - 1)
-_FOUND = types.Tuple((types.Array(types.int64, 1, "C"), types.Array(types.int64, 1, "C")))
 
 
 @njit(nogil=True)
@@ -193,54 +192,38 @@ def post_runs(of_run, text_at, kept, post_at, post):
     return post_at[len(kept)]
 
 
-@njit(nogil=True)
-def _note(e, row, answers, post_at, post, last_row, hits, count):
-    """Append the texts that hold entry e to the row's hits, once per row; returns the hits (grown if need be)."""
-    if last_row[e] == 2 * row + answers:
-        return hits, count
-    last_row[e] = 2 * row + answers
-    for p in range(post_at[e], post_at[e + 1]):
-        code = post[p]
-        if not answers and (code >> 1) & 1:  # answers are not looked for in prompts
-            continue
-        if count == len(hits):
-            more = np.empty(2 * count, np.int32)
-            more[:count] = hits
-            hits = more
-        hits[count] = code
-        count += 1
-    return hits, count
-
-
-@kernel(_FOUND(U8R, I64R, I64R, I64R, I32R, U8R, U8R, U8R, I32R, U64R, U64R, I32R, I64R, I32R, I32R, I64))
+@kernel(
+    INT(INT, U8R, I64R, I64R, I64R, I32R, U8R, U8R, U8R, I32R, U64R, U64R, I32R, I64R, I32R, I32R, I64, I32, I32,
+        I64, I64, I64)
+)  # fmt: skip
 def probe(
-    data, offsets, row_start, row_id, turn, role, side, classes, fold, bits, keys, entry, post_at, post, need, last_row
+    begin, data, offsets, row_start, row_id, turn, role, side, classes, fold, bits, keys, entry, post_at, post, need,
+    last_row, shared, touched, rows, texts, made,
 ):
     """Pairs of a row and a text of the benchmark that share enough runs of SHINGLE words, or are equal.
 
-    data, offsets (s + 1,), turn, role (s,): segments · row_start (n + 1,), row_id (n,) · side (s,):
-    UNSEARCHED, ASKED, SAID or PLAIN · bits, keys, entry: see `fill` · post[post_at[e]:
-    post_at[e + 1]]: codes of the texts that hold entry e, 2 x text + 1 for the hash of the whole text, odd texts are
-    answers · need (t,): distinct runs in common from which a pair is proposed · last_row (entries,): one per thread,
-    begins at -1. Returns (p,) row ids and (p,) texts, in the order of the rows.
+    begin: the first row to look at · data, offsets (s + 1,), turn, role (s,): segments · row_start (n + 1,), row_id
+    (n,) · side (s,): UNSEARCHED, ASKED, SAID or PLAIN · bits, keys, entry: see `register` · post[post_at[e]:
+    post_at[e + 1]]: codes of the texts that hold entry e, 2 x text + 1 for the hash of the whole text; odd texts are
+    answers · need (t,): distinct runs in common from which a pair is proposed · last_row (entries,), begins at -1,
+    shared (t,), begins at 0, touched (t,): one of each per thread.
+    Writes row ids and texts of the pairs from place made[0] on, which it moves. Returns the number of rows; or, where
+    there was no room left for the next row's pairs, that row: begin there again with a new last_row and more room.
     Consecutive segments of one turn and role are one text, for an instruction and its input are often joined.
     """
     longest = 0
-    for r in range(len(row_start) - 1):
+    for r in range(begin, len(row_start) - 1):
         longest = max(longest, offsets[row_start[r + 1]] - offsets[row_start[r]])
     row_words = np.empty(longest // 2 + 8, np.uint64)
-    hits = np.empty(1024, np.int32)
-    rows = np.empty(1024, np.int64)
-    texts = np.empty(1024, np.int64)
-    made = 0
     leaving = _power(SHINGLE)
-    for r in range(len(row_start) - 1):
+    for r in range(begin, len(row_start) - 1):
         count = 0
         s = row_start[r]
         while s < row_start[r + 1]:
             first = s
             n = 0
             answers = np.int64(side[s] >= SAID)
+            mark = 2 * row_id[r] + answers
             while s < row_start[r + 1] and turn[s] == turn[first] and role[s] == role[first]:
                 if side[s]:
                     n = _words(data, offsets[s], offsets[s + 1], classes, fold, row_words, n)
@@ -262,32 +245,32 @@ def probe(
                 if not bits[word] & bit:
                     continue
                 slot = _slot(keys, key)
-                if keys[slot] == key:
-                    hits, count = _note(entry[slot], row_id[r], answers, post_at, post, last_row, hits, count)
-        if not count:
-            continue
-        hits[:count].sort()
-        at = 0
-        while at < count:
-            text = hits[at] >> 1
-            shared = 0
-            equal = False
-            while at < count and hits[at] >> 1 == text:
-                shared += 1
-                equal |= hits[at] & 1 == 1
-                at += 1
-            if equal or shared >= need[text]:
-                if made == len(rows):
-                    more = np.empty(2 * made, np.int64)
-                    more[:made] = rows
-                    rows = more
-                    more = np.empty(2 * made, np.int64)
-                    more[:made] = texts
-                    texts = more
-                rows[made] = row_id[r]
-                texts[made] = text
-                made += 1
-    return rows[:made].copy(), texts[:made].copy()
+                e = entry[slot]
+                if keys[slot] != key or last_row[e] == mark:
+                    continue
+                last_row[e] = mark
+                for p in range(post_at[e], post_at[e + 1]):
+                    text = post[p] >> 1
+                    if text & 1 and not answers:  # answers are not looked for in prompts
+                        continue
+                    if not shared[text]:
+                        touched[count] = text
+                        count += 1
+                    shared[text] += need[text] if post[p] & 1 else 1  # an equal text is proposed at once
+        wanted = 0
+        for i in range(count):
+            wanted += shared[touched[i]] >= need[touched[i]]
+        fits = made[0] + wanted <= len(rows)
+        for i in range(count):
+            text = touched[i]
+            if fits and shared[text] >= need[text]:
+                rows[made[0]] = row_id[r]
+                texts[made[0]] = text
+                made[0] += 1
+            shared[text] = 0
+        if not fits:
+            return r
+    return len(row_start) - 1
 
 
 @njit(nogil=True)

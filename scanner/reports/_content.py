@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from scanner.evidence import Difference, Evidence
 from scanner.reports import _words as words
+from scanner.reports._contamination import Match, matches_shown
 from scanner.reports._summary import groups
 from scanner.store import RunFolder
 
@@ -140,6 +141,7 @@ class Content:
     conflicts: tuple[Conflict, ...]
     skipped: tuple[dict[str, Any], ...]
     whatif: tuple[dict[str, Any], ...]
+    matches: tuple[Match, ...] = ()  # with evaluation items
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -177,6 +179,7 @@ def gather(run: RunFolder, text: str = "masked", top: int = TOP_ROWS, details: b
         conflicts=_conflicts(run, rows, evidence) if details else (),
         skipped=skipped(run),
         whatif=tuple(whatif),
+        matches=matches_shown(run, rows, evidence) if details else (),
     )
 
 
