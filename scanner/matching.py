@@ -1,6 +1,6 @@
 """Evaluation files to matches: reads them as any data set is read, and brings them together with the audited rows.
 
-    files -> RUN/private/evaluation (segments, like a run's own) -> items -> contamination -> matches.parquet
+files -> RUN/private/evaluation (segments, like a run's own) -> items -> contamination -> matches.parquet
 """
 
 from __future__ import annotations
@@ -176,11 +176,13 @@ def _items(own: RunFolder, rows: Rows, files: list[Source]) -> Items:
     # tasks by name in one object are items of their own
     named = (pl.col("layout") == benchmark.NAME) & pl.col("field_path").str.contains(r"^/[^/]*~1\d+$")
     frame = frame.with_columns(name=pl.when(named).then(pl.col("field_path").str.slice(1).str.replace("~1", "/")))
-    is_new = (pl.col("row_id").diff() != 0) | pl.col("name").ne_missing(pl.col("name").shift())
-    frame = frame.with_columns(choice=_choices(frame), item=is_new.fill_null(False).cum_sum().cast(pl.Int64))
+    is_new = pl.col("row_id").diff().fill_null(1).ne(0) | pl.col("name").ne_missing(pl.col("name").shift())
+    frame = frame.with_columns(choice=_choices(frame), item=is_new.cum_sum().cast(pl.Int64) - 1)
     texts, letter, part = _texts(frame, words)
     items = frame.unique("item", keep="first", maintain_order=True)
-    label = pl.when(pl.col("member") == "").then(pl.lit("")).otherwise(pl.col("member") + ":") + pl.col("line").cast(pl.String)
+    label = pl.when(pl.col("member") == "").then(pl.lit("")).otherwise(pl.col("member") + ":") + pl.col("line").cast(
+        pl.String
+    )
     label = pl.coalesce("name", label)
     counts = np.bincount(texts["text"], texts["end"] - texts["begin"], 2 * len(items)).astype(np.int64)
     return Items(
@@ -228,7 +230,9 @@ def _texts(frame: pl.DataFrame, words: np.ndarray) -> tuple[pl.DataFrame, np.nda
         picked = one.select("item").with_columns(choice=pl.Series(right, dtype=pl.Int64)).filter(pl.col("choice") >= 0)
         letter[one["item"].to_numpy()[np.array(right) >= 0]] = hashes[np.array(right) >= 0]
         answers = chosen.join(picked, on=["item", "choice"], how="semi", maintain_order="left")
-        spoken = spoken.join(picked.with_columns(side=pl.lit(1)), on=["item", "side"], how="anti", maintain_order="left")
+        spoken = spoken.join(
+            picked.with_columns(side=pl.lit(1)), on=["item", "side"], how="anti", maintain_order="left"
+        )
         spoken = pl.concat([spoken, answers.with_columns(side=pl.lit(1, spoken["side"].dtype))])
     part = np.full(len(frame), -1, np.int8)
     part[spoken["place"].to_numpy()] = spoken["side"].to_numpy()

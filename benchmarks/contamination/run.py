@@ -1,8 +1,8 @@
 """Accuracy of the search for evaluation items on sets with known overlap, and its speed. Needs data; ships none.
 
-    python benchmarks/contamination/run.py --data FOLDER           sft/ and eval/ below FOLDER, see README.md
-    python benchmarks/contamination/run.py --data FOLDER --speed 300000
-    python benchmarks/contamination/run.py --data FOLDER --embedder minilm --only paraphrase
+python benchmarks/contamination/run.py --data FOLDER           sft/ and eval/ below FOLDER, see README.md
+python benchmarks/contamination/run.py --data FOLDER --speed 300000
+python benchmarks/contamination/run.py --data FOLDER --embedder minilm --only paraphrase
 """
 
 from __future__ import annotations
@@ -142,16 +142,16 @@ def speed(folder: Path, count: int, encoder: embedding.Encoder, threads: int) ->
         yield line
         index = build_index(items, contamination.SHORTEST_ANSWER)
         for repeat in (1, 2, 3):
-            line, _ = timed(f"stream the data past the index, {repeat}", lambda: propose(run.segments(), index, threads))
+            line, _ = timed(
+                f"stream the data past the index, {repeat}", lambda: propose(run.segments(), index, threads)
+            )
             yield line
         line, _ = timed(
             "index, stream, compare, decide", lambda: contamination.find_words(run.segments(), rows, items, threads)
         )
         yield line
         own = matching.folder_of(run).segments()
-        line, _ = timed(
-            "by meaning", lambda: semantic.find(run.segments(), rows.row_id, own, items, encoder, threads)
-        )
+        line, _ = timed("by meaning", lambda: semantic.find(run.segments(), rows.row_id, own, items, encoder, threads))
         yield line
 
 

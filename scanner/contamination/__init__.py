@@ -126,7 +126,9 @@ def table(pairs: Pairs, items: Items) -> pl.DataFrame:
 def together(pairs: Pairs, row_id: Int64, item: Int64, cosine: Float64) -> Pairs:
     """The matches by words and, for rows and items that have none, those by meaning."""
     known = pl.DataFrame({"row_id": pairs.row_id, "item": pairs.item})
-    more = pl.DataFrame({"row_id": row_id, "item": item, "cosine": cosine}).join(known, on=["row_id", "item"], how="anti")
+    more = pl.DataFrame({"row_id": row_id, "item": item, "cosine": cosine}).join(
+        known, on=["row_id", "item"], how="anti"
+    )
     size = len(more)
     joined = [
         np.concatenate(parts)

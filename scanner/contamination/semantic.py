@@ -78,7 +78,9 @@ def find(
 
 def _asking(reader: Iterable[SegmentBatch]) -> list[SegmentBatch]:
     """The batches with all but the first question (or the plain text) of each row hidden from the encoder."""
-    return [replace(batch, role=np.where(_first_question(batch), _ASKING, _HIDDEN).astype(np.uint8)) for batch in reader]
+    return [
+        replace(batch, role=np.where(_first_question(batch), _ASKING, _HIDDEN).astype(np.uint8)) for batch in reader
+    ]
 
 
 def _first_question(batch: SegmentBatch) -> Bool:

@@ -197,8 +197,28 @@ def post_runs(of_run, text_at, kept, post_at, post):
         I64, I64, I64)
 )  # fmt: skip
 def probe(
-    begin, data, offsets, row_start, row_id, turn, role, side, classes, fold, bits, keys, entry, post_at, post, need,
-    last_row, shared, touched, rows, texts, made,
+    begin,
+    data,
+    offsets,
+    row_start,
+    row_id,
+    turn,
+    role,
+    side,
+    classes,
+    fold,
+    bits,
+    keys,
+    entry,
+    post_at,
+    post,
+    need,
+    last_row,
+    shared,
+    touched,
+    rows,
+    texts,
+    made,
 ):
     """Pairs of a row and a text of the benchmark that share enough runs of SHINGLE words, or are equal.
 
@@ -332,7 +352,18 @@ def _stands_in(text, begin, end, hashes, first, last):
 
 @kernel(VOID(U64R, I64R, I64R, I64R, U8R, I64R, I64R, U64R, I64R, U64R, I64R, U8, U8))
 def compare(
-    row_words, segment_at, row_start, group, side, pair_row, pair_text, text_words, text_at, letter, marks_at, flags,
+    row_words,
+    segment_at,
+    row_start,
+    group,
+    side,
+    pair_row,
+    pair_text,
+    text_words,
+    text_at,
+    letter,
+    marks_at,
+    flags,
     marks,
 ):
     """What each pair of a row and a text has in common, on the words themselves.

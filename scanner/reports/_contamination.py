@@ -79,7 +79,9 @@ class _ItemTexts:
             return None
         mine = self._places.filter((pl.col("item_index") == item) & (pl.col("part") == int(part == "answer")))
         known = {(row, segment) for row, segment in mine.select("row_id", "segment").iter_rows()}
-        of_item = [s for row in {row for row, _ in known} for s in self._evidence.segments(row) if (row, s.segment) in known]
+        of_item = [
+            s for row in {row for row, _ in known} for s in self._evidence.segments(row) if (row, s.segment) in known
+        ]
         asks = part != "answer"
         of_row = [s for s in self._rows.segments(row_id) if (s.role in _ASKING) == asks or s.role == "text"]
         left, right = ("\n".join(s.shown() for s in side if s.text) for side in (of_item, of_row))
