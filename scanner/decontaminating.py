@@ -31,7 +31,7 @@ HOW_WORDS = {
 def steps(matches: pl.DataFrame | None, settings: Settings) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Rows to drop and rows to review: (row_id, action, keep_row_id, rule_id, why), one line per row."""
     if matches is None or settings.decontaminate == "off":
-        matches = pl.DataFrame(schema={name: pl.String for name in ("source", "item", "part", "how")}).with_columns(
+        matches = pl.DataFrame(schema=dict.fromkeys(("source", "item", "part", "how"), pl.String)).with_columns(
             row_id=pl.lit(0, pl.Int64), similarity=pl.lit(0.0, pl.Float32)
         ).clear()  # fmt: skip
     dropped = {"both": ["both"], "question": ["both", "question"]}.get(settings.decontaminate, [])

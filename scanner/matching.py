@@ -211,8 +211,8 @@ def _choices(frame: pl.DataFrame) -> pl.Series:
 def _texts(frame: pl.DataFrame, words: np.ndarray) -> tuple[pl.DataFrame, np.ndarray, np.ndarray]:
     """Segments of each item's first question and first answer, (text, begin, end) sorted.
 
-    Also (i,) hashes of the right choices' letters, 0 for none, and (s,) the part each segment has in its item. Of multiple
-    choice the answer is the right choice's text; the other choices are not looked for.
+    Also (i,) hashes of the right choices' letters, 0 for none, and (s,) the part each segment has in its item. Of
+    multiple choice the answer is the right choice's text; the other choices are not looked for.
     """
     frame = frame.with_row_index("place")
     first = pl.col("turn") == pl.col("turn").min().over("item", "side")

@@ -1,7 +1,7 @@
 """The one file that knows the order of the stages: audit, plan, apply, report, purge.
 
-read -> fingerprints -> exact, near -> private spans -> evaluation items -> embeddings, neighbours -> clusters -> contexts, dose,
-prediction -> plan -> summary, report
+read -> fingerprints -> exact, near -> private spans -> evaluation items -> embeddings, neighbours -> clusters ->
+contexts, dose, prediction -> plan -> summary, report
 """
 
 from __future__ import annotations

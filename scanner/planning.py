@@ -99,7 +99,7 @@ def make_plan(findings: Findings, settings: Settings) -> pl.DataFrame:
 
 
 def _without_kept(dropped: pl.DataFrame, held: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Duplicates whose kept row stays, and those whose kept row is dropped for an evaluation item: they go to review."""
+    """Duplicates whose kept row stays, and those to review: their kept row is dropped for an evaluation item."""
     gone = held.select(keep_row_id="row_id")
     stays = dropped.join(gone, on="keep_row_id", how="anti", maintain_order="left")
     orphans = dropped.join(gone, on="keep_row_id", how="semi", maintain_order="left").with_columns(
@@ -279,6 +279,6 @@ def check_brake(messages: list[str], run: str) -> None:
     """Raise if the brake of a plan is on."""
     if messages:
         raise BrakeError(
-            f"{'; '.join(messages)}. Look at the clusters and matches in the report; if they are right, judge again with "
-            f"`scan plan {run} --max-removal-share 1` and apply that plan"
+            f"{'; '.join(messages)}. Look at the clusters and matches in the report; if they are right, judge again "
+            f"with `scan plan {run} --max-removal-share 1` and apply that plan"
         )

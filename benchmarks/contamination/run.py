@@ -92,7 +92,8 @@ def overlaps(folder: Path, encoder: embedding.Encoder, threads: int) -> Iterator
         verified = np.unique(found.pairs.item[found.pairs.how < contamination.SEMANTIC])
         alike = np.setdiff1d(found.pairs.item, verified)
         counts = " | ".join(f"{found.count(how):,}" for how in contamination.HOWS[:3])
-        yield f"| {data} | {evaluation} | {known} | {len(found.items):,} | {len(verified):,} | {counts} | {len(alike):,} |"
+        sizes = f"{len(found.items):,} | {len(verified):,}"
+        yield f"| {data} | {evaluation} | {known} | {sizes} | {counts} | {len(alike):,} |"
 
 
 def paraphrases(folder: Path, encoder: embedding.Encoder, threads: int) -> Iterator[str]:

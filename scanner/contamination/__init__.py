@@ -17,7 +17,7 @@ import numpy as np
 import polars as pl
 
 from scanner.contamination import deciding, lexical
-from scanner.contamination.deciding import EXACT, HOWS, NGRAM, SEMANTIC, SHORTEST_ANSWER, SHORTEST_EQUAL
+from scanner.contamination.deciding import HOWS, SEMANTIC, SHORTEST_ANSWER, SHORTEST_EQUAL
 from scanner.contamination.items import Items, build_index
 from scanner.kernels import ngrams
 from scanner.objects import Float64, Int64, Rows

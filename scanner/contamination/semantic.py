@@ -112,6 +112,7 @@ def _nearest(
     vectors = questions.vectors[known].astype(np.float32)
     vectors /= questions.norms()[known, None]
     lengths = asked.norms()
+    before = faiss.omp_get_max_threads()
     faiss.omp_set_num_threads(1)  # blocks run side by side, and sums do not depend on the number of threads
     index: Any = faiss.IndexFlatIP(vectors.shape[1])
     if len(rows) * len(known) > EXACT_PRODUCTS:
@@ -128,8 +129,9 @@ def _nearest(
         row, at = np.nonzero((cosine >= COSINE) & (near >= 0))
         return block[row], known[near[row, at]], cosine[row, at].astype(np.float64)
 
-    with ThreadPoolExecutor(threads) as pool:
+    with ThreadPoolExecutor(threads, initializer=faiss.omp_set_num_threads, initargs=(1,)) as pool:
         found = list(pool.map(work, range(0, len(rows), _ROWS_PER_BLOCK)))
+    faiss.omp_set_num_threads(before)
     place, item, cosine = (np.concatenate(part) for part in zip(*found, strict=True))
     return place, item, cosine
 

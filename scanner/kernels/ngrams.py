@@ -19,7 +19,8 @@ SHINGLE = 5
 GRAM = 13
 """Words of an n-gram, the field's convention since GPT-3."""
 EQUAL, WITHIN, AT_END = 1, 2, 4
-"""Flags of `compare`: the text is a whole turn of the row, a question one that asks; it stands in it word for word; an answer opens or ends it."""
+"""Flags of `compare`: the text is a whole turn of the row (a question: one that asks); it stands in the row word for
+word; an answer opens or ends a turn."""
 SHINGLE_FOUND, GRAM_FOUND, GRAM_ASKED = 1, 2, 4
 """Marks of `compare`, per word of the text: the shingle, the n-gram that starts there stands in the row, in an asking
 turn or plain text."""
@@ -233,8 +234,9 @@ def probe(
     """
     longest = 0
     for r in range(begin, len(row_start) - 1):
-        longest = max(longest, offsets[row_start[r + 1]] - offsets[row_start[r]])
-    row_words = np.empty(longest // 2 + 8, np.uint64)
+        size = offsets[row_start[r + 1]] - offsets[row_start[r]]
+        longest = max(longest, size // 2 + row_start[r + 1] - row_start[r])  # a segment's last word needs no separator
+    row_words = np.empty(longest + 1, np.uint64)
     leaving = _power(SHINGLE)
     for r in range(begin, len(row_start) - 1):
         count = 0
@@ -371,7 +373,8 @@ def compare(
     row_words, segment_at (s + 1,): words of the rows' segments · row_start (n + 1,): first segment of each row ·
     group (s,): equal for the segments of one turn and role · side (s,): as in `probe` · pair_row, pair_text (p,):
     places · text_words, text_at (t + 1,) · letter (t / 2,): the right choice's letter, 0 for none · marks_at (p + 1,):
-    first mark of each pair, one per word of its text · flags (p,): EQUAL, WITHIN, AT_END · marks: SHINGLE_FOUND, GRAM_FOUND; both come filled with 0.
+    first mark of each pair, one per word of its text · flags (p,): EQUAL, WITHIN, AT_END · marks:
+    SHINGLE_FOUND, GRAM_FOUND, GRAM_ASKED; both come filled with 0.
     """
     shingles = np.empty(LONGEST, np.uint64)
     grams = np.empty(LONGEST, np.uint64)

@@ -77,7 +77,7 @@ def segments(record: Any, settings: Settings) -> list[Segment]:
         found = [Segment(("test",), "user", 0, False, record["test"])]
         return found + [Segment(path, "text", 1, False, text) for path, text in leaves(record["train"], ("train",))]
     if _is_by_name(record):
-        return [Segment((key,), "user", 2 * i, False, text) for i, (key, text) in enumerate(record.items())]
+        return [Segment((key,), "user", i, False, text) for i, (key, text) in enumerate(record.items())]
     if not isinstance(record.get("question"), str) and not isinstance(record.get("turns"), list):
         raise LayoutError("neither a question that is text nor a list of turns nor named tasks were found")
     out = []

@@ -5,12 +5,12 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
-from contamination import corpus
 import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from contamination import corpus
 from scanner import contamination, formats, ingest, matching
 from scanner.contamination import lexical
 from scanner.contamination.items import build_index
