@@ -64,6 +64,11 @@ def judging_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "field; field:-NAME the smallest) [best].",
         ),
         click.option("--keep", type=int, help="Rows of each cluster of duplicates that stay [1]."),
+        click.option(
+            "--decontaminate",
+            type=click.Choice(["both", "question", "review", "off"]),
+            help="Rows to drop for evaluation items: with question and answer, with the question, none [both].",
+        ),
         click.option("--drop-semantic", is_flag=True, default=None, help="Drop semantic duplicates too."),
         click.option("--redact/--no-redact", default=None, help="Replace private spans, or mask them in the loss."),
         click.option("--max-removal-share", type=float, help="Brake: largest share of an input to drop [0.5]."),
@@ -104,6 +109,9 @@ def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--semantic/--no-semantic", default=None, help="Find semantic neighbours.")
 @click.option("--embedder", help="Sentence-transformers model, or a folder of one [the shipped static table].")
 @click.option("--cosine", type=float, help="Semantic pairs at or above this go to review.")
+@click.option(
+    "--eval", "evaluation", multiple=True, type=PATH, help="Benchmark that must not be in the data: file, folder, glob."
+)
 @click.option("--rules", multiple=True, type=FOLDER, help="Folder with further rules.")
 @click.option("--against", multiple=True, type=PATH, help="Run folder of earlier data; rows it holds are dropped.")
 @click.option("--seed", type=int, help="Seed of the simulated sampler [0].")

@@ -74,10 +74,14 @@ class Difference:
 
 
 class Evidence:
-    """The text of some rows of a run, under one policy: masked, none or full."""
+    """The text of some rows of a run, under one policy: masked, none or full.
 
-    def __init__(self, run: RunFolder, policy: str = "masked"):
+    `beside`: what is shown next to it; its private values are masked here too.
+    """
+
+    def __init__(self, run: RunFolder, policy: str = "masked", beside: Evidence | None = None):
         self.policy = policy
+        self._beside = beside
         self._run = run
         self._loaded: TextIndex = {}
         self._spans: pl.DataFrame | None = None
@@ -165,7 +169,7 @@ class Evidence:
     def _private_values(self) -> dict[str, str]:
         """Every private value of the run with its label; a value found in one row is masked in all."""
         if self._values is None:
-            self._values = {}
+            self._values = dict(self._beside._private_values()) if self._beside else {}
             spans = self._private_spans()
             ids = spans["row_id"].unique().sort()
             for at in range(0, len(ids), 20_000):  # rows at a time, so that never all text is in memory

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from scanner import decontaminating
 from scanner.errors import RunError
 from scanner.evidence import PRIVATE_KINDS, Difference, Evidence
 from scanner.repeats import Stretch, stretches
@@ -120,10 +121,11 @@ class Explanation:
     masked_tokens: str  # what the loss mask covers, in words; "" without one
     sample_weight: float
     difference: Difference | None  # kept row on the left, this row on the right
+    held: tuple[str, ...] = ()  # evaluation items that it holds, in words
 
     def sentences(self) -> list[str]:
         """The explanation in words, without its tables and excerpts."""
-        found = (_repeated(self), *self.known, _exposing(self))
+        found = (_repeated(self), *self.known, *self.held, _exposing(self))
         return [s for s in (_standing(self), *_predicted(self), *found, _planned(self)) if s]
 
     def render(self, console: Console) -> None:
@@ -175,6 +177,7 @@ def explain(run: RunFolder, row_id: int, text: str = "masked") -> Explanation:
         masked_tokens=_mask_words(plan.get("loss_mask")),
         sample_weight=float(1.0 if plan.get("sample_weight") is None else plan["sample_weight"]),
         difference=evidence.difference(keep, row_id) if keep is not None else None,
+        held=decontaminating.sentences(run.read_table("matches"), row_id) if run.has_table("matches") else (),
     )
 
 

@@ -1,7 +1,7 @@
 """The one file that knows the order of the stages: audit, plan, apply, report, purge.
 
-read -> fingerprints -> exact, near -> private spans -> embeddings, neighbours -> clusters -> repeated passages,
-shared sides, turns -> contexts, dose, prediction -> plan -> summary, report
+read -> fingerprints -> exact, near -> earlier runs -> private spans -> evaluation items -> embeddings, neighbours ->
+clusters -> repeated passages, shared sides, turns -> contexts, dose, prediction -> plan -> summary, report
 """
 
 from __future__ import annotations
@@ -22,7 +22,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from scanner import against, fieldranks, formats, keeping, planning, predicting, relating, signatures, stages, tables
+from scanner import (
+    against,
+    fieldranks,
+    formats,
+    keeping,
+    matching,
+    planning,
+    predicting,
+    relating,
+    signatures,
+    stages,
+    tables,
+)  # fmt: skip
 from scanner.errors import ChangedInputError, RunError, SettingsError
 from scanner.objects import Source
 from scanner.plugins import load
@@ -51,12 +63,14 @@ def audit(
     threads = settings.threads or os.cpu_count() or 1
     run = RunFolder(out or default_run_path(datasets))
     with _at_hand(datasets, run) as files:
-        sources = formats.discover(files)
+        sources, evaluation = formats.discover(files), matching.sources(settings)
         keeping.check_sources(keeping.parse(settings.keep_policy), [s.name for s in sources])
         earlier_runs = against.open_all(settings, run.path)
-        with progress.stage("hash the input", len(sources)):
+        with progress.stage("hash the input", len(sources) + len(evaluation)):
             digests = _sha256_of(sources, threads, progress.advance)
-        identity = _identity(sources, digests, settings, [index.identity for index in earlier_runs])
+            evaluated = _sha256_of(evaluation, threads, progress.advance)
+        compared = [index.identity for index in earlier_runs]
+        identity = _identity(sources + evaluation, digests + evaluated, settings, compared)
         if _is_finished(run, identity, force):
             progress.say(f"{run.path} holds this audit already; use --force to run it again")
             return run
@@ -66,7 +80,10 @@ def audit(
             sources = [replace(s, path=kept) for s in sources]
     with progress.stage("load the kernels"):
         stages.load_kernels(progress)
-    notes, facts = _measure_and_judge(run, sources, digests, identity, earlier_runs, settings, threads, progress)
+    benchmarks = list(zip(evaluation, evaluated, strict=True))
+    notes, facts = _measure_and_judge(
+        run, sources, digests, identity, benchmarks, earlier_runs, settings, threads, progress
+    )  # fmt: skip
     _finish(run, settings, notes, facts, progress)
     return run
 
@@ -76,6 +93,7 @@ def _measure_and_judge(
     sources: list[Source],
     digests: list[str],
     identity: str,
+    benchmarks: list[tuple[Source, str]],
     earlier_runs: list[signatures.Index],
     settings: Settings,
     threads: int,
@@ -88,9 +106,10 @@ def _measure_and_judge(
     known, compared = stages.compare_with_earlier(
         run, rows, prints, likeness, earlier_runs, settings, threads, progress
     )  # fmt: skip
-    matches = pl.concat([known], how="diagonal")
     prints = replace(prints, signature=prints.signature[:0].copy())  # the largest array by far, and no longer needed
     spans = stages.find_spans(run, settings, threads, progress)
+    matched = matching.find(run, rows, benchmarks, settings, threads, progress)
+    matches = pl.concat([known, matched.table], how="diagonal")
     meaning = stages.find_meaning(run, rows, [s.name for s in sources], settings, threads, progress)
     choice = stages.find_clusters(
         run, rows, prints, likeness, meaning.pairs, matches, sources, settings, progress
@@ -114,13 +133,13 @@ def _measure_and_judge(
             "rows": table, "pairs": pairs, "spans": spans, "prediction": predicted.table,
             "whatif": predicted.what_if, "plan": plan,
         }  # fmt: skip
-        if settings.against:
+        if settings.against or benchmarks:
             frames["matches"] = matches
         for name, frame in frames.items():
             run.write_table(name, frame)
         tables.write_skips(run, skips)
     notes = {"reading": [d._asdict() for d in rows.damage], **likeness.notes, **meaning.notes, **passages.notes}
-    notes |= related.notes | predicted.notes
+    notes |= related.notes | matched.notes | predicted.notes
     notes["keep"] = stages.keep_notes(settings, choice.field)
     if compared:
         notes["against"] = compared

@@ -1,6 +1,7 @@
 """Findings to a plan: exactly one action per row, plus a loss mask and a sampling weight.
 
-    drop    another row, kept, is verified to be the same or nearly the same; or an earlier run holds the row already
+    drop    another row, kept, is verified to be the same or nearly the same; an earlier run holds the row already; or
+            it holds question and answer of an evaluation item
     redact  the row stays, its private or secret spans are replaced by typed placeholders
     review  a person should look: semantic duplicates, near copies whose answers differ, contradictory answers,
             answers that stand mostly in another row, prompts and near copies in earlier runs, rows at high risk
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from scanner import keeping
+from scanner import decontaminating, keeping
 from scanner.errors import BrakeError
 from scanner.objects import Clusters, Rows
 from scanner.settings import Settings
@@ -51,7 +52,7 @@ class Findings:
     table: pl.DataFrame  # rows.parquet, in row order, for its features
     preferred: keeping.Preference | None = None  # the order in which rows stay
     copied: pl.DataFrame | None = None  # (row_id, source, item): rows that an earlier run holds as they are
-    known: pl.DataFrame | None = None  # matches.parquet, for what else earlier runs hold
+    matches: pl.DataFrame | None = None  # matches.parquet, with earlier runs and with evaluation items
 
 
 def may_drop(settings: Settings) -> pl.Expr:
@@ -71,9 +72,11 @@ def make_plan(findings: Findings, settings: Settings) -> pl.DataFrame:
     """plan.parquet: one action per row with reason and kept row."""
     rows = findings.rows
     frame = pl.DataFrame({"row_id": rows.row_id})
-    dropped = _dropped(findings, settings)
+    held, holding = decontaminating.steps(findings.matches, settings)
+    dropped, orphans = _without_kept(_dropped(findings, settings), held)
     copied, gone = _copied(findings), dropped.drop("kept_because")
-    for step in (copied, gone, _redacted(findings, settings), _reviewed(findings, settings)):
+    reviewed = pl.concat([holding, _reviewed(findings, settings)]).unique("row_id", keep="first", maintain_order=True)
+    for step in (held, copied, gone, _redacted(findings, settings), orphans, reviewed):
         frame = frame.join(step, on="row_id", how="left", maintain_order="left", suffix="_next")
         if "action_next" in frame.columns:
             first = [
@@ -92,6 +95,23 @@ def make_plan(findings: Findings, settings: Settings) -> pl.DataFrame:
     plan = plan.join(because, on="row_id", how="left", maintain_order="left")
     plan = plan.select(pl.col(name).cast(kind) for name, kind in PLAN_SCHEMA.items())
     return plan
+
+
+def _without_kept(dropped: pl.DataFrame, held: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Duplicates whose kept row stays, and those to review: their kept row is dropped for an evaluation item."""
+    gone = held.select(keep_row_id="row_id")
+    stays = dropped.join(gone, on="keep_row_id", how="anti", maintain_order="left")
+    orphans = (
+        dropped.join(gone, on="keep_row_id", how="semi", maintain_order="left")
+        .with_columns(
+            action=pl.lit("review"),
+            keep_row_id=pl.lit(None, pl.Int64),
+            rule_id=pl.lit("contamination/copy"),
+            why=pl.format("a near copy of row {}, which is dropped for an evaluation item", "keep_row_id"),
+        )
+        .drop("kept_because")
+    )
+    return stays, orphans
 
 
 def _copied(findings: Findings) -> pl.DataFrame:
@@ -252,10 +272,10 @@ def _reviewed(findings: Findings, settings: Settings) -> pl.DataFrame:
 
 def _review_earlier(findings: Findings, settings: Settings) -> pl.DataFrame:
     """Rows of which an earlier run holds the prompt, or probably a near copy: never verified, so never dropped."""
-    known = findings.known
-    if known is None:
+    if findings.matches is None or "same_context" not in findings.matches.columns:
         schema = {"row_id": pl.Int64, "keep_row_id": pl.Int64, "rule_id": pl.String, "why": pl.String}
         return pl.DataFrame(schema=schema)
+    known = findings.matches.filter(pl.col("kind") == "earlier")
     exact = pl.col("how") == "exact"
     cases = [
         (exact & (pl.col("part") == "both") & ~pl.col("same_context"), "duplicates/earlier",
@@ -376,6 +396,7 @@ def brake(plan: pl.DataFrame, row_source: np.ndarray, settings: Settings, source
     row_source: (n,) index of each plan row's source.
     """
     dropped = (plan["action"] == "drop").to_numpy()
+    held = dropped & plan["rule_id"].str.starts_with("contamination/").fill_null(False).to_numpy()
     found = []
     earlier = (dropped & (plan["rule_id"] == "duplicates/earlier").fill_null(False).to_numpy()).astype(np.bool_)
     for index, name in enumerate(sources):
@@ -386,6 +407,7 @@ def brake(plan: pl.DataFrame, row_source: np.ndarray, settings: Settings, source
             found.append(
                 f"the plan would drop {gone:,} of the {total:,} rows of {name} ({gone / total:.0%}), more than "
                 f"--max-removal-share {settings.max_removal_share:g} allows{already}"
+                + (f"; {held[mine].sum():,} of these hold evaluation items" if held[mine].any() else "")
             )
     return found
 
@@ -394,6 +416,6 @@ def check_brake(messages: list[str], run: str) -> None:
     """Raise if the brake of a plan is on."""
     if messages:
         raise BrakeError(
-            f"{'; '.join(messages)}. Look at the clusters in the report; if they are right, judge again with "
-            f"`scan plan {run} --max-removal-share 1` and apply that plan"
+            f"{'; '.join(messages)}. Look at the clusters and matches in the report; if they are right, judge again "
+            f"with `scan plan {run} --max-removal-share 1` and apply that plan"
         )

@@ -16,6 +16,7 @@ METHODS = ("full", "lora")
 SUPERVISE = ("all-assistant", "last", "everything")
 TEXT_POLICIES = ("masked", "none", "full")
 KEEP_POLICIES = ("best", "first", "longest", "source:", "field:")  # see scanner/keeping.py
+DECONTAMINATE = ("both", "question", "review", "off")
 MAX_SHINGLE = 64  # tokens: what the kernels hold at a time
 MIN_SPAN = 10  # tokens: shorter runs are turns of phrase
 
@@ -73,6 +74,9 @@ class Settings:
     neighbours: int = 10
     # comparing
     against: tuple[Path, ...] = ()  # folders of earlier runs
+    # evaluation data
+    evaluation: tuple[Path, ...] = ()  # files, folders or patterns of benchmarks that must not be in the data
+    decontaminate: str = "both"  # which rows with evaluation items are dropped; see scanner.decontaminating
     # judging
     rules: tuple[Path, ...] = ()  # folders with further rules
     keep_policy: str = "best"
@@ -92,6 +96,7 @@ class Settings:
         _one_of("--text", self.text, TEXT_POLICIES)
         _keep_policy(self.keep_policy)
         _at_least("--keep", self.keep, 1)
+        _one_of("--decontaminate", self.decontaminate, DECONTAMINATE)
         for name in ("jaccard", "floor", "recall", "cosine", "max_removal_share"):
             value = getattr(self, name)
             if not 0 <= value <= 1:
@@ -120,6 +125,7 @@ class Settings:
         values = asdict(self)
         values["rules"] = [str(p) for p in self.rules]
         values["against"] = [str(p) for p in self.against]
+        values["evaluation"] = [str(p) for p in self.evaluation]
         values["tokenizer"] = str(self.tokenizer) if self.tokenizer else None
         values["plan"]["source_weight"] = [list(pair) for pair in self.plan.source_weight]
         return values
@@ -132,6 +138,7 @@ class Settings:
         own = {k: v for k, v in values.items() if k != "plan"}
         own["rules"] = tuple(Path(p) for p in own.get("rules", ()))
         own["against"] = tuple(Path(p) for p in own.get("against", ()))
+        own["evaluation"] = tuple(Path(p) for p in own.get("evaluation", ()))
         own["tokenizer"] = Path(own["tokenizer"]) if own.get("tokenizer") else None
         _known(own, cls, "settings")
         _known(plan, TrainingPlan, "plan")

@@ -257,10 +257,8 @@ def findings(
     matches: pl.DataFrame,
 ) -> planning.Findings:
     """What the plan is made from."""
-    known = matches.filter(pl.col("kind") == earlier.KIND)
-    return planning.Findings(
-        rows, clusters, pairs, spans, prediction, table, preferred, earlier.matched_rows(matches), known
-    )
+    copied = earlier.matched_rows(matches)
+    return planning.Findings(rows, clusters, pairs, spans, prediction, table, preferred, copied, matches)
 
 
 def stars(row_id: Int64, texts: Groups, pairs: pl.DataFrame, rank: Int64, settings: Settings) -> Clusters:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from scanner import earlier, keeping, planning
+from scanner import earlier, keeping, matching, planning
 from scanner.objects import Clusters, Fingerprints, Float64, Rows, Skip, Source
 from scanner.predicting import Predicted, patterns_of
 from scanner.settings import Settings
@@ -174,9 +174,10 @@ def summary(run: RunFolder, notes: dict[str, Any], settings: Settings) -> dict[s
     rows, pairs, spans, predicted, plan = (
         run.read_table(name) for name in ("rows", "pairs", "spans", "prediction", "plan")
     )
-    counts: dict[str, Any] = {"jaccard": settings.jaccard}
+    counts: dict[str, Any] = {"jaccard": settings.jaccard, "contamination": matching.summary(run, notes)}
     if notes.get("against"):
-        counts["earlier"] = earlier.summarise(run.read_table("matches"), notes["against"], len(rows), settings.jaccard)
+        matches = run.read_table("matches")
+        counts["earlier"] = earlier.summarise(matches, notes["against"], len(rows), settings.jaccard)
     return summarise(rows, pairs, spans, predicted, plan, notes, counts)
 
 

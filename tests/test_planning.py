@@ -269,7 +269,7 @@ def with_earlier(found, copied=(), known=()):
         found,
         copied=pl.DataFrame([(r, "old.scan", str(i)) for r, i in copied], orient="row",
                             schema={"row_id": pl.Int64, "source": pl.String, "item": pl.String}),
-        known=pl.DataFrame(list(known), schema=KNOWN, orient="row"),
+        matches=pl.DataFrame(list(known), schema=KNOWN, orient="row").with_columns(kind=pl.lit("earlier")),
     )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from scanner.evidence import PRIVATE_KINDS, Difference, Evidence
 from scanner.repeats import Passage, passages
 from scanner.reports import _relations
 from scanner.reports import _words as words
+from scanner.reports._contamination import Match, matches_shown
 from scanner.reports._earlier import KnownRow, copied_rows
 from scanner.reports._earlier import examples as known_rows
 from scanner.reports._relations import Relations
@@ -140,6 +141,7 @@ class Content:
     earlier: tuple[KnownRow, ...]  # some rows that earlier runs hold
     skipped: tuple[dict[str, Any], ...]
     whatif: tuple[dict[str, Any], ...]
+    matches: tuple[Match, ...] = ()  # with evaluation items
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -178,6 +180,7 @@ def gather(run: RunFolder, text: str = "masked", top: int = TOP_ROWS, details: b
         earlier=known_rows(run, rows, evidence) if details else (),
         skipped=skipped(run),
         whatif=tuple(whatif),
+        matches=matches_shown(run, rows, evidence) if details else (),
     )
 
 

@@ -155,11 +155,30 @@ def labels(summary: dict[str, Any]) -> str:
 
 
 def contamination(summary: dict[str, Any]) -> list[str]:
-    """One sentence per benchmark that was compared with."""
-    lines = []
-    for name, seen in (summary.get("contamination") or {}).items():
-        of = plural(seen.get("items"), "item")
-        lines.append(f"{name}: {number(seen.get('matched'))} of {of} ({percent(seen.get('share'))})")
+    """One sentence per benchmark of which something was found, the most contaminated first, and one on the others."""
+    seen = summary.get("contamination") or {}
+    lines, clean, clean_items = [], 0, 0
+    for name, found in seen.items():
+        alike = found.get("semantic_only", 0)
+        if not found.get("matched") and not alike:
+            clean, clean_items = clean + 1, clean_items + (found.get("items") or 0)
+            continue
+        line = f"{number(found.get('matched'))} of {plural(found.get('items'), 'item')} of {name}"
+        line += f" ({percent(found.get('share'))})"
+        parts = [
+            f"{number(count)} {'question and answer' if part == 'both' else f'{part} only'}"
+            for part, count in sorted((found.get("by_part") or {}).items())
+            if count
+        ]
+        hows = [f"{number(n)} {how}" for how, n in (found.get("by_how") or {}).items() if n and how != "semantic"]
+        line += f": {', '.join(parts)}; {', '.join(hows)}" if parts and hows else ""
+        lines.append(line + (f"; {number(alike)} more in other words, to review" if alike else ""))
+    if clean:
+        others = "other benchmark" if lines else "benchmark"
+        lines.append(f"0 of {plural(clean_items, 'item')} of {plural(clean, others)}")
+    short = sum(found.get("not_searched", 0) for found in seen.values())
+    if short:
+        lines.append(f"{plural(short, 'item')} not looked for: too short to prove anything, or without text")
     return lines
 
 

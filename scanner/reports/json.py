@@ -28,6 +28,7 @@ def render(run: RunFolder, text: str = "masked") -> bytes:
         "earlier": [asdict(row) for row in content.earlier],
         "skipped": list(content.skipped),
         "whatif": list(content.whatif),
+        "matches": [asdict(match) for match in content.matches],
     }
     written = json.dumps(_measured(document), indent=1, ensure_ascii=False, allow_nan=False)
     return written.encode("utf-8", "replace") + b"\n"

@@ -1,0 +1,103 @@
+"""What the plan does with rows that hold evaluation items, and how the matches sum up per benchmark.
+
+    both      rows that hold question and answer of an item, verified on the words, are dropped; the rest is reviewed
+    question  rows that hold a question, verified on the words, are dropped too
+    review    nothing is dropped
+    off       the plan takes no notice; the matches stand in the report all the same
+
+A match by meaning alone is never more than a matter for review.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import polars as pl
+
+from scanner.settings import Settings
+
+KIND = "evaluation"
+"""matches.parquet's kind of a match with an evaluation item, beside those with earlier runs."""
+VERIFIED = ("exact", "ngram", "near")
+PARTS = ("question", "answer", "both")
+HOWS = (*VERIFIED, "semantic")
+PART_WORDS = {"question": "the question", "answer": "the answer", "both": "question and answer"}
+HOW_WORDS = {
+    "exact": "word for word",
+    "ngram": "13-word runs in common",
+    "near": "5-word runs in common",
+    "semantic": "in other words",
+}
+
+
+def none() -> pl.DataFrame:
+    """No match: what a run that was compared with nothing has."""
+    texts = dict.fromkeys(("kind", "source", "item", "part", "how"), pl.String)
+    return pl.DataFrame(schema={"row_id": pl.Int64, **texts, "similarity": pl.Float32})
+
+
+def steps(matches: pl.DataFrame | None, settings: Settings) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Rows to drop and rows to review: (row_id, action, keep_row_id, rule_id, why), one line per row."""
+    if matches is None or settings.decontaminate == "off":
+        matches = none()
+    matches = matches.filter(pl.col("kind") == KIND)
+    dropped = {"both": ["both"], "question": ["both", "question"]}.get(settings.decontaminate, [])
+    goes = pl.col("part").is_in(dropped) & pl.col("how").is_in(VERIFIED)
+    how = pl.col("how").replace_strict({name: place for place, name in enumerate(HOWS)}, return_dtype=pl.Int64)
+    worst = matches.sort(
+        [goes, pl.col("part") == "both", how, "similarity", "source", "item"],
+        descending=[True, True, False, True, False, False],
+    ).with_columns(others=pl.len().over("row_id") - 1)
+    worst = worst.unique("row_id", keep="first", maintain_order=True)
+    words = pl.format(
+        "holds {} of item {} of {} ({}){}",
+        pl.col("part").replace_strict(PART_WORDS, return_dtype=pl.String),
+        "item",
+        "source",
+        pl.col("how").replace_strict(HOW_WORDS, return_dtype=pl.String),
+        pl.when(pl.col("others") > 0).then(pl.format(" and parts of {} more", "others")).otherwise(pl.lit("")),
+    )
+    told = worst.select(
+        "row_id",
+        pl.when(goes).then(pl.lit("drop")).otherwise(pl.lit("review")).alias("action"),
+        pl.lit(None, pl.Int64).alias("keep_row_id"),
+        (pl.lit("contamination/") + pl.col("how")).alias("rule_id"),
+        words.alias("why"),
+    )
+    return told.filter(pl.col("action") == "drop"), told.filter(pl.col("action") == "review")
+
+
+def sentences(matches: pl.DataFrame, row_id: int) -> tuple[str, ...]:
+    """What a row holds of evaluation items, one sentence each, the surest first."""
+    rank = pl.col("how").replace_strict({name: place for place, name in enumerate(HOWS)}, return_dtype=pl.Int64)
+    mine = matches.filter((pl.col("row_id") == row_id) & (pl.col("kind") == KIND)).sort(rank, "source", "item")
+    return tuple(
+        f"It holds {PART_WORDS[part]} of item {item} of {source}: {HOW_WORDS[how]} (similarity {similarity:.2f})."
+        for source, item, part, how, similarity in mine.select(
+            "source", "item", "part", "how", "similarity"
+        ).iter_rows()
+    )
+
+
+def per_benchmark(matches: pl.DataFrame, benchmarks: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """summary.contamination: items, matched and share per benchmark, by part and by how; most contaminated first.
+
+    benchmarks: name, items, not_searched of each. An item is matched where the words in common prove it; one that is
+    only alike in meaning counts as `semantic_only`.
+    """
+    found = {}
+    for known in benchmarks:
+        mine = matches.filter((pl.col("source") == known["name"]) & (pl.col("kind") == KIND))
+        verified = mine.filter(pl.col("how").is_in(VERIFIED))
+        matched = verified["item"].n_unique()
+        found[known["name"]] = {
+            "items": known["items"],
+            "matched": matched,
+            "share": matched / known["items"] if known["items"] else None,
+            "rows": verified["row_id"].n_unique(),
+            "semantic_only": mine["item"].n_unique() - matched,
+            "by_part": {part: verified.filter(pl.col("part") == part)["item"].n_unique() for part in PARTS},
+            "by_how": {how: mine.filter(pl.col("how") == how)["item"].n_unique() for how in HOWS},
+            "not_searched": known["not_searched"],
+        }
+    return dict(sorted(found.items(), key=lambda entry: (-entry[1]["matched"], -entry[1]["semantic_only"], entry[0])))

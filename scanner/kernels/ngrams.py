@@ -1,0 +1,411 @@
+"""Runs of words in common: the loops that look for the items of a benchmark in a data set.
+
+A word is a token that is no punctuation mark (see `scanner.text`), in lower case: quotes, line breaks, markup and code
+fences around a copied question do not hide it. `probe` streams over the segments and proposes pairs of a row and a
+text of the benchmark; `compare` looks at the words themselves and decides.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from scanner.kernels._jit import I32, I32R, I64, I64R, INT, U8, U8R, U64, U64R, VOID, kernel
+from scanner.kernels.hashing import fmix64
+from scanner.kernels.tokens import WORD, code_point_at, next_token
+
+SHINGLE = 5
+"""Words of the runs that propose a pair, and of the shingles whose containment is measured."""
+GRAM = 13
+"""Words of an n-gram, the field's convention since GPT-3."""
+EQUAL, WITHIN, AT_END = 1, 2, 4
+"""Flags of `compare`: the text is a whole turn of the row (a question: one that asks); it stands in the row word for
+word; an answer opens or ends a turn."""
+SHINGLE_FOUND, GRAM_FOUND, GRAM_ASKED = 1, 2, 4
+"""Marks of `compare`, per word of the text: the shingle, the n-gram that starts there stands in the row, in an asking
+turn or plain text."""
+UNSEARCHED, ASKED, SAID, PLAIN = 0, 1, 2, 3
+"""Sides of a row's segments: passed over; prompts, in which only questions are looked for; answers; plain text."""
+
+LONGEST = 1 << 16
+"""Words of a text that are compared; the rest is passed over."""
+_PUNCTUATION = 3  # class of scanner.text
+_BASE = np.uint64(0x9E3779B97F4A7C15)
+_WHOLE = np.uint64(0xA5A5F00DC0FFEE11)  # keeps the hash of a whole text apart from that of a run as long
+_ONE = np.uint64(1)
+_PLACE = np.uint64(LONGEST - 1)
+
+
+@njit(nogil=True)
+def _words(data, at, end, classes, fold, out, n):
+    """Append the word hashes of data[at:end] to out[n:]; returns the new number."""
+    while True:
+        h, start, at = next_token(data, at, end, classes, fold, 1)
+        if start == at:
+            return n
+        byte = data[start]
+        if byte < 0x80:
+            is_word = classes[byte] == WORD
+        else:
+            point, _ = code_point_at(data, start)
+            is_word = classes[point] != _PUNCTUATION
+        if is_word:
+            out[n] = h
+            n += 1
+
+
+@kernel(INT(U8R, I64R, U8R, I32R, U64, I64))
+def words(data, offsets, classes, fold, out, counts):
+    """The word hashes of every text; returns their number.
+
+    data, offsets (s + 1,): texts · out: at least half as long as the texts have bytes, plus one per text · counts
+    (s,): words of each text.
+    """
+    total = 0
+    for s in range(len(offsets) - 1):
+        after = _words(data, offsets[s], offsets[s + 1], classes, fold, out, total)
+        counts[s] = after - total
+        total = after
+    return total
+
+
+@njit(nogil=True)
+def _power(width):
+    """_BASE to the power of width."""
+    power = _ONE
+    for _ in range(width):
+        power *= _BASE
+    return power
+
+
+@njit(nogil=True)
+def _whole(hashes, begin, end):
+    h = _WHOLE
+    for i in range(begin, end):
+        h = h * _BASE + hashes[i]
+    return fmix64(h + np.uint64(end - begin))
+
+
+@kernel(VOID(U64R, I64R, U64))
+def whole_hashes(hashes, bounds, out):
+    """out (t,): one hash of all the words of each text hashes[bounds[i]:bounds[i + 1]]."""
+    for i in range(len(out)):
+        out[i] = _whole(hashes, bounds[i], bounds[i + 1])
+
+
+@njit(nogil=True)
+def _bit(h, bits):
+    """Word and bit of the filter for a hash; len(bits) is a power of 2."""
+    mixed = (h ^ (h >> np.uint64(29))) * _BASE
+    return (mixed >> np.uint64(32)) & np.uint64(len(bits) - 1), _ONE << (mixed >> np.uint64(26) & np.uint64(63))
+
+
+@njit(nogil=True)
+def _slot(keys, h):
+    """Where a hash stands in an open-addressing table, or the empty slot where it would; a key is never 0."""
+    mask = np.uint64(len(keys) - 1)
+    at = ((h ^ (h >> np.uint64(31))) * _BASE >> np.uint64(32)) & mask
+    while keys[at] != np.uint64(0) and keys[at] != h:
+        at = (at + _ONE) & mask
+    return at
+
+
+@kernel(INT(U64R, I64R, I32R, U8R, U64, U64, I32, I32, I32))
+def register(hashes, text_at, benchmark, counted, bits, keys, entry, of_run, items):
+    """Enter every run of SHINGLE words of the texts; returns the number of distinct ones, the entries.
+
+    hashes: the words of the texts, text t is hashes[text_at[t]:text_at[t + 1]]; texts 2 i and 2 i + 1 are question and
+    answer of item i · benchmark (t,): ascending · counted (t,): 0 for texts that stood before in their benchmark ·
+    bits, keys, entry: bit filter, and table by open addressing (lengths powers of 2), filled with 0 · of_run: the
+    entry of the run that starts at each word, -1 where none does · items: per entry, how many items of one benchmark
+    hold it in a counted text, the most of any benchmark.
+    """
+    found = 0
+    last_item = np.full(len(of_run) + 1, -1, np.int32)
+    last_benchmark = np.full(len(of_run) + 1, -1, np.int32)
+    inside = np.zeros(len(of_run) + 1, np.int32)
+    leaving = _power(SHINGLE)
+    for t in range(len(text_at) - 1):
+        h = np.uint64(0)
+        for i in range(text_at[t], text_at[t + 1]):
+            of_run[i] = -1
+            h = h * _BASE + hashes[i]
+            if i - text_at[t] >= SHINGLE:
+                h -= hashes[i - SHINGLE] * leaving
+            if i - text_at[t] < SHINGLE - 1:
+                continue
+            key = h | _ONE
+            slot = _slot(keys, key)
+            if keys[slot] != key:
+                keys[slot] = key
+                entry[slot] = found
+                word, bit = _bit(key, bits)
+                bits[word] |= bit
+                found += 1
+            e = entry[slot]
+            of_run[i - SHINGLE + 1] = e
+            if counted[t] and last_item[e] != t >> 1:
+                last_item[e] = t >> 1
+                if last_benchmark[e] != benchmark[t]:
+                    last_benchmark[e] = benchmark[t]
+                    inside[e] = 0
+                inside[e] += 1
+                items[e] = max(items[e], inside[e])
+    return found
+
+
+@kernel(VOID(U64R, INT, U64, U64, I32))
+def register_wholes(hashes, first, bits, keys, entry):
+    """Enter distinct hashes of whole texts as the entries first, first + 1, ..."""
+    for i in range(len(hashes)):
+        key = hashes[i] | _ONE
+        slot = _slot(keys, key)
+        keys[slot] = key
+        entry[slot] = first + i
+        word, bit = _bit(key, bits)
+        bits[word] |= bit
+
+
+@kernel(INT(I32R, I64R, U8R, I64, I32))
+def post_runs(of_run, text_at, kept, post_at, post):
+    """List the texts that hold each kept entry, once each, as codes 2 x text; returns how many codes there are.
+
+    of_run, text_at: see `register` · kept (e,) · post_at (e + 1,): filled with 0 · post: as long as there are runs.
+    """
+    last = np.full(len(kept), -1, np.int64)
+    for t in range(len(text_at) - 1):
+        for i in range(text_at[t], text_at[t + 1]):
+            e = of_run[i]
+            if e >= 0 and kept[e] and last[e] != t:
+                last[e] = t
+                post_at[e + 1] += 1
+    for e in range(len(kept)):
+        post_at[e + 1] += post_at[e]
+    free = post_at.copy()
+    last[:] = -1
+    for t in range(len(text_at) - 1):
+        for i in range(text_at[t], text_at[t + 1]):
+            e = of_run[i]
+            if e >= 0 and kept[e] and last[e] != t:
+                last[e] = t
+                post[free[e]] = 2 * t
+                free[e] += 1
+    return post_at[len(kept)]
+
+
+@kernel(
+    INT(INT, U8R, I64R, I64R, I64R, I32R, U8R, U8R, U8R, I32R, U64R, U64R, I32R, I64R, I32R, I32R, I64, I32, I32,
+        I64, I64, I64)
+)  # fmt: skip
+def probe(
+    begin,
+    data,
+    offsets,
+    row_start,
+    row_id,
+    turn,
+    role,
+    side,
+    classes,
+    fold,
+    bits,
+    keys,
+    entry,
+    post_at,
+    post,
+    need,
+    last_row,
+    shared,
+    touched,
+    rows,
+    texts,
+    made,
+):
+    """Pairs of a row and a text of the benchmark that share enough runs of SHINGLE words, or are equal.
+
+    begin: the first row to look at · data, offsets (s + 1,), turn, role (s,): segments · row_start (n + 1,), row_id
+    (n,) · side (s,): UNSEARCHED, ASKED, SAID or PLAIN · bits, keys, entry: see `register` · post[post_at[e]:
+    post_at[e + 1]]: codes of the texts that hold entry e, 2 x text + 1 for the hash of the whole text; odd texts are
+    answers · need (t,): distinct runs in common from which a pair is proposed · last_row (entries,), begins at -1,
+    shared (t,), begins at 0, touched (t,): one of each per thread.
+    Writes row ids and texts of the pairs from place made[0] on, which it moves. Returns the number of rows; or, where
+    there was no room left for the next row's pairs, that row: begin there again with a new last_row and more room.
+    Consecutive segments of one turn and role are one text, for an instruction and its input are often joined.
+    """
+    longest = 0
+    for r in range(begin, len(row_start) - 1):
+        size = offsets[row_start[r + 1]] - offsets[row_start[r]]
+        longest = max(longest, size // 2 + row_start[r + 1] - row_start[r])  # a segment's last word needs no separator
+    row_words = np.empty(longest + 1, np.uint64)
+    leaving = _power(SHINGLE)
+    for r in range(begin, len(row_start) - 1):
+        count = 0
+        s = row_start[r]
+        while s < row_start[r + 1]:
+            first = s
+            n = 0
+            answers = np.int64(side[s] >= SAID)
+            mark = 2 * row_id[r] + answers
+            while s < row_start[r + 1] and turn[s] == turn[first] and role[s] == role[first]:
+                if side[s]:
+                    n = _words(data, offsets[s], offsets[s + 1], classes, fold, row_words, n)
+                s += 1
+            if not n:
+                continue
+            h = np.uint64(0)
+            for i in range(n + 1):
+                if i < n:
+                    h = h * _BASE + row_words[i]
+                    if i >= SHINGLE:
+                        h -= row_words[i - SHINGLE] * leaving
+                    if i < SHINGLE - 1:
+                        continue
+                    key = h | _ONE
+                else:
+                    key = _whole(row_words, 0, n) | _ONE
+                word, bit = _bit(key, bits)
+                if not bits[word] & bit:
+                    continue
+                slot = _slot(keys, key)
+                e = entry[slot]
+                if keys[slot] != key or last_row[e] == mark:
+                    continue
+                last_row[e] = mark
+                for p in range(post_at[e], post_at[e + 1]):
+                    text = post[p] >> 1
+                    if text & 1 and not answers:  # answers are not looked for in prompts
+                        continue
+                    if not shared[text]:
+                        touched[count] = text
+                        count += 1
+                    shared[text] += need[text] if post[p] & 1 else 1  # an equal text is proposed at once
+        wanted = 0
+        for i in range(count):
+            wanted += shared[touched[i]] >= need[touched[i]]
+        fits = made[0] + wanted <= len(rows)
+        for i in range(count):
+            text = touched[i]
+            if fits and shared[text] >= need[text]:
+                rows[made[0]] = row_id[r]
+                texts[made[0]] = text
+                made[0] += 1
+            shared[text] = 0
+        if not fits:
+            return r
+    return len(row_start) - 1
+
+
+@njit(nogil=True)
+def _packed(hashes, begin, end, width, out):
+    """Rolling hashes of the runs in hashes[begin:end], each with the run's place in its low bits, sorted."""
+    leaving = _power(width)
+    h = np.uint64(0)
+    n = 0
+    for i in range(begin, end):
+        h = h * _BASE + hashes[i]
+        if i - begin >= width:
+            h -= hashes[i - width] * leaving
+        if i - begin >= width - 1:
+            out[n] = (fmix64(h) & ~_PLACE) | np.uint64(i - begin - width + 1)
+            n += 1
+    out[:n].sort()
+    return n
+
+
+@njit(nogil=True)
+def _mark(hashes, begin, end, width, known, count, mark, marks, at):
+    """Mark the places of the sorted runs `known` that stand in hashes[begin:end]."""
+    leaving = _power(width)
+    h = np.uint64(0)
+    for i in range(begin, end):
+        h = h * _BASE + hashes[i]
+        if i - begin >= width:
+            h -= hashes[i - width] * leaving
+        if i - begin < width - 1:
+            continue
+        wanted = fmix64(h) & ~_PLACE
+        low = 0
+        high = count
+        while low < high:
+            middle = (low + high) >> 1
+            if known[middle] < wanted:
+                low = middle + 1
+            else:
+                high = middle
+        while low < count and known[low] & ~_PLACE == wanted:
+            marks[at + np.int64(known[low] & _PLACE)] |= mark
+            low += 1
+
+
+@njit(nogil=True)
+def _stands_in(text, begin, end, hashes, first, last):
+    """Whether the words text[begin:end] stand one after another in hashes[first:last]; no words stand nowhere."""
+    length = end - begin
+    if not length:
+        return False
+    for start in range(first, last - length + 1):
+        i = 0
+        while i < length and hashes[start + i] == text[begin + i]:
+            i += 1
+        if i == length:
+            return True
+    return False
+
+
+@kernel(VOID(U64R, I64R, I64R, I64R, U8R, I64R, I64R, U64R, I64R, U64R, I64R, U8, U8))
+def compare(
+    row_words,
+    segment_at,
+    row_start,
+    group,
+    side,
+    pair_row,
+    pair_text,
+    text_words,
+    text_at,
+    letter,
+    marks_at,
+    flags,
+    marks,
+):
+    """What each pair of a row and a text has in common, on the words themselves.
+
+    row_words, segment_at (s + 1,): words of the rows' segments · row_start (n + 1,): first segment of each row ·
+    group (s,): equal for the segments of one turn and role · side (s,): as in `probe` · pair_row, pair_text (p,):
+    places · text_words, text_at (t + 1,) · letter (t / 2,): the right choice's letter, 0 for none · marks_at (p + 1,):
+    first mark of each pair, one per word of its text · flags (p,): EQUAL, WITHIN, AT_END · marks:
+    SHINGLE_FOUND, GRAM_FOUND, GRAM_ASKED; both come filled with 0.
+    """
+    shingles = np.empty(LONGEST, np.uint64)
+    grams = np.empty(LONGEST, np.uint64)
+    for p in range(len(pair_row)):
+        t = pair_text[p]
+        begin = text_at[t]
+        end = min(text_at[t + 1], begin + LONGEST)
+        n_shingles = _packed(text_words, begin, end, SHINGLE, shingles)
+        n_grams = _packed(text_words, begin, end, GRAM, grams)
+        s = row_start[pair_row[p]]
+        after = row_start[pair_row[p] + 1]
+        while s < after:
+            first = s
+            while s < after and group[s] == group[first]:
+                s += 1
+            low, high = segment_at[first], segment_at[s]
+            is_answer = t & 1 == 1
+            if low == high or side[first] == UNSEARCHED or (side[first] == ASKED and is_answer):
+                continue
+            length = end - begin
+            if _stands_in(text_words, begin, end, row_words, low, high):
+                flags[p] |= WITHIN
+                if high - low == length and (side[first] != SAID or is_answer):
+                    flags[p] |= EQUAL
+                if is_answer and (
+                    _stands_in(text_words, begin, end, row_words, low, low + length)
+                    or _stands_in(text_words, begin, end, row_words, high - length, high)
+                ):
+                    flags[p] |= AT_END
+            if is_answer and letter[t >> 1] and row_words[high - 1] == letter[t >> 1]:
+                flags[p] |= AT_END
+            _mark(row_words, low, high, SHINGLE, shingles, n_shingles, SHINGLE_FOUND, marks, marks_at[p])
+            mark = GRAM_FOUND if side[first] == SAID else GRAM_FOUND | GRAM_ASKED
+            _mark(row_words, low, high, GRAM, grams, n_grams, mark, marks, marks_at[p])

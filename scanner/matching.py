@@ -1,0 +1,254 @@
+"""Evaluation files to matches: reads them as any data set is read, and brings them together with the audited rows.
+
+files -> RUN/private/evaluation (segments, like a run's own) -> items -> contamination -> matches.parquet
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from scanner import contamination, decontaminating, formats, ingest
+from scanner.contamination.items import Items, words_of
+from scanner.errors import InputError
+from scanner.layouts import benchmark
+from scanner.objects import Rows, SegmentBatch, Skip, Source
+from scanner.progress import Progress
+from scanner.settings import Settings
+from scanner.store import RunFolder
+
+FOLDER = "evaluation"
+"""Name of the folder below private/ that keeps the evaluation items' text."""
+
+
+@dataclass(frozen=True)
+class Matched:
+    """What the comparison with evaluation files gave."""
+
+    table: pl.DataFrame = field(default_factory=decontaminating.none)  # as in matches.parquet
+    notes: dict[str, Any] = field(default_factory=dict)
+
+
+def find(
+    run: RunFolder, rows: Rows, evaluation: list[tuple[Source, str]], settings: Settings, threads: int,
+    progress: Progress,
+) -> Matched:  # fmt: skip
+    """Every match of evaluation items in the data; evaluation: the files and their SHA-256."""
+    if not evaluation:
+        return Matched()
+    files = [source for source, _ in evaluation]
+    with progress.stage("read evaluation items", len(files)):
+        items, skips = read_items(run, files, settings, threads)
+        progress.advance(len(files))
+    with progress.stage("look for evaluation items", len(rows)):
+        pairs, notes = contamination.find_words(run.segments(), rows, items, threads, progress.advance)
+    if settings.semantic:
+        with progress.stage("look for evaluation items in other words"):
+            pairs, more = _in_other_words(run, rows, items, pairs, settings, threads)
+            notes |= more
+    with progress.stage("look for their answers"):
+        pairs = _with_answers(run, items, pairs)
+    _keep_text(run, items, np.unique(pairs.item), settings, threads)
+    count = np.bincount(items.benchmark, minlength=len(items.benchmarks)).tolist()
+    unsearched = contamination.not_searched(items).tolist()
+    notes["benchmarks"] = [
+        {"name": name, "items": n, "not_searched": short}
+        for name, n, short in zip(items.benchmarks, count, unsearched, strict=True)
+    ]
+    notes["files"] = [{"name": source.name, "sha256": digest} for source, digest in evaluation]
+    notes["records_skipped"] = len(skips)
+    table = contamination.table(pairs, items).with_columns(kind=pl.lit(decontaminating.KIND))
+    return Matched(table, {"contamination": notes})
+
+
+def _in_other_words(
+    run: RunFolder, rows: Rows, items: Items, pairs: contamination.Pairs, settings: Settings, threads: int
+) -> tuple[contamination.Pairs, dict[str, Any]]:
+    from scanner import embedding
+    from scanner.contamination import semantic
+
+    encoder = embedding.load(settings.embedder)
+    own = folder_of(run).segments()
+    alike = semantic.find(run.segments(), rows.row_id, own, items, encoder, threads)
+    return contamination.together(pairs, alike.row_id, alike.item, alike.cosine), alike.notes
+
+
+def _with_answers(run: RunFolder, items: Items, pairs: contamination.Pairs) -> contamination.Pairs:
+    """Where the question was found, the answer counts even if it is short or found in part."""
+    asked = np.flatnonzero(~np.isnan(pairs.question))
+    found = contamination.find_answers(run.segments(), pairs.row_id[asked], pairs.item[asked], items)
+    answer = pairs.answer.copy()
+    answer[asked] = np.fmax(answer[asked], found)
+    return replace(pairs, answer=answer)
+
+
+def _keep_text(run: RunFolder, items: Items, matched: np.ndarray, settings: Settings, threads: int) -> None:
+    """What reports need to show matched items: where their segments stand, and what of them must be masked."""
+    from scanner import rulebook
+
+    own = folder_of(run)
+    reader = own.segments()
+    place = np.flatnonzero((items.part >= 0) & np.isin(items.of_segment, matched))
+    known = reader.frame(["row_id", "segment"])[place]
+    own.write_table("items", known.with_columns(item_index=items.of_segment[place], part=items.part[place]))
+    wanted = known["row_id"].unique().implode()
+    frames = (frame.filter(pl.col("row_id").is_in(wanted)) for frame in reader.text_frames())
+    own.write_table("spans", rulebook.load(settings.rules).find(frames, threads))
+
+
+def summary(run: RunFolder, notes: dict[str, Any]) -> dict[str, Any]:
+    """summary.contamination of a run, from its matches; empty where it was compared with nothing."""
+    known = (notes.get("contamination") or {}).get("benchmarks") or []
+    return decontaminating.per_benchmark(run.read_table("matches"), known) if known else {}
+
+
+def folder_of(run: RunFolder) -> RunFolder:
+    """Where a run keeps the text of the items it was compared with."""
+    return RunFolder(run.private / FOLDER)
+
+
+def sources(settings: Settings) -> list[Source]:
+    """The evaluation files that the settings name, none where they name none; InputError where nothing is found.
+
+    Plain text counts only where there is nothing else: beside tables it explains them (lists of addresses, notes).
+    """
+    if not settings.evaluation:
+        return []
+    try:
+        found = formats.discover([str(path) for path in settings.evaluation])
+    except InputError as error:
+        raise type(error)(f"--eval: {error}") from error
+    structured = [source for source in found if source.format != "text"]
+    return [replace(source, index=i) for i, source in enumerate(structured or found)]
+
+
+def read_items(run: RunFolder, files: list[Source], settings: Settings, threads: int) -> tuple[Items, list[Skip]]:
+    """The items of the evaluation files; their text is kept under RUN/private/evaluation."""
+    own = RunFolder.open_for_writing(folder_of(run).path)
+    try:
+        rows, skips = ingest.read_all(files, own, _for_reading(settings), threads)
+    except InputError as error:
+        raise type(error)(f"--eval: {error}") from error
+    return _items(own, rows, files), skips
+
+
+def _for_reading(settings: Settings) -> Settings:
+    """Benchmarks are read as they are found; the data's own field names say nothing about them."""
+    return Settings(max_decompressed_bytes=settings.max_decompressed_bytes)
+
+
+def _items(own: RunFolder, rows: Rows, files: list[Source]) -> Items:
+    """First exchange of every record as question and answer, words only."""
+    reader = own.segments()
+    parts, hashes, first = [], [], 0
+    for batch in reader:
+        found, at = words_of(batch)
+        hashes.append(found)
+        parts.append(first + at[:-1])
+        first += len(found)
+    words = np.concatenate([np.zeros(0, np.uint64), *hashes])
+    start = np.concatenate([np.zeros(0, np.int64), *parts])
+    frame = reader.frame(["row_id", "segment", "turn", "role", "field_path"]).with_columns(
+        pl.col("role").cast(pl.String),
+        begin=pl.Series(start, dtype=pl.Int64),
+        end=pl.Series(np.append(start[1:], first), dtype=pl.Int64),
+    )
+    # the files of an archive are one benchmark
+    names = [source.name.removesuffix(f"/{source.member}") if source.member else source.name for source in files]
+    benchmarks = tuple(dict.fromkeys(names))
+    about = pl.DataFrame(
+        {
+            "row_id": rows.row_id,
+            "line": rows.line,
+            "benchmark": np.array([benchmarks.index(name) for name in names], np.int32)[rows.source],
+            "member": pl.Series([source.member for source in files], dtype=pl.String).gather(rows.source),
+            "layout": pl.Series(rows.layout, dtype=pl.String).gather(rows.source),
+        }
+    )
+    frame = frame.join(about, on="row_id", how="left", maintain_order="left")
+    # tasks by name in one object are items of their own
+    named = (pl.col("layout") == benchmark.NAME) & pl.col("field_path").str.contains(r"^/[^/]*~1\d+$")
+    frame = frame.with_columns(name=pl.when(named).then(pl.col("field_path").str.slice(1).str.replace("~1", "/")))
+    is_new = pl.col("row_id").diff().fill_null(1).ne(0) | pl.col("name").ne_missing(pl.col("name").shift())
+    frame = frame.with_columns(choice=_choices(frame), item=is_new.cum_sum().cast(pl.Int64) - 1)
+    texts, letter, part = _texts(frame, words)
+    items = frame.unique("item", keep="first", maintain_order=True)
+    label = pl.when(pl.col("member") == "").then(pl.lit("")).otherwise(pl.col("member") + ":") + pl.col("line").cast(
+        pl.String
+    )
+    label = pl.coalesce("name", label)
+    counts = np.bincount(texts["text"], texts["end"] - texts["begin"], 2 * len(items)).astype(np.int64)
+    return Items(
+        benchmarks=benchmarks,
+        benchmark=items["benchmark"].to_numpy().astype(np.int32),
+        item=tuple(items.select(label)["name"]),
+        line=items["line"].to_numpy(),
+        row_id=items["row_id"].to_numpy(),
+        words=words[_spread(texts["begin"].to_numpy(), texts["end"].to_numpy())],
+        text_at=np.concatenate(([0], np.cumsum(counts))).astype(np.int64),
+        letter=letter,
+        of_segment=frame["item"].to_numpy(),
+        part=part,
+    )
+
+
+def _choices(frame: pl.DataFrame) -> pl.Series:
+    """Which choice of its question each segment is, from 0; -1 for all other segments."""
+    paths = frame.filter(pl.col("layout") == benchmark.NAME)["field_path"].unique().to_list()
+    known = {path: benchmark.choice_of(path) for path in paths}
+    choice = pl.col("field_path").replace_strict(known, default=-1, return_dtype=pl.Int64)
+    is_benchmark = pl.col("layout") == benchmark.NAME
+    return frame.select(pl.when(is_benchmark).then(choice).otherwise(-1).alias("choice"))["choice"]
+
+
+def _texts(frame: pl.DataFrame, words: np.ndarray) -> tuple[pl.DataFrame, np.ndarray, np.ndarray]:
+    """Segments of each item's first question and first answer, (text, begin, end) sorted.
+
+    Also (i,) hashes of the right choices' letters, 0 for none, and (s,) the part each segment has in its item. Of
+    multiple choice the answer is the right choice's text; the other choices are not looked for.
+    """
+    frame = frame.with_row_index("place")
+    first = pl.col("turn") == pl.col("turn").min().over("item", "side")
+    side = pl.when(pl.col("role").is_in(["user", "text"]) & (pl.col("choice") < 0)).then(0)
+    frame = frame.with_columns(side=side.when(pl.col("role") == "assistant").then(1))
+    spoken = frame.filter(pl.col("side").is_not_null()).filter(first)
+    letter = np.zeros(int(frame["item"].max() or 0) + 1, np.uint64)  # type: ignore[arg-type]
+    chosen = frame.filter(pl.col("choice") >= 0)
+    if len(chosen):
+        known = _letters()
+        one = spoken.filter((pl.col("side") == 1) & (pl.col("end") - pl.col("begin") == 1)).select("item", "begin")
+        one = one.join(chosen.select("item").unique(), on="item", how="semi", maintain_order="left")
+        hashes = words[one["begin"].to_numpy()]
+        right = [known.get(value, -1) for value in hashes.tolist()]
+        picked = one.select("item").with_columns(choice=pl.Series(right, dtype=pl.Int64)).filter(pl.col("choice") >= 0)
+        letter[one["item"].to_numpy()[np.array(right) >= 0]] = hashes[np.array(right) >= 0]
+        answers = chosen.join(picked, on=["item", "choice"], how="semi", maintain_order="left")
+        spoken = spoken.join(
+            picked.with_columns(side=pl.lit(1)), on=["item", "side"], how="anti", maintain_order="left"
+        )
+        spoken = pl.concat([spoken, answers.with_columns(side=pl.lit(1, spoken["side"].dtype))])
+    part = np.full(len(frame), -1, np.int8)
+    part[spoken["place"].to_numpy()] = spoken["side"].to_numpy()
+    texts = spoken.select("segment", "begin", "end", text=2 * pl.col("item") + pl.col("side"))
+    return texts.sort("text", "segment"), letter, part
+
+
+def _letters() -> dict[int, int]:
+    """Word hash of each letter that names a choice, and which choice it names."""
+    text = np.frombuffer(b"ABCDEFGHIJ", np.uint8)
+    n = len(text)
+    zeros = np.zeros(n, np.int64)
+    batch = SegmentBatch(
+        zeros, zeros.astype(np.int32), zeros.astype(np.int32), zeros.astype(np.uint8), zeros.astype(np.bool_),
+        np.arange(n + 1, dtype=np.int64), text,
+    )  # fmt: skip
+    return {value: place for place, value in enumerate(words_of(batch)[0].tolist())}
+
+
+def _spread(begin: np.ndarray, end: np.ndarray) -> np.ndarray:
+    """All places of several ranges, one range after another."""
+    size = end - begin
+    return np.repeat(begin - np.concatenate(([0], np.cumsum(size)[:-1])), size) + np.arange(size.sum())

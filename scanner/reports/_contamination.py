@@ -1,0 +1,88 @@
+"""Evidence for matches with evaluation items: the item beside the row that holds it, private spans masked in both."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import polars as pl
+
+from scanner.decontaminating import HOW_WORDS, HOWS, PART_WORDS
+from scanner.evidence import Difference, Evidence, difference
+from scanner.reports import _words as words
+from scanner.store import RunFolder
+
+SHOWN = 20
+SHOWN_PER_BENCHMARK = 4
+ITEMS_FOLDER = "evaluation"  # below private/: the items' text, as matching.py leaves it
+_ASKING = ("user", "text", "system")
+
+
+@dataclass(frozen=True)
+class Match:
+    """An evaluation item and a row that holds a part of it; the difference has the item on the left."""
+
+    row_id: int
+    place: str
+    source: str
+    item: str
+    part: str
+    how: str
+    similarity: float
+    difference: Difference | None
+
+    @property
+    def told(self) -> str:
+        """What was found, in words."""
+        share = "" if self.how == "exact" else f", {HOW_MEASURES[self.how]} {words.number(self.similarity, 2)}"
+        return f"{PART_WORDS[self.part]}, {HOW_WORDS[self.how]}{share}"
+
+
+HOW_MEASURES = {"ngram": "coverage", "near": "containment", "semantic": "cosine"}
+
+
+def matches_shown(run: RunFolder, rows: pl.DataFrame, evidence: Evidence) -> tuple[Match, ...]:
+    """Some matches of every benchmark, the surest first; rows: (row_id, source, line)."""
+    if not run.has_table("matches"):
+        return ()
+    found = run.read_table("matches")
+    rank = pl.col("how").replace_strict({name: i for i, name in enumerate(HOWS)}, return_dtype=pl.Int64)
+    found = found.sort([rank, pl.col("part") == "both", "similarity", "row_id"], descending=[False, True, True, False])
+    found = found.group_by("source", maintain_order=True).head(SHOWN_PER_BENCHMARK).head(SHOWN)
+    found = found.join(
+        rows.select("row_id", "line", file=pl.col("source")), on="row_id", how="left", maintain_order="left"
+    )
+    evidence.load(found["row_id"].to_list())
+    texts = _ItemTexts(run, evidence)
+    return tuple(
+        Match(
+            m["row_id"], words.place(m["file"], m["line"]), m["source"], m["item"], m["part"], m["how"],
+            m["similarity"], texts.beside(m["item_index"], m["row_id"], m["part"]),
+        )
+        for m in found.iter_rows(named=True)
+    )  # fmt: skip
+
+
+class _ItemTexts:
+    """The text of matched items, masked like the rows beside it; nothing where it is not shown or was purged."""
+
+    def __init__(self, run: RunFolder, evidence: Evidence):
+        self._rows = evidence
+        own = RunFolder(run.private / ITEMS_FOLDER)
+        self._missing = bool(evidence.missing) or not own.has_table("items")
+        if not self._missing:
+            self._evidence = Evidence(own, evidence.policy, beside=evidence)
+            self._places = own.read_table("items")
+
+    def beside(self, item: int, row_id: int, part: str) -> Difference | None:
+        """The item's question (its answer, where that alone was found) beside the same part of the row."""
+        if self._missing:
+            return None
+        mine = self._places.filter((pl.col("item_index") == item) & (pl.col("part") == int(part == "answer")))
+        known = {(row, segment) for row, segment in mine.select("row_id", "segment").iter_rows()}
+        of_item = [
+            s for row in {row for row, _ in known} for s in self._evidence.segments(row) if (row, s.segment) in known
+        ]
+        asks = part != "answer"
+        of_row = [s for s in self._rows.segments(row_id) if (s.role in _ASKING) == asks or s.role == "text"]
+        left, right = ("\n".join(s.shown() for s in side if s.text) for side in (of_item, of_row))
+        return difference(left, right)
