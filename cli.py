@@ -61,7 +61,12 @@ def judging_options(command: Callable[..., Any]) -> Callable[..., Any]:
             type=click.Choice(["best", "first", "longest"]),
             help="Which row of a cluster stays, after the order of the inputs [best].",
         ),
-        click.option("--drop-semantic", is_flag=True, default=None, help="Drop semantic duplicates too."),
+        click.option(
+            "--drop-semantic",
+            is_flag=True,
+            default=None,
+            help="Drop semantic duplicates too, unless numbers or negations differ.",
+        ),
         click.option("--redact/--no-redact", default=None, help="Replace private spans, or mask them in the loss."),
         click.option("--max-removal-share", type=float, help="Brake: largest share of an input to drop [0.5]."),
     ]
@@ -99,6 +104,8 @@ def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--shingle", type=int, help="Tokens per shingle [3].")
 @click.option("--semantic/--no-semantic", default=None, help="Find semantic neighbours.")
 @click.option("--embedder", help="Sentence-transformers model, or a folder of one [the shipped static table].")
+@click.option("--confirm-with", metavar="MODEL", help="Transformer (or minilm) that decides on semantic pairs.")
+@click.option("--confirm-share", type=float, help="Largest share of the rows' tokens that it reads [0.1].")
 @click.option("--cosine", type=float, help="Semantic pairs at or above this go to review.")
 @click.option("--rules", multiple=True, type=FOLDER, help="Folder with further rules.")
 @click.option("--seed", type=int, help="Seed of the simulated sampler [0].")

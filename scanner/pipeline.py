@@ -76,7 +76,7 @@ def _measure_and_judge(
     tables.write_index(run, rows, prints, likeness)
     prints = replace(prints, signature=prints.signature[:0].copy())  # the largest array by far, and no longer needed
     spans = stages.find_spans(run, settings, threads, progress)
-    meaning = stages.find_meaning(run, rows, [s.name for s in sources], settings, threads, progress)
+    meaning = stages.find_meaning(run, rows, [s.name for s in sources], likeness, settings, threads, progress)
     clusters, quality = stages.find_clusters(run, rows, prints, likeness, meaning.pairs, settings, progress)
     pairs = tables.pairs_table(rows, likeness, clusters, meaning.pairs)
     predicted = predicting.predict(run, rows, prints, likeness, spans, sources, settings, threads, progress)

@@ -66,7 +66,13 @@ def may_drop(settings: Settings) -> pl.Expr:
     near = (
         (pl.col("signal") == "minhash") & (pl.col("similarity") >= settings.jaccard) & answers & pl.col("same_context")
     )
-    return near | (pl.col("signal") == "semantic") if settings.drop_semantic else near
+    return near | _may_drop_semantic() if settings.drop_semantic else near
+
+
+def _may_drop_semantic() -> pl.Expr:
+    """Pairs by meaning whose numbers agree and of which neither is the other's negation."""
+    differs = pl.col("differs").fill_null("")
+    return (pl.col("signal") == "semantic") & ~(differs.str.contains("numbers") | differs.str.contains("negation"))
 
 
 def make_plan(findings: Findings, settings: Settings) -> pl.DataFrame:
@@ -205,7 +211,16 @@ def _review_pairs(findings: Findings, settings: Settings) -> pl.DataFrame:
     )
     words = (
         pl.when(pl.col("signal") == "semantic")
-        .then(pl.format("means nearly the same as row {} (cosine {})", "other", "similarity"))
+        .then(
+            pl.format(
+                "means nearly the same as row {} (cosine {}){}",
+                "other",
+                "similarity",
+                pl.when(pl.col("differs").fill_null("") == "")
+                .then(pl.lit(""))
+                .otherwise(pl.format(", but they differ in {}", "differs")),
+            )
+        )
         .when(pl.col("relation") == "contained")
         .then(pl.format("its text contains, or is contained in, row {}", "other"))
         .otherwise(pl.format("reads like row {} but differs in prompt or answer (Jaccard {})", "other", "similarity"))

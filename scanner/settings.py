@@ -69,6 +69,8 @@ class Settings:
     embedder: str | None = None  # None: the static table shipped with the package
     cosine: float = 0.9  # semantic pairs at or above this go to review
     neighbours: int = 10
+    confirm_with: str | None = None  # a transformer that decides on the semantic pairs that the embedder proposes
+    confirm_share: float = 0.1  # of the transformer's work on all rows, in its tokens, that this may cost
     # judging
     rules: tuple[Path, ...] = ()  # folders with further rules
     keep_policy: str = "best"
@@ -86,7 +88,7 @@ class Settings:
         _one_of("--supervise", self.supervise, SUPERVISE)
         _one_of("--text", self.text, TEXT_POLICIES)
         _one_of("--keep-policy", self.keep_policy, KEEP_POLICIES)
-        for name in ("jaccard", "floor", "recall", "cosine", "max_removal_share"):
+        for name in ("jaccard", "floor", "recall", "cosine", "confirm_share", "max_removal_share"):
             value = getattr(self, name)
             if not 0 <= value <= 1:
                 raise SettingsError(f"--{name.replace('_', '-')} is {value}; it must lie between 0 and 1")
@@ -95,6 +97,8 @@ class Settings:
                 f"--floor is {self.floor}, above --jaccard {self.jaccard}; pairs below the floor are not kept, "
                 "so choose a floor at or below the threshold"
             )
+        if self.confirm_with and not self.semantic:
+            raise SettingsError("--confirm-with confirms semantic pairs, and --no-semantic looks for none; drop one")
         if self.recall >= 1:
             raise SettingsError("--recall must be below 1: a sketch cannot promise every pair")
         _at_least("--shingle", self.shingle, 1)
