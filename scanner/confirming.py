@@ -60,8 +60,7 @@ def confirm(
     confirmer.learn(batches, taken)
     with progress.stage("choose what the transformer reads", len(rows)):
         pieces = _costs(batches, taken, rows, confirmer, progress)
-        close = (pl.col("similarity") >= settings.jaccard) | (pl.col("relation") == "contained")
-        copies = lexical.filter(close)
+        copies = copies_of(lexical, settings)
         known = tuple(np.searchsorted(rows.row_id, copies[end].to_numpy()) for end in ("row_a", "row_b"))
         proposals = _cascade.propose(near, text, rows.content_rank, (known[0], known[1]))
         alone = text == np.arange(len(text))  # copies are read once
@@ -101,6 +100,11 @@ def confirm(
     }
     notes["recall"] = recall(len(found), notes["missed"])
     return replace(found, notes=notes), fast_cosine
+
+
+def copies_of(near: pl.DataFrame, settings: Settings) -> pl.DataFrame:
+    """The near pairs that are copies by their words: at or above --jaccard, or one contained in the other."""
+    return near.filter((pl.col("similarity") >= settings.jaccard) | (pl.col("relation") == "contained"))
 
 
 def recall(found: int, missed: dict[str, Any]) -> dict[str, float | None]:

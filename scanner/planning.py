@@ -71,8 +71,9 @@ def may_drop(settings: Settings) -> pl.Expr:
 
 def _may_drop_semantic() -> pl.Expr:
     """Pairs by meaning whose numbers agree and of which neither is the other's negation."""
-    differs = pl.col("differs").fill_null("")
-    return (pl.col("signal") == "semantic") & ~(differs.str.contains("numbers") | differs.str.contains("negation"))
+    checked = pl.col("differs").is_not_null()  # what was not checked is a copy, which its words decide
+    apart = pl.col("differs").str.contains("numbers") | pl.col("differs").str.contains("negation")
+    return (pl.col("signal") == "semantic") & checked & ~apart
 
 
 def make_plan(findings: Findings, settings: Settings) -> pl.DataFrame:

@@ -228,7 +228,8 @@ def find_meaning(
         texts, lexical = likeness.texts.group, likeness.near
         pairs, proposed = confirming.run_cascade(run, rows, full, near, texts, lexical, settings, threads, progress)
     table = _frame(pairs).with_columns(proposal_cosine=pl.Series(proposed, dtype=pl.Float32, nan_to_null=True))
-    table = confirming.with_differences(table, run.segments(), [likeness.exact, likeness.near], progress)
+    copies = [likeness.exact, confirming.copies_of(likeness.near, settings)]
+    table = confirming.with_differences(table, run.segments(), copies, progress)
     with progress.stage("measure density"):
         around = pl.DataFrame(density.summarise(near).columns())
     notes = {

@@ -80,9 +80,7 @@ def score(file: Path, chosen: argparse.Namespace) -> None:
         full = everything(model, texts, file, chosen)
         fast = embedding.encode(batches, rows.row_id)
         near = semantic.search(fast, rows.content_order, settings.neighbours, chosen.threads)
-        copies = likeness.near.filter(
-            (pl.col("similarity") >= settings.jaccard) | (pl.col("relation") == "contained")
-        ).select("row_a", "row_b")
+        copies = confirming.copies_of(likeness.near, settings).select("row_a", "row_b")
         same = likeness.texts.group
         for cosine in chosen.cosines:
             truth = pairs_of(full, rows.row_id, same, copies, cosine)
