@@ -91,7 +91,7 @@ def confirm(
         "rows_read": len(chosen.rows),
         "pairs_proposed": len(proposals.a),
         "pairs_read": int((encoded[proposals.a] & encoded[proposals.b]).sum()),
-        "budget_reached": chosen.pieces_proposed > chosen.pieces,
+        "budget_reached": chosen.budget_reached,
         "least_proposal_cosine": _cascade.LEAST_COSINE,
         "pairs_confirmed": len(found),
         "missed": _missed(proposals, chosen, slow, encoded, settings.cosine),
@@ -108,10 +108,13 @@ def copies_of(near: pl.DataFrame, settings: Settings) -> pl.DataFrame:
 
 
 def recall(found: int, missed: dict[str, Any]) -> dict[str, float | None]:
-    """Estimated share of the transformer's pairs that were found, with the interval of `missed` turned round."""
+    """Estimated share of the transformer's pairs that were found, with the interval of `missed` turned round.
+
+    None where that was not measured, or where there was nothing to find.
+    """
 
     def share(lost: float | None) -> float | None:
-        return None if lost is None else found / (found + lost) if found + lost else 1.0
+        return None if lost is None or found + lost < 0.5 else found / (found + lost)
 
     return {"expected": share(missed["expected"]), "low": share(missed["high"]), "high": share(missed["low"])}
 

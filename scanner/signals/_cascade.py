@@ -44,7 +44,7 @@ class Chosen:
     rows: Int64
     sampled: Int64  # (m,) index into the proposals of the pairs encoded to learn what was missed
     pieces: int
-    pieces_proposed: int  # of the rows of all proposals at or above LEAST_COSINE
+    budget_reached: bool  # some rows of proposals at or above LEAST_COSINE were left out
 
 
 def propose(near: Neighbours, text: Int64, rank: Int64, known: tuple[Int64, Int64]) -> Proposals:
@@ -83,7 +83,7 @@ def choose(proposals: Proposals, pieces: Int32, budget: int) -> Chosen:
     encoded[proposals.a[sampled]] = True
     encoded[proposals.b[sampled]] = True
     chosen = np.flatnonzero(encoded)
-    return Chosen(chosen, sampled, int(pieces[chosen].sum(dtype=np.int64)), all_of_them)
+    return Chosen(chosen, sampled, int(pieces[chosen].sum(dtype=np.int64)), len(taken) < len(rows))
 
 
 def missed(proposals: Proposals, chosen: Chosen, slow: Float64, encoded: Bool, cosine: float) -> dict[str, Any]:
