@@ -105,6 +105,15 @@ def score(file: Path, chosen: argparse.Namespace) -> None:
                     f"| {found.notes['work_share']:.3f} | {hits:,} | {recall} | {guess} |",
                     flush=True,
                 )
+        begin, fresh = time.process_time(), Remembering(chosen.model)
+        confirming.confirm(
+            batches, rows, fast, near, same, likeness.near, fresh, settings, chosen.threads, progress
+        )  # fmt: skip
+        print(
+            f"{file.stem}: the cascade at a share of {settings.confirm_share:g} took {time.process_time() - begin:.0f} "
+            f"processor seconds, the model {fresh.seconds:.0f} of them",
+            flush=True,
+        )
 
 
 def everything(model: Remembering, texts: list[str], file: Path, chosen: argparse.Namespace) -> np.ndarray:
