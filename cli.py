@@ -69,7 +69,12 @@ def judging_options(command: Callable[..., Any]) -> Callable[..., Any]:
             type=click.Choice(["both", "question", "review", "off"]),
             help="Rows to drop for evaluation items: with question and answer, with the question, none [both].",
         ),
-        click.option("--drop-semantic", is_flag=True, default=None, help="Drop semantic duplicates too."),
+        click.option(
+            "--drop-semantic",
+            is_flag=True,
+            default=None,
+            help="Drop semantic duplicates too, unless numbers or negations differ.",
+        ),
         click.option("--redact/--no-redact", default=None, help="Replace private spans, or mask them in the loss."),
         click.option("--max-removal-share", type=float, help="Brake: largest share of an input to drop [0.5]."),
     ]
@@ -108,6 +113,8 @@ def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--span-tokens", type=int, help="Shortest repeated passage, in tokens; 0 looks for none [50].")
 @click.option("--semantic/--no-semantic", default=None, help="Find semantic neighbours.")
 @click.option("--embedder", help="Sentence-transformers model, or a folder of one [the shipped static table].")
+@click.option("--confirm-with", metavar="MODEL", help="Transformer (or minilm) that decides on semantic pairs.")
+@click.option("--confirm-share", type=float, help="Largest share of the rows' tokens that it reads [0.1].")
 @click.option("--cosine", type=float, help="Semantic pairs at or above this go to review.")
 @click.option(
     "--eval", "evaluation", multiple=True, type=PATH, help="Benchmark that must not be in the data: file, folder, glob."

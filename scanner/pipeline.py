@@ -110,7 +110,7 @@ def _measure_and_judge(
     spans = stages.find_spans(run, settings, threads, progress)
     matched = matching.find(run, rows, benchmarks, settings, threads, progress)
     matches = pl.concat([known, matched.table], how="diagonal")
-    meaning = stages.find_meaning(run, rows, [s.name for s in sources], settings, threads, progress)
+    meaning = stages.find_meaning(run, rows, [s.name for s in sources], likeness, settings, threads, progress)
     choice = stages.find_clusters(
         run, rows, prints, likeness, meaning.pairs, matches, sources, settings, progress
     )  # fmt: skip

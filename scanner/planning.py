@@ -65,7 +65,14 @@ def may_drop(settings: Settings) -> pl.Expr:
     near = (
         (pl.col("signal") == "minhash") & (pl.col("similarity") >= settings.jaccard) & answers & pl.col("same_context")
     )
-    return near | (pl.col("signal") == "semantic") if settings.drop_semantic else near
+    return near | _may_drop_semantic() if settings.drop_semantic else near
+
+
+def _may_drop_semantic() -> pl.Expr:
+    """Pairs by meaning whose numbers agree and of which neither is the other's negation."""
+    checked = pl.col("differs").is_not_null()  # what was not checked is a copy, which its words decide
+    apart = pl.col("differs").str.contains("numbers") | pl.col("differs").str.contains("negation")
+    return (pl.col("signal") == "semantic") & checked & ~apart
 
 
 def make_plan(findings: Findings, settings: Settings) -> pl.DataFrame:
@@ -326,7 +333,16 @@ def _review_pairs(findings: Findings, settings: Settings) -> pl.DataFrame:
     )
     words = (
         pl.when(pl.col("signal") == "semantic")
-        .then(pl.format("means nearly the same as row {} (cosine {})", "other", "similarity"))
+        .then(
+            pl.format(
+                "means nearly the same as row {} (cosine {}){}",
+                "other",
+                "similarity",
+                pl.when(pl.col("differs").fill_null("") == "")
+                .then(pl.lit(""))
+                .otherwise(pl.format(", but they differ in {}", "differs")),
+            )
+        )
         .when(pl.col("relation") == "contained")
         .then(pl.format("its text contains, or is contained in, row {}", "other"))
         .otherwise(pl.format("reads like row {} but differs in prompt or answer (Jaccard {})", "other", "similarity"))

@@ -77,6 +77,8 @@ class Settings:
     # evaluation data
     evaluation: tuple[Path, ...] = ()  # files, folders or patterns of benchmarks that must not be in the data
     decontaminate: str = "both"  # which rows with evaluation items are dropped; see scanner.decontaminating
+    confirm_with: str | None = None  # a transformer that decides on the semantic pairs that the embedder proposes
+    confirm_share: float = 0.1  # of the transformer's work on all rows, in its tokens, that this may cost
     # judging
     rules: tuple[Path, ...] = ()  # folders with further rules
     keep_policy: str = "best"
@@ -97,7 +99,7 @@ class Settings:
         _keep_policy(self.keep_policy)
         _at_least("--keep", self.keep, 1)
         _one_of("--decontaminate", self.decontaminate, DECONTAMINATE)
-        for name in ("jaccard", "floor", "recall", "cosine", "max_removal_share"):
+        for name in ("jaccard", "floor", "recall", "cosine", "confirm_share", "max_removal_share"):
             value = getattr(self, name)
             if not 0 <= value <= 1:
                 raise SettingsError(f"--{name.replace('_', '-')} is {value}; it must lie between 0 and 1")
@@ -106,6 +108,8 @@ class Settings:
                 f"--floor is {self.floor}, above --jaccard {self.jaccard}; pairs below the floor are not kept, "
                 "so choose a floor at or below the threshold"
             )
+        if self.confirm_with and not self.semantic:
+            raise SettingsError("--confirm-with confirms semantic pairs, and --no-semantic looks for none; drop one")
         if self.recall >= 1:
             raise SettingsError("--recall must be below 1: a sketch cannot promise every pair")
         _at_least("--shingle", self.shingle, 1)

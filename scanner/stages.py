@@ -31,9 +31,10 @@ PAIRS_SCHEMA = {
     "containment_ab": pl.Float32,
     "containment_ba": pl.Float32,
 }
+SEMANTIC_SCHEMA = PAIRS_SCHEMA | {"proposal_cosine": pl.Float32, "differs": pl.String}
 SIGNATURE_SEED = 1
 """Seed of the MinHash permutations, datasketch's default; fixed, so that runs can be compared."""
-NO_PAIRS = pl.DataFrame(schema=PAIRS_SCHEMA)
+NO_PAIRS = pl.DataFrame(schema=SEMANTIC_SCHEMA)
 
 
 @dataclass(frozen=True)
@@ -309,12 +310,18 @@ def _quality_of_answers(run: RunFolder, row_ids: Int64) -> np.ndarray:
 
 
 def find_meaning(
-    run: RunFolder, rows: Rows, sources: list[str], settings: Settings, threads: int, progress: Progress
+    run: RunFolder,
+    rows: Rows,
+    sources: list[str],
+    likeness: Likeness,
+    settings: Settings,
+    threads: int,
+    progress: Progress,
 ) -> Meaning:
     """Semantic neighbours and what follows from them; nothing but a note with --no-semantic."""
     if not settings.semantic:
         return Meaning(NO_PAIRS, [], {"semantic": {"measured": False, "reason": "--no-semantic"}})
-    from scanner import embedding, neighbourhoods
+    from scanner import confirming, embedding, neighbourhoods
     from scanner.features import density
     from scanner.signals import semantic
 
@@ -330,6 +337,13 @@ def find_meaning(
     with progress.stage("find semantic neighbours", len(rows)):
         near = semantic.search(full, rows.content_order, settings.neighbours, threads, settings.seed)
         pairs = semantic.pairs(near, rows.row_id, settings.cosine)
+    proposed = np.full(len(pairs), np.nan)
+    if settings.confirm_with:
+        texts, lexical = likeness.texts.group, likeness.near
+        pairs, proposed = confirming.run_cascade(run, rows, full, near, texts, lexical, settings, threads, progress)
+    table = _frame(pairs).with_columns(proposal_cosine=pl.Series(proposed, dtype=pl.Float32, nan_to_null=True))
+    copies = [likeness.exact, confirming.copies_of(likeness.near, settings)]
+    table = confirming.with_differences(table, run.segments(), copies, progress)
     with progress.stage("measure density"):
         around = pl.DataFrame(density.summarise(near).columns())
     notes = {
@@ -341,7 +355,7 @@ def find_meaning(
             )
         ],
     }
-    return Meaning(_frame(pairs), [around], notes)
+    return Meaning(table, [around], notes)
 
 
 def _frame(pairs: Pairs) -> pl.DataFrame:

@@ -228,37 +228,41 @@ def test_an_unknown_part_is_refused():
         encode(plain(["a"]), which="output")
 
 
+def tiny_model(place):
+    """A folder with a tiny real sentence-transformers model of random weights."""
+    import torch
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.models import Pooling, Transformer
+    from tokenizers import Tokenizer
+    from transformers import BertConfig, BertModel, BertTokenizerFast
+
+    torch.manual_seed(0)
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijklmnopqrstuvwxyz.,?"]
+    vocabulary += [f"##{letter}" for letter in "abcdefghijklmnopqrstuvwxyz"]
+    (place / "vocab.txt").write_text("\n".join(vocabulary), "utf-8")
+    config = BertConfig(
+        vocab_size=len(vocabulary), hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
+        intermediate_size=32, max_position_embeddings=64,
+    )  # fmt: skip
+    BertModel(config).save_pretrained(place / "bert")
+    shipped = json.loads((embedding.TABLE / "tokenizer.json").read_text("utf-8"))
+    shipped["model"]["vocab"] = {piece: i for i, piece in enumerate(vocabulary)}
+    shipped["added_tokens"], shipped["truncation"], shipped["padding"] = [], None, None
+    own = Tokenizer.from_str(json.dumps(shipped))
+    BertTokenizerFast(tokenizer_object=own).save_pretrained(place / "bert")
+    bert = Transformer(str(place / "bert"), max_seq_length=64)
+    model = SentenceTransformer(modules=[bert, Pooling(16, "mean")], device="cpu")
+    model.save(str(place / "model"))
+    return place / "model"
+
+
 @pytest.mark.filterwarnings("ignore")
 class TestSentenceTransformers:
     """Any sentence-transformers model, here a tiny real one with random weights."""
 
     @pytest.fixture(scope="class")
     def folder(self, tmp_path_factory):
-        import torch
-        from sentence_transformers import SentenceTransformer
-        from sentence_transformers.models import Pooling, Transformer
-        from tokenizers import Tokenizer
-        from transformers import BertConfig, BertModel, BertTokenizerFast
-
-        torch.manual_seed(0)
-        place = tmp_path_factory.mktemp("tiny")
-        vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijklmnopqrstuvwxyz.,?"]
-        vocabulary += [f"##{letter}" for letter in "abcdefghijklmnopqrstuvwxyz"]
-        (place / "vocab.txt").write_text("\n".join(vocabulary), "utf-8")
-        config = BertConfig(
-            vocab_size=len(vocabulary), hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
-            intermediate_size=32, max_position_embeddings=64,
-        )  # fmt: skip
-        BertModel(config).save_pretrained(place / "bert")
-        shipped = json.loads((embedding.TABLE / "tokenizer.json").read_text("utf-8"))
-        shipped["model"]["vocab"] = {piece: i for i, piece in enumerate(vocabulary)}
-        shipped["added_tokens"], shipped["truncation"], shipped["padding"] = [], None, None
-        own = Tokenizer.from_str(json.dumps(shipped))
-        BertTokenizerFast(tokenizer_object=own).save_pretrained(place / "bert")
-        bert = Transformer(str(place / "bert"), max_seq_length=64)
-        model = SentenceTransformer(modules=[bert, Pooling(16, "mean")], device="cpu")
-        model.save(str(place / "model"))
-        return place / "model"
+        return tiny_model(tmp_path_factory.mktemp("tiny"))
 
     def test_a_local_folder_is_encoded_as_the_library_does(self, folder):
         from sentence_transformers import SentenceTransformer
@@ -275,6 +279,21 @@ class TestSentenceTransformers:
         found = encode(rows, str(folder)).vectors
         assert np.array_equal(found[0], found[1])
         assert np.abs(encode(rows[::-1], str(folder)).vectors[::-1] - found).max() <= 1
+
+    def test_lines_that_half_of_the_rows_hold_are_left_out(self, folder):
+        wrapper = "below is a task, please solve it."
+        topics = ["sky", "rain", "snow", "sea"] * 6
+        wrapped = plain([f"{wrapper}\n{topic}" for topic in topics])
+        found = encode(wrapped, str(folder)).vectors
+        assert np.array_equal(found, encode(plain(topics), str(folder)).vectors)
+        few = encode(wrapped[:4], str(folder)).vectors  # too few rows to call a line common
+        assert not np.array_equal(few, found[:4])
+        only = encode([*wrapped, *plain([wrapper])], str(folder))
+        assert only.measured.all()  # a row that is nothing else keeps it
+
+    def test_what_a_text_costs_is_cut_where_the_model_cuts(self, folder):
+        encoder = embedding.load(str(folder))
+        assert encoder.pieces(["sky", "a" * 50, "b " * 200, ""]).tolist() == [5, 52, 64, 2]
 
     def test_a_folder_that_holds_no_model(self, tmp_path):
         (tmp_path / "empty").mkdir()

@@ -28,7 +28,7 @@ SPANS = {
 }  # fmt: skip
 
 
-def findings(n=6, *, ids=None, keep=None, pairs=(), spans=(), bands=None, answers=None, texts=None):
+def findings(n=6, *, ids=None, keep=None, pairs=(), spans=(), bands=None, answers=None, texts=None, differs=""):
     """Findings of n rows; keep: position of the row kept for each."""
     ids = list(range(n)) if ids is None else ids
     rows = places_of([pair("q", t) for t in (texts or map(str, range(n)))], ids)
@@ -40,7 +40,7 @@ def findings(n=6, *, ids=None, keep=None, pairs=(), spans=(), bands=None, answer
     return Findings(
         rows,
         clusters,
-        pl.DataFrame(list(pairs), schema=PAIRS, orient="row"),
+        pl.DataFrame(list(pairs), schema=PAIRS, orient="row").with_columns(differs=pl.lit(differs)),
         pl.DataFrame(list(spans), schema=SPANS, orient="row"),
         pl.DataFrame({"row_id": ids, "band": bands or ["none"] * n, "reasons": ["seen often"] * n}),
         pl.DataFrame(
@@ -197,7 +197,13 @@ def test_exactly_one_action_per_row_and_a_reason_for_each(gone, pairs, private, 
 )
 def test_what_may_be_dropped(signal, similarity, answers, context, default, with_semantic):
     frame = pl.DataFrame(
-        {"signal": [signal], "similarity": [similarity], "answer_similarity": [answers], "same_context": [context]},
+        {
+            "signal": [signal],
+            "similarity": [similarity],
+            "answer_similarity": [answers],
+            "same_context": [context],
+            "differs": "",
+        },
         schema_overrides={"similarity": pl.Float32, "answer_similarity": pl.Float32, "same_context": pl.Boolean},
     )
     assert len(frame.filter(may_drop(Settings()))) == default
@@ -211,6 +217,27 @@ def test_a_shared_side_is_no_reason_to_drop():
         told = by_row(make_plan(found, Settings()), 1)
         assert (told["action"], told["rule_id"]) == ("drop", "duplicates/near")
         assert "90 %" in told["why"]
+
+
+@pytest.mark.parametrize(
+    ("differs", "dropped"),
+    [("", True), ("names", True), ("code", True), ("numbers", False), ("negation, names", False), (None, False)],
+)
+def test_pairs_by_meaning_are_dropped_only_where_numbers_and_negation_were_seen_to_agree(differs, dropped):
+    frame = pl.DataFrame(
+        {"signal": ["semantic"], "similarity": [0.95], "answer_similarity": None, "same_context": None,
+         "differs": [differs]},
+        schema_overrides={"answer_similarity": pl.Float32, "same_context": pl.Boolean, "differs": pl.String},
+    )  # fmt: skip
+    assert len(frame.filter(may_drop(Settings(drop_semantic=True)))) == dropped
+    assert not len(frame.filter(may_drop(Settings())))
+
+
+def test_a_reviewer_is_told_what_differs():
+    found = findings(2, pairs=[(0, 1, "semantic", "semantic", 0.934)], differs="numbers, names")
+    said = by_row(make_plan(found, Settings()), 1)
+    assert said["action"] == "review"
+    assert said["why"] == "means nearly the same as row 0 (cosine 0.93), but they differ in numbers, names"
 
 
 def plan_with_drops(*gone):

@@ -11,8 +11,9 @@ import numpy as np
 from numba import njit
 
 from scanner.kernels._jit import I32, I32R, I64, I64R, INT, U8, U8R, U64, U64R, VOID, kernel
+from scanner.kernels._words import BLOCK
 from scanner.kernels.hashing import fmix64
-from scanner.kernels.tokens import WORD, code_point_at, next_token
+from scanner.kernels.tokens import ROOM, WORD, code_point_at, next_tokens
 
 SHINGLE = 5
 """Words of the runs that propose a pair, and of the shingles whose containment is measured."""
@@ -37,21 +38,21 @@ _PLACE = np.uint64(LONGEST - 1)
 
 
 @njit(nogil=True)
-def _words(data, at, end, classes, fold, out, n):
-    """Append the word hashes of data[at:end] to out[n:]; returns the new number."""
-    while True:
-        h, start, at = next_token(data, at, end, classes, fold, 1)
-        if start == at:
-            return n
-        byte = data[start]
-        if byte < 0x80:
-            is_word = classes[byte] == WORD
-        else:
-            point, _ = code_point_at(data, start)
-            is_word = classes[point] != _PUNCTUATION
-        if is_word:
-            out[n] = h
-            n += 1
+def _words(data, at, end, classes, fold, tokens, starts, ends, out, n):
+    """Append the word hashes of data[at:end] to out[n:]; returns the new number. tokens, starts, ends: for the reader."""
+    while at < end:
+        found, at = next_tokens(data, at, end, classes, fold, 1, tokens, starts, ends, 0)
+        for i in range(found):
+            byte = data[starts[i]]
+            if byte < 0x80:
+                is_word = classes[byte] == WORD
+            else:
+                point, _ = code_point_at(data, starts[i])
+                is_word = classes[point] != _PUNCTUATION
+            if is_word:
+                out[n] = tokens[i]
+                n += 1
+    return n
 
 
 @kernel(INT(U8R, I64R, U8R, I32R, U64, I64))
@@ -61,9 +62,11 @@ def words(data, offsets, classes, fold, out, counts):
     data, offsets (s + 1,): texts · out: at least half as long as the texts have bytes, plus one per text · counts
     (s,): words of each text.
     """
+    tokens = np.empty(ROOM + BLOCK, np.uint64)
+    starts, ends = np.empty(ROOM + BLOCK, np.int64), np.empty(ROOM + BLOCK, np.int64)
     total = 0
     for s in range(len(offsets) - 1):
-        after = _words(data, offsets[s], offsets[s + 1], classes, fold, out, total)
+        after = _words(data, offsets[s], offsets[s + 1], classes, fold, tokens, starts, ends, out, total)
         counts[s] = after - total
         total = after
     return total
@@ -237,6 +240,8 @@ def probe(
         size = offsets[row_start[r + 1]] - offsets[row_start[r]]
         longest = max(longest, size // 2 + row_start[r + 1] - row_start[r])  # a segment's last word needs no separator
     row_words = np.empty(longest + 1, np.uint64)
+    tokens = np.empty(ROOM + BLOCK, np.uint64)
+    starts, ends = np.empty(ROOM + BLOCK, np.int64), np.empty(ROOM + BLOCK, np.int64)
     leaving = _power(SHINGLE)
     for r in range(begin, len(row_start) - 1):
         count = 0
@@ -248,7 +253,7 @@ def probe(
             mark = 2 * row_id[r] + answers
             while s < row_start[r + 1] and turn[s] == turn[first] and role[s] == role[first]:
                 if side[s]:
-                    n = _words(data, offsets[s], offsets[s + 1], classes, fold, row_words, n)
+                    n = _words(data, offsets[s], offsets[s + 1], classes, fold, tokens, starts, ends, row_words, n)
                 s += 1
             if not n:
                 continue

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from scanner.decontaminating import HOW_WORDS, HOWS, PART_WORDS
+from scanner.decontaminating import HOW_WORDS, HOWS, KIND, PART_WORDS
 from scanner.evidence import Difference, Evidence, difference
 from scanner.reports import _words as words
 from scanner.store import RunFolder
@@ -44,7 +44,7 @@ def matches_shown(run: RunFolder, rows: pl.DataFrame, evidence: Evidence) -> tup
     """Some matches of every benchmark, the surest first; rows: (row_id, source, line)."""
     if not run.has_table("matches"):
         return ()
-    found = run.read_table("matches")
+    found = run.read_table("matches").filter(pl.col("kind") == KIND)
     rank = pl.col("how").replace_strict({name: i for i, name in enumerate(HOWS)}, return_dtype=pl.Int64)
     found = found.sort([rank, pl.col("part") == "both", "similarity", "row_id"], descending=[False, True, True, False])
     found = found.group_by("source", maintain_order=True).head(SHOWN_PER_BENCHMARK).head(SHOWN)

@@ -70,8 +70,14 @@ GLOSSARY = (
     Term(
         "same meaning",
         "The two rows lie close to one another in an embedding space. This can be wrong, so such rows are put"
-        " up for review and not dropped.",
+        " up for review and not dropped. Pairs whose numbers or negations differ are marked, and never dropped.",
         "cosine similarity",
+    ),
+    Term(
+        "estimated recall of meaning",
+        "With --confirm-with, a transformer reads only the likeliest rows. From pairs it read, a sample of unlikely"
+        " ones among them, follows how many of its pairs were left unread.",
+        "share of the transformer's pairs, with the range of two models; benchmarks/semantic",
     ),
     Term(
         "conflict",

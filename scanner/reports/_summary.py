@@ -113,13 +113,19 @@ def _near(pairs: pl.DataFrame, n: int, jaccard: float) -> dict[str, Any]:
 def _semantic(pairs: pl.DataFrame, n: int, notes: dict[str, Any]) -> dict[str, Any]:
     """Pairs that only their meaning brings together; copies mean the same too, and are counted as copies.
 
-    not_measured: rows that the encoder could not represent, all of them where no encoder was asked.
+    not_measured: rows that the encoder could not represent, all of them where no encoder was asked. differing: pairs
+    whose numbers or negations are not the same. confirmed: with --confirm-with, what its model read and found.
     """
     missing = n if notes.get("measured") is False else sum((notes.get("not_measured") or {}).values())
     meaning = pl.col("signal").cast(pl.String) == "semantic"
     copies = pairs.filter(~meaning).select("row_a", "row_b").unique()
     alone = pairs.filter(meaning).join(copies, on=["row_a", "row_b"], how="anti")
-    return {**_by_pairs(alone, n), "not_measured": missing}
+    found = {**_by_pairs(alone, n), "not_measured": missing}
+    if "differs" in alone.columns:
+        found["differing"] = len(alone.filter(pl.col("differs").str.contains("numbers|negation")))
+    if "confirmed_with" in notes:
+        found["confirmed"] = {"model": notes["confirmed_with"], "work": notes["work_share"], "recall": notes["recall"]}
+    return found
 
 
 def _conflicts(rows: pl.DataFrame, pairs: pl.DataFrame, n: int) -> dict[str, Any]:

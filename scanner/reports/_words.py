@@ -212,8 +212,23 @@ def _meaning(semantic: dict[str, Any], rows: int) -> str:
     missing = semantic.get("not_measured", 0)
     if missing and missing >= rows:
         return "not measured: no row was, or could be, represented by the encoder"
-    pairs = f"{plural(semantic['pairs'], 'pair')} in other words"
+    pairs = f"{plural(semantic['pairs'], 'pair')} in other words{_confirmed(semantic.get('confirmed'))}"
+    if semantic.get("differing"):
+        pairs += f", {number(semantic['differing'])} of them with other numbers or a negation"
     return f"{pairs}; {plural(missing, 'row')} not measured (words the encoder does not know)" if missing else pairs
+
+
+def _confirmed(by: dict[str, Any] | None) -> str:
+    """Which model decided on the pairs, what it read, and which share of its pairs that is estimated to find."""
+    if not by:
+        return ""
+    recall = by["recall"]
+    known = (
+        "recall not measured"
+        if recall["expected"] is None
+        else f"estimated recall {recall['expected']:.2f}, {recall['low']:.2f} to {recall['high']:.2f}"
+    )
+    return f", by {by['model']} on {percent(by['work'])} of the tokens ({known})"
 
 
 def tolerated(scan: dict[str, Any]) -> list[str]:

@@ -29,13 +29,15 @@ RECALL = 0.95
 PROBES = (16, 32)
 """... by probing so many lists; the largest is a cap, and what it reaches is stated."""
 RECALL_SAMPLE = 500
+CLOSE = 0.8
+"""Recall is stated for neighbours at or above this cosine too: those below are not what pairs are made of."""
 _CANDIDATES = 8  # per wanted neighbour; codes rank coarsely, exact products decide
 _SPARE = 16  # further candidates of an exact search, so that ties at the end are broken by order
 _LISTS_PER_ROOT = 4  # lists = this x sqrt(distinct vectors)
 _SAMPLE_PER_LIST = 20
 _TRAINING_ROWS = 8192  # for the code books: 512 per word of 4 bits
 _ROUNDS = 3  # of k-means
-_DIMENSIONS_PER_CODE = 4
+_DIMENSIONS_PER_CODE = 2  # 4 find 3 of 100 neighbours fewer in 9 % less time (300,000 rows)
 _ROWS_PER_TASK = 512
 _ROWS_PER_BLOCK = 1024
 
@@ -170,27 +172,35 @@ class _Finder:
         self._add(index, leaders)
 
         sample = leaders[np.sort(chosen[-RECALL_SAMPLE:])]
-        truth = self._truth(sample, leaders)
-        reached = 0.0
+        truth, dots = self._truth(sample, leaders)
+        known: Bool = truth >= 0
+        cosine = dots * self.inverse[sample][:, None] * np.where(known, self.inverse[truth], 0)
+        close = known & (cosine >= CLOSE)
+        hits = known
         for probes in sorted({min(p, count) for p in (*PROBES, count if recall >= 1 else 1)}):
             index.nprobe = probes
             found, _ = self._ranked(sample, leaders, index, _CANDIDATES * (self.k + 1))
-            hits = (found[:, :, None] == truth[:, None, :]) & (truth[:, None, :] >= 0)
-            reached = float(hits.any(axis=1).sum() / max(1, (truth >= 0).sum()))
-            if reached >= recall:
+            hits = (found[:, :, None] == truth[:, None, :]).any(axis=1) & known
+            if hits.sum() >= recall * known.sum():
                 break
         notes = {
             "index": "inverted lists",
             "codes": f"{codes} of 4 bits",
             "lists": count,
             "probes": int(index.nprobe),
-            "recall": reached,
+            "recall": float(hits.sum() / max(1, known.sum())),
+            "recall_close": float(hits[close].mean()) if close.any() else None,
+            "close_cosine": CLOSE,
+            "close_sampled": int(close.sum()),
             "recall_sample_rows": len(sample),
         }
         return index, notes
 
-    def _truth(self, queries: Int32, members: Int32) -> Int32:
-        """(q, k) nearest members of a few queries, every one compared, with one block at a time in memory."""
+    def _truth(self, queries: Int32, members: Int32) -> tuple[Int32, Int32]:
+        """(q, k) nearest members of a few queries and their inner products, every one compared.
+
+        Only one block of members is in memory at a time.
+        """
         from scanner.kernels.nearest import rank_candidates
 
         step = 16 * _ROWS_PER_BLOCK
@@ -203,7 +213,7 @@ class _Finder:
         row_out, dot_out = np.full((len(queries), self.k), -1, np.int32), np.zeros((len(queries), self.k), np.int32)
         candidates = np.ascontiguousarray(np.concatenate(found, axis=1))
         rank_candidates(self.vectors, self.inverse, self.rank, queries, members, candidates, 0, row_out, dot_out)
-        return row_out
+        return row_out, dot_out
 
     def _centroids(self, sample: Int32, count: int) -> Any:
         """A flat index of `count` centroids of length UNIT, by spherical k-means in whole numbers.

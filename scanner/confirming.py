@@ -1,0 +1,243 @@
+"""Semantic pairs that a transformer decides: it reads what the fast encoder proposes, and nothing else.
+
+    neighbours -> proposals -> rows worth a look, within --confirm-share of the whole -> transformer -> exact search
+    among the encoded rows -> pairs with its cosine
+
+Also what every semantic pair is asked, whoever found it: do its rows differ in numbers, negation, names or code?
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Protocol
+
+import numpy as np
+import polars as pl
+
+from scanner.contrast import Traits, differences, traits
+from scanner.embedding import Embeddings, Int16, taken_segments
+from scanner.objects import Bool, Float64, Int32, Int64, Neighbours, Pairs, Rows, SegmentBatch
+from scanner.progress import Progress
+from scanner.settings import Settings
+from scanner.signals import _cascade, semantic
+from scanner.store import RunFolder, SegmentReader
+
+_TEXTS_AT_ONCE = 1024
+_ROWS_AT_ONCE = 4096
+
+
+class Confirmer(Protocol):
+    """What `embedding.ModelEncoder` offers a cascade."""
+
+    name: str
+    dimension: int
+
+    def learn(self, batches: Sequence[SegmentBatch], taken: Sequence[Bool]) -> None: ...
+    def row_texts(self, batch: SegmentBatch, taken: Bool) -> list[str]: ...
+    def pieces(self, texts: list[str]) -> Int32: ...
+    def encode_texts(self, texts: list[str], threads: int) -> tuple[Int16, Int32, Int32]: ...
+
+
+def confirm(
+    batches: Sequence[SegmentBatch],
+    rows: Rows,
+    fast: Embeddings,
+    near: Neighbours,
+    text: Int64,
+    lexical: pl.DataFrame,
+    confirmer: Confirmer,
+    settings: Settings,
+    threads: int,
+    progress: Progress,
+) -> tuple[Pairs, Float64]:
+    """Pairs at or above settings.cosine by the confirmer, and their (p,) cosines by the fast encoder.
+
+    text: (n,) position of the row that stands for all rows with the same text. lexical: the near pairs of
+    pairs.parquet; those at or above settings.jaccard, and contained ones, are duplicates already and stay out.
+    """
+    taken = [taken_segments(batch) for batch in batches]
+    confirmer.learn(batches, taken)
+    with progress.stage("choose what the transformer reads", len(rows)):
+        pieces = _costs(batches, taken, rows, confirmer, progress)
+        copies = copies_of(lexical, settings)
+        known = tuple(np.searchsorted(rows.row_id, copies[end].to_numpy()) for end in ("row_a", "row_b"))
+        proposals = _cascade.propose(near, text, rows.content_rank, (known[0], known[1]))
+        alone = text == np.arange(len(text))  # copies are read once
+        total = int(pieces[alone].sum(dtype=np.int64))
+        chosen = _cascade.choose(proposals, pieces, int(total * settings.confirm_share))
+    vectors = np.zeros((len(chosen.rows), confirmer.dimension), np.int16)
+    with progress.stage("read with the transformer", len(chosen.rows)):
+        texts = _texts(batches, taken, rows, chosen.rows, confirmer)
+        order = sorted(range(len(texts)), key=lambda i: (len(texts[i]), texts[i]))  # like lengths cost least together
+        for at in range(0, len(order), _TEXTS_AT_ONCE):
+            part = order[at : at + _TEXTS_AT_ONCE]
+            vectors[part] = confirmer.encode_texts([texts[i] for i in part], threads)[0]
+            progress.advance(len(part))
+    measured: Bool = np.asarray(vectors.any(axis=1))
+    slow = Embeddings(vectors, measured, (~measured).astype(np.uint8), {"encoder": confirmer.name})
+    rank = np.argsort(rows.content_rank[chosen.rows], kind="stable")
+    among = semantic.search(slow, rank, settings.neighbours, threads, settings.seed)
+    found = semantic.pairs(among, rows.row_id[chosen.rows], settings.cosine)
+    found = _without(found, copies)
+    fast_cosine = _cosines(fast, np.searchsorted(rows.row_id, found.row_a), np.searchsorted(rows.row_id, found.row_b))
+    encoded = np.zeros(len(rows), np.bool_)
+    encoded[chosen.rows] = True
+    notes = {
+        "confirmed_with": confirmer.name,
+        "pieces": total,
+        "pieces_read": chosen.pieces,
+        "work_share": chosen.pieces / total if total else 0.0,
+        "rows_read": len(chosen.rows),
+        "pairs_proposed": len(proposals.a),
+        "pairs_read": int((encoded[proposals.a] & encoded[proposals.b]).sum()),
+        "budget_reached": chosen.budget_reached,
+        "least_proposal_cosine": _cascade.LEAST_COSINE,
+        "pairs_confirmed": len(found),
+        "missed": _missed(proposals, chosen, slow, encoded, settings.cosine),
+        "index": among.notes["index"],
+        "recall_of_index": among.notes["recall"],
+    }
+    notes["recall"] = recall(len(found), notes["missed"])
+    return replace(found, notes=notes), fast_cosine
+
+
+def copies_of(near: pl.DataFrame, settings: Settings) -> pl.DataFrame:
+    """The near pairs that are copies by their words: at or above --jaccard, or one contained in the other."""
+    return near.filter((pl.col("similarity") >= settings.jaccard) | (pl.col("relation") == "contained"))
+
+
+def recall(found: int, missed: dict[str, Any]) -> dict[str, float | None]:
+    """Estimated share of the transformer's pairs that were found, with the interval of `missed` turned round.
+
+    None where that was not measured, or where there was nothing to find.
+    """
+
+    def share(lost: float | None) -> float | None:
+        return None if lost is None or found + lost < 0.5 else found / (found + lost)
+
+    return {"expected": share(missed["expected"]), "low": share(missed["high"]), "high": share(missed["low"])}
+
+
+def with_differences(
+    pairs: pl.DataFrame, reader: SegmentReader, lexical: Sequence[pl.DataFrame], progress: Progress
+) -> pl.DataFrame:
+    """The semantic pairs with a column `differs` (see scanner.contrast); null for pairs that are copies anyway."""
+    ends = ["row_a", "row_b"]
+    copies = pl.concat([frame.select(ends) for frame in lexical])
+    asked = pairs.select(ends).join(copies, on=ends, how="anti")
+    ids = pl.concat([asked["row_a"], asked["row_b"]]).unique().sort()
+    with progress.stage("compare numbers and negation", len(ids)):
+        known: dict[int, tuple[Traits, Traits]] = {}
+        for at in range(0, len(ids), _ROWS_AT_ONCE):
+            part = ids[at : at + _ROWS_AT_ONCE]
+            known |= _traits(reader, part.to_list())
+            progress.advance(len(part))
+        said = [
+            differences((known[a][0], known[b][0]), (known[a][1], known[b][1])) for a, b in asked.iter_rows()
+        ]  # fmt: skip
+    asked = asked.with_columns(differs=pl.Series(said, dtype=pl.String))
+    return pairs.join(asked, on=ends, how="left", maintain_order="left")
+
+
+def _traits(reader: SegmentReader, row_ids: list[int]) -> dict[int, tuple[Traits, Traits]]:
+    """Traits of prompt and answer of some rows."""
+    text = reader.rows(row_ids, ["row_id", "role", "supervised", "text"]).with_columns(pl.col("role").cast(pl.String))
+    spoken = text.filter(pl.col("role").is_in(["user", "assistant", "text"]))
+    joined = spoken.group_by("row_id").agg(
+        pl.col("text").filter(~pl.col("supervised")).str.join("\n").alias("prompt"),
+        pl.col("text").filter("supervised").str.join("\n").alias("answer"),
+    )
+    empty = (traits(""), traits(""))
+    known = dict.fromkeys(row_ids, empty)
+    known |= {row: (traits(prompt), traits(answer)) for row, prompt, answer in joined.iter_rows()}
+    return known
+
+
+def _costs(
+    batches: Sequence[SegmentBatch], taken: Sequence[Bool], rows: Rows, confirmer: Confirmer, progress: Progress
+) -> Int32:
+    """(n,) pieces of each row as the transformer would read it."""
+    pieces = np.zeros(len(rows), np.int32)
+    for batch, take in zip(batches, taken, strict=True):
+        if len(batch):
+            at = np.searchsorted(rows.row_id, batch.row_id[batch.row_starts()[:-1]])
+            pieces[at] = confirmer.pieces(confirmer.row_texts(batch, take))
+            progress.advance(len(at))
+    return pieces
+
+
+def _texts(
+    batches: Sequence[SegmentBatch], taken: Sequence[Bool], rows: Rows, chosen: Int64, confirmer: Confirmer
+) -> list[str]:
+    """The texts of the chosen positions, in their order."""
+    wanted = np.zeros(len(rows), np.bool_)
+    wanted[chosen] = True
+    texts: list[str] = []
+    for batch, take in zip(batches, taken, strict=True):
+        if len(batch):
+            at = np.searchsorted(rows.row_id, batch.row_id[batch.row_starts()[:-1]])
+            mine = wanted[at]
+            if mine.any():
+                own = np.repeat(mine, np.diff(batch.row_starts()))
+                part = confirmer.row_texts(batch, take & own)
+                texts += [part[i] for i in np.flatnonzero(mine).tolist()]
+    return texts
+
+
+def _without(pairs: Pairs, copies: pl.DataFrame) -> Pairs:
+    """The pairs that are not among the copies."""
+    mine = pl.DataFrame({"row_a": pairs.row_a, "row_b": pairs.row_b}).with_row_index()
+    kept = mine.join(copies.select("row_a", "row_b"), on=["row_a", "row_b"], how="anti")["index"].sort().to_numpy()
+    return replace(
+        pairs,
+        row_a=pairs.row_a[kept],
+        row_b=pairs.row_b[kept],
+        relation=pairs.relation[kept],
+        similarity=pairs.similarity[kept],
+        containment_ab=pairs.containment_ab[kept],
+        containment_ba=pairs.containment_ba[kept],
+    )
+
+
+def _missed(
+    proposals: _cascade.Proposals, chosen: _cascade.Chosen, slow: Embeddings, encoded: Bool, cosine: float
+) -> dict[str, Any]:
+    place = np.full(len(encoded), -1, np.int64)
+    place[chosen.rows] = np.arange(len(chosen.rows))
+    a, b = place[proposals.a], place[proposals.b]
+    both = (a >= 0) & (b >= 0)
+    both[both] = slow.measured[a[both]] & slow.measured[b[both]]
+    seen = np.full(len(a), np.nan)
+    seen[both] = _cosines(slow, a[both], b[both])
+    return _cascade.missed(proposals, chosen, seen, encoded, cosine)
+
+
+def _cosines(embeddings: Embeddings, a: Int64, b: Int64) -> Float64:
+    """(p,) cosines of pairs of positions; NaN where a row was not measured."""
+    out = np.full(len(a), np.nan)
+    for at in range(0, len(a), _ROWS_AT_ONCE):
+        x = embeddings.vectors[a[at : at + _ROWS_AT_ONCE]].astype(np.float64)
+        y = embeddings.vectors[b[at : at + _ROWS_AT_ONCE]].astype(np.float64)
+        with np.errstate(invalid="ignore"):
+            out[at : at + _ROWS_AT_ONCE] = (x * y).sum(axis=1) / np.sqrt((x * x).sum(axis=1) * (y * y).sum(axis=1))
+    return out
+
+
+def run_cascade(
+    run: RunFolder,
+    rows: Rows,
+    fast: Embeddings,
+    near: Neighbours,
+    text: Int64,
+    lexical: pl.DataFrame,
+    settings: Settings,
+    threads: int,
+    progress: Progress,
+) -> tuple[Pairs, Float64]:
+    """`confirm` with the model that --confirm-with names."""
+    from scanner.embedding import ModelEncoder
+
+    assert settings.confirm_with is not None
+    confirmer = ModelEncoder(settings.confirm_with, option="--confirm-with")
+    return confirm(list(run.segments()), rows, fast, near, text, lexical, confirmer, settings, threads, progress)
