@@ -1,0 +1,408 @@
+"""Templates: the lines and slot patterns that many rows of a source share, told apart from their payload.
+
+    learn      what a sample of each source's distinct rows says about every context (kernels/templates.py)
+    mark       which tokens of every row are template, and a sketch of the payload of rows that are mostly template
+    compare    Jaccard similarity of the payloads of pairs of rows
+    patterns   the templates found: rows, tokens, slots, and where one of them stands
+
+A wrapper in common is no likeness: rows that share one are compared on what stands in its slots. The sample is taken
+in content order, so that neither the order of rows nor the number of threads matters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import numpy as np
+import polars as pl
+
+from scanner.fingerprints import parts, permutations
+from scanner.kernels import templates as kernels
+from scanner.objects import ROLES, Fingerprints, Float32, Int32, Int64, Rows, SegmentBatch, UInt8, UInt64
+from scanner.store import SegmentReader
+from scanner.text import code_point_classes, folded_code_points
+
+SAMPLE_ROWS = 4096
+"""Rows of a source that are looked at, in content order; equal ones count once."""
+SAMPLE_TOKENS = 1 << 20
+"""Tokens of a source that are looked at, at most: bounds memory to about 150 MB."""
+LEAST_ROWS = 20
+"""Distinct rows of the sample that must hold a context before what follows it is judged ..."""
+LEAST_SHARE = 0.01
+"""... and their least share of the sample."""
+FIXED_SHARE = 0.9
+"""Share of a context's rows that go on in the same way from which the text is fixed there."""
+RARE_ROWS, RARE_SHARE = 3, 0.02
+"""Rows, and share of the context's rows, from which another continuation of fixed text is a slot and not an edit."""
+MOSTLY = 0.5
+"""Share of a row's shingled tokens inside templates from which its payload is sketched for candidates."""
+PERMUTATIONS = 64
+"""Of the payload sketches; they only propose pairs, and only at the threshold."""
+SHOWN = 40
+"""Patterns listed per run, the ones with the most tokens first."""
+
+PATTERNS_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
+    "template": pl.Int32,
+    "source": pl.String,
+    "role": pl.String,
+    "rows": pl.Int64,
+    "share": pl.Float32,  # of the source's rows
+    "tokens": pl.Int64,  # in all its rows together
+    "tokens_per_row": pl.Float32,
+    "slots": pl.Int32,
+    "example_row": pl.Int64,
+    "segment": pl.Int32,
+    "pieces": pl.List(pl.Struct({"start": pl.Int32, "end": pl.Int32})),  # code points of the example's segment
+}
+"""templates.parquet; it holds no text, the pieces say where it stands."""
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Templates:
+    """What is known about contexts, as the kernels read it."""
+
+    keys: UInt64  # (2^t,) open-addressing table of contexts and rarer continuations
+    values: UInt64  # (2^t,) main continuation of a context
+    held: Int32  # (2^t,) share of a source's rows that hold the context, in millionths
+    seen: UInt8  # bits by a part of the key: a quick no
+
+
+@dataclass(frozen=True)
+class Marked:
+    """Template tokens of all rows, (n, ...) over rows."""
+
+    templates: Templates
+    fixed: Int32  # (n, 3) by part: system and tools, prompt, answer
+    segments: pl.DataFrame  # position, segment, role, name, tokens: of every segment that follows a template
+    sketched: Int64  # (m,) positions of the rows that are mostly template, ascending
+    sketch: np.ndarray = field(repr=False)  # (m, PERMUTATIONS) uint32 signatures of their payloads
+
+
+@dataclass(frozen=True)
+class _Gathered:
+    """Some rows' segments, as the kernels take them."""
+
+    batch: SegmentBatch
+    position: Int64  # (r,) of the rows
+    index: Int64  # (s,) into the batch's segments
+    row_start: Int64  # (r + 1,)
+
+    @property
+    def text(self) -> tuple[UInt8, Int64, Int64, Int64, UInt8]:
+        """data, begin, end, row_start, role"""
+        offsets = self.batch.offsets
+        return (
+            self.batch.data,
+            offsets[self.index],
+            offsets[self.index + 1],
+            self.row_start,
+            self.batch.role[self.index],
+        )
+
+    @property
+    def parts(self) -> UInt8:
+        return parts(self.batch)[self.index]
+
+    def take(self, which: Int64) -> _Gathered:
+        """Some of these rows, by their place among them, ascending."""
+        counts = np.diff(self.row_start)[which]
+        starts = np.concatenate(([0], np.cumsum(counts))).astype(np.int64)
+        index = np.repeat(self.row_start[which] - starts[:-1], counts) + np.arange(starts[-1])
+        return _Gathered(self.batch, self.position[which], self.index[index], starts)
+
+
+def find(reader: SegmentReader, rows: Rows, prints: Fingerprints, width: int, threads: int) -> Marked | None:
+    """Learn and mark; None where no source has a template. Payloads are sketched on shingles of `width` tokens."""
+    templates = learn(reader, rows, prints, threads)
+    return None if templates is None else mark(reader, rows, prints, templates, threads, width)
+
+
+def learn(reader: SegmentReader, rows: Rows, prints: Fingerprints, threads: int) -> Templates | None:
+    """What the sources' samples say about contexts; None where no source has a template."""
+    samples = [_sample(rows, prints, source) for source in range(len(rows.layout))]
+    least = [max(LEAST_ROWS, int(np.ceil(LEAST_SHARE * len(sample)))) for sample in samples]
+    judged = [(s, n) for s, n in zip(samples, least, strict=True) if len(s) >= n]
+    verdicts = [v for v in (_verdicts(reader, rows, prints, s, n) for s, n in judged) if len(v[0])]
+    if not verdicts:
+        return None
+    context, token, share, rare = (np.concatenate(column) for column in zip(*verdicts, strict=True))
+    # the source in which the largest share of rows holds a context decides about it
+    order = np.lexsort((token, -share, context))
+    context, token, share, rare = context[order], token[order], share[order], rare[order]
+    first = np.concatenate(([True], context[1:] != context[:-1])) | (rare == 1)
+    table = _table(context[first], token[first], share[first], rare[first])
+    for sample, enough in judged:  # fixed contexts that make no line are common phrases
+        found = mark(reader, rows, prints, table, threads, only=sample)
+        if int((found.fixed.sum(axis=1) > 0).sum()) >= enough:
+            return table
+    return None
+
+
+def _sample(rows: Rows, prints: Fingerprints, source: int) -> Int64:
+    """Positions of a source's distinct rows, first ones in content order, ascending."""
+    order = rows.content_order
+    mine = order[rows.source[order] == source][:SAMPLE_ROWS] if len(rows.layout) > 1 else order[:SAMPLE_ROWS]
+    _, first = np.unique(prints.normal[mine, 0], return_index=True)
+    mine = mine[np.sort(first)]
+    return np.sort(mine[np.cumsum(prints.tokens[mine]) <= SAMPLE_TOKENS])
+
+
+def _verdicts(
+    reader: SegmentReader, rows: Rows, prints: Fingerprints, sample: Int64, least: int
+) -> tuple[UInt64, UInt64, Int32, UInt8]:
+    """Contexts in at least `least` rows of the sample: context, main continuation or BRANCHES, share of
+    the sample in millionths, rare.
+
+    Entries with rare = 1 name further continuations of fixed contexts that are no exceptions.
+    """
+    context, following, row = _contexts(reader, rows, prints, sample)
+    coarse = (context >> np.uint64(20)).astype(np.int64) & 0xFFFFF  # most contexts are rare, and most of these go here
+    hot = np.bincount(coarse, minlength=1 << 20)[coarse] >= least
+    context, following, row = context[hot], following[hot], row[hot]
+    size = 1 << max(4, int(4 * len(context)).bit_length())
+    keys, tokens, counts = np.zeros(size, np.uint64), np.zeros(size, np.uint64), np.zeros(size, np.int32)
+    kernels.count(context, following, row, keys, tokens, counts, np.zeros(size, np.int32))
+    out = [np.empty(len(context), kind) for kind in (np.uint64, np.uint64, np.int32, np.int32)]
+    made = kernels.choose(context, following, row, keys, tokens, counts, least, *out)
+    context, token, count, both = (column[:made] for column in out)
+    order = np.lexsort((token, -both, context))
+    context, token, count, both = context[order], token[order], count[order], both[order]
+    main = np.concatenate(([True], context[1:] != context[:-1])) if made else np.zeros(0, bool)
+    fixed = (both >= FIXED_SHARE * count) & main
+    of_fixed = fixed[np.maximum.accumulate(np.where(main, np.arange(made), 0))]
+    rare = of_fixed & ~main & (both >= np.maximum(RARE_ROWS, RARE_SHARE * count))
+    verdict = np.where(fixed | rare, token, kernels.BRANCHES)
+    kept = main | rare
+    share = (count / len(sample) * 1e6).astype(np.int32)
+    return context[kept], verdict[kept], share[kept], rare[kept].astype(np.uint8)
+
+
+def _contexts(reader: SegmentReader, rows: Rows, prints: Fingerprints, sample: Int64) -> tuple[UInt64, UInt64, Int32]:
+    """Every token of the sample with its context, see kernels.contexts; rows are numbered by position."""
+    found = []
+    for some in _gather(reader, sample):
+        room = int(prints.tokens[some.position].sum()) + len(some.index)
+        arrays = np.empty(room, np.uint64), np.empty(room, np.uint64), np.empty(room, np.int32)
+        made = kernels.contexts(*some.text, code_point_classes(), folded_code_points(), *arrays)
+        context, following, row = (a[:made] for a in arrays)
+        found.append((context, following, some.position.astype(np.int32)[row]))
+    context, following, row = (np.concatenate(column) for column in zip(*found, strict=True))
+    return context, following, row
+
+
+def _table(context: UInt64, token: UInt64, share: Int32, rare: UInt8) -> Templates:
+    size = 1 << max(8, int(4 * len(context)).bit_length())
+    empty = np.zeros(size, np.uint64)
+    table = Templates(empty, empty.copy(), np.zeros(size, np.int32), np.zeros(1 << 15, np.uint8))
+    kernels.build(context, token, share, rare, table.keys, table.values, table.held, table.seen)
+    return table
+
+
+def mark(
+    reader: SegmentReader,
+    rows: Rows,
+    prints: Fingerprints,
+    templates: Templates,
+    threads: int,
+    width: int = 0,
+    only: Int64 | None = None,
+) -> Marked:
+    """Template tokens of every row, or of those at `only`; payloads are sketched on shingles of `width`, 0: not."""
+    a, b = permutations(PERMUTATIONS, 1)
+    fixed = np.zeros((len(rows), kernels.PARTS), np.int32)
+
+    def work(some: _Gathered) -> tuple[pl.DataFrame, Int64, np.ndarray]:
+        inside = np.empty(kernels.PARTS * len(some.position), np.int32)
+        name, tokens = np.empty(len(some.index), np.uint64), np.empty(len(some.index), np.int32)
+        kernels.mark(
+            *some.text, some.parts, code_point_classes(), folded_code_points(),
+            templates.keys, templates.values, templates.held, templates.seen, inside, name, tokens,
+        )  # fmt: skip
+        per_row = inside.reshape(-1, kernels.PARTS)
+        fixed[some.position] = per_row
+        at = np.flatnonzero(name)
+        owner = np.repeat(some.position, np.diff(some.row_start))
+        found = pl.DataFrame(
+            {
+                "position": owner[at],
+                "segment": some.batch.segment[some.index[at]],
+                "role": some.batch.role[some.index[at]],
+                "name": name[at],
+                "tokens": tokens[at],
+            }
+        )
+        shingled = per_row[:, 1:].sum(axis=1)
+        mostly = np.flatnonzero((shingled > 0) & (shingled >= MOSTLY * prints.shingles[some.position]))
+        if not width or not len(mostly):
+            return found, np.zeros(0, np.int64), np.empty((0, PERMUTATIONS), np.uint32)
+        chosen = some.take(mostly)
+        sets, bounds = _payload_sets(chosen, prints, templates, width)
+        signature = np.empty((len(mostly), PERMUTATIONS), np.uint32)
+        kernels.sign(sets, bounds, a, b, signature)
+        some_payload = bounds[2::2] > bounds[:-1:2]
+        return found, chosen.position[some_payload], signature[some_payload]
+
+    done = _each(reader, only, threads, work)
+    return Marked(
+        templates,
+        fixed,
+        pl.concat([d[0] for d in done]),
+        np.concatenate([np.zeros(0, np.int64), *(d[1] for d in done)]),
+        np.concatenate([np.empty((0, PERMUTATIONS), np.uint32), *(d[2] for d in done)]),
+    )
+
+
+def compare(
+    reader: SegmentReader,
+    prints: Fingerprints,
+    marked: Marked | None,
+    a: Int64,
+    b: Int64,
+    width: int,
+    threads: int,
+) -> Float32:
+    """(p,) payload similarity of the pairs of rows at positions a and b; NaN where neither row follows a template.
+
+    It is the Jaccard similarity of the whole payloads or, if an answer follows a template, of the answers' payloads,
+    whichever is smaller. Rows that are nothing but template have no payload to compare: NaN.
+    """
+    result = np.full(len(a), np.nan, np.float32)
+    if marked is None:
+        return result
+    fixed = marked.fixed > 0
+    involved = np.flatnonzero((fixed[a, 1:] | fixed[b, 1:]).any(axis=1))
+    if not len(involved):
+        return result
+    a, b = a[involved], b[involved]
+    members = np.unique(np.concatenate((a, b)))
+    done = _each(reader, members, threads, lambda some: _payload_sets(some, prints, marked.templates, width))
+    sets = np.concatenate([sets for sets, _ in done])
+    bounds = np.concatenate([np.zeros(1, np.int64), *(np.diff(bounds) for _, bounds in done)]).cumsum()
+    left, right = (np.searchsorted(members, side) for side in (a, b))
+    measured = np.empty((len(a), 2), np.float32)
+    kernels.compare(left, right, sets, bounds, measured)
+    answer = np.where(fixed[a, 2] | fixed[b, 2], measured[:, 1], np.nan)
+    result[involved] = np.fmin(measured[:, 0], answer)
+    return result
+
+
+def _payload_sets(some: _Gathered, prints: Fingerprints, templates: Templates, width: int) -> tuple[UInt64, Int64]:
+    """See kernels.payload_sets."""
+    sets = np.empty(int(prints.tokens[some.position].sum()), np.uint64)
+    bounds = np.empty(2 * len(some.position) + 1, np.int64)
+    written = kernels.payload_sets(
+        *some.text, some.parts, code_point_classes(), folded_code_points(), width,
+        templates.keys, templates.values, templates.held, templates.seen, sets, bounds,
+    )  # fmt: skip
+    return sets[:written].copy(), bounds
+
+
+def patterns(
+    reader: SegmentReader, rows: Rows, marked: Marked, sources: list[str]
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """templates.parquet, and per row the listed template that covers most of it (position, template)."""
+    total = pl.DataFrame(
+        {
+            "source": np.arange(len(sources), dtype=np.int32),
+            "name_of_source": sources,
+            "all": np.bincount(rows.source, minlength=len(sources)),
+        }
+    )
+    at = marked.segments["position"].to_numpy()
+    places = marked.segments.with_columns(
+        source=pl.Series(rows.source[at], dtype=pl.Int32), rank=pl.Series(rows.content_rank[at], dtype=pl.Int64)
+    )
+    key = ["source", "role", "name"]
+    listed = (
+        places.group_by(key)
+        .agg(
+            rows=pl.col("position").n_unique().cast(pl.Int64),
+            tokens=pl.col("tokens").sum().cast(pl.Int64),
+            example=pl.col("position").sort_by("rank", "segment").first(),
+            segment=pl.col("segment").sort_by("rank", "segment").first(),
+        )
+        .join(total, on="source")
+        .with_columns(share=(pl.col("rows") / pl.col("all")).cast(pl.Float32))
+        .filter((pl.col("rows") >= LEAST_ROWS) & (pl.col("share") >= LEAST_SHARE))
+        .sort("tokens", "name", descending=[True, False])
+        .head(SHOWN)
+        .with_row_index("template")
+    )
+    example = listed["example"].to_numpy()
+    pieces = _pieces(reader, example, listed["segment"].to_numpy(), marked.templates)
+    table = listed.select(
+        pl.col("template").cast(pl.Int32), source="name_of_source",
+        role=pl.col("role").replace_strict(dict(enumerate(ROLES)), return_dtype=pl.String),
+        rows="rows", share="share", tokens="tokens",
+        tokens_per_row=(pl.col("tokens") / pl.col("rows")).cast(pl.Float32),
+        slots=pl.Series([slots for slots, _ in pieces], dtype=pl.Int32),
+        example_row=pl.Series(rows.row_id[example], dtype=pl.Int64),
+        segment="segment",
+        pieces=pl.Series([places for _, places in pieces], dtype=PATTERNS_SCHEMA["pieces"]),
+    )  # fmt: skip
+    per_row = (
+        places.join(listed.select(*key, "template"), on=key)
+        .sort("position", "tokens", "template", descending=[False, True, False])
+        .unique("position", keep="first", maintain_order=True)
+        .select("position", pl.col("template").cast(pl.Int32))
+    )
+    return table, per_row
+
+
+def _pieces(
+    reader: SegmentReader, position: Int64, segment: Int32, templates: Templates
+) -> list[tuple[int, list[dict[str, int]]]]:
+    """Per segment the gaps in its fixed text, and the code points of its fixed stretches."""
+    wanted = {(int(p), int(s)): i for i, (p, s) in enumerate(zip(position, segment, strict=True))}
+    found: list[tuple[int, list[dict[str, int]]]] = [(0, [])] * len(position)
+    for some in _gather(reader, np.unique(position)):
+        owner = np.repeat(some.position, np.diff(some.row_start))
+        for at, p in zip(some.index, owner, strict=True):
+            place = wanted.get((int(p), int(some.batch.segment[at])))
+            if place is None:
+                continue
+            begin, end = int(some.batch.offsets[at]), int(some.batch.offsets[at + 1])
+            starts, ends, kinds = (np.empty(end - begin, kind) for kind in (np.int64, np.int64, np.uint8))
+            n = kernels.kinds_of(
+                some.batch.data, begin, end, int(some.batch.role[at]), code_point_classes(), folded_code_points(),
+                templates.keys, templates.values, templates.held, templates.seen, starts, ends, kinds,
+            )  # fmt: skip
+            points = np.concatenate(([0], np.cumsum((some.batch.data[begin:end] & 0xC0) != 0x80)))
+            fixed = np.concatenate(([0], (kinds[:n] == kernels.FIXED).astype(np.int8), [0]))
+            opens, closes = np.flatnonzero(np.diff(fixed) == 1), np.flatnonzero(np.diff(fixed) == -1)
+            stretches = [
+                {"start": int(points[starts[i] - begin]), "end": int(points[ends[j - 1] - begin])}
+                for i, j in zip(opens, closes, strict=True)
+            ]
+            inner = len(stretches) - 1
+            found[place] = (inner + int(opens[0] > 0) + int(closes[-1] < n), stretches)
+    return found
+
+
+def _gather(reader: SegmentReader, only: Int64 | None) -> Iterator[_Gathered]:
+    """The segments of the rows at these positions (ascending), or of all rows, batch by batch."""
+    first = 0
+    for batch in reader:
+        if not len(batch):
+            continue
+        starts = batch.row_starts()
+        count = len(starts) - 1
+        whole = _Gathered(batch, np.arange(first, first + count), np.arange(len(batch)), starts)
+        if only is None:
+            yield whole
+        else:
+            low, high = np.searchsorted(only, (first, first + count))
+            if high > low:
+                yield whole.take(only[low:high] - first)
+        first += count
+
+
+def _each(reader: SegmentReader, only: Int64 | None, threads: int, work: Callable[[_Gathered], Result]) -> list[Result]:
+    """`work` on every batch of the gathered rows, on all threads; results in the rows' order."""
+    with ThreadPoolExecutor(threads) as pool:
+        return [job.result() for job in [pool.submit(work, some) for some in _gather(reader, only)]]
