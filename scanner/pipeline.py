@@ -72,11 +72,12 @@ def _measure_and_judge(
     """The stages of an audit in their order; writes every table, returns notes and facts for scan.json."""
     rows, skips = stages.read(run, sources, settings, threads, identity, progress)
     prints = stages.fingerprint_rows(run, rows, settings, threads, progress)
-    likeness = stages.find_likeness(run, rows, prints, settings, threads, progress)
+    names = [s.name for s in sources]
+    likeness = stages.find_likeness(run, rows, prints, names, settings, threads, progress)
     tables.write_index(run, rows, prints, likeness)
     prints = replace(prints, signature=prints.signature[:0].copy())  # the largest array by far, and no longer needed
     spans = stages.find_spans(run, settings, threads, progress)
-    meaning = stages.find_meaning(run, rows, [s.name for s in sources], settings, threads, progress)
+    meaning = stages.find_meaning(run, rows, names, settings, threads, progress)
     clusters, quality = stages.find_clusters(run, rows, prints, likeness, meaning.pairs, settings, progress)
     pairs = tables.pairs_table(rows, likeness, clusters, meaning.pairs)
     predicted = predicting.predict(run, rows, prints, likeness, spans, sources, settings, threads, progress)
@@ -86,13 +87,13 @@ def _measure_and_judge(
     with progress.stage("write the tables"):
         frames = {
             "rows": table, "pairs": pairs, "spans": spans, "prediction": predicted.table,
-            "whatif": predicted.what_if, "plan": plan,
+            "whatif": predicted.what_if, "plan": plan, "templates": likeness.templates,
         }  # fmt: skip
         for name, frame in frames.items():
             run.write_table(name, frame)
         tables.write_skips(run, skips)
     notes = {"reading": [d._asdict() for d in rows.damage], **likeness.notes, **meaning.notes, **predicted.notes}
-    notes["brake"] = planning.brake(plan, rows.source, settings, [s.name for s in sources])
+    notes["brake"] = planning.brake(plan, rows.source, settings, names)
     facts = {
         "identity": identity,
         "token_unit": predicted.unit,

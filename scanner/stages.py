@@ -19,7 +19,6 @@ from scanner.objects import Clusters, Fingerprints, Groups, Int64, Pairs, Rows, 
 from scanner.progress import Progress
 from scanner.settings import Settings
 from scanner.store import RunFolder
-from scanner.templating import Marked
 
 PAIRS_SCHEMA = {
     "row_a": pl.Int64,
@@ -44,7 +43,8 @@ class Likeness:
     normal: Groups
     exact: pl.DataFrame  # as in pairs.parquet
     near: pl.DataFrame  # as in pairs.parquet
-    templates: Marked | None  # None where no source has one
+    templates: pl.DataFrame  # templates.parquet
+    template_features: pl.DataFrame
     notes: dict[str, Any]
 
 
@@ -121,10 +121,17 @@ def fingerprint_rows(run: RunFolder, rows: Rows, settings: Settings, threads: in
 
 
 def find_likeness(
-    run: RunFolder, rows: Rows, prints: Fingerprints, settings: Settings, threads: int, progress: Progress
+    run: RunFolder,
+    rows: Rows,
+    prints: Fingerprints,
+    sources: list[str],
+    settings: Settings,
+    threads: int,
+    progress: Progress,
 ) -> Likeness:
-    """Exact duplicates, then verified near duplicates."""
+    """Exact duplicates, then templates and verified near duplicates; rows that follow one are compared on payload."""
     from scanner import templating
+    from scanner.features import templates as template_features
     from scanner.signals import exact, group_by, minhash
 
     reader = run.segments()
@@ -134,13 +141,14 @@ def find_likeness(
         same = exact.pairs(rows, records, texts)
     with progress.stage("find templates"):
         templates = templating.find(reader, rows, prints, settings.shingle, threads)
+        patterns, covering = templating.patterns(reader, rows, templates, sources)
     bands = minhash.choose_bands(settings.permutations, settings.jaccard, settings.recall, settings.floor)
     with progress.stage("find near duplicates", bands.bands):
         near = minhash.find(
             rows, prints, reader,
             jaccard=settings.jaccard, floor=settings.floor, recall=settings.recall, width=settings.shingle,
             threads=threads, advance=progress.advance,
-            payload=templates and minhash.Payload(templates.sketched, templates.sketch),
+            payload=minhash.Payload(templates.sketched, templates.sketch) if templates else None,
         )  # fmt: skip
         alike = templating.compare(reader, prints, templates, near.a, near.b, settings.shingle, threads)
     table = _frame(near.pairs).with_columns(
@@ -149,8 +157,16 @@ def find_likeness(
         same_context=pl.Series(near.same_context, dtype=pl.Boolean),
         payload_similarity=pl.Series(alike, dtype=pl.Float32),
     )
-    notes = {"exact": same.notes, "minhash": near.pairs.notes}
-    return Likeness(records, texts, group_by(prints.normal), _frame(same), table, templates, notes)
+    notes = {
+        "exact": same.notes,
+        "minhash": near.pairs.notes,
+        "templates": templating.told(rows, templates, patterns, sources),
+    }
+    nothing = np.zeros((0, 3), np.int32)
+    shares = template_features.features(
+        prints, templates.fixed if templates else nothing, templates.tokens if templates else nothing, covering
+    )
+    return Likeness(records, texts, group_by(prints.normal), _frame(same), table, patterns, shares, notes)
 
 
 def find_spans(run: RunFolder, settings: Settings, threads: int, progress: Progress) -> pl.DataFrame:

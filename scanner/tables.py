@@ -100,6 +100,7 @@ def rows_table(
         length.features(prints),
         pl.DataFrame({"quality.score": pl.Series(quality, dtype=pl.Float32)}),
         patterns_of(spans, rows),
+        likeness.template_features,
         *meaning.features,
         predicted.features,
     ]

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import polars as pl
@@ -59,6 +59,8 @@ PATTERNS_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
 }
 """templates.parquet; it holds no text, the pieces say where it stands."""
 
+NO_PATTERNS = pl.DataFrame(schema=PATTERNS_SCHEMA)
+
 Result = TypeVar("Result")
 
 
@@ -78,6 +80,7 @@ class Marked:
 
     templates: Templates
     fixed: Int32  # (n, 3) by part: system and tools, prompt, answer
+    tokens: Int32  # (n, 3) all tokens, likewise
     segments: pl.DataFrame  # position, segment, role, name, tokens: of every segment that follows a template
     sketched: Int64  # (m,) positions of the rows that are mostly template, ascending
     sketch: np.ndarray = field(repr=False)  # (m, PERMUTATIONS) uint32 signatures of their payloads
@@ -127,14 +130,18 @@ def learn(reader: SegmentReader, rows: Rows, prints: Fingerprints, threads: int)
     samples = [_sample(rows, prints, source) for source in range(len(rows.layout))]
     least = [max(LEAST_ROWS, int(np.ceil(LEAST_SHARE * len(sample)))) for sample in samples]
     judged = [(s, n) for s, n in zip(samples, least, strict=True) if len(s) >= n]
-    verdicts = [v for v in (_verdicts(reader, rows, prints, s, n) for s, n in judged) if len(v[0])]
-    if not verdicts:
+    verdicts = [_verdicts(reader, rows, prints, s, n) for s, n in judged]
+    if not sum(len(verdict[0]) for verdict in verdicts):
         return None
-    context, token, share, rare = (np.concatenate(column) for column in zip(*verdicts, strict=True))
-    # the source in which the largest share of rows holds a context decides about it
-    order = np.lexsort((token, -share, context))
+    context, token = (np.concatenate([verdict[i] for verdict in verdicts]) for i in (0, 1))
+    share, rare = np.concatenate([v[2] for v in verdicts]), np.concatenate([v[3] for v in verdicts])
+    # The source in which the largest share of rows holds a context decides about it, and where sources of equal share
+    # go on in different ways, there is a slot.
+    order = np.lexsort((token, token == kernels.BRANCHES, -share, rare, context))
     context, token, share, rare = context[order], token[order], share[order], rare[order]
     first = np.concatenate(([True], context[1:] != context[:-1])) | (rare == 1)
+    again = ~first & (share == np.roll(share, 1)) & (token != np.roll(token, 1)) & (token != kernels.BRANCHES)
+    token[np.flatnonzero(again) - 1] = kernels.BRANCHES
     table = _table(context[first], token[first], share[first], rare[first])
     for sample, enough in judged:  # fixed contexts that make no line are common phrases
         found = mark(reader, rows, prints, table, threads, only=sample)
@@ -167,9 +174,10 @@ def _verdicts(
     size = 1 << max(4, int(4 * len(context)).bit_length())
     keys, tokens, counts = np.zeros(size, np.uint64), np.zeros(size, np.uint64), np.zeros(size, np.int32)
     kernels.count(context, following, row, keys, tokens, counts, np.zeros(size, np.int32))
-    out = [np.empty(len(context), kind) for kind in (np.uint64, np.uint64, np.int32, np.int32)]
-    made = kernels.choose(context, following, row, keys, tokens, counts, least, *out)
-    context, token, count, both = (column[:made] for column in out)
+    pair = np.empty((2, len(context)), np.uint64)
+    held = np.empty((2, len(context)), np.int32)
+    made = kernels.choose(context, following, row, keys, tokens, counts, least, *pair, *held)
+    (context, token), (count, both) = pair[:, :made], held[:, :made]
     order = np.lexsort((token, -both, context))
     context, token, count, both = context[order], token[order], count[order], both[order]
     main = np.concatenate(([True], context[1:] != context[:-1])) if made else np.zeros(0, bool)
@@ -187,12 +195,11 @@ def _contexts(reader: SegmentReader, rows: Rows, prints: Fingerprints, sample: I
     found = []
     for some in _gather(reader, sample):
         room = int(prints.tokens[some.position].sum()) + len(some.index)
-        arrays = np.empty(room, np.uint64), np.empty(room, np.uint64), np.empty(room, np.int32)
-        made = kernels.contexts(*some.text, code_point_classes(), folded_code_points(), *arrays)
-        context, following, row = (a[:made] for a in arrays)
-        found.append((context, following, some.position.astype(np.int32)[row]))
-    context, following, row = (np.concatenate(column) for column in zip(*found, strict=True))
-    return context, following, row
+        pair, row = np.empty((2, room), np.uint64), np.empty(room, np.int32)
+        made = kernels.contexts(*some.text, code_point_classes(), folded_code_points(), *pair, row)
+        found.append((pair[:, :made], some.position.astype(np.int32)[row[:made]]))
+    context, following = np.concatenate([pair for pair, _ in found], axis=1)
+    return context, following, np.concatenate([row for _, row in found])
 
 
 def _table(context: UInt64, token: UInt64, share: Int32, rare: UInt8) -> Templates:
@@ -214,17 +221,18 @@ def mark(
 ) -> Marked:
     """Template tokens of every row, or of those at `only`; payloads are sketched on shingles of `width`, 0: not."""
     a, b = permutations(PERMUTATIONS, 1)
-    fixed = np.zeros((len(rows), kernels.PARTS), np.int32)
+    fixed, sizes = (np.zeros((len(rows), kernels.PARTS), np.int32) for _ in range(2))
 
     def work(some: _Gathered) -> tuple[pl.DataFrame, Int64, np.ndarray]:
-        inside = np.empty(kernels.PARTS * len(some.position), np.int32)
+        inside, whole = (np.empty(kernels.PARTS * len(some.position), np.int32) for _ in range(2))
         name, tokens = np.empty(len(some.index), np.uint64), np.empty(len(some.index), np.int32)
         kernels.mark(
             *some.text, some.parts, code_point_classes(), folded_code_points(),
-            templates.keys, templates.values, templates.held, templates.seen, inside, name, tokens,
+            templates.keys, templates.values, templates.held, templates.seen, inside, whole, name, tokens,
         )  # fmt: skip
         per_row = inside.reshape(-1, kernels.PARTS)
         fixed[some.position] = per_row
+        sizes[some.position] = whole.reshape(-1, kernels.PARTS)
         at = np.flatnonzero(name)
         owner = np.repeat(some.position, np.diff(some.row_start))
         found = pl.DataFrame(
@@ -251,6 +259,7 @@ def mark(
     return Marked(
         templates,
         fixed,
+        sizes,
         pl.concat([d[0] for d in done]),
         np.concatenate([np.zeros(0, np.int64), *(d[1] for d in done)]),
         np.concatenate([np.empty((0, PERMUTATIONS), np.uint32), *(d[2] for d in done)]),
@@ -303,9 +312,11 @@ def _payload_sets(some: _Gathered, prints: Fingerprints, templates: Templates, w
 
 
 def patterns(
-    reader: SegmentReader, rows: Rows, marked: Marked, sources: list[str]
+    reader: SegmentReader, rows: Rows, marked: Marked | None, sources: list[str]
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """templates.parquet, and per row the listed template that covers most of it (position, template)."""
+    if marked is None:
+        return NO_PATTERNS, pl.DataFrame(schema={"position": pl.Int64, "template": pl.Int32})
     total = pl.DataFrame(
         {
             "source": np.arange(len(sources), dtype=np.int32),
@@ -331,7 +342,7 @@ def patterns(
         .filter((pl.col("rows") >= LEAST_ROWS) & (pl.col("share") >= LEAST_SHARE))
         .sort("tokens", "name", descending=[True, False])
         .head(SHOWN)
-        .with_row_index("template")
+        .with_row_index("template", 1)
     )
     example = listed["example"].to_numpy()
     pieces = _pieces(reader, example, listed["segment"].to_numpy(), marked.templates)
@@ -352,6 +363,30 @@ def patterns(
         .select("position", pl.col("template").cast(pl.Int32))
     )
     return table, per_row
+
+
+def told(rows: Rows, marked: Marked | None, found: pl.DataFrame, sources: list[str]) -> dict[str, Any]:
+    """What scan.json says about templates: per source that has any, its rows, tokens and templates."""
+    said: list[dict[str, Any]] = []
+    for index, name in enumerate(sources):
+        if marked is None:
+            break
+        mine = rows.source == index
+        fixed, tokens = marked.fixed[mine], int(marked.tokens[mine].sum())
+        if fixed.any():
+            said.append(
+                {
+                    "source": name,
+                    "templates": int((found["source"] == name).sum()),
+                    "rows": int((fixed.sum(axis=1) > 0).sum()),
+                    "share_of_rows": float((fixed.sum(axis=1) > 0).mean()),
+                    "share_of_tokens": float(fixed.sum() / tokens),
+                }
+            )
+    return {
+        "sample_rows": SAMPLE_ROWS, "least_rows": LEAST_ROWS, "least_share": LEAST_SHARE, "fixed_share": FIXED_SHARE,
+        "sources": said,
+    }  # fmt: skip
 
 
 def _pieces(

@@ -20,7 +20,7 @@ FILES = sorted((ROOT / "scanner").rglob("*.py"))
 FLOORS = {
     0: "objects errors settings plugins progress",
     1: "text kernels store rulebook checksums redaction jsontext embedding neighbourhoods fingerprints tokenising "
-    "sampling evidence models chat rulefiles plausibility contextual display",
+    "sampling evidence models chat rulefiles plausibility contextual display templating",
     2: "formats layouts signals features outputs reports clustering contamination prediction planning explain "
     "confirmation rehearsal",
     3: "pipeline ingest resuming stages predicting tables applying estimating verifying",

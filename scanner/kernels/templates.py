@@ -315,12 +315,14 @@ def _largest(begin, end_of):
     return room
 
 
-@kernel(INT(U8R, I64R, I64R, I64R, U8R, U8R, U8R, I32R, U64R, U64R, I32R, U8R, I32, U64, I32))
-def mark(data, begin, end_of, row_start, role, part, classes, fold, keys, values, held, seen, fixed, name, inside):
+@kernel(INT(U8R, I64R, I64R, I64R, U8R, U8R, U8R, I32R, U64R, U64R, I32R, U8R, I32, I32, U64, I32))
+def mark(
+    data, begin, end_of, row_start, role, part, classes, fold, keys, values, held, seen, fixed, sizes, name, inside
+):
     """Template tokens of every row and segment; returns their number.
 
-    Segments as in `contexts`; part (s,): as in minhash · fixed (PARTS n,): template tokens of each row by part · name,
-    inside (s,): which template the segment follows, 0 for none, and its template tokens.
+    Segments as in `contexts`; part (s,): as in minhash · fixed, sizes (PARTS n,): template tokens and all tokens of
+    each row by part · name, inside (s,): which template the segment follows, 0 for none, and its template tokens.
     """
     room = _largest(begin, end_of)
     hashes, starts, ends = np.empty(room, np.uint64), np.empty(room, np.int64), np.empty(room, np.int64)
@@ -329,8 +331,9 @@ def mark(data, begin, end_of, row_start, role, part, classes, fold, keys, values
     for r in range(len(row_start) - 1):
         for p in range(PARTS):
             fixed[PARTS * r + p] = 0
+            sizes[PARTS * r + p] = 0
         for s in range(row_start[r], row_start[r + 1]):
-            _, found, template = classify(
+            n, found, template = classify(
                 data,
                 begin[s],
                 end_of[s],
@@ -350,6 +353,7 @@ def mark(data, begin, end_of, row_start, role, part, classes, fold, keys, values
             name[s] = template
             inside[s] = found
             fixed[PARTS * r + part[s]] += found
+            sizes[PARTS * r + part[s]] += n
             total += found
     return total
 

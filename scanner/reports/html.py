@@ -8,6 +8,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+from scanner.reports import _templates
 from scanner.reports import _words as words
 from scanner.reports._content import CLUSTERS, CONFLICTS, SKIPPED, Content, gather
 from scanner.reports._glossary import GLOSSARY
@@ -44,6 +45,8 @@ def render(run: RunFolder, text: str = "masked") -> bytes:
         charts=_charts(content),
         words=words,
         glossary=GLOSSARY,
+        templates=_templates.gather(run, text),
+        template_lines=_templates.sentences(content.scan.get("notes") or {}),
         limits={"clusters": CLUSTERS, "conflicts": CONFLICTS, "skipped": SKIPPED},
         settings=_flat(content.scan.get("settings") or {}),
         highest_share=max((share or 0 for _, _, share, _ in words.findings(content.summary)), default=0),

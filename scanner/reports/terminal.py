@@ -12,6 +12,7 @@ from rich.text import Text
 from scanner.evidence import shortened
 from scanner.reports import _words as words
 from scanner.reports._content import Content, RiskRow, gather
+from scanner.reports._templates import sentences
 from scanner.store import RunFolder
 from scanner.text import one_line
 
@@ -72,6 +73,9 @@ class _Screen:
             ("Top rows", [self._top()] if self.content.top else [self.plain("none: no row has a predicted risk")]),
             ("Plan", self._lines([*words.brake(scan), words.planned(summary)])),
         ]
+        wrapped = sentences(scan.get("notes") or {})
+        if wrapped:
+            parts.insert(2, ("Template", self._lines(wrapped[:3])))
         contaminated = words.contamination(summary)
         if contaminated:
             parts.insert(2, ("Overlap", self._lines(contaminated)))
