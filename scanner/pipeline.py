@@ -73,7 +73,8 @@ def _measure_and_judge(
     rows, skips = stages.read(run, sources, settings, threads, identity, progress)
     prints = stages.fingerprint_rows(run, rows, settings, threads, progress)
     names = [s.name for s in sources]
-    likeness = stages.find_likeness(run, rows, prints, names, settings, threads, progress)
+    likeness = stages.find_likeness(run, rows, prints, settings, threads, progress)
+    wrapping = stages.describe_templates(run, rows, prints, likeness, names, progress)
     tables.write_index(run, rows, prints, likeness)
     prints = replace(prints, signature=prints.signature[:0].copy())  # the largest array by far, and no longer needed
     spans = stages.find_spans(run, settings, threads, progress)
@@ -82,17 +83,20 @@ def _measure_and_judge(
     pairs = tables.pairs_table(rows, likeness, clusters, meaning.pairs)
     predicted = predicting.predict(run, rows, prints, likeness, spans, sources, settings, threads, progress)
     with progress.stage("judge"):
-        table = tables.rows_table(rows, sources, prints, likeness, clusters, quality, spans, meaning, predicted)
+        table = tables.rows_table(
+            rows, sources, prints, likeness, clusters, quality, spans, wrapping, meaning, predicted
+        )
         plan = planning.make_plan(planning.Findings(rows, clusters, pairs, spans, predicted.table, table), settings)
     with progress.stage("write the tables"):
         frames = {
             "rows": table, "pairs": pairs, "spans": spans, "prediction": predicted.table,
-            "whatif": predicted.what_if, "plan": plan, "templates": likeness.templates,
+            "whatif": predicted.what_if, "plan": plan, "templates": wrapping.patterns,
         }  # fmt: skip
         for name, frame in frames.items():
             run.write_table(name, frame)
         tables.write_skips(run, skips)
-    notes = {"reading": [d._asdict() for d in rows.damage], **likeness.notes, **meaning.notes, **predicted.notes}
+    notes = {"reading": [d._asdict() for d in rows.damage], **likeness.notes, **wrapping.notes}
+    notes |= {**meaning.notes, **predicted.notes}
     notes["brake"] = planning.brake(plan, rows.source, settings, names)
     facts = {
         "identity": identity,

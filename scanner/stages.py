@@ -19,6 +19,7 @@ from scanner.objects import Clusters, Fingerprints, Groups, Int64, Pairs, Rows, 
 from scanner.progress import Progress
 from scanner.settings import Settings
 from scanner.store import RunFolder
+from scanner.templating import Marked
 
 PAIRS_SCHEMA = {
     "row_a": pl.Int64,
@@ -43,8 +44,16 @@ class Likeness:
     normal: Groups
     exact: pl.DataFrame  # as in pairs.parquet
     near: pl.DataFrame  # as in pairs.parquet
-    templates: pl.DataFrame  # templates.parquet
-    template_features: pl.DataFrame
+    templates: Marked | None  # None where no source has one
+    notes: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Wrapping:
+    """What is told of templates."""
+
+    patterns: pl.DataFrame  # templates.parquet
+    features: pl.DataFrame
     notes: dict[str, Any]
 
 
@@ -121,17 +130,10 @@ def fingerprint_rows(run: RunFolder, rows: Rows, settings: Settings, threads: in
 
 
 def find_likeness(
-    run: RunFolder,
-    rows: Rows,
-    prints: Fingerprints,
-    sources: list[str],
-    settings: Settings,
-    threads: int,
-    progress: Progress,
+    run: RunFolder, rows: Rows, prints: Fingerprints, settings: Settings, threads: int, progress: Progress
 ) -> Likeness:
-    """Exact duplicates, then templates and verified near duplicates; rows that follow one are compared on payload."""
+    """Exact duplicates, templates, then verified near duplicates; rows that follow a template by their payload."""
     from scanner import templating
-    from scanner.features import templates as template_features
     from scanner.signals import exact, group_by, minhash
 
     reader = run.segments()
@@ -141,7 +143,6 @@ def find_likeness(
         same = exact.pairs(rows, records, texts)
     with progress.stage("find templates"):
         templates = templating.find(reader, rows, prints, settings.shingle, threads)
-        patterns, covering = templating.patterns(reader, rows, templates, sources)
     bands = minhash.choose_bands(settings.permutations, settings.jaccard, settings.recall, settings.floor)
     with progress.stage("find near duplicates", bands.bands):
         near = minhash.find(
@@ -157,16 +158,20 @@ def find_likeness(
         same_context=pl.Series(near.same_context, dtype=pl.Boolean),
         payload_similarity=pl.Series(alike, dtype=pl.Float32),
     )
-    notes = {
-        "exact": same.notes,
-        "minhash": near.pairs.notes,
-        "templates": templating.told(rows, templates, patterns, sources),
-    }
-    nothing = np.zeros((0, 3), np.int32)
-    shares = template_features.features(
-        prints, templates.fixed if templates else nothing, templates.tokens if templates else nothing, covering
-    )
-    return Likeness(records, texts, group_by(prints.normal), _frame(same), table, patterns, shares, notes)
+    notes = {"exact": same.notes, "minhash": near.pairs.notes}
+    return Likeness(records, texts, group_by(prints.normal), _frame(same), table, templates, notes)
+
+
+def describe_templates(
+    run: RunFolder, rows: Rows, prints: Fingerprints, likeness: Likeness, sources: list[str], progress: Progress
+) -> Wrapping:
+    """The templates found, as tables."""
+    from scanner.features import templates as features
+
+    with progress.stage("describe templates"):
+        patterns, covering = features.patterns(run.segments(), rows, likeness.templates, sources)
+        told = features.told(rows, likeness.templates, patterns, sources)
+        return Wrapping(patterns, features.features(prints, likeness.templates, covering), {"templates": told})
 
 
 def find_spans(run: RunFolder, settings: Settings, threads: int, progress: Progress) -> pl.DataFrame:

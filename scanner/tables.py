@@ -16,7 +16,7 @@ from scanner import planning
 from scanner.objects import Clusters, Fingerprints, Rows, Skip, Source
 from scanner.predicting import Predicted, patterns_of
 from scanner.settings import Settings
-from scanner.stages import Likeness, Meaning, places, stars
+from scanner.stages import Likeness, Meaning, Wrapping, places, stars
 from scanner.store import SCHEMA_VERSION, RunFolder, write_bytes
 
 
@@ -68,6 +68,7 @@ def rows_table(
     clusters: Clusters,
     quality: np.ndarray,
     spans: pl.DataFrame,
+    wrapping: Wrapping,
     meaning: Meaning,
     predicted: Predicted,
 ) -> pl.DataFrame:
@@ -100,7 +101,7 @@ def rows_table(
         length.features(prints),
         pl.DataFrame({"quality.score": pl.Series(quality, dtype=pl.Float32)}),
         patterns_of(spans, rows),
-        likeness.template_features,
+        wrapping.features,
         *meaning.features,
         predicted.features,
     ]

@@ -3,7 +3,6 @@
     learn      what a sample of each source's distinct rows says about every context (kernels/templates.py)
     mark       which tokens of every row are template, and a sketch of the payload of rows that are mostly template
     compare    Jaccard similarity of the payloads of pairs of rows
-    patterns   the templates found: rows, tokens, slots, and where one of them stands
 
 A wrapper in common is no likeness: rows that share one are compared on what stands in its slots. The sample is taken
 in content order, so that neither the order of rows nor the number of threads matters.
@@ -14,14 +13,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import polars as pl
 
 from scanner.fingerprints import parts, permutations
+from scanner.kernels import template_counts as counting
 from scanner.kernels import templates as kernels
-from scanner.objects import ROLES, Fingerprints, Float32, Int32, Int64, Rows, SegmentBatch, UInt8, UInt64
+from scanner.objects import Fingerprints, Float32, Int32, Int64, Rows, SegmentBatch, UInt8, UInt64
 from scanner.store import SegmentReader
 from scanner.text import code_point_classes, folded_code_points
 
@@ -41,25 +41,6 @@ MOSTLY = 0.5
 """Share of a row's shingled tokens inside templates from which its payload is sketched for candidates."""
 PERMUTATIONS = 64
 """Of the payload sketches; they only propose pairs, and only at the threshold."""
-SHOWN = 40
-"""Patterns listed per run, the ones with the most tokens first."""
-
-PATTERNS_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
-    "template": pl.Int32,
-    "source": pl.String,
-    "role": pl.String,
-    "rows": pl.Int64,
-    "share": pl.Float32,  # of the source's rows
-    "tokens": pl.Int64,  # in all its rows together
-    "tokens_per_row": pl.Float32,
-    "slots": pl.Int32,
-    "example_row": pl.Int64,
-    "segment": pl.Int32,
-    "pieces": pl.List(pl.Struct({"start": pl.Int32, "end": pl.Int32})),  # code points of the example's segment
-}
-"""templates.parquet; it holds no text, the pieces say where it stands."""
-
-NO_PATTERNS = pl.DataFrame(schema=PATTERNS_SCHEMA)
 
 Result = TypeVar("Result")
 
@@ -87,7 +68,7 @@ class Marked:
 
 
 @dataclass(frozen=True)
-class _Gathered:
+class Gathered:
     """Some rows' segments, as the kernels take them."""
 
     batch: SegmentBatch
@@ -111,12 +92,12 @@ class _Gathered:
     def parts(self) -> UInt8:
         return parts(self.batch)[self.index]
 
-    def take(self, which: Int64) -> _Gathered:
+    def take(self, which: Int64) -> Gathered:
         """Some of these rows, by their place among them, ascending."""
         counts = np.diff(self.row_start)[which]
         starts = np.concatenate(([0], np.cumsum(counts))).astype(np.int64)
         index = np.repeat(self.row_start[which] - starts[:-1], counts) + np.arange(starts[-1])
-        return _Gathered(self.batch, self.position[which], self.index[index], starts)
+        return Gathered(self.batch, self.position[which], self.index[index], starts)
 
 
 def find(reader: SegmentReader, rows: Rows, prints: Fingerprints, width: int, threads: int) -> Marked | None:
@@ -137,11 +118,11 @@ def learn(reader: SegmentReader, rows: Rows, prints: Fingerprints, threads: int)
     share, rare = np.concatenate([v[2] for v in verdicts]), np.concatenate([v[3] for v in verdicts])
     # The source in which the largest share of rows holds a context decides about it, and where sources of equal share
     # go on in different ways, there is a slot.
-    order = np.lexsort((token, token == kernels.BRANCHES, -share, rare, context))
+    order = np.lexsort((token, token == counting.BRANCHES, -share, rare, context))
     context, token, share, rare = context[order], token[order], share[order], rare[order]
     first = np.concatenate(([True], context[1:] != context[:-1])) | (rare == 1)
-    again = ~first & (share == np.roll(share, 1)) & (token != np.roll(token, 1)) & (token != kernels.BRANCHES)
-    token[np.flatnonzero(again) - 1] = kernels.BRANCHES
+    again = ~first & (share == np.roll(share, 1)) & (token != np.roll(token, 1)) & (token != counting.BRANCHES)
+    token[np.flatnonzero(again) - 1] = counting.BRANCHES
     table = _table(context[first], token[first], share[first], rare[first])
     for sample, enough in judged:  # fixed contexts that make no line are common phrases
         found = mark(reader, rows, prints, table, threads, only=sample)
@@ -173,10 +154,10 @@ def _verdicts(
     context, following, row = context[hot], following[hot], row[hot]
     size = 1 << max(4, int(4 * len(context)).bit_length())
     keys, tokens, counts = np.zeros(size, np.uint64), np.zeros(size, np.uint64), np.zeros(size, np.int32)
-    kernels.count(context, following, row, keys, tokens, counts, np.zeros(size, np.int32))
+    counting.count(context, following, row, keys, tokens, counts, np.zeros(size, np.int32))
     pair = np.empty((2, len(context)), np.uint64)
     held = np.empty((2, len(context)), np.int32)
-    made = kernels.choose(context, following, row, keys, tokens, counts, least, *pair, *held)
+    made = counting.choose(context, following, row, keys, tokens, counts, least, *pair, *held)
     (context, token), (count, both) = pair[:, :made], held[:, :made]
     order = np.lexsort((token, -both, context))
     context, token, count, both = context[order], token[order], count[order], both[order]
@@ -184,19 +165,19 @@ def _verdicts(
     fixed = (both >= FIXED_SHARE * count) & main
     of_fixed = fixed[np.maximum.accumulate(np.where(main, np.arange(made), 0))]
     rare = of_fixed & ~main & (both >= np.maximum(RARE_ROWS, RARE_SHARE * count))
-    verdict = np.where(fixed | rare, token, kernels.BRANCHES)
+    verdict = np.where(fixed | rare, token, counting.BRANCHES)
     kept = main | rare
     share = (count / len(sample) * 1e6).astype(np.int32)
     return context[kept], verdict[kept], share[kept], rare[kept].astype(np.uint8)
 
 
 def _contexts(reader: SegmentReader, rows: Rows, prints: Fingerprints, sample: Int64) -> tuple[UInt64, UInt64, Int32]:
-    """Every token of the sample with its context, see kernels.contexts; rows are numbered by position."""
+    """Every token of the sample with its context, see template_counts.contexts; rows are numbered by position."""
     found = []
-    for some in _gather(reader, sample):
+    for some in gathered(reader, sample):
         room = int(prints.tokens[some.position].sum()) + len(some.index)
         pair, row = np.empty((2, room), np.uint64), np.empty(room, np.int32)
-        made = kernels.contexts(*some.text, code_point_classes(), folded_code_points(), *pair, row)
+        made = counting.contexts(*some.text, code_point_classes(), folded_code_points(), *pair, row)
         found.append((pair[:, :made], some.position.astype(np.int32)[row[:made]]))
     context, following = np.concatenate([pair for pair, _ in found], axis=1)
     return context, following, np.concatenate([row for _, row in found])
@@ -206,7 +187,7 @@ def _table(context: UInt64, token: UInt64, share: Int32, rare: UInt8) -> Templat
     size = 1 << max(8, int(4 * len(context)).bit_length())
     empty = np.zeros(size, np.uint64)
     table = Templates(empty, empty.copy(), np.zeros(size, np.int32), np.zeros(1 << 15, np.uint8))
-    kernels.build(context, token, share, rare, table.keys, table.values, table.held, table.seen)
+    counting.build(context, token, share, rare, table.keys, table.values, table.held, table.seen)
     return table
 
 
@@ -223,7 +204,7 @@ def mark(
     a, b = permutations(PERMUTATIONS, 1)
     fixed, sizes = (np.zeros((len(rows), kernels.PARTS), np.int32) for _ in range(2))
 
-    def work(some: _Gathered) -> tuple[pl.DataFrame, Int64, np.ndarray]:
+    def work(some: Gathered) -> tuple[pl.DataFrame, Int64, np.ndarray]:
         inside, whole = (np.empty(kernels.PARTS * len(some.position), np.int32) for _ in range(2))
         name, tokens = np.empty(len(some.index), np.uint64), np.empty(len(some.index), np.int32)
         kernels.mark(
@@ -300,7 +281,7 @@ def compare(
     return result
 
 
-def _payload_sets(some: _Gathered, prints: Fingerprints, templates: Templates, width: int) -> tuple[UInt64, Int64]:
+def _payload_sets(some: Gathered, prints: Fingerprints, templates: Templates, width: int) -> tuple[UInt64, Int64]:
     """See kernels.payload_sets."""
     sets = np.empty(int(prints.tokens[some.position].sum()), np.uint64)
     bounds = np.empty(2 * len(some.position) + 1, np.int64)
@@ -311,115 +292,7 @@ def _payload_sets(some: _Gathered, prints: Fingerprints, templates: Templates, w
     return sets[:written].copy(), bounds
 
 
-def patterns(
-    reader: SegmentReader, rows: Rows, marked: Marked | None, sources: list[str]
-) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """templates.parquet, and per row the listed template that covers most of it (position, template)."""
-    if marked is None:
-        return NO_PATTERNS, pl.DataFrame(schema={"position": pl.Int64, "template": pl.Int32})
-    total = pl.DataFrame(
-        {
-            "source": np.arange(len(sources), dtype=np.int32),
-            "name_of_source": sources,
-            "all": np.bincount(rows.source, minlength=len(sources)),
-        }
-    )
-    at = marked.segments["position"].to_numpy()
-    places = marked.segments.with_columns(
-        source=pl.Series(rows.source[at], dtype=pl.Int32), rank=pl.Series(rows.content_rank[at], dtype=pl.Int64)
-    )
-    key = ["source", "role", "name"]
-    listed = (
-        places.group_by(key)
-        .agg(
-            rows=pl.col("position").n_unique().cast(pl.Int64),
-            tokens=pl.col("tokens").sum().cast(pl.Int64),
-            example=pl.col("position").sort_by("rank", "segment").first(),
-            segment=pl.col("segment").sort_by("rank", "segment").first(),
-        )
-        .join(total, on="source")
-        .with_columns(share=(pl.col("rows") / pl.col("all")).cast(pl.Float32))
-        .filter((pl.col("rows") >= LEAST_ROWS) & (pl.col("share") >= LEAST_SHARE))
-        .sort("tokens", "name", descending=[True, False])
-        .head(SHOWN)
-        .with_row_index("template", 1)
-    )
-    example = listed["example"].to_numpy()
-    pieces = _pieces(reader, example, listed["segment"].to_numpy(), marked.templates)
-    table = listed.select(
-        pl.col("template").cast(pl.Int32), source="name_of_source",
-        role=pl.col("role").replace_strict(dict(enumerate(ROLES)), return_dtype=pl.String),
-        rows="rows", share="share", tokens="tokens",
-        tokens_per_row=(pl.col("tokens") / pl.col("rows")).cast(pl.Float32),
-        slots=pl.Series([slots for slots, _ in pieces], dtype=pl.Int32),
-        example_row=pl.Series(rows.row_id[example], dtype=pl.Int64),
-        segment="segment",
-        pieces=pl.Series([places for _, places in pieces], dtype=PATTERNS_SCHEMA["pieces"]),
-    )  # fmt: skip
-    per_row = (
-        places.join(listed.select(*key, "template"), on=key)
-        .sort("position", "tokens", "template", descending=[False, True, False])
-        .unique("position", keep="first", maintain_order=True)
-        .select("position", pl.col("template").cast(pl.Int32))
-    )
-    return table, per_row
-
-
-def told(rows: Rows, marked: Marked | None, found: pl.DataFrame, sources: list[str]) -> dict[str, Any]:
-    """What scan.json says about templates: per source that has any, its rows, tokens and templates."""
-    said: list[dict[str, Any]] = []
-    for index, name in enumerate(sources):
-        if marked is None:
-            break
-        mine = rows.source == index
-        fixed, tokens = marked.fixed[mine], int(marked.tokens[mine].sum())
-        if fixed.any():
-            said.append(
-                {
-                    "source": name,
-                    "templates": int((found["source"] == name).sum()),
-                    "rows": int((fixed.sum(axis=1) > 0).sum()),
-                    "share_of_rows": float((fixed.sum(axis=1) > 0).mean()),
-                    "share_of_tokens": float(fixed.sum() / tokens),
-                }
-            )
-    return {
-        "sample_rows": SAMPLE_ROWS, "least_rows": LEAST_ROWS, "least_share": LEAST_SHARE, "fixed_share": FIXED_SHARE,
-        "sources": said,
-    }  # fmt: skip
-
-
-def _pieces(
-    reader: SegmentReader, position: Int64, segment: Int32, templates: Templates
-) -> list[tuple[int, list[dict[str, int]]]]:
-    """Per segment the gaps in its fixed text, and the code points of its fixed stretches."""
-    wanted = {(int(p), int(s)): i for i, (p, s) in enumerate(zip(position, segment, strict=True))}
-    found: list[tuple[int, list[dict[str, int]]]] = [(0, [])] * len(position)
-    for some in _gather(reader, np.unique(position)):
-        owner = np.repeat(some.position, np.diff(some.row_start))
-        for at, p in zip(some.index, owner, strict=True):
-            place = wanted.get((int(p), int(some.batch.segment[at])))
-            if place is None:
-                continue
-            begin, end = int(some.batch.offsets[at]), int(some.batch.offsets[at + 1])
-            starts, ends, kinds = (np.empty(end - begin, kind) for kind in (np.int64, np.int64, np.uint8))
-            n = kernels.kinds_of(
-                some.batch.data, begin, end, int(some.batch.role[at]), code_point_classes(), folded_code_points(),
-                templates.keys, templates.values, templates.held, templates.seen, starts, ends, kinds,
-            )  # fmt: skip
-            points = np.concatenate(([0], np.cumsum((some.batch.data[begin:end] & 0xC0) != 0x80)))
-            fixed = np.concatenate(([0], (kinds[:n] == kernels.FIXED).astype(np.int8), [0]))
-            opens, closes = np.flatnonzero(np.diff(fixed) == 1), np.flatnonzero(np.diff(fixed) == -1)
-            stretches = [
-                {"start": int(points[starts[i] - begin]), "end": int(points[ends[j - 1] - begin])}
-                for i, j in zip(opens, closes, strict=True)
-            ]
-            inner = len(stretches) - 1
-            found[place] = (inner + int(opens[0] > 0) + int(closes[-1] < n), stretches)
-    return found
-
-
-def _gather(reader: SegmentReader, only: Int64 | None) -> Iterator[_Gathered]:
+def gathered(reader: SegmentReader, only: Int64 | None) -> Iterator[Gathered]:
     """The segments of the rows at these positions (ascending), or of all rows, batch by batch."""
     first = 0
     for batch in reader:
@@ -427,7 +300,7 @@ def _gather(reader: SegmentReader, only: Int64 | None) -> Iterator[_Gathered]:
             continue
         starts = batch.row_starts()
         count = len(starts) - 1
-        whole = _Gathered(batch, np.arange(first, first + count), np.arange(len(batch)), starts)
+        whole = Gathered(batch, np.arange(first, first + count), np.arange(len(batch)), starts)
         if only is None:
             yield whole
         else:
@@ -437,7 +310,7 @@ def _gather(reader: SegmentReader, only: Int64 | None) -> Iterator[_Gathered]:
         first += count
 
 
-def _each(reader: SegmentReader, only: Int64 | None, threads: int, work: Callable[[_Gathered], Result]) -> list[Result]:
+def _each(reader: SegmentReader, only: Int64 | None, threads: int, work: Callable[[Gathered], Result]) -> list[Result]:
     """`work` on every batch of the gathered rows, on all threads; results in the rows' order."""
     with ThreadPoolExecutor(threads) as pool:
-        return [job.result() for job in [pool.submit(work, some) for some in _gather(reader, only)]]
+        return [job.result() for job in [pool.submit(work, some) for some in gathered(reader, only)]]

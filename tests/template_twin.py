@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections import Counter
 
-from scanner.kernels.templates import COMMON, COMMON_LINE, CONTEXT, EDIT, LINE, PIECE
+from scanner.kernels.template_counts import CONTEXT
+from scanner.kernels.templates import COMMON, COMMON_LINE, EDIT, LINE, PIECE
 from scanner.templating import FIXED_SHARE, LEAST_ROWS, LEAST_SHARE, RARE_ROWS, RARE_SHARE
 from scanner.text import normalise
 
@@ -36,9 +37,9 @@ class Twin:
             if context in self.share and count >= FIXED_SHARE * held[context]:
                 self.main[context] = word
         for (context, word), count in both.items():
-            if context in self.main and self.main[context] != word:
-                if count >= max(RARE_ROWS, RARE_SHARE * held[context]):
-                    self.rare.add((context, word))
+            least = max(RARE_ROWS, RARE_SHARE * held[context])
+            if self.main.get(context, word) != word and count >= least:
+                self.rare.add((context, word))
 
     def kinds(self, role: str, text: str) -> list[str]:
         """payload, fixed or edited for every token."""

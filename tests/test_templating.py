@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from template_twin import EDITED, FIXED, Twin
 
 from scanner import templating
+from scanner.features import templates as features
 from scanner.kernels import templates as kernels
 from scanner.text import code_point_classes, folded_code_points
 
@@ -53,7 +54,7 @@ def alike(corpus, pairs, threads=1):
 def kinds(templates, corpus, position):
     """Kinds of each token, per segment of one row."""
     found = []
-    for some in templating._gather(corpus.reader(), np.array([position])):
+    for some in templating.gathered(corpus.reader(), np.array([position])):
         data, begin, end, _, role = some.text
         for b, e, r in zip(begin.tolist(), end.tolist(), role.tolist(), strict=True):
             starts, ends, kind = np.empty(e - b, np.int64), np.empty(e - b, np.int64), np.empty(e - b, np.uint8)
@@ -145,10 +146,10 @@ def test_free_text_has_no_template(segments_of):
     assert marked is None
     nobody = np.array([0], np.int64)
     assert np.isnan(templating.compare(corpus.reader(), prints, marked, nobody, nobody + 1, 3, 1)).all()
-    table, covering = templating.patterns(corpus.reader(), corpus.rows, marked, ["a"])
-    assert table.schema == pl.Schema(templating.PATTERNS_SCHEMA)
+    table, covering = features.patterns(corpus.reader(), corpus.rows, marked, ["a"])
+    assert table.schema == pl.Schema(features.PATTERNS_SCHEMA)
     assert len(covering) == 0
-    assert templating.told(corpus.rows, marked, table, ["a"])["sources"] == []
+    assert features.told(corpus.rows, marked, table, ["a"])["sources"] == []
 
 
 def test_an_empty_data_set_has_no_template(segments_of):
@@ -173,7 +174,7 @@ def test_each_source_has_its_own_templates_and_shares(segments_of):
     rows = wrapped(60) + plain(60)
     corpus = segments_of(rows, sources=[0] * 60 + [1] * 60)
     marked, _ = find(corpus)
-    table, covering = templating.patterns(corpus.reader(), corpus.rows, marked, ["wrapped", "plain"])
+    table, covering = features.patterns(corpus.reader(), corpus.rows, marked, ["wrapped", "plain"])
     assert table["source"].to_list() == ["wrapped"]
     found = table.row(0, named=True)
     assert (found["role"], found["rows"], found["share"], found["slots"]) == ("user", 60, 1.0, 1)
@@ -182,7 +183,7 @@ def test_each_source_has_its_own_templates_and_shares(segments_of):
     text = rows[found["example_row"]][0]
     (piece,) = found["pieces"]
     assert text[piece["start"] : piece["end"]] == WRAPPER
-    (said,) = templating.told(corpus.rows, marked, table, ["wrapped", "plain"])["sources"]
+    (said,) = features.told(corpus.rows, marked, table, ["wrapped", "plain"])["sources"]
     assert said["share_of_rows"] == 1
     assert 0.8 < said["share_of_tokens"] < 1
 
@@ -193,7 +194,7 @@ def test_system_prompts_and_tools_are_templates_too(segments_of):
     rows += [pair(words_of(rng, 9), words_of(rng, 9)) for _ in range(10)]
     corpus = segments_of(rows)
     marked, _ = find(corpus)
-    table, _ = templating.patterns(corpus.reader(), corpus.rows, marked, ["a"])
+    table, _ = features.patterns(corpus.reader(), corpus.rows, marked, ["a"])
     assert table["role"].to_list() == ["system"]
     assert table["slots"].to_list() == [0]
     assert marked.fixed[:40, 0].min() > 40
