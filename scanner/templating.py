@@ -33,8 +33,9 @@ LEAST_ROWS = 20
 """Distinct rows of the sample that must hold a context before what follows it is judged ..."""
 LEAST_SHARE = 0.01
 """... and their least share of the sample."""
-FIXED_SHARE = 0.9
-"""Share of a context's rows that go on in the same way from which the text is fixed there."""
+FIXED_SHARE, SURE_SHARE = 0.6, 0.9
+"""Share of a context's rows that go on in the same way from which the text is fixed there for them; from the second on
+what few other rows have there is an edit, below it a slot."""
 RARE_ROWS, RARE_SHARE = 3, 0.02
 """Rows, and share of the context's rows, from which another continuation of fixed text is a slot and not an edit."""
 MOSTLY = 0.5
@@ -116,13 +117,15 @@ def learn(reader: SegmentReader, rows: Rows, prints: Fingerprints, threads: int)
         return None
     context, token = (np.concatenate([verdict[i] for verdict in verdicts]) for i in (0, 1))
     share, rare = np.concatenate([v[2] for v in verdicts]), np.concatenate([v[3] for v in verdicts])
-    # The source in which the largest share of rows holds a context decides about it, and where sources of equal share
-    # go on in different ways, there is a slot.
-    order = np.lexsort((token, token == counting.BRANCHES, -share, rare, context))
+    # The source in which the largest share of rows holds a context decides about it (a slot, if several do); where the
+    # text of another source goes on in another way, that is a slot there.
+    order = np.lexsort((token, -share, rare, context))  # BRANCHES is the smallest token
     context, token, share, rare = context[order], token[order], share[order], rare[order]
     first = np.concatenate(([True], context[1:] != context[:-1])) | (rare == 1)
-    again = ~first & (share == np.roll(share, 1)) & (token != np.roll(token, 1)) & (token != counting.BRANCHES)
-    token[np.flatnonzero(again) - 1] = counting.BRANCHES
+    decided = token[np.maximum.accumulate(np.where(first & (rare == 0), np.arange(len(first)), 0))]
+    other = ~first & (token != counting.BRANCHES) & (token != decided)
+    rare[other] = 1
+    first |= other
     table = _table(context[first], token[first], share[first], rare[first])
     for sample, enough in judged:  # fixed contexts that make no line are common phrases
         found = mark(reader, rows, prints, table, threads, only=sample)
@@ -166,9 +169,13 @@ def _verdicts(
     of_fixed = fixed[np.maximum.accumulate(np.where(main, np.arange(made), 0))]
     rare = of_fixed & ~main & (both >= np.maximum(RARE_ROWS, RARE_SHARE * count))
     verdict = np.where(fixed | rare, token, counting.BRANCHES)
-    kept = main | rare
     share = (count / len(sample) * 1e6).astype(np.int32)
-    return context[kept], verdict[kept], share[kept], rare[kept].astype(np.uint8)
+    kept = np.flatnonzero(main | rare)
+    unsure = np.flatnonzero(fixed & (both < SURE_SHARE * count))  # marked by a rarer continuation that is no token
+    some = np.concatenate((kept, unsure))
+    verdict, rare = verdict[some], rare[some]
+    verdict[len(kept) :], rare[len(kept) :] = counting.BRANCHES, True
+    return context[some], verdict, share[some], rare.astype(np.uint8)
 
 
 def _contexts(reader: SegmentReader, rows: Rows, prints: Fingerprints, sample: Int64) -> tuple[UInt64, UInt64, Int32]:
