@@ -102,15 +102,17 @@ def _measure_and_judge(
     """The stages of an audit in their order; writes every table, returns notes and facts for scan.json."""
     rows, skips = stages.read(run, sources, settings, threads, identity, progress)
     prints = stages.fingerprint_rows(run, rows, settings, threads, progress)
+    names = [s.name for s in sources]
     likeness = stages.find_likeness(run, rows, prints, settings, threads, progress)
     known, compared = stages.compare_with_earlier(
         run, rows, prints, likeness, earlier_runs, settings, threads, progress
     )  # fmt: skip
+    wrapping = stages.describe_templates(run, rows, prints, likeness, names, progress)
     prints = replace(prints, signature=prints.signature[:0].copy())  # the largest array by far, and no longer needed
     spans = stages.find_spans(run, settings, threads, progress)
     matched = matching.find(run, rows, benchmarks, settings, threads, progress)
     matches = pl.concat([known, matched.table], how="diagonal")
-    meaning = stages.find_meaning(run, rows, [s.name for s in sources], likeness, settings, threads, progress)
+    meaning = stages.find_meaning(run, rows, names, likeness, settings, threads, progress)
     choice = stages.find_clusters(
         run, rows, prints, likeness, meaning.pairs, matches, sources, settings, progress
     )  # fmt: skip
@@ -122,8 +124,9 @@ def _measure_and_judge(
     predicted = predicting.predict(run, rows, prints, likeness, spans, sources, settings, threads, progress)
     with progress.stage("judge"):
         table = tables.rows_table(
-            rows, sources, prints, likeness, clusters, choice.quality, spans, meaning, predicted, related.features
-        )
+            rows, sources, prints, likeness, clusters, choice.quality, spans, wrapping, meaning, predicted,
+            related.features,
+        )  # fmt: skip
         table = tables.with_field(table, choice.field.rank if choice.field else None).hstack(passages.features)
         spans = tables.all_spans(spans, passages)
         found = stages.findings(rows, clusters, choice.preferred, pairs, spans, predicted.table, table, matches)
@@ -131,19 +134,19 @@ def _measure_and_judge(
     with progress.stage("write the tables"):
         frames = {
             "rows": table, "pairs": pairs, "spans": spans, "prediction": predicted.table,
-            "whatif": predicted.what_if, "plan": plan,
+            "whatif": predicted.what_if, "plan": plan, "templates": wrapping.patterns,
         }  # fmt: skip
         if settings.against or benchmarks:
             frames["matches"] = matches
         for name, frame in frames.items():
             run.write_table(name, frame)
         tables.write_skips(run, skips)
-    notes = {"reading": [d._asdict() for d in rows.damage], **likeness.notes, **meaning.notes, **passages.notes}
-    notes |= related.notes | matched.notes | predicted.notes
+    notes = {"reading": [d._asdict() for d in rows.damage], **likeness.notes, **wrapping.notes, **meaning.notes}
+    notes |= passages.notes | related.notes | matched.notes | predicted.notes
     notes["keep"] = stages.keep_notes(settings, choice.field)
     if compared:
         notes["against"] = compared
-    notes["brake"] = planning.brake(plan, rows.source, settings, [s.name for s in sources])
+    notes["brake"] = planning.brake(plan, rows.source, settings, names)
     facts = {
         "identity": identity,
         "token_unit": predicted.unit,

@@ -13,6 +13,7 @@ from being applied.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,11 +60,17 @@ def may_drop(settings: Settings) -> pl.Expr:
     """Of pairs.parquet: near pairs of which one row may be dropped for the other.
 
     The whole rows and their answers must be alike, system prompt, tools and rejected answers the same. A long prompt
-    in common with different answers is a conflict, not a copy.
+    in common with different answers is a conflict, not a copy. Rows that follow a template must be alike in what they
+    put into it, too: a wrapper in common is no likeness.
     """
+    payload = pl.col("payload_similarity").fill_null(math.nan).fill_nan(1.0) >= settings.jaccard
     answers = pl.col("answer_similarity").fill_nan(1.0) >= settings.jaccard
     near = (
-        (pl.col("signal") == "minhash") & (pl.col("similarity") >= settings.jaccard) & answers & pl.col("same_context")
+        (pl.col("signal") == "minhash")
+        & (pl.col("similarity") >= settings.jaccard)
+        & answers
+        & pl.col("same_context")
+        & payload
     )
     return near | _may_drop_semantic() if settings.drop_semantic else near
 

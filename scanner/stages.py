@@ -21,6 +21,7 @@ from scanner.progress import Progress
 from scanner.settings import Settings
 from scanner.signatures import Index
 from scanner.store import RunFolder
+from scanner.templating import Marked
 
 PAIRS_SCHEMA = {
     "row_a": pl.Int64,
@@ -46,6 +47,16 @@ class Likeness:
     normal: Groups
     exact: pl.DataFrame  # as in pairs.parquet
     near: pl.DataFrame  # as in pairs.parquet
+    templates: Marked | None  # None where no source has one
+    notes: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Wrapping:
+    """What is told of templates."""
+
+    patterns: pl.DataFrame  # templates.parquet
+    features: pl.DataFrame
     notes: dict[str, Any]
 
 
@@ -144,7 +155,8 @@ def fingerprint_rows(run: RunFolder, rows: Rows, settings: Settings, threads: in
 def find_likeness(
     run: RunFolder, rows: Rows, prints: Fingerprints, settings: Settings, threads: int, progress: Progress
 ) -> Likeness:
-    """Exact duplicates, then verified near duplicates."""
+    """Exact duplicates, templates, then verified near duplicates; rows that follow a template by their payload."""
+    from scanner import templating
     from scanner.signals import exact, group_by, minhash
 
     reader = run.segments()
@@ -152,22 +164,39 @@ def find_likeness(
         records = exact.same_record(rows)
         texts = exact.same_text(rows, prints, reader)
         same = exact.pairs(rows, records, texts)
+    with progress.stage("find templates"):
+        templates = templating.find(reader, rows, prints, settings.shingle, threads)
     bands = minhash.choose_bands(settings.permutations, settings.jaccard, settings.recall, settings.floor)
     with progress.stage("find near duplicates", bands.bands):
         near = minhash.find(
             rows, prints, reader,
             jaccard=settings.jaccard, floor=settings.floor, recall=settings.recall, width=settings.shingle,
             threads=threads, advance=progress.advance,
+            payload=minhash.Payload(templates.sketched, templates.sketch) if templates else None,
         )  # fmt: skip
+        alike = templating.compare(reader, prints, templates, near.a, near.b, settings.shingle, threads)
     table = _frame(near.pairs).with_columns(
         prompt_similarity=pl.Series(near.prompt_jaccard, dtype=pl.Float32),
         answer_similarity=pl.Series(near.answer_jaccard, dtype=pl.Float32),
         answer_containment_ab=pl.Series(near.answer_containment[:, 0], dtype=pl.Float32),
         answer_containment_ba=pl.Series(near.answer_containment[:, 1], dtype=pl.Float32),
         same_context=pl.Series(near.same_context, dtype=pl.Boolean),
+        payload_similarity=pl.Series(alike, dtype=pl.Float32),
     )
     notes = {"exact": same.notes, "minhash": near.pairs.notes}
-    return Likeness(records, texts, group_by(prints.normal), _frame(same), table, notes)
+    return Likeness(records, texts, group_by(prints.normal), _frame(same), table, templates, notes)
+
+
+def describe_templates(
+    run: RunFolder, rows: Rows, prints: Fingerprints, likeness: Likeness, sources: list[str], progress: Progress
+) -> Wrapping:
+    """The templates found, as tables."""
+    from scanner.features import templates as features
+
+    with progress.stage("describe templates"):
+        patterns, covering = features.patterns(run.segments(), rows, likeness.templates, sources)
+        told = features.told(rows, likeness.templates, patterns, sources)
+        return Wrapping(patterns, features.features(prints, likeness.templates, covering), {"templates": told})
 
 
 def compare_with_earlier(
@@ -263,10 +292,21 @@ def findings(
 
 
 def stars(row_id: Int64, texts: Groups, pairs: pl.DataFrame, rank: Int64, settings: Settings) -> Clusters:
-    """Clusters around kept rows, from the pairs that may be dropped."""
+    """Clusters around kept rows, from the pairs that may be dropped.
+
+    Rows that are the same up to case and spacing have the same shingles: what was verified for one holds for the other.
+    """
     from scanner.clustering import cluster
+    from scanner.kernels.similarity import connect
+    from scanner.signals import group_by
 
     chosen = pairs.filter(planning.may_drop(settings))
+    twins = chosen.filter((pl.col("signal") == "minhash") & (pl.col("relation") == "same_both"))
+    if len(twins):
+        root = np.empty(len(row_id), np.int64)
+        a, b = (places(row_id, twins[side]) for side in ("row_a", "row_b"))
+        connect(np.concatenate((texts.group, a)), np.concatenate((np.arange(len(row_id)), b)), root)
+        texts = group_by((root.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15))[:, None])  # spread: see stable_order
     return cluster(texts, places(row_id, chosen["row_a"]), places(row_id, chosen["row_b"]), rank)
 
 

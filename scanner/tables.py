@@ -16,7 +16,7 @@ from scanner import earlier, keeping, matching, planning
 from scanner.objects import Clusters, Fingerprints, Float64, Rows, Skip, Source
 from scanner.predicting import Predicted, patterns_of
 from scanner.settings import Settings
-from scanner.stages import Likeness, Meaning, Passages, findings, is_copied, places, stars
+from scanner.stages import Likeness, Meaning, Passages, Wrapping, findings, is_copied, places, stars
 from scanner.store import RunFolder, write_bytes
 
 
@@ -26,27 +26,34 @@ def pairs_table(
     """pairs.parquet: every verified pair, the pair of each dropped row with the row kept for it, and shared sides."""
     table = pl.concat([likeness.exact, likeness.near, semantic], how="diagonal")
     # A near pair stands between two texts; where these have copies, the dropped copy and the kept one are a pair too.
-    texts = likeness.texts.group
+    # So do all rows that are the same up to case and spacing.
+    texts, normal = likeness.texts.group, likeness.normal.group
     gone = np.flatnonzero(clusters.keep != np.arange(len(rows)))
     kept = clusters.keep[gone]
     a, b = np.minimum(gone, kept), np.maximum(gone, kept)
     lines = pl.DataFrame(
-        {"row_a": rows.row_id[a], "row_b": rows.row_id[b], "text_a": texts[a], "text_b": texts[b]}
+        {
+            "row_a": rows.row_id[a],
+            "row_b": rows.row_id[b],
+            "text_a": normal[a],
+            "text_b": normal[b],
+            "same": texts[a] == texts[b],
+        }
     ).join(table.filter(pl.col("signal") != "semantic"), on=["row_a", "row_b"], how="anti")
     one = pl.lit(1.0, pl.Float32)
-    equal = lines.filter(pl.col("text_a") == pl.col("text_b")).with_columns(
+    equal = lines.filter("same").with_columns(
         signal=pl.lit("exact"), relation=pl.lit("same_both"), similarity=one, containment_ab=one, containment_ba=one
     )
     known = likeness.near.with_columns(
-        text_a=pl.Series(texts[places(rows.row_id, likeness.near["row_a"])], dtype=pl.Int64),
-        text_b=pl.Series(texts[places(rows.row_id, likeness.near["row_b"])], dtype=pl.Int64),
+        text_a=pl.Series(normal[places(rows.row_id, likeness.near["row_a"])], dtype=pl.Int64),
+        text_b=pl.Series(normal[places(rows.row_id, likeness.near["row_b"])], dtype=pl.Int64),
     )
     swapped = {"text_a": "text_b", "text_b": "text_a"}
     for name in ("containment", "answer_containment"):
         swapped |= {f"{name}_ab": f"{name}_ba", f"{name}_ba": f"{name}_ab"}
     either_way = pl.concat([known, known.rename(swapped).select(known.columns)])
     between = either_way.drop("row_a", "row_b").unique(["text_a", "text_b"], keep="first", maintain_order=True)
-    across = lines.join(between, on=["text_a", "text_b"], how="inner", maintain_order="left")
+    across = lines.filter(~pl.col("same")).join(between, on=["text_a", "text_b"], how="inner", maintain_order="left")
     table = pl.concat(
         [table, *(part.select(c for c in part.columns if c in table.columns) for part in (equal, across))],
         how="diagonal",
@@ -76,6 +83,7 @@ def rows_table(
     clusters: Clusters,
     quality: np.ndarray,
     spans: pl.DataFrame,
+    wrapping: Wrapping,
     meaning: Meaning,
     predicted: Predicted,
     related: list[pl.DataFrame],
@@ -108,6 +116,7 @@ def rows_table(
         length.features(prints),
         pl.DataFrame({"quality.score": pl.Series(quality, dtype=pl.Float32)}),
         patterns_of(spans, rows),
+        wrapping.features,
         *meaning.features,
         predicted.features,
     ]

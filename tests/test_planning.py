@@ -183,28 +183,25 @@ def test_exactly_one_action_per_row_and_a_reason_for_each(gone, pairs, private, 
 
 
 @pytest.mark.parametrize(
-    ("signal", "similarity", "answers", "context", "default", "with_semantic"),
+    ("signal", "similarity", "answers", "context", "payload", "default", "with_semantic"),
     [
-        ("minhash", 0.8, 0.8, True, True, True),
-        ("minhash", 1.0, 1.0, True, True, True),
-        ("minhash", 0.79, 1.0, True, False, False),
-        ("minhash", 0.9, 0.2, True, False, False),  # the same long prompt with another answer
-        ("minhash", 0.9, math.nan, True, True, True),  # neither row has an answer
-        ("minhash", 1.0, 1.0, False, False, False),  # another system prompt
-        ("semantic", 0.95, None, None, False, True),
-        ("exact", 1.0, None, None, False, False),  # exact copies are one node already
+        ("minhash", 0.8, 0.8, True, math.nan, True, True),
+        ("minhash", 1.0, 1.0, True, math.nan, True, True),
+        ("minhash", 0.79, 1.0, True, 1.0, False, False),
+        ("minhash", 0.9, 0.2, True, math.nan, False, False),  # the same long prompt with another answer
+        ("minhash", 0.9, math.nan, True, math.nan, True, True),  # neither row has an answer
+        ("minhash", 1.0, 1.0, False, math.nan, False, False),  # another system prompt
+        ("minhash", 0.99, 1.0, True, 0.79, False, False),  # the same wrapper around another payload
+        ("minhash", 0.99, 1.0, True, 0.8, True, True),
+        ("semantic", 0.95, None, None, None, False, True),
+        ("exact", 1.0, None, None, None, False, False),  # exact copies are one node already
     ],
 )
-def test_what_may_be_dropped(signal, similarity, answers, context, default, with_semantic):
+def test_what_may_be_dropped(signal, similarity, answers, context, payload, default, with_semantic):
+    given = {"similarity": similarity, "answer_similarity": answers, "payload_similarity": payload}
     frame = pl.DataFrame(
-        {
-            "signal": [signal],
-            "similarity": [similarity],
-            "answer_similarity": [answers],
-            "same_context": [context],
-            "differs": "",
-        },
-        schema_overrides={"similarity": pl.Float32, "answer_similarity": pl.Float32, "same_context": pl.Boolean},
+        {"signal": [signal], **{k: [v] for k, v in given.items()}, "same_context": [context], "differs": ""},
+        schema_overrides={**dict.fromkeys(given, pl.Float32), "same_context": pl.Boolean},
     )
     assert len(frame.filter(may_drop(Settings()))) == default
     assert len(frame.filter(may_drop(Settings(drop_semantic=True)))) == with_semantic

@@ -39,7 +39,7 @@ _PLACE = np.uint64(LONGEST - 1)
 
 @njit(nogil=True)
 def _words(data, at, end, classes, fold, tokens, starts, ends, out, n):
-    """Append the word hashes of data[at:end] to out[n:]; returns the new number. tokens, starts, ends: for the reader."""
+    """Append the word hashes of data[at:end] to out[n:]; returns the new number; tokens, starts, ends are room."""
     while at < end:
         found, at = next_tokens(data, at, end, classes, fold, 1, tokens, starts, ends, 0)
         for i in range(found):

@@ -126,6 +126,13 @@ GLOSSARY = (
         "rows",
     ),
     Term(
+        "template",
+        "Text that many rows of a source repeat word for word around slots that each row fills in its own way, such as"
+        " a system prompt, a tool schema or the wrapper of a prompt. What stands in the slots, or beside the template,"
+        " is the payload; rows that follow a template count as copies only if their payloads are alike too.",
+        "tokens of fixed text; Jaccard similarity of the payloads",
+    ),
+    Term(
         "token",
         "A run of letters or digits, one CJK character, or one punctuation mark, unless a tokenizer was named.",
         "the unit is repeated under settings",

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from scanner.reports import _earlier as earlier
+from scanner.reports import _templates
 from scanner.reports import _words as words
 from scanner.reports._content import CLUSTERS, SKIPPED, Content, gather
 from scanner.reports._glossary import GLOSSARY
@@ -46,6 +47,8 @@ def render(run: RunFolder, text: str = "masked") -> bytes:
         words=words,
         earlier=earlier,
         glossary=GLOSSARY,
+        templates=_templates.gather(run, text),
+        template_lines=_templates.sentences(content.scan.get("notes") or {}),
         limits={"clusters": CLUSTERS, "skipped": SKIPPED},
         settings=_flat(content.scan.get("settings") or {}),
         highest_share=max((share or 0 for _, _, share, _ in words.findings(content.summary)), default=0),

@@ -13,6 +13,7 @@ from scanner.evidence import shortened
 from scanner.reports import _earlier, _keeping
 from scanner.reports import _words as words
 from scanner.reports._content import Content, RiskRow, gather
+from scanner.reports._templates import sentences
 from scanner.store import RunFolder
 from scanner.text import one_line
 
@@ -73,6 +74,9 @@ class _Screen:
             ("Top rows", [self._top()] if self.content.top else [self.plain("none: no row has a predicted risk")]),
             ("Plan", self._lines([*words.brake(scan), words.planned(summary), *_keeping.lines(scan)])),
         ]
+        wrapped = sentences(scan.get("notes") or {})
+        if wrapped:
+            parts.insert(2, ("Template", self._lines(wrapped[:3])))
         contaminated = words.contamination(summary)
         if contaminated:
             parts.insert(2, ("Overlap", self._lines(contaminated)))

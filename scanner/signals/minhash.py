@@ -76,6 +76,14 @@ class NearPairs:
     same_context: np.ndarray  # (p,) system prompt, tools and rejected answers are equal
 
 
+@dataclass(frozen=True)
+class Payload:
+    """Sketches of what stands in the templates of rows that are mostly template."""
+
+    position: Int64  # (m,) of the rows, ascending
+    signature: np.ndarray  # (m, permutations) uint32
+
+
 def find(
     rows: Rows,
     fingerprints: Fingerprints,
@@ -87,9 +95,11 @@ def find(
     width: int,
     threads: int,
     advance: Callable[[int], None] = lambda bands: None,
+    payload: Payload | None = None,
 ) -> NearPairs:
     """Verified near-duplicate pairs at or above `floor`, and contained rows.
 
+    `payload` brings candidates of its own: in rows that are mostly template, sketches of whole rows say little.
     Rows that are equal up to case and spacing are represented by the first of them in content order; such a row and
     its representative form a pair of similarity 1 unless their text is the same byte for byte (an exact pair).
     """
@@ -99,6 +109,9 @@ def find(
     representatives = rows.content_order[is_leader[rows.content_order]]
 
     candidates, cut = _candidates(fingerprints.signature, representatives, bands, threads, advance)
+    if payload is not None and len(payload.position):
+        own = _payload_candidates(payload, representatives, len(rows), jaccard, recall, threads)
+        candidates = _distinct([candidates, own])
     members, packed = _compact(candidates, representatives)
     sets, bounds, sizes = _shingle_sets(reader, rows, members, fingerprints.tokens, width, threads)
     measured = np.empty((len(packed), 5), np.float32)
@@ -212,6 +225,23 @@ def _candidates(
             cuts = np.maximum(cuts, cut)  # the same buckets recur in every band: the largest cut is a lower bound
             advance(len(found))
     return _distinct([pairs, *held]), cuts
+
+
+def _payload_candidates(
+    payload: Payload, representatives: Int64, rows: int, jaccard: float, recall: float, threads: int
+) -> UInt64:
+    """Packed candidate pairs of places in `representatives`, distinct and sorted, by the sketches of payloads."""
+    place = np.full(rows, -1, np.int64)
+    place[representatives] = np.arange(len(representatives))
+    mine = np.flatnonzero(place[payload.position] >= 0)
+    mine = mine[np.argsort(place[payload.position[mine]])]  # in content order, as in `find`
+    bands = choose_bands(payload.signature.shape[1], jaccard, recall, jaccard)
+    found, _ = _candidates(payload.signature, mine, bands, threads, lambda bands: None)
+    left, right = (
+        place[payload.position[mine[side.astype(np.int64)]]].astype(np.uint64)
+        for side in (found >> np.uint64(32), found & np.uint64(0xFFFFFFFF))
+    )
+    return left << np.uint64(32) | right
 
 
 def _distinct(parts: list[UInt64]) -> UInt64:
