@@ -6,14 +6,8 @@ clusters -> repeated passages, shared sides, turns -> contexts, dose, prediction
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import shutil
-import tempfile
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -26,6 +20,7 @@ from scanner import (
     against,
     fieldranks,
     formats,
+    inputs,
     keeping,
     matching,
     planning,
@@ -40,7 +35,7 @@ from scanner.objects import Source
 from scanner.plugins import load
 from scanner.progress import Progress, peak_rss_bytes
 from scanner.settings import Settings
-from scanner.store import SCHEMA_VERSION, TEMPORARY, RunFolder, write_bytes
+from scanner.store import SCHEMA_VERSION, RunFolder, write_bytes
 
 if TYPE_CHECKING:
     from scanner.applying import Applied
@@ -61,17 +56,17 @@ def audit(
     """Audit data sets into a run folder; a finished run of the same input and settings is returned as it is."""
     progress = progress or Progress()
     threads = settings.threads or os.cpu_count() or 1
-    run = RunFolder(out or default_run_path(datasets))
-    with _at_hand(datasets, run) as files:
+    run = RunFolder(out or inputs.default_run_path(datasets))
+    with inputs.at_hand(datasets, run) as files:
         sources, evaluation = formats.discover(files), matching.sources(settings)
         keeping.check_sources(keeping.parse(settings.keep_policy), [s.name for s in sources])
         earlier_runs = against.open_all(settings, run.path)
         with progress.stage("hash the input", len(sources) + len(evaluation)):
-            digests = _sha256_of(sources, threads, progress.advance)
-            evaluated = _sha256_of(evaluation, threads, progress.advance)
+            digests = inputs.sha256_of(sources, threads, progress.advance)
+            evaluated = inputs.sha256_of(evaluation, threads, progress.advance)
         compared = [index.identity for index in earlier_runs]
-        identity = _identity(sources + evaluation, digests + evaluated, settings, compared)
-        if _is_finished(run, identity, force):
+        identity = inputs.identity(sources + evaluation, digests + evaluated, settings, compared)
+        if inputs.is_finished(run, identity, force):
             progress.say(f"{run.path} holds this audit already; use --force to run it again")
             return run
         run = RunFolder.open_for_writing(run.path)
@@ -196,14 +191,14 @@ def _field_ranks(
     if stored is not None and keeping.parse(before.keep_policy).field == policy.field:
         return fieldranks.FieldRanks(stored, {k: v for k, v in scan["notes"]["keep"].items() if k != "policy"})
     need = f"--keep-policy field:{policy.field} needs values that this run has not stored"
-    sources = sources_of(scan)
+    sources = inputs.sources_of(scan)
     for source in sources:
         if not source.path.exists():
             raise RunError(
                 f"{need}, and {source.path} is no longer there to read them from; bring it back, or audit again with "
                 f"this policy: scan DATASET --keep-policy field:{policy.field}"
             )
-    digests = _sha256_of(sources, os.cpu_count() or 1, lambda done: None)
+    digests = inputs.sha256_of(sources, os.cpu_count() or 1, lambda done: None)
     for source, digest, known in zip(sources, digests, scan["inputs"], strict=True):
         if digest != known["sha256"]:
             raise ChangedInputError(f"{need}, and {source.path} changed since the audit (its SHA-256 is another)")
@@ -224,8 +219,8 @@ def apply(run_path: Path, out: Path, target: str | None = None, progress: Progre
     scan = run.read_json("scan.json")
     planning.check_brake(scan["notes"].get("brake", []), str(run_path))
     with progress.stage("check the input", len(scan["inputs"])):
-        sources = sources_of(scan)
-        digests = _sha256_of(sources, os.cpu_count() or 1, progress.advance)
+        sources = inputs.sources_of(scan)
+        digests = inputs.sha256_of(sources, os.cpu_count() or 1, progress.advance)
         for source, digest, known in zip(sources, digests, scan["inputs"], strict=True):
             if digest != known["sha256"]:
                 raise ChangedInputError(
@@ -300,96 +295,11 @@ def purge(run_path: Path) -> int:
     return freed
 
 
-# ------------------------------------------------------------------------------------------------- inputs and runs
-
-
-def default_run_path(datasets: list[str]) -> Path:
-    """<stem>.scan in the current folder; the stem of the first of several inputs."""
-    if datasets[0] == "-":
-        return Path("stdin.scan")
-    name = Path(datasets[0].rstrip("/")).name
-    stem = name.split(".")[0] or name
-    stem = stem.replace("*", "all").replace("?", "_")
-    return Path(f"{stem}.scan" if len(datasets) == 1 else f"{stem}+{len(datasets) - 1}.scan")
-
-
-def sources_of(scan: dict[str, Any]) -> list[Source]:
-    """The sources of a finished run, as its scan.json describes them."""
-    keys = ("index", "name", "format", "member", "compression", "bytes_on_disk")
-    return [Source(path=Path(i["path"]), **{k: i[k] for k in keys}) for i in scan["inputs"]]
-
-
 def versions() -> dict[str, str]:
     """Versions of this package and of those that shape its results."""
     import platform
 
     return {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
-
-
-@contextmanager
-def _at_hand(datasets: list[str], run: RunFolder) -> Iterator[list[str]]:
-    """The inputs as files: standard input is kept beside the run folder until it is known that the run may begin."""
-    if "-" not in datasets:
-        yield datasets
-        return
-    if datasets != ["-"]:
-        raise SettingsError("- (standard input) cannot be mixed with files; write it to a file first")
-    run.path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir=run.path.parent) as folder:
-        yield [str(formats.spool_stdin(Path(folder) / "stdin.jsonl"))]
-
-
-def _sha256_of(sources: list[Source], threads: int, advance: Callable[[int], None]) -> list[str]:
-    """SHA-256 of every input file as it lies on disk; a folder's (datasets) is that of its files in order."""
-
-    def digest(path: Path) -> str:
-        state = hashlib.sha256()
-        for part in sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]:
-            with part.open("rb") as file:
-                while block := file.read(1 << 20):
-                    state.update(block)
-        return state.hexdigest()
-
-    paths = list(dict.fromkeys(s.path for s in sources))
-    with ThreadPoolExecutor(threads) as pool:
-        found = dict(zip(paths, pool.map(digest, paths), strict=True))
-    advance(len(sources))
-    return [found[s.path] for s in sources]
-
-
-def _identity(sources: list[Source], digests: list[str], settings: Settings, earlier_runs: list[str]) -> str:
-    """What makes two runs the same: version, inputs, earlier runs, and settings that shape results."""
-    shaping = {k: v for k, v in settings.as_dict().items() if k not in ("threads", "text", "against")}
-    shaping["against"] = earlier_runs
-    facts = [version("sftscan"), SCHEMA_VERSION, [(s.name, s.member, d) for s, d in zip(sources, digests, strict=True)]]
-    return hashlib.sha256(json.dumps([facts, shaping], sort_keys=True).encode()).hexdigest()
-
-
-def _is_finished(run: RunFolder, identity: str, force: bool) -> bool:
-    """Whether the folder holds this very run, finished; another run's folder is refused unless forced."""
-    if not run.path.exists():
-        return False
-    if not run.path.is_dir():
-        raise RunError(f"{run.path} is a file, not a folder; choose another run folder with --out")
-    marks = [run.path / "scan.json", run.private / "ingested.json"]
-    known = [json.loads(m.read_text("utf-8"))["identity"] for m in marks if m.exists()]
-    if not known and any(p.name not in ("private", "index") for p in run.path.iterdir()):
-        raise RunError(f"{run.path} holds files but no run; it is not touched: choose another folder with --out")
-    if force:
-        _clear(run)
-        return False
-    if known and identity not in known:
-        raise RunError(
-            f"{run.path} holds a run of another input or other settings; use --force to replace it, or --out to "
-            "write elsewhere"
-        )
-    return (run.path / "scan.json").exists() and (run.path / "report.html").exists()
-
-
-def _clear(run: RunFolder) -> None:
-    """Empty a run folder."""
-    for path in run.path.iterdir():
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def _finish(

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from scanner import confirming, embedding, pipeline, stages
+from scanner import confirming, embedding, inputs, pipeline, stages
 from scanner.progress import Progress
 from scanner.settings import Settings
 from scanner.signals import semantic
@@ -67,7 +67,7 @@ def score(file: Path, chosen: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as folder:
         run = pipeline.audit([str(file)], Settings(semantic=False, threads=chosen.threads), Path(folder) / "run")
         progress, settings = Progress(), Settings(threads=chosen.threads)
-        sources = pipeline.sources_of(run.read_json("scan.json"))
+        sources = inputs.sources_of(run.read_json("scan.json"))
         again = RunFolder.open_for_writing(Path(folder) / "again")
         rows, _ = stages.read(again, sources, settings, chosen.threads, "recall", progress)
         prints = stages.fingerprint_rows(again, rows, settings, chosen.threads, progress)

@@ -15,6 +15,17 @@ from rich.text import Text
 from scanner import decontaminating
 from scanner.errors import RunError
 from scanner.evidence import PRIVATE_KINDS, Difference, Evidence
+from scanner.explain._found import (
+    RELATION_WORDS,
+    Feature,
+    Relative,
+    SpanFound,
+    features_of,
+    known_earlier,
+    number,
+    relatives_of,
+    spans_found,
+)
 from scanner.repeats import Stretch, stretches
 from scanner.store import RunFolder
 from scanner.text import one_line
@@ -25,70 +36,9 @@ SPANS = 20
 STRETCHES = 6
 """Repeated spans that are shown; the rest are counted."""
 FEATURES_SHOWN = 40
-LABELS = ("conflicts.group", "conflicts.answer", "answers.group", "answers.prompt", "turns.opening_group")
-"""Columns that number groups: no quantities, so that they have no place among the rows."""
-INSIDE = 0.95
-"""Share of an answer's shingles found in another from which it stands inside it (as in signals.minhash)."""
 EXCERPT = 700
 """Characters of the prompt and of the answer."""
-RELATION_WORDS = {
-    "same_both": "the same prompt and answer",
-    "same_prompt": "the same prompt, another answer",
-    "same_response": "the same answer to another prompt",
-    "near": "nearly the same",
-    "contained": "one within the other",
-    "semantic": "the same in other words",
-}
 NOT_CALIBRATED = "Not calibrated: predictions were not validated on this data; weights from a small rehearsal."
-
-
-@dataclass(frozen=True)
-class Relative:
-    """A row that this one is paired with."""
-
-    row_id: int
-    place: str
-    signal: str  # exact, minhash, span, semantic
-    relation: str
-    similarity: float  # Jaccard, or cosine for semantic; NaN where not measured
-    inside: float  # share of this row found in the other; NaN where not measured
-    holds: float = math.nan  # share of the other found in this row; NaN where not measured
-    answer_inside: float = math.nan  # the same of the answers alone
-    answer_holds: float = math.nan
-
-    @property
-    def told(self) -> str:
-        """How the two are related, in words, and which answer stands inside which."""
-        words = RELATION_WORDS.get(self.relation, self.relation)
-        if self.relation == "contained":
-            words = "this row stands within it" if self.inside >= self.holds else "it stands within this row"
-        if self.answer_inside >= INSIDE > self.answer_holds:
-            return f"{words}; this row's answer stands inside its answer"
-        if self.answer_holds >= INSIDE > self.answer_inside:
-            return f"{words}; its answer stands inside this row's"
-        return words
-
-
-@dataclass(frozen=True)
-class SpanFound:
-    """A private or other marked span, in its masked context."""
-
-    rule_id: str
-    kind: str
-    field: str  # where in the record: the JSON pointer of the string, "" when the text was purged
-    length: int  # code points
-    before: str
-    hidden: str
-    after: str
-
-
-@dataclass(frozen=True)
-class Feature:
-    """A measured quantity of the row and where it stands among all rows."""
-
-    name: str
-    value: float
-    percentile: float  # share of the measured rows with a smaller or equal value, 0 to 1
 
 
 @dataclass(frozen=True)
@@ -145,7 +95,7 @@ def explain(run: RunFolder, row_id: int, text: str = "masked") -> Explanation:
     evidence = Evidence(run, text)
     keep = plan.get("keep_row_id")
     keep = None if keep is None or keep < 0 or keep == row_id else int(keep)
-    relatives = _relatives(run.read_table("pairs"), row_id, rows)
+    relatives = relatives_of(run.read_table("pairs"), row_id, rows)
     table = run.read_table("spans")
     repeated, repeated_total = stretches(table, run.read_table("plan"), row_id, evidence, STRETCHES)
     private = (pl.col("row_id") == row_id) & pl.col("kind").cast(pl.String).is_in(PRIVATE_KINDS)
@@ -163,17 +113,17 @@ def explain(run: RunFolder, row_id: int, text: str = "masked") -> Explanation:
         cluster_size=int(row["cluster_size"] or 1),
         relatives=relatives[:RELATIVES],
         relatives_total=len(relatives),
-        spans=_spans(run, spans.head(SPANS), evidence),
+        spans=spans_found(run, spans.head(SPANS), evidence),
         spans_total=len(spans),
         repeated=repeated,
         repeated_total=repeated_total,
-        features=_features(rows, row),
+        features=features_of(rows, row),
         action=str(plan.get("action") or "keep"),
         why=str(plan.get("why") or ""),
         rule_id=str(plan.get("rule_id") or ""),
         keep_row_id=keep,
         kept_because=str(plan.get("kept_because") or ""),
-        known=_known(run, row_id),
+        known=known_earlier(run, row_id),
         masked_tokens=_mask_words(plan.get("loss_mask")),
         sample_weight=float(1.0 if plan.get("sample_weight") is None else plan["sample_weight"]),
         difference=evidence.difference(keep, row_id) if keep is not None else None,
@@ -203,84 +153,6 @@ def _unknown(run: RunFolder, rows: pl.DataFrame, row_id: int) -> str:
     )
 
 
-def _relatives(pairs: pl.DataFrame, row_id: int, rows: pl.DataFrame) -> tuple[Relative, ...]:
-    """The rows paired with this one: exact before near before semantic, the most similar first."""
-    for name in ("answer_containment_ab", "answer_containment_ba"):
-        pairs = pairs if name in pairs.columns else pairs.with_columns(pl.lit(None, pl.Float64).alias(name))
-    here = pairs.filter((pl.col("row_a") == row_id) | (pl.col("row_b") == row_id))
-    first = pl.col("row_a") == row_id
-    seen = here.select(
-        pl.when(first).then("row_b").otherwise("row_a").alias("row_id"),
-        pl.col("signal", "relation").cast(pl.String),
-        pl.col("similarity").cast(pl.Float64),
-        *(
-            pl.when(first).then(f"{of}_{here_there}").otherwise(f"{of}_{there_here}").cast(pl.Float64).alias(name)
-            for of, here_there, there_here, name in (
-                ("containment", "ab", "ba", "inside"), ("containment", "ba", "ab", "holds"),
-                ("answer_containment", "ab", "ba", "answer_inside"), ("answer_containment", "ba", "ab", "answer_holds"),
-            )
-        ),
-    )  # fmt: skip
-    rank = pl.col("signal").replace_strict({"exact": 0, "minhash": 1, "span": 2}, default=3, return_dtype=pl.Int8)
-    seen = seen.sort([rank, pl.col("similarity").fill_null(0).fill_nan(0), "row_id"], descending=[False, True, False])
-    places = rows.select("row_id", pl.col("source").cast(pl.String), "line")
-    seen = seen.join(places, on="row_id", how="left", maintain_order="left")
-    return tuple(
-        Relative(other, f"{source}:{line}", signal, relation, _number(similarity), *map(_number, shares))
-        for other, signal, relation, similarity, *shares, source, line in seen.iter_rows()
-    )
-
-
-def _known(run: RunFolder, row_id: int) -> tuple[str, ...]:
-    """A sentence for each way in which an earlier run (--against) holds the row."""
-    if not run.has_table("matches"):
-        return ()
-    matches = run.read_table("matches")
-    if "kind" not in matches.columns:
-        return ()
-    said = []
-    for seen in matches.filter((pl.col("row_id") == row_id) & (pl.col("kind") == "earlier")).iter_rows(named=True):
-        what = "prompt" if seen["part"] == "question" else "answer" if seen["part"] == "answer" else "row"
-        what = "first turn" if seen["first_turn"] else what
-        of = f"row {seen['item']} of the earlier run {seen['source']}"
-        more = f" and {seen['items'] - 1:,} more there" if seen["items"] > 1 else ""
-        if seen["how"] == "near":
-            said.append(f"It reads like {of}{more} (Jaccard about {seen['similarity']:.2f}, estimated).")
-        else:
-            said.append(f"The same {what}, up to case and spacing, is in {of}{more}.")
-    return tuple(said)
-
-
-def _spans(run: RunFolder, spans: pl.DataFrame, evidence: Evidence) -> tuple[SpanFound, ...]:
-    fields: dict[int, str] = {}
-    if run.segments_path.exists() and len(spans):
-        paths = run.segments().rows([spans["row_id"][0]], ["segment", "field_path"])
-        fields = dict(paths.iter_rows())
-    found = []
-    for span in spans.iter_rows(named=True):
-        place = (span["row_id"], span["segment"], span["start"], span["end"])
-        before, hidden, after = evidence.in_context(*place)
-        length = span["end"] - span["start"]
-        field = fields.get(span["segment"], "")
-        found.append(SpanFound(str(span["rule_id"]), str(span["kind"]), field, length, before, hidden, after))
-    return tuple(found)
-
-
-def _features(rows: pl.DataFrame, row: dict[str, Any]) -> tuple[Feature, ...]:
-    """Every numeric family.name column that was measured for this row."""
-    found = []
-    for name, dtype in rows.schema.items():
-        value = row[name]
-        if "." not in name or name in LABELS or not (dtype.is_numeric() or dtype == pl.Boolean) or value is None:
-            continue
-        number = float(value)
-        if math.isnan(number):
-            continue
-        column = rows[name].cast(pl.Float64).drop_nulls().drop_nans()
-        found.append(Feature(name, number, float((column <= number).mean() or 0.0)))  # type: ignore[arg-type]
-    return tuple(found)
-
-
 def _mask_words(mask: Any) -> str:
     """A loss mask, which may be a list of spans or its text, in words."""
     if mask is None or mask in ("", "[]"):
@@ -291,13 +163,9 @@ def _mask_words(mask: Any) -> str:
     return f"{len(spans)} span{'' if len(spans) == 1 else 's'} of the answer" if spans else ""
 
 
-def _number(value: Any) -> float:
-    return math.nan if value is None else float(value)
-
-
 def _written(value: Any, digits: int = 2) -> str:
-    number = _number(value)
-    return "not measured" if math.isnan(number) else f"{number:,.{digits}f}"
+    known = number(value)
+    return "not measured" if math.isnan(known) else f"{known:,.{digits}f}"
 
 
 def _standing(told: Explanation) -> str:
@@ -311,7 +179,7 @@ def _predicted(told: Explanation) -> list[str]:
         return ["Nothing was predicted for it."]
     reasons = seen.get("reasons") or ""
     reasons = reasons if isinstance(reasons, str) else "; ".join(map(str, reasons))
-    if math.isnan(_number(seen.get("p_extract"))):
+    if math.isnan(number(seen.get("p_extract"))):
         lines = [f"Its recitation was not measured{f': {reasons}' if reasons else ''}."]
     else:
         lines = [

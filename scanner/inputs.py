@@ -1,0 +1,102 @@
+"""What an audit starts from: its inputs at hand as files, their hashes, and whether the run folder holds it already."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from scanner import formats
+from scanner.errors import RunError, SettingsError
+from scanner.objects import Source
+from scanner.settings import Settings
+from scanner.store import SCHEMA_VERSION, TEMPORARY, RunFolder
+
+
+def default_run_path(datasets: list[str]) -> Path:
+    """<stem>.scan in the current folder; the stem of the first of several inputs."""
+    if datasets[0] == "-":
+        return Path("stdin.scan")
+    name = Path(datasets[0].rstrip("/")).name
+    stem = name.split(".")[0] or name
+    stem = stem.replace("*", "all").replace("?", "_")
+    return Path(f"{stem}.scan" if len(datasets) == 1 else f"{stem}+{len(datasets) - 1}.scan")
+
+
+def sources_of(scan: dict[str, Any]) -> list[Source]:
+    """The sources of a finished run, as its scan.json describes them."""
+    keys = ("index", "name", "format", "member", "compression", "bytes_on_disk")
+    return [Source(path=Path(i["path"]), **{k: i[k] for k in keys}) for i in scan["inputs"]]
+
+
+@contextmanager
+def at_hand(datasets: list[str], run: RunFolder) -> Iterator[list[str]]:
+    """The inputs as files: standard input is kept beside the run folder until it is known that the run may begin."""
+    if "-" not in datasets:
+        yield datasets
+        return
+    if datasets != ["-"]:
+        raise SettingsError("- (standard input) cannot be mixed with files; write it to a file first")
+    run.path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir=run.path.parent) as folder:
+        yield [str(formats.spool_stdin(Path(folder) / "stdin.jsonl"))]
+
+
+def sha256_of(sources: list[Source], threads: int, advance: Callable[[int], None]) -> list[str]:
+    """SHA-256 of every input file as it lies on disk; a folder's (datasets) is that of its files in order."""
+
+    def digest(path: Path) -> str:
+        state = hashlib.sha256()
+        for part in sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]:
+            with part.open("rb") as file:
+                while block := file.read(1 << 20):
+                    state.update(block)
+        return state.hexdigest()
+
+    paths = list(dict.fromkeys(s.path for s in sources))
+    with ThreadPoolExecutor(threads) as pool:
+        found = dict(zip(paths, pool.map(digest, paths), strict=True))
+    advance(len(sources))
+    return [found[s.path] for s in sources]
+
+
+def identity(sources: list[Source], digests: list[str], settings: Settings, earlier_runs: list[str]) -> str:
+    """What makes two runs the same: version, inputs, earlier runs, and settings that shape results."""
+    shaping = {k: v for k, v in settings.as_dict().items() if k not in ("threads", "text", "against")}
+    shaping["against"] = earlier_runs
+    facts = [version("sftscan"), SCHEMA_VERSION, [(s.name, s.member, d) for s, d in zip(sources, digests, strict=True)]]
+    return hashlib.sha256(json.dumps([facts, shaping], sort_keys=True).encode()).hexdigest()
+
+
+def is_finished(run: RunFolder, identity: str, force: bool) -> bool:
+    """Whether the folder holds this very run, finished; another run's folder is refused unless forced."""
+    if not run.path.exists():
+        return False
+    if not run.path.is_dir():
+        raise RunError(f"{run.path} is a file, not a folder; choose another run folder with --out")
+    marks = [run.path / "scan.json", run.private / "ingested.json"]
+    known = [json.loads(m.read_text("utf-8"))["identity"] for m in marks if m.exists()]
+    if not known and any(p.name not in ("private", "index") for p in run.path.iterdir()):
+        raise RunError(f"{run.path} holds files but no run; it is not touched: choose another folder with --out")
+    if force:
+        _clear(run)
+        return False
+    if known and identity not in known:
+        raise RunError(
+            f"{run.path} holds a run of another input or other settings; use --force to replace it, or --out to "
+            "write elsewhere"
+        )
+    return (run.path / "scan.json").exists() and (run.path / "report.html").exists()
+
+
+def _clear(run: RunFolder) -> None:
+    """Empty a run folder."""
+    for path in run.path.iterdir():
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
