@@ -15,9 +15,9 @@ PAYLOAD, FIXED, EDITED = "payload", "fixed", "edited"
 
 
 def contexts(role: str, text: str):
-    """(context, what follows) of every token and of the end; a context reaches over the beginning as the role."""
+    """(context with its role, what follows) of every token and of the end; before the beginning stands the role."""
     words = [f"<{role}>"] * CONTEXT + normalise(text).split() + [END]
-    return [(tuple(words[i - CONTEXT : i]), words[i]) for i in range(CONTEXT, len(words))]
+    return [((role, *words[i - CONTEXT : i]), words[i]) for i in range(CONTEXT, len(words))]
 
 
 class Twin:

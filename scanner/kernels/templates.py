@@ -58,20 +58,20 @@ def _is_mark(point):
 
 
 @njit(nogil=True)
-def classify(data, at, stop, role, classes, fold, keys, values, held, seen, hashes, starts, ends, kinds, levels):
+def classify(data, at, stop, voice, classes, fold, keys, values, held, seen, hashes, starts, ends, kinds, levels):
     """Kinds of the tokens of one segment; returns (tokens, how many of them are FIXED, hash of its template or 0).
 
     The last five arrays have room for the tokens (at most one per byte). The hash names the segment's fixed stretches
     by their last tokens, in order. levels: the share of rows that hold a fixed token's context, in millionths.
     """
-    edge = before(role)
+    edge = before(voice)
     a, b, c, d = edge, edge, edge, edge
     last_bit = np.uint64(8 * len(seen) - 1)
     n = 0
     any_fixed = False
     while True:
         h, start, at = next_token(data, at, stop, classes, fold, 1)
-        key = context_of(a, b, c, d)
+        key = context_of(edge, a, b, c, d)
         if start == at:
             break
         hashes[n] = h
@@ -194,9 +194,9 @@ def _largest(begin, end_of):
     return room
 
 
-@kernel(INT(U8R, I64R, I64R, I64R, U8R, U8R, U8R, I32R, U64R, U64R, I32R, U8R, I32, I32, U64, I32))
+@kernel(INT(U8R, I64R, I64R, I64R, I32R, U8R, U8R, I32R, U64R, U64R, I32R, U8R, I32, I32, U64, I32))
 def mark(
-    data, begin, end_of, row_start, role, part, classes, fold, keys, values, held, seen, fixed, sizes, name, inside
+    data, begin, end_of, row_start, voice, part, classes, fold, keys, values, held, seen, fixed, sizes, name, inside
 ):
     """Template tokens of every row and segment; returns their number.
 
@@ -216,7 +216,7 @@ def mark(
                 data,
                 begin[s],
                 end_of[s],
-                role[s],
+                voice[s],
                 classes,
                 fold,
                 keys,
@@ -238,11 +238,11 @@ def mark(
 
 
 @kernel(INT(U8R, INT, INT, INT, U8R, I32R, U64R, U64R, I32R, U8R, I64, I64, U8))
-def kinds_of(data, begin, end, role, classes, fold, keys, values, held, seen, starts, ends, kinds):
+def kinds_of(data, begin, end, voice, classes, fold, keys, values, held, seen, starts, ends, kinds):
     """Kinds of the tokens of the segment data[begin:end] and the bytes where they start and end; returns how many."""
     hashes, levels = np.empty(end - begin, np.uint64), np.empty(end - begin, np.int32)
     n, _, _ = classify(
-        data, begin, end, role, classes, fold, keys, values, held, seen, hashes, starts, ends, kinds, levels
+        data, begin, end, voice, classes, fold, keys, values, held, seen, hashes, starts, ends, kinds, levels
     )
     return n
 
@@ -275,9 +275,9 @@ def _payload_shingles(hashes, kinds, marks, n, width, ring, out, at):
     return at
 
 
-@kernel(INT(U8R, I64R, I64R, I64R, U8R, U8R, U8R, I32R, INT, U64R, U64R, I32R, U8R, U64, I64))
+@kernel(INT(U8R, I64R, I64R, I64R, I32R, U8R, U8R, I32R, INT, U64R, U64R, I32R, U8R, U64, I64))
 def payload_sets(
-    data, begin, end_of, row_start, role, part, classes, fold, width, keys, values, held, seen, out, bounds
+    data, begin, end_of, row_start, voice, part, classes, fold, width, keys, values, held, seen, out, bounds
 ):
     """The distinct shingles of each row's payload, prompt and answer apart, sorted; returns the number written.
 
@@ -299,7 +299,7 @@ def payload_sets(
                     data,
                     begin[s],
                     end_of[s],
-                    role[s],
+                    voice[s],
                     classes,
                     fold,
                     keys,
