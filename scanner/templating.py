@@ -33,9 +33,8 @@ LEAST_ROWS = 20
 """Distinct rows of the sample that must hold a context before what follows it is judged ..."""
 LEAST_SHARE = 0.01
 """... and their least share of the sample."""
-FIXED_SHARE, SURE_SHARE = 0.6, 0.9
-"""Share of a context's rows that go on in the same way from which the text is fixed there for them; from the second on
-what few other rows have there is an edit, below it a slot."""
+FIXED_SHARE = 0.9
+"""Share of a context's rows that go on in the same way from which the text is fixed there."""
 RARE_ROWS, RARE_SHARE = 3, 0.02
 """Rows, and share of the context's rows, from which another continuation of fixed text is a slot and not an edit."""
 MOSTLY = 0.5
@@ -79,7 +78,7 @@ class Gathered:
     row_start: Int64  # (r + 1,)
 
     @property
-    def text(self) -> tuple[UInt8, Int64, Int64, Int64, UInt8]:
+    def text(self) -> tuple[UInt8, Int64, Int64, Int64, Int32]:
         """data, begin, end, row_start, voice"""
         offsets = self.batch.offsets
         return (
@@ -167,12 +166,8 @@ def _verdicts(
     rare = of_fixed & ~main & (both >= np.maximum(RARE_ROWS, RARE_SHARE * count))
     verdict = np.where(fixed | rare, token, counting.BRANCHES)
     share = (count / len(sample) * 1e6).astype(np.int32)
-    kept = np.flatnonzero(main | rare)
-    unsure = np.flatnonzero(fixed & (both < SURE_SHARE * count))  # marked by a rarer continuation that is no token
-    some = np.concatenate((kept, unsure))
-    verdict, rare = verdict[some], rare[some]
-    verdict[len(kept) :], rare[len(kept) :] = counting.BRANCHES, True
-    return context[some], verdict, share[some], rare.astype(np.uint8)
+    kept = main | rare
+    return context[kept], verdict[kept], share[kept], rare[kept].astype(np.uint8)
 
 
 def _contexts(reader: SegmentReader, rows: Rows, prints: Fingerprints, sample: Int64) -> tuple[UInt64, UInt64, Int32]:

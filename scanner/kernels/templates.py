@@ -2,7 +2,7 @@
 
 A token is judged by the CONTEXT tokens before it. Of a context that many distinct rows hold, what follows is counted:
 
-    fixed     most of those rows, and this one, go on with the same token: it belongs to a template
+    fixed     nearly all of those rows go on with the same token: it belongs to a template
     slot      they go on in different ways: here the rows differ on purpose, a payload begins
     edit      nearly all go on in one way, and this row alone in another: a changed word in a copied text, no payload
 
@@ -87,11 +87,7 @@ def classify(data, at, stop, voice, classes, fold, keys, values, held, seen, has
                     kind = FIXED
                     level = held[place]
                     any_fixed = True
-                elif (
-                    values[place] == BRANCHES
-                    or keys[slot_of(keys, continuation_key(key, h))] != 0
-                    or keys[slot_of(keys, continuation_key(key, BRANCHES))] != 0
-                ):
+                elif values[place] == BRANCHES or keys[slot_of(keys, continuation_key(key, h))] != 0:
                     kind = SLOT
                 else:
                     kind = EDITED
