@@ -174,7 +174,7 @@ def find_likeness(
             threads=threads, advance=progress.advance,
             payload=minhash.Payload(templates.sketched, templates.sketch) if templates else None,
         )  # fmt: skip
-        alike = templating.compare(reader, prints, templates, near.a, near.b, settings.shingle, threads)
+        alike = templating.compare(reader, rows, prints, templates, near.a, near.b, settings.shingle, threads)
     table = _frame(near.pairs).with_columns(
         prompt_similarity=pl.Series(near.prompt_jaccard, dtype=pl.Float32),
         answer_similarity=pl.Series(near.answer_jaccard, dtype=pl.Float32),

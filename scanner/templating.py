@@ -21,7 +21,7 @@ import polars as pl
 from scanner.fingerprints import parts, permutations
 from scanner.kernels import template_counts as counting
 from scanner.kernels import templates as kernels
-from scanner.objects import Fingerprints, Float32, Int32, Int64, Rows, SegmentBatch, UInt8, UInt64
+from scanner.objects import ROLES, Fingerprints, Float32, Int32, Int64, Rows, SegmentBatch, UInt8, UInt64
 from scanner.store import SegmentReader
 from scanner.text import code_point_classes, folded_code_points
 
@@ -33,9 +33,8 @@ LEAST_ROWS = 20
 """Distinct rows of the sample that must hold a context before what follows it is judged ..."""
 LEAST_SHARE = 0.01
 """... and their least share of the sample."""
-FIXED_SHARE, SURE_SHARE = 0.6, 0.9
-"""Share of a context's rows that go on in the same way from which the text is fixed there for them; from the second on
-what few other rows have there is an edit, below it a slot."""
+FIXED_SHARE = 0.9
+"""Share of a context's rows that go on in the same way from which the text is fixed there."""
 RARE_ROWS, RARE_SHARE = 3, 0.02
 """Rows, and share of the context's rows, from which another continuation of fixed text is a slot and not an edit."""
 MOSTLY = 0.5
@@ -74,20 +73,26 @@ class Gathered:
 
     batch: SegmentBatch
     position: Int64  # (r,) of the rows
+    source: Int32  # (r,)
     index: Int64  # (s,) into the batch's segments
     row_start: Int64  # (r + 1,)
 
     @property
-    def text(self) -> tuple[UInt8, Int64, Int64, Int64, UInt8]:
-        """data, begin, end, row_start, role"""
+    def text(self) -> tuple[UInt8, Int64, Int64, Int64, Int32]:
+        """data, begin, end, row_start, voice"""
         offsets = self.batch.offsets
         return (
             self.batch.data,
             offsets[self.index],
             offsets[self.index + 1],
             self.row_start,
-            self.batch.role[self.index],
+            self.voice,
         )
+
+    @property
+    def voice(self) -> Int32:
+        """(s,) who speaks: the role, in one source."""
+        return self.batch.role[self.index] + np.int32(len(ROLES)) * np.repeat(self.source, np.diff(self.row_start))
 
     @property
     def parts(self) -> UInt8:
@@ -98,7 +103,7 @@ class Gathered:
         counts = np.diff(self.row_start)[which]
         starts = np.concatenate(([0], np.cumsum(counts))).astype(np.int64)
         index = np.repeat(self.row_start[which] - starts[:-1], counts) + np.arange(starts[-1])
-        return Gathered(self.batch, self.position[which], self.index[index], starts)
+        return Gathered(self.batch, self.position[which], self.source[which], self.index[index], starts)
 
 
 def find(reader: SegmentReader, rows: Rows, prints: Fingerprints, width: int, threads: int) -> Marked | None:
@@ -117,16 +122,7 @@ def learn(reader: SegmentReader, rows: Rows, prints: Fingerprints, threads: int)
         return None
     context, token = (np.concatenate([verdict[i] for verdict in verdicts]) for i in (0, 1))
     share, rare = np.concatenate([v[2] for v in verdicts]), np.concatenate([v[3] for v in verdicts])
-    # The source in which the largest share of rows holds a context decides about it (a slot, if several do); where the
-    # text of another source goes on in another way, that is a slot there.
-    order = np.lexsort((token, -share, rare, context))  # BRANCHES is the smallest token
-    context, token, share, rare = context[order], token[order], share[order], rare[order]
-    first = np.concatenate(([True], context[1:] != context[:-1])) | (rare == 1)
-    decided = token[np.maximum.accumulate(np.where(first & (rare == 0), np.arange(len(first)), 0))]
-    other = ~first & (token != counting.BRANCHES) & (token != decided)
-    rare[other] = 1
-    first |= other
-    table = _table(context[first], token[first], share[first], rare[first])
+    table = _table(context, token, share, rare)
     for sample, enough in judged:  # fixed contexts that make no line are common phrases
         found = mark(reader, rows, prints, table, threads, only=sample)
         if int((found.fixed.sum(axis=1) > 0).sum()) >= enough:
@@ -170,18 +166,14 @@ def _verdicts(
     rare = of_fixed & ~main & (both >= np.maximum(RARE_ROWS, RARE_SHARE * count))
     verdict = np.where(fixed | rare, token, counting.BRANCHES)
     share = (count / len(sample) * 1e6).astype(np.int32)
-    kept = np.flatnonzero(main | rare)
-    unsure = np.flatnonzero(fixed & (both < SURE_SHARE * count))  # marked by a rarer continuation that is no token
-    some = np.concatenate((kept, unsure))
-    verdict, rare = verdict[some], rare[some]
-    verdict[len(kept) :], rare[len(kept) :] = counting.BRANCHES, True
-    return context[some], verdict, share[some], rare.astype(np.uint8)
+    kept = main | rare
+    return context[kept], verdict[kept], share[kept], rare[kept].astype(np.uint8)
 
 
 def _contexts(reader: SegmentReader, rows: Rows, prints: Fingerprints, sample: Int64) -> tuple[UInt64, UInt64, Int32]:
     """Every token of the sample with its context, see template_counts.contexts; rows are numbered by position."""
     found = []
-    for some in gathered(reader, sample):
+    for some in gathered(reader, rows, sample):
         room = int(prints.tokens[some.position].sum()) + len(some.index)
         pair, row = np.empty((2, room), np.uint64), np.empty(room, np.int32)
         made = counting.contexts(*some.text, code_point_classes(), folded_code_points(), *pair, row)
@@ -243,7 +235,7 @@ def mark(
         some_payload = bounds[2::2] > bounds[:-1:2]
         return found, chosen.position[some_payload], signature[some_payload]
 
-    done = _each(reader, only, threads, work)
+    done = _each(reader, rows, only, threads, work)
     return Marked(
         templates,
         fixed,
@@ -256,6 +248,7 @@ def mark(
 
 def compare(
     reader: SegmentReader,
+    rows: Rows,
     prints: Fingerprints,
     marked: Marked | None,
     a: Int64,
@@ -277,7 +270,7 @@ def compare(
         return result
     a, b = a[involved], b[involved]
     members = np.unique(np.concatenate((a, b)))
-    done = _each(reader, members, threads, lambda some: _payload_sets(some, prints, marked.templates, width))
+    done = _each(reader, rows, members, threads, lambda some: _payload_sets(some, prints, marked.templates, width))
     sets = np.concatenate([sets for sets, _ in done])
     bounds = np.concatenate([np.zeros(1, np.int64), *(np.diff(bounds) for _, bounds in done)]).cumsum()
     left, right = (np.searchsorted(members, side) for side in (a, b))
@@ -299,7 +292,7 @@ def _payload_sets(some: Gathered, prints: Fingerprints, templates: Templates, wi
     return sets[:written].copy(), bounds
 
 
-def gathered(reader: SegmentReader, only: Int64 | None) -> Iterator[Gathered]:
+def gathered(reader: SegmentReader, rows: Rows, only: Int64 | None) -> Iterator[Gathered]:
     """The segments of the rows at these positions (ascending), or of all rows, batch by batch."""
     first = 0
     for batch in reader:
@@ -307,7 +300,9 @@ def gathered(reader: SegmentReader, only: Int64 | None) -> Iterator[Gathered]:
             continue
         starts = batch.row_starts()
         count = len(starts) - 1
-        whole = Gathered(batch, np.arange(first, first + count), np.arange(len(batch)), starts)
+        whole = Gathered(
+            batch, np.arange(first, first + count), rows.source[first : first + count], np.arange(len(batch)), starts
+        )
         if only is None:
             yield whole
         else:
@@ -317,7 +312,9 @@ def gathered(reader: SegmentReader, only: Int64 | None) -> Iterator[Gathered]:
         first += count
 
 
-def _each(reader: SegmentReader, only: Int64 | None, threads: int, work: Callable[[Gathered], Result]) -> list[Result]:
+def _each(
+    reader: SegmentReader, rows: Rows, only: Int64 | None, threads: int, work: Callable[[Gathered], Result]
+) -> list[Result]:
     """`work` on every batch of the gathered rows, on all threads; results in the rows' order."""
     with ThreadPoolExecutor(threads) as pool:
-        return [job.result() for job in [pool.submit(work, some) for some in gathered(reader, only)]]
+        return [job.result() for job in [pool.submit(work, some) for some in gathered(reader, rows, only)]]

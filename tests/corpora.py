@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,10 +11,15 @@ import numpy as np
 import pyarrow as pa
 
 from scanner.fingerprints import fingerprint
+from scanner.kernels.hashing import fmix64
+from scanner.kernels.tokens import tokenise
 from scanner.objects import ROLE_CODE, Fingerprints, Rows, Segment
 from scanner.store import SEGMENT_SCHEMA, RunFolder, SegmentReader, SegmentWriter, pointer, roles_array
+from scanner.text import code_point_classes, folded_code_points
 
 Row = Sequence[Segment]
+Packed = Callable[[Sequence[str]], tuple[np.ndarray, np.ndarray]]
+"""The fixture `packed`: texts as an Arrow buffer holds them."""
 
 
 @dataclass(frozen=True)
@@ -84,3 +89,25 @@ def write_segments(path: Path, rows: Sequence[Row], row_ids: Sequence[int], per_
                 pa.array([s.text for _, _, s in found], pa.large_string()),
             ]
             writer.append(pa.RecordBatch.from_arrays(arrays, schema=SEGMENT_SCHEMA))
+
+
+def folded_hashes(packed: Packed, text: str) -> list[np.uint64]:
+    """Hash of every token of a text in lower case."""
+    data, offsets = packed([text])
+    room = len(text.encode())
+    hashes, starts, counts = np.empty(room, np.uint64), np.empty(room, np.int64), np.empty(1, np.int64)
+    found = tokenise(data, offsets, code_point_classes(), folded_code_points(), 1, hashes, starts, counts)
+    return [np.uint64(h) for h in hashes[:found]]
+
+
+def shingles(packed: Packed, text: str, width: int) -> list[int]:
+    """64-bit hashes of every run of `width` folded tokens; of the whole text where it is shorter."""
+    tokens = folded_hashes(packed, text)
+    size = min(width, len(tokens))
+    found: list[int] = []
+    for i in range(len(tokens) - size + 1 if tokens else 0):
+        h = size
+        for token in tokens[i : i + size]:
+            h = (h * 0x9E3779B97F4A7C15 + int(token)) % 2**64
+        found.append(int(fmix64(np.uint64(h))))
+    return found

@@ -82,15 +82,17 @@ MUTANTS = (
            "fingerprints.context[a] == fingerprints.context[b],", "np.ones(len(a), np.bool_),", FIND),
     Mutant("shingles one token too long", "signals.minhash", "classes, fold, width, sets, bounds",
            "classes, fold, width + 1, sets, bounds", FIND),
-    Mutant("answers that differ may be dropped", "planning.dropping", '(pl.col("similarity") >= settings.jaccard) & answers & ',
-           '(pl.col("similarity") >= settings.jaccard) & ', PLAN),
-    Mutant("answers at the threshold differ", "planning.dropping", "fill_nan(1.0) >= settings.jaccard",
-           "fill_nan(1.0) > settings.jaccard", PLAN),
+    Mutant("answers that differ may be dropped", "planning.dropping", "        & answers\n", "", PLAN),
+    Mutant("payloads that differ may be dropped", "planning.dropping", "        & payload\n", "", PLAN),
+    Mutant("answers at the threshold differ", "planning.dropping",
+           'pl.col("answer_similarity").fill_nan(1.0) >=', 'pl.col("answer_similarity").fill_nan(1.0) >', PLAN),
+    Mutant("payloads at the threshold differ", "planning.dropping",
+           "fill_null(math.nan).fill_nan(1.0) >=", "fill_null(math.nan).fill_nan(1.0) >", PLAN),
     Mutant("rows at the threshold differ", "planning.dropping",
-           '(pl.col("similarity") >= settings.jaccard) & answers',
-           '(pl.col("similarity") > settings.jaccard) & answers', PLAN),
-    Mutant("another context may be dropped", "planning.dropping", ' & answers & pl.col("same_context")', " & answers", PLAN),
-    Mutant("a shared side is a reason to drop", "planning.dropping", "findings.pairs.filter(alike)", "findings.pairs", PLAN),
+           '(pl.col("similarity") >= settings.jaccard)\n', '(pl.col("similarity") > settings.jaccard)\n', PLAN),
+    Mutant("another context may be dropped", "planning.dropping", '        & pl.col("same_context")\n', "", PLAN),
+    Mutant("a shared side is a reason to drop", "planning.dropping", "findings.pairs.filter(alike)", "findings.pairs",
+           PLAN),
     Mutant("chains are followed", "clustering", "        if taken[head]:\n            continue\n", "", STARS),
     Mutant("the worst row of a group is kept", "clustering", "order[n - 1 - priority]", "order[priority]", STARS),
     Mutant("labels count as boilerplate", "signals.sides", "torn = wanted & (groups.ways > 1)",
@@ -140,6 +142,8 @@ def install(mutant: Mutant) -> None:
     sys.modules[name] = module
     with without_compiler("kernels" in mutant.module):
         exec(compile(mutated(mutant), str(source_of(mutant)), "exec"), module.__dict__)
+    if package.__name__ != "scanner":
+        importlib.reload(package)  # a package may hand out names of its modules
     setattr(package, mutant.module.rpartition(".")[2], module)
 
 

@@ -7,7 +7,7 @@ from collections import Counter
 
 from scanner.kernels.template_counts import CONTEXT
 from scanner.kernels.templates import COMMON, COMMON_LINE, EDIT, LINE, PIECE
-from scanner.templating import FIXED_SHARE, LEAST_ROWS, LEAST_SHARE, RARE_ROWS, RARE_SHARE, SURE_SHARE
+from scanner.templating import FIXED_SHARE, LEAST_ROWS, LEAST_SHARE, RARE_ROWS, RARE_SHARE
 from scanner.text import normalise
 
 END = "</end>"
@@ -15,9 +15,9 @@ PAYLOAD, FIXED, EDITED = "payload", "fixed", "edited"
 
 
 def contexts(role: str, text: str):
-    """(context, what follows) of every token and of the end; a context reaches over the beginning as the role."""
+    """(context with its role, what follows) of every token and of the end; before the beginning stands the role."""
     words = [f"<{role}>"] * CONTEXT + normalise(text).split() + [END]
-    return [(tuple(words[i - CONTEXT : i]), words[i]) for i in range(CONTEXT, len(words))]
+    return [((role, *words[i - CONTEXT : i]), words[i]) for i in range(CONTEXT, len(words))]
 
 
 class Twin:
@@ -32,12 +32,10 @@ class Twin:
             held.update({context for context, _ in found})
         least = max(LEAST_ROWS, math.ceil(LEAST_SHARE * len(distinct)))
         self.share = {c: int(n / len(distinct) * 1e6) for c, n in held.items() if n >= least}
-        self.main, self.rare, self.unsure = {}, set(), set()
+        self.main, self.rare = {}, set()
         for (context, word), count in both.items():
-            if context in self.share and count >= FIXED_SHARE * held[context] and context not in self.main:
+            if context in self.share and count >= FIXED_SHARE * held[context]:
                 self.main[context] = word
-                if count < SURE_SHARE * held[context]:
-                    self.unsure.add(context)
         for (context, word), count in both.items():
             least = max(RARE_ROWS, RARE_SHARE * held[context])
             if self.main.get(context, word) != word and count >= least:
@@ -68,8 +66,7 @@ class Twin:
             return "unknown"
         if self.main.get(context) == word:
             return "fixed"
-        slot = context not in self.main or context in self.unsure or (context, word) in self.rare
-        return "slot" if slot else "edit"
+        return "slot" if context not in self.main or (context, word) in self.rare else "edit"
 
     def _edits(self, kinds: list[str]) -> list[str]:
         out, i, n = list(kinds), 0, len(kinds)

@@ -104,7 +104,7 @@ def test_the_earlier_text_is_not_needed_and_its_index_is_enough(first, tmp_path)
         "the plan would drop 40 of the 40 rows of old.jsonl (100%), more than --max-removal-share 0.5 allows, 40 of "
         "them because earlier runs (--against) hold them already"
     ]
-    with pytest.raises(BrakeError, match=r"Look at the clusters in the report; if they are right, judge again with"):
+    with pytest.raises(BrakeError, match=r"Look at the clusters and matches in the report; if they are right, judge"):
         pipeline.apply(run.path, tmp_path / "clean.jsonl")
     screen = " ".join(terminal.render(run).decode().split())
     assert "The plan would drop 40 of the 40 rows of old.jsonl (100%)" in screen

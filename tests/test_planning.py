@@ -223,8 +223,9 @@ def test_a_shared_side_is_no_reason_to_drop():
 def test_pairs_by_meaning_are_dropped_only_where_numbers_and_negation_were_seen_to_agree(differs, dropped):
     frame = pl.DataFrame(
         {"signal": ["semantic"], "similarity": [0.95], "answer_similarity": None, "same_context": None,
-         "differs": [differs]},
-        schema_overrides={"answer_similarity": pl.Float32, "same_context": pl.Boolean, "differs": pl.String},
+         "payload_similarity": None, "differs": [differs]},
+        schema_overrides={"answer_similarity": pl.Float32, "same_context": pl.Boolean, "differs": pl.String,
+                          "payload_similarity": pl.Float32},
     )  # fmt: skip
     assert len(frame.filter(may_drop(Settings(drop_semantic=True)))) == dropped
     assert not len(frame.filter(may_drop(Settings())))

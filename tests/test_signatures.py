@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from corpora import pair, row
+from corpora import pair, row, shingles
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from strategies import words
@@ -120,17 +120,16 @@ def test_the_probe_notices_another_kernel_or_parameter():
 # ------------------------------------------------------------------------------------------------------- datasketch
 
 
-def test_exported_sketches_equal_those_datasketch_makes_itself(segments_of):
+def test_exported_sketches_equal_those_datasketch_makes_itself(segments_of, packed):
     from datasketch import MinHash
 
     corpus = segments_of([("What is it?", LONG), ("", ""), ("And that one over there?", LONG)], row_ids=[3, 5, 8])
     index = indexed(corpus)
     exported = dict(signatures.to_datasketch(index))
     assert list(exported) == [3, 8]  # a row without shingles has nothing to compare
-    sets, bounds = minhash._shingle_sets(corpus.reader(), corpus.rows, np.arange(3), corpus.prints().tokens, 3, 1)
     for place, key in ((0, 3), (2, 8)):
         own = MinHash(num_perm=128, seed=1, scheme="affine32", hashfunc=lambda shingle: shingle)
-        own.update_batch((sets[bounds[2 * place] : bounds[2 * place + 2]] & np.uint64(0xFFFFFFFF)).tolist())
+        own.update_batch([h & 0xFFFFFFFF for s in corpus.segments[place] for h in shingles(packed, s.text, 3)])
         assert own == exported[key]
         assert own.jaccard(exported[key]) == 1
         assert all((a == b).all() for a, b in zip(own.permutations, permutations(128, 1), strict=True))

@@ -108,7 +108,7 @@ def patterns(
         .with_row_index("template", 1)
     )
     example = listed["example"].to_numpy()
-    pieces = _pieces(reader, example, listed["segment"].to_numpy(), marked.templates)
+    pieces = _pieces(reader, rows, example, listed["segment"].to_numpy(), marked.templates)
     table = listed.select(
         pl.col("template").cast(pl.Int32), source="name_of_source",
         role=pl.col("role").replace_strict(dict(enumerate(ROLES)), return_dtype=pl.String),
@@ -153,21 +153,21 @@ def told(rows: Rows, marked: Marked | None, found: pl.DataFrame, sources: list[s
 
 
 def _pieces(
-    reader: SegmentReader, position: Int64, segment: Int32, templates: Templates
+    reader: SegmentReader, rows: Rows, position: Int64, segment: Int32, templates: Templates
 ) -> list[tuple[int, list[dict[str, int]]]]:
     """Per segment the gaps in its fixed text, and the code points of its fixed stretches."""
     wanted = {(int(p), int(s)): i for i, (p, s) in enumerate(zip(position, segment, strict=True))}
     found: list[tuple[int, list[dict[str, int]]]] = [(0, [])] * len(position)
-    for some in gathered(reader, np.unique(position)):
+    for some in gathered(reader, rows, np.unique(position)):
         owner = np.repeat(some.position, np.diff(some.row_start))
-        for at, p in zip(some.index, owner, strict=True):
+        for at, p, voice in zip(some.index, owner, some.voice, strict=True):
             place = wanted.get((int(p), int(some.batch.segment[at])))
             if place is None:
                 continue
             begin, end = int(some.batch.offsets[at]), int(some.batch.offsets[at + 1])
             starts, ends, kinds = (np.empty(end - begin, kind) for kind in (np.int64, np.int64, np.uint8))
             n = kernels.kinds_of(
-                some.batch.data, begin, end, int(some.batch.role[at]), code_point_classes(), folded_code_points(),
+                some.batch.data, begin, end, int(voice), code_point_classes(), folded_code_points(),
                 templates.keys, templates.values, templates.held, templates.seen, starts, ends, kinds,
             )  # fmt: skip
             points = np.concatenate(([0], np.cumsum((some.batch.data[begin:end] & 0xC0) != 0x80)))

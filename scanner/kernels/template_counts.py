@@ -1,6 +1,7 @@
 """What the rows of a source say about contexts: how many hold one, and in how many ways they go on after it.
 
-A context is the hash of the CONTEXT tokens before a token; over the beginning of a segment it reaches as its role.
+A context is the hash of the CONTEXT tokens before a token and of the voice that speaks: the role, in one source. What
+a tool schema says after `"name":` tells nothing of an answer, and one source nothing of another.
 `kernels/templates.py` says what follows from the counts.
 """
 
@@ -24,23 +25,23 @@ _STEP = np.uint64(0x9FB21C651E98DF25)
 
 
 @njit(nogil=True)
-def context_of(a, b, c, d):
-    """Hash of the CONTEXT tokens, the last one last."""
-    return fmix64(((a * _STEP + b) * _STEP + c) * _STEP + d) | np.uint64(4)  # never 0, END or BRANCHES
+def context_of(edge, a, b, c, d):
+    """Hash of the CONTEXT tokens, the last one last, after `edge`."""
+    return fmix64((((edge * _STEP + a) * _STEP + b) * _STEP + c) * _STEP + d) | np.uint64(4)  # never 0, END or BRANCHES
 
 
 @njit(nogil=True)
-def before(role):
-    """What stands before the first token of a segment of this role."""
-    return fmix64(np.uint64(role) + np.uint64(0x5E6))
+def before(voice):
+    """What stands before the first token of a segment of this voice."""
+    return fmix64(np.uint64(voice) + np.uint64(0x5E6))
 
 
-@kernel(INT(U8R, I64R, I64R, I64R, U8R, U8R, I32R, U64, U64, I32))
-def contexts(data, begin, end_of, row_start, role, classes, fold, context, following, row):
+@kernel(INT(U8R, I64R, I64R, I64R, I32R, U8R, I32R, U64, U64, I32))
+def contexts(data, begin, end_of, row_start, voice, classes, fold, context, following, row):
     """Every token and segment end of the rows with the context before it; returns how many there are.
 
-    Segment s is data[begin[s]:end_of[s]] of role[s]; row r has segments row_start[r]:row_start[r + 1]. context,
-    following, row: one entry per token and segment. A context reaches over a segment's beginning as its role.
+    Segment s is data[begin[s]:end_of[s]] of voice[s]; row r has segments row_start[r]:row_start[r + 1]. context,
+    following, row: one entry per token and segment. A context reaches over a segment's beginning as its voice.
     """
     hashes = np.empty(ROOM + BLOCK, np.uint64)
     starts, ends = np.empty(ROOM + BLOCK, np.int64), np.empty(ROOM + BLOCK, np.int64)
@@ -48,17 +49,17 @@ def contexts(data, begin, end_of, row_start, role, classes, fold, context, follo
     for r in range(len(row_start) - 1):
         for s in range(row_start[r], row_start[r + 1]):
             at = begin[s]
-            edge = before(role[s])
+            edge = before(voice[s])
             a, b, c, d = edge, edge, edge, edge
             while at < end_of[s]:
                 found, at = next_tokens(data, at, end_of[s], classes, fold, 1, hashes, starts, ends, 0)
                 for i in range(found):
-                    context[total] = context_of(a, b, c, d)
+                    context[total] = context_of(edge, a, b, c, d)
                     following[total] = hashes[i]
                     row[total] = r
                     total += 1
                     a, b, c, d = b, c, d, hashes[i]
-            context[total] = context_of(a, b, c, d)
+            context[total] = context_of(edge, a, b, c, d)
             following[total] = END
             row[total] = r
             total += 1

@@ -2,7 +2,7 @@
 
 A token is judged by the CONTEXT tokens before it. Of a context that many distinct rows hold, what follows is counted:
 
-    fixed     most of those rows, and this one, go on with the same token: it belongs to a template
+    fixed     nearly all of those rows go on with the same token: it belongs to a template
     slot      they go on in different ways: here the rows differ on purpose, a payload begins
     edit      nearly all go on in one way, and this row alone in another: a changed word in a copied text, no payload
 
@@ -58,13 +58,13 @@ def _is_mark(point):
 
 
 @njit(nogil=True)
-def classify(data, at, stop, role, classes, fold, keys, values, held, seen, hashes, starts, ends, kinds, levels):
+def classify(data, at, stop, voice, classes, fold, keys, values, held, seen, hashes, starts, ends, kinds, levels):
     """Kinds of the tokens of one segment; returns (tokens, how many of them are FIXED, hash of its template or 0).
 
     The last five arrays have room for the tokens (at most one per byte). The hash names the segment's fixed stretches
     by their last tokens, in order. levels: the share of rows that hold a fixed token's context, in millionths.
     """
-    edge = before(role)
+    edge = before(voice)
     a, b, c, d = edge, edge, edge, edge
     last_bit = np.uint64(8 * len(seen) - 1)
     some = np.empty(ROOM + BLOCK, np.uint64)
@@ -75,7 +75,7 @@ def classify(data, at, stop, role, classes, fold, keys, values, held, seen, hash
         found, at = next_tokens(data, at, stop, classes, fold, 1, some, begin, after, 0)
         for i in range(found):
             h = some[i]
-            key = context_of(a, b, c, d)
+            key = context_of(edge, a, b, c, d)
             hashes[n] = h
             starts[n] = begin[i]
             ends[n] = after[i]
@@ -89,11 +89,7 @@ def classify(data, at, stop, role, classes, fold, keys, values, held, seen, hash
                         kind = FIXED
                         level = held[place]
                         any_fixed = True
-                    elif (
-                        values[place] == BRANCHES
-                        or keys[slot_of(keys, continuation_key(key, h))] != 0
-                        or keys[slot_of(keys, continuation_key(key, BRANCHES))] != 0
-                    ):
+                    elif values[place] == BRANCHES or keys[slot_of(keys, continuation_key(key, h))] != 0:
                         kind = SLOT
                     else:
                         kind = EDITED
@@ -101,7 +97,7 @@ def classify(data, at, stop, role, classes, fold, keys, values, held, seen, hash
             levels[n] = level
             a, b, c, d = b, c, d, h
             n += 1
-    key = context_of(a, b, c, d)
+    key = context_of(edge, a, b, c, d)
     end = slot_of(keys, key)
     closed = keys[end] != 0 and values[end] == END
     if closed and n > 0:
@@ -197,9 +193,9 @@ def _largest(begin, end_of):
     return room
 
 
-@kernel(INT(U8R, I64R, I64R, I64R, U8R, U8R, U8R, I32R, U64R, U64R, I32R, U8R, I32, I32, U64, I32))
+@kernel(INT(U8R, I64R, I64R, I64R, I32R, U8R, U8R, I32R, U64R, U64R, I32R, U8R, I32, I32, U64, I32))
 def mark(
-    data, begin, end_of, row_start, role, part, classes, fold, keys, values, held, seen, fixed, sizes, name, inside
+    data, begin, end_of, row_start, voice, part, classes, fold, keys, values, held, seen, fixed, sizes, name, inside
 ):
     """Template tokens of every row and segment; returns their number.
 
@@ -219,7 +215,7 @@ def mark(
                 data,
                 begin[s],
                 end_of[s],
-                role[s],
+                voice[s],
                 classes,
                 fold,
                 keys,
@@ -241,11 +237,11 @@ def mark(
 
 
 @kernel(INT(U8R, INT, INT, INT, U8R, I32R, U64R, U64R, I32R, U8R, I64, I64, U8))
-def kinds_of(data, begin, end, role, classes, fold, keys, values, held, seen, starts, ends, kinds):
+def kinds_of(data, begin, end, voice, classes, fold, keys, values, held, seen, starts, ends, kinds):
     """Kinds of the tokens of the segment data[begin:end] and the bytes where they start and end; returns how many."""
     hashes, levels = np.empty(end - begin, np.uint64), np.empty(end - begin, np.int32)
     n, _, _ = classify(
-        data, begin, end, role, classes, fold, keys, values, held, seen, hashes, starts, ends, kinds, levels
+        data, begin, end, voice, classes, fold, keys, values, held, seen, hashes, starts, ends, kinds, levels
     )
     return n
 
@@ -278,9 +274,9 @@ def _payload_shingles(hashes, kinds, marks, n, width, stretch, out, at):
     return at
 
 
-@kernel(INT(U8R, I64R, I64R, I64R, U8R, U8R, U8R, I32R, INT, U64R, U64R, I32R, U8R, U64, I64))
+@kernel(INT(U8R, I64R, I64R, I64R, I32R, U8R, U8R, I32R, INT, U64R, U64R, I32R, U8R, U64, I64))
 def payload_sets(
-    data, begin, end_of, row_start, role, part, classes, fold, width, keys, values, held, seen, out, bounds
+    data, begin, end_of, row_start, voice, part, classes, fold, width, keys, values, held, seen, out, bounds
 ):
     """The distinct shingles of each row's payload, prompt and answer apart, sorted; returns the number written.
 
@@ -302,7 +298,7 @@ def payload_sets(
                     data,
                     begin[s],
                     end_of[s],
-                    role[s],
+                    voice[s],
                     classes,
                     fold,
                     keys,

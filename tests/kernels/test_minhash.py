@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from corpora import shingles
 from datasketch import MinHash
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,10 +12,9 @@ from strategies import texts, words
 
 from scanner.fingerprints import permutations
 from scanner.kernels import minhash as kernels
-from scanner.kernels.hashing import fmix64
 from scanner.kernels.minhash import ANSWER_PART, PROMPT_PART
 from scanner.kernels.minhash import SKIPPED as CONTEXT_PART
-from scanner.kernels.tokens import ROOM, tokenise
+from scanner.kernels.tokens import ROOM
 from scanner.text import code_point_classes, folded_code_points, normalise, token_spans
 
 U = np.uint64
@@ -59,27 +59,6 @@ def sets_of(packed, rows, width=3):
     )  # fmt: skip
     assert written == bounds[-1]
     return out[:written], bounds, sizes
-
-
-def folded_hashes(packed, text):
-    data, offsets = packed([text])
-    room = len(text.encode())
-    hashes, starts, counts = np.empty(room, U), np.empty(room, np.int64), np.empty(1, np.int64)
-    found = tokenise(data, offsets, code_point_classes(), folded_code_points(), 1, hashes, starts, counts)
-    return [U(h) for h in hashes[:found]]
-
-
-def shingles(packed, text, width):
-    """64-bit hashes of every run of `width` folded tokens; of the whole text where it is shorter."""
-    tokens = folded_hashes(packed, text)
-    size = min(width, len(tokens))
-    found = []
-    for i in range(len(tokens) - size + 1 if tokens else 0):
-        h = size
-        for token in tokens[i : i + size]:
-            h = (h * 0x9E3779B97F4A7C15 + int(token)) % 2**64
-        found.append(int(fmix64(U(h))))
-    return found
 
 
 @given(rows_strategy, st.integers(1, 5))

@@ -42,7 +42,7 @@ def sets_of(packed, rows):
     """kernels.payload_sets of rows of a prompt and an answer, without any template."""
     data, offsets = packed([text for row in rows for text in row])
     row_start = np.arange(0, 2 * len(rows) + 1, 2)
-    role = np.array([ROLE_CODE["user"], ROLE_CODE["assistant"]] * len(rows), np.uint8)
+    role = np.array([ROLE_CODE["user"], ROLE_CODE["assistant"]] * len(rows), np.int32)
     part = np.array([kernels.PROMPT_PART, kernels.ANSWER_PART] * len(rows), np.uint8)
     sets, bounds = np.empty(len(data), np.uint64), np.empty(2 * len(rows) + 1, np.int64)
     kernels.payload_sets(
