@@ -20,10 +20,10 @@ FILES = sorted((ROOT / "scanner").rglob("*.py"))
 FLOORS = {
     0: "objects errors settings plugins progress",
     1: "text kernels store rulebook checksums redaction jsontext embedding neighbourhoods fingerprints tokenising "
-    "sampling evidence models chat rulefiles plausibility contextual display",
+    "sampling evidence models chat training rulefiles plausibility contextual display",
     2: "formats layouts signals features outputs reports clustering contamination prediction planning explain "
     "confirmation rehearsal",
-    3: "pipeline ingest resuming stages predicting tables applying estimating verifying",
+    3: "pipeline ingest resuming stages predicting tables rehearsing applying estimating verifying",
 }
 """Words, tools, stages, and the order of things, by the first part of a module's name below `scanner`."""
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names.split()}
