@@ -80,6 +80,8 @@ def _render(segments: Sequence[Segment], tokenizer: Any, template: str | None) -
     for s in segments:
         if s.role == "rejected":  # never learned as an answer
             continue
+        if s.role == "assistant" and not s.supervised and (s.turn, s.role) == last:
+            continue  # the same answer under another field's name
         if (s.turn, s.role) == last and messages[-1][2] == s.supervised:
             role, text, learned = messages[-1]
             messages[-1] = (role, f"{text}\n{s.text}" if text and s.text else text + s.text, learned)
