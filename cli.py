@@ -190,6 +190,26 @@ def plan(run: Path, quiet: bool, **options: Any) -> None:
 
 @scan.command()
 @RUN
+@click.option("--base", default="tiny", help="Local folder of a causal language model, or tiny: built from the data.")
+@click.option("--rows", type=int, default=1500, help="Rows to train on, at most [1500].")
+@click.option("--controls", type=int, default=400, help="Rows to hold out, at most [400].")
+@click.option("--pretrain-tokens", type=int, default=1_000_000, help="Text that a tiny base is made from [1000000].")
+@click.option("--seed", type=int, default=0, help="Seed of the draw and of the batches [0].")
+@click.option("--name", help="Name of the rehearsal [base and seed].")
+@training_options
+@click.option("--quiet", "-q", is_flag=True, help="Print errors only.")
+def rehearse(run: Path, quiet: bool, **options: Any) -> None:
+    """Fine-tune a small model under the plan, and measure what it recalls."""
+    from scanner import pipeline
+
+    with _progress(quiet) as progress:
+        measured = pipeline.rehearse(run, _given(options), progress)
+    if not quiet:
+        click.echo(measured.in_words())
+
+
+@scan.command()
+@RUN
 @click.option("--format", "formats", default="html", help="html, json, markdown, sarif; several with commas.")
 @run_options
 def report(run: Path, formats: str, text: str | None, quiet: bool) -> None:
@@ -293,13 +313,19 @@ def _settings(datasets: tuple[str, ...], options: dict[str, Any]) -> Settings:
     """Defaults, then scan.toml beside the data, then the options that were given."""
     from scanner.settings import Settings, read_settings_file
 
-    given = {k: v for k, v in options.items() if v not in (None, ())}
-    if "source_weight" in given:
-        given["source_weight"] = tuple(_weight(entry) for entry in given["source_weight"])
+    given = _given(options)
     first = Path(datasets[0])
     beside = (first if first.is_dir() else first.parent) / "scan.toml"
     stored = read_settings_file(beside) if datasets[0] != "-" and beside.is_file() else {}
     return Settings().changed(**{**stored, **given})
+
+
+def _given(options: dict[str, Any]) -> dict[str, Any]:
+    """The options that were given, as entries of Settings."""
+    given = {k: v for k, v in options.items() if v not in (None, ())}
+    if "source_weight" in given:
+        given["source_weight"] = tuple(_weight(entry) for entry in given["source_weight"])
+    return given
 
 
 def _weight(entry: str) -> tuple[str, float]:

@@ -5,14 +5,17 @@
     floor 0  objects errors settings plugins progress           words
     floor 1  text kernels/ store jsontext fingerprints          tools
              tokenising embedding neighbourhoods sampling
-             contextual rulebook rulefiles checksums
-             plausibility redaction evidence display
-             keyed signatures keeping
+             contextual rulebook rulefiles checksums turns
+             plausibility redaction evidence repeats display
+             keyed signatures keeping templating contrast
+             decontaminating models chat training
     floor 2  formats/ layouts/ signals/ features/ outputs/      stages, strangers to one another
-             reports/ clustering prediction/ planning explain
-             earlier
-    floor 3  pipeline stages tables ingest resuming applying    the order of things
-             verifying estimating against fieldranks
+             reports/ clustering contamination/ earlier
+             prediction/ planning/ explain/ rehearsal
+    floor 3  pipeline inputs stages predicting tables ingest    the order of things
+             resuming relating matching against fieldranks
+             confirming applying verifying estimating
+             rehearsing
 
 `scanner/` measures, `rules/` judges, `cli.py` speaks. Library functions have the names of the verbs.
 """
@@ -21,7 +24,7 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["Settings", "TrainingPlan", "apply", "audit", "export", "judge", "purge", "report"]
+__all__ = ["Settings", "TrainingPlan", "apply", "audit", "export", "judge", "purge", "rehearse", "report"]
 
 
 def __getattr__(name: str) -> Any:

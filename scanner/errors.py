@@ -8,6 +8,7 @@
     ├── RuleError           a rule file that breaks its contract
     ├── RunError            a run folder that is missing, incomplete or of another input
     │   └── ChangedInputError    the data changed since the audit
+    ├── ModelError          a language model that cannot be loaded or does not suit
     ├── BrakeError          the plan would remove more than --max-removal-share allows
     └── OutputError         a cleaned file that cannot be written faithfully
 
@@ -52,6 +53,10 @@ class RunError(ScanError):
 
 class ChangedInputError(RunError):
     """The input is not what it was when it was audited."""
+
+
+class ModelError(ScanError):
+    """A language model that cannot be loaded, or does not suit what it is asked for."""
 
 
 class BrakeError(ScanError):

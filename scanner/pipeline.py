@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from dataclasses import replace
+from dataclasses import fields, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,6 +40,7 @@ from scanner.store import SCHEMA_VERSION, RunFolder, write_bytes
 if TYPE_CHECKING:
     from scanner.applying import Applied
     from scanner.estimating import Estimate
+    from scanner.rehearsing import Rehearsed
     from scanner.verifying import Verified
 
 PACKAGES = ("sftscan", "polars", "numpy", "numba", "pyarrow", "datasketch", "faiss-cpu", "tokenizers", "google-re2")
@@ -274,6 +275,19 @@ def estimate(datasets: list[str], settings: Settings) -> Estimate:
 
     sampled = settings.changed(keep_policy="best")  # samples have other names than the inputs, and may lack a field
     return estimating.estimate(datasets, sampled, lambda names, chosen, out: audit(names, chosen, out))
+
+
+def rehearse(run_path: Path, options: dict[str, Any], progress: Progress | None = None) -> Rehearsed:
+    """Fine-tune a base on a sample of the rows under the plan and measure what it recalls (`scan rehearse`).
+
+    options: fields of rehearsing.Options, and entries of TrainingPlan that replace the run's.
+    """
+    from scanner import rehearsing
+
+    own = {f.name for f in fields(rehearsing.Options)}
+    asked = rehearsing.Options(**{k: v for k, v in options.items() if k in own})
+    changes = {k: v for k, v in options.items() if k not in own}
+    return rehearsing.rehearse(RunFolder.open_finished(run_path), changes, asked, progress or Progress())
 
 
 def gate(run: RunFolder, band: str) -> int:

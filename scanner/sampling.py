@@ -64,7 +64,7 @@ def simulate(
     share = np.zeros(count)  # sum over visits of 1 / N_sup
     steps = 0
     for epoch in range(math.ceil(plan.epochs)):
-        visited, step = _epoch(plan, sizes, rng, sequence_tokens)
+        visited, step = epoch_batches(plan, sizes, rng, sequence_tokens)
         last = int(step[-1]) + 1
         part = min(1.0, plan.epochs - epoch)
         taken = last if part == 1 else max(1, round(part * last))
@@ -83,9 +83,10 @@ def simulate(
     return Exposure(own, steps, float(np.sort(learned).mean()) if len(learned) else 0.0)
 
 
-def _epoch(
+def epoch_batches(
     plan: TrainingPlan, sizes: Int64, rng: np.random.Generator, sequence_tokens: int
-) -> tuple[Int64, Int64]:  # (n,) rows in the order they are visited, (n,) their optimizer step
+) -> tuple[Int64, Int64]:
+    """One epoch of the plan: (n,) rows in the order they are visited, (n,) the optimizer step of each, ascending."""
     order = rng.permutation(len(sizes))
     if plan.batching == "length-grouped":
         rows = plan.batch_size

@@ -36,6 +36,7 @@ from scanner.sampling import SEQUENCE_TOKENS, Exposure, simulate, with_copies
 from scanner.settings import TrainingPlan
 
 __all__ = [
+    "EXTRACTED",
     "Answers",
     "Conflicts",
     "Doses",

@@ -1,0 +1,219 @@
+"""A small fine-tune under the same plan, to measure what prediction can only estimate.
+
+    rows -> members and controls (whole groups of duplicates, by a seeded draw) -> fine-tune as planned
+         -> after each chosen epoch: what is recalled, token by token, of members and controls
+
+Batches are formed by `scanner.sampling` as the plan says and never grouped by length for speed: that would change what
+is memorized (SCIENCE 9).
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from scanner.chat import Example
+from scanner.models import LanguageModel
+from scanner.objects import Int64
+from scanner.sampling import SEQUENCE_TOKENS, UNIT_LEARNING_RATE, UNIT_SUPERVISED_TOKENS, epoch_batches
+from scanner.settings import TrainingPlan
+from scanner.training import measure, step
+
+TRAINED_SHARE, CONTROL_SHARE = 0.6, 0.2
+"""Largest shares of the data that are trained on and held out; a tiny base is pre-trained on the rest."""
+PRETRAIN_LEARNING_RATE = 1.5e-3
+PRETRAIN_ROWS_PER_STEP = 24
+WARM_UP_STEPS = 40
+
+
+@dataclass(frozen=True)
+class Split:
+    """Positions of the rows by their part in the rehearsal."""
+
+    trained: Int64
+    controls: Int64  # one of each group of duplicates, of the same sources
+    rest: Int64
+
+
+def split(group: Int64, source: np.ndarray, rank: Int64, rows: int, controls: int, seed: int) -> Split:
+    """Draw whole groups of duplicates, source by source in proportion, in an order that only content and seed decide.
+
+    group (n,): equal for rows that are exact or near copies of one another · source (n,) · rank (n,): place of each
+    row in content order · rows, controls: wanted numbers, cut to TRAINED_SHARE and CONTROL_SHARE of the data.
+    """
+    n = len(group)
+    rows, controls = min(rows, int(TRAINED_SHARE * n)), min(controls, int(CONTROL_SHARE * n))
+    draw = np.random.default_rng(seed).permutation(n)[rank]  # a random number for each row, by its content
+    _, inverse, size = np.unique(group, return_inverse=True, return_counts=True)
+    first = np.full(len(size), n)
+    np.minimum.at(first, inverse, draw)
+    owner = np.full(len(size), np.iinfo(np.int32).max)
+    np.minimum.at(owner, inverse, source)  # a group that spans sources counts for the first of them
+    part = np.full(len(size), 2)
+    for s in np.unique(owner):
+        mine = np.flatnonzero(owner == s)
+        mine = mine[np.argsort(first[mine])]
+        share = size[mine].sum() / n
+        room, held = max(1.0, rows * share), math.ceil(controls * share)
+        for g in mine.tolist():  # a group too large for the room is passed over, smaller ones after it may fit
+            if size[g] <= room:
+                part[g], room = 0, room - size[g]
+            elif held:
+                part[g], held = 1, held - 1
+    of_row = part[inverse]
+    held = np.flatnonzero(of_row == 1)
+    _, one = np.unique(group[held], return_index=True)
+    return Split(np.flatnonzero(of_row == 0), held[np.sort(one)], np.flatnonzero(of_row == 2))
+
+
+def pretrain(
+    model: LanguageModel, rows: Sequence[Example], seed: int, bf16: bool, advance: Callable[[int], None]
+) -> dict[str, Any]:
+    """One epoch over every token of the rows, packed into blocks: what makes a tiny model a base."""
+    import torch
+
+    flat = np.concatenate([row.ids for row in rows])
+    blocks = flat[: len(flat) // model.context * model.context].reshape(-1, model.context)
+    blocks = np.random.default_rng(seed).permutation(blocks)
+    optimizer = torch.optim.AdamW(
+        model.model.parameters(), lr=PRETRAIN_LEARNING_RATE, betas=(0.9, 0.95), weight_decay=0.01
+    )
+    steps = math.ceil(len(blocks) / PRETRAIN_ROWS_PER_STEP)
+    loss = math.nan
+    for done in range(steps):
+        rate = min(1, (done + 1) / WARM_UP_STEPS) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * done / steps)))
+        for part in optimizer.param_groups:
+            part["lr"] = PRETRAIN_LEARNING_RATE * rate
+        block = blocks[done * PRETRAIN_ROWS_PER_STEP : (done + 1) * PRETRAIN_ROWS_PER_STEP]
+        whole = [Example(ids, np.ones(len(ids), np.bool_), ()) for ids in block]
+        loss = step(model, optimizer, whole, "token", bf16)
+        advance(len(block))
+    return {"tokens": int(blocks.size), "steps": steps, "loss_per_token_nats": loss}
+
+
+def with_adapters(model: LanguageModel, rank: int, seed: int) -> LanguageModel:
+    """LoRA on every linear layer but the output, alpha twice the rank, as common recipes have it."""
+    import peft
+    import torch
+
+    torch.manual_seed(seed)
+    config = peft.LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM")
+    with warnings.catch_warnings():  # peft still asks transformers by a name that is to go
+        warnings.simplefilter("ignore", FutureWarning)
+        adapted = peft.get_peft_model(model.model, config)
+    return LanguageModel(adapted, model.tokenizer, model.name, model.parameters, model.context, model.device)
+
+
+@dataclass
+class Rehearsal:
+    """A fine-tune in progress; `state` and `resume` let an interrupted one go on after its last whole epoch."""
+
+    model: LanguageModel
+    plan: TrainingPlan
+    trained: Sequence[Example]  # in content order, so that the order of the input does not matter
+    weight: np.ndarray | None  # (n,) sampling weight of each trained row
+    seed: int
+    bf16: bool
+    epoch: int = 0
+    steps: int = 0
+
+    def __post_init__(self) -> None:
+        import torch
+
+        learned = [p for p in self.model.model.parameters() if p.requires_grad]
+        self.optimizer = torch.optim.AdamW(learned, lr=self.plan.learning_rate, weight_decay=0.0)
+        self.dose = np.zeros(len(self.trained))  # of each row's own visits, in the unit of scanner.sampling
+        self.losses: list[float] = []  # nats per token, mean over each epoch's steps
+
+    def run_epoch(self, advance: Callable[[int], None] = lambda rows: None) -> None:
+        """One pass over the rows, in the batches that the plan makes."""
+        sizes = np.array([len(row.ids) for row in self.trained], np.int64)
+        rng = np.random.default_rng([self.seed, self.epoch])
+        order, at = epoch_batches(self.plan, sizes, rng, SEQUENCE_TOKENS)
+        order, at = self._weighted(order, at, rng)
+        last = int(at[-1]) + 1
+        part = min(1.0, self.plan.epochs - self.epoch)
+        taken = last if part >= 1 else max(1, round(part * last))
+        words = np.array([sum(len(a.words) for a in row.answers) for row in self.trained])
+        losses = []
+        for number in range(taken):
+            batch = order[at == number]
+            if not len(batch):
+                continue
+            rows = [self.trained[i] for i in batch]
+            losses.append(step(self.model, self.optimizer, rows, self.plan.loss_average, self.bf16))
+            self._count(batch, words)
+            advance(len(batch))
+        self.steps += taken
+        self.epoch += 1
+        self.losses.append(float(np.mean(losses)))
+
+    def _weighted(self, order: Int64, at: Int64, rng: np.random.Generator) -> tuple[Int64, Int64]:
+        """Each visit as often as the row's sampling weight says, a fraction by chance."""
+        if self.weight is None:
+            return order, at
+        weight = self.weight[order]
+        times = np.floor(weight) + (rng.random(len(order)) < weight % 1)
+        return np.repeat(order, times.astype(int)), np.repeat(at, times.astype(int))
+
+    def _count(self, batch: Int64, words: np.ndarray) -> None:
+        learned = batch[words[batch] > 0]
+        total = words[learned].sum() if self.plan.loss_average == "token" else len(learned) * words[learned]
+        share = 1 / np.maximum(1, np.broadcast_to(total, len(learned)))
+        unit = UNIT_LEARNING_RATE / UNIT_SUPERVISED_TOKENS
+        np.add.at(self.dose, learned, share * self.plan.learning_rate / unit)
+
+    def save(self, path: Path) -> None:
+        """Everything that the next epoch needs; holds weights trained on the data, so it belongs under private/."""
+        import torch
+
+        from scanner.store import atomic
+
+        learned = {n: p for n, p in self.model.model.named_parameters() if p.requires_grad}
+        with atomic(path) as temporary:
+            torch.save(
+                {"learned": learned, "optimizer": self.optimizer.state_dict(), "epoch": self.epoch,
+                 "steps": self.steps, "dose": self.dose.tolist(), "losses": self.losses}, temporary,
+            )  # fmt: skip
+
+    def resume(self, path: Path) -> None:
+        """Go on from what `save` wrote."""
+        import torch
+
+        state = torch.load(path, map_location=self.model.device, weights_only=True)
+        known = dict(self.model.model.named_parameters())
+        with torch.no_grad():
+            for name, value in state["learned"].items():
+                known[name].copy_(value)
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.epoch, self.steps = state["epoch"], state["steps"]
+        self.dose, self.losses = np.array(state["dose"]), list(state["losses"])
+
+
+def recalled(model: LanguageModel, rows: Sequence[Example], row_id: Int64, bf16: bool) -> pl.DataFrame:
+    """One line per answer: N_pre and hits in our own tokens, teacher-forced argmax.
+
+    Teacher forcing gives the N_pre of greedy decoding: up to the first miss both have seen the same tokens.
+    """
+    lines: list[dict[str, Any]] = []
+    for place, found in measure(model, rows, bf16):
+        for number, answer in enumerate(rows[place].answers):
+            hits = np.array([found.hits[a:b].all() for a, b in answer.words], np.bool_)
+            cost = found.loss_nats[answer.start : answer.end]
+            lines.append({
+                "row_id": int(row_id[place]), "answer": number, "tokens": len(hits),
+                "n_pre": int(len(hits) if hits.all() else np.argmin(hits)),
+                "whole": bool(answer.whole and found.hits[answer.start : answer.end].all()),
+                "loss_per_token_nats": float(np.nanmean(cost)) if np.isfinite(cost).any() else None,
+                "hits": np.packbits(hits).tobytes(),
+            })  # fmt: skip
+    schema = {"row_id": pl.Int64, "answer": pl.Int32, "tokens": pl.Int32, "n_pre": pl.Int32, "whole": pl.Boolean,
+              "loss_per_token_nats": pl.Float32, "hits": pl.Binary}  # fmt: skip
+    return pl.DataFrame(lines, schema=schema).sort("row_id", "answer")

@@ -1,0 +1,143 @@
+"""One optimizer step and one measurement of a causal model, exactly as a training plan has them.
+
+A step may be cut into micro-batches for memory; the loss of each is divided by the supervised tokens (or rows) of the
+whole step, as the Hugging Face Trainer has done since version 4.46, so cutting changes nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from scanner.chat import Example
+from scanner.models import LanguageModel
+
+IGNORED = -100
+LOGITS_AT_A_TIME = 1 << 26
+"""Logits (rows x places x vocabulary) of one micro-batch: 256 MB in fp32."""
+LARGEST_GRADIENT_NORM = 1.0
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What the model does with one row's supervised tokens under teacher forcing."""
+
+    hits: npt.NDArray[np.bool_]  # (t,) the token is the argmax; False for tokens that are not supervised
+    loss_nats: npt.NDArray[np.float32]  # (t,) NaN for tokens that are not supervised
+
+
+def step(model: LanguageModel, optimizer: Any, rows: Sequence[Example], loss_average: str, bf16: bool) -> float:
+    """One optimizer step over `rows`; returns the loss that was averaged, in nats. Rows without a supervised token
+    count for nothing."""
+    import torch
+
+    learned = [row for row in rows if row.supervised_tokens]
+    if not learned:
+        return 0.0
+    tokens = sum(row.supervised_tokens for row in learned)
+    total = 0.0
+    optimizer.zero_grad(set_to_none=True)
+    for part in micro_batches(learned, len(model.tokenizer)):
+        ids, mask, labels = collate(part, model)
+        cost = _losses(model, ids, mask, labels, bf16)[0]  # (rows, places)
+        if loss_average == "token":
+            loss = cost.sum() / tokens
+        else:
+            loss = (cost.sum(1) / (labels != IGNORED).sum(1)).sum() / len(learned)
+        loss.backward()
+        total += float(loss.detach())
+    torch.nn.utils.clip_grad_norm_([p for p in model.model.parameters() if p.requires_grad], LARGEST_GRADIENT_NORM)
+    optimizer.step()
+    return total
+
+
+def measure(model: LanguageModel, rows: Sequence[Example], bf16: bool) -> Iterator[tuple[int, Measured]]:
+    """(place in `rows`, what was measured), rows of like length together."""
+    import torch
+
+    model.model.eval()
+    order = sorted(range(len(rows)), key=lambda i: len(rows[i].ids))
+    place = {id(rows[i]): i for i in order}
+    with torch.no_grad():
+        for part in micro_batches([rows[i] for i in order], len(model.tokenizer), most=32):
+            ids, mask, labels = collate(part, model)
+            cost, best = _losses(model, ids, mask, labels, bf16)
+            hit, nats = (best == labels).cpu().numpy(), cost.float().cpu().numpy()
+            for i, row in enumerate(part):
+                count = len(row.ids)
+                hits, loss = np.zeros(count, np.bool_), np.full(count, np.nan, np.float32)
+                at = np.flatnonzero(row.supervised[1:])
+                hits[at + 1], loss[at + 1] = hit[i, at], nats[i, at]
+                yield place[id(row)], Measured(hits, loss)
+    model.model.train()
+
+
+def _losses(model: LanguageModel, ids: Any, mask: Any, labels: Any, bf16: bool) -> tuple[Any, Any]:
+    """(rows, places) loss in nats (0 where ignored) and argmax; logits only where some row is supervised."""
+    import torch
+
+    wanted = (labels != IGNORED).any(0).nonzero()[:, 0]
+    with torch.autocast(model.device, torch.bfloat16, enabled=bf16):
+        logits = model.model(input_ids=ids, attention_mask=mask, logits_to_keep=wanted, use_cache=False).logits.float()
+    cost = torch.zeros(labels.shape, device=labels.device)
+    some = torch.nn.functional.cross_entropy(
+        logits.transpose(1, 2), labels[:, wanted], ignore_index=IGNORED, reduction="none"
+    )
+    best = torch.full_like(labels, -1)
+    best[:, wanted] = logits.argmax(2)
+    return cost.index_copy(1, wanted, some), best
+
+
+def collate(rows: Sequence[Example], model: LanguageModel) -> tuple[Any, Any, Any]:
+    """(B, T) ids padded on the right, attention mask, and at each place the next token if it is supervised."""
+    import torch
+
+    longest = max(len(row.ids) for row in rows)
+    pad = model.tokenizer.pad_token_id
+    ids = torch.full((len(rows), longest), 0 if pad is None else pad)
+    mask, labels = torch.zeros_like(ids), torch.full_like(ids, IGNORED)
+    for i, row in enumerate(rows):
+        count = len(row.ids)
+        ids[i, :count] = torch.from_numpy(row.ids)
+        mask[i, :count] = 1
+        labels[i, : count - 1] = torch.from_numpy(np.where(row.supervised[1:], row.ids[1:], IGNORED))
+    return ids.to(model.device), mask.to(model.device), labels.to(model.device)
+
+
+def micro_batches(rows: Sequence[Example], vocabulary: int, most: int = 1 << 10) -> Iterator[list[Example]]:
+    """Rows in order, cut where the logits would become too many."""
+    part: list[Example] = []
+    longest = 0
+    for row in rows:
+        grown = max(longest, len(row.ids))
+        if part and (len(part) == most or (len(part) + 1) * grown * vocabulary > LOGITS_AT_A_TIME):
+            yield part
+            part, grown = [], len(row.ids)
+        part.append(row)
+        longest = grown
+    if part:
+        yield part
+
+
+def bf16_is_faster(model: LanguageModel, rows: Sequence[Example]) -> bool:
+    """Whether mixed precision pays on this machine: some processors emulate bf16, two to three times slower."""
+    import torch
+
+    if model.device == "cuda":
+        return bool(torch.cuda.is_bf16_supported())
+    seconds = {}
+    some = [row for row in rows if row.supervised_tokens][:4]
+    for bf16 in (False, True):
+        for repeat in range(3):
+            if repeat == 1:  # the first is a warm-up
+                began = time.perf_counter()
+            ids, mask, labels = collate(some, model)
+            _losses(model, ids, mask, labels, bf16)[0].sum().backward()
+        seconds[bf16] = time.perf_counter() - began
+    model.model.zero_grad(set_to_none=True)
+    return seconds[True] < seconds[False]
