@@ -23,7 +23,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from scanner import formats, ingest, stages
+from scanner import earlier, formats, ingest, stages
 from scanner.objects import Clusters, Rows
 from scanner.progress import Progress
 from scanner.settings import Settings
@@ -50,11 +50,14 @@ def find(files: list[Path], folder: Path, settings: Settings, threads: int) -> F
     progress = Progress()
     run = RunFolder.open_for_writing(folder)
     with progress.stage("read"):
-        rows, _ = ingest.read_all(formats.discover([str(file) for file in files]), run, settings, threads)
+        sources = formats.discover([str(file) for file in files])
+        rows, _ = ingest.read_all(sources, run, settings, threads)
     prints = stages.fingerprint_rows(run, rows, settings, threads, progress)
     likeness = stages.find_likeness(run, rows, prints, settings, threads, progress)
-    clusters, _ = stages.find_clusters(run, rows, prints, likeness, NO_PAIRS, settings, progress)
-    return Found(rows, likeness, clusters, run, progress)
+    choice = stages.find_clusters(
+        run, rows, prints, likeness, NO_PAIRS, earlier.NONE, sources, settings, progress
+    )  # fmt: skip
+    return Found(rows, likeness, choice.clusters, run, progress)
 
 
 def warm_up(settings: Settings, threads: int) -> None:
