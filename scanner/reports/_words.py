@@ -272,6 +272,14 @@ def headline(summary: dict[str, Any]) -> str:
         return f"Do not train on this file as it is: it holds {' and '.join(held)} that a model may recite."
     if held:
         return f"Clean this file before training on it: it holds {' and '.join(held)}."
+    seen = {name: found["matched"] for name, found in (summary.get("contamination") or {}).items() if found["matched"]}
+    if seen:
+        most = max(seen, key=lambda name: seen[name])
+        others = f" and of {plural(len(seen) - 1, 'other benchmark')}" if len(seen) > 1 else ""
+        return (
+            f"A model trained on this file cannot be measured with {most}: the file holds "
+            f"{plural(seen[most], 'item')} of it{others}."
+        )
     if summary["prediction"]["bands"]["high"] or plan["drop"]:
         return "Clean this file before training on it."
     if plan["review"] or found["conflicts"]["rows"]:

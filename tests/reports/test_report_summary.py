@@ -192,3 +192,14 @@ def test_headline(spans: list[str], band: str, told: str) -> None:
     schema = {"row_id": pl.Int64, "rule_id": pl.String, "kind": pl.String}
     table = pl.DataFrame([(0, f"{kind}/x", kind) for kind in spans], schema=schema, orient="row")
     assert words.headline(figures(1, prediction=predicted([1.0], [0.5], [band]), spans=table)) == told
+
+
+def test_the_headline_names_the_benchmark_that_the_file_holds() -> None:
+    summary = figures(1, prediction=predicted([1.0], [0.5], ["high"]))
+    seen = {"gsm8k.jsonl": {"matched": 3}, "mmlu.zip": {"matched": 1}, "clean.jsonl": {"matched": 0}}
+    assert words.headline({**summary, "contamination": seen}) == (
+        "A model trained on this file cannot be measured with gsm8k.jsonl: the file holds 3 items of it and of 1 other "
+        "benchmark."
+    )
+    nothing = {"clean.jsonl": {"matched": 0}}
+    assert words.headline({**summary, "contamination": nothing}) == "Clean this file before training on it."
