@@ -138,10 +138,13 @@ def audit(
     **options: Any,
 ) -> None:
     """Audit data sets: files, folders, globs, or - for JSONL on standard input."""
-    from scanner import pipeline
+    from scanner import compiling
 
     settings = _settings(datasets, options)
     with _progress(quiet) as progress:
+        compiling.load_kernels(progress)
+        from scanner import pipeline  # imports kernels, so only now
+
         if dry_run:
             estimate = pipeline.estimate(list(datasets), settings)
         else:

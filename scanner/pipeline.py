@@ -18,6 +18,7 @@ import polars as pl
 
 from scanner import (
     against,
+    compiling,
     fieldranks,
     formats,
     inputs,
@@ -75,7 +76,7 @@ def audit(
             kept = sources[0].path.replace(run.private / sources[0].path.name)
             sources = [replace(s, path=kept) for s in sources]
     with progress.stage("load the kernels"):
-        stages.load_kernels(progress)
+        compiling.load_kernels(progress)
     benchmarks = list(zip(evaluation, evaluated, strict=True))
     notes, facts = _measure_and_judge(
         run, sources, digests, identity, benchmarks, earlier_runs, settings, threads, progress

@@ -6,8 +6,6 @@ What flows between stages that must not know one another is put together here, a
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -87,27 +85,6 @@ class Choice:
     preferred: keeping.Preference
     quality: np.ndarray  # (n,) NaN for rows in no near pair
     field: fieldranks.FieldRanks | None  # with --keep-policy field: only
-
-
-def load_kernels(progress: Progress) -> None:
-    """Import every kernel now, so that a first run after an install says what it is doing.
-
-    numba compiles one function at a time per process, so a second process compiles half of the modules meanwhile and
-    leaves them in the cache.
-    """
-    from scanner.kernels import _jit
-    from scanner.plugins import load, names
-
-    modules = sorted(names("scanner.kernels"), key=lambda name: -_jit.source_bytes(name))
-    if not _jit.is_compiled():
-        progress.say("first run after an install: compiling the kernels, once, for about 15 seconds")
-        others = ", ".join(f"scanner.kernels.{name}" for name in modules[1::2])
-        helper = subprocess.Popen([sys.executable, "-c", f"import {others}"], stderr=subprocess.DEVNULL)
-        for name in modules[::2]:
-            load("scanner.kernels", name)
-        helper.wait()  # if it failed, its half is compiled here
-    for name in modules:
-        load("scanner.kernels", name)
 
 
 def read(

@@ -23,7 +23,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from scanner import earlier, formats, ingest, stages
+from scanner import compiling, earlier, formats, ingest, stages
 from scanner.objects import Clusters, Rows
 from scanner.progress import Progress
 from scanner.settings import Settings
@@ -62,7 +62,7 @@ def find(files: list[Path], folder: Path, settings: Settings, threads: int) -> F
 
 def warm_up(settings: Settings, threads: int) -> None:
     """Compile or load every kernel and make every table, on four rows."""
-    stages.load_kernels(Progress())
+    compiling.load_kernels(Progress())
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "rows.jsonl"
         text = "one two three four five six seven eight nine ten eleven twelve thirteen fourteen"
