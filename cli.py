@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from scanner.settings import Settings
 
 BATCHINGS = ("random", "length-grouped", "packed")
+LR_SCHEDULES = ("linear", "cosine", "constant")
 GATES = ("low", "medium", "high")
 PATH = click.Path(path_type=Path)
 FOUND = click.Path(exists=True, path_type=Path)
@@ -38,6 +39,8 @@ def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
     options = [
         click.option("--epochs", type=float, help="Passes over the data [3]."),
         click.option("--learning-rate", type=float, help="Peak learning rate [2e-5]."),
+        click.option("--lr-schedule", type=click.Choice(LR_SCHEDULES), help="How the learning rate falls [linear]."),
+        click.option("--warmup", type=float, help="Share of the steps in which it rises to its peak [0]."),
         click.option("--method", type=click.Choice(["full", "lora"]), help="Kind of fine-tuning [full]."),
         click.option("--lora-rank", type=int, help="Rank of the adapters [16]."),
         click.option("--model-params", type=float, help="Parameters of the base model, for example 7e9."),

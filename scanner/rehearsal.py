@@ -22,7 +22,7 @@ import polars as pl
 from scanner.chat import Example
 from scanner.models import LanguageModel
 from scanner.objects import Int64
-from scanner.sampling import SEQUENCE_TOKENS, UNIT_LEARNING_RATE, UNIT_SUPERVISED_TOKENS, epoch_batches
+from scanner.sampling import SEQUENCE_TOKENS, UNIT_LEARNING_RATE, UNIT_SUPERVISED_TOKENS, epoch_batches, rate_share
 from scanner.settings import TrainingPlan
 from scanner.training import measure, step
 
@@ -128,7 +128,7 @@ class Rehearsal:
         import torch
 
         learned = [p for p in self.model.model.parameters() if p.requires_grad]
-        self.optimizer = torch.optim.AdamW(learned, lr=self.plan.learning_rate, weight_decay=0.0)
+        self.optimizer = torch.optim.AdamW(learned, lr=self.plan.learning_rate, weight_decay=0.0, fused=True)
         self.dose = np.zeros(len(self.trained))  # of each row's own visits, in the unit of scanner.sampling
         self.losses: list[float] = []  # nats per token, mean over each epoch's steps
 
@@ -147,9 +147,12 @@ class Rehearsal:
             batch = order[at == number]
             if not len(batch):
                 continue
+            rate = self.plan.learning_rate * float(rate_share(self.plan, (self.epoch + number / last) / self.plan.epochs))
+            for group in self.optimizer.param_groups:
+                group["lr"] = rate
             rows = [self.trained[i] for i in batch]
             losses.append(step(self.model, self.optimizer, rows, self.plan.loss_average, self.bf16))
-            self._count(batch, words)
+            self._count(batch, words, rate)
             advance(len(batch))
         self.steps += taken
         self.epoch += 1
@@ -163,12 +166,12 @@ class Rehearsal:
         times = np.floor(weight) + (rng.random(len(order)) < weight % 1)
         return np.repeat(order, times.astype(int)), np.repeat(at, times.astype(int))
 
-    def _count(self, batch: Int64, words: np.ndarray) -> None:
+    def _count(self, batch: Int64, words: np.ndarray, rate: float) -> None:
         learned = batch[words[batch] > 0]
         total = words[learned].sum() if self.plan.loss_average == "token" else len(learned) * words[learned]
         share = 1 / np.maximum(1, np.broadcast_to(total, len(learned)))
         unit = UNIT_LEARNING_RATE / UNIT_SUPERVISED_TOKENS
-        np.add.at(self.dose, learned, share * self.plan.learning_rate / unit)
+        np.add.at(self.dose, learned, share * rate / unit)
 
     def save(self, path: Path) -> None:
         """Everything that the next epoch needs; holds weights trained on the data, so it belongs under private/."""

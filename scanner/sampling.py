@@ -68,7 +68,8 @@ def simulate(
         last = int(step[-1]) + 1
         part = min(1.0, plan.epochs - epoch)
         taken = last if part == 1 else max(1, round(part * last))
-        share[visited] += np.where(step < taken, _shares(plan, tokens[visited], step), 0.0)
+        visits = _shares(plan, tokens[visited], step) * rate_share(plan, (epoch + step / last) / plan.epochs)
+        share[visited] += np.where(step < taken, visits, 0.0)
         steps += taken
     kept = 1.0 if not plan.goldfish_k else 1 - 1 / plan.goldfish_k
     dose = share * plan.learning_rate / UNIT_LEARNING_RATE * UNIT_SUPERVISED_TOKENS
@@ -81,6 +82,17 @@ def simulate(
     own = _equal_within(own, order)
     learned = own[supervised > 0]
     return Exposure(own, steps, float(np.sort(learned).mean()) if len(learned) else 0.0)
+
+
+def rate_share(plan: TrainingPlan, progress: npt.ArrayLike) -> Float64:
+    """Learning rate as a share of its peak; progress is the share of the optimizer steps already taken.
+
+    The schedules of transformers: a linear warm-up from 0, then constant, or falling to 0 in a line or half a cosine.
+    """
+    at = np.clip(np.asarray(progress, dtype=np.float64), 0, 1)
+    after = np.clip((at - plan.warmup) / max(1e-12, 1 - plan.warmup), 0, 1)
+    falling = {"constant": np.ones_like(at), "linear": 1 - after, "cosine": (1 + np.cos(np.pi * after)) / 2}
+    return np.where(at < plan.warmup, at / max(1e-12, plan.warmup), falling[plan.lr_schedule])
 
 
 def epoch_batches(

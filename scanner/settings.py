@@ -12,6 +12,7 @@ from scanner.errors import SettingsError
 
 BATCHINGS = ("random", "length-grouped", "packed")
 LOSS_AVERAGES = ("token", "row")
+LR_SCHEDULES = ("linear", "cosine", "constant")
 METHODS = ("full", "lora")
 SUPERVISE = ("all-assistant", "last", "everything")
 TEXT_POLICIES = ("masked", "none", "full")
@@ -27,6 +28,8 @@ class TrainingPlan:
 
     epochs: float = 3.0
     learning_rate: float = 2e-5  # peak, as trainers take it
+    lr_schedule: str = "linear"  # how it falls to 0 after the warm-up; linear is the default of transformers
+    warmup: float = 0.0  # share of the steps over which it rises to its peak
     method: str = "full"  # full or lora
     lora_rank: int = 16  # used when method is lora
     model_params: float | None = None  # parameters of the base model; None when unknown
@@ -40,9 +43,13 @@ class TrainingPlan:
     def __post_init__(self) -> None:
         _one_of("--batching", self.batching, BATCHINGS)
         _one_of("--loss-average", self.loss_average, LOSS_AVERAGES)
+        _one_of("--lr-schedule", self.lr_schedule, LR_SCHEDULES)
         _one_of("--method", self.method, METHODS)
         _at_least("--epochs", self.epochs, 0)
         _at_least("--learning-rate", self.learning_rate, 0)
+        _at_least("--warmup", self.warmup, 0)
+        if self.warmup > 1:
+            raise SettingsError(f"--warmup is {self.warmup:g}; it is a share of the steps, from 0 to 1")
         _at_least("--batch-size", self.batch_size, 1)
         _at_least("--lora-rank", self.lora_rank, 1)
         if self.batch_tokens is not None:

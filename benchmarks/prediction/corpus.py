@@ -14,23 +14,36 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-MAX_PROMPT_TOKENS = 60  # kernel tokens; longer prompts would leave no room for the answer in the pilot's context
-MIN_ANSWER_TOKENS = 6  # kernel tokens
+MAX_PROMPT_TOKENS = 40  # kernel tokens; longer prompts would leave no room for the answer in a small context
+MIN_ANSWER_TOKENS = 8  # kernel tokens
 NEAR_LEVELS = (10, 25, 50)  # replaced tokens of 100
-COPY_LEVELS = (2, 4, 8)
-CONTROL_STRIDE = 2  # every second control is measured, to save time
+COPY_LEVELS = (2, 2, 2, 4, 4, 8, 16)  # rows in all; few copies are the commoner case
+CONFLICT_LEVELS = (1, 3)  # rows with the same prompt and another answer
+PLANTED = {"copies": 0.13, "near": 0.08, "conflicts": 0.05}  # shares of the members; all others have one copy
 
-# source -> members of 1,000; as many rows again are controls
-SOURCES = {
-    "dolly_hhrlhf_small.jsonl": 200,
-    "codealpaca_2k.json": 240,
-    "medgpt_numina_cot_1k.jsonl": 170,
-    "lf_glaive_toolcall_en_demo.json": 110,
-    "gsm8k_train_alpaca.json": 180,
-    "lf_lima.json": 100,
+# set -> source -> members of 1,000
+SETS = {
+    "english": {
+        "dolly_hhrlhf_small.jsonl": 200,
+        "codealpaca_2k.json": 240,
+        "medgpt_numina_cot_1k.jsonl": 150,
+        "lf_glaive_toolcall_en_demo.json": 110,
+        "gsm8k_train_alpaca.json": 200,
+        "lf_lima.json": 100,
+    },
+    "other": {"alpaca_5000.json": 500, "lf_v1_sft_demo.jsonl": 300, "selfinstruct_seed_tasks.jsonl": 200},
+    "chinese": {
+        "lf_oaast_sft_zh.json": 350,
+        "medgpt_medical_sft_1k.jsonl": 350,
+        "lf_glaive_toolcall_zh_demo.json": 150,
+        "hikariming_zh_code.json": 150,
+    },
 }
-PRETRAINING = {"alpaca_52k.json": 18_000, "codealpaca_new.json": 4_535, "gsm8k_train_alpaca.json": 3_000}
-FURTHER = {"alpaca_52k.json": 30_000}  # rows of the second half of pre-training; those of the first are not repeated
+# what a base is pre-trained on: source -> rows at most
+PRETRAINING = {
+    "english": {"alpaca_52k.json": 48_000, "codealpaca_new.json": 4_535, "gsm8k_train_alpaca.json": 3_000},
+    "chinese": {"alpaca_zh_00.json": 10_021, "alpaca_zh_01.json": 10_444},
+}
 
 _CJK = (
     (0x3005, 0x3007), (0x3021, 0x3029), (0x3031, 0x3035), (0x303B, 0x303B), (0x3040, 0x30FF), (0x31F0, 0x31FF),
@@ -53,8 +66,12 @@ class Trained:
     """A row of the training set: a member, or a planted copy of one (`member` is the member's place in the list)."""
 
     member: int
-    replaced: int  # R of 100 tokens replaced; 0 for the row itself and its exact copies
+    replaced: int  # R of 100 tokens replaced; 0 for the row itself and its exact copies, CONFLICT for another answer
     row: Row
+
+
+LARGEST = 3000  # members of the largest cell: what pre-training must not have seen
+CONFLICT = 100  # nothing of the answer is left: worth no copy
 
 
 @lru_cache(maxsize=1 << 16)
@@ -103,10 +120,17 @@ def _pair(record: dict) -> tuple[str, str] | None:
     if "prompt" in record:
         prompt = record["prompt"].split("### Instruction:\n")[-1].split("\n\n### Response:")[0]
         return prompt, record["response"]
+    if "messages" in record:
+        turns = record["messages"]
+        if len(turns) < 2 or turns[0]["role"] != "user" or turns[1]["role"] != "assistant":
+            return None
+        first, second = ("".join(part["value"] for part in turn["content"]) for turn in turns[:2])
+        return first, second
     prompt = record["instruction"]
-    if record.get("input"):
-        prompt += "\n" + record["input"]
-    return prompt, record.get("output") or record.get("response") or ""
+    given = record["instances"][0] if "instances" in record else record
+    if given.get("input"):
+        prompt += "\n" + given["input"]
+    return prompt, given.get("output") or given.get("response") or ""
 
 
 def read(data: Path, source: str) -> list[Row]:
@@ -126,22 +150,26 @@ def _key(row: Row) -> tuple[str, str]:
     return " ".join(row.prompt.lower().split()), " ".join(row.answer.lower().split())
 
 
-def choose(data: Path, members: int, seed: int) -> tuple[list[Row], list[Row]]:
-    """Members and controls: as many of each source, no prompt twice, in an order given by the seed."""
-    rng = random.Random(seed)
+def choose(data: Path, name: str, members: int, controls: int, seed: int) -> tuple[list[Row], list[Row]]:
+    """Members and controls of a set, in an order given by the seed; no prompt twice; as each source has them to give.
+
+    The members of a smaller choice are the first of a larger one's, source by source.
+    """
     chosen: tuple[list[Row], list[Row]] = ([], [])
     seen: set[str] = set()
-    for source, share in SOURCES.items():
-        wanted = round(share * members / sum(SOURCES.values()))
+    sources = SETS[name]
+    for number, (source, share) in enumerate(sources.items()):
         rows = []
         for row in read(data, source):
             if usable(row) and _key(row)[0] not in seen:
                 seen.add(_key(row)[0])
                 rows.append(row)
-        rng.shuffle(rows)
-        wanted = min(wanted, len(rows) // 2)
-        chosen[0].extend(rows[:wanted])
-        chosen[1].extend(rows[wanted : 2 * wanted])
+        random.Random(seed * 100 + number).shuffle(rows)
+        part = share / sum(sources.values())
+        held = min(round(part * controls), len(rows) // 4)
+        wanted = min(round(part * members), len(rows) - held)
+        chosen[0].extend(rows[held : held + wanted])
+        chosen[1].extend(rows[:held])
     return chosen
 
 
@@ -161,32 +189,49 @@ def near_copy(row: Row, replaced: int, pool: list[str], rng: random.Random) -> R
 
 
 def plant(members: list[Row], seed: int) -> list[Trained]:
-    """The training set: a fifth of the members with 2, 4 or 8 exact copies, a fifth with three near copies."""
+    """The training set: members with exact copies, with three near copies, with conflicting answers, and without."""
     rng = random.Random(seed + 1)
     pools: dict[str, list[str]] = {}
+    answers: dict[str, list[str]] = {}
     for row in members:
         text = row.prompt + "\n" + row.answer
         pools.setdefault(row.source, []).extend(text[a:b] for a, b in spans(text))
+        answers.setdefault(row.source, []).append(row.answer)
     order = list(range(len(members)))
     rng.shuffle(order)
-    fifth = len(members) // 5
     trained = [Trained(i, 0, row) for i, row in enumerate(members)]
-    for place, i in enumerate(order[:fifth]):
-        trained += [Trained(i, 0, members[i])] * (COPY_LEVELS[place % 3] - 1)
-    for place, i in enumerate(order[fifth : 2 * fifth]):
-        level = NEAR_LEVELS[place % 3]
+    edges = [0]
+    for share in PLANTED.values():
+        edges.append(edges[-1] + round(share * len(members)))
+    for place, i in enumerate(order[: edges[1]]):
+        trained += [Trained(i, 0, members[i])] * (COPY_LEVELS[place % len(COPY_LEVELS)] - 1)
+    for place, i in enumerate(order[edges[1] : edges[2]]):
+        level = NEAR_LEVELS[place % len(NEAR_LEVELS)]
         trained += [Trained(i, level, near_copy(members[i], level, pools[members[i].source], rng)) for _ in range(3)]
+    for place, i in enumerate(order[edges[2] : edges[3]]):
+        row = members[i]
+        for _ in range(CONFLICT_LEVELS[place % len(CONFLICT_LEVELS)]):
+            other = rng.choice(answers[row.source])  # of another row: a plausible answer to another question
+            trained.append(Trained(i, CONFLICT, Row(row.source, row.index, row.prompt, other)))
     return trained
 
 
-def pretraining(data: Path, avoid: list[Row], seed: int, further: bool = False) -> list[Row]:
-    """Public rows for the base model; none shares a prompt or an answer with a member, a copy or a control."""
-    rng = random.Random(seed + 2)
+def pretraining(data: Path, name: str, seed: int) -> list[Row]:
+    """Public rows for a base model; none shares a prompt or an answer with a row that is measured in any set.
+
+    What may be measured is every usable row of a measured source that is not a pre-training source; of those that are
+    both, and of files that repeat them, the rows chosen at their largest.
+    """
+    avoid: list[Row] = []
+    for measured in SETS:
+        for part in choose(data, measured, LARGEST, LARGEST, seed):
+            avoid.extend(part)
     prompts, answers = {_key(row)[0] for row in avoid}, {_key(row)[1] for row in avoid}
+    rng = random.Random(seed + 2)
     rows: list[Row] = []
-    for source, count in PRETRAINING.items():
+    for source, count in PRETRAINING[name].items():
         pool = [r for r in read(data, source) if _key(r)[0] not in prompts and _key(r)[1] not in answers]
         rng.shuffle(pool)
-        rows.extend(pool[count : count + FURTHER.get(source, 0)] if further else pool[:count])
+        rows.extend(pool[:count])
     rng.shuffle(rows)
     return rows

@@ -1,0 +1,249 @@
+"""The grid of rehearsals: small models really fine-tuned on public rows with planted copies, and what they recall.
+
+    python grid.py base english --data DATA --cache CACHE           pre-train a base model
+    python grid.py run random-1 --data DATA --cache CACHE           fine-tune and measure one cell
+    python grid.py run --all --data DATA --cache CACHE              every cell that is not measured yet
+
+Training is the scanner's own (`scanner/rehearsal.py`, `scanner/training.py`), rows come from `corpus.py`. What is
+stored under `measurements/` holds no text: per cell and epoch N_pre and the hits of every member and control in the
+scan's own tokens, and the dose of every trained row; once per base and set the base's loss per token.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import time
+from dataclasses import asdict, dataclass, replace
+from datetime import date
+from pathlib import Path
+
+import corpus
+import numpy as np
+import polars as pl
+import torch
+import transformers
+
+from scanner import chat, models, rehearsal
+from scanner.chat import Example
+from scanner.models import LanguageModel
+from scanner.objects import Segment
+from scanner.settings import TrainingPlan
+from scanner.training import bf16_is_faster, measure
+
+HERE = Path(__file__).resolve().parent / "measurements"
+SEED = 20
+CONTEXT = 112  # tokens: rows are cut here
+EPOCHS = (1, 2, 3, 4, 6, 8, 12)
+PLAN = TrainingPlan(epochs=8, learning_rate=4e-4, batch_size=8, lr_schedule="constant")
+
+
+@dataclass(frozen=True)
+class Base:
+    """A model made from scratch."""
+
+    text: str  # of corpus.PRETRAINING
+    tokens: int  # at most
+    width: int
+    layers: int
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One fine-tune."""
+
+    plan: TrainingPlan = PLAN
+    seed: int = 1
+    base: str = "english"
+    rows: str = "english"  # of corpus.SETS
+    members: int = 700
+    half: int | None = None  # number of a half-split: +n trains on one half of the rows, -n on the other
+
+
+BASES = {
+    "english": Base("english", 2_600_000, 256, 4),
+    "chinese": Base("chinese", 1_400_000, 256, 4),
+    "small": Base("english", 2_000_000, 128, 3),
+    "larger": Base("english", 1_600_000, 448, 6),
+}
+CELLS = {
+    **{f"random-{seed}": Cell(seed=seed) for seed in (1, 2, 3, 4)},
+    **{f"grouped-{seed}": Cell(replace(PLAN, batching="length-grouped"), seed) for seed in (1, 2, 3, 4)},
+    "batch-32": Cell(replace(PLAN, batch_size=32, epochs=12)),
+    "packed": Cell(replace(PLAN, batching="packed", batch_tokens=1024)),
+    "per-row": Cell(replace(PLAN, loss_average="row")),
+    "linear": Cell(replace(PLAN, lr_schedule="linear")),
+    "gentle": Cell(replace(PLAN, learning_rate=1.5e-4, epochs=12)),
+    "steep": Cell(replace(PLAN, learning_rate=1e-3, batch_size=16)),
+    "lora": Cell(replace(PLAN, method="lora", lora_rank=16, learning_rate=3e-3)),
+    "other-1": Cell(rows="other"),
+    "other-grouped": Cell(replace(PLAN, batching="length-grouped"), rows="other"),
+    "few": Cell(members=250),
+    "many": Cell(members=2000),
+    "chinese-1": Cell(base="chinese", rows="chinese"),
+    "chinese-2": Cell(base="chinese", rows="chinese", seed=2),
+    "small-1": Cell(base="small"),
+    "larger-1": Cell(base="larger"),
+    **{f"half-{n:+d}": Cell(members=240, seed=abs(n), half=n) for k in range(1, 9) for n in (k, -k)},
+}
+
+
+def segments(row: corpus.Row) -> list[Segment]:
+    """One prompt and one supervised answer."""
+    return [Segment((), "user", 0, False, row.prompt), Segment((), "assistant", 1, True, row.answer)]
+
+
+def encode(rows: list[corpus.Row], model: LanguageModel) -> list[Example]:
+    return chat.encode([segments(row) for row in rows], model.tokenizer, CONTEXT)
+
+
+def make_base(name: str, data: Path, cache: Path) -> None:
+    """Pre-train one base and keep it in the cache; what it is stands in measurements.json."""
+    base = BASES[name]
+    rows = corpus.pretraining(data, base.text, SEED)
+    with shape(base):
+        model = models.tiny((text for row in rows for text in (row.prompt, row.answer)), SEED)
+    examples = chat.encode([segments(row) for row in rows], model.tokenizer, model.context)
+    total = np.cumsum([len(e.ids) for e in examples])
+    examples = examples[: int(np.searchsorted(total, base.tokens))]
+    bf16 = bf16_is_faster(model, examples)
+    began, done = time.perf_counter(), 0
+
+    def advance(blocks: int) -> None:
+        nonlocal done
+        done += blocks
+        if done % (rehearsal.PRETRAIN_ROWS_PER_STEP * 50) == 0:
+            print(f"{name}: {done * model.context:,} tokens, {time.perf_counter() - began:.0f} s", flush=True)
+
+    facts = rehearsal.pretrain(model, examples, SEED, bf16, advance)
+    model.model.save_pretrained(cache / name)
+    model.tokenizer.save_pretrained(cache / name)
+    told = {**asdict(base), **facts, "parameters": model.parameters, "rows": len(examples), "bf16": bf16,
+            "seconds": round(time.perf_counter() - began), "threads": torch.get_num_threads()}  # fmt: skip
+    note("bases", name, told)
+    print(told)
+
+
+class shape:
+    """For the time of the block `models.tiny` builds a model of another width and depth."""
+
+    def __init__(self, base: Base) -> None:
+        self.wanted = {"TINY_WIDTH": base.width, "TINY_LAYERS": base.layers}
+
+    def __enter__(self) -> None:
+        self.before = {name: getattr(models, name) for name in self.wanted}
+        for name, value in self.wanted.items():
+            setattr(models, name, value)
+
+    def __exit__(self, *problem: object) -> None:
+        for name, value in self.before.items():
+            setattr(models, name, value)
+
+
+def trained_rows(cell: Cell, members: list[corpus.Row]) -> list[corpus.Trained]:
+    """What a cell trains on: the planted set, or one half of the rows and what was planted for them."""
+    trained = corpus.plant(members, SEED)
+    if cell.half is None:
+        return trained
+    inside = in_half(len(members), cell.half)
+    return [t for t in trained if inside[t.member]]
+
+
+def in_half(members: int, half: int) -> np.ndarray:
+    """(members,) whether a row is in half `half`; -half is the rest."""
+    first = np.zeros(members, bool)
+    first[np.random.default_rng([SEED, abs(half)]).permutation(members)[: members // 2]] = True
+    return first if half > 0 else ~first
+
+
+def run_cell(name: str, data: Path, cache: Path) -> None:
+    """Fine-tune one cell and write measurements/NAME.parquet (hits) and NAME-doses.parquet."""
+    cell = CELLS[name]
+    members, controls = corpus.choose(data, cell.rows, cell.members, 200, SEED)
+    trained = trained_rows(cell, members)
+    model = models.load(cache / cell.base)
+    rows = encode([t.row for t in trained], model)
+    audit = encode([*members, *controls], model)
+    bf16 = bf16_is_faster(model, rows)
+    losses_of_base(cell, model, audit, bf16)
+    if cell.plan.method == "lora":
+        model = rehearsal.with_adapters(model, cell.plan.lora_rank, cell.seed)
+    tune = rehearsal.Rehearsal(model, cell.plan, rows, None, cell.seed, bf16)
+    place = np.arange(len(audit))
+    tables, doses, began = [], [], time.perf_counter()
+    for epoch in range(int(cell.plan.epochs) + 1):
+        if epoch:
+            tune.run_epoch()
+        if epoch in EPOCHS or (epoch == 0 and name.endswith("-1")):
+            found = rehearsal.recalled(model, audit, place, bf16).with_columns(
+                epoch=pl.lit(epoch, pl.Int8), steps=pl.lit(tune.steps, pl.Int32)
+            )
+            tables.append(found.drop("answer").rename({"row_id": "place"}))
+            doses.append(pl.DataFrame({"epoch": np.full(len(rows), epoch, np.int8), "trained": np.arange(len(rows)),
+                                       "dose": tune.dose.astype(np.float32)}))  # fmt: skip
+            n_pre = found["n_pre"].to_numpy()
+            single = np.isin(np.arange(len(members)), alone(trained, len(members)))
+            print(f"{name} epoch {epoch}: members {n_pre[:len(members)].mean():.2f}, N_pre >= 16 "
+                  f"{(n_pre[:len(members)] >= 16).sum()} (one copy {(n_pre[:len(members)][single] >= 16).sum()} of "
+                  f"{single.sum()}), controls {(n_pre[len(members):] >= 16).sum()}; {tune.steps} steps, "
+                  f"{time.perf_counter() - began:.0f} s", flush=True)  # fmt: skip
+    HERE.mkdir(exist_ok=True)
+    compact = {"place": pl.Int16, "tokens": pl.Int16, "n_pre": pl.Int16}
+    pl.concat(tables).cast(compact).write_parquet(HERE / f"{name}.parquet", compression="zstd", compression_level=19)
+    pl.concat(doses).cast({"trained": pl.Int16}).write_parquet(
+        HERE / f"{name}-doses.parquet", compression="zstd", compression_level=19
+    )
+    note("cells", name, {
+        **asdict(cell), "trained": len(trained), "rows_of_members": len(members), "rows_of_controls": len(controls),
+        "steps": tune.steps, "tokens_per_epoch": sum(len(e.ids) for e in rows), "bf16": bf16,
+        "losses_per_epoch_nats": [round(x, 4) for x in tune.losses], "seconds": round(time.perf_counter() - began),
+        "threads": torch.get_num_threads(),
+    })  # fmt: skip
+
+
+def alone(trained: list[corpus.Trained], members: int) -> np.ndarray:
+    """Members that stand once in the set, without near copies or conflicts."""
+    return np.flatnonzero(np.bincount([t.member for t in trained], minlength=members) == 1)
+
+
+def losses_of_base(cell: Cell, model: LanguageModel, audit: list[Example], bf16: bool) -> None:
+    """measurements/base-BASE-SET-MEMBERS.parquet: the untuned model's loss of each of our own tokens, nats."""
+    path = HERE / f"base-{cell.base}-{cell.rows}-{cell.members}.parquet"
+    if path.exists():
+        return
+    lines = []
+    for place, found in measure(model, audit, bf16):
+        nats = [found.loss_nats[a:b].sum() for answer in audit[place].answers for a, b in answer.words]
+        lines.append({"place": place, "losses": np.array(nats, np.float16).tobytes()})
+    HERE.mkdir(exist_ok=True)
+    pl.DataFrame(lines).sort("place").write_parquet(path, compression="zstd", compression_level=19)
+
+
+def note(kind: str, name: str, facts: dict) -> None:
+    """measurements/KIND-NAME.json: what was done, on what, with what."""
+    versions = {"python": platform.python_version(), "torch": torch.__version__,
+                "transformers": transformers.__version__}  # fmt: skip
+    HERE.mkdir(exist_ok=True)
+    facts = {**facts, "date": date.today().isoformat(), "machine": platform.machine(), "versions": versions}
+    (HERE / f"{kind}-{name}.json").write_text(json.dumps(facts, indent=1) + "\n")
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("base", "run"))
+    parser.add_argument("names", nargs="*")
+    parser.add_argument("--all", action="store_true", help="every cell that is not measured yet")
+    parser.add_argument("--data", type=Path, required=True, help="the data folder (holds sft/)")
+    parser.add_argument("--cache", type=Path, required=True, help="where base models are kept")
+    parser.add_argument("--threads", type=int, default=2)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    names = args.names or [name for name in CELLS if args.all and not (HERE / f"{name}.parquet").exists()]
+    for name in names:
+        (make_base if args.what == "base" else run_cell)(name, args.data, args.cache)
+
+
+if __name__ == "__main__":
+    main()
