@@ -147,7 +147,9 @@ class Rehearsal:
             batch = order[at == number]
             if not len(batch):
                 continue
-            rate = self.plan.learning_rate * float(rate_share(self.plan, (self.epoch + number / last) / self.plan.epochs))
+            rate = self.plan.learning_rate * float(
+                rate_share(self.plan, (self.epoch + number / last) / self.plan.epochs)
+            )
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
             rows = [self.trained[i] for i in batch]

@@ -30,7 +30,13 @@ from scanner.settings import TrainingPlan
 
 NAMES = list(Hazard.__dataclass_fields__)
 PRIORS = Priors(
-    offset=0.0, lora_dose=0.2, size_exponent=0.37, fitted_parameters=4.2e6, unknown_parameters=1e9, most_steps=1e9
+    offset=0.0,
+    offset_sd=0.7,
+    lora_dose=0.2,
+    size_exponent=0.37,
+    fitted_parameters=4.2e6,
+    unknown_parameters=1e9,
+    most_steps=1e9,
 )
 CHUNKS = 10  # controls are counted against the training set in so many parts, so that they hardly count one another
 PULL = 2e-4  # weight decay of the fit per observation: keeps a coefficient that the data do not need near zero
@@ -297,6 +303,7 @@ def write_weights(
         *(f"{name} = {value}" for name, value in asdict(hazard).items()), "",
         "[priors]  # no fit of ours stands behind these; calibration must replace them",
         "offset = 0.0  # logits; the level, one number per base model",
+        "offset_sd = 0.7  # logits; how far the offsets of base models lie apart",
         "# a LoRA visit beside a full one: near zero at every size in 2506.20856, more elsewhere",
         f"lora_dose = {PRIORS.lora_dose}",
         "# dose ~ parameters^this: an Adam step moves a layer's output by learning rate x width, and width grows",

@@ -76,6 +76,7 @@ class Priors:
     """Values that no fit of ours stands behind; calibration must replace them."""
 
     offset: float  # logits added to the bias: the level, one number per base model
+    offset_sd: float  # logits; standard deviation of what the offset of another base model may be
     lora_dose: float  # what a visit under LoRA is worth beside one under full fine-tuning
     size_exponent: float  # dose grows as (parameters / fitted parameters) ** this
     fitted_parameters: float
