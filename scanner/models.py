@@ -14,7 +14,7 @@ from typing import Any
 
 from scanner.errors import ModelError
 
-TINY_VOCABULARY, TINY_WIDTH, TINY_LAYERS, TINY_HEADS, TINY_CONTEXT = 4096, 256, 4, 8, 256
+TINY_VOCABULARY, TINY_WIDTH, TINY_LAYERS, TINY_HEAD, TINY_CONTEXT = 4096, 256, 4, 32, 256
 """The pilot's shape, 4.2 million parameters (SCIENCE 3)."""
 TINY_TEMPLATE = "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}<|end|>{% endfor %}"
 TINY_MARKS = ("<|pad|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>")
@@ -54,8 +54,10 @@ def load(path: Path, max_length: int | None = None) -> LanguageModel:
     return _placed(model, tokenizer, path.name, min(known, max_length or known))
 
 
-def tiny(texts: Iterable[str], seed: int, context: int = TINY_CONTEXT) -> LanguageModel:
-    """An untrained small Llama with a byte-level BPE trained on `texts`."""
+def tiny(
+    texts: Iterable[str], seed: int, context: int = TINY_CONTEXT, width: int = TINY_WIDTH, layers: int = TINY_LAYERS
+) -> LanguageModel:
+    """An untrained small Llama with a byte-level BPE trained on `texts`; width in multiples of TINY_HEAD."""
     import tokenizers
     import torch
 
@@ -75,10 +77,10 @@ def tiny(texts: Iterable[str], seed: int, context: int = TINY_CONTEXT) -> Langua
     )
     config = transformers.LlamaConfig(
         vocab_size=len(tokenizer),
-        hidden_size=TINY_WIDTH,
-        intermediate_size=3 * TINY_WIDTH,
-        num_hidden_layers=TINY_LAYERS,
-        num_attention_heads=TINY_HEADS,
+        hidden_size=width,
+        intermediate_size=3 * width,
+        num_hidden_layers=layers,
+        num_attention_heads=width // TINY_HEAD,
         max_position_embeddings=context,
         tie_word_embeddings=True,
         pad_token_id=0,
