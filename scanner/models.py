@@ -55,9 +55,10 @@ def load(path: Path, max_length: int | None = None) -> LanguageModel:
 
 
 def tiny(
-    texts: Iterable[str], seed: int, context: int = TINY_CONTEXT, width: int = TINY_WIDTH, layers: int = TINY_LAYERS
+    texts: Iterable[str], seed: int, context: int = TINY_CONTEXT, width: int | None = None, layers: int | None = None
 ) -> LanguageModel:
     """An untrained small Llama with a byte-level BPE trained on `texts`; width in multiples of TINY_HEAD."""
+    width, layers = width or TINY_WIDTH, layers or TINY_LAYERS
     import tokenizers
     import torch
 

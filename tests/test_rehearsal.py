@@ -63,7 +63,7 @@ def test_the_draw_follows_the_content_not_the_place():
 
 @pytest.fixture
 def small(monkeypatch):
-    for name, value in {"WIDTH": 32, "LAYERS": 1, "HEADS": 2, "VOCABULARY": 320}.items():
+    for name, value in {"WIDTH": 32, "LAYERS": 1, "HEAD": 16, "VOCABULARY": 320}.items():
         monkeypatch.setattr(models, f"TINY_{name}", value)
 
 
