@@ -33,10 +33,7 @@ class ExpectedRows:
 
 def levels(weights: Weights) -> tuple[Weights, Weights, Weights]:
     """The weights at the low end, the middle and the high end of what the level of the base may be."""
-    priors = weights.priors
-    away = WIDTH * priors.offset_sd
-    low, high = (replace(weights, priors=replace(priors, offset=priors.offset + d)) for d in (-away, away))
-    return low, weights, high
+    return _moved(weights, -WIDTH), weights, _moved(weights, WIDTH)
 
 
 def expected_rows(p_low: Float64, p_mid: Float64, p_high: Float64, stands_for: Float64 | None = None) -> ExpectedRows:
@@ -47,10 +44,19 @@ def expected_rows(p_low: Float64, p_mid: Float64, p_high: Float64, stands_for: F
     """
     seen = ~np.isnan(p_mid)
     count = np.ones(int(seen.sum())) if stands_for is None else np.asarray(stands_for, np.float64)[seen]
-    low, mid, high = (float((np.asarray(p)[seen] * count).sum()) for p in (p_low, p_mid, p_high))
+    mid, *ends = (float((np.asarray(p)[seen] * count).sum()) for p in (p_mid, p_low, p_high))
+    low, high = min(mid, *ends), max(mid, *ends)  # where a dose factor was fitted, either end may be the lower one
     chance = WIDTH**2 * float((p_mid[seen] * (1 - p_mid[seen]) * count).sum())
     return ExpectedRows(
         expected=mid,
         low=max(0.0, mid - math.sqrt((mid - low) ** 2 + chance)),
         high=min(float(count.sum()), mid + math.sqrt((high - mid) ** 2 + chance)),
     )
+
+
+def _moved(weights: Weights, deviations: float) -> Weights:
+    """The weights with their level moved by so many of its standard deviations."""
+    priors = weights.priors
+    moved = replace(priors, offset=priors.offset + deviations * priors.offset_sd)
+    factor = weights.dose_factor * math.exp(deviations * weights.log_factor_step)
+    return replace(weights, priors=moved, dose_factor=factor)
