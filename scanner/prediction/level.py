@@ -31,9 +31,10 @@ LEAST_CHANCE = 1e-12
 FACTOR_SD = math.log(3)
 """Prior standard deviation of the log of the dose factor: what LoRA or another size makes of a visit is known to about
 threefold (Priors.lora_dose, Priors.size_exponent)."""
-ENOUGH_HITS = 10
-"""Independent rows that recited 16 tokens or more, from which on a second parameter is tried: 14 such rows of 127 tell
-the factor to 10 % (pilot runs of benchmarks/prediction); with fewer, it is the short runs that would decide."""
+ENOUGH_HITS = 5
+"""Independent rows that recited 16 tokens or more, from which on a second parameter is tried. With 7 of 150 rows (grid of
+benchmarks/prediction, another base than the weights', epochs 1 to 4) the factor was known to 15 %, and the number of
+rows at epoch 8 came out as 65 for 72, under length-grouped batches 83 for 78; one offset alone said 101 and 121."""
 STEP = 0.02  # of the numerical derivatives, logits
 ROUNDS, CLOSE = 30, 1e-4  # of Newton's method
 
@@ -73,9 +74,9 @@ class Level:
 def fit(observed: Sequence[Observed], weights: Weights, with_factor: bool | None = None) -> Level:
     """Posterior mode and curvature; with_factor None: decided by the data (see `factor_pays`).
 
-    Two things are added to the doubt. The spread of the offsets of single epochs, beyond what their own doubt explains:
-    the level drifts with training, and other plans are other stretches of it. And the prior's variance, as far as rows
-    that recited 16 tokens are missing: runs of a few tokens tell the level of the long ones badly (SCIENCE 9).
+    To the doubt of one offset the spread between the offsets of single epochs is added, beyond what their own doubt
+    explains: the level drifts with training, and other plans are other stretches of it. And as far as rows that recited
+    16 tokens are missing, the prior's variance stays: runs of a few tokens tell the level of long ones badly.
     """
     if with_factor is None:
         with_factor = factor_pays(observed, weights)
@@ -87,7 +88,8 @@ def fit(observed: Sequence[Observed], weights: Weights, with_factor: bool | None
     )
     if not with_factor:  # the factor is what explains a drift where it is fitted
         covariance[0, 0] += drift([sd for _, _, sd in alone], [offset for _, offset, _ in alone])
-        covariance[0, 0] += weights.priors.offset_sd**2 * max(0.0, 1 - hits(observed) / ENOUGH_HITS)
+        missing = max(0.0, 1 - hits(observed) / ENOUGH_HITS)
+        covariance[0, 0] = max(covariance[0, 0], weights.priors.offset_sd**2 * missing)
     sds = np.sqrt(np.diag(covariance))
     fitted = at(weights, best)
     return Level(
