@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scanner import sampling
-from scanner.sampling import length_grouped, near_copy_share, replaced_of_100, simulate, with_copies
-from scanner.settings import TrainingPlan
+from scanner.sampling import length_grouped, near_copy_share, rate_share, replaced_of_100, simulate, with_copies
+from scanner.settings import LR_SCHEDULES, TrainingPlan
 
 
 def rows(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -20,11 +20,12 @@ def rows(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def plan(**values: object) -> TrainingPlan:
-    return TrainingPlan(**{"epochs": 2, "learning_rate": 3e-4, "batch_size": 4, **values})  # type: ignore[arg-type]
+    usual = {"epochs": 2, "learning_rate": 3e-4, "lr_schedule": "constant", "batch_size": 4}
+    return TrainingPlan(**{**usual, **values})  # type: ignore[arg-type]
 
 
 def twin(p: TrainingPlan, supervised, length, order, seed: int) -> tuple[list[float], int]:
-    """One loop over batches, one addition per visit."""
+    """One loop over batches, one addition per visit; the learning rate is constant."""
     ranked = sorted(range(len(supervised)), key=lambda i: int(order[i]))
     rng = np.random.default_rng(seed)
     dose, steps = [0.0] * len(supervised), 0
@@ -67,6 +68,53 @@ def test_doses_equal_the_twin(values, loss_average):
     np.testing.assert_allclose(exposure.own, dose, rtol=1e-12)
     assert exposure.steps == steps
     assert exposure.mean == pytest.approx(np.mean(dose))
+
+
+def trainers_rates(schedule: str, steps: int, warm_up: int) -> list[float]:
+    """The learning rate that each step really uses, from transformers' own scheduler on a real optimizer."""
+    transformers, torch = pytest.importorskip("transformers"), pytest.importorskip("torch")
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    name = "constant_with_warmup" if schedule == "constant" else schedule
+    scheduler = transformers.get_scheduler(name, optimizer, num_warmup_steps=warm_up, num_training_steps=steps)
+    rates = []
+    for _ in range(steps):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    return rates
+
+
+@pytest.mark.parametrize("warm_up", [0, 1, 7, 20, 40])
+@pytest.mark.parametrize("schedule", LR_SCHEDULES)
+def test_rates_are_those_of_transformers(schedule, warm_up):
+    steps = 40
+    p = plan(lr_schedule=schedule, warmup=warm_up / steps)
+    expected = trainers_rates(schedule, steps, warm_up)
+    np.testing.assert_allclose(rate_share(p, np.arange(steps) / steps), expected, atol=1e-12)
+
+
+@given(st.sampled_from(LR_SCHEDULES), st.floats(0, 1), st.lists(st.floats(-1, 2), min_size=2, max_size=20))
+def test_rates_rise_to_the_peak_and_never_rise_again(schedule, warmup, at):
+    p, at = plan(lr_schedule=schedule, warmup=warmup), np.sort(at)
+    rate = rate_share(p, at)
+    assert ((rate >= 0) & (rate <= 1 + 1e-12)).all()
+    assert (np.diff(rate[at < warmup]) >= 0).all()
+    assert (np.diff(rate[at >= warmup]) <= 1e-12).all()
+    if warmup < 1:
+        assert rate_share(p, warmup) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("schedule", ["linear", "cosine"])
+def test_a_falling_rate_halves_the_dose_and_moves_it_to_the_early_rows(schedule):
+    supervised, length, order = np.full(400, 30), np.full(400, 40), np.arange(400).astype(np.uint64)
+    flat = simulate(plan(), supervised, length, order)
+    falling = simulate(plan(lr_schedule=schedule), supervised, length, order)
+    assert falling.mean == pytest.approx(flat.mean / 2, rel=0.02)
+    assert falling.steps == flat.steps
+    once = plan(epochs=1, lr_schedule=schedule)
+    first = simulate(once, supervised, length, order).own
+    assert first.max() == pytest.approx(flat.own.max() / 2)  # one visit of two, in the first step
+    assert first.min() < 0.02 * first.max()
 
 
 @pytest.mark.parametrize("count", [5, 64, 333, 1000])

@@ -64,6 +64,9 @@ def test_no_name_stands_in_both():
         ({"batching": "sorted"}, "--batching is 'sorted'; it must be one of random, length-grouped, packed"),
         ({"loss_average": "batch"}, "--loss-average is 'batch'; it must be one of token, row"),
         ({"method": "qlora"}, "--method is 'qlora'; it must be one of full, lora"),
+        ({"lr_schedule": "step"}, "--lr-schedule is 'step'; it must be one of linear, cosine, constant"),
+        ({"warmup": -0.1}, "--warmup is -0.1; it must be at least 0"),
+        ({"warmup": 100}, "--warmup is 100; it is a share of the steps, from 0 to 1"),
         ({"batch_size": 0}, "--batch-size is 0; it must be at least 1"),
         ({"batch_tokens": 0}, "--batch-tokens is 0; it must be at least 1"),
         ({"lora_rank": 0}, "--lora-rank is 0"),
@@ -79,8 +82,8 @@ def test_a_stored_setting_of_another_version_is_named():
     values = Settings().as_dict()
     with pytest.raises(SettingsError, match="settings: unknown entries colour"):
         Settings.from_dict({**values, "colour": 1})
-    with pytest.raises(SettingsError, match="plan: unknown entries warmup"):
-        Settings.from_dict({**values, "plan": {**values["plan"], "warmup": 1}})
+    with pytest.raises(SettingsError, match="plan: unknown entries momentum"):
+        Settings.from_dict({**values, "plan": {**values["plan"], "momentum": 1}})
 
 
 def written(tmp_path, text):

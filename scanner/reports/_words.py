@@ -84,12 +84,23 @@ def of_plan(plan: dict[str, Any]) -> str:
     batch = f"{number(budget)} tokens" if budget else plural(plan.get("batch_size", 0), "row")
     parts = [
         plural_g(plan.get("epochs", 0), "epoch"),
-        f"learning rate {plan.get('learning_rate', 0):g}",
+        _rate(plan),
         tuning,
         f"{plan.get('batching', 'random')} batches of {batch}",
         f"loss averaged per {plan.get('loss_average', 'token')}",
     ]
     return ", ".join(parts)
+
+
+def _rate(plan: dict[str, Any]) -> str:
+    """The learning rate and how it moves; runs of before there was a schedule say nothing of it."""
+    falls = {"linear": "falling in a line", "cosine": "falling as a cosine", "constant": "constant"}
+    parts = [f"learning rate {plan.get('learning_rate', 0):g}"]
+    if plan.get("lr_schedule") in falls:
+        parts.append(falls[plan["lr_schedule"]])
+    if plan.get("warmup"):
+        parts.append(f"after a warm-up of {percent(plan['warmup'])} of the steps")
+    return " ".join(parts)
 
 
 def plural_g(count: float, one: str) -> str:
