@@ -1,15 +1,15 @@
-"""The simulated sampler against obvious twins and against transformers' own."""
+"""Doses against an obvious twin, rates against transformers' schedulers, and the laws of copies."""
 
 from __future__ import annotations
 
+import batching_twin
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scanner import sampling
-from scanner.sampling import length_grouped, near_copy_share, rate_share, replaced_of_100, simulate, with_copies
-from scanner.settings import LR_SCHEDULES, TrainingPlan
+from scanner.sampling import near_copy_share, rate_share, replaced_of_100, simulate, with_copies
+from scanner.settings import BATCHINGS, LOSS_AVERAGES, LR_SCHEDULES, TrainingPlan
 
 
 def rows(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -27,42 +27,32 @@ def plan(**values: object) -> TrainingPlan:
 def twin(p: TrainingPlan, supervised, length, order, seed: int) -> tuple[list[float], int]:
     """One loop over batches, one addition per visit; the learning rate is constant."""
     ranked = sorted(range(len(supervised)), key=lambda i: int(order[i]))
+    sizes, tokens = [int(length[i]) for i in ranked], [int(supervised[i]) for i in ranked]
     rng = np.random.default_rng(seed)
     dose, steps = [0.0] * len(supervised), 0
     for _ in range(int(p.epochs)):
-        visited = [ranked[i] for i in rng.permutation(len(ranked))]
-        if p.batching == "length-grouped":
-            mega = max(1, min(len(visited) // (p.batch_size * 4), 50)) * p.batch_size
-            parts = [sorted(visited[i : i + mega], key=lambda r: -length[r]) for i in range(0, len(visited), mega)]
-            longest = max(range(len(parts)), key=lambda i: length[parts[i][0]])
-            parts[0][0], parts[longest][0] = parts[longest][0], parts[0][0]
-            visited = [r for part in parts for r in part]
-        if p.batch_tokens is None:
-            batches = [visited[i : i + p.batch_size] for i in range(0, len(visited), p.batch_size)]
-        else:
-            filled: dict[int, list[int]] = {}
-            begin = 0
-            for r in visited:
-                filled.setdefault(begin // p.batch_tokens, []).append(r)
-                begin += int(length[r])
-            batches = list(filled.values())
-        steps += len(batches)
-        for batch in batches:
-            for r in batch:
-                n_sup = sum(supervised[b] for b in batch) if p.loss_average == "token" else len(batch) * supervised[r]
-                dose[r] += p.learning_rate / 3e-4 * 1200 / n_sup
+        for step in batching_twin.epoch(p, sizes, rng):
+            steps += 1
+            for part in step:
+                for row in part:
+                    weight = batching_twin.token_weight(p, step, part, row, tokens)
+                    dose[ranked[row]] += p.learning_rate / 3e-4 * 1200 * weight
     return dose, steps
 
 
-@pytest.mark.parametrize("loss_average", ["token", "row"])
+@pytest.mark.parametrize("loss_average", LOSS_AVERAGES)
 @pytest.mark.parametrize(
     "values",
-    [{}, {"batching": "length-grouped"}, {"batching": "packed", "batch_tokens": 200}, {"batch_tokens": 90}],
-    ids=lambda v: str(v.get("batching", "random")),
-)
+    [
+        {}, {"batching": "length-grouped", "devices": 2}, {"batching": "packed", "batch_tokens": 200},
+        {"batching": "wrapped", "batch_tokens": 300}, {"batch_tokens": 90}, {"drop_last": "step"},
+        {"drop_last": "micro-batch"},
+    ],
+    ids=str,
+)  # fmt: skip
 def test_doses_equal_the_twin(values, loss_average):
     supervised, length, order = rows(83)
-    p = plan(loss_average=loss_average, **values)
+    p = plan(loss_average=loss_average, micro_batch=2, **values)
     exposure = simulate(p, supervised, length, order, seed=5)
     dose, steps = twin(p, supervised, length, order, 5)
     np.testing.assert_allclose(exposure.own, dose, rtol=1e-12)
@@ -117,19 +107,7 @@ def test_a_falling_rate_halves_the_dose_and_moves_it_to_the_early_rows(schedule)
     assert first.min() < 0.02 * first.max()
 
 
-@pytest.mark.parametrize("count", [5, 64, 333, 1000])
-def test_length_grouped_is_the_trainers_own_order(count):
-    trainer = pytest.importorskip("transformers.trainer_pt_utils")
-    torch = pytest.importorskip("torch")
-    _, length, _ = rows(count)
-    order = torch.randperm(count, generator=torch.Generator().manual_seed(1)).numpy()
-    expected = trainer.get_length_grouped_indices(
-        length.tolist(), batch_size=4, generator=torch.Generator().manual_seed(1)
-    )
-    assert length_grouped(length, order, 4).tolist() == expected
-
-
-@given(st.permutations(range(40)), st.sampled_from(["random", "length-grouped", "packed"]))
+@given(st.permutations(range(40)), st.sampled_from(BATCHINGS))
 def test_order_of_rows_changes_nothing(order, batching):
     supervised, length, hashes = rows(40)
     hashes[:6] = hashes[0]  # six exact copies
@@ -166,7 +144,7 @@ def test_a_part_of_an_epoch_visits_a_part_of_the_rows():
     supervised, length, order = rows(100)
     half = simulate(plan(epochs=0.5), supervised, length, order)
     whole = simulate(plan(epochs=1), supervised, length, order)
-    assert half.steps == round(whole.steps / 2)
+    assert half.steps == -(-whole.steps // 2)
     assert 0 < np.count_nonzero(half.own) < 60
     assert (half.own <= whole.own).all()
 
@@ -219,4 +197,3 @@ def test_large_sets_take_linear_memory_and_no_loop():
     supervised, length, order = rows(30_000)
     exposure = simulate(plan(epochs=3, batch_size=16), supervised, length, order)
     assert exposure.steps == 3 * 1875
-    assert sampling.MEGA_BATCHES == 50
