@@ -29,6 +29,8 @@ from scanner.settings import TrainingPlan
 Int64 = npt.NDArray[np.int64]
 Float64 = npt.NDArray[np.float64]
 
+PACKED = ("packed", "wrapped")
+"""Batchings whose steps are made of packed sequences."""
 MEGA_BATCHES = 50
 """Batches sorted together by a length-grouped sampler (transformers `get_length_grouped_indices`)."""
 SEQUENCE_TOKENS = 2048
@@ -71,7 +73,7 @@ class Sampler:
         """One pass over the rows; no rows, no steps."""
         if len(self.sizes) == 0:
             return Visits(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.int64), 0)
-        if self.plan.batching in ("packed", "wrapped"):
+        if self.plan.batching in PACKED:
             return self._packed(rng)
         plan, count = self.plan, len(self.sizes)
         rows = rng.permutation(count)
@@ -106,7 +108,7 @@ class Sampler:
     def _cut(self, rows: Int64, step: Int64, unit: Int64, whole: bool) -> Visits:
         """Cut steps into micro-batches and leave out what the plan drops.
 
-        unit (v,): number of each visit's row, or of its packed sequence, within the epoch; whole: the last step is full.
+        unit (v,): number of each visit's row, or packed sequence, within the epoch; whole: the last step is full.
         """
         plan = self.plan
         starts = np.flatnonzero(np.diff(step, prepend=-1))
@@ -181,7 +183,7 @@ def token_shares(loss_average: str, tokens: Int64, step: Int64, part: Int64) -> 
 
     tokens (v,): supervised tokens of the visited row. step, part (v,): never falling. `token`: the mean over all
     tokens of the step (transformers from 4.46 on). `micro-batch`: the mean over the step's micro-batches of their token
-    means (transformers before, and whatever does not count the tokens of the step). `row`: the mean over rows of theirs.
+    means (transformers before, and whatever does not count the tokens of the step). `row`: the same of rows.
     """
     if len(tokens) == 0:
         return np.zeros(0)

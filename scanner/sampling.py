@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from scanner.batching import SEQUENCE_TOKENS, Sampler, token_shares
+from scanner.batching import PACKED, SEQUENCE_TOKENS, Sampler, token_shares
 from scanner.settings import TrainingPlan
 
 Int64 = npt.NDArray[np.int64]
@@ -170,23 +170,67 @@ def batching_facts(
     weight: Float64 | None,
     seed: int,
     row_id: Int64,
+    sequence_tokens: int = SEQUENCE_TOKENS,
 ) -> list[str]:
     """What the plan's batching and loss average do to the rows, beside random batches averaged per token; in words.
 
     own (n,): dose of each row's own visits under the plan; row_id (n,) names the rows; the others as in `simulate`.
-    Nothing is said of the plan that is the comparison itself.
+    Packed batches are set beside random ones of as many tokens. Nothing is said of the plan that is the comparison.
     """
+    facts = []
+    if plan.drop_last != "none" and len(length):
+        left = len(length) - len(Sampler(plan, length, sequence_tokens).epoch(np.random.default_rng(seed)).rows)
+        facts.append(
+            f"every epoch leaves out {left:,} of {len(length):,} rows, drawn anew, that do not fill a {_last(plan)}"
+        )
     if (plan.batching, plan.loss_average) == ("random", "token"):
-        return []
-    usual = simulate(replace(plan, batching="random", loss_average="token"), supervised, length, order, weight, seed)
-    there = np.flatnonzero(usual.own > 0)
-    if not len(there):
-        return []
-    ratio = own[there] / usual.own[there]
-    top = there[np.lexsort((order[there], -ratio))[:3]]
-    return [
-        f"{plan.batching} batches with the loss averaged per {plan.loss_average} raise the dose of "
-        f"{int((ratio >= 2).sum()):,} rows at least twofold and at least halve that of {int((ratio <= 0.5).sum()):,}, "
-        f"beside random batches averaged per token; most raised: rows {', '.join(map(str, row_id[top].tolist()))} "
-        f"({ratio.max():.1f} times)"
-    ]
+        return facts
+    beside = replace(plan, batching="random", loss_average="token", drop_last="none")
+    if plan.batching in PACKED and plan.batch_tokens is None:
+        beside = replace(beside, batch_tokens=plan.batch_size * sequence_tokens)
+    usual = simulate(beside, supervised, length, order, weight, seed)
+    there = np.flatnonzero((usual.own > 0) & (own > 0))
+    if len(there):
+        ratio = own[there] / usual.own[there]
+        facts.append(f"{_means(plan)} {_changes(ratio, there, supervised, order, row_id)}")
+    return facts
+
+
+def _last(plan: TrainingPlan) -> str:
+    return "step" if plan.drop_last == "step" or plan.micro_batch is None else "micro-batch on every device"
+
+
+def _means(plan: TrainingPlan) -> str:
+    """The plan's ways that differ from random batches averaged per token: "grouping by length"."""
+    ways = {
+        "length-grouped": "grouping by length",
+        "packed": "packing whole rows into sequences",
+        "wrapped": "packing rows end to end into sequences",
+        "row": "averaging the loss per row",
+        "micro-batch": f"averaging the loss per micro-batch of {plan.micro_batch}",
+    }
+    return " and ".join(ways[way] for way in (plan.batching, plan.loss_average) if way in ways)
+
+
+def _changes(ratio: Float64, there: Int64, supervised: Int64, order: npt.NDArray[np.uint64], row_id: Int64) -> str:
+    """Which doses rise and fall, and how far; ratio (m,) of the rows `there`."""
+    raised, lowered = ratio >= 2, ratio <= 0.5
+    top = np.lexsort((order[there], -ratio))[:3]
+    named = ", ".join(map(str, row_id[there[top]].tolist()))
+    if not raised.any() and not lowered.any():
+        return (
+            f"changes the dose of no row twofold, beside random batches averaged per token: {ratio.min():.1f} to "
+            f"{ratio.max():.1f} times (most raised: rows {named})"
+        )
+    answers = supervised[there]
+    who = ""
+    if raised.any():
+        who = (
+            f"; the raised answers have {np.median(answers[raised]):,.0f} tokens in the median, all answers "
+            f"{np.median(answers):,.0f}"
+        )
+    return (
+        f"raises the dose of {int(raised.sum()):,} rows at least twofold, most that of rows {named} "
+        f"({ratio.max():.1f} times), and at least halves that of {int(lowered.sum()):,}, beside random batches "
+        f"averaged per token{who}"
+    )

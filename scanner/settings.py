@@ -36,7 +36,9 @@ class TrainingPlan:
     model_params: float | None = None  # parameters of the base model; None when unknown
     batch_size: int = 16  # rows per optimizer step, gradient accumulation and devices included
     batch_tokens: int | None = None  # tokens per optimizer step instead of rows
-    micro_batch: int | None = None  # rows (packed: sequences) that go through one device at a time; None: the whole step
+    micro_batch: int | None = (
+        None  # rows (packed: sequences) that go through one device at a time; None: the whole step
+    )
     devices: int = 1
     drop_last: str = "none"  # what an epoch leaves out at its end when rows are left over: none, micro-batch or step
     batching: str = "random"

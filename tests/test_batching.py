@@ -109,7 +109,7 @@ def test_packing_is_that_of_trl(room):
 VOCABULARY = 40
 
 
-class Tokens(list):
+class Tokens:
     """As much of a tokenizer as a step asks for."""
 
     pad_token_id = 0

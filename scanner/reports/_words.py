@@ -81,7 +81,12 @@ def of_plan(plan: dict[str, Any]) -> str:
     method = plan.get("method", "full")
     tuning = f"LoRA of rank {plan.get('lora_rank')}" if method == "lora" else "full fine-tuning"
     budget = plan.get("batch_tokens")
-    batch = f"{number(budget)} tokens" if budget else plural(plan.get("batch_size", 0), "row")
+    packed = plan.get("batching") in ("packed", "wrapped")
+    batch = f"{number(budget)} tokens" if budget else plural(plan.get("batch_size", 0), "sequence" if packed else "row")
+    if (plan.get("devices") or 1) > 1:
+        batch += f" on {plural(plan['devices'], 'device')}"
+    if plan.get("micro_batch"):
+        batch += f" in micro-batches of {number(plan['micro_batch'])}"
     parts = [
         plural_g(plan.get("epochs", 0), "epoch"),
         _rate(plan),

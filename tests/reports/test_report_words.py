@@ -16,6 +16,11 @@ from scanner.settings import TrainingPlan
         ({}, "3 epochs, learning rate 2e-05 falling in a line, full fine-tuning, random batches of 16 rows, "),
         ({"lr_schedule": "cosine", "warmup": 0.03}, "falling as a cosine after a warm-up of 3 % of the steps, full"),
         ({"lr_schedule": "constant"}, "learning rate 2e-05 constant, full"),
+        (
+            {"loss_average": "micro-batch", "micro_batch": 2, "devices": 4},
+            "random batches of 16 rows on 4 devices in micro-batches of 2, loss averaged per micro-batch",
+        ),
+        ({"batching": "packed", "batch_size": 1}, "packed batches of 1 sequence, "),
         ({"method": "lora", "batch_tokens": 4000}, "LoRA of rank 16, random batches of 4,000 tokens, "),
     ],
 )
