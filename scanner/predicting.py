@@ -44,6 +44,7 @@ def predict(
 ) -> Predicted:
     """Contexts, dose and hazard of every row; risk by the severity of what is private in it."""
     from scanner import prediction, rulebook
+    from scanner.batching import SEQUENCE_TOKENS
     from scanner.features import contexts
     from scanner.kernels.contexts import context_features
     from scanner.sampling import batching_facts
@@ -71,8 +72,9 @@ def predict(
             settings.shingle,
         )
         weight = source_weights(rows, sources, settings)
+        sequence = settings.max_length or SEQUENCE_TOKENS  # packing fills sequences of the length that rows are cut at
         amounts = prediction.doses(
-            settings.plan, np.diff(text.offsets), answers, group, order, near, weight, seed=settings.seed
+            settings.plan, np.diff(text.offsets), answers, group, order, near, weight, sequence, settings.seed
         )
         weights = weights_of(settings, progress)
         result = prediction.predict_rows(
@@ -104,7 +106,15 @@ def predict(
             "rows_cut_by_max_length": text.rows_cut,
             "optimizer_steps": amounts.steps,
             "batching": batching_facts(
-                settings.plan, amounts.own, supervised, np.diff(text.offsets), order, weight, settings.seed, rows.row_id
+                settings.plan,
+                amounts.own,
+                supervised,
+                np.diff(text.offsets),
+                order,
+                weight,
+                settings.seed,
+                rows.row_id,
+                sequence,
             ),
             "what_if_rows_sampled": result.what_if.sampled,
         }

@@ -138,7 +138,7 @@ def test_2_copies_equal_a_sampling_weight_at_equal_progress():
     assert as_copies.expected_tokens[3] == as_weight.expected_tokens[3]
 
     # and through the whole way, where every row has as many tokens, so that every batch has
-    rows, four = Rows([30] * 12, seed=4), replace(PLAN, batch_size=3)
+    rows, four = Rows([30] * 12, seed=4), replace(PLAN, batch_size=3, lr_schedule="constant")
     copies = predict(*rows.arrays([0, 0, 0, *range(12)]), four, SHIPPED)
     weight = np.ones(12)
     weight[0] = 4

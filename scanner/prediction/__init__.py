@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from scanner.batching import SEQUENCE_TOKENS
 from scanner.contextual import ContextSummary, summarise
 from scanner.kernels.contexts import ContextFeatures, context_features
 from scanner.kernels.hazard import tails
@@ -32,7 +33,7 @@ from scanner.prediction.hazard import (
     quadrature,
 )
 from scanner.prediction.words import reasons, taxon
-from scanner.sampling import SEQUENCE_TOKENS, Exposure, simulate, with_copies
+from scanner.sampling import Exposure, simulate, with_copies
 from scanner.settings import TrainingPlan
 
 __all__ = [

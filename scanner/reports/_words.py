@@ -82,15 +82,31 @@ def of_plan(plan: dict[str, Any]) -> str:
     method = plan.get("method", "full")
     tuning = f"LoRA of rank {plan.get('lora_rank')}" if method == "lora" else "full fine-tuning"
     budget = plan.get("batch_tokens")
-    batch = f"{number(budget)} tokens" if budget else plural(plan.get("batch_size", 0), "row")
+    packed = plan.get("batching") in ("packed", "wrapped")
+    batch = f"{number(budget)} tokens" if budget else plural(plan.get("batch_size", 0), "sequence" if packed else "row")
+    if (plan.get("devices") or 1) > 1:
+        batch += f" on {plural(plan['devices'], 'device')}"
+    if plan.get("micro_batch"):
+        batch += f" in micro-batches of {number(plan['micro_batch'])}"
     parts = [
         plural_g(plan.get("epochs", 0), "epoch"),
-        f"learning rate {plan.get('learning_rate', 0):g}",
+        _rate(plan),
         tuning,
         f"{plan.get('batching', 'random')} batches of {batch}",
         f"loss averaged per {plan.get('loss_average', 'token')}",
     ]
     return ", ".join(parts)
+
+
+def _rate(plan: dict[str, Any]) -> str:
+    """The learning rate and how it moves; runs of before there was a schedule say nothing of it."""
+    falls = {"linear": "falling in a line", "cosine": "falling as a cosine", "constant": "constant"}
+    parts = [f"learning rate {plan.get('learning_rate', 0):g}"]
+    if plan.get("lr_schedule") in falls:
+        parts.append(falls[plan["lr_schedule"]])
+    if plan.get("warmup"):
+        parts.append(f"after a warm-up of {percent(plan['warmup'])} of the steps")
+    return " ".join(parts)
 
 
 def plural_g(count: float, one: str) -> str:
