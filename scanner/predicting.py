@@ -45,8 +45,8 @@ def predict(
     """Contexts, dose and hazard of every row; risk by the severity of what is private in it."""
     from scanner import prediction, rulebook
     from scanner.batching import SEQUENCE_TOKENS
+    from scanner.contextual import token_features
     from scanner.features import contexts
-    from scanner.kernels.contexts import context_features
     from scanner.sampling import batching_facts
     from scanner.tokenising import tokens_of_rows
 
@@ -78,7 +78,8 @@ def predict(
         )
         weights = weights_of(settings, progress)
         result = prediction.predict_rows(
-            context_features(text.tokens, text.offsets, group, threads), answers, amounts, order, settings.plan,
+            token_features(text.tokens, text.widths, text.offsets, group, settings.tokenizer is None, threads),
+            answers, amounts, order, settings.plan,
             weights, conflicts(rows, prints, text.tokens, answers), threads,
         )  # fmt: skip
         supervised = np.bincount(answers.row, answers.end - answers.start, minlength=len(rows)).astype(np.int64)

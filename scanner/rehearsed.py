@@ -15,8 +15,9 @@ import numpy as np
 import polars as pl
 
 from scanner import prediction
+from scanner.contextual import token_features
 from scanner.errors import RunError
-from scanner.kernels.contexts import ContextFeatures, context_features
+from scanner.kernels.contexts import ContextFeatures
 from scanner.kernels.similarity import connect
 from scanner.objects import Int64, UInt64
 from scanner.prediction.level import Observed
@@ -90,7 +91,7 @@ def alone(run: RunFolder, settings: Settings, row_id: Int64, max_length: int | N
     jaccard = near.select(pl.min_horizontal("similarity", pl.col("answer_similarity").fill_nan(None))).to_series()
     return RowsAlone(
         row_id=ids[part],
-        features=context_features(text.tokens[chosen], offsets, copies[part], 1),
+        features=token_features(text.tokens[chosen], text.widths[chosen], offsets, copies[part], True, 1),
         length=np.diff(offsets),
         answers=answers,
         number=np.arange(len(row)) - np.searchsorted(row, row),

@@ -76,6 +76,12 @@ def given_doses(own: np.ndarray, total: np.ndarray, set_dose: float = 1.0, steps
 def test_the_kernel_equals_its_twin():
     tokens, offsets, answers, group, order = Rows(LENGTHS).arrays(list(range(len(LENGTHS))))
     features = context_features(tokens, offsets, group)
+    rng = np.random.default_rng(5)
+    features = replace(
+        features,
+        width=rng.integers(1, 20, len(tokens)).astype(np.uint8),
+        background=rng.uniform(-14, 0, len(tokens)).astype(np.float32),
+    )
     amounts = doses(PLAN, np.diff(offsets), answers, group, order)
     regime = Regime(amounts.set_dose, amounts.steps)
     less = amounts.total * 0.3
@@ -92,11 +98,15 @@ def test_the_kernel_equals_its_twin():
                 surprise = -features.log_probability[t] / SURPRISE_UNIT
                 rare = features.rarity[t] * RARITY_STEP / RARITY_UNIT
                 seen, copied = bool(features.within[t] & SEEN), bool(features.within[t] & COPIED)
+                wide = math.log2(features.width[t]) / 3
+                strange, held = -features.background[t] / 8, features.known[t] / 12
                 z = h.bias + h.seen * seen + h.copied * copied + h.rarity * rare
-                context = h.context_bias + h.context_surprise * surprise
+                z += h.width * wide + h.background * strange
+                context = h.context_bias + h.context_surprise * surprise + h.context_known * held
                 context += h.context_agreed * math.log2(1 + features.agreed[t])
                 z += math.log2(1 + regime.set_dose) * softplus(context)
                 slope = h.dose_bias + h.dose_surprise * surprise + h.dose_copied * copied + h.dose_rarity * rare
+                slope += h.dose_known * held + h.dose_width * wide + h.dose_background * strange
                 slope += h.dose_progress * math.log2(1 + regime.steps / 100)
                 z += 3 * (math.log2(1 + dose) / 3) ** h.dose_power * softplus(slope)
                 survived = survived / (1 + np.exp(-(z + h.spread * nodes)))

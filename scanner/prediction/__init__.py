@@ -61,6 +61,8 @@ Int64 = npt.NDArray[np.int64]
 UInt64 = npt.NDArray[np.uint64]
 Float64 = npt.NDArray[np.float64]
 
+USUAL_WIDTH = 4
+"""UTF-8 bytes of a token of which the width is not known."""
 SAMPLE_ROWS = 4000
 """Rows over which the what-if curve is drawn; all of them when there are fewer."""
 EPOCH_FACTORS = (0.0, 0.5, 1.0, 2.0, 3.0, 4.0, 8.0)
@@ -259,13 +261,21 @@ def turn_tails(
         args = (
             start, end, dose[answers.row], np.clip(without, 0, dose)[answers.row], cap_at, cap,
             float(np.log2(1 + regime.set_dose)), regime.progress(weights.priors.most_steps),
-            features.log_probability, features.agreed, features.rarity, features.within, hazard, node, share,
+            features.log_probability, features.known, features.agreed, features.rarity, features.within,
+            *_of_tokens(features), hazard, node, share,
         )  # fmt: skip
         traced = np.zeros(0) if curve is None else curve
         edges = np.linspace(0, turns, max(1, threads) * 4 + 1).astype(np.int64)
         with ThreadPoolExecutor(max(1, threads)) as pool:
             list(pool.map(lambda a, b: tails(*args, a, b, out, traced), edges[:-1], edges[1:]))
     return TurnTails(*out)
+
+
+def _of_tokens(features: ContextFeatures) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
+    """Width (at least 1 byte) and background of each token; where unknown a common word's, and the set's own counts."""
+    width = np.full(len(features.rarity), USUAL_WIDTH, np.uint8) if features.width is None else features.width
+    background = features.log_probability if features.background is None else features.background
+    return np.maximum(width, np.uint8(1)), background
 
 
 def survival(

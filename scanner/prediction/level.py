@@ -32,8 +32,8 @@ FACTOR_SD = math.log(3)
 """Prior standard deviation of the log of the dose factor: what LoRA or another size makes of a visit is known to about
 threefold (Priors.lora_dose, Priors.size_exponent)."""
 ENOUGH_HITS = 5
-"""Independent rows that recited 16 tokens or more, from which on a second parameter is tried. With 7 of 150 rows (grid of
-benchmarks/prediction, another base than the weights', epochs 1 to 4) the factor was known to 15 %, and the number of
+"""Independent rows that recited 16 tokens or more, from which on a second parameter is tried. With 7 of 150 rows (grid
+of benchmarks/prediction, another base than the weights', epochs 1 to 4) the factor was known to 15 %, and the number of
 rows at epoch 8 came out as 65 for 72, under length-grouped batches 83 for 78; one offset alone said 101 and 121."""
 STEP = 0.02  # of the numerical derivatives, logits
 ROUNDS, CLOSE = 30, 1e-4  # of Newton's method
