@@ -87,8 +87,9 @@ def background(tokens: UInt64, offsets: Int64, threads: int, table: BackgroundTa
     offsets = np.ascontiguousarray(offsets, dtype=np.int64)
     out, strange = np.empty(len(tokens), np.float32), np.zeros(len(offsets) - 1, np.int32)
     lists = (
-        held.words, held.word_level, held.word_back, held.word_levels, held.pairs, held.pair_back, held.pair_levels,
-        held.triples, held.triple_levels, held.back_levels, held.unknown, held.bits,
+        held.words.view(np.uint64), held.word_level, held.word_back, held.word_levels, held.pairs.view(np.uint64),
+        held.pair_back, held.pair_levels, held.triples.view(np.uint64), held.triple_levels, held.back_levels,
+        held.unknown, held.bits,
     )  # fmt: skip
     edges = np.unique(np.append(np.searchsorted(offsets, np.arange(0, len(tokens), _ROWS_AT_ONCE)), len(strange)))
     with ThreadPoolExecutor(max(1, threads)) as pool:

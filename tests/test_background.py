@@ -97,6 +97,16 @@ def test_probabilities_are_those_of_the_formula():
     first = {row[0] for row in rows}
     left = {p: sum(t[1:] == p for t in triples) + (p in opening) for p in pairs}
     kinds = {w: sum(p[1] == w for p in pairs) + (w in first) for w in vocabulary}
+    # the unknown word: each rare word counts by itself; None is the opening of a document
+    rare = [
+        ([None, None, *row][i : i + 2], raw)
+        for row, full in zip(rows, documents, strict=True)
+        for i, raw in enumerate(full)
+        if row[i] == -1
+    ]
+    kinds[-1] = len({(before[1], raw) for before, raw in rare})
+    for a in {before[1] for before, _ in rare} - {None}:
+        left[a, -1] = len({(before[0], raw) for before, raw in rare if before[1] == a})
 
     d = taken(list(kinds.values()))
     total = sum(kinds.values())

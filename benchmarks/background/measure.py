@@ -13,29 +13,32 @@ from pathlib import Path
 import numpy as np
 from build import SEED, SIZE, collect, joined, tokenised
 from model import Array, Corpus, Counts, count, fit, longer_keys, smooth
-from sources import VALIDATION, texts_of
+from sources import VALIDATION, Source, texts_of
 
 from scanner.background import BackgroundTable, background
 from scanner.kernels.background import SLOTS, UNKNOWN_KEY
 
-SIZES = (2.0, 4.0, 16.0)  # MB, beside the shipped one
+SIZES = (0.5, 1.0, 2.0, 4.0, 16.0)  # MB, beside the shipped one
 MOST = 300_000  # tokens of a kind
 
 
 def main() -> None:
-    """Print every table."""
+    """Parse, collect, count, report."""
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("data", type=Path)
     data = arguments.parse_args().data
     found, _ = collect(data, SEED)
+    report(data, found, count(joined([part for _, part, _ in found])))
+
+
+def report(data: Path, found: list[tuple[Source, Corpus, Corpus]], counts: Counts) -> None:
+    """Print every table."""
     held: dict[str, list[Corpus]] = {}
     for source, _, part in found:
         held.setdefault(source.kind, []).append(part)
     texts = {kind: cut(joined(parts)) for kind, parts in held.items()}
     texts["Wikipedia, English"] = cut(tokenised(texts_of(data / "sft" / "lf_wiki_demo.txt")))
     validation = {name: cut(tokenised(texts_of(data / "sft" / name))) for name in VALIDATION}
-    counts = count(joined([part for _, part, _ in found]))
-    del found
     smoothed = smooth(counts)
 
     print("nats per token |", " | ".join(texts), flush=True)
@@ -90,8 +93,8 @@ def line(name: str, table: BackgroundTable, texts: dict[str, Corpus]) -> None:
 def without_accidents(table: BackgroundTable, counts: Counts, text: Corpus) -> tuple[float, float]:
     """(share of tokens answered by accident, nats per token without accidents).
 
-    Every n-gram of the text that the training text does not hold is taken out of the table's answers one order after
-    another: by asking a table without triples, and one without pairs, wherever the hit was an accident.
+    Where the table holds an n-gram that was never counted, the answer of a table without triples, or of one without
+    pairs, stands in for it.
     """
     size = len(counts.words)
     order = np.argsort(counts.words)
@@ -104,7 +107,7 @@ def without_accidents(table: BackgroundTable, counts: Counts, text: Corpus) -> t
         spot = np.minimum(np.searchsorted(keys, key), len(keys) - 1)
         return np.where((keys[spot] == key) & (context >= 0), spot, -1)
 
-    before, before2 = np.roll(word, 1), np.roll(word, 2)
+    before = np.roll(word, 1)
     pair = counted(np.where(place >= 1, before, -1), word, counts.pairs.context * size + counts.pairs.word)
     context = np.where(place >= 2, np.roll(pair, 1), -1)
     triple = counted(context, word, counts.triples.context * size + counts.triples.word)
@@ -115,7 +118,6 @@ def without_accidents(table: BackgroundTable, counts: Counts, text: Corpus) -> t
     no3 = background(text.tokens, text.offsets, 1, replace(table, triples=np.zeros_like(table.triples))).log_probability
     none = replace(table, triples=np.zeros_like(table.triples), pairs=np.zeros_like(table.pairs))
     no2 = background(text.tokens, text.offsets, 1, none).log_probability
-    del before2
     wrong3 = (place >= 2) & (triple < 0) & hit(table.triples, table.bits, triple_keys) & (all3 != no3)
     wrong2 = (place >= 1) & (pair < 0) & hit(table.pairs, table.bits, pair_keys) & (no3 != no2)
     exact = np.where(wrong2, no2, np.where(wrong3, no3, all3))

@@ -22,6 +22,8 @@ from scanner.kernels.background import SLOTS, UNKNOWN_KEY
 
 LEAST_DOCUMENTS = 3
 """An n-gram of fewer documents is not kept, however often it stands in them: nothing of one document alone is told."""
+WORD_LOAD = 0.4
+"""Share of the slots for words that are taken, so that next to no bucket is too small."""
 Array = npt.NDArray[Any]
 
 
@@ -52,9 +54,10 @@ class Counts:
     words: Array  # (v,) uint64 hash; [0] is UNKNOWN_KEY
     word_count: Array  # (v,)
     kinds: int  # kinds of tokens that are the unknown word
-    word_opens: Array  # (v,) bool
     pairs: Grams
     triples: Grams
+    before_word: Array  # (v,) distinct words before it; the opening of a document is one
+    before_pair: Array  # of a pair, likewise
 
 
 @dataclass(frozen=True)
@@ -95,10 +98,21 @@ def count(corpus: Corpus) -> Counts:
     triples, _ = _grams(pair_at[third - 1], word[third], document[third], opens, size, number)
     # the pair that ends a triple, found once per triple
     suffix = np.searchsorted(pairs.context * size + pairs.word, pairs.word[triples.context] * size + triples.word)
+    triples = replace(triples, suffix=suffix)
     begin = np.zeros(size, np.bool_)
     begin[word[place == 0]] = True
+    before_word = np.bincount(pairs.word, minlength=size) + begin
+    before_pair = np.bincount(suffix, minlength=len(pairs.word)) + pairs.opens
+    # the unknown word stands for many: each of them counts with the words before it, or it would seem far too rare
+    rare = np.flatnonzero(word == 0)
+    left = np.where(place[rare] > 0, word[rare - 1], size)
+    before_word[0] = len(np.unique(left * len(hashes) + kind[rare]))
+    rare = rare[place[rare] > 0]
+    left = np.where(place[rare] > 1, pair_at[rare - 1], len(pairs.word) + word[rare - 1])
+    _, first = np.unique(left * len(hashes) + kind[rare], return_index=True)
+    before_pair[pairs.word == 0] = np.bincount(pair_at[rare[first]], minlength=len(pairs.word))[pairs.word == 0]
     return Counts(
-        words, np.bincount(word, minlength=size), int((~held).sum()), begin, pairs, replace(triples, suffix=suffix)
+        words, np.bincount(word, minlength=size), int((~held).sum()), pairs, triples, before_word, before_pair
     )
 
 
@@ -133,10 +147,8 @@ def smooth(counts: Counts) -> Smoothed:
     """Interpolated modified Kneser-Ney."""
     size = len(counts.words)
     pairs, triples = counts.pairs, counts.triples
-    kinds = np.maximum(1, np.bincount(pairs.word, minlength=size) + counts.word_opens)
-    word, _ = _order(np.zeros(size, np.int64), kinds, np.full(size, 1 / size), 1)
-    continued = np.maximum(1, np.bincount(triples.suffix, minlength=len(pairs.word)) + pairs.opens)
-    pair, word_back = _order(pairs.context, continued, word[pairs.word], size)
+    word, _ = _order(np.zeros(size, np.int64), counts.before_word, np.full(size, 1 / size), 1)
+    pair, word_back = _order(pairs.context, counts.before_pair, word[pairs.word], size)
     triple, pair_back = _order(triples.context, triples.count, pair[triples.suffix], len(pairs.word))
     return Smoothed(word, pair, triple, word_back, pair_back)
 
@@ -195,7 +207,7 @@ def fit(
 ) -> BackgroundTable:
     """The table of about `size` bytes: words as they need, the rest for pairs (3 bytes) and triples (2 bytes)."""
     pairs, triples = counts.pairs, counts.triples
-    word_buckets = int(len(counts.words) / 0.6 / SLOTS) + 1
+    word_buckets = int(len(counts.words) / WORD_LOAD / SLOTS) + 1
     room = max(size - word_buckets * SLOTS * 4, 0)
     share = pair_share if order == 3 else 1.0 if order == 2 else 0.0
     pair_buckets = max(1, int(room * share / 3 / SLOTS))

@@ -17,6 +17,7 @@ import numpy as np
 from numba import njit, types
 
 from scanner.kernels._jit import F32, I32, I64R, INT, U8R, U64R, VOID, kernel
+from scanner.kernels._words import lowest_bit
 from scanner.kernels.hashing import fmix64
 
 SLOTS = 8
@@ -24,10 +25,10 @@ SLOTS = 8
 UNKNOWN_KEY = np.uint64(0x9E3779B97F4A7C15)
 """Stands for every token that is not in the table."""
 
-_U16R = types.Array(types.uint16, 1, "C", readonly=True)
 _F32R = types.Array(types.float32, 1, "C", readonly=True)
 _STEP = np.uint64(0xD6E8FEB86659FD93)
-_R32 = np.uint64(32)
+_ONE, _R32 = np.uint64(1), np.uint64(32)
+_LANES, _HIGHEST = np.uint64(0x0001000100010001), np.uint64(0x8000800080008000)
 
 
 @njit(nogil=True)
@@ -37,18 +38,31 @@ def longer_key(context, token):
 
 
 @njit(nogil=True)
-def _find(slots, buckets, bits, key):
-    """The slot that holds a key, -1 where none does; a slot is fingerprint << bits | level."""
-    first = np.int64((key >> _R32) * np.uint64(buckets) >> _R32) * SLOTS
-    mark = max(key & np.uint64((1 << (16 - bits)) - 1), np.uint64(1))
-    found = np.int64(-1)
-    for s in range(first, first + SLOTS):
-        if np.uint64(slots[s]) >> np.uint64(bits) == mark:
-            found = s
-    return found
+def _find(slots, bits, key):
+    """The slot that holds a key, -1 where none does.
+
+    slots: a slot of 16 bits is fingerprint << bits | level, four of them in a word, two words in a bucket. A lane of
+    a word is 0 where the fingerprints agree; the lowest such lane is exact (Warren, Hacker's Delight, 6-1).
+    """
+    first = np.int64((key >> _R32) * np.uint64(len(slots) >> 1) >> _R32) << 1
+    mark = max(key & np.uint64((1 << (16 - bits)) - 1), _ONE)
+    wanted = (mark << np.uint64(bits)) * _LANES
+    held = np.uint64((1 << 16) - (1 << bits)) * _LANES
+    for word in range(first, first + 2):
+        differs = (slots[word] ^ wanted) & held
+        equal = (differs - _LANES) & ~differs & _HIGHEST
+        if equal:
+            return (word << 2) + (lowest_bit(equal) >> 4)
+    return np.int64(-1)
 
 
-_TABLE = (_U16R, U8R, U8R, _F32R, _U16R, U8R, _F32R, _U16R, _F32R, _F32R, _F32R, INT)
+@njit(nogil=True)
+def _level(slots, bits, slot):
+    """The level in a slot."""
+    return slots[slot >> 2] >> np.uint64((slot & 3) << 4) & np.uint64((1 << bits) - 1)
+
+
+_TABLE = (U64R, U8R, U8R, _F32R, U64R, U8R, _F32R, U64R, _F32R, _F32R, _F32R, INT)
 
 
 @kernel(VOID(U64R, I64R, *_TABLE, INT, INT, F32, I32))
@@ -56,13 +70,11 @@ def look_up(tokens, offsets, words, word_level, word_back, word_levels, pairs, p
             triples, triple_levels, back_levels, unknown, bits, first, last, out, strange):  # fmt: skip
     """Log-probabilities of the tokens of rows [first, last) and how many of each row's tokens are unknown.
 
-    tokens (T,) exact hashes, offsets (n + 1,) rows · words, pairs, triples: slots, 8 per bucket; `bits` of a pair's and
-    a triple's are the level, none of a word's · word_level, word_back, pair_back: levels of the same slot · *_levels:
-    nats · unknown: log-probability (nats), back-off weight (nats) and log(kinds) of the unknown word ·
-    out (T,) nats · strange (n,).
+    tokens (T,) exact hashes, offsets (n + 1,) rows · words, pairs, triples: slots of 16 bits, 4 per number, 8 per
+    bucket; `bits` of a pair's and a triple's are the level, none of a word's · word_level, word_back, pair_back:
+    levels of the same slot · *_levels: nats · unknown: log-probability (nats), back-off weight (nats) and log(kinds)
+    of the unknown word · out (T,) nats · strange (n,).
     """
-    word_buckets, pair_buckets, triple_buckets = len(words) // SLOTS, len(pairs) // SLOTS, len(triples) // SLOTS
-    low = (np.uint64(1) << np.uint64(bits)) - np.uint64(1)
     for i in range(first, last):
         unseen = 0
         before = np.uint64(0)  # key of the word before; followed: whether any pair begins with it
@@ -72,7 +84,7 @@ def look_up(tokens, offsets, words, word_level, word_back, word_levels, pairs, p
         pair_weight = 0  # their back-off level, 0: no triple begins with them
         for t in range(offsets[i], offsets[i + 1]):
             key = tokens[t]
-            slot = _find(words, word_buckets, 0, key)
+            slot = _find(words, 0, key)
             if slot >= 0:
                 own = word_levels[word_level[slot]]
                 next_weight = back_levels[word_back[slot]]
@@ -88,14 +100,14 @@ def look_up(tokens, offsets, words, word_level, word_back, word_levels, pairs, p
             if followed:
                 value = weight + own
                 next_pair = longer_key(before, key)
-                found = _find(pairs, pair_buckets, bits, next_pair)
+                found = _find(pairs, bits, next_pair)
                 if found >= 0:
-                    value = pair_levels[np.uint64(pairs[found]) & low]
+                    value = pair_levels[_level(pairs, bits, found)]
                     next_pair_weight = np.int64(pair_back[found])
                 if pair_weight != 0:
-                    found = _find(triples, triple_buckets, bits, longer_key(pair, key))
+                    found = _find(triples, bits, longer_key(pair, key))
                     if found >= 0:
-                        value = triple_levels[np.uint64(triples[found]) & low]
+                        value = triple_levels[_level(triples, bits, found)]
                     else:
                         value += back_levels[pair_weight]
             if slot < 0:
