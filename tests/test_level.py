@@ -74,7 +74,6 @@ def test_a_known_offset_is_found_within_two_deviations():
 
 def test_a_known_dose_factor_is_found_and_chosen():
     observed = drawn(at(-0.5, 0.35), 120, 3, (3, 8))
-    assert levels.hits(observed) >= levels.ENOUGH_HITS
     assert levels.factor_pays(observed, SHIPPED)
     found = levels.fit(observed, SHIPPED)
     assert found.fitted == "offset and dose factor"
@@ -97,7 +96,6 @@ def test_nothing_seen_leaves_the_prior_and_no_hit_leaves_its_width():
     assert (found.offset, found.offset_sd) == pytest.approx((SHIPPED.priors.offset, SHIPPED.priors.offset_sd))
     empty = [replace(o, n_pre=np.zeros_like(o.n_pre)) for o in drawn(SHIPPED, 60, 1)]
     missed = levels.fit(empty, SHIPPED)
-    assert missed.fitted == "offset"
     assert missed.offset < 0
     assert missed.offset_sd >= SHIPPED.priors.offset_sd
 

@@ -265,8 +265,11 @@ def turn_tails(
             *_of_tokens(features), hazard, node, share,
         )  # fmt: skip
         traced = np.zeros(0) if curve is None else curve
-        edges = np.linspace(0, turns, max(1, threads) * 4 + 1).astype(np.int64)
-        with ThreadPoolExecutor(max(1, threads)) as pool:
+        if threads <= 1:  # the fit of a level calls this hundreds of times
+            tails(*args, 0, turns, out, traced)
+            return TurnTails(*out)
+        edges = np.linspace(0, turns, threads * 4 + 1).astype(np.int64)
+        with ThreadPoolExecutor(threads) as pool:
             list(pool.map(lambda a, b: tails(*args, a, b, out, traced), edges[:-1], edges[1:]))
     return TurnTails(*out)
 
