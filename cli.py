@@ -45,7 +45,7 @@ def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--method", type=click.Choice(["full", "lora"]), help="Kind of fine-tuning [full]."),
         click.option("--lora-rank", type=int, help="Rank of the adapters [16]."),
         click.option("--model-params", type=float, help="Parameters of the base model, for example 7e9."),
-        click.option("--batch-size", type=int, help="Rows per optimizer step, accumulation included [16]."),
+        click.option("--batch-size", type=int, help="Rows (packed: sequences) per optimizer step, all of it [16]."),
         click.option("--batch-tokens", type=int, help="Tokens per optimizer step, instead of rows."),
         click.option("--micro-batch", type=int, metavar="ROWS", help="Rows on one device at a time [the whole step]."),
         click.option("--devices", type=int, help="Devices that share a step [1]."),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
+from scanner import projecting
 from scanner.errors import SettingsError
 from scanner.objects import Fingerprints, Rows, Source
 from scanner.progress import Progress
@@ -47,6 +48,7 @@ def predict(
     from scanner.batching import SEQUENCE_TOKENS
     from scanner.contextual import token_features
     from scanner.features import contexts
+    from scanner.prediction import whatif
     from scanner.sampling import batching_facts
     from scanner.tokenising import tokens_of_rows
 
@@ -77,12 +79,20 @@ def predict(
             settings.plan, np.diff(text.offsets), answers, group, order, near, weight, sequence, settings.seed
         )
         weights = weights_of(settings, progress)
-        result = prediction.predict_rows(
-            token_features(text.tokens, text.widths, text.offsets, group, settings.tokenizer is None, threads),
-            answers, amounts, order, settings.plan,
-            weights, conflicts(rows, prints, text.tokens, answers), threads,
-        )  # fmt: skip
+        features = token_features(
+            text.tokens, text.widths, text.offsets, group, settings.tokenizer is None, threads
+        )
+        torn = conflicts(rows, prints, text.tokens, answers)
+        result = prediction.predict_rows(features, answers, amounts, order, settings.plan, weights, torn, threads)
         supervised = np.bincount(answers.row, answers.end - answers.start, minlength=len(rows)).astype(np.int64)
+    with progress.stage("ask what if"):
+        what_if, asked = projecting.project(
+            run, whatif.draw(features, answers, result.p_extract, order, torn), amounts,
+            lambda plan: prediction.doses(
+                plan, np.diff(text.offsets), answers, group, order, near, weight, sequence, settings.seed
+            ),
+            weights, settings, sequence, threads,
+        )  # fmt: skip
     severity = patterns_of(spans, rows)["patterns.severity"].to_numpy()
     risk = np.nan_to_num(result.p_extract) * severity
     table = (
@@ -93,9 +103,6 @@ def predict(
             risk=pl.Series(np.where(np.isnan(result.p_extract), np.nan, risk), dtype=pl.Float32),
             band=pl.Series(rulebook.bands().band(risk).tolist(), dtype=pl.String),
         )
-    )
-    what_if = pl.DataFrame({"epochs": result.what_if.epochs, "expected_rows": result.what_if.rows}).with_columns(
-        variant=pl.lit("as planned")
     )
     with np.errstate(invalid="ignore", divide="ignore"):
         near_mass = np.where(amounts.own > 0, amounts.total / amounts.own - amounts.copies, 0.0)
@@ -117,7 +124,7 @@ def predict(
                 rows.row_id,
                 sequence,
             ),
-            "what_if_rows_sampled": result.what_if.sampled,
+            **asked,
         }
     }
     return Predicted(table, what_if, contexts.features(result.summary), near_mass, notes, text.unit)

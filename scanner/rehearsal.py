@@ -168,7 +168,8 @@ class Rehearsal:
             return visits
         weight = self.weight[visits.rows]
         times = (np.floor(weight) + (rng.random(len(weight)) < weight % 1)).astype(int)
-        return Visits(*(np.repeat(column, times) for column in visits[:3]), visits.steps)
+        rows, step, part = (np.repeat(column, times) for column in visits[:3])
+        return Visits(rows, step, part, visits.steps)
 
     def _count(self, batch: Int64, part: Int64, words: np.ndarray, rate: float) -> None:
         share = token_shares(self.plan.loss_average, words[batch], np.zeros_like(batch), part)

@@ -55,7 +55,7 @@ def simulate(
     count = len(supervised)
     if count == 0 or plan.epochs == 0 or plan.learning_rate == 0:
         return Exposure(np.zeros(count), 0, 0.0)
-    ranked = np.lexsort((length, supervised, order))
+    ranked = _ranked(order, supervised, length)
     tokens, sizes = supervised[ranked].astype(np.int64), length[ranked].astype(np.int64)
     rng = np.random.default_rng(seed)
     share = np.zeros(count)  # sum over visits of 1 / N_sup
@@ -98,8 +98,29 @@ def rate_share(plan: TrainingPlan, progress: npt.ArrayLike) -> Float64:
     return np.where(at < plan.warmup, at / max(1e-12, plan.warmup), falling[plan.lr_schedule])
 
 
+def _ranked(order: npt.NDArray[np.uint64], supervised: Int64, length: Int64) -> Int64:
+    """(n,) positions in the order of the hashes; rows of one hash by their lengths, should these differ."""
+    ranked = np.argsort(order, kind="stable")
+    twins = np.flatnonzero(np.diff(order[ranked]) == 0)
+    a, b = ranked[twins], ranked[twins + 1]
+    if (length[a] != length[b]).any() or (supervised[a] != supervised[b]).any():
+        return np.lexsort((length, supervised, order))
+    return ranked
+
+
 def _equal_within(values: Float64, group: npt.NDArray[np.uint64] | Int64) -> Float64:
     """Each value replaced by the mean of its group, added up in an order that does not depend on the rows'."""
+    ranked = np.argsort(group, kind="stable")
+    twin = np.concatenate(([False], np.diff(group[ranked]) == 0, [False]))
+    some = ranked[twin[1:] | twin[:-1]]  # most rows are alone in their group
+    equal = values.copy()
+    if len(some):
+        equal[some] = _group_means(values[some], group[some])
+    return equal
+
+
+def _group_means(values: Float64, group: npt.NDArray[np.uint64] | Int64) -> Float64:
+    """(n,) the mean of each value's group; the smallest are added first."""
     ranked = np.lexsort((values, group))
     starts = np.flatnonzero(np.diff(group[ranked], prepend=group[ranked[:1]] ^ 1))
     means = np.add.reduceat(values[ranked], starts) / np.diff(starts, append=len(values))

@@ -228,7 +228,6 @@ def test_6_order_of_rows_changes_nothing(order, batching):
     for name in VALUES:
         np.testing.assert_array_equal(getattr(moved, name), getattr(plain, name)[list(order)])
     assert moved.reasons.to_list() == [plain.reasons[i] for i in order]
-    assert moved.what_if == plain.what_if
 
 
 def test_6_threads_change_nothing():
@@ -288,7 +287,6 @@ def test_short_and_missing_answers_are_not_measured_and_say_so():
     for name in VALUES[:-1]:
         assert np.isnan(getattr(silent, name)).all(), name
     assert set(silent.reasons) == {"no supervised answer: not measured"}
-    assert silent.what_if.measurable == 0
 
 
 def test_several_turns_count_by_their_best():
@@ -334,14 +332,6 @@ def test_lora_and_a_smaller_model_memorize_less():
     larger = run(plan=replace(PLAN, model_params=7e9)).p_extract
     assert (np.nan_to_num(lora) <= np.nan_to_num(full)).all()
     assert (np.nan_to_num(larger) >= np.nan_to_num(full)).all()
-
-
-def test_what_if_grows_with_epochs():
-    curve = run().what_if
-    assert curve.measurable == sum(length >= EXTRACTED for length in LENGTHS) == curve.sampled
-    assert list(curve.rows) == sorted(curve.rows)
-    at_plan = curve.rows[curve.epochs.index(PLAN.epochs)]
-    assert at_plan == pytest.approx(np.nansum(run().p_extract))
 
 
 def test_shipped_weights_are_whole_and_honest():

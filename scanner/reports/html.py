@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from scanner.reports import _earlier as earlier
-from scanner.reports import _templates
+from scanner.reports import _templates, _whatif
 from scanner.reports import _words as words
 from scanner.reports._content import CLUSTERS, SKIPPED, Content, gather
 from scanner.reports._glossary import GLOSSARY
@@ -45,6 +45,7 @@ def render(run: RunFolder, text: str = "masked") -> bytes:
         policy=policy(style),
         charts=_charts(content),
         words=words,
+        whatif=_whatif,
         earlier=earlier,
         glossary=GLOSSARY,
         templates=_templates.gather(run, text),
