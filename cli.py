@@ -124,6 +124,7 @@ def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
 )
 @click.option("--rules", multiple=True, type=FOLDER, help="Folder with further rules.")
 @click.option("--against", multiple=True, type=PATH, help="Run folder of earlier data; rows it holds are dropped.")
+@click.option("--calibration", type=PATH, help="Level of the base model, written by scan calibrate.")
 @click.option("--seed", type=int, help="Seed of the simulated sampler [0].")
 @click.option("--threads", type=int, help="Threads; results do not depend on them [all cores].")
 @click.option("--fail-on", type=click.Choice(GATES), help="Exit with 3 when a row's risk band is this or higher.")
@@ -212,6 +213,21 @@ def rehearse(run: Path, quiet: bool, **options: Any) -> None:
         measured = pipeline.rehearse(run, _given(options), progress)
     if not quiet:
         click.echo(measured.in_words())
+
+
+@scan.command()
+@click.argument("runs", nargs=-1, required=True, type=PATH)
+@click.option("-o", "--output", required=True, type=PATH, help="The calibration file (TOML).")
+@click.option("--name", "names", multiple=True, help="Rehearsal to use; may be repeated [all of each run].")
+@click.option("--quiet", "-q", is_flag=True, help="Print errors only.")
+def calibrate(runs: tuple[Path, ...], output: Path, names: tuple[str, ...], quiet: bool) -> None:
+    """Fit the level of a base model on the rehearsed rows of runs; audits take the file with --calibration."""
+    from scanner import pipeline
+
+    with _progress(quiet) as progress:
+        found = pipeline.calibrate(list(runs), output, names, progress)
+    if not quiet:
+        click.echo(found.in_words())
 
 
 @scan.command()

@@ -40,6 +40,7 @@ from scanner.store import SCHEMA_VERSION, RunFolder, write_bytes
 
 if TYPE_CHECKING:
     from scanner.applying import Applied
+    from scanner.calibrating import Calibrated
     from scanner.estimating import Estimate
     from scanner.rehearsing import Rehearsed
     from scanner.verifying import Verified
@@ -63,6 +64,8 @@ def audit(
         sources, evaluation = formats.discover(files), matching.sources(settings)
         keeping.check_sources(keeping.parse(settings.keep_policy), [s.name for s in sources])
         earlier_runs = against.open_all(settings, run.path)
+        if settings.calibration:
+            predicting.weights_of(settings, Progress())  # refused now, not after the reading
         with progress.stage("hash the input", len(sources) + len(evaluation)):
             digests = inputs.sha256_of(sources, threads, progress.advance)
             evaluated = inputs.sha256_of(evaluation, threads, progress.advance)
@@ -289,6 +292,13 @@ def rehearse(run_path: Path, options: dict[str, Any], progress: Progress | None 
     asked = rehearsing.Options(**{k: v for k, v in options.items() if k in own})
     changes = {k: v for k, v in options.items() if k not in own}
     return rehearsing.rehearse(RunFolder.open_finished(run_path), changes, asked, progress or Progress())
+
+
+def calibrate(runs: list[Path], out: Path, names: tuple[str, ...] = (), progress: Progress | None = None) -> Calibrated:
+    """Fit the level of a base on the rehearsals of runs and write a calibration file (`scan calibrate`)."""
+    from scanner import calibrating
+
+    return calibrating.calibrate(runs, out, names, progress)
 
 
 def gate(run: RunFolder, band: str) -> int:

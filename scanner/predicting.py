@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -14,6 +14,9 @@ from scanner.progress import Progress
 from scanner.settings import Settings
 from scanner.stages import Likeness, places
 from scanner.store import RunFolder
+
+if TYPE_CHECKING:
+    from scanner.prediction import Weights
 
 
 @dataclass(frozen=True)
@@ -71,9 +74,10 @@ def predict(
         amounts = prediction.doses(
             settings.plan, np.diff(text.offsets), answers, group, order, near, weight, seed=settings.seed
         )
+        weights = weights_of(settings, progress)
         result = prediction.predict_rows(
             context_features(text.tokens, text.offsets, group, threads), answers, amounts, order, settings.plan,
-            prediction.load_weights(), conflicts(rows, prints, text.tokens, answers), threads,
+            weights, conflicts(rows, prints, text.tokens, answers), threads,
         )  # fmt: skip
         supervised = np.bincount(answers.row, answers.end - answers.start, minlength=len(rows)).astype(np.int64)
     severity = patterns_of(spans, rows)["patterns.severity"].to_numpy()
@@ -95,6 +99,7 @@ def predict(
     notes = {
         "prediction": {
             "calibrated": result.calibrated,
+            "calibration": weights.provenance.get("calibration"),
             "rows_measured": int((~np.isnan(result.p_extract)).sum()),
             "rows_cut_by_max_length": text.rows_cut,
             "optimizer_steps": amounts.steps,
@@ -105,6 +110,19 @@ def predict(
         }
     }
     return Predicted(table, what_if, contexts.features(result.summary), near_mass, notes, text.unit)
+
+
+def weights_of(settings: Settings, progress: Progress) -> Weights:
+    """The weights that the settings ask for; says so where a calibration does not fit the plan."""
+    from scanner import prediction
+    from scanner.prediction.calibration import OWN_TOKENS
+
+    unit = OWN_TOKENS if settings.tokenizer is None else settings.tokenizer.name
+    weights = prediction.load_weights(calibration=settings.calibration, plan=settings.plan, token_unit=unit)
+    told = weights.provenance.get("calibration") or {}
+    if told.get("mismatch"):
+        progress.say(f"{told['file']}: {told['mismatch']}")
+    return weights
 
 
 def source_weights(rows: Rows, sources: list[Source], settings: Settings) -> np.ndarray | None:

@@ -1,6 +1,7 @@
 """`scan rehearse`: fine-tune a base on a sample of the run's rows under the plan, and measure what it recalls.
 
-RUN/rehearsal/<name>/epochs.parquet    row_id, stratum, epoch, answer, tokens, n_pre, whole, loss, hits per own token
+RUN/rehearsal/<name>/epochs.parquet    row_id, stratum, epoch, answer, tokens, n_pre, whole, loss, hits per own token,
+                                       own_dose and optimizer steps so far (members only)
 RUN/rehearsal/<name>/rows.parquet      row_id, stratum, weight, and what was measured after the last epoch
 RUN/rehearsal/<name>/rehearsal.json    base, plan, split, precision, losses, speed, prediction beside measurement
 RUN/private/rehearsal/<name>/          weights while it runs, and the tiny base; `scan purge` deletes them
@@ -25,7 +26,9 @@ from scanner.kernels.similarity import connect
 from scanner.models import LanguageModel
 from scanner.objects import Int64, Segment
 from scanner.prediction import EXTRACTED
+from scanner.prediction.scoring import auroc
 from scanner.progress import Progress
+from scanner.rehearsed import COPIES, alone
 from scanner.settings import Settings, TrainingPlan
 from scanner.stages import places
 from scanner.store import RunFolder, atomic
@@ -35,7 +38,6 @@ TINY = "tiny"
 TINY_LEARNING_RATE = 3e-4
 """A model of 4 M parameters learns next to nothing at the rates that suit billions; the pilots' rate."""
 FEWEST_PRETRAINING_TOKENS = 20_000
-COPIES = (pl.col("signal") == "exact") & (pl.col("relation") == "same_both")
 MEASURED_EPOCHS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
 
 
@@ -156,6 +158,8 @@ def _measure(
         with progress.stage(f"measure after epoch {epoch}"):
             found = rehearsal.recalled(model, [*rows, *held], audited, bf16)
             frame = found.join(member, on="row_id", maintain_order="left").with_columns(epoch=pl.lit(epoch, pl.Int32))
+            given = pl.DataFrame({"row_id": row_id[trained], "own_dose": tune.dose, "steps": tune.steps})
+            frame = frame.join(given, on="row_id", how="left", maintain_order="left")
             with atomic(path) as temporary:
                 frame.write_parquet(temporary, compression="zstd")
 
@@ -175,7 +179,7 @@ def _measure(
         pl.DataFrame({"row_id": row_id[trained], "own_dose": tune.dose}), on="row_id", how="left", maintain_order="left"
     )
     with progress.stage("predict for the same rows"):
-        beside = _predicted(run, settings, plan, model.parameters, trained, group, rank, row_id, final)
+        beside = _predicted(run, settings, plan, model.parameters, trained, row_id, final)
     for name, frame in (("epochs", epochs), ("rows", final)):
         with atomic(folder / f"{name}.parquet") as temporary:
             frame.write_parquet(temporary, compression="zstd")
@@ -276,35 +280,19 @@ def _told(epochs: pl.DataFrame, epoch: int) -> dict[str, Any]:
 
 
 def _predicted(
-    run: RunFolder, settings: Settings, plan: TrainingPlan, parameters: int, trained: Int64, group: Int64, rank: Int64,
-    row_id: Int64, measured: pl.DataFrame,
+    run: RunFolder, settings: Settings, plan: TrainingPlan, parameters: int, trained: Int64, row_id: Int64,
+    measured: pl.DataFrame,
 ) -> dict[str, Any]:  # fmt: skip
     """What the predictor says of the rows trained on, from them alone, beside what was measured."""
     from scanner import prediction
-    from scanner.tokenising import tokens_of_rows
 
-    text = tokens_of_rows(run.segments(), tokenizer=None, max_length=settings.max_length, threads=1)
     part = np.sort(trained)
-    chosen = np.concatenate([np.arange(text.offsets[i], text.offsets[i + 1]) for i in part])
-    offsets = np.concatenate(([0], np.cumsum(text.offsets[part + 1] - text.offsets[part])))
-    inside = np.flatnonzero(np.isin(text.answer_row, part))
-    row = np.searchsorted(part, text.answer_row[inside])
-    shift = offsets[row] - text.offsets[part][row]
-    answers = prediction.Answers(row, text.answer_start[inside] + shift, text.answer_end[inside] + shift)
-    pairs = run.read_table("pairs").filter(
-        (pl.col("signal") == "minhash") & pl.col("row_a").is_in(row_id[part]) & pl.col("row_b").is_in(row_id[part])
+    rows = alone(run, settings, row_id[part], settings.max_length)
+    plan = replace(plan, model_params=float(parameters))
+    amounts = prediction.doses(plan, rows.length, rows.answers, rows.copies, rows.order, rows.near, seed=settings.seed)
+    result = prediction.predict_rows(
+        rows.features, rows.answers, amounts, rows.order, plan, prediction.load_weights(), threads=1
     )
-    jaccard = pairs.select(pl.min_horizontal("similarity", pl.col("answer_similarity").fill_nan(None))).to_series()
-    near = prediction.NearCopies(
-        places(row_id[part], pairs["row_a"]), places(row_id[part], pairs["row_b"]), jaccard.to_numpy(), settings.shingle
-    )
-    exact = run.read_table("pairs").filter(COPIES)
-    copies = np.empty(len(row_id), np.int64)
-    connect(places(row_id, exact["row_a"]), places(row_id, exact["row_b"]), copies)
-    result = prediction.predict(
-        text.tokens[chosen], offsets, answers, copies[part], rank[part].astype(np.uint64),
-        replace(plan, model_params=float(parameters)), prediction.load_weights(), near, threads=1, seed=settings.seed,
-    )  # fmt: skip
     table = pl.DataFrame({"row_id": row_id[part], "p": result.p_extract}).join(measured, on="row_id", how="inner")
     table = table.filter(pl.col("p").is_not_nan())
     truth = (table["n_pre"] >= EXTRACTED).to_numpy()
@@ -315,12 +303,3 @@ def _predicted(
         "auroc": auroc(table["p"].to_numpy(), truth),
         "calibrated": result.calibrated,
     }
-
-
-def auroc(score: np.ndarray, truth: np.ndarray) -> float | None:
-    """Probability that a positive scores above a negative, ties counting half; None without both kinds."""
-    positive = int(truth.sum())
-    if not 0 < positive < len(truth):
-        return None
-    rank = pl.Series(score).rank("average").to_numpy()
-    return float((rank[truth].sum() - positive * (positive + 1) / 2) / (positive * (len(truth) - positive)))

@@ -95,6 +95,7 @@ class Settings:
     max_removal_share: float = 0.5
     # the model
     plan: TrainingPlan = field(default_factory=TrainingPlan)
+    calibration: Path | None = None  # level of the base, as `scan calibrate` writes it
     # running
     seed: int = 0
     threads: int = 0  # 0: all cores
@@ -138,6 +139,7 @@ class Settings:
         values["against"] = [str(p) for p in self.against]
         values["evaluation"] = [str(p) for p in self.evaluation]
         values["tokenizer"] = str(self.tokenizer) if self.tokenizer else None
+        values["calibration"] = str(self.calibration) if self.calibration else None
         values["plan"]["source_weight"] = [list(pair) for pair in self.plan.source_weight]
         return values
 
@@ -151,6 +153,7 @@ class Settings:
         own["against"] = tuple(Path(p) for p in own.get("against", ()))
         own["evaluation"] = tuple(Path(p) for p in own.get("evaluation", ()))
         own["tokenizer"] = Path(own["tokenizer"]) if own.get("tokenizer") else None
+        own["calibration"] = Path(own["calibration"]) if own.get("calibration") else None
         _known(own, cls, "settings")
         _known(plan, TrainingPlan, "plan")
         return cls(plan=TrainingPlan(**plan), **own)

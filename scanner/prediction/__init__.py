@@ -21,6 +21,7 @@ import polars as pl
 from scanner.contextual import ContextSummary, summarise
 from scanner.kernels.contexts import ContextFeatures, context_features
 from scanner.kernels.hazard import tails
+from scanner.prediction.calibration import load_weights
 from scanner.prediction.hazard import (
     EXTRACTED,
     Hazard,
@@ -28,7 +29,6 @@ from scanner.prediction.hazard import (
     Regime,
     TurnTails,
     Weights,
-    load_weights,
     quadrature,
 )
 from scanner.prediction.words import reasons, taxon

@@ -92,12 +92,15 @@ class Weights:
     priors: Priors
     calibrated: bool
     provenance: dict[str, Any]
+    dose_factor: float = 1.0  # what a calibration found a visit to be worth, beside what the priors hold
+    log_factor_step: float = 0.0  # its part in one standard deviation of the level (see intervals.levels)
 
     def strength(self, plan: TrainingPlan) -> float:
         """Factor on the dose for the kind of tuning and the size of the model."""
         priors = self.priors
         size = (plan.model_params or priors.unknown_parameters) / priors.fitted_parameters
-        return float((priors.lora_dose if plan.method == "lora" else 1.0) * size**priors.size_exponent)
+        kind = priors.lora_dose if plan.method == "lora" else 1.0
+        return float(kind * size**priors.size_exponent * self.dose_factor)
 
 
 def load_weights(path: Path = WEIGHTS) -> Weights:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from scanner.objects import LONG_TURN
+from scanner.reports._calibration import in_words as calibrated_on
 from scanner.reports._spans import in_words as passages
 
 NOT_CALIBRATED = (
@@ -259,7 +260,7 @@ def planned(summary: dict[str, Any]) -> str:
 
 
 def calibration(summary: dict[str, Any]) -> str:
-    return CALIBRATED if summary.get("calibrated") else NOT_CALIBRATED
+    return calibrated_on(summary) or (CALIBRATED if summary.get("calibrated") else NOT_CALIBRATED)
 
 
 def headline(summary: dict[str, Any]) -> str:
