@@ -1,67 +1,85 @@
 """Planted rows as the predictor sees them: their tokens, answers, copies and conflicts beside those of the members.
 
-    members' arrays + planted rows -> arrays of exactly what a rehearsal trained on, members first
+    planted rows + members' arrays -> arrays of exactly what a rehearsal trained on, planted rows first
+
+A planted row has a negative row id, so that ids still ascend. Its text lies under private/ like all text.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
+import polars as pl
 
-from scanner import planting
 from scanner.objects import ROLE_CODE, Float64, Int64, Segment, SegmentBatch, UInt64
-from scanner.planting import Planting
+from scanner.planting import REPLACED, Planted, similarity
 from scanner.prediction import Answers, Conflicts, NearCopies
 from scanner.settings import Settings
+from scanner.store import atomic
 from scanner.tokenising import TokenisedRows, tokens_of_rows
+
+STORED = {"number": pl.Int64, "member": pl.Int64, "kind": pl.String, "level": pl.Int64, "turn": pl.Int64,
+          "role": pl.String, "supervised": pl.Boolean, "text": pl.String}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Counted:
-    """Rows as `prediction.predict` takes them; (n,) over rows."""
+    """Rows as the predictor takes them; (n,) over rows, row_id ascending."""
 
+    row_id: Int64
     tokens: UInt64  # (t,)
     offsets: Int64  # (n + 1,)
     answers: Answers
-    group: Int64  # equal for exact copies
+    copies: Int64  # equal for exact copies
+    alike: Int64  # equal for rows that exact or near pairs connect
     order: UInt64  # place in content order; equal for exact copies
     near: NearCopies
 
 
-def with_planted(
-    members: Counted, rows: Sequence[Sequence[Segment]], place: Int64, planted: Planting, settings: Settings
-) -> Counted:
-    """The members with the planted rows after them.
+def row_ids(planted: Sequence[Planted]) -> Int64:
+    """Ids of planted rows: negative, ascending."""
+    return np.arange(-len(planted), 0, dtype=np.int64)
 
-    rows: the segments of the members as planting saw them · place (len(rows),): where each stands among `members`.
+
+def with_planted(
+    members: Counted, segments: dict[int, list[Segment]], planted: Sequence[Planted], settings: Settings
+) -> Counted:
+    """The members behind the rows planted for them.
+
+    segments: of every member that rows were planted for, by row id · planted: `member` is a row id.
     """
-    if not planted.rows:
+    if not planted:
         return members
-    text = _tokens([row.segments for row in planted.rows], settings)
-    count, ends = len(members.offsets) - 1, members.offsets[-1]
-    owner = place[[row.member for row in planted.rows]]
-    copy = np.array([row.is_copy for row in planted.rows])
-    fresh = np.arange(len(owner))
-    group = np.where(copy, members.group[owner], members.group.max(initial=0) + 1 + fresh)
+    text = _tokens([row.segments for row in planted], settings)
+    count = len(planted)
+    owner = np.searchsorted(members.row_id, [row.member for row in planted])
+    copy = np.array([row.is_copy for row in planted])
+    fresh = np.arange(count)
+    copies = np.where(copy, members.copies[owner], members.copies.max(initial=0) + 1 + fresh)
     order = np.where(copy, members.order[owner], members.order.max(initial=0) + 1 + fresh.astype(np.uint64))
-    a, b, jaccard = _near_pairs(rows, place, planted, count, settings)
+    alike = members.alike[owner]  # what was planted for a row tells nothing beside it
+    a, b, jaccard = _near_pairs(segments, members.row_id, planted, settings)
+    tokens = len(text.tokens)
     return Counted(
-        tokens=np.concatenate((members.tokens, text.tokens)),
-        offsets=np.concatenate((members.offsets, text.offsets[1:] + ends)),
+        row_id=np.concatenate((row_ids(planted), members.row_id)),
+        tokens=np.concatenate((text.tokens, members.tokens)),
+        offsets=np.concatenate((text.offsets, members.offsets[1:] + tokens)),
         answers=Answers(
-            np.concatenate((members.answers.row, text.answer_row + count)),
-            np.concatenate((members.answers.start, text.answer_start + ends)),
-            np.concatenate((members.answers.end, text.answer_end + ends)),
+            np.concatenate((text.answer_row, members.answers.row + count)),
+            np.concatenate((text.answer_start, members.answers.start + tokens)),
+            np.concatenate((text.answer_end, members.answers.end + tokens)),
         ),
-        group=np.concatenate((members.group, group)),
-        order=np.concatenate((members.order, order)).astype(np.uint64),
+        copies=np.concatenate((copies, members.copies)),
+        alike=np.concatenate((alike, members.alike)),
+        order=np.concatenate((order, members.order)).astype(np.uint64),
         near=NearCopies(
-            np.concatenate((members.near.a, a)),
-            np.concatenate((members.near.b, b)),
-            np.concatenate((members.near.jaccard, jaccard)),
+            np.concatenate((a, members.near.a + count)),
+            np.concatenate((b, members.near.b + count)),
+            np.concatenate((jaccard, members.near.jaccard)),
             settings.shingle,
         ),
     )
@@ -83,16 +101,16 @@ def _tokens(rows: Sequence[Sequence[Segment]], settings: Settings) -> TokenisedR
 
 
 def _near_pairs(
-    rows: Sequence[Sequence[Segment]], place: Int64, planted: Planting, count: int, settings: Settings
+    segments: dict[int, list[Segment]], member_id: Int64, planted: Sequence[Planted], settings: Settings
 ) -> tuple[Int64, Int64, Float64]:
-    """Pairs among each member and its near copies that the audit would have stored."""
+    """Pairs among each member and its near copies that the audit would have stored, as places among all rows."""
     families: dict[int, list[tuple[int, Sequence[Segment]]]] = {}
-    for number, row in enumerate(planted.rows):
-        if row.kind == planting.REPLACED and not row.is_copy:
-            family = families.setdefault(row.member, [(int(place[row.member]), rows[row.member])])
-            family.append((count + number, row.segments))
+    for number, row in enumerate(planted):
+        if row.kind == REPLACED and not row.is_copy:
+            own = len(planted) + int(np.searchsorted(member_id, row.member))
+            families.setdefault(row.member, [(own, segments[row.member])]).append((number, row.segments))
     found = [
-        (a, b, planting.similarity(one, other, settings.shingle))
+        (a, b, similarity(one, other, settings.shingle))
         for family in families.values()
         for (a, one), (b, other) in combinations(family, 2)
     ]
@@ -102,6 +120,26 @@ def _near_pairs(
         np.array([b for _, b, _ in near], np.int64),
         np.array([j for _, _, j in near], np.float64),
     )
+
+
+def save(path: Path, planted: Sequence[Planted]) -> None:
+    """Write planted rows, text and all, to a file that belongs under private/."""
+    lines = [
+        (number, row.member, row.kind, row.level, s.turn, s.role, s.supervised, s.text)
+        for number, row in enumerate(planted)
+        for s in row.segments
+    ]
+    with atomic(path) as temporary:
+        pl.DataFrame(lines, schema=STORED, orient="row").write_parquet(temporary, compression="zstd")
+
+
+def load(path: Path) -> list[Planted]:
+    """What `save` wrote."""
+    rows: dict[int, Planted] = {}
+    for number, member, kind, level, turn, role, supervised, text in pl.read_parquet(path, glob=False).iter_rows():
+        known = rows.get(number) or Planted(member, kind, level, ())
+        rows[number] = replace(known, segments=(*known.segments, Segment((), role, turn, supervised, text)))
+    return [rows[number] for number in sorted(rows)]
 
 
 def conflicts(rows: Counted) -> Conflicts:

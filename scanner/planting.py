@@ -147,7 +147,7 @@ class _Pool:
         drawn = self._of[_class(token[0])]
         for at in rng.integers(len(drawn), size=8).tolist():
             if normalise(drawn[at]) != normalise(token):
-                return drawn[at]
+                return str(drawn[at])
         return token
 
 

@@ -127,7 +127,9 @@ class Rehearsal:
     epoch: int = 0  # whole epochs done
     steps: int = 0
     begun: int = 0  # batches of the next epoch that are done
-    seconds: float = 0.0  # of training and measuring, all sittings together
+    seconds: float = 0.0  # of training, all sittings together
+    seconds_measuring: float = 0.0
+    tokens: int = 0  # trained on so far, a token once for each visit
     is_whole: bool = True  # no step is half done, so what `save` would write can be gone on from
 
     def __post_init__(self) -> None:
@@ -164,7 +166,7 @@ class Rehearsal:
                 for group in self.optimizer.param_groups:
                     group["lr"] = rate
                 rows = [self.trained[i] for i in batch]
-                torch.manual_seed(hash((self.seed, self.epoch, number)) % (1 << 31))  # for models with dropout
+                torch.manual_seed((self.seed * 1_000_003 + self.epoch) * 1_000_003 + number)  # for models with dropout
                 self.is_whole = False
                 loss = step(self.model, self.optimizer, rows, self.plan.loss_average, self.bf16)
                 self._step_losses.append(loss)
@@ -172,6 +174,7 @@ class Rehearsal:
             self.begun = number + 1
             self.is_whole = True
             self.seconds += time.perf_counter() - began
+            self.tokens += int(sizes[batch].sum())
             advance(len(batch))
             after_step()
         self.steps += taken
@@ -205,7 +208,8 @@ class Rehearsal:
         with atomic(path) as temporary:
             torch.save(
                 {"learned": learned, "optimizer": self.optimizer.state_dict(), "epoch": self.epoch,
-                 "steps": self.steps, "begun": self.begun, "seconds": self.seconds, "dose": self.dose.tolist(),
+                 "steps": self.steps, "begun": self.begun, "bf16": self.bf16, "seconds": self.seconds,
+                 "seconds_measuring": self.seconds_measuring, "tokens": self.tokens, "dose": self.dose.tolist(),
                  "losses": self.losses, "step_losses": self._step_losses}, temporary,
             )  # fmt: skip
 
@@ -220,7 +224,9 @@ class Rehearsal:
                 known[name].copy_(value)
         self.optimizer.load_state_dict(state["optimizer"])
         self.epoch, self.steps, self.begun = state["epoch"], state["steps"], state["begun"]
-        self.seconds = state["seconds"]
+        self.bf16 = state["bf16"]  # probed anew, it might come out otherwise
+        self.seconds, self.seconds_measuring = state["seconds"], state["seconds_measuring"]
+        self.tokens = state["tokens"]
         self.dose, self.losses = np.array(state["dose"]), list(state["losses"])
         self._step_losses = list(state["step_losses"])
 
