@@ -209,6 +209,15 @@ def plan(run: Path, quiet: bool, **options: Any) -> None:
 @click.option("--rows", type=int, default=1500, help="Rows to train on, at most [1500].")
 @click.option("--controls", type=int, default=400, help="Rows to hold out, at most [400].")
 @click.option("--pretrain-tokens", type=int, default=1_000_000, help="Text that a tiny base is made from [1000000].")
+@click.option("--width", type=int, help="Width of a tiny base, in steps of 32 [256].")
+@click.option("--layers", type=int, help="Layers of a tiny base [4].")
+@click.option(
+    "--planted",
+    type=float,
+    default=0.0,
+    metavar="SHARE",
+    help="Share of the rows for which copies, near copies and other answers are planted [0].",
+)
 @click.option("--seed", type=int, default=0, help="Seed of the draw and of the batches [0].")
 @click.option("--name", help="Name of the rehearsal [base and seed].")
 @training_options

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from scanner.applying import Applied
     from scanner.calibrating import Calibrated
     from scanner.estimating import Estimate
-    from scanner.rehearsing import Rehearsed
+    from scanner.retelling import Rehearsed
     from scanner.verifying import Verified
 
 PACKAGES = ("sftscan", "polars", "numpy", "numba", "pyarrow", "datasketch", "faiss-cpu", "tokenizers", "google-re2")
