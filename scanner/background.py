@@ -86,7 +86,7 @@ def background(tokens: UInt64, offsets: Int64, threads: int, table: BackgroundTa
     tokens = np.ascontiguousarray(tokens, dtype=np.uint64)
     offsets = np.ascontiguousarray(offsets, dtype=np.int64)
     out, strange = np.empty(len(tokens), np.float32), np.zeros(len(offsets) - 1, np.int32)
-    lists = (
+    lists: tuple[Any, ...] = (
         held.words.view(np.uint64), held.word_level, held.word_back, held.word_levels, held.pairs.view(np.uint64),
         held.pair_back, held.pair_levels, held.triples.view(np.uint64), held.triple_levels, held.back_levels,
         held.unknown, held.bits,

@@ -15,6 +15,7 @@ import numpy as np
 import polars as pl
 
 from scanner import alongside, prediction
+from scanner.contextual import token_features
 from scanner.errors import RunError
 from scanner.kernels.contexts import ContextFeatures
 from scanner.kernels.similarity import connect
@@ -110,7 +111,7 @@ def alone(
     rows = alongside.with_planted(members, texts, planted, replace(settings, max_length=max_length))
     return RowsAlone(
         row_id=rows.row_id,
-        features=context_features(rows.tokens, rows.offsets, rows.copies, 1),
+        features=token_features(rows.tokens, rows.widths, rows.offsets, rows.copies, True, 1),
         length=np.diff(rows.offsets),
         answers=rows.answers,
         number=np.arange(len(rows.answers.row)) - np.searchsorted(rows.answers.row, rows.answers.row),

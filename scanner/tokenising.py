@@ -130,7 +130,7 @@ def _with_tokenizer(path: Path) -> Callable[[SegmentBatch], tuple[UInt64, UInt8,
         ]
         found = tokenizer.encode_batch_fast(texts, add_special_tokens=False)
         ids = [e.ids for e in found]
-        bytes_of = {i: len(tokenizer.id_to_token(i).encode()) for i in {i for part in ids for i in part}}
+        bytes_of = {i: len((tokenizer.id_to_token(i) or "").encode()) for i in {i for part in ids for i in part}}
         widths = np.fromiter((min(255, bytes_of[i]) for part in ids for i in part), np.uint8)
         counts = np.array([len(i) for i in ids], np.int64)
         flat = np.fromiter((i for part in ids for i in part), np.uint64, int(counts.sum()))
