@@ -30,6 +30,7 @@ from scanner import (
     signatures,
     stages,
     tables,
+    validating,
 )  # fmt: skip
 from scanner.errors import ChangedInputError, RunError, SettingsError
 from scanner.objects import Source
@@ -125,6 +126,7 @@ def _measure_and_judge(
             related.features,
         )  # fmt: skip
         table = tables.with_field(table, choice.field.rank if choice.field else None).hstack(passages.features)
+        predicted = validating.validate(predicted, table, settings)
         spans = tables.all_spans(spans, passages)
         found = stages.findings(rows, clusters, choice.preferred, pairs, spans, predicted.table, table, matches)
         plan = planning.make_plan(found, settings)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -14,6 +14,9 @@ from scanner.progress import Progress
 from scanner.settings import Settings
 from scanner.stages import Likeness, places
 from scanner.store import RunFolder
+
+if TYPE_CHECKING:
+    from scanner.prediction import Weights
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,7 @@ class Predicted:
     near_mass: np.ndarray
     notes: dict[str, Any]
     unit: str
+    weights: Weights  # that it was predicted with
 
 
 def predict(
@@ -71,9 +75,10 @@ def predict(
         amounts = prediction.doses(
             settings.plan, np.diff(text.offsets), answers, group, order, near, weight, seed=settings.seed
         )
+        weights = prediction.load_weights()
         result = prediction.predict_rows(
             context_features(text.tokens, text.offsets, group, threads), answers, amounts, order, settings.plan,
-            prediction.load_weights(), conflicts(rows, prints, text.tokens, answers), threads,
+            weights, conflicts(rows, prints, text.tokens, answers), threads,
         )  # fmt: skip
         supervised = np.bincount(answers.row, answers.end - answers.start, minlength=len(rows)).astype(np.int64)
     severity = patterns_of(spans, rows)["patterns.severity"].to_numpy()
@@ -104,7 +109,7 @@ def predict(
             "what_if_rows_sampled": result.what_if.sampled,
         }
     }
-    return Predicted(table, what_if, contexts.features(result.summary), near_mass, notes, text.unit)
+    return Predicted(table, what_if, contexts.features(result.summary), near_mass, notes, text.unit, weights)
 
 
 def source_weights(rows: Rows, sources: list[Source], settings: Settings) -> np.ndarray | None:

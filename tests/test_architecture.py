@@ -25,7 +25,7 @@ FLOORS = {
     2: "formats layouts signals features outputs reports clustering contamination prediction planning explain "
     "confirmation rehearsal earlier",
     3: "pipeline inputs ingest resuming stages relating predicting tables rehearsing applying estimating verifying "
-    "against fieldranks matching confirming",
+    "against fieldranks matching confirming validating",
 }
 """Words, tools, stages, and the order of things, by the first part of a module's name below `scanner`."""
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names.split()}

@@ -25,6 +25,7 @@ import numpy.typing as npt
 
 from scanner.errors import RuleError
 from scanner.kernels.hazard import EXTRACTED, RARITY_UNIT, STEPS_UNIT, SURPRISE_UNIT
+from scanner.prediction.validated import Validated, read
 from scanner.settings import TrainingPlan
 
 __all__ = [
@@ -92,6 +93,7 @@ class Weights:
     priors: Priors
     calibrated: bool
     provenance: dict[str, Any]
+    validated: Validated = Validated()  # what they were fitted and tested on
 
     def strength(self, plan: TrainingPlan) -> float:
         """Factor on the dose for the kind of tuning and the size of the model."""
@@ -120,7 +122,8 @@ def load_weights(path: Path = WEIGHTS) -> Weights:
             f"{path.name}: dose_progress and spread must not be negative and dose_power must be above 0: "
             "more training never unlearns"
         )
-    return Weights(hazard, priors, bool(values.get("calibrated", False)), values.get("provenance", {}))
+    validated = read(values.get("validated"), path.name)
+    return Weights(hazard, priors, bool(values.get("calibrated", False)), values.get("provenance", {}), validated)
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from scanner.objects import LONG_TURN
+from scanner.reports import _validity as validity
 from scanner.reports._spans import in_words as passages
 
-NOT_CALIBRATED = (
-    "Not calibrated: predictions were not validated on this data; weights from a small rehearsal. "
-    "Trust the order of the rows more than the counts."
-)
+NOT_CALIBRATED = "Not calibrated: predictions were not validated on this data; weights from a small rehearsal."
 CALIBRATED = "Calibrated: the weights were fitted on confirmed or rehearsed rows."
 RELATIONS = {
     "same_both": "the same prompt and answer",
@@ -188,10 +186,17 @@ def expectation(summary: dict[str, Any]) -> str:
     if not predicted["rows_measured"]:
         return f"No answer is long enough to predict recitation of {predicted['extracted_tokens']} tokens or more."
     rows = predicted["expected_rows_extracted"]
+    interval = validity.interval(summary)
+    between = "" if interval is None else f", 90 % interval {about(interval[0])} to {about(interval[1])}"
+    if validity.is_outside(summary):
+        return (
+            f"outside what was validated: how many of {number(predicted['rows_measured'])} answers would be recited "
+            f"for {predicted['extracted_tokens']} tokens or more (extrapolated: {about(rows)}{between})"
+        )
     of, part = number(predicted["rows_measured"]), percent(rows / predicted["rows_measured"])
     return (
         f"about {about(rows)} of {of} answers ({part}) are predicted to be recited "
-        f"for {predicted['extracted_tokens']} tokens or more"
+        f"for {predicted['extracted_tokens']} tokens or more{between}"
     )
 
 
@@ -259,7 +264,8 @@ def planned(summary: dict[str, Any]) -> str:
 
 
 def calibration(summary: dict[str, Any]) -> str:
-    return CALIBRATED if summary.get("calibrated") else NOT_CALIBRATED
+    """On what the numbers rest, and what of them can be trusted."""
+    return " ".join((CALIBRATED if summary.get("calibrated") else NOT_CALIBRATED, *validity.in_words(summary)))
 
 
 def headline(summary: dict[str, Any]) -> str:
