@@ -133,7 +133,7 @@ def _measure_and_judge(
     with progress.stage("write the tables"):
         frames = {
             "rows": table, "pairs": pairs, "spans": spans, "prediction": predicted.table,
-            "whatif": predicted.what_if, "plan": plan, "templates": wrapping.patterns,
+            "whatif": predicted.what_if, "skew": predicted.skew, "plan": plan, "templates": wrapping.patterns,
         }  # fmt: skip
         if settings.against or benchmarks:
             frames["matches"] = matches

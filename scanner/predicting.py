@@ -25,6 +25,7 @@ class Predicted:
 
     table: pl.DataFrame
     what_if: pl.DataFrame
+    skew: pl.DataFrame  # skew.parquet
     features: pl.DataFrame
     near_mass: np.ndarray
     notes: dict[str, Any]
@@ -47,6 +48,7 @@ def predict(
     from scanner import prediction, rulebook
     from scanner.features import contexts
     from scanner.kernels.contexts import context_features
+    from scanner.prediction.skew import skew
     from scanner.sampling import batching_facts
     from scanner.tokenising import tokens_of_rows
 
@@ -76,10 +78,10 @@ def predict(
             settings.plan, np.diff(text.offsets), answers, group, order, near, weight, seed=settings.seed
         )
         weights = prediction.load_weights()
-        result = prediction.predict_rows(
-            context_features(text.tokens, text.offsets, group, threads), answers, amounts, order, settings.plan,
-            weights, conflicts(rows, prints, text.tokens, answers), threads,
-        )  # fmt: skip
+        features = context_features(text.tokens, text.offsets, group, threads)
+        torn = conflicts(rows, prints, text.tokens, answers)
+        result = prediction.predict_rows(features, answers, amounts, order, settings.plan, weights, torn, threads)
+        tail = skew(features, answers, amounts, order, settings.plan, weights, result.p_extract, torn, threads)
         supervised = np.bincount(answers.row, answers.end - answers.start, minlength=len(rows)).astype(np.int64)
     severity = patterns_of(spans, rows)["patterns.severity"].to_numpy()
     risk = np.nan_to_num(result.p_extract) * severity
@@ -109,7 +111,7 @@ def predict(
             "what_if_rows_sampled": result.what_if.sampled,
         }
     }
-    return Predicted(table, what_if, contexts.features(result.summary), near_mass, notes, text.unit, weights)
+    return Predicted(table, what_if, tail.frame(), contexts.features(result.summary), near_mass, notes, text.unit, weights)
 
 
 def source_weights(rows: Rows, sources: list[Source], settings: Settings) -> np.ndarray | None:

@@ -281,6 +281,9 @@ def _predicted(
 ) -> dict[str, Any]:  # fmt: skip
     """What the predictor says of the rows trained on, from them alone, beside what was measured."""
     from scanner import prediction
+    from scanner.kernels.contexts import context_features
+    from scanner.prediction import reliability
+    from scanner.prediction.skew import skew
     from scanner.tokenising import tokens_of_rows
 
     text = tokens_of_rows(run.segments(), tokenizer=None, max_length=settings.max_length, threads=1)
@@ -301,10 +304,13 @@ def _predicted(
     exact = run.read_table("pairs").filter(COPIES)
     copies = np.empty(len(row_id), np.int64)
     connect(places(row_id, exact["row_a"]), places(row_id, exact["row_b"]), copies)
-    result = prediction.predict(
-        text.tokens[chosen], offsets, answers, copies[part], rank[part].astype(np.uint64),
-        replace(plan, model_params=float(parameters)), prediction.load_weights(), near, threads=1, seed=settings.seed,
-    )  # fmt: skip
+    plan, weights, order = replace(plan, model_params=float(parameters)), prediction.load_weights(), rank[part]
+    features = context_features(text.tokens[chosen], offsets, copies[part], 1)
+    amounts = prediction.doses(
+        plan, np.diff(offsets), answers, copies[part], order.astype(np.uint64), near, seed=settings.seed
+    )
+    result = prediction.predict_rows(features, answers, amounts, order.astype(np.uint64), plan, weights, threads=1)
+    tail = skew(features, answers, amounts, order.astype(np.uint64), plan, weights, result.p_extract, threads=1)
     table = pl.DataFrame({"row_id": row_id[part], "p": result.p_extract}).join(measured, on="row_id", how="inner")
     table = table.filter(pl.col("p").is_not_nan())
     truth = (table["n_pre"] >= EXTRACTED).to_numpy()
@@ -313,6 +319,8 @@ def _predicted(
         "expected_rows": float(table["p"].sum()),
         "measured_rows": int(truth.sum()),
         "auroc": auroc(table["p"].to_numpy(), truth),
+        "skew": tail.told(),
+        "bins": [b.as_dict() for b in reliability.bins(table["p"], truth)],
         "calibrated": result.calibrated,
     }
 

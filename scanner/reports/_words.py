@@ -195,7 +195,7 @@ def expectation(summary: dict[str, Any]) -> str:
         )
     of, part = number(predicted["rows_measured"]), percent(rows / predicted["rows_measured"])
     return (
-        f"about {about(rows)} of {of} answers ({part}) are predicted to be recited "
+        f"{'' if about(rows).startswith('fewer') else 'about '}{about(rows)} of {of} answers ({part}) are predicted to be recited "
         f"for {predicted['extracted_tokens']} tokens or more{between}"
     )
 
@@ -209,6 +209,19 @@ def skew(summary: dict[str, Any]) -> str:
     return (
         f"{first['percent']} % of rows ({number(first['rows'])}) carry {percent(first['share'])} of the expected "
         f"memorized tokens, {tenth['percent']} % carry {percent(tenth['share'])}"
+    )
+
+
+def by_dose(summary: dict[str, Any]) -> str:
+    """How much more the rows with the largest doses are recited than those with the smallest."""
+    bins = summary["prediction"]["by_dose"]
+    if len(bins) < 2:
+        return "Risk by dose"
+    first, last = bins[0], bins[-1]
+    low = f"below {first['to']:g}" if first["to"] is not None else f"from {first['from']:g} on"
+    return (
+        f"{percent(last['mean'])} of the rows with a dose of {last['from']:g} visits or more are predicted to be "
+        f"recited, and {percent(first['mean'])} of those {low}"
     )
 
 
