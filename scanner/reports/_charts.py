@@ -207,7 +207,7 @@ def lorenz(points: Points) -> Markup | None:
     )
     even = [(least * (1 / least) ** (i / 40), least * (1 / least) ** (i / 40)) for i in range(41)]
     parts.append(_line([(x(a), y(b)) for a, b in even], "guide"))
-    parts.append(_text(x(0.9), y(0.06), "were all rows alike", "end", "t soft"))
+    parts.append(_text(x(1), y(0.025), "all rows alike", "end", "t soft"))
     parts.append(_line([(x(a), y(b)) for a, b in points], "curve main"))
     told = []
     for mark in (0.01, 0.1):

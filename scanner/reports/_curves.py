@@ -137,7 +137,9 @@ def _styles(epochs: Sequence[float], planned: float | None) -> dict[float, str]:
 
 def _tail_plot(curves: dict[float, list[tuple[float, float]]], legend: int) -> tuple[Plot, dict[float, str]]:
     """The frame of a tail: tokens against rows, both logarithmic; room above for `legend` lines."""
-    longest = max(32.0, *(n for points in curves.values() for n, _ in points))
+    # beyond where the last curve lies on the floor there is nothing to see
+    longest = max(32.0, *(2 * n for points in curves.values() for n, rows in points if rows >= FLOOR))
+    longest = min(longest, max(32.0, *(n for points in curves.values() for n, _ in points)))
     most = upper_decade(max(rows for points in curves.values() for _, rows in points))
     ticks = {2.0**k: f"{2**k}" for k in range(0, 16, 2 if longest > 64 else 1) if 2**k <= longest}
     return Plot(Scale(1, longest, "log"), Scale(FLOOR, most, "log"), height=262 + 13 * legend, top=26 + 13 * legend), ticks
@@ -169,7 +171,8 @@ def skew(table: Sequence[dict[str, Any]], planned: float | None, rows: int, at: 
         ]),
     ]  # fmt: skip
     for epochs, points in curves.items():
-        parts += [plot.curve(points, styles[epochs]), plot.dots(points, styles[epochs])]
+        seen = [p for p in points if p[0] <= plot.x.high]
+        parts += [plot.curve(seen, styles[epochs]), plot.dots([p for p in seen if p[1] >= FLOOR], styles[epochs])]
     first = rows / 100
     tokens = between(curves[planned], first) if planned in curves and first >= FLOOR else None
     if tokens:
@@ -216,7 +219,7 @@ def beside(
         ]),
     ]  # fmt: skip
     for epochs, points in curves.items():
-        parts += [plot.curve(points, styles[epochs])]
+        parts += [plot.curve([p for p in points if p[0] <= plot.x.high], styles[epochs])]
         parts += [plot.dots([p for p in seen[epochs] if p[1]], styles[epochs], 3.4)]
     told = "; ".join(
         f"{words.plural_g(e, 'epoch')}: "
@@ -303,9 +306,13 @@ def calibration(bins: Sequence[dict[str, Any]], on: str, at: int) -> Figure | No
     ticks = {p: f"{p:g}".replace("0.", ".") for p in PROBABILITIES}
     names = (f"predicted probability of N_pre ≥ {at}", f"share of rows with N_pre ≥ {at}")
     parts = [plot.axes(ticks, ticks, *names), line([plot.at(0, 0), plot.at(1, 1)], "guide")]
-    for b in bins:
+    free = -math.inf  # up to where a label reaches already
+    for b in sorted(bins, key=lambda b: b["predicted"]):
         parts += [plot.whisker(b["predicted"], b["low"], b["high"]), plot.dots([(b["predicted"], b["observed"])], "main", 3.4)]
-        parts.append(plot.label(b["predicted"], b["high"], short(b["rows"]), "middle", right=0, up=4))
+        count, (at_x, _) = short(b["rows"]), plot.at(b["predicted"], b["high"])
+        if at_x - 3.5 * len(count) > free:
+            parts.append(plot.label(b["predicted"], b["high"], count, "middle", right=0, up=4))
+            free = at_x + 3.5 * len(count)
     rows = sum(b["rows"] for b in bins)
     expected, true = (sum(b[key] * b["rows"] for b in bins) for key in ("predicted", "observed"))
     error = sum(abs(b["predicted"] - b["observed"]) * b["rows"] for b in bins) / rows

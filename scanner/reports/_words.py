@@ -216,7 +216,7 @@ def by_dose(summary: dict[str, Any]) -> str:
     """How much more the rows with the largest doses are recited than those with the smallest."""
     bins = summary["prediction"]["by_dose"]
     if len(bins) < 2:
-        return "Risk by dose"
+        return "All rows have about the same dose"
     first, last = bins[0], bins[-1]
     low = f"below {first['to']:g}" if first["to"] is not None else f"from {first['from']:g} on"
     return (
