@@ -54,10 +54,13 @@ class Skew:
 
 
 def epochs_shown(planned: float) -> tuple[float, ...]:
-    """Numbers of epochs of the curves: the plan's, twice as many, and up to three powers of two below it."""
+    """Numbers of epochs of the curves: the plan's, twice as many, and up to three powers of two below it.
+
+    Parts of an epoch only where the plan has no more than one.
+    """
     if planned <= 0:
         return (planned,)
-    below = [2.0**k for k in range(-4, 12) if 2.0**k < planned][-(MOST_EPOCHS - 2) :]
+    below = [2.0**k for k in range(0 if planned > 1 else -8, 12) if 2.0**k < planned][-(MOST_EPOCHS - 2) :]
     return (*below, planned, 2 * planned)
 
 

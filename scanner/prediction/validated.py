@@ -33,7 +33,7 @@ COUNT_HOLDS = 2.0
 
 
 @dataclass(frozen=True)
-class Tested:
+class Transfer:
     """A kind of training or data that the weights were not fitted on, predicted and then measured."""
 
     topic: str  # method, script, parameters, batching, loss average, schedule
@@ -75,7 +75,7 @@ class Validated:
     lr_schedules: tuple[str, ...] = ()
     scripts: tuple[str, ...] = ()  # names of text.SCRIPTS
     languages: tuple[str, ...] = ()  # what the rows of these scripts were written in; a script holds more than one
-    tested: tuple[Tested, ...] = ()
+    tested: tuple[Transfer, ...] = ()
 
     def widened(self, other: Validated) -> Validated:
         """The hull of both."""
@@ -89,7 +89,7 @@ class Validated:
                 merged[field.name] = tuple(dict.fromkeys((*mine, *theirs)))
         return replace(self, **merged)
 
-    def test_of(self, topic: str, value: str) -> Tested | None:
+    def test_of(self, topic: str, value: str) -> Transfer | None:
         """The worst test of this kind; None where there was none."""
         found = [t for t in self.tested if (t.topic, t.value) == (topic, value)]
         return min(found, key=lambda t: (t.order_holds, t.count_holds, t.auroc), default=None)
@@ -107,7 +107,7 @@ class Validated:
                 lines.append(f"{name} = [{', '.join(_quoted(v) for v in value)}]")
         for test in self.tested:
             lines += ["", "[[validated.tested]]  # predicted, then measured; not in the fit"]
-            for field in fields(Tested):
+            for field in fields(Transfer):
                 value = getattr(test, field.name)
                 if isinstance(value, str):
                     lines.append(f"{field.name} = {_quoted(value)}")
@@ -186,7 +186,7 @@ def _range(value: Any, where: str) -> Range:
     return float(value[0]), float(value[1])
 
 
-def _tests(value: Any, where: str) -> tuple[Tested, ...]:
+def _tests(value: Any, where: str) -> tuple[Transfer, ...]:
     numbers = {"rows": int, "recited_rows": int, "expected_rows": float, "auroc": float, "ceiling": float}
     made = []
     for test in value if isinstance(value, list) else [value]:
@@ -199,5 +199,5 @@ def _tests(value: Any, where: str) -> tuple[Tested, ...]:
         if any(type(test[name]) not in (int, float) for name in names & set(numbers)):
             raise RuleError(f"{where}: [[validated.tested]] of {test['value']!r}: {', '.join(numbers)} are numbers")
         figures = {name: kind(test[name]) for name, kind in numbers.items() if name in names}
-        made.append(Tested(topic=str(test["topic"]), value=str(test["value"]), **figures))
+        made.append(Transfer(topic=str(test["topic"]), value=str(test["value"]), **figures))
     return tuple(made)

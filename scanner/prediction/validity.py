@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from scanner.prediction.hazard import Weights
-from scanner.prediction.validated import Range, Tested, Validated
+from scanner.prediction.validated import Range, Transfer, Validated
 from scanner.settings import TrainingPlan
 
 INSIDE, NOTE, COUNT, ORDER = SEVERITIES = ("inside", "note", "count", "order")
@@ -187,7 +187,7 @@ def _size(plan: TrainingPlan, weights: Weights) -> Iterator[Statement]:
     yield Statement("model size", severity, f"model size ({named}; validated {fitted})", text)
 
 
-def _of_test(test: Tested, topic: str, what: str, who: str) -> Statement:
+def _of_test(test: Transfer, topic: str, what: str, who: str) -> Statement:
     """What a test of a kind that was not fitted says."""
     severity = NOTE if test.order_holds and test.count_holds else COUNT if test.order_holds else ORDER
     ceiling = "" if np.isnan(test.ceiling) else f", where another seed reaches {test.ceiling:.3f}"
