@@ -111,7 +111,9 @@ def predict(
             "what_if_rows_sampled": result.what_if.sampled,
         }
     }
-    return Predicted(table, what_if, tail.frame(), contexts.features(result.summary), near_mass, notes, text.unit, weights)
+    return Predicted(
+        table, what_if, tail.frame(), contexts.features(result.summary), near_mass, notes, text.unit, weights
+    )
 
 
 def source_weights(rows: Rows, sources: list[Source], settings: Settings) -> np.ndarray | None:

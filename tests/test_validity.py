@@ -51,35 +51,35 @@ def test_a_plan_like_the_fit_is_inside():
 
 
 GOLDEN = [
-    (dict(model_params=7e9), "model size", "order",
+    ({"model_params": 7e9}, "model size", "order",
      "The plan's model has 7 B parameters, 1,670 times the largest validated (4.2 M): the number of rows is a guess; "
      "the order of rows was never checked at this size."),
-    (dict(model_params=2e7), "model size", "count",
+    ({"model_params": 2e7}, "model size", "count",
      "The plan's model has 20 M parameters, 4.8 times the largest validated (4.2 M): the number of rows is a guess."),
-    (dict(model_params=None), "model size", "order",
+    ({"model_params": None}, "model size", "order",
      "The plan names no model size (--model-params); 1 B parameters are assumed, 238 times the largest validated "
      "(4.2 M): the number of rows is a guess; the order of rows was never checked at this size."),
-    (dict(model_params=1e5), "model size", "order",
+    ({"model_params": 1e5}, "model size", "order",
      "The plan's model has 100 k parameters, the smallest validated has 42 times as many (4.2 M): the number of rows "
      "is a guess; the order of rows was never checked at this size."),
-    (dict(method="lora"), "method", "order",
+    ({"method": "lora"}, "method", "order",
      "LoRA of rank 16 was never rehearsed for these weights: that a visit is worth 0.2 of a visit under full "
      "fine-tuning is taken from the literature; the number of rows is a guess and their order was never checked."),
-    (dict(batching="packed"), "batching", "count",
-     "Never rehearsed for these weights: packed batches. The dose follows from the simulated trainer; what it does was "
-     "not measured, so the number of rows is a guess."),
-    (dict(lr_schedule="cosine"), "schedule", "note",
+    ({"batching": "packed"}, "batching", "count",
+     "Never rehearsed for these weights: packed batches. The dose follows from the simulated trainer; what it does "
+     "was not measured, so the number of rows is a guess."),
+    ({"lr_schedule": "cosine"}, "schedule", "note",
      "Never rehearsed for these weights: a cosine learning-rate schedule. The dose follows from the simulated trainer; "
      "what it does was not measured."),
-    (dict(goldfish_k=4), "goldfish loss", "count",
-     "Never rehearsed for these weights: a goldfish loss. The dose follows from the simulated trainer; what it does was "
-     "not measured, so the number of rows is a guess."),
-    (dict(learning_rate=2e-5), "learning rate", "count",
-     "The learning rate of 2e-05 is 15 times smaller than validated (0.0003): that a dose is proportional to it was not "
-     "measured this far, so the number of rows is a guess."),
-    (dict(epochs=12), "epochs", "count",
+    ({"goldfish_k": 4}, "goldfish loss", "count",
+     "Never rehearsed for these weights: a goldfish loss. The dose follows from the simulated trainer; what it does "
+     "was not measured, so the number of rows is a guess."),
+    ({"learning_rate": 2e-5}, "learning rate", "count",
+     "The learning rate of 2e-05 is 15 times smaller than validated (0.0003): that a dose is proportional to it was "
+     "not measured this far, so the number of rows is a guess."),
+    ({"epochs": 12}, "epochs", "count",
      "12 epochs are 1.5 times the longest training validated (8): the number of rows is a guess."),
-    (dict(epochs=40), "epochs", "order",
+    ({"epochs": 40}, "epochs", "order",
      "40 epochs are 5 times the longest training validated (8): the number of rows is a guess; the order of rows was "
      "never checked after so many."),
 ]  # fmt: skip
@@ -172,6 +172,7 @@ def test_numbers_in_words():
     assert [visits(v) for v in (0.117, 3.42, 212.3, 1010.2)] == ["0.12", "3.4", "212", "1,010"]
 
 
+LORA = {"topic": "method", "value": "lora", "rows": 7, "recited_rows": 1, "expected_rows": 1, "auroc": 1}
 RANGE = st.one_of(st.none(), st.tuples(st.floats(0, 1e6), st.floats(1e6, 1e12)))
 NAMES = st.lists(st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=8), max_size=3, unique=True)
 
@@ -220,7 +221,7 @@ def test_a_run_says_what_it_validates():
         ({"methods": "full"}, r"methods is 'full'; expected a list of texts"),
         ("all", r"w.toml: validated is str, expected a table"),
         ({"tested": [{"topic": "method"}]}, r"\[\[validated.tested\]\] has topic; expected topic, value, rows"),
-        ({"tested": [dict(topic="method", value="lora", rows="7", recited_rows=1, expected_rows=1, auroc=1)]},
+        ({"tested": [{**LORA, "rows": "7"}]},
          r"\[\[validated.tested\]\] of 'lora': rows, recited_rows, expected_rows, auroc, ceiling are numbers"),
     ],
 )  # fmt: skip

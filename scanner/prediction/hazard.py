@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 import tomllib
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +93,7 @@ class Weights:
     priors: Priors
     calibrated: bool
     provenance: dict[str, Any]
-    validated: Validated = Validated()  # what they were fitted and tested on
+    validated: Validated = field(default_factory=Validated)  # what they were fitted and tested on
 
     def strength(self, plan: TrainingPlan) -> float:
         """Factor on the dose for the kind of tuning and the size of the model."""

@@ -2,7 +2,7 @@
 
     P(N_pre >= n) of every row  ->  summed over the rows, one curve per number of epochs
 
-Drawn over a stratified sample of the rows that have an answer of at least 16 tokens; the most likely ones are all in it.
+Drawn over a stratified sample of the rows with an answer of at least 16 tokens; the likeliest are all in it.
 """
 
 from __future__ import annotations
@@ -44,7 +44,9 @@ class Skew:
     def frame(self) -> pl.DataFrame:
         """skew.parquet: epochs, tokens, expected_rows."""
         lines = [
-            (e, n, float(self.expected_rows[i, j])) for i, e in enumerate(self.epochs) for j, n in enumerate(self.tokens)
+            (e, n, float(self.expected_rows[i, j]))
+            for i, e in enumerate(self.epochs)
+            for j, n in enumerate(self.tokens)
         ]
         return pl.DataFrame(lines, schema=SCHEMA, orient="row")
 

@@ -156,8 +156,8 @@ def _by_factor(factor: float, name: str) -> str:
 
 
 def _unrecorded(topic: str) -> Statement:
-    return Statement(topic, ORDER, f"{topic} (nothing recorded)",
-                     f"The weights file does not say which {topic} it was fitted on: nothing is validated.")  # fmt: skip
+    text = f"The weights file does not say which {topic} it was fitted on: nothing is validated."
+    return Statement(topic, ORDER, f"{topic} (nothing recorded)", text)
 
 
 def _size(plan: TrainingPlan, weights: Weights) -> Iterator[Statement]:
@@ -173,7 +173,9 @@ def _size(plan: TrainingPlan, weights: Weights) -> Iterator[Statement]:
     if not plan.model_params:
         who = f"The plan names no model size (--model-params); {amount(size)} parameters are assumed"
     extent = "largest" if side == "above" else "smallest"
-    beside = f"{times(factor)} the {extent} validated" if side == "above" else f"the {extent} validated has {times(factor)} as many"
+    beside = f"{times(factor)} the {extent} validated"
+    if side == "below":
+        beside = f"the {extent} validated has {times(factor)} as many"
     close = [t for t in weights.validated.tested if t.topic == "parameters" and 0.5 <= float(t.value) / size <= 2]
     if severity != INSIDE and close:
         yield _of_test(close[0], "model size", f"{amount(size)} parameters", f"{who}; one of this size")

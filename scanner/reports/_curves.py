@@ -142,7 +142,9 @@ def _tail_plot(curves: dict[float, list[tuple[float, float]]], legend: int) -> t
     longest = min(longest, max(32.0, *(n for points in curves.values() for n, _ in points)))
     most = upper_decade(max(rows for points in curves.values() for _, rows in points))
     ticks = {2.0**k: f"{2**k}" for k in range(0, 16, 2 if longest > 64 else 1) if 2**k <= longest}
-    return Plot(Scale(1, longest, "log"), Scale(FLOOR, most, "log"), height=262 + 13 * legend, top=26 + 13 * legend), ticks
+    return Plot(
+        Scale(1, longest, "log"), Scale(FLOOR, most, "log"), height=262 + 13 * legend, top=26 + 13 * legend
+    ), ticks
 
 
 def _legend(plot: Plot, lines: Sequence[tuple[str, str]]) -> list[Markup]:
@@ -176,8 +178,9 @@ def skew(table: Sequence[dict[str, Any]], planned: float | None, rows: int, at: 
     first = rows / 100
     tokens = between(curves[planned], first) if planned in curves and first >= FLOOR else None
     if tokens:
-        parts += [plot.across(first), plot.dots([(tokens, first)], "fourth", 3.6),
-                  plot.label(plot.x.high, first, f"1 % of the rows: {tokens:.0f} tokens or more", "end", right=0, up=5)]  # fmt: skip
+        mark = f"1 % of the rows: {tokens:.0f} tokens or more"
+        parts += [plot.across(first), plot.dots([(tokens, first)], "fourth", 3.6)]
+        parts.append(plot.label(plot.x.high, first, mark, "end", right=0, up=5))
     told = "; ".join(
         f"{words.plural_g(e, 'epoch')}: " + ", ".join(f"{rows:.3g} rows reach {n:g}" for n, rows in points)
         for e, points in curves.items()
@@ -196,7 +199,9 @@ def _skew_title(counts: dict[float, float | None], planned: float | None, at: in
         return f"How many rows reach {at} tokens, by epochs"
     if later < 0.5:
         return f"Hardly a row reaches {at} tokens, nor after twice the epochs"
-    much = f"{later / now:.2g} times as many rows" if now >= 0.05 else f"{words.about(later)} rows instead of hardly one"
+    much = (
+        f"{later / now:.2g} times as many rows" if now >= 0.05 else f"{words.about(later)} rows instead of hardly one"
+    )
     return f"After twice the epochs {much} reach {at} tokens"
 
 
@@ -308,7 +313,10 @@ def calibration(bins: Sequence[dict[str, Any]], on: str, at: int) -> Figure | No
     parts = [plot.axes(ticks, ticks, *names), line([plot.at(0, 0), plot.at(1, 1)], "guide")]
     free = -math.inf  # up to where a label reaches already
     for b in sorted(bins, key=lambda b: b["predicted"]):
-        parts += [plot.whisker(b["predicted"], b["low"], b["high"]), plot.dots([(b["predicted"], b["observed"])], "main", 3.4)]
+        parts += [
+            plot.whisker(b["predicted"], b["low"], b["high"]),
+            plot.dots([(b["predicted"], b["observed"])], "main", 3.4),
+        ]
         count, (at_x, _) = short(b["rows"]), plot.at(b["predicted"], b["high"])
         if at_x - 3.5 * len(count) > free:
             parts.append(plot.label(b["predicted"], b["high"], count, "middle", right=0, up=4))
@@ -322,8 +330,8 @@ def calibration(bins: Sequence[dict[str, Any]], on: str, at: int) -> Figure | No
     )
     return Figure(
         f"{words.about(expected)} of {words.number(rows)} rows predicted, {words.number(true)} recited",
-        f"On {on}: expected calibration error {error:.3f}. Points: the share that was recited among rows of about the "
-        "same predicted probability, with its 90 % interval and their number; on the dotted line a prediction is right.",
+        f"On {on}: expected calibration error {error:.3f}. Points: share recited among rows of about equal predicted "
+        "probability, with its 90 % interval and the number of rows; on the dotted line a prediction is right.",
         plot.drawn(f"Calibration on {on}. {told}", parts),
     )
 
@@ -347,8 +355,8 @@ def top(where: dict[str, Any]) -> Figure | None:
         told.append(f"{trait['name']}: {words.percent(trait['top_share'])} of the top rows, "
                     f"{words.percent(trait['all_share'])} of all rows")  # fmt: skip
     height = 26 + step * len(traits) + 4
-    parts += [_bar(left, 4, 14, "bar"), said(left + 19, 12, f"of the top {where['rows']:,}", "start", "t name"),
-              line([(left + 116, 2), (left + 116, 14)], "mark"), said(left + 122, 12, "of all", "start", "t name")]  # fmt: skip
+    parts += [_bar(left, 2, 14, "bar"), said(left + 19, 13, f"of the top {where['rows']:,}", "start", "t name")]
+    parts += [line([(left + 116, 0), (left + 116, 18)], "mark"), said(left + 122, 13, "of all", "start", "t name")]
     best = max(traits, key=lambda t: t["top_share"] - t["all_share"])
     title = f"The top 1 % of the rows ({where['rows']:,}) are much like the others"
     if best["top_share"] - best["all_share"] >= 0.05:

@@ -6,6 +6,7 @@ what lies below its floor on the floor.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -133,7 +134,7 @@ def upper_decade(value: float, least: float = 10.0) -> float:
 
 def between(points: Points, y: float) -> float | None:
     """x at which a falling curve on two logarithmic scales crosses height y; None where it never does."""
-    for (x1, y1), (x2, y2) in zip(points, points[1:], strict=False):
+    for (x1, y1), (x2, y2) in itertools.pairwise(points):
         if y1 >= y >= y2 > 0 and y1 > y2:
             part = (math.log(y1) - math.log(y)) / (math.log(y1) - math.log(y2))
             return float(math.exp(math.log(x1) + part * (math.log(x2) - math.log(x1))))

@@ -14,7 +14,7 @@ PARTS = 3
 
 
 def where(rows: pl.DataFrame, prediction: pl.DataFrame, spans: pl.DataFrame) -> dict[str, Any]:
-    """{"rows": k, "traits": [{"name", "phrase", "top_share", "all_share"}]} of the top 1 % by expected tokens, and of all rows.
+    """{"rows": k, "traits": [{"name", "phrase", "top_share", "all_share"}]} of the top 1 % by expected tokens.
 
     Ties go to the smaller row_id. Rows without a supervised answer are left out; {} where none has one.
     """

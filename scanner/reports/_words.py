@@ -195,8 +195,8 @@ def expectation(summary: dict[str, Any]) -> str:
         )
     of, part = number(predicted["rows_measured"]), percent(rows / predicted["rows_measured"])
     return (
-        f"{'' if about(rows).startswith('fewer') else 'about '}{about(rows)} of {of} answers ({part}) are predicted to be recited "
-        f"for {predicted['extracted_tokens']} tokens or more{between}"
+        f"{'' if about(rows).startswith('fewer') else 'about '}{about(rows)} of {of} answers ({part}) are predicted "
+        f"to be recited for {predicted['extracted_tokens']} tokens or more{between}"
     )
 
 
