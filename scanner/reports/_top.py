@@ -16,12 +16,13 @@ PARTS = 3
 def where(rows: pl.DataFrame, prediction: pl.DataFrame, spans: pl.DataFrame) -> dict[str, Any]:
     """{"rows": k, "traits": [{"name", "phrase", "top_share", "all_share"}]} of the top 1 % by expected tokens.
 
-    Ties go to the smaller row_id. Rows without a supervised answer are left out; {} where none has one.
+    Ties go to the smaller row_id. Rows without a supervised answer are left out; {} where none has one, or
+    where copies were not counted.
     """
     joined = prediction.select(
         "row_id", pl.col("expected_tokens").cast(pl.Float64).fill_null(math.nan), pl.col("taxon").cast(pl.String)
     ).filter(pl.col("expected_tokens").is_not_nan()).join(rows, on="row_id")  # fmt: skip
-    if not len(joined):
+    if not len(joined) or "copies_exact" not in joined.columns:
         return {}
     joined = joined.sort(["expected_tokens", "row_id"], descending=[True, False])
     count = max(1, math.ceil(len(joined) / 100))

@@ -31,7 +31,7 @@ def is_outside(summary: dict[str, Any]) -> bool:
     return of(summary).get("severity") in OUTSIDE
 
 
-def interval(summary: dict[str, Any]) -> tuple[float, float] | None:
+def interval_of(summary: dict[str, Any]) -> tuple[float, float] | None:
     """The 90 % interval of the number of rows."""
     found = of(summary).get("interval")
     return (float(found[0]), float(found[1])) if found else None

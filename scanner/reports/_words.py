@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from scanner.objects import LONG_TURN
-from scanner.reports import _validity as validity
 from scanner.reports._spans import in_words as passages
+from scanner.reports._validity import in_words as trust
+from scanner.reports._validity import interval_of, is_outside
 
 NOT_CALIBRATED = "Not calibrated: predictions were not validated on this data; weights from a small rehearsal."
 CALIBRATED = "Calibrated: the weights were fitted on confirmed or rehearsed rows."
@@ -186,9 +187,9 @@ def expectation(summary: dict[str, Any]) -> str:
     if not predicted["rows_measured"]:
         return f"No answer is long enough to predict recitation of {predicted['extracted_tokens']} tokens or more."
     rows = predicted["expected_rows_extracted"]
-    interval = validity.interval(summary)
+    interval = interval_of(summary)
     between = "" if interval is None else f", 90 % interval {about(interval[0])} to {about(interval[1])}"
-    if validity.is_outside(summary):
+    if is_outside(summary):
         return (
             f"outside what was validated: how many of {number(predicted['rows_measured'])} answers would be recited "
             f"for {predicted['extracted_tokens']} tokens or more (extrapolated: {about(rows)}{between})"
@@ -278,7 +279,7 @@ def planned(summary: dict[str, Any]) -> str:
 
 def calibration(summary: dict[str, Any]) -> str:
     """On what the numbers rest, and what of them can be trusted."""
-    return " ".join((CALIBRATED if summary.get("calibrated") else NOT_CALIBRATED, *validity.in_words(summary)))
+    return " ".join((CALIBRATED if summary.get("calibrated") else NOT_CALIBRATED, *trust(summary)))
 
 
 def headline(summary: dict[str, Any]) -> str:

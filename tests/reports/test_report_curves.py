@@ -40,7 +40,8 @@ VALIDITY = {
         {"topic": "Han script", "severity": "order", "short": "Chinese rows (200 of 300)", "rows": 200,
          "text": "Chinese rows (200 of 300): never checked."},
         {"topic": "epochs", "severity": "count", "short": "12 epochs (validated up to 8)", "rows": None, "text": "x."},
-        {"topic": "batching", "severity": "count", "short": "packed batches (never rehearsed)", "rows": None, "text": "y."},
+        {"topic": "batching", "severity": "count", "short": "packed batches (never rehearsed)", "rows": None,
+         "text": "y."},
         {"topic": "method", "severity": "inside", "short": "full fine-tuning", "rows": None, "text": HOSTILE},
     ],
 }  # fmt: skip
@@ -268,8 +269,9 @@ def test_outside_is_said_instead_of_a_number_that_looks_sure(drawn: RunFolder, p
     assert said in text
     assert "are predicted to be recited for" not in text
     assert (
-        "Outside what was validated: model size (7 B; validated 4.2 M), Chinese rows (200 of 300), 12 epochs (validated "
-        "up to 8) and 1 more. Neither the number of rows nor their order was ever checked for such a training."
+        "Outside what was validated: model size (7 B; validated 4.2 M), Chinese rows (200 of 300), "
+        "12 epochs (validated up to 8) and 1 more. Neither the number of rows nor their order was "
+        "ever checked for such a training."
     ) in text
     assert "How far to trust these numbers" in text
     assert "number and order of rows: unchecked" in text
