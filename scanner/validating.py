@@ -29,16 +29,18 @@ def validate(predicted: Predicted, rows: pl.DataFrame, settings: Settings) -> Pr
     facts = validity.Facts(
         dose=dose[measured],
         answer_tokens=rows["length.supervised_tokens"].to_numpy()[measured],
-        script=script.filter(pl.Series(measured)).to_list(),
+        script=script.filter(pl.Series(measured)),
         optimizer_steps=predicted.notes["prediction"]["optimizer_steps"],
         own_tokens=settings.tokenizer is None,
     )
     judged = validity.judge(settings.plan, weights, facts)
-    outside = np.full(n, "", object)
-    outside[measured] = validity.outside_of(facts.dose, facts.script, weights.validated)
+    outside = pl.repeat("", n, dtype=pl.String, eager=True)
+    outside = outside.scatter(
+        np.flatnonzero(measured), validity.outside_of(facts.dose, facts.script, weights.validated)
+    )
     said = {**judged.as_dict(), "interval": interval(predicted.what_if, settings.plan.epochs)}
     notes = {**predicted.notes, "prediction": {**predicted.notes["prediction"], "validity": said}}
-    table = predicted.table.with_columns(pl.Series("outside", outside.tolist(), dtype=pl.String))
+    table = predicted.table.with_columns(outside.alias("outside"))
     return replace(predicted, table=table, notes=notes)
 
 

@@ -6,6 +6,7 @@ import tomllib
 from dataclasses import replace
 
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -28,7 +29,7 @@ FITTED = TrainingPlan(epochs=4, learning_rate=3e-4, lr_schedule="constant", mode
 
 def facts(n: int = 4000, other: int = 0, script: str = "Han", dose: float = 10.0, steps: float = 500, **more) -> Facts:
     scripts = ["Latin"] * (n - other) + [script] * other
-    return Facts(np.full(n, dose), np.full(n, 40), scripts, steps, **more)
+    return Facts(np.full(n, dose), np.full(n, 40), pl.Series(scripts, dtype=pl.String), steps, **more)
 
 
 def said(plan: TrainingPlan = FITTED, known: Validated = KNOWN, **data) -> Validity:
@@ -149,8 +150,8 @@ def test_nothing_recorded_is_nothing_validated():
 
 
 def test_rows_by_themselves():
-    dose, script = np.array([1.0, 300.0, 300.0, 1.0]), ["Latin", "none", "Thai", "Kana"]
-    assert outside_of(dose, script, KNOWN) == ["", "dose", "dose, script", "script"]
+    dose, script = np.array([1.0, 300.0, 300.0, 1.0]), pl.Series(["Latin", "none", "Thai", "Kana"])
+    assert outside_of(dose, script, KNOWN).to_list() == ["", "dose", "dose, script", "script"]
 
 
 @given(st.floats(1e3, 1e13), st.floats(1, 1e3))

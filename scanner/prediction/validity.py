@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 
 from scanner.prediction.hazard import Weights
 from scanner.prediction.validated import Range, Transfer, Validated
@@ -60,7 +61,7 @@ class Facts:
 
     dose: npt.NDArray[np.float64]  # (m,) effective, copies included
     answer_tokens: npt.NDArray[np.int64]  # (m,) supervised tokens of the row
-    script: Sequence[str]  # (m,) that most letters of the answers are in
+    script: pl.Series  # (m,) of str: that most letters of the answers are in
     optimizer_steps: float
     own_tokens: bool = True  # False: counted with --tokenizer
 
@@ -105,19 +106,16 @@ def judge(plan: TrainingPlan, weights: Weights, facts: Facts) -> Validity:
                               -(n if s.rows is None else s.rows)))  # fmt: skip
     worst = max((s.severity for s in found if general[s]), key=SEVERITIES.index, default=INSIDE)
     outside = outside_of(facts.dose, facts.script, known)
-    count = {name: sum(name in o for o in outside) for name in ("dose", "script")}
+    count = {name: int(outside.str.contains(name, literal=True).sum()) for name in ("dose", "script")}
     return Validity(tuple(found), worst, n, count)
 
 
-def outside_of(dose: npt.NDArray[np.float64], script: Sequence[str], known: Validated) -> list[str]:
+def outside_of(dose: npt.NDArray[np.float64], script: pl.Series, known: Validated) -> pl.Series:
     """(m,) what puts each row outside of what was fitted: "", "dose", "script" or "dose, script"."""
     highest = np.inf if known.dose_per_row is None else known.dose_per_row[1]
-    fitted = {*known.scripts, NO_LETTERS}
-    far = np.asarray(dose) > highest
-    return [
-        ", ".join(name for name, is_out in (("dose", beyond), ("script", s not in fitted)) if is_out)
-        for beyond, s in zip(far.tolist(), script, strict=True)
-    ]
+    frame = pl.DataFrame({"dose": np.asarray(dose) > highest, "script": ~script.is_in([*known.scripts, NO_LETTERS])})
+    parts = [pl.when(name).then(pl.lit(name)) for name in ("dose", "script")]
+    return frame.select(pl.concat_str(parts, separator=", ", ignore_nulls=True).alias("outside")).to_series()
 
 
 def amount(value: float) -> str:
@@ -295,12 +293,11 @@ def _length_of_training(plan: TrainingPlan, facts: Facts, weights: Weights) -> I
 
 
 def _languages(facts: Facts, known: Validated) -> Iterator[Statement]:
-    names, counts = np.unique(np.asarray(facts.script, object).astype(str), return_counts=True)
-    n = len(facts.script)
+    n, counts = len(facts.script), facts.script.cast(pl.String).value_counts().rows()
     fitted = _listed(known.languages or known.scripts) or "nothing that is recorded"
     elsewhere = {LANGUAGE[script] for script in known.scripts if script in LANGUAGE}
     unnamed = _listed([name for name in known.languages if name not in elsewhere])
-    for script, rows in sorted(zip(names.tolist(), counts.tolist(), strict=True), key=lambda found: -found[1]):
+    for script, rows in sorted(counts, key=lambda found: (-found[1], found[0])):
         if script == NO_LETTERS:
             continue
         told = f"{rows:,} of {n:,}"
