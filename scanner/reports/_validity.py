@@ -46,7 +46,8 @@ def in_words(summary: dict[str, Any]) -> list[str]:
         return [] if summary.get("calibrated") else [trust]
     named, more = outside[:NAMED], len(outside) - NAMED
     listed = ", ".join(named) + (f" and {more} more" if more > 0 else "")
-    return [f"Outside what was validated: {listed}.", trust]
+    opening = "What lies outside" if severity in OUTSIDE else "Outside what was validated"
+    return [f"{opening}: {listed}.", trust]
 
 
 def table(summary: dict[str, Any]) -> list[dict[str, Any]]:

@@ -269,7 +269,7 @@ def test_outside_is_said_instead_of_a_number_that_looks_sure(drawn: RunFolder, p
     assert said in text
     assert "are predicted to be recited for" not in text
     assert (
-        "Outside what was validated: model size (7 B; validated 4.2 M), Chinese rows (200 of 300), "
+        "What lies outside: model size (7 B; validated 4.2 M), Chinese rows (200 of 300), "
         "12 epochs (validated up to 8) and 1 more. Neither the number of rows nor their order was "
         "ever checked for such a training."
     ) in text
@@ -288,6 +288,9 @@ def test_inside_is_said_with_its_interval(drawn: RunFolder) -> None:
     assert "are predicted to be recited for 16 tokens or more, 90 % interval 9 to 240" in words.expectation(summary)
     assert _validity.in_words(summary) == ["Trust the order of the rows more than the counts."]
     assert _validity.in_words({**summary, "calibrated": True}) == []
+    few = {**VALIDITY, "severity": "note", "statements": VALIDITY["statements"][1:2]}
+    summary["prediction"]["validity"] = few
+    assert _validity.in_words(summary)[0] == "Outside what was validated: Chinese rows (200 of 300)."
     summary["prediction"]["validity"] = {**VALIDITY, "severity": "count", "statements": VALIDITY["statements"][2:]}
     assert words.calibration({**summary, "calibrated": True}).endswith("Trust the order of the rows, not the counts.")
 
