@@ -214,12 +214,9 @@ def skew(summary: dict[str, Any]) -> str:
 
 
 def by_dose(summary: dict[str, Any]) -> str:
-    """How much more the rows with the largest doses are recited than those with the smallest."""
-    bins = summary["prediction"]["by_dose"]
-    if len(bins) < 2:
-        return "All rows have about the same dose"
-    first, last = bins[0], bins[-1]
-    low = f"below {first['to']:g}" if first["to"] is not None else f"from {first['from']:g} on"
+    """How much more the rows with the largest doses are recited than those with the smallest; of two bins or more."""
+    first, *_, last = summary["prediction"]["by_dose"]
+    low = f"below {first['to']:g}"
     return (
         f"{percent(last['mean'])} of the rows with a dose of {last['from']:g} visits or more are predicted to be "
         f"recited, and {percent(first['mean'])} of those {low}"

@@ -247,6 +247,14 @@ def test_where_the_top_sits() -> None:
     assert _curves.top({}) is None
 
 
+def test_the_title_of_the_doses_is_their_finding() -> None:
+    bins = [{"from": 0.5, "to": 1.0, "mean": 0.002}, {"from": 1.0, "to": 2.0, "mean": 0.1},
+            {"from": 128.0, "to": None, "mean": 0.99}]  # fmt: skip
+    assert words.by_dose({"prediction": {"by_dose": bins}}) == (
+        "99 % of the rows with a dose of 128 visits or more are predicted to be recited, and 0.2 % of those below 1"
+    )
+
+
 def test_scales_and_crossings() -> None:
     log, root = Scale(0.1, 1000, "log"), Scale(0, 1, "root")
     assert [log(v) for v in (0.0, 0.1, 10, 1000, 1e6)] == pytest.approx([0, 0, 0.5, 1, 1])
