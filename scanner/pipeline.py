@@ -31,6 +31,7 @@ from scanner import (
     signatures,
     stages,
     tables,
+    validating,
 )  # fmt: skip
 from scanner.errors import ChangedInputError, RunError, SettingsError
 from scanner.objects import Source
@@ -129,6 +130,7 @@ def _measure_and_judge(
             related.features,
         )  # fmt: skip
         table = tables.with_field(table, choice.field.rank if choice.field else None).hstack(passages.features)
+        predicted = validating.validate(predicted, table, settings)
         spans = tables.all_spans(spans, passages)
         found = stages.findings(rows, clusters, choice.preferred, pairs, spans, predicted.table, table, matches)
         plan = planning.make_plan(found, settings)
@@ -138,7 +140,7 @@ def _measure_and_judge(
     with progress.stage("write the tables"):
         frames = {
             "rows": table, "pairs": pairs, "spans": spans, "prediction": predicted.table,
-            "whatif": what_if, "plan": plan, "templates": wrapping.patterns,
+            "whatif": what_if, "skew": predicted.skew, "plan": plan, "templates": wrapping.patterns,
         }  # fmt: skip
         if settings.against or benchmarks:
             frames["matches"] = matches

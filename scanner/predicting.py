@@ -26,10 +26,12 @@ class Predicted:
 
     table: pl.DataFrame
     what_if: pl.DataFrame
+    skew: pl.DataFrame  # skew.parquet
     features: pl.DataFrame
     near_mass: np.ndarray
     notes: dict[str, Any]
     unit: str
+    weights: Weights  # that it was predicted with
 
 
 def predict(
@@ -49,6 +51,7 @@ def predict(
     from scanner.contextual import token_features
     from scanner.features import contexts
     from scanner.prediction import whatif
+    from scanner.prediction.skew import skew
     from scanner.sampling import batching_facts
     from scanner.tokenising import tokens_of_rows
 
@@ -79,11 +82,10 @@ def predict(
             settings.plan, np.diff(text.offsets), answers, group, order, near, weight, sequence, settings.seed
         )
         weights = weights_of(settings, progress)
-        features = token_features(
-            text.tokens, text.widths, text.offsets, group, settings.tokenizer is None, threads
-        )
+        features = token_features(text.tokens, text.widths, text.offsets, group, settings.tokenizer is None, threads)
         torn = conflicts(rows, prints, text.tokens, answers)
         result = prediction.predict_rows(features, answers, amounts, order, settings.plan, weights, torn, threads)
+        tail = skew(features, answers, amounts, order, settings.plan, weights, result.p_extract, torn, threads)
         supervised = np.bincount(answers.row, answers.end - answers.start, minlength=len(rows)).astype(np.int64)
     with progress.stage("ask what if"):
         what_if, asked = projecting.project(
@@ -127,7 +129,9 @@ def predict(
             **asked,
         }
     }
-    return Predicted(table, what_if, contexts.features(result.summary), near_mass, notes, text.unit)
+    return Predicted(
+        table, what_if, tail.frame(), contexts.features(result.summary), near_mass, notes, text.unit, weights
+    )
 
 
 def weights_of(settings: Settings, progress: Progress) -> Weights:

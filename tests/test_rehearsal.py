@@ -160,6 +160,10 @@ def test_the_whole_road_with_a_tiny_base(small, audited, monkeypatch):
     assert rows.filter(pl.col("stratum") == "control")["own_dose"].null_count() == 20
     assert (rows.filter(pl.col("stratum") == "member")["own_dose"] > 0).all()
     assert not (audited / "private" / "rehearsal" / "tiny-0" / "state.pt").exists()
+    beside = done.facts["prediction"]
+    assert sum(b["rows"] for b in beside["bins"]) == beside["rows"]
+    at_16 = {p["epochs"]: p["expected_rows"] for p in beside["skew"] if p["tokens"] == 16}
+    assert at_16[2.0] == pytest.approx(beside["expected_rows"], rel=1e-4)
     said: list[str] = []
     listening = Progress()
     listening.say = said.append  # type: ignore[method-assign]

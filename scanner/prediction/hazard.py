@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 import tomllib
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ import numpy.typing as npt
 
 from scanner.errors import RuleError
 from scanner.kernels.hazard import EXTRACTED, RARITY_UNIT, STEPS_UNIT, SURPRISE_UNIT
+from scanner.prediction.validated import Validated, read
 from scanner.settings import TrainingPlan
 
 __all__ = [
@@ -100,6 +101,7 @@ class Weights:
     provenance: dict[str, Any]
     dose_factor: float = 1.0  # what a calibration found a visit to be worth, beside what the priors hold
     log_factor_step: float = 0.0  # its part in one standard deviation of the level (see intervals.levels)
+    validated: Validated = field(default_factory=Validated)  # what they were fitted and tested on
 
     def strength(self, plan: TrainingPlan) -> float:
         """Factor on the dose for the kind of tuning and the size of the model."""
@@ -129,7 +131,8 @@ def load_weights(path: Path = WEIGHTS) -> Weights:
             f"{path.name}: dose_progress and spread must not be negative and dose_power must be above 0: "
             "more training never unlearns"
         )
-    return Weights(hazard, priors, bool(values.get("calibrated", False)), values.get("provenance", {}))
+    validated = read(values.get("validated"), path.name)
+    return Weights(hazard, priors, bool(values.get("calibrated", False)), values.get("provenance", {}), validated)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from scanner.reports import _earlier as earlier
-from scanner.reports import _templates, _whatif
+from scanner.reports import _templates, _validity, _whatif
 from scanner.reports import _words as words
 from scanner.reports._content import CLUSTERS, SKIPPED, Content, gather
 from scanner.reports._glossary import GLOSSARY
@@ -23,6 +23,8 @@ FOLDER = Path(__file__).parent
 def render(run: RunFolder, text: str = "masked") -> bytes:
     """The page as UTF-8."""
     import jinja2  # heavy: only loaded where a page is made
+
+    from scanner.reports import _curves
 
     content = gather(run, text)
     style = (FOLDER / "_report.css").read_text("utf-8")
@@ -44,6 +46,8 @@ def render(run: RunFolder, text: str = "masked") -> bytes:
         style=_trusted(style),
         policy=policy(style),
         charts=_charts(content),
+        curves=_curves.gather(run, content.scan, content.whatif),
+        validity=_validity,
         words=words,
         whatif=_whatif,
         earlier=earlier,
@@ -90,7 +94,6 @@ def _charts(content: Content) -> dict[str, Any]:
         "tail": charts.tail(curves, predicted["extracted_tokens"]),
         "doses": charts.doses(predicted["by_dose"]),
         "lorenz": charts.lorenz(summary["skew"]["lorenz"]),
-        "epochs": charts.epochs(content.whatif, (settings.get("plan") or {}).get("epochs")),
         "sizes": charts.sizes(summary["clusters"]["sizes"]),
         "recall": charts.recall(curve, threshold),
         "meter": charts.meter,
