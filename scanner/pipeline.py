@@ -21,6 +21,7 @@ from scanner import (
     compiling,
     fieldranks,
     formats,
+    heat,
     inputs,
     keeping,
     matching,
@@ -125,13 +126,13 @@ def _measure_and_judge(
             related.features,
         )  # fmt: skip
         table = tables.with_field(table, choice.field.rank if choice.field else None).hstack(passages.features)
-        spans = tables.all_spans(spans, passages)
+        spans = tables.all_spans(spans, passages, predicted.memorized)
         found = stages.findings(rows, clusters, choice.preferred, pairs, spans, predicted.table, table, matches)
         plan = planning.make_plan(found, settings)
     with progress.stage("write the tables"):
         frames = {
             "rows": table, "pairs": pairs, "spans": spans, "prediction": predicted.table,
-            "whatif": predicted.what_if, "plan": plan, "templates": wrapping.patterns,
+            "whatif": predicted.what_if, "plan": plan, "templates": wrapping.patterns, heat.HEAT: predicted.heat,
         }  # fmt: skip
         if settings.against or benchmarks:
             frames["matches"] = matches

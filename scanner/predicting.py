@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from scanner import memorizing
 from scanner.errors import SettingsError
 from scanner.objects import Fingerprints, Rows, Source
 from scanner.progress import Progress
@@ -26,6 +27,8 @@ class Predicted:
     near_mass: np.ndarray
     notes: dict[str, Any]
     unit: str
+    memorized: pl.DataFrame  # as in spans.parquet
+    heat: pl.DataFrame  # private/heat.parquet
 
 
 def predict(
@@ -71,12 +74,15 @@ def predict(
         amounts = prediction.doses(
             settings.plan, np.diff(text.offsets), answers, group, order, near, weight, seed=settings.seed
         )
-        result = prediction.predict_rows(
-            context_features(text.tokens, text.offsets, group, threads), answers, amounts, order, settings.plan,
-            prediction.load_weights(), conflicts(rows, prints, text.tokens, answers), threads,
-        )  # fmt: skip
+        features = context_features(text.tokens, text.offsets, group, threads)
+        weights, torn = prediction.load_weights(), conflicts(rows, prints, text.tokens, answers)
+        result = prediction.predict_rows(features, answers, amounts, order, settings.plan, weights, torn, threads)
         supervised = np.bincount(answers.row, answers.end - answers.start, minlength=len(rows)).astype(np.int64)
     severity = patterns_of(spans, rows)["patterns.severity"].to_numpy()
+    with progress.stage("find memorized spans"):
+        stretches = memorizing.find(
+            run.segments(), rows, text, features, amounts, result, severity, weights, torn, settings, threads
+        )
     risk = np.nan_to_num(result.p_extract) * severity
     table = (
         pl.DataFrame({"row_id": rows.row_id})
@@ -102,9 +108,12 @@ def predict(
                 settings.plan, amounts.own, supervised, np.diff(text.offsets), order, weight, settings.seed, rows.row_id
             ),
             "what_if_rows_sampled": result.what_if.sampled,
-        }
+        },
+        **stretches.notes,
     }
-    return Predicted(table, what_if, contexts.features(result.summary), near_mass, notes, text.unit)
+    return Predicted(
+        table, what_if, contexts.features(result.summary), near_mass, notes, text.unit, stretches.spans, stretches.heat
+    )
 
 
 def source_weights(rows: Rows, sources: list[Source], settings: Settings) -> np.ndarray | None:
