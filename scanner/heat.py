@@ -6,7 +6,9 @@ tokens of a string are merged into shades: neighbours are joined as long as that
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -16,13 +18,17 @@ from scanner.store import RunFolder
 
 KIND = "memorized"
 FROM_START, STRETCH = "memorized/from-start", "memorized/stretch"
-HEAT_SCHEMA = {
+HEAT_SCHEMA: dict[str, Any] = {
     "row_id": pl.Int64,
     "segment": pl.Int32,
     "start": pl.List(pl.Int64),  # code points of the string, per token
     "end": pl.List(pl.Int64),
     "p": pl.List(pl.UInt8),  # the heat in units of 1 / STEPS
 }
+INSIDE_SCHEMA: dict[str, Any] = {
+    "row_id": pl.Int64, "segment": pl.Int32, "start": pl.Int64, "end": pl.Int64, "rule_id": pl.String,
+    "chance": pl.Float32,
+}  # fmt: skip
 STEPS = 255
 HEAT = "private/heat"
 """Table of the heat: which parts of a text are words can be read off it, so it stands with the text."""
@@ -50,8 +56,11 @@ def memorized(spans: pl.DataFrame) -> pl.DataFrame:
 def private_inside(spans: pl.DataFrame) -> pl.DataFrame:
     """Private and secret spans that lie within a memorized one, with its `chance`; each place once, by place."""
     place = ["row_id", "segment", "start", "end"]
+    around = memorized(spans)
+    if not len(around):
+        return pl.DataFrame(schema=INSIDE_SCHEMA)
     private = spans.filter(pl.col("kind").cast(pl.String).is_in(PRIVATE_KINDS)).select(*place, "rule_id")
-    around = memorized(spans).select(
+    around = around.select(
         "row_id", "segment", pl.col("start").alias("from"), pl.col("end").alias("to"), pl.col("score").alias("chance")
     )
     both = private.join(around, on=["row_id", "segment"])
@@ -59,26 +68,43 @@ def private_inside(spans: pl.DataFrame) -> pl.DataFrame:
     return both.sort(*place, "rule_id").unique(place, keep="first", maintain_order=True)
 
 
-def shades(run: RunFolder, row_id: int, segment: SegmentText | None, evidence: Evidence) -> tuple[Shade, ...]:
-    """The shades of one string of a row; none where its heat was not kept or no text is shown."""
-    if segment is None or evidence.missing or not run.has_table(HEAT):
+@dataclass(frozen=True)
+class Kept:
+    """The heat and the memorized spans of some rows; empty where none was kept or no text is shown."""
+
+    heat: pl.DataFrame
+    spans: pl.DataFrame
+
+
+def kept(run: RunFolder, row_ids: list[int], evidence: Evidence) -> Kept:
+    """What the run holds of these rows."""
+    columns = ["row_id", "segment", "start", "end", "kind", "score"]
+    if evidence.missing or not run.has_table(HEAT):
+        return Kept(pl.DataFrame(schema=HEAT_SCHEMA), pl.DataFrame(schema=dict.fromkeys(columns, pl.String)))
+    mine = pl.col("row_id").is_in(row_ids)
+    return Kept(run.read_table(HEAT).filter(mine), memorized(run.read_table("spans", columns).filter(mine)))
+
+
+def shades(seen: Kept, row_id: int, segment: SegmentText | None) -> tuple[Shade, ...]:
+    """The shades of one string of a row; none where its heat was not kept."""
+    if segment is None:
         return ()
     mine = (pl.col("row_id") == row_id) & (pl.col("segment") == segment.segment)
-    table = run.read_table(HEAT).filter(mine)
+    table = seen.heat.filter(mine)
     if not len(table):
         return ()
     start, end, p = (np.concatenate([np.asarray(part) for part in table[name]]) for name in ("start", "end", "p"))
-    spans = memorized(run.read_table("spans", ["row_id", "segment", "start", "end", "kind", "score"])).filter(mine)
+    spans = seen.spans.filter(mine).select("start", "end", "score").rows()
     cuts = _cuts(p / STEPS)
     found = []
-    for first, last in zip(cuts[:-1], cuts[1:], strict=True):
+    for first, last in itertools.pairwise(cuts):
         begin = int(start[first]) if first else 0
         stop = int(start[last]) if last < len(start) else int(end[-1])
-        shared = spans.select(
-            (pl.min_horizontal("end", pl.lit(stop)) - pl.max_horizontal("start", pl.lit(begin))).alias("shared"), "score"
-        ).filter(2 * pl.col("shared") > stop - begin)
-        score = float(shared["score"][0]) if len(shared) else 0.0
-        found.append(Shade(float(p[first:last].mean() / STEPS), last - first, segment.shown(begin, stop), score))
+        shared = [(min(b, stop) - max(a, begin), score) for a, b, score in spans]
+        most, score = max(shared, default=(0, 0.0))
+        text = segment.shown(begin, stop)
+        heat = float(p[first:last].mean() / STEPS)
+        found.append(Shade(heat, last - first, text, float(score) if 2 * most > stop - begin else 0.0))
     return tuple(found)
 
 

@@ -1,7 +1,7 @@
 """Which stretches of the answers the tuned model would say word for word: memorized spans, and the heat behind them.
 
-Looked at are the rows whose risk (severity x chance) reaches the low band, the riskiest MOST_ROWS of them; the chance is
-p_extract, or p_whole for answers too short for it. Spans stand in spans.parquet with kind memorized:
+Looked at are the rows whose risk (severity x chance) reaches the low band, the riskiest MOST_ROWS of them; the chance
+is p_extract, or p_whole for answers too short for it. Spans stand in spans.parquet with kind memorized:
 
     memorized/from-start   the answer's beginning: it comes out from the prompt alone
     memorized/stretch      a later part: it comes out once the model has said what stands before it
@@ -57,10 +57,10 @@ class _Texts:
 
 
 def chosen_rows(chance: np.ndarray, severity: np.ndarray, expected: np.ndarray, rank: Int64, low: float) -> Int64:
-    """Positions of all rows whose severity x chance reaches `low`, the riskiest first; ties by expected tokens, rank."""
+    """Positions of rows whose severity x chance reaches `low`, the riskiest first; ties by expected tokens, rank."""
     risk = np.nan_to_num(chance) * severity
     order = np.lexsort((rank, -np.nan_to_num(expected), -risk))
-    return order[risk[order] >= low].astype(np.int64)
+    return np.asarray(order[risk[order] >= low], np.int64)
 
 
 def find(
@@ -110,7 +110,7 @@ def find(
     return Memorized(pl.concat(spans), pl.concat(heats), {"memorized": notes})
 
 
-SPAN_SCHEMA = {
+SPAN_SCHEMA: dict[str, Any] = {
     "row_id": pl.Int64, "segment": pl.Int32, "start": pl.Int64, "end": pl.Int64, "rule_id": pl.String,
     "kind": pl.String, "score": pl.Float32, "preview": pl.String, "role": pl.String, "tokens": pl.Int32,
 }  # fmt: skip

@@ -71,7 +71,9 @@ def heat(
     threads: int = 2,
 ) -> Heat:
     """The heat of the chosen answers (indexes); dose (n,) is the effective dose of the rows, copies included."""
-    row, start, end = (np.ascontiguousarray(part[chosen], np.int64) for part in (answers.row, answers.start, answers.end))
+    row, start, end = (
+        np.ascontiguousarray(part[chosen], np.int64) for part in (answers.row, answers.start, answers.end)
+    )
     bounds = np.concatenate(([0], np.cumsum(end - start))).astype(np.int64)
     place = np.arange(bounds[-1]) + np.repeat(start - bounds[:-1], end - start)
     # each token as an answer of its own, without row effect: its chance gives the odds, by the very kernel of p_extract
@@ -105,8 +107,7 @@ def stretches(found: Heat, least: int = LEAST_TOKENS, chance: float = CHANCE) ->
         bounds[:-1].copy(), bounds[1:].copy(), found.odds, found.cap, found.node, found.share, least, chance,
         answer, begin, stop, score,
     )  # fmt: skip
-    answer, begin, stop, score = (part[:count] for part in (answer, begin, stop, score))
-    order = np.argsort(begin, kind="stable")
+    order = np.argsort(begin[:count], kind="stable")
     answer, begin, stop, score = answer[order], begin[order], stop[order], score[order]
     shift = found.start[answer] - bounds[answer]
     return Stretches(answer, begin + shift, stop + shift, score, begin == bounds[answer])
