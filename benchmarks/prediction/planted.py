@@ -6,7 +6,9 @@ measurements hold no text. Used by `tokens.py` and `counterfactual.py`, which lo
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, fields
+from functools import lru_cache
 from pathlib import Path
 
 import corpus
@@ -15,7 +17,6 @@ import polars as pl
 from grid import CELLS, SEED, trained_rows
 
 from scanner.kernels.contexts import ContextFeatures, context_features
-from scanner.kernels.hashing import fmix64
 from scanner.prediction import Answers, Conflicts, Regime
 from scanner.sampling import near_copy_share
 
@@ -57,12 +58,10 @@ def token_hashes(text: str) -> np.ndarray:
     return np.array(found, np.uint64)
 
 
+@lru_cache(maxsize=1 << 20)
 def hash_of(token: str) -> int:
     """A 64-bit hash that does not change between processes."""
-    value = 0
-    for byte in token.encode():
-        value = int(fmix64(np.uint64((value * 257 + byte + 1) % 2**64)))
-    return value
+    return int.from_bytes(hashlib.blake2b(token.encode(), digest_size=8).digest(), "little")
 
 
 def assemble(data: Path, name: str, measured: pl.DataFrame) -> Planted:
@@ -166,8 +165,3 @@ def read(folder: Path, data: Path, name: str) -> tuple[Planted, dict[int, Epoch]
     measured = pl.read_parquet(folder / f"{name}.parquet")
     planted = assemble(data, name, measured)
     return planted, epochs_of(planted, measured, pl.read_parquet(folder / f"{name}-doses.parquet"))
-
-
-def effective(values: np.ndarray, strength: float) -> np.ndarray:
-    """Doses as the hazard takes them."""
-    return np.ascontiguousarray(values * strength, np.float64)

@@ -14,9 +14,16 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.stats import rankdata
+
+if TYPE_CHECKING:
+    from planted import Epoch, Planted
+
+    from scanner.prediction import Weights
+    from scanner.prediction.stretches import Heat
 
 EPOCHS = (4, 6, 8)
 PLACES = ((0, 1), (1, 4), (4, 8), (8, 16), (16, 32), (32, 64), (64, 10_000))  # tokens of the answer, from 0
@@ -95,12 +102,12 @@ def compare(spans: Sequence[tuple[int, int, int, float]], hits: Sequence[np.ndar
             count += 1
     c, r, h = (np.concatenate([np.zeros(0, bool), *part]) for part in (covered, in_run, list(hits)))
 
-    def share(part: int, of: int) -> float:
+    def share(part: float, of: int) -> float:
         return part / of if of else float("nan")
 
     return SpanScores(
         spans=len(spans),
-        expected_whole=share(float(sum(s[3] for s in spans)), len(spans)),  # type: ignore[arg-type]
+        expected_whole=share(sum(s[3] for s in spans), len(spans)),
         whole=share(sum(whole), len(spans)),
         token_precision=share(int((c & h).sum()), int(c.sum())),
         run_precision=share(int((c & r).sum()), int(c.sum())),
@@ -109,7 +116,7 @@ def compare(spans: Sequence[tuple[int, int, int, float]], hits: Sequence[np.ndar
     )
 
 
-def heat_of(planted, epoch, weights):  # noqa: ANN001, ANN201 - types of planted.py, which needs torch
+def heat_of(planted: Planted, epoch: Epoch, weights: Weights) -> Heat:
     """The heat of every trained row of a cell after an epoch."""
     from scanner.prediction.stretches import heat
 
@@ -117,7 +124,9 @@ def heat_of(planted, epoch, weights):  # noqa: ANN001, ANN201 - types of planted
     return heat(planted.features, planted.answers, chosen, epoch.dose, epoch.regime, weights, planted.conflicts, 1)
 
 
-def score_tokens(planted, epochs, weights, wanted: Sequence[int] = EPOCHS) -> Scored:  # noqa: ANN001
+def score_tokens(
+    planted: Planted, epochs: dict[int, Epoch], weights: Weights, wanted: Sequence[int] = EPOCHS
+) -> Scored:
     """The tokens of all trained rows after the wanted epochs."""
     chance, hit, place, which, alone = [], [], [], [], []
     for number in wanted:
@@ -133,7 +142,9 @@ def score_tokens(planted, epochs, weights, wanted: Sequence[int] = EPOCHS) -> Sc
     return Scored(*(np.concatenate(part) for part in (chance, hit, place, which, alone)))
 
 
-def score_spans(planted, epochs, weights, wanted: Sequence[int] = EPOCHS) -> dict[int, SpanScores]:  # noqa: ANN001
+def score_spans(
+    planted: Planted, epochs: dict[int, Epoch], weights: Weights, wanted: Sequence[int] = EPOCHS
+) -> dict[int, SpanScores]:
     """Memorized spans of all trained rows, by epoch."""
     from scanner.prediction.stretches import LEAST_TOKENS, stretches
 
@@ -152,21 +163,22 @@ def score_spans(planted, epochs, weights, wanted: Sequence[int] = EPOCHS) -> dic
 
 def tables(name: str, scored: Scored, spans: dict[int, SpanScores]) -> list[str]:
     """Markdown: AUROC by position, pooled and among single rows; spans by epoch."""
-    lines = [f"**{name}: heat against teacher-forced hits, epochs {', '.join(map(str, sorted(set(scored.epoch))))}**", "",
-             "| tokens | number | hit | AUROC | rows alone | calibration error |", "|---|---|---|---|---|---|"]  # fmt: skip
+    epochs = ", ".join(map(str, sorted(set(scored.epoch.tolist()))))
+    lines = [f"**{name}: heat against teacher-forced hits, epochs {epochs}**", ""]
+    lines += ["| tokens | number | hit | AUROC | rows planted once | calibration error |", "|---|---|---|---|---|---|"]
     for low, high in ((0, 10_000), *PLACES):
         here = (scored.place >= low) & (scored.place < high)
         if not here.any():
             continue
-        both = here & scored.alone
+        alone = here & scored.alone
         label = "all" if (low, high) == (0, 10_000) else f"{low + 1} to {high}" if high < 10_000 else f"from {low + 1}"
+        chance, hit = scored.chance[here], scored.hit[here]
         lines.append(
-            f"| {label} | {here.sum():,} | {scored.hit[here].mean():.1%} | "
-            f"{auroc(scored.chance[here], scored.hit[here]):.3f} | {auroc(scored.chance[both], scored.hit[both]):.3f} | "
-            f"{calibration_error(scored.chance[here], scored.hit[here]):.3f} |"
+            f"| {label} | {here.sum():,} | {hit.mean():.1%} | {auroc(chance, hit):.3f} | "
+            f"{auroc(scored.chance[alone], scored.hit[alone]):.3f} | {calibration_error(chance, hit):.3f} |"
         )
-    lines += ["", "| epoch | memorized spans | predicted whole | whole | tokens hit | tokens in runs | runs | of the runs' "
-              "tokens in spans |", "|---|---|---|---|---|---|---|---|"]  # fmt: skip
+    lines += ["", "| epoch | memorized spans | predicted whole | whole | tokens hit | tokens in runs | runs | "
+              "of the runs' tokens in spans |", "|---|---|---|---|---|---|---|---|"]  # fmt: skip
     lines += [
         f"| {number} | {s.spans:,} | {s.expected_whole:.1%} | {s.whole:.1%} | {s.token_precision:.1%} | "
         f"{s.run_precision:.1%} | {s.runs:,} | {s.run_recall:.1%} |"
