@@ -5,7 +5,7 @@
 Each pair of cells half-+k, half--k trains one model on one half of the same members and one on the other half, so over
 eight pairs each member was trained on by eight models and left out by the other eight (no two pairs alike). Measured
 counterfactual memorization of a row (2012.13891): mean over the models with it minus mean over those without it, of
-"N_pre >= 16" and of the share of the answer's tokens that are hit. Its ceiling is its own reliability.
+"N_pre >= 16", of "N_pre >= 4" and of the share of the answer's tokens that are hit. Its ceiling is its own reliability.
 
 What leaving out means here: a half takes a member *with everything planted for it*, its exact copies, near copies and
 conflicting answers. So the measurement leaves out the whole group, and what it can be compared with is
@@ -35,12 +35,14 @@ if TYPE_CHECKING:
     from planted import Epoch, Planted
 
     from scanner.prediction import Weights
-    from scanner.prediction.hazard import TurnTails
 
 PAIRS = tuple(range(1, 9))
 EPOCHS = (4, 6, 8)
 LARGE = 0.5  # measured counterfactual from which on a row counts as memorized for its own sake
 EXTRACTED = 16
+LEAST = (EXTRACTED, 4)
+"""Tokens from which on an answer counts as recalled: those of p_extract, and a few, because rows planted once reach 16
+too seldom in so small a set to rank them."""
 
 
 @dataclass(frozen=True)
@@ -136,17 +138,20 @@ class Predicted:
     hits_group: np.ndarray  # the part of it that would go with the group
 
 
-def predict(planted: Planted, epoch: Epoch, weights: Weights) -> dict[str, np.ndarray]:
+def predict(planted: Planted, epoch: Epoch, weights: Weights, least: int) -> dict[str, np.ndarray]:
     """One model's prediction for every row of its training set; NaN for the others and for answers too short."""
-    from scanner.prediction import turn_tails
+    from scanner.prediction import Answers, turn_tails
     from scanner.prediction.stretches import heat
 
-    def tails(without: np.ndarray) -> TurnTails:
-        return turn_tails(
-            planted.features, planted.answers, epoch.dose, without, epoch.regime, weights, planted.conflicts, 1
-        )
+    start, end = planted.answers.start, planted.answers.end
+    beginning = Answers(planted.answers.row, start, np.minimum(end, start + least))
 
-    row_gone, group_gone = tails(epoch.dose - epoch.own), tails(epoch.dose * 0)
+    def reaching(dose: np.ndarray) -> np.ndarray:
+        """P(N_pre >= least) under a dose: that of the whole of the answer's first tokens."""
+        found = turn_tails(planted.features, beginning, dose, dose * 0, epoch.regime, weights, planted.conflicts, 1)
+        return np.where(planted.length >= least, found.whole, np.nan)
+
+    there, row_gone, group_gone = (reaching(d) for d in (epoch.dose, epoch.dose - epoch.own, epoch.dose * 0))
     chosen = np.flatnonzero(planted.trained)
     shares = []
     for dose in (epoch.dose, epoch.dose * 0):
@@ -154,12 +159,11 @@ def predict(planted: Planted, epoch: Epoch, weights: Weights) -> dict[str, np.nd
         share = np.full(len(planted.length), np.nan)
         share[chosen] = np.add.reduceat(found.probability, found.bounds[:-1]) / planted.length[chosen]
         shares.append(share)
-    start = planted.answers.start
     loss = np.add.reduceat(planted.features.log_probability.astype(float), start) / planted.length
     values = {
-        "extract": row_gone.extract,
-        "own": row_gone.extract - row_gone.extract_without,
-        "group": group_gone.extract - group_gone.extract_without,
+        "extract": there,
+        "own": there - row_gone,
+        "group": there - group_gone,
         "dose": epoch.dose,
         "ngram": loss,
         "hits": shares[0],
@@ -194,7 +198,7 @@ def by_copies(
 ) -> list[str]:
     """Markdown: measured and predicted by number of exact copies; near and conflicting plantings are left out."""
     lines = ["| exact copies | rows | measured, group left out | standard error | predicted, group left out | "
-             "p_counterfactual (one row left out) | p_extract |", "|---|---|---|---|---|---|---|"]  # fmt: skip
+             "predicted, one row left out | predicted with the row |", "|---|---|---|---|---|---|---|"]  # fmt: skip
     for count in np.unique(copies[rows]):
         here = rows & (copies == count) & (alone if count == 1 else True)
         if not here.any():
@@ -237,30 +241,31 @@ def main() -> None:
     base = args.measurements / "base-english-english-240.parquet"
     losses = pl.read_parquet(base).sort("place")["losses"] if base.exists() else None
     print(f"{len(cells)} models, {len(everyone)} members; {int((length >= EXTRACTED).sum())} long enough\n")
+    alike = {"number of copies": copies.astype(float), "- answer length": -length.astype(float)}
+    if losses is not None:
+        loss = [np.frombuffer(losses[int(i)], np.float16).astype(float).mean() for i in everyone]
+        alike["- loss before tuning"] = -np.array(loss)
     for number in args.epochs:
         now = [(planted, epochs[number]) for planted, epochs in cells]
-        extracted = Models(inside, np.array([e.n_pre[everyone] >= EXTRACTED for _, e in now], float))
+        print(f"## Epoch {number}\n")
+        for least in LEAST:
+            each = [predict(planted, e, weights, least) for planted, e in now]
+            predicted = Predicted(**{k: mean_of([v[k][everyone] for v in each]) for k in each[0]})
+            same = alike | {"dose": predicted.dose, "- leave-one-out n-gram loss": predicted.ngram}
+            scores = {
+                "p_counterfactual": predicted.own, "p_counterfactual of the group": predicted.group,
+                "p of reaching so far": predicted.extract, **same,
+            }  # fmt: skip
+            reached = Models(inside, np.array([e.n_pre[everyone] >= least for _, e in now], float))
+            long = length >= least
+            title = f"N_pre >= {least}"
+            print("\n".join(table(f"{title}, members planted once", reached, scores, long & alone)))
+            print("\n".join(table(f"{title}, all members, the group left out", reached, scores, long)))
+            print("\n".join(by_copies(counterfactual(reached), predicted, copies, alone, long)))
         shared = Models(inside, np.array([[e.hits[i].mean() for i in everyone] for _, e in now]))
-        each = [predict(planted, e, weights) for planted, e in now]
-        predicted = Predicted(**{k: mean_of([v[k][everyone] for v in each]) for k in each[0]})
-        scores = {
-            "p_counterfactual": predicted.own, "p_counterfactual of the group": predicted.group,
-            "p_extract": predicted.extract, "number of copies": copies.astype(float), "dose": predicted.dose,
-            "- answer length": -length.astype(float), "- leave-one-out n-gram loss": predicted.ngram,
-        }  # fmt: skip
-        of_hits = {"expected share of tokens, group left out": predicted.hits_group,
-                   "expected share of tokens": predicted.hits}  # fmt: skip
-        if losses is not None:
-            loss = np.array([np.frombuffer(losses[int(i)], np.float16).astype(float).mean() for i in everyone])
-            scores["- loss before tuning"] = of_hits["- loss before tuning"] = -loss
-        of_hits |= {k: v for k, v in scores.items() if not k.startswith("p_")}
-        long = length >= EXTRACTED
-        lines = [f"## Epoch {number}", ""]
-        lines += table("N_pre >= 16, members planted once", extracted, scores, long & alone)
-        lines += table("N_pre >= 16, all members, the group left out", extracted, scores, long)
-        lines += by_copies(counterfactual(extracted), predicted, copies, alone, long)
-        lines += table("share of tokens hit, members planted once", shared, of_hits, alone)
-        print("\n".join(lines))
+        scores = {"expected share of tokens, group left out": predicted.hits_group,
+                  "expected share of tokens": predicted.hits, **same}  # fmt: skip
+        print("\n".join(table("share of tokens hit, members planted once", shared, scores, alone)))
 
 
 if __name__ == "__main__":
