@@ -21,6 +21,7 @@ from scanner import (
     compiling,
     fieldranks,
     formats,
+    heat,
     inputs,
     keeping,
     matching,
@@ -131,7 +132,7 @@ def _measure_and_judge(
         )  # fmt: skip
         table = tables.with_field(table, choice.field.rank if choice.field else None).hstack(passages.features)
         predicted = validating.validate(predicted, table, settings)
-        spans = tables.all_spans(spans, passages)
+        spans = tables.all_spans(spans, passages, predicted.memorized)
         found = stages.findings(rows, clusters, choice.preferred, pairs, spans, predicted.table, table, matches)
         plan = planning.make_plan(found, settings)
         what_if = projecting.with_plan(
@@ -141,6 +142,7 @@ def _measure_and_judge(
         frames = {
             "rows": table, "pairs": pairs, "spans": spans, "prediction": predicted.table,
             "whatif": what_if, "skew": predicted.skew, "plan": plan, "templates": wrapping.patterns,
+            heat.HEAT: predicted.heat,
         }  # fmt: skip
         if settings.against or benchmarks:
             frames["matches"] = matches

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from scanner import projecting
+from scanner import memorizing, projecting
 from scanner.errors import SettingsError
 from scanner.objects import Fingerprints, Rows, Source
 from scanner.progress import Progress
@@ -32,6 +32,8 @@ class Predicted:
     notes: dict[str, Any]
     unit: str
     weights: Weights  # that it was predicted with
+    memorized: pl.DataFrame  # as in spans.parquet
+    heat: pl.DataFrame  # private/heat.parquet
 
 
 def predict(
@@ -96,6 +98,10 @@ def predict(
             weights, settings, sequence, threads,
         )  # fmt: skip
     severity = patterns_of(spans, rows)["patterns.severity"].to_numpy()
+    with progress.stage("find memorized spans"):
+        stretches = memorizing.find(
+            run.segments(), rows, text, features, amounts, result, severity, weights, torn, settings, threads
+        )
     risk = np.nan_to_num(result.p_extract) * severity
     table = (
         pl.DataFrame({"row_id": rows.row_id})
@@ -127,11 +133,13 @@ def predict(
                 sequence,
             ),
             **asked,
-        }
+        },
+        **stretches.notes,
     }
     return Predicted(
-        table, what_if, tail.frame(), contexts.features(result.summary), near_mass, notes, text.unit, weights
-    )
+        table, what_if, tail.frame(), contexts.features(result.summary), near_mass, notes, text.unit, weights,
+        stretches.spans, stretches.heat,
+    )  # fmt: skip
 
 
 def weights_of(settings: Settings, progress: Progress) -> Weights:

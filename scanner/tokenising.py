@@ -10,10 +10,12 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from scanner.errors import SettingsError
+from scanner.kernels.passages import locate
 from scanner.kernels.tokens import token_widths, tokenise
 from scanner.objects import Int64, SegmentBatch, UInt8, UInt64
 from scanner.text import code_point_classes, folded_code_points
@@ -100,6 +102,27 @@ def tokens_of_rows(
     )
 
 
+def token_places(batch: SegmentBatch, tokenizer: Path | None) -> tuple[Int64, Int64, Int64]:
+    """Where the tokens of `tokens_of_rows` stand: counts (s,) per segment; start, end (t,) in code points of its text.
+
+    Tokens of a byte-level tokenizer that share a character share its place.
+    """
+    if tokenizer is not None:
+        found = [e.offsets for e in _tokenizer(tokenizer).encode_batch(_texts(batch), add_special_tokens=False)]
+        counts = np.array([len(f) for f in found], np.int64)
+        edges = np.array([edge for f in found for edge in f], np.int64).reshape(-1, 2)
+        return counts, edges[:, 0].copy(), edges[:, 1].copy()
+    _, _, counts = _own_tokens(batch)
+    segment = np.repeat(np.arange(len(batch)), counts).astype(np.int64)
+    within = np.arange(len(segment)) - np.repeat(np.cumsum(counts) - counts, counts)
+    start, end = np.empty(len(segment), np.int64), np.empty(len(segment), np.int64)
+    locate(
+        batch.data, batch.offsets[:-1].copy(), batch.offsets[1:].copy(), segment, within, within,
+        code_point_classes(), folded_code_points(), start, end,
+    )  # fmt: skip
+    return counts, start, end
+
+
 def _own_tokens(batch: SegmentBatch) -> tuple[UInt64, UInt8, Int64]:
     room = int(batch.offsets[-1] - batch.offsets[0])
     hashes, starts = np.empty(room, np.uint64), np.empty(room, np.int64)
@@ -110,25 +133,33 @@ def _own_tokens(batch: SegmentBatch) -> tuple[UInt64, UInt8, Int64]:
     return hashes[:found].copy(), widths, counts
 
 
-def _with_tokenizer(path: Path) -> Callable[[SegmentBatch], tuple[UInt64, UInt8, Int64]]:
-    """Token ids of a tokenizer.json (a file, or a folder that holds one), each hashed to 64 bits."""
+def _texts(batch: SegmentBatch) -> list[str]:
+    return [
+        batch.data[a:b].tobytes().decode("utf-8")
+        for a, b in zip(batch.offsets[:-1].tolist(), batch.offsets[1:].tolist(), strict=True)
+    ]
+
+
+def _tokenizer(path: Path) -> Any:
+    """A tokenizer.json (a file, or a folder that holds one)."""
     from tokenizers import Tokenizer
 
     file = path / "tokenizer.json" if path.is_dir() else path
     try:
-        tokenizer = Tokenizer.from_file(str(file))
+        return Tokenizer.from_file(str(file))
     except Exception as error:  # the library raises bare Exception
         raise SettingsError(
             f"--tokenizer {path}: not readable as a tokenizer.json ({error}); give the file or folder of a model's "
             "fast tokenizer"
         ) from error
 
+
+def _with_tokenizer(path: Path) -> Callable[[SegmentBatch], tuple[UInt64, UInt8, Int64]]:
+    """The model's own token ids, each hashed to 64 bits."""
+    tokenizer = _tokenizer(path)
+
     def split(batch: SegmentBatch) -> tuple[UInt64, UInt8, Int64]:
-        texts = [
-            batch.data[a:b].tobytes().decode("utf-8")
-            for a, b in zip(batch.offsets[:-1].tolist(), batch.offsets[1:].tolist(), strict=True)
-        ]
-        found = tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+        found = tokenizer.encode_batch_fast(_texts(batch), add_special_tokens=False)
         ids = [e.ids for e in found]
         bytes_of = {i: len((tokenizer.id_to_token(i) or "").encode()) for i in {i for part in ids for i in part}}
         widths = np.fromiter((min(255, bytes_of[i]) for part in ids for i in part), np.uint8)

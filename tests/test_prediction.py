@@ -326,6 +326,33 @@ def test_taxon_and_reasons_in_words():
     assert prediction.frame().columns == [*VALUES, "taxon", "reasons", "calibrated"]
 
 
+def test_a_low_entropy_of_the_prompt_makes_no_template_of_the_answer():
+    """Tool schemas say the same words over and over; what answers them need not."""
+    rng = np.random.default_rng(3)
+    words = rng.integers(1, 2**63, 400).astype(np.uint64)
+    schema = np.tile(words[:6], 40)
+    refusal, repeating = words[10:40], np.tile(words[50:60], 3)
+    parts = [np.concatenate((schema, refusal)), np.concatenate((schema, repeating))]
+    offsets = np.cumsum([0, *map(len, parts)]).astype(np.int64)
+    answers = Answers(np.arange(2), offsets[:-1] + len(schema), offsets[1:])
+    prediction = predict(
+        np.concatenate(parts), offsets, answers, np.arange(2), np.arange(2, dtype=np.uint64), PLAN, SHIPPED
+    )
+    assert (prediction.summary.entropy < 0.6).all()
+    assert prediction.taxon.to_list() == ["recollect", "reconstruct"]
+
+
+def test_copies_of_a_real_set_leave_nothing_to_the_single_row():
+    """The inverted U from tokens to score: with ever more real copies of it, a row could be left out unnoticed."""
+    rows = Rows(LENGTHS)
+    left = []
+    for copies in (1, 2, 4, 60):
+        order = [*range(len(LENGTHS)), *[3] * (copies - 1)]
+        left.append(predict(*rows.arrays(order), replace(PLAN, epochs=2), SHIPPED).p_counterfactual[3])
+    assert max(left[1:3]) > left[0]
+    assert left[3] < 0.05 * max(left)
+
+
 def test_lora_and_a_smaller_model_memorize_less():
     full = run().p_extract
     lora = run(plan=replace(PLAN, method="lora")).p_extract

@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from scanner.objects import Int64
+from scanner.reports._heat import summarised as memorized_spans
 from scanner.reports._partners import figures
 from scanner.reports._spans import summarised as repeated_passages
 from scanner.reports._top import where as top_rows
@@ -60,6 +61,7 @@ def summarise(
         "prediction": _predicted(prediction, notes),
         "skew": {**_skew(prediction), "where": top_rows(rows, prediction, spans)},
         "exposed_private": _exposed(spans, prediction),
+        "memorized": memorized_spans(spans, notes),
         "plan": _planned(plan, n),
         "calibrated": bool(len(prediction)) and bool(prediction["calibrated"].fill_null(False).all()),
         "contamination": counts.get("contamination", {}),

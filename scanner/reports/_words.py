@@ -9,6 +9,7 @@ from typing import Any
 
 from scanner.objects import LONG_TURN
 from scanner.reports._calibration import in_words as calibrated_on
+from scanner.reports._heat import exposed as inside_memorized
 from scanner.reports._spans import in_words as passages
 from scanner.reports._validity import in_words as trust
 from scanner.reports._validity import interval_of, is_outside
@@ -332,7 +333,7 @@ def verdict(scan: dict[str, Any]) -> list[str]:
     summary = scan["summary"]
     if not summary["rows"]:
         return [f"{plural(scan.get('rows_skipped', 0), 'record')} could not be read; the reasons stand below."]
-    lines = [sentence(expectation(summary)), sentence(skew(summary))]
+    lines = [*inside_memorized(summary), sentence(expectation(summary)), sentence(skew(summary))]
     exposed = summary["exposed_private"]
     if exposed["rows"]:
         share = f"the risk is medium or high in {number(exposed['rows_medium_or_high'])} of them"

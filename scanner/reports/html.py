@@ -8,8 +8,9 @@ import math
 from pathlib import Path
 from typing import Any
 
+from scanner.evidence import Evidence
 from scanner.reports import _earlier as earlier
-from scanner.reports import _templates, _validity, _whatif
+from scanner.reports import _heat, _templates, _validity, _whatif
 from scanner.reports import _words as words
 from scanner.reports._content import CLUSTERS, SKIPPED, Content, gather
 from scanner.reports._glossary import GLOSSARY
@@ -51,6 +52,8 @@ def render(run: RunFolder, text: str = "masked") -> bytes:
         words=words,
         whatif=_whatif,
         earlier=earlier,
+        heat=_heat,
+        heats=_heat.gather(run, [row.row_id for row in content.top], Evidence(run, text)),
         glossary=GLOSSARY,
         templates=_templates.gather(run, text),
         template_lines=_templates.sentences(content.scan.get("notes") or {}),

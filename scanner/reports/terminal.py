@@ -13,6 +13,7 @@ from scanner.evidence import shortened
 from scanner.reports import _earlier, _keeping, _whatif
 from scanner.reports import _words as words
 from scanner.reports._content import Content, RiskRow, gather
+from scanner.reports._heat import sentences as memorized
 from scanner.reports._templates import sentences
 from scanner.store import RunFolder
 from scanner.text import one_line
@@ -68,6 +69,7 @@ class _Screen:
                 [
                     self._skew_bar(),
                     *self._lines([words.expectation(summary), words.not_measured(summary)]),
+                    *self._lines(memorized(summary)),
                     *self._lines(words.batching(self.content.scan)),
                 ],
             ),
