@@ -11,7 +11,6 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -91,13 +90,10 @@ def background(tokens: UInt64, offsets: Int64, threads: int, table: BackgroundTa
         held.pair_back, held.pair_levels, held.triples.view(np.uint64), held.triple_levels, held.back_levels,
         held.unknown, held.bits,
     )  # fmt: skip
-    edges = np.unique(np.append(np.searchsorted(offsets, np.arange(0, len(tokens), _ROWS_AT_ONCE)), len(strange)))
+    cuts = np.unique(np.append(np.searchsorted(offsets, np.arange(0, len(tokens), _ROWS_AT_ONCE)), len(strange)))
     with ThreadPoolExecutor(max(1, threads)) as pool:
-        jobs = [
-            pool.submit(look_up, tokens, offsets, *lists, a, b, out, strange) for a, b in pairwise([0, *edges.tolist()])
-        ]
-        for job in jobs:
-            job.result()
+        edges = [0, *cuts.tolist()]
+        list(pool.map(lambda a, b: look_up(tokens, offsets, *lists, a, b, out, strange), edges[:-1], edges[1:]))
     lengths = np.diff(offsets)
     share = np.full(len(strange), np.nan, np.float32)
     np.divide(strange, lengths, out=share, where=lengths > 0, casting="unsafe")

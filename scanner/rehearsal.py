@@ -25,7 +25,7 @@ from scanner.chat import Example
 from scanner.errors import ModelError
 from scanner.models import LanguageModel
 from scanner.objects import Int64
-from scanner.sampling import UNIT_LEARNING_RATE, UNIT_SUPERVISED_TOKENS, rate_share, steps_taken
+from scanner.sampling import RATE_POWER, UNIT_LEARNING_RATE, rate_share, steps_taken
 from scanner.settings import TrainingPlan
 from scanner.training import measure, step
 
@@ -157,6 +157,7 @@ class Rehearsal:
             raise ModelError(f"no step of {self.plan.batch_size} rows is complete, and --drop-last step takes no other")
         taken = steps_taken(self.plan, self.epoch, visits.steps)
         words = np.array([sum(len(a.words) for a in row.answers) for row in self.trained])
+        per_step = words[visits.rows[visits.step < taken]].sum() / taken
         advance(int((visits.step < self.begun).sum()))
         for number in range(self.begun, taken):
             here = slice(*np.searchsorted(visits.step, [number, number + 1]))
@@ -173,7 +174,7 @@ class Rehearsal:
                 self.is_whole = False
                 loss = step(self.model, self.optimizer, rows, self.plan.loss_average, self.bf16, part)
                 self._step_losses.append(loss)
-                self._count(batch, part, words, rate)
+                self._count(batch, part, words, rate, per_step)
             self.begun = number + 1
             self.is_whole = True
             self.seconds += time.perf_counter() - began
@@ -195,10 +196,10 @@ class Rehearsal:
         rows, step, part = (np.repeat(column, times) for column in visits[:3])
         return Visits(rows, step, part, visits.steps)
 
-    def _count(self, batch: Int64, part: Int64, words: np.ndarray, rate: float) -> None:
+    def _count(self, batch: Int64, part: Int64, words: np.ndarray, rate: float, per_step: float) -> None:
         share = token_shares(self.plan.loss_average, words[batch], np.zeros_like(batch), part)
-        unit = UNIT_LEARNING_RATE / UNIT_SUPERVISED_TOKENS
-        np.add.at(self.dose, batch, np.where(words[batch] > 0, share * rate / unit, 0.0))
+        strength = (rate / UNIT_LEARNING_RATE) ** RATE_POWER * per_step
+        np.add.at(self.dose, batch, np.where(words[batch] > 0, share * strength, 0.0))
 
     def save(self, path: Path) -> None:
         """Everything that the next step needs; holds weights trained on the data, so it belongs under private/."""

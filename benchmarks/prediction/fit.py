@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import tomllib
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, replace
@@ -26,7 +27,7 @@ import numpy as np
 import torch
 
 from scanner.kernels.contexts import COPIED, RARITY_STEP, SEEN
-from scanner.kernels.hazard import BACKGROUND_UNIT, GAIN_UNIT, KNOWN_UNIT, WIDTH_UNIT
+from scanner.kernels.hazard import BACKGROUND_UNIT, KNOWN_UNIT, WIDTH_UNIT
 from scanner.prediction import Conflicts, Hazard, Priors, Weights, turn_tails
 from scanner.prediction.hazard import NODES, RARITY_UNIT, SURPRISE_UNIT, WEIGHTS
 
@@ -35,13 +36,16 @@ PRIORS = Priors(
     offset=0.0, offset_sd=0.7, lora_dose=1.0, size_exponent=0.0, fitted_parameters=1.0, unknown_parameters=1.0,
     most_steps=1e9,
 )  # fmt: skip
+LEVEL = ("bias", "context_bias", "dose_bias", "dose_progress", "dose_power", "spread")
+"""Weights that are fitted once more to N_pre alone, when all have been fitted to every token: the row effect of a run
+of hits from the beginning is wider than that of tokens anywhere, and it makes the tail."""
 PULL = 2e-4  # weight decay of the fit per observation: keeps a coefficient that the data do not need near zero
 TOKENS = 24  # of each answer; the first 16 decide p_extract
 EPOCHS = (0, 1, 2, 4, 6, 8, 12)
 FITTED = [f"{kind}-{seed}" for kind in ("random", "grouped") for seed in (1, 2, 3, 4)] + [
     "batch-32", "linear", "steep", "per-row", "packed", "other-1",
 ]  # fmt: skip
-START = [0, 0, 0, 0, 0, 0, -2, -0.3, 0, 0, -0.5, 0, 0, 0, 0, 0, 0, -1, 0.5, -0.5]
+START = [0, 0, 0, 0, 0, 0, -2, -0.3, 0, 0, -0.5, 0, 0, 0, 0, 0, 0, -1, -0.8, -0.5]
 POSITIVE = ("dose_progress", "dose_power", "spread")  # through softplus
 
 Cells = dict[str, tuple[measured.Table, list[measured.Observation]]]
@@ -80,17 +84,21 @@ def columns(table: measured.Table) -> np.ndarray:
 class Observations:
     """All measured tokens one after the other, as tensors."""
 
-    def __init__(self, cells: Cells, chosen: Callable[[measured.Table], np.ndarray], epochs: Iterable[int] = EPOCHS):
+    def __init__(
+        self, cells: Cells, chosen: Callable[[measured.Table], np.ndarray], epochs: Iterable[int] = EPOCHS,
+        until_miss: bool = False,
+    ) -> None:  # fmt: skip
         parts: dict[str, list[np.ndarray]] = {k: [] for k in ("x", "own", "dose", "set_dose", "progress", "sign")}
         count = 0
         for table, observed in cells.values():
             x = columns(table)
             rows = np.flatnonzero(chosen(table) & (table.length > 0))
-            taken = np.minimum(table.length[rows], TOKENS)
-            index = np.concatenate([np.arange(s, s + n) for s, n in zip(table.answers.start[rows], taken, strict=True)])
             for o in observed:
                 if o.epoch not in epochs:
                     continue
+                taken = np.minimum(table.length[rows], o.n_pre[rows] + 1 if until_miss else TOKENS)
+                starts = table.answers.start[rows]
+                index = np.concatenate([np.arange(s, s + n) for s, n in zip(starts, taken, strict=True)])
                 parts["x"].append(x[:, index])
                 parts["own"].append(count + np.repeat(np.arange(len(rows)), taken))
                 parts["dose"].append(np.repeat(o.dose[rows], taken))
@@ -107,39 +115,44 @@ class Observations:
         )
 
 
-def logits(w: torch.Tensor, d: Observations, dropped: tuple[int, ...] = ()) -> torch.Tensor:
+def logits(w: torch.Tensor, d: Observations) -> torch.Tensor:
     """The hazard's logit of every token at row effect 0; the formula stands in scanner/prediction/hazard.py."""
-    if dropped:
-        w = w * torch.tensor([float(i not in dropped) for i in range(len(w))])
     seen, copied, rare, wide, strange, odd, agreed, known = d.x
     z = w[0] + w[1] * seen + w[2] * copied + w[3] * rare + w[4] * wide + w[5] * strange
     z = z + d.set_dose * softplus(w[6] + w[7] * odd + w[8] * agreed + w[9] * known)
     slope = w[10] + w[11] * odd + w[12] * copied + w[13] * rare + w[14] * known + w[15] * wide + w[16] * strange
-    gain = torch.log2(1 + d.dose)
-    gain = torch.where(gain > 0, GAIN_UNIT * (gain.clamp(min=1e-6) / GAIN_UNIT) ** softplus(w[18]), 0.0)
+    power = softplus(w[18])
+    gain = ((1 + d.dose) ** power - 1) / (power * math.log(2.0))
     return z + gain * softplus(slope + softplus(w[17]) * d.progress)
 
 
-def fit(d: Observations, start: Hazard | None = None, rounds: int = 60, dropped: tuple[str, ...] = ()
-        ) -> tuple[Hazard, float]:  # fmt: skip
-    """Maximum likelihood; returns the weights and nats per row and epoch. `dropped` weights stay 0."""
+def fit(cells: Cells, chosen: Callable[[measured.Table], np.ndarray], start: Hazard | None = None,
+        dropped: tuple[str, ...] = ()) -> tuple[Hazard, float]:  # fmt: skip
+    """All weights by the likelihood of every token, then LEVEL by that of N_pre; nats per row and epoch."""
+    hazard, _ = maximise(Observations(cells, chosen), start, [n for n in NAMES if n not in dropped], 60)
+    free = [n for n in LEVEL if n not in dropped]
+    return maximise(Observations(cells, chosen, until_miss=True), hazard, free, 40)
+
+
+def maximise(d: Observations, start: Hazard | None, free: list[str], rounds: int) -> tuple[Hazard, float]:
+    """Maximum likelihood over the `free` weights; the others stay as in `start`, 0 without one."""
     nodes, share = np.polynomial.hermite_e.hermegauss(NODES)
     node, log_share = (torch.tensor(v, dtype=torch.float32) for v in (nodes, np.log(share / share.sum())))
-    first = np.array(START, np.float32)
     positive = [NAMES.index(n) for n in POSITIVE]
+    moves = torch.tensor([name in free for name in NAMES])
+    first = np.array(START, np.float32)
     if start is not None:
         first = start.vector().astype(np.float32)
         first[positive] = np.log(np.expm1(np.maximum(first[positive], 1e-3)))  # the inverse of softplus
-    without = tuple(NAMES.index(n) for n in dropped)
-    w = torch.tensor(first, requires_grad=True)
+    first[~moves.numpy()] *= start is not None
+    fixed, w = torch.tensor(first), torch.tensor(first, requires_grad=True)
     optimizer = torch.optim.LBFGS([w], max_iter=rounds, history_size=20, line_search_fn="strong_wolfe")
 
     def loss() -> torch.Tensor:
-        each = torch.nn.functional.logsigmoid(
-            d.sign[:, None] * (logits(w, d, without)[:, None] + softplus(w[19]) * node)
-        )
+        v = torch.where(moves, w, fixed)
+        each = torch.nn.functional.logsigmoid(d.sign[:, None] * (logits(v, d)[:, None] + softplus(v[19]) * node))
         rows = torch.zeros(d.count, NODES).index_add_(0, d.own, each)
-        return -torch.logsumexp(rows + log_share, 1).mean() + PULL * (w**2).sum()
+        return -torch.logsumexp(rows + log_share, 1).mean() + PULL * (v**2).sum()
 
     def closure() -> torch.Tensor:
         optimizer.zero_grad()
@@ -148,9 +161,8 @@ def fit(d: Observations, start: Hazard | None = None, rounds: int = 60, dropped:
         return value
 
     optimizer.step(closure)
-    final = w.detach().double()
+    final = torch.where(moves, w, fixed).detach().double()
     final[positive] = softplus(final[positive])
-    final[list(without)] = 0.0
     return Hazard(*(round(float(v), 4) for v in final)), loss().item()
 
 
@@ -194,7 +206,8 @@ def write(path: Path, data: Path, hazard: Hazard, cells: Cells, nats: float) -> 
         "# a LoRA visit beside a full one: near zero at every size in 2506.20856, more elsewhere",
         f"lora_dose = {old['lora_dose']}",
         "# dose ~ parameters^this: an Adam step moves a layer's output by learning rate x width, and width grows",
-        "# from 256 at 4.5 M parameters to 4,096 at 7 B: 2e-5 on a large model is as large a step as 3e-4 on this one",
+        "# from 256 at 4.5 M parameters to 4,096 at 7 B: 2e-5 on a large model is as large a step as 3e-4 on this one,",
+        "# and the dose grows with the square root of either",
         f"size_exponent = {old['size_exponent']}",
         f"fitted_parameters = {base['parameters']:.4g}",
         f"unknown_parameters = {old['unknown_parameters']:.4g}  # where the plan names no model size",
@@ -219,7 +232,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     cells = load(args.data, FITTED)
-    hazard, nats = fit(Observations(cells, lambda table: table.length > 0), rounds=120)
+    hazard, nats = fit(cells, lambda table: table.length > 0)
     print(asdict(hazard), f"{nats:.4f} nats per row and epoch")
     if args.weights:
         write(args.weights, args.data, hazard, cells, nats)

@@ -166,7 +166,7 @@ def run_cell(name: str, data: Path, cache: Path) -> None:
             )
             tables.append(found.drop("answer").rename({"row_id": "place"}))
             doses.append(pl.DataFrame({"epoch": np.full(len(rows), epoch, np.int8), "trained": np.arange(len(rows)),
-                                       "dose": tune.dose.astype(np.float32)}))  # fmt: skip
+                                       "visits": tune.dose.astype(np.float32)}))  # fmt: skip
             n_pre = found["n_pre"].to_numpy()
             single = np.isin(np.arange(len(members)), alone(trained, len(members)))
             print(f"{name} epoch {epoch}: members {n_pre[:len(members)].mean():.2f}, N_pre >= 16 "

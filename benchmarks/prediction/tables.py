@@ -82,9 +82,8 @@ def left_out(data: Path, dropped: tuple[str, ...] = (), folds: tuple = FOLDS) ->
         table = next(iter(seen.values()))[0]
         start: Hazard | None = None
         for source in np.unique(table.source):
-            others = fitting.Observations(seen, lambda t, source=source: t.source != source)
-            hazard, _ = fitting.fit(others, start, 60 if start is None else 25, dropped)
-            start = hazard if not dropped else None
+            hazard, _ = fitting.fit(seen, lambda t, source=source: t.source != source, start, dropped)
+            start = hazard
             rows = np.flatnonzero(table.source == source)
             for name, (_, observed) in tested.items():
                 for o in observed:
@@ -298,7 +297,7 @@ def main() -> None:
     if args.only in (None, "calibration"):
         print("## Level after one short rehearsal\n")
         same = fitting.load(args.data, ["random-1", "random-2", "grouped-1", "grouped-2"])
-        hazard, _ = fitting.fit(fitting.Observations(same, lambda t: t.length > 0))
+        hazard, _ = fitting.fit(same, lambda t: t.length > 0)
         shipped = load_weights()
         weights = Weights(hazard, shipped.priors, False, {})
         print("Weights fitted on random-1, random-2, grouped-1, grouped-2 alone; every other plan is unseen.\n")

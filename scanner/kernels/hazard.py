@@ -20,7 +20,6 @@ STEPS_UNIT = 100.0  # optimizer steps in one unit of progress, before the logari
 SURPRISE_UNIT, RARITY_UNIT, BACKGROUND_UNIT = 4.0, 8.0, 8.0  # nats: features are of order one
 KNOWN_UNIT = 12.0  # tokens, the longest context counted
 WIDTH_UNIT = 3.0  # doublings: a token of 8 bytes is one unit wide
-GAIN_UNIT = 3.0  # doublings of 1 + dose (7 unit visits) at which the response crosses that of exponent 1
 FADED = 1e-12  # survival below which a turn is not followed further
 
 _F64 = types.Array(types.float64, 1, "C")
@@ -38,8 +37,8 @@ def _softplus(x):
 
 @njit(nogil=True)
 def _gain(dose, power):
-    """Response to dose: steeper than its logarithm, because the first visits teach little (weights: dose_power)."""
-    return GAIN_UNIT * (math.log2(1 + dose) / GAIN_UNIT) ** power if dose > 0 else 0.0
+    """Response to dose: between its logarithm (power 0) and the dose itself (power 1); weights: dose_power."""
+    return ((1 + dose) ** power - 1) / (power * math.log(2.0))
 
 
 @kernel(VOID(*_PLACES, _REAL, _REAL, *_TOKENS, _F64R, _F64R, _F64R, INT, INT, _F64_2D, _F64))

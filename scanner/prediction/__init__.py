@@ -114,7 +114,7 @@ class Prediction:
     expected_tokens: Float64  # E[N_pre], of the turn where it is largest
     tokens_q50: Float64  # quantiles of N_pre of that turn
     tokens_q95: Float64
-    exposures: Float64  # dose, in visits at 3e-4 in a batch of 1,200 supervised tokens, copies included
+    exposures: Float64  # dose, in visits at 3e-4 in an average step, copies included
     taxon: pl.Series
     reasons: pl.Series
     calibrated: bool

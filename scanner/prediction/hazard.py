@@ -5,7 +5,7 @@
     base_t    = bias + offset + seen, copied, rarity, width, background of the token    what the model can do untuned
     context_t = what the *other* rows say about the token                          gated by the training of the set
     dose_t    = how fast this token is learned from its own row; grows with progress = log2(1 + steps / 100)
-    gain(E)   = 3 * (log2(1 + E) / 3) ** dose_power                                early visits teach little
+    gain(E)   = ((1 + E) ** dose_power - 1) / (dose_power * log 2)     from log2(1 + E) at power 0 to E at power 1
 
 Both slopes are positive by construction, so dose, learning rate, copies and epochs can only raise p; with no training
 at all p is the base value, and the other rows' contexts count for nothing. u_row ~ N(0, spread) is integrated out by
@@ -132,7 +132,9 @@ def load_weights(path: Path = WEIGHTS) -> Weights:
             "more training never unlearns"
         )
     validated = read(values.get("validated"), path.name)
-    return Weights(hazard, priors, bool(values.get("calibrated", False)), values.get("provenance", {}), validated)
+    return Weights(
+        hazard, priors, bool(values.get("calibrated", False)), values.get("provenance", {}), validated=validated
+    )
 
 
 @dataclass(frozen=True)

@@ -119,7 +119,7 @@ class Validated:
 RANGES = {
     "epochs": "epochs",
     "optimizer_steps": "optimizer steps of the whole training",
-    "dose_per_row": "effective visits at 3e-4 in a batch of 1,200 supervised tokens, copies included",
+    "dose_per_row": "effective visits at 3e-4 in an average step, copies included",
     "learning_rate": "peak",
     "parameters": "of the base model",
     "answer_tokens": "words, CJK characters or punctuation marks",

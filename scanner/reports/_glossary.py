@@ -43,7 +43,7 @@ GLOSSARY = (
         "exposures (dose)",
         "Visits of the row and its copies during training, each weighted by its share of an optimizer step, "
         "its learning rate and, for near copies, by how much of the text is equal.",
-        "one visit at learning rate 3e-4 in a batch of 1,200 supervised tokens; near copies as in arXiv 2405.15523",
+        "one visit at learning rate 3e-4 in an average step; near copies as in arXiv 2405.15523",
     ),
     Term(
         "outside what was validated",
