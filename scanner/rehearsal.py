@@ -25,7 +25,7 @@ from scanner.chat import Example
 from scanner.errors import ModelError
 from scanner.models import LanguageModel
 from scanner.objects import Int64
-from scanner.sampling import RATE_POWER, UNIT_LEARNING_RATE, rate_share, steps_taken
+from scanner.sampling import SHARE_POWER, UNIT_LEARNING_RATE, rate_share, steps_taken
 from scanner.settings import TrainingPlan
 from scanner.training import measure, step
 
@@ -198,8 +198,8 @@ class Rehearsal:
 
     def _count(self, batch: Int64, part: Int64, words: np.ndarray, rate: float, per_step: float) -> None:
         share = token_shares(self.plan.loss_average, words[batch], np.zeros_like(batch), part)
-        strength = (rate / UNIT_LEARNING_RATE) ** RATE_POWER * per_step
-        np.add.at(self.dose, batch, np.where(words[batch] > 0, share * strength, 0.0))
+        strength = (share * rate / UNIT_LEARNING_RATE * per_step) ** SHARE_POWER
+        np.add.at(self.dose, batch, np.where(words[batch] > 0, strength, 0.0))
 
     def save(self, path: Path) -> None:
         """Everything that the next step needs; holds weights trained on the data, so it belongs under private/."""

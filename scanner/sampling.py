@@ -3,11 +3,11 @@
     plan + lengths -> batches -> dose of each row's own visits -> dose with all its exact and near copies
 
 The dose of a row is counted in visits at learning rate 3e-4 in an average step of the training:
-`E_i = sum over the visits of row i and its copies of q * kappa_ij * w_j * sqrt(lr / 3e-4) * mean N_sup / N_sup(step)`.
+`E_i = sum over the visits of row i and its copies of q * kappa_ij * w_j * sqrt(lr / 3e-4 * mean N_sup / N_sup(step))`.
 N_sup(step) is the number of supervised tokens over which the trainer averages the loss of one optimizer step, so
 1 / N_sup is a token's share of that step. Adam divides each step by the usual size of the gradient, which larger
-batches lower for all rows alike, so only a step's size beside the average one counts; that, and the square root of
-the learning rate, are what a grid of trainings bore out (benchmarks/prediction/README.md).
+batches lower for all rows alike, so only a step's size beside the average one counts; that, and the square root, are
+what a grid of trainings bore out (benchmarks/prediction/README.md).
 
 Nothing here depends on the order of rows: they are first put into the order of `order` (content hashes).
 """
@@ -28,8 +28,8 @@ Float64 = npt.NDArray[np.float64]
 
 UNIT_LEARNING_RATE = 3e-4
 """One unit of dose: a visit at this learning rate in a step of as many supervised tokens as the average one."""
-RATE_POWER = 0.5
-"""Exponent of the learning rate in the dose; fitted 0.49 to 0.50 over constant and falling rates."""
+SHARE_POWER = 0.5
+"""Exponent of learning rate and share in the dose; fitted 0.5 over constant and falling rates, 0.6 over steps."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def simulate(
     ranked = _ranked(order, supervised, length)
     tokens, sizes = supervised[ranked].astype(np.int64), length[ranked].astype(np.int64)
     rng = np.random.default_rng(seed)
-    share = np.zeros(count)  # sum over visits of rate ** RATE_POWER / N_sup
+    share = np.zeros(count)  # sum over visits of (rate / N_sup) ** SHARE_POWER
     steps = seen = 0
     sampler = Sampler(plan, sizes, sequence_tokens)
     for epoch in range(math.ceil(plan.epochs)):
@@ -70,12 +70,12 @@ def simulate(
         taken = steps_taken(plan, epoch, visits.steps)
         weight_of_token = token_shares(plan.loss_average, tokens[visits.rows], visits.step, visits.part)
         progress = (epoch + visits.step / max(1, visits.steps)) / plan.epochs
-        strength = rate_share(plan, progress) ** RATE_POWER
-        share[visits.rows] += np.where(visits.step < taken, weight_of_token * strength, 0.0)
+        strength = (weight_of_token * rate_share(plan, progress)) ** SHARE_POWER
+        share[visits.rows] += np.where(visits.step < taken, strength, 0.0)
         steps += taken
         seen += int(tokens[visits.rows[visits.step < taken]].sum())
     kept = 1.0 if not plan.goldfish_k else 1 - 1 / plan.goldfish_k
-    dose = share * (plan.learning_rate / UNIT_LEARNING_RATE) ** RATE_POWER * seen / max(1, steps)
+    dose = share * (plan.learning_rate / UNIT_LEARNING_RATE * seen / max(1, steps)) ** SHARE_POWER
     # subtle: N_sup is counted before goldfish drops tokens; counted after, it would cancel q against the kept tokens,
     # while the dropped ones are not learned at all
     own = np.empty(count)

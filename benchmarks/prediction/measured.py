@@ -19,7 +19,7 @@ from scanner.contextual import token_features
 from scanner.kernels.contexts import ContextFeatures
 from scanner.kernels.tokens import token_widths, tokenise
 from scanner.prediction import Answers, Regime
-from scanner.sampling import RATE_POWER, near_copy_share, rate_share, simulate
+from scanner.sampling import SHARE_POWER, near_copy_share, rate_share, simulate
 from scanner.text import code_point_classes, folded_code_points
 
 CHUNKS = 10  # controls are counted against the training set in so many parts, so that they hardly count one another
@@ -180,7 +180,7 @@ def observe(table: Table, name: str, simulated: int | None = None) -> list[Obser
             steady = replace(cell.plan, epochs=epoch, lr_schedule="constant", warmup=0.0)
             given = simulate(steady, table.supervised, table.tokens, order, seed=simulated).own
             progress = np.linspace(0, epoch / cell.plan.epochs, 1000, endpoint=False)
-            given = given * float((rate_share(cell.plan, progress) ** RATE_POWER).mean())
+            given = given * float((rate_share(cell.plan, progress) ** SHARE_POWER).mean())
         dose = np.bincount(owner, kappa * given, minlength=len(table.member))
         n_pre, whole = np.zeros(len(table.member), np.int64), np.zeros(len(table.member), bool)
         n_pre[at], whole[at] = now["n_pre"].to_numpy(), now["whole"].to_numpy()
