@@ -225,7 +225,7 @@ def write(path: Path, data: Path, hazard: Hazard, cells: Cells, nats: float) -> 
         "[priors]  # no fit of ours stands behind these; calibration must replace them",
         "offset = 0.0  # logits; the level, one number per base model",
         f"offset_sd = {old['offset_sd']}  # logits; how far the offsets of base models lie apart",
-        "# a LoRA visit beside a full one: near zero at every size in 2506.20856, more elsewhere",
+        "# a LoRA visit beside a full one: measured on one cell of the grid (rank 16, all linear layers) at this size",
         f"lora_dose = {old['lora_dose']}",
         "# dose ~ parameters^this: an Adam step moves a layer's output by learning rate x width, and width grows",
         "# from 256 at 4.5 M parameters to 4,096 at 7 B: 2e-5 on a large model is as large a step as 3e-4 on this one,",
