@@ -121,7 +121,17 @@ def heat_of(planted: Planted, epoch: Epoch, weights: Weights) -> Heat:
     from scanner.prediction.stretches import heat
 
     chosen = np.flatnonzero(planted.trained)
-    return heat(planted.features, planted.answers, chosen, epoch.dose, epoch.regime, weights, planted.conflicts, 1)
+    return heat(
+        planted.features,
+        planted.answers,
+        chosen,
+        epoch.dose,
+        epoch.regime,
+        weights,
+        planted.conflicts,
+        1,
+        epoch.own * np.maximum(1, planted.copies),
+    )
 
 
 def score_tokens(
