@@ -4,10 +4,11 @@
     stretch    at least LEAST_TOKENS tokens that come out in a row with a chance of at least CHANCE, likewise
 
 Both come from the hazard of `hazard.py`, the row effect integrated out: over the whole stretch, not per token, so the
-score of a stretch from the beginning of an answer is P(N_pre >= its length). One thing is finer than in p_extract: where
-other rows go on differently after the same DEPARTS tokens (the slot of a template, the word that a near copy replaced),
-near copies do not teach the token, so there the row and its exact copies count alone. Stretches do not overlap; what comes out
-from the beginning is taken first, then the longest of what is left, and so on (`kernels/stretches.py`).
+score of a stretch from the beginning of an answer is P(N_pre >= its length). One thing is finer than in p_extract:
+where other rows go on differently after the same DEPARTS tokens (the slot of a template, the word that a near copy
+replaced), near copies do not teach the token, so there the row and its exact copies count alone. Stretches do not
+overlap; what comes out from the beginning is taken first, then the longest of what is left, and so on
+(`kernels/stretches.py`).
 """
 
 from __future__ import annotations
