@@ -15,7 +15,7 @@
     floor 3  pipeline inputs stages predicting tables ingest    the order of things
              resuming relating matching against fieldranks
              confirming applying verifying estimating
-             rehearsing memorizing
+             rehearsing rehearsed calibrating memorizing
 
 `scanner/` measures, `rules/` judges, `cli.py` speaks. Library functions have the names of the verbs.
 """
@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["Settings", "TrainingPlan", "apply", "audit", "export", "judge", "purge", "rehearse", "report"]
+__all__ = ["Settings", "TrainingPlan", "apply", "audit", "calibrate", "export", "judge", "purge", "rehearse", "report"]
 
 
 def __getattr__(name: str) -> Any:

@@ -71,6 +71,8 @@ def identity(sources: list[Source], digests: list[str], settings: Settings, earl
     """What makes two runs the same: version, inputs, earlier runs, and settings that shape results."""
     shaping = {k: v for k, v in settings.as_dict().items() if k not in ("threads", "text", "against")}
     shaping["against"] = earlier_runs
+    if settings.calibration:  # what it says counts, not where it lies
+        shaping["calibration"] = hashlib.sha256(settings.calibration.read_bytes()).hexdigest()
     facts = [version("sftscan"), SCHEMA_VERSION, [(s.name, s.member, d) for s, d in zip(sources, digests, strict=True)]]
     return hashlib.sha256(json.dumps([facts, shaping], sort_keys=True).encode()).hexdigest()
 

@@ -28,10 +28,12 @@ from scanner import (
     matching,
     planning,
     predicting,
+    projecting,
     relating,
     signatures,
     stages,
     tables,
+    validating,
 )  # fmt: skip
 from scanner.errors import ChangedInputError, RunError, SettingsError
 from scanner.objects import Source
@@ -42,8 +44,9 @@ from scanner.store import SCHEMA_VERSION, RunFolder, write_bytes
 
 if TYPE_CHECKING:
     from scanner.applying import Applied
+    from scanner.calibrating import Calibrated
     from scanner.estimating import Estimate
-    from scanner.rehearsing import Rehearsed
+    from scanner.retelling import Rehearsed
     from scanner.verifying import Verified
 
 PACKAGES = ("sftscan", "polars", "numpy", "numba", "pyarrow", "datasketch", "faiss-cpu", "tokenizers", "google-re2")
@@ -65,6 +68,8 @@ def audit(
         sources, evaluation = formats.discover(files), matching.sources(settings)
         keeping.check_sources(keeping.parse(settings.keep_policy), [s.name for s in sources])
         earlier_runs = against.open_all(settings, run.path)
+        if settings.calibration:
+            predicting.weights_of(settings, Progress())  # refused now, not after the reading
         with progress.stage("hash the input", len(sources) + len(evaluation)):
             digests = inputs.sha256_of(sources, threads, progress.advance)
             evaluated = inputs.sha256_of(evaluation, threads, progress.advance)
@@ -127,13 +132,18 @@ def _measure_and_judge(
             related.features,
         )  # fmt: skip
         table = tables.with_field(table, choice.field.rank if choice.field else None).hstack(passages.features)
+        predicted = validating.validate(predicted, table, settings)
         spans = tables.all_spans(spans, passages, predicted.memorized)
         found = stages.findings(rows, clusters, choice.preferred, pairs, spans, predicted.table, table, matches)
         plan = planning.make_plan(found, settings)
+        what_if = projecting.with_plan(
+            run, predicted.what_if, plan, pairs, settings, predicting.weights_of(settings, Progress())
+        )  # fmt: skip
     with progress.stage("write the tables"):
         frames = {
             "rows": table, "pairs": pairs, "spans": spans, "prediction": predicted.table,
-            "whatif": predicted.what_if, "plan": plan, "templates": wrapping.patterns, heat.HEAT: predicted.heat,
+            "whatif": what_if, "skew": predicted.skew, "plan": plan, "templates": wrapping.patterns,
+            heat.HEAT: predicted.heat,
         }  # fmt: skip
         if settings.against or benchmarks:
             frames["matches"] = matches
@@ -181,6 +191,7 @@ def judge(run_path: Path, changes: dict[str, Any], progress: Progress | None = N
         names = [i["name"] for i in scan["inputs"]]
         scan["notes"]["brake"] = tables.plan_again(run, settings, names, ranks.rank if ranks else None)
         scan["notes"]["keep"] = stages.keep_notes(settings, ranks)
+        projecting.project_again(run, settings, lambda: predicting.weights_of(settings, Progress()))
         scan["settings"] = settings.as_dict()
         scan["summary"] = tables.summary(run, scan["notes"], settings)
         run.write_json("scan.json", scan)
@@ -291,6 +302,13 @@ def rehearse(run_path: Path, options: dict[str, Any], progress: Progress | None 
     asked = rehearsing.Options(**{k: v for k, v in options.items() if k in own})
     changes = {k: v for k, v in options.items() if k not in own}
     return rehearsing.rehearse(RunFolder.open_finished(run_path), changes, asked, progress or Progress())
+
+
+def calibrate(runs: list[Path], out: Path, names: tuple[str, ...] = (), progress: Progress | None = None) -> Calibrated:
+    """Fit the level of a base on the rehearsals of runs and write a calibration file (`scan calibrate`)."""
+    from scanner import calibrating
+
+    return calibrating.calibrate(runs, out, names, progress)
 
 
 def gate(run: RunFolder, band: str) -> int:

@@ -184,6 +184,7 @@ def summary(run: RunFolder, notes: dict[str, Any], settings: Settings) -> dict[s
         run.read_table(name) for name in ("rows", "pairs", "spans", "prediction", "plan")
     )
     counts: dict[str, Any] = {"jaccard": settings.jaccard, "contamination": matching.summary(run, notes)}
+    counts["calibration"] = notes.get("prediction", {}).get("calibration")
     if notes.get("against"):
         matches = run.read_table("matches")
         counts["earlier"] = earlier.summarise(matches, notes["against"], len(rows), settings.jaccard)

@@ -196,6 +196,9 @@ def _predicted(told: Explanation) -> list[str]:
             f"Without this row, {_written(seen['p_counterfactual'])} of p_extract would vanish.",
             f"Why: {reasons or 'no single reason stands out'} (kind: {seen['taxon']}).",
         ]
+    if seen.get("outside"):
+        by = str(seen["outside"]).replace(", ", " and its ")
+        lines.append(f"Outside what was validated, by its {by}: these numbers are extrapolated.")
     if not seen.get("calibrated"):
         lines.append(NOT_CALIBRATED)
     return lines

@@ -50,7 +50,14 @@ GLOSSARY = (
         "exposures (dose)",
         "Visits of the row and its copies during training, each weighted by its share of an optimizer step, "
         "its learning rate and, for near copies, by how much of the text is equal.",
-        "one visit at learning rate 3e-4 in a batch of 1,200 supervised tokens; near copies as in arXiv 2405.15523",
+        "one visit at learning rate 3e-4 in an average step; near copies as in arXiv 2405.15523",
+    ),
+    Term(
+        "outside what was validated",
+        "The plan or the data are unlike every rehearsal behind the weights (a larger model, LoRA, another language, "
+        "more epochs): the number of rows is extrapolated, and where the order of rows was never checked either, that "
+        "is said.",
+        "rules/weights/prediction.toml, [validated]; how far is too far is judgement",
     ),
     Term(
         "risk and band",

@@ -1,0 +1,62 @@
+"""How sure a predicted number of rows is: the level's own doubt, and the chance of each row, put together.
+
+    level of the base: offset +- 1.645 offset_sd, through the hazard: the sum of p moves as a whole
+    each row by itself: recited or not, variance p (1 - p) (Poisson-binomial, given the level)
+
+The two are independent, so their distances from the expectation add up in squares, on each side by itself.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from scanner.prediction.hazard import Weights
+
+WIDTH = 1.645
+"""Standard deviations on each side of a 90 % interval."""
+
+Float64 = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class ExpectedRows:
+    """A number of rows with its 90 % interval; low <= expected <= high."""
+
+    expected: float
+    low: float
+    high: float
+
+
+def levels(weights: Weights) -> tuple[Weights, Weights, Weights]:
+    """The weights at the low end, the middle and the high end of what the level of the base may be."""
+    return _moved(weights, -WIDTH), weights, _moved(weights, WIDTH)
+
+
+def expected_rows(p_low: Float64, p_mid: Float64, p_high: Float64, stands_for: Float64 | None = None) -> ExpectedRows:
+    """Expected number of rows and its 90 % interval, from each row's probability at the three `levels`.
+
+    All (n,); NaN (not measured) in p_mid counts for nothing. stands_for (n,): how many rows each one represents, as
+    many independent chances; 1 where not given.
+    """
+    seen = ~np.isnan(p_mid)
+    count = np.ones(int(seen.sum())) if stands_for is None else np.asarray(stands_for, np.float64)[seen]
+    mid, *ends = (float((np.asarray(p)[seen] * count).sum()) for p in (p_mid, p_low, p_high))
+    low, high = min(mid, *ends), max(mid, *ends)  # where a dose factor was fitted, either end may be the lower one
+    chance = WIDTH**2 * float((p_mid[seen] * (1 - p_mid[seen]) * count).sum())
+    return ExpectedRows(
+        expected=mid,
+        low=max(0.0, mid - math.sqrt((mid - low) ** 2 + chance)),
+        high=min(float(count.sum()), mid + math.sqrt((high - mid) ** 2 + chance)),
+    )
+
+
+def _moved(weights: Weights, deviations: float) -> Weights:
+    """The weights with their level moved by so many of its standard deviations."""
+    priors = weights.priors
+    moved = replace(priors, offset=priors.offset + deviations * priors.offset_sd)
+    factor = weights.dose_factor * math.exp(deviations * weights.log_factor_step)
+    return replace(weights, priors=moved, dose_factor=factor)

@@ -1,0 +1,317 @@
+"""The level of one base model: one offset on the logit, or also a factor on the dose, from rows that were measured.
+
+    what was recalled (N_pre tokens, then a miss) x features and doses of those rows
+        -> likelihood of N_pre by the shipped hazard -> prior -> offset, its doubt
+
+The hazard itself is asked, not a copy of it: P(N_pre = n) = S(n) - S(n + 1), where S(n) is the survival that
+`turn_tails` traces, the row effect integrated out. The answers of one row at several epochs, and copies of one row,
+tell the same story again and again, so the likelihood is tempered by a sandwich estimate clustered by row (magnitude
+adjustment: Ribatet et al. 2012, Statistica Sinica 22:813): k = parameters / trace(H^-1 J), at most 1.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+
+import numpy as np
+import numpy.typing as npt
+
+from scanner.kernels.contexts import ContextFeatures
+from scanner.prediction import Answers, Regime, Weights, turn_tails
+from scanner.prediction.hazard import EXTRACTED
+from scanner.settings import TrainingPlan
+
+Int64 = npt.NDArray[np.int64]
+Float64 = npt.NDArray[np.float64]
+
+LEAST_CHANCE = 1e-12
+"""Nothing is held for less likely than this: one answer against the model cannot move the level without bound."""
+FACTOR_SD = 0.5
+"""Prior standard deviation of the log of the dose factor, for full fine-tuning of a base of about the fitted size: two
+bases of one shape lay .5 to .7 apart (grid of benchmarks/prediction)."""
+FAR_FACTOR_SD = math.log(3)
+"""The same for LoRA, or a size more than FAR_SIZE times another: Priors.lora_dose and size_exponent are known to about
+threefold."""
+FAR_SIZE = 4.0
+ENOUGH_HITS = 10
+"""Independent rows that recited 16 tokens or more, below which the doubt keeps a part of the prior's. In the grid of
+benchmarks/prediction levels fitted on 1 to 3 such rows of 150 (epochs 1 and 2) foretold 0.5 to 0.8 times the rows of
+epoch 8 with a dose factor, 1.3 to 1.6 times without; those fitted on 7 (epochs 1 to 4) 0.9 to 1.1 times."""
+STARTS = (-4.0, -2.0, -1.0, 0.0, 1.0), (-2.5, -1.2, -0.5, 0.0, 0.5)
+"""Distances from the prior at which offset and log factor are tried before Newton's method begins: where nearly all is
+less likely than LEAST_CHANCE the likelihood is flat."""
+STEP = 0.02  # of the numerical derivatives, logits
+ROUNDS, CLOSE = 30, 1e-4  # of Newton's method
+
+
+@dataclass(frozen=True)
+class Observed:
+    """One state of a fine-tune: how far each answer was recalled, and what its row had been given by then."""
+
+    features: ContextFeatures
+    answers: Answers  # (m,) as far as they were measured
+    n_pre: Int64  # (m,) tokens recalled before the first miss
+    dose: Float64  # (n,) over rows: visits, copies included, before the plan's strength
+    set_dose: float  # mean dose of the rows' own visits
+    steps: int  # optimizer steps so far
+    plan: TrainingPlan  # with the true size of the base
+    unit: Int64  # (m,) equal for answers that are not independent: of one row, of copies of one row
+    epoch: int
+
+
+@dataclass(frozen=True)
+class Level:
+    """What stands in a calibration file's [level]."""
+
+    offset: float  # logits, added to the bias
+    offset_sd: float
+    dose_factor: float  # on the dose, beside what size and kind of tuning are held to do; 1: not fitted
+    log_factor_sd: float
+    step: tuple[float, float]  # one standard deviation of (offset, log factor) where the count of rows moves most;
+    # the first is never negative
+    fitted: str  # "offset" or "offset and dose factor"
+    tempering: float  # what one observation counts for, beside an independent one
+    nats: float  # mean log-likelihood of an observation under the level
+    nats_before: float  # under the shipped level
+    by_epoch: tuple[tuple[int, float, float], ...]  # (epoch, offset, its sd), each fitted alone
+
+
+def fit(observed: Sequence[Observed], weights: Weights, with_factor: bool | None = None) -> Level:
+    """Posterior mode and curvature; with_factor None: decided by the data (see `factor_pays`).
+
+    To the doubt of one offset the spread between the offsets of single epochs is added, beyond what their own doubt
+    explains: the level drifts with training, and other plans are other stretches of it. And as far as rows that recited
+    16 tokens are missing, the prior's variance stays: runs of a few tokens tell the level of long ones badly.
+    """
+    if with_factor is None:
+        with_factor = factor_pays(observed, weights)
+    best, covariance, tempering = _posterior(observed, weights, 2 if with_factor else 1)
+    alone = tuple(
+        (epoch, found[0][0], math.sqrt(found[1][0, 0]))
+        for epoch in sorted({o.epoch for o in observed})
+        for found in [_posterior([o for o in observed if o.epoch == epoch], weights, 1)]
+    )
+    if not with_factor:  # the factor is what explains a drift where it is fitted
+        covariance[0, 0] += drift([sd for _, _, sd in alone], [offset for _, offset, _ in alone])
+    missing = max(0.0, 1 - hits(observed) / ENOUGH_HITS)
+    unseen = missing / _prior(observed, weights, len(best))[1]
+    covariance += np.diag(np.maximum(0.0, unseen - np.diag(covariance)))
+    sds = np.sqrt(np.diag(covariance))
+    fitted = at(weights, best)
+    return Level(
+        offset=best[0],
+        offset_sd=float(sds[0]),
+        dose_factor=math.exp(best[1]) if with_factor else weights.dose_factor,
+        log_factor_sd=float(sds[1]) if with_factor else 0.0,
+        step=_step(observed, weights, best, covariance),
+        fitted="offset and dose factor" if with_factor else "offset",
+        tempering=tempering,
+        nats=_mean(observed, fitted),
+        nats_before=_mean(observed, weights),
+        by_epoch=alone,
+    )
+
+
+def fitted_weights(observed: Sequence[Observed], weights: Weights, with_factor: bool) -> Weights:
+    """The weights at the posterior mode."""
+    return at(weights, _posterior(observed, weights, 2 if with_factor else 1)[0])
+
+
+def at(weights: Weights, place: Sequence[float]) -> Weights:
+    """The weights with this offset and, where given, this log of the dose factor."""
+    moved = replace(weights, priors=replace(weights.priors, offset=float(place[0])))
+    return replace(moved, dose_factor=math.exp(place[1])) if len(place) > 1 else moved
+
+
+def likelihood(one: Observed, weights: Weights) -> Float64:
+    """(m,) log P(N_pre is what was seen) of each answer, nats."""
+    before, after = around(one, weights)
+    return np.asarray(np.log(np.maximum(before - after, LEAST_CHANCE)))
+
+
+def around(one: Observed, weights: Weights) -> tuple[Float64, Float64]:
+    """(m,) P(N_pre >= n) and P(N_pre >= n + 1) at the n that was seen; the second is 0 where the answer ends there."""
+    length = one.answers.end - one.answers.start
+    seen = replace(one.answers, end=one.answers.start + np.minimum(one.n_pre + 1, length))
+    curve = np.zeros(len(one.features.log_probability))
+    _tails(one, seen, weights, curve)
+    if not len(curve):
+        return np.ones(len(length)), np.zeros(len(length))
+    last = one.answers.start + one.n_pre
+    before = np.where(one.n_pre > 0, curve[np.maximum(last - 1, 0)], 1.0)
+    after = np.where(one.n_pre < length, curve[np.minimum(last, len(curve) - 1)], 0.0)
+    return before, after
+
+
+def extraction(one: Observed, weights: Weights) -> Float64:
+    """(m,) P(N_pre >= 16) of each answer; NaN where it is shorter."""
+    short = np.minimum(one.answers.end, one.answers.start + EXTRACTED)
+    return _tails(one, replace(one.answers, end=short), weights, None)
+
+
+def factor_pays(observed: Sequence[Observed], weights: Weights) -> bool:
+    """Whether a factor on the dose earns its place: doses that differ (two epochs at least), and a better likelihood.
+
+    The criterion is the composite-likelihood BIC (Gao and Song 2010, JASA 105:1531):
+    -2 log L + log(independent rows) * trace(H^-1 J).
+    """
+    if len({o.epoch for o in observed}) < 2:
+        return False
+    rows = len(np.unique(np.concatenate([o.unit for o in observed])))
+    scores = []
+    for parameters in (1, 2):
+        best, _ = _mode(observed, weights, parameters, 1.0)
+        _, curvature, spread = _derivatives(observed, weights, best)
+        freedom = float(np.trace(np.linalg.solve(curvature, spread)))
+        scores.append(-2 * _total(observed, at(weights, best)) + math.log(rows) * max(freedom, parameters))
+    return scores[1] < scores[0]
+
+
+def hits(observed: Sequence[Observed]) -> int:
+    """Independent rows that recited 16 tokens or more at some epoch."""
+    return len(np.unique(np.concatenate([o.unit[o.n_pre >= EXTRACTED] for o in observed]))) if observed else 0
+
+
+def drift(sds: Sequence[float], offsets: Sequence[float]) -> float:
+    """Variance between epochs beyond their own doubt (DerSimonian and Laird 1986); 0 for a single epoch."""
+    if len(offsets) < 2:
+        return 0.0
+    weight = 1 / np.square(np.maximum(sds, 1e-3))
+    middle = (weight * offsets).sum() / weight.sum()
+    excess = float((weight * np.square(np.asarray(offsets) - middle)).sum()) - (len(offsets) - 1)
+    return max(0.0, excess / float(weight.sum() - np.square(weight).sum() / weight.sum()))
+
+
+def _tails(one: Observed, answers: Answers, weights: Weights, curve: Float64 | None) -> Float64:
+    strength = weights.strength(one.plan)
+    dose = one.dose * strength
+    regime = Regime(one.set_dose * strength, one.steps)
+    return turn_tails(one.features, answers, dose, dose, regime, weights, threads=1, curve=curve).extract
+
+
+def _total(observed: Sequence[Observed], weights: Weights) -> float:
+    return math.fsum(math.fsum(np.sort(likelihood(o, weights))) for o in observed)
+
+
+def _mean(observed: Sequence[Observed], weights: Weights) -> float:
+    return _total(observed, weights) / max(1, sum(len(o.n_pre) for o in observed))
+
+
+def _prior(observed: Sequence[Observed], weights: Weights, parameters: int) -> tuple[Float64, Float64]:
+    """Means and precisions of (offset, log factor)."""
+    sd = FACTOR_SD
+    for o in observed[:1]:
+        size = (o.plan.model_params or weights.priors.unknown_parameters) / weights.priors.fitted_parameters
+        if o.plan.method == "lora" or not 1 / FAR_SIZE <= size <= FAR_SIZE:
+            sd = FAR_FACTOR_SD
+    mean = np.array([weights.priors.offset, math.log(weights.dose_factor)])
+    return mean[:parameters], (1 / np.square([weights.priors.offset_sd, sd]))[:parameters]
+
+
+def _posterior(
+    observed: Sequence[Observed], weights: Weights, parameters: int
+) -> tuple[list[float], npt.NDArray[np.float64], float]:
+    """Mode, covariance and tempering."""
+    best, curvature = _mode(observed, weights, parameters, 1.0)
+    tempering = 1.0
+    if observed:
+        _, _, spread = _derivatives(observed, weights, best)
+        freedom = float(np.trace(np.linalg.solve(curvature + 1e-9 * np.eye(parameters), spread)))
+        tempering = min(1.0, parameters / max(freedom, 1e-9))
+        best, curvature = _mode(observed, weights, parameters, tempering, best)
+    precision = np.diag(_prior(observed, weights, parameters)[1]) + tempering * curvature
+    return best, np.asarray(np.linalg.inv(precision), np.float64), tempering
+
+
+def _mode(
+    observed: Sequence[Observed], weights: Weights, parameters: int, tempering: float, start: Sequence[float] = ()
+) -> tuple[list[float], npt.NDArray[np.float64]]:
+    """Newton's method from the best of STARTS, its steps halved until the posterior rises.
+
+    The curvature that is returned is the likelihood's alone.
+    """
+    mean, precision = _prior(observed, weights, parameters)
+
+    def value(at_place: Float64) -> float:
+        away = at_place - mean
+        return tempering * _total(observed, at(weights, at_place.tolist())) - 0.5 * float((precision * away**2).sum())
+
+    places = [np.asarray(start)] if start else [mean + np.array(away) for away in product(*STARTS[:parameters])]
+    values = [value(place) for place in places]
+    place, now = places[int(np.argmax(values))], max(values)
+    for _ in range(ROUNDS):
+        slope, curvature, _ = _derivatives(observed, weights, place.tolist())
+        uphill = tempering * slope - precision * (place - mean)
+        bend = tempering * curvature + np.diag(precision)
+        move = np.clip(np.linalg.solve(bend, uphill), -1.5, 1.5)
+        while (after := value(place + move)) < now - 1e-9 and np.abs(move).max() > CLOSE:
+            move = move / 2
+        if after >= now - 1e-9:
+            place, now = place + move, after
+        if np.abs(move).max() <= CLOSE:
+            break
+    _, curvature, _ = _derivatives(observed, weights, place.tolist())
+    return place.tolist(), curvature
+
+
+def _derivatives(
+    observed: Sequence[Observed], weights: Weights, place: Sequence[float]
+) -> tuple[Float64, npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Slope (d,) of the log-likelihood; its curvature (d, d), made positive; sum of squared scores per unit (d, d)."""
+    size = len(place)
+    zero = np.zeros(size), np.zeros((size, size)), np.zeros((size, size))
+    if not observed:
+        return zero
+    _, unit = np.unique(np.concatenate([o.unit for o in observed]), return_inverse=True)
+    units = int(unit.max(initial=-1)) + 1
+    if not units:
+        return zero
+
+    def per_unit(moves: Sequence[tuple[int, float]]) -> Float64:
+        moved = list(place)
+        for axis, away in moves:
+            moved[axis] += away
+        there = at(weights, moved)
+        each = np.concatenate([likelihood(o, there) for o in observed])
+        return np.bincount(unit, each, minlength=units).astype(np.float64)
+
+    centre = per_unit([])
+    up, down = ([per_unit([(i, sign * STEP)]) for i in range(size)] for sign in (1, -1))
+    scores = np.stack([(u - d) / (2 * STEP) for u, d in zip(up, down, strict=True)])
+    curvature = np.zeros((size, size))
+    for i in range(size):
+        curvature[i, i] = -float((up[i] - 2 * centre + down[i]).sum()) / STEP**2
+    if size > 1:
+        corners = [per_unit([(0, a * STEP), (1, b * STEP)]).sum() for a, b in ((1, 1), (1, -1), (-1, 1), (-1, -1))]
+        curvature[0, 1] = curvature[1, 0] = -(corners[0] - corners[1] - corners[2] + corners[3]) / (4 * STEP**2)
+    spread = scores @ scores.T * (units / max(1, units - 1))
+    return scores.sum(axis=1), _positive(curvature), spread
+
+
+def _positive(matrix: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """The nearest matrix without directions of negative curvature: there the likelihood says nothing to rely on."""
+    values, vectors = np.linalg.eigh(matrix)
+    return np.asarray((vectors * np.maximum(values, 1e-9)) @ vectors.T)
+
+
+def _step(
+    observed: Sequence[Observed], weights: Weights, best: Sequence[float], covariance: npt.NDArray[np.float64]
+) -> tuple[float, float]:
+    """The point one standard deviation away along which the expected number of rows changes most (delta method)."""
+    if len(best) == 1:
+        return math.sqrt(covariance[0, 0]), 0.0
+    latest = max(observed, key=lambda o: o.epoch)
+
+    def count(moved: Sequence[float]) -> float:
+        return float(np.nansum(np.sort(extraction(latest, at(weights, moved)))))
+
+    slope = np.array([
+        count([best[0] + STEP, best[1]]) - count([best[0] - STEP, best[1]]),
+        count([best[0], best[1] + STEP]) - count([best[0], best[1] - STEP]),
+    ])  # fmt: skip
+    along = covariance @ slope
+    length = math.copysign(math.sqrt(max(float(slope @ along), 1e-18)), along[0])
+    return float(along[0] / length), float(along[1] / length)

@@ -1,0 +1,221 @@
+"""The rows of a rehearsal as the predictor sees them: alone, as if they were the whole training set.
+
+run + row ids + planted rows -> tokens -> contexts, answers, copies and near copies among these rows alone
++ what the rehearsal gave and measured -> Observed, one for each epoch
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from scanner import alongside, prediction
+from scanner.contextual import token_features
+from scanner.errors import RunError
+from scanner.kernels.contexts import ContextFeatures
+from scanner.kernels.similarity import connect
+from scanner.objects import Int64, Segment, UInt64
+from scanner.planting import Planted
+from scanner.prediction.level import Observed
+from scanner.sampling import with_copies
+from scanner.settings import Settings, TrainingPlan
+from scanner.stages import places
+from scanner.store import RunFolder
+from scanner.tokenising import tokens_of_rows
+
+COPIES = (pl.col("signal") == "exact") & (pl.col("relation") == "same_both")
+NEEDED = ("row_id", "stratum", "epoch", "answer", "tokens", "n_pre", "own_dose", "steps")
+
+
+@dataclass(frozen=True)
+class RowsAlone:
+    """Some rows of a run, (n,) with row_id ascending, and what is known of them from one another."""
+
+    row_id: Int64
+    features: ContextFeatures
+    length: Int64  # (n,) tokens
+    answers: prediction.Answers  # (m,)
+    number: Int64  # (m,) which of its row's answers it is, from 0
+    copies: Int64  # (n,) equal for exact copies
+    alike: Int64  # (n,) equal for rows that exact or near pairs connect
+    order: UInt64  # (n,) rank of the content, equal for exact copies
+    near: prediction.NearCopies
+    conflicts: prediction.Conflicts
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """A finished rehearsal as it lies in a run folder."""
+
+    run: RunFolder
+    name: str
+    facts: dict[str, Any]
+    settings: Settings  # of the audit
+    plan: TrainingPlan  # that was rehearsed, with the true size of the base
+
+    @property
+    def base(self) -> dict[str, Any]:
+        """The base and what was done to it, as a calibration names them."""
+        lora = self.plan.method == "lora"
+        return {
+            "name": str(self.facts["base"]["name"]),
+            "parameters": float(self.facts["base"]["parameters"]),
+            "method": self.plan.method,
+            "lora_rank": self.plan.lora_rank if lora else 0,
+            "token_unit": "own",
+        }
+
+
+def alone(
+    run: RunFolder, settings: Settings, row_id: Int64, max_length: int | None, planted: Sequence[Planted] = ()
+) -> RowsAlone:
+    """The rows with these ids, and those planted for them; max_length: tokens after which a row is not learned."""
+    ids = run.read_table("rows", ["row_id"])["row_id"].to_numpy()
+    part = places(ids, pl.Series(np.unique(row_id)))
+    text = tokens_of_rows(run.segments(), tokenizer=None, max_length=max_length, threads=1)
+    chosen = np.concatenate([np.arange(text.offsets[i], text.offsets[i + 1]) for i in part.tolist()])
+    offsets = np.concatenate(([0], np.cumsum(text.offsets[part + 1] - text.offsets[part])))
+    inside = np.flatnonzero(np.isin(text.answer_row, part))
+    row = np.searchsorted(part, text.answer_row[inside])
+    shift = offsets[row] - text.offsets[part][row]
+    answers = prediction.Answers(row, text.answer_start[inside] + shift, text.answer_end[inside] + shift)
+    pairs = run.read_table("pairs")
+    copies, alike = np.empty(len(ids), np.int64), np.empty(len(ids), np.int64)
+    exact, mine = pairs.filter(COPIES), pl.col("row_a").is_in(ids[part]) & pl.col("row_b").is_in(ids[part])
+    connect(places(ids, exact["row_a"]), places(ids, exact["row_b"]), copies)
+    close = pl.concat([exact, pairs.filter(mine & (pl.col("signal") == "minhash"))])
+    connect(places(ids, close["row_a"]), places(ids, close["row_b"]), alike)
+    near = pairs.filter(mine & (pl.col("signal") == "minhash"))
+    # what is learned is the answer: a long prompt in common makes no copy of it
+    jaccard = near.select(pl.min_horizontal("similarity", pl.col("answer_similarity").fill_nan(None))).to_series()
+    members = alongside.Counted(
+        row_id=ids[part],
+        tokens=text.tokens[chosen],
+        widths=text.widths[chosen],
+        offsets=offsets,
+        answers=answers,
+        copies=copies[part],
+        alike=alike[part],
+        order=np.asarray(run.read_array("content_rank"))[part].astype(np.uint64),
+        near=prediction.NearCopies(
+            places(ids[part], near["row_a"]), places(ids[part], near["row_b"]), jaccard.to_numpy(), settings.shingle
+        ),
+    )
+    owners = np.unique(np.array([row.member for row in planted], np.int64))
+    texts = dict(zip(owners.tolist(), segments_of(run, owners), strict=True)) if planted else {}
+    rows = alongside.with_planted(members, texts, planted, replace(settings, max_length=max_length))
+    return RowsAlone(
+        row_id=rows.row_id,
+        features=token_features(rows.tokens, rows.widths, rows.offsets, rows.copies, True, 1),
+        length=np.diff(rows.offsets),
+        answers=rows.answers,
+        number=np.arange(len(rows.answers.row)) - np.searchsorted(rows.answers.row, rows.answers.row),
+        copies=rows.copies,
+        alike=rows.alike,
+        order=rows.order,
+        near=rows.near,
+        conflicts=alongside.conflicts(rows),
+    )
+
+
+def segments_of(run: RunFolder, row_ids: Int64) -> list[list[Segment]]:
+    """The segments of rows, in the order asked for."""
+    frame = run.segments().rows(row_ids.tolist(), ["row_id", "turn", "role", "supervised", "text"])
+    found: dict[int, list[Segment]] = {}
+    for row, turn, role, supervised, text in frame.iter_rows():
+        found.setdefault(row, []).append(Segment((), role, turn, supervised, text))
+    return [found[row] for row in row_ids.tolist()]
+
+
+def rehearsals(run: RunFolder, names: tuple[str, ...] = ()) -> list[Rehearsal]:
+    """The finished rehearsals of a run, by name; RunError where there is none, or not one of the names."""
+    scan = run.read_json("scan.json")
+    settings = Settings.from_dict(scan["settings"])
+    known = sorted(p.parent.name for p in run.path.glob("rehearsal/*/rehearsal.json"))
+    if not known:
+        raise RunError(f"{run.path} holds no finished rehearsal to calibrate on; make one: scan rehearse {run.path}")
+    missing = sorted(set(names) - set(known))
+    if missing:
+        raise RunError(f"{run.path} has no rehearsal named {', '.join(missing)}; it has {', '.join(known)}")
+    return [_opened(run, name, settings) for name in known if name in names or not names]
+
+
+def _opened(run: RunFolder, name: str, settings: Settings) -> Rehearsal:
+    facts = json.loads((run.path / "rehearsal" / name / "rehearsal.json").read_text("utf-8"))
+    plan = {k: v for k, v in facts["plan"].items() if k in {f.name for f in fields(TrainingPlan)}}
+    plan["source_weight"] = tuple((str(n), float(w)) for n, w in plan.get("source_weight") or ())
+    plan["model_params"] = float(facts["base"]["parameters"])
+    return Rehearsal(run, name, facts, settings, TrainingPlan(**plan))
+
+
+def measured(rehearsal: Rehearsal) -> pl.DataFrame:
+    """epochs.parquet without the epoch before training; RunError for one of an earlier version."""
+    path = rehearsal.run.path / "rehearsal" / rehearsal.name / "epochs.parquet"
+    if not path.is_file():
+        raise RunError(f"{path} is gone; rehearse again under another --name")
+    lacking = sorted(set(NEEDED) - set(pl.read_parquet_schema(path)))
+    if lacking:
+        raise RunError(
+            f"{path} lacks {', '.join(lacking)}: it was written by an earlier version; rehearse again under another "
+            "--name"
+        )
+    table = pl.read_parquet(path, columns=list(NEEDED), glob=False)
+    return table.filter((pl.col("epoch") > 0) & (pl.col("stratum") == "member")).sort("epoch", "row_id", "answer")
+
+
+def planted_rows(rehearsal: Rehearsal) -> tuple[list[Planted], pl.DataFrame]:
+    """Rows planted in a rehearsal, and their own doses (row_id, epoch, own_dose); RunError when their text is gone."""
+    told = rehearsal.run.path / "rehearsal" / rehearsal.name / "planted.parquet"
+    if not told.is_file():
+        return [], pl.DataFrame(schema={"row_id": pl.Int64, "epoch": pl.Int32, "own_dose": pl.Float64})
+    text = rehearsal.run.private / "rehearsal" / rehearsal.name / "planted.parquet"
+    if not text.is_file():
+        raise RunError(f"{text} is gone (purged?), so the rows planted in it are not known; rehearse again")
+    return alongside.load(text), pl.read_parquet(told, glob=False)
+
+
+def observed(rehearsal: Rehearsal, first_unit: int = 0) -> Iterator[Observed]:
+    """What each epoch showed; units are numbered from `first_unit`, so that rows of several rehearsals stay apart.
+
+    An answer that the predictor cuts otherwise than the rehearsal did is left out; so is one of no token.
+    """
+    table = measured(rehearsal)
+    if not len(table):
+        return
+    planted, given_to_planted = planted_rows(rehearsal)
+    rows = alone(rehearsal.run, rehearsal.settings, table["row_id"].unique().to_numpy(), None, planted)
+    index = pl.DataFrame({
+        "row_id": rows.row_id[rows.answers.row], "answer": rows.number, "place": np.arange(len(rows.number)),
+        "room": rows.answers.end - rows.answers.start,
+    })  # fmt: skip
+    index = index.with_columns(pl.col("answer").cast(pl.Int32))
+    for seen in table.partition_by("epoch", maintain_order=True):
+        epoch = int(seen["epoch"][0])
+        given = seen.unique("row_id").sort("row_id")
+        own = np.zeros(len(rows.row_id))
+        own[np.searchsorted(rows.row_id, given["row_id"].to_numpy())] = given["own_dose"].fill_null(0).to_numpy()
+        own[: len(planted)] = given_to_planted.filter(pl.col("epoch") == epoch).sort("row_id")["own_dose"].to_numpy()
+        near = rows.near
+        dose = with_copies(own, rows.copies, near.a, near.b, near.jaccard, near.shingle)
+        answer = seen.join(index, on=["row_id", "answer"], how="inner").filter(
+            (pl.col("tokens") > 0) & (pl.col("tokens") <= pl.col("room"))
+        ).sort("place")  # fmt: skip
+        place = answer["place"].to_numpy()
+        start = rows.answers.start[place]
+        answers = prediction.Answers(rows.answers.row[place], start, start + answer["tokens"].to_numpy())
+        yield Observed(
+            features=rows.features,
+            answers=answers,
+            n_pre=answer["n_pre"].to_numpy().astype(np.int64),
+            dose=dose,
+            set_dose=float(np.sort(own[own > 0]).mean()) if (own > 0).any() else 0.0,
+            steps=int(given["steps"].to_numpy().max()),
+            plan=rehearsal.plan,
+            unit=rows.alike[answers.row] + first_unit,
+            epoch=epoch,
+        )

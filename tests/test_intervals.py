@@ -1,0 +1,62 @@
+"""Intervals of a predicted number of rows: laws, and cover over the model's own draws."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scanner.prediction import load_weights
+from scanner.prediction.intervals import WIDTH, expected_rows, levels
+
+LOGITS = st.lists(st.floats(-12, 12), min_size=0, max_size=30)
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-np.asarray(x, np.float64)))
+
+
+@given(LOGITS, st.floats(0, 2))
+def test_the_interval_holds_the_expectation_and_stays_within_the_rows(logits, sd):
+    at = np.array(logits, np.float64)
+    found = expected_rows(sigmoid(at - WIDTH * sd), sigmoid(at), sigmoid(at + WIDTH * sd))
+    assert 0 <= found.low <= found.expected + 1e-9
+    assert found.expected - 1e-9 <= found.high <= len(at)
+    wider = expected_rows(sigmoid(at - WIDTH * (sd + 1)), sigmoid(at), sigmoid(at + WIDTH * (sd + 1)))
+    assert wider.low <= found.low + 1e-9
+    assert wider.high >= found.high - 1e-9
+
+
+def test_a_row_that_stands_for_three_is_three_rows():
+    low, mid, high = sigmoid([-3.0, 0.0]), sigmoid([-2.0, 1.0]), sigmoid([-1.0, 2.0])
+    one = expected_rows(low, mid, high, np.array([3.0, 1.0]))
+    three = expected_rows(*(np.array([p[0]] * 3 + [p[1]]) for p in (low, mid, high)))
+    assert (one.expected, one.low, one.high) == pytest.approx((three.expected, three.low, three.high))
+
+
+def test_rows_not_measured_count_for_nothing():
+    p = np.array([0.2, np.nan, 0.5])
+    found, without = expected_rows(p, p, p), expected_rows(p[[0, 2]], p[[0, 2]], p[[0, 2]])
+    assert found == without
+    assert expected_rows(p[:0], p[:0], p[:0]).high == 0
+
+
+def test_nine_of_ten_draws_lie_within():
+    """Levels and rows drawn as the interval takes them to be."""
+    rng = np.random.default_rng(0)
+    for sd in (0.0, 0.7):
+        at = rng.normal(-3, 1.5, 400)
+        found = expected_rows(sigmoid(at - WIDTH * sd), sigmoid(at), sigmoid(at + WIDTH * sd))
+        drawn = [(rng.random(400) < sigmoid(at + rng.normal(0, sd))).sum() for _ in range(1000)]
+        inside = np.mean([(found.low <= d) & (d <= found.high) for d in drawn])
+        assert 0.87 <= inside <= 0.94
+
+
+def test_the_levels_lie_evenly_about_the_weights():
+    weights = load_weights()
+    low, mid, high = levels(weights)
+    assert mid is weights
+    middle = weights.priors.offset
+    assert high.priors.offset - middle == pytest.approx(WIDTH * weights.priors.offset_sd)
+    assert middle - low.priors.offset == pytest.approx(WIDTH * weights.priors.offset_sd)
