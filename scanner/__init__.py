@@ -8,14 +8,14 @@
              contextual rulebook rulefiles checksums turns
              plausibility redaction evidence repeats display
              keyed signatures keeping templating contrast
-             decontaminating models chat training
+             decontaminating models chat training heat
     floor 2  formats/ layouts/ signals/ features/ outputs/      stages, strangers to one another
              reports/ clustering contamination/ earlier
              prediction/ planning/ explain/ rehearsal
     floor 3  pipeline inputs stages predicting tables ingest    the order of things
              resuming relating matching against fieldranks
              confirming applying verifying estimating
-             rehearsing rehearsed calibrating
+             rehearsing rehearsed calibrating memorizing
 
 `scanner/` measures, `rules/` judges, `cli.py` speaks. Library functions have the names of the verbs.
 """

@@ -1,7 +1,8 @@
 """The one file that knows the order of the stages: audit, plan, apply, report, purge.
 
 read -> fingerprints -> exact, near -> earlier runs -> private spans -> evaluation items -> embeddings, neighbours ->
-clusters -> repeated passages, shared sides, turns -> contexts, dose, prediction -> plan -> summary, report
+clusters -> repeated passages, shared sides, turns -> contexts, dose, prediction, memorized spans -> plan -> summary,
+report
 """
 
 from __future__ import annotations

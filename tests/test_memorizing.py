@@ -180,6 +180,24 @@ def test_heat_and_scores_are_those_of_the_hazard():
     np.testing.assert_allclose(cut.score[plain], whole[plain], rtol=1e-6)
 
 
+def test_near_copies_teach_nothing_where_they_differ():
+    """A slot of a template: its context stands in the other rows, which go on differently there."""
+    rng = np.random.default_rng(6)
+    common, slots = rng.integers(1, 2**63, 40).astype(np.uint64), rng.integers(1, 2**63, 5).astype(np.uint64)
+    rows = [np.concatenate((common[:24], slot[None], common[24:])) for slot in slots]
+    offsets = np.arange(0, 41 * 5 + 1, 41)
+    answers = Answers(np.arange(5), offsets[:-1] + 4, offsets[1:])
+    features = context_features(np.concatenate(rows), offsets, np.arange(5))
+    regime, dose, exact = Regime(4.0, 600.0), np.full(5, 50.0), np.full(5, 10.0)
+    with_near, alone, mixed = (
+        heat_of(features, answers, np.array([2]), d, regime, load_weights(), exact=e).probability
+        for d, e in ((dose, None), (exact, None), (dose, exact))
+    )
+    slot = 24 - 4
+    assert mixed[slot] == alone[slot] < with_near[slot]
+    np.testing.assert_array_equal(np.delete(mixed, slot), np.delete(with_near, slot))
+
+
 def test_private_values_inside_are_counted_and_told(run, spans):
     inside = private_inside(run.read_table("spans"))
     assert inside["row_id"].to_list() == list(range(40, 49))

@@ -32,7 +32,7 @@ from scipy.stats import spearmanr
 from tokens import auroc
 
 if TYPE_CHECKING:
-    from planted import Epoch, Planted
+    from planted import Planted
 
     from scanner.prediction import Weights
 
@@ -138,38 +138,41 @@ class Predicted:
     hits_group: np.ndarray  # the part of it that would go with the group
 
 
-def predict(planted: Planted, epoch: Epoch, weights: Weights, least: int) -> dict[str, np.ndarray]:
+def predict(planted: Planted, epoch: int, weights: Weights, least: int) -> dict[str, np.ndarray]:
     """One model's prediction for every row of its training set; NaN for the others and for answers too short."""
     from scanner.prediction import Answers, turn_tails
     from scanner.prediction.stretches import heat
 
-    start, end = planted.answers.start, planted.answers.end
-    beginning = Answers(planted.answers.row, start, np.minimum(end, start + least))
+    table, seen, own = planted.table, planted.epochs[epoch], planted.own[epoch]
+    start, end = table.answers.start, table.answers.end
+    beginning = Answers(table.answers.row, start, np.minimum(end, start + least))
 
     def reaching(dose: np.ndarray) -> np.ndarray:
         """P(N_pre >= least) under a dose: that of the whole of the answer's first tokens."""
-        found = turn_tails(planted.features, beginning, dose, dose * 0, epoch.regime, weights, planted.conflicts, 1)
-        return np.where(planted.length >= least, found.whole, np.nan)
+        found = turn_tails(table.features, beginning, dose, dose * 0, seen.regime, weights, planted.conflicts, 1)
+        return np.where(table.length >= least, found.whole, np.nan)
 
-    there, row_gone, group_gone = (reaching(d) for d in (epoch.dose, epoch.dose - epoch.own, epoch.dose * 0))
-    chosen = np.flatnonzero(planted.trained)
+    there, row_gone, group_gone = (reaching(d) for d in (seen.dose, np.maximum(0, seen.dose - own), seen.dose * 0))
+    chosen = np.flatnonzero(table.member)
     shares = []
-    for dose in (epoch.dose, epoch.dose * 0):
-        found = heat(planted.features, planted.answers, chosen, dose, epoch.regime, weights, planted.conflicts, 1)
-        share = np.full(len(planted.length), np.nan)
-        share[chosen] = np.add.reduceat(found.probability, found.bounds[:-1]) / planted.length[chosen]
+    for dose in (seen.dose, seen.dose * 0):
+        found = heat(table.features, table.answers, chosen, dose, seen.regime, weights, planted.conflicts, 1)
+        share = np.full(len(table.length), np.nan)
+        share[chosen] = np.add.reduceat(found.probability, found.bounds[:-1]) / table.length[chosen]
         shares.append(share)
-    loss = np.add.reduceat(planted.features.log_probability.astype(float), start) / planted.length
+    held = table.length > 0
+    loss = np.full(len(table.length), np.nan)
+    loss[held] = np.add.reduceat(table.features.log_probability.astype(float), start[held]) / table.length[held]
     values = {
         "extract": there,
         "own": there - row_gone,
         "group": there - group_gone,
-        "dose": epoch.dose,
+        "dose": seen.dose,
         "ngram": loss,
         "hits": shares[0],
         "hits_group": shares[0] - shares[1],
     }
-    return {name: np.where(planted.trained, value, np.nan) for name, value in values.items()}
+    return {name: np.where(table.member, value, np.nan) for name, value in values.items()}
 
 
 def table(
@@ -214,55 +217,54 @@ def by_copies(
 
 def main() -> None:
     """Command line."""
-    import polars as pl
-    from planted import read
+    import corpus
+    import grid
+    from planted import planted_once, read
 
     from scanner.prediction import load_weights
 
-    here = Path(__file__).resolve().parent / "measurements"
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="the data folder (holds sft/)")
-    parser.add_argument("--measurements", type=Path, default=here)
+    parser.add_argument("--measurements", type=Path, default=grid.HERE)
     parser.add_argument("--weights", type=Path, help="another weights file than the shipped one")
     parser.add_argument("--epochs", type=int, nargs="+", default=EPOCHS)
     args = parser.parse_args()
+    grid.HERE = args.measurements
     weights = load_weights(args.weights) if args.weights else load_weights()
-    there = [k for k in PAIRS if all((args.measurements / f"half-{n:+d}.parquet").exists() for n in (k, -k))]
+    there = [k for k in PAIRS if all((grid.HERE / f"half-{n:+d}-doses.parquet").exists() for n in (k, -k))]
     if len(there) < 2:
-        parser.error(
-            f"{args.measurements} holds {len(there)} pairs of half-splits; at least 2 are needed (grid.py run)"
-        )
-    cells = [read(args.measurements, args.data, f"half-{n:+d}") for k in there for n in (k, -k)]
-    first = cells[0][0]
-    everyone = np.flatnonzero(np.any([planted.trained for planted, _ in cells], axis=0))
-    copies = np.max([planted.copies for planted, _ in cells], axis=0)[everyone]
-    alone, length = first.alone[everyone], first.length[everyone]
-    inside = np.array([planted.trained[everyone] for planted, _ in cells])
-    base = args.measurements / "base-english-english-240.parquet"
-    losses = pl.read_parquet(base).sort("place")["losses"] if base.exists() else None
+        parser.error(f"{grid.HERE} holds {len(there)} pairs of half-splits; at least 2 are needed (grid.py run)")
+    names = [f"half-{n:+d}" for k in there for n in (k, -k)]
+    cells = [read(args.data, name) for name in names]
+    cell = grid.CELLS[names[0]]
+    members, _ = corpus.choose(args.data, cell.rows, cell.members, 200, grid.SEED)
+    everyone = np.arange(len(members))
+    copies = np.max([c.table.copies[everyone] for c in cells], axis=0)
+    alone, length = planted_once(members), cells[0].table.length[everyone]
+    inside = np.array([c.table.member[everyone] for c in cells])
     print(f"{len(cells)} models, {len(everyone)} members; {int((length >= EXTRACTED).sum())} long enough\n")
     alike = {"number of copies": copies.astype(float), "- answer length": -length.astype(float)}
-    if losses is not None:
-        loss = [np.frombuffer(losses[int(i)], np.float16).astype(float).mean() for i in everyone]
-        alike["- loss before tuning"] = -np.array(loss)
+    ends = np.concatenate(([0.0], np.cumsum(cells[0].table.base_loss, dtype=float)))
+    answers = cells[0].table.answers
+    alike["- loss before tuning"] = -((ends[answers.end] - ends[answers.start])[everyone] / np.maximum(1, length))
     for number in args.epochs:
-        now = [(planted, epochs[number]) for planted, epochs in cells]
+        now = [c.epochs[number] for c in cells]
         print(f"## Epoch {number}\n")
         for least in LEAST:
-            each = [predict(planted, e, weights, least) for planted, e in now]
+            each = [predict(c, number, weights, least) for c in cells]
             predicted = Predicted(**{k: mean_of([v[k][everyone] for v in each]) for k in each[0]})
             same = alike | {"dose": predicted.dose, "- leave-one-out n-gram loss": predicted.ngram}
             scores = {
                 "p_counterfactual": predicted.own, "p_counterfactual of the group": predicted.group,
                 "p of reaching so far": predicted.extract, **same,
             }  # fmt: skip
-            reached = Models(inside, np.array([e.n_pre[everyone] >= least for _, e in now], float))
+            reached = Models(inside, np.array([e.n_pre[everyone] >= least for e in now], float))
             long = length >= least
             title = f"N_pre >= {least}"
             print("\n".join(table(f"{title}, members planted once", reached, scores, long & alone)))
             print("\n".join(table(f"{title}, all members, the group left out", reached, scores, long)))
             print("\n".join(by_copies(counterfactual(reached), predicted, copies, alone, long)))
-        shared = Models(inside, np.array([[e.hits[i].mean() for i in everyone] for _, e in now]))
+        shared = Models(inside, np.array([[e.hits[i].mean() for i in everyone] for e in now]))
         scores = {"expected share of tokens, group left out": predicted.hits_group,
                   "expected share of tokens": predicted.hits, **same}  # fmt: skip
         print("\n".join(table("share of tokens hit, members planted once", shared, scores, alone)))

@@ -20,7 +20,7 @@ import numpy as np
 from scipy.stats import rankdata
 
 if TYPE_CHECKING:
-    from planted import Epoch, Planted
+    from planted import Planted
 
     from scanner.prediction import Weights
     from scanner.prediction.stretches import Heat
@@ -116,48 +116,45 @@ def compare(spans: Sequence[tuple[int, int, int, float]], hits: Sequence[np.ndar
     )
 
 
-def heat_of(planted: Planted, epoch: Epoch, weights: Weights) -> Heat:
+def heat_of(planted: Planted, epoch: int, weights: Weights) -> Heat:
     """The heat of every trained row of a cell after an epoch."""
     from scanner.prediction.stretches import heat
 
-    chosen = np.flatnonzero(planted.trained)
-    return heat(planted.features, planted.answers, chosen, epoch.dose, epoch.regime, weights, planted.conflicts, 1)
+    table, seen = planted.table, planted.epochs[epoch]
+    exact = planted.own[epoch] * np.maximum(1, table.copies)
+    chosen = np.flatnonzero(table.member)
+    return heat(
+        table.features, table.answers, chosen, seen.dose, seen.regime, weights, planted.conflicts, 1, exact=exact
+    )
 
 
-def score_tokens(
-    planted: Planted, epochs: dict[int, Epoch], weights: Weights, wanted: Sequence[int] = EPOCHS
-) -> Scored:
+def score_tokens(planted: Planted, weights: Weights, wanted: Sequence[int] = EPOCHS) -> Scored:
     """The tokens of all trained rows after the wanted epochs."""
+    table = planted.table
     chance, hit, place, which, alone = [], [], [], [], []
-    for number in wanted:
-        if number not in epochs:
-            continue
-        found = heat_of(planted, epochs[number], weights)
+    for epoch in (e for e in wanted if e in planted.epochs):
+        found = heat_of(planted, epoch, weights)
         chance.append(found.probability)
         for row in found.row:
-            hit.append(epochs[number].hits[row])
-            place.append(np.arange(planted.length[row]))
-            which.append(np.full(planted.length[row], number))
-            alone.append(np.full(planted.length[row], planted.alone[row]))
+            hit.append(planted.epochs[epoch].hits[row])
+            place.append(np.arange(table.length[row]))
+            which.append(np.full(table.length[row], epoch))
+            alone.append(np.full(table.length[row], table.single[row]))
     return Scored(*(np.concatenate(part) for part in (chance, hit, place, which, alone)))
 
 
-def score_spans(
-    planted: Planted, epochs: dict[int, Epoch], weights: Weights, wanted: Sequence[int] = EPOCHS
-) -> dict[int, SpanScores]:
+def score_spans(planted: Planted, weights: Weights, wanted: Sequence[int] = EPOCHS) -> dict[int, SpanScores]:
     """Memorized spans of all trained rows, by epoch."""
     from scanner.prediction.stretches import LEAST_TOKENS, stretches
 
     found = {}
-    for number in wanted:
-        if number not in epochs:
-            continue
-        heat = heat_of(planted, epochs[number], weights)
+    for epoch in (e for e in wanted if e in planted.epochs):
+        heat = heat_of(planted, epoch, weights)
         cut = stretches(heat)
         first = cut.begin - heat.start[cut.answer]
         spans = list(zip(cut.answer.tolist(), first.tolist(), (first + cut.end - cut.begin).tolist(),
                          cut.score.tolist(), strict=True))  # fmt: skip
-        found[number] = compare(spans, [epochs[number].hits[row] for row in heat.row], LEAST_TOKENS)
+        found[epoch] = compare(spans, [planted.epochs[epoch].hits[row] for row in heat.row], LEAST_TOKENS)
     return found
 
 
@@ -189,6 +186,7 @@ def tables(name: str, scored: Scored, spans: dict[int, SpanScores]) -> list[str]
 
 def main() -> None:
     """Command line."""
+    import grid
     from planted import read
 
     from scanner.prediction import load_weights
@@ -196,15 +194,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="+")
     parser.add_argument("--data", type=Path, required=True, help="the data folder (holds sft/)")
-    parser.add_argument("--measurements", type=Path, default=Path(__file__).resolve().parent / "measurements")
+    parser.add_argument("--measurements", type=Path, default=grid.HERE)
     parser.add_argument("--weights", type=Path, help="another weights file than the shipped one")
     parser.add_argument("--check", action="store_true", help="also compute the AUROC pair by pair")
     args = parser.parse_args()
     weights = load_weights(args.weights) if args.weights else load_weights()
+    grid.HERE = args.measurements
     for name in args.names:
-        planted, epochs = read(args.measurements, args.data, name)
-        scored = score_tokens(planted, epochs, weights)
-        print("\n".join(tables(name, scored, score_spans(planted, epochs, weights))))
+        planted = read(args.data, name)
+        scored = score_tokens(planted, weights)
+        print("\n".join(tables(name, scored, score_spans(planted, weights))))
         if args.check:
             print(f"pair by pair, of a sample: {auroc_pairwise(scored.chance, scored.hit):.3f}\n")
 

@@ -40,6 +40,13 @@ GLOSSARY = (
         "tokens",
     ),
     Term(
+        "heat, memorized span",
+        "Heat: the chance that a token of the answer comes out, the text before it being the true one. Memorized span: "
+        "a stretch of 8 tokens or more that comes out word for word with a chance of one half or more, from the start "
+        "of the answer or once the model has come so far. Only the riskiest rows are looked at.",
+        "probability; the hazard model of p_extract, over the stretch as a whole",
+    ),
+    Term(
         "exposures (dose)",
         "Visits of the row and its copies during training, each weighted by its share of an optimizer step, "
         "its learning rate and, for near copies, by how much of the text is equal.",
