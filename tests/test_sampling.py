@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 import batching_twin
@@ -32,14 +33,15 @@ def twin(p: TrainingPlan, supervised, length, order, seed: int) -> tuple[list[fl
     sizes, tokens = [int(length[i]) for i in ranked], [int(supervised[i]) for i in ranked]
     rng = np.random.default_rng(seed)
     dose, steps = [0.0] * len(supervised), 0
+    seen = 0  # supervised tokens
     for _ in range(int(p.epochs)):
         for step in batching_twin.epoch(p, sizes, rng):
             steps += 1
             for part in step:
                 for row in part:
-                    weight = batching_twin.token_weight(p, step, part, row, tokens)
-                    dose[ranked[row]] += p.learning_rate / 3e-4 * 1200 * weight
-    return dose, steps
+                    dose[ranked[row]] += batching_twin.token_weight(p, step, part, row, tokens)
+                    seen += tokens[row]
+    return [share * math.sqrt(p.learning_rate / 3e-4) * seen / steps for share in dose], steps
 
 
 @pytest.mark.parametrize("loss_average", LOSS_AVERAGES)
@@ -96,17 +98,18 @@ def test_rates_rise_to_the_peak_and_never_rise_again(schedule, warmup, at):
         assert rate_share(p, warmup) == pytest.approx(1)
 
 
-@pytest.mark.parametrize("schedule", ["linear", "cosine"])
-def test_a_falling_rate_halves_the_dose_and_moves_it_to_the_early_rows(schedule):
+@pytest.mark.parametrize(("schedule", "left"), [("linear", 2 / 3), ("cosine", 2 / math.pi)])
+def test_a_falling_rate_takes_a_third_of_the_dose_and_moves_it_to_the_early_rows(schedule, left):
+    """left: the mean of the square root of the rate, in closed form."""
     supervised, length, order = np.full(400, 30), np.full(400, 40), np.arange(400).astype(np.uint64)
     flat = simulate(plan(), supervised, length, order)
     falling = simulate(plan(lr_schedule=schedule), supervised, length, order)
-    assert falling.mean == pytest.approx(flat.mean / 2, rel=0.02)
+    assert falling.mean == pytest.approx(flat.mean * left, rel=0.02)
     assert falling.steps == flat.steps
     once = plan(epochs=1, lr_schedule=schedule)
     first = simulate(once, supervised, length, order).own
     assert first.max() == pytest.approx(flat.own.max() / 2)  # one visit of two, in the first step
-    assert first.min() < 0.02 * first.max()
+    assert first.min() < 0.11 * first.max()  # the last step of a hundred
 
 
 @given(st.permutations(range(40)), st.sampled_from(BATCHINGS))
@@ -129,10 +132,10 @@ def test_one_visit_in_the_unit_batch_is_one():
     assert exposure.steps == 1
 
 
-def test_dose_is_linear_in_learning_rate_and_weight_and_zero_without_training():
+def test_dose_grows_with_the_root_of_the_rate_and_the_weight_and_is_zero_without_training():
     supervised, length, order = rows(50)
     base = simulate(plan(), supervised, length, order).own
-    np.testing.assert_allclose(simulate(plan(learning_rate=6e-4), supervised, length, order).own, 2 * base)
+    np.testing.assert_allclose(simulate(plan(learning_rate=12e-4), supervised, length, order).own, 2 * base)
     weight = np.linspace(0, 3, 50)
     np.testing.assert_allclose(simulate(plan(), supervised, length, order, weight).own, base * weight)
     for nothing in ({"epochs": 0}, {"learning_rate": 0}):
@@ -148,7 +151,7 @@ def test_a_part_of_an_epoch_visits_a_part_of_the_rows():
     whole = simulate(plan(epochs=1), supervised, length, order)
     assert half.steps == -(-whole.steps // 2)
     assert 0 < np.count_nonzero(half.own) < 60
-    assert (half.own <= whole.own).all()
+    assert (whole.own[half.own > 0] > 0).all()
 
 
 def test_unsupervised_rows_get_no_dose_and_goldfish_takes_its_share():

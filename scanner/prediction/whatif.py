@@ -72,7 +72,8 @@ class Sample:
         """Everything as arrays, to be stored; no text and no hash is in it."""
         parts = {"rows": self.rows, "stands_for": self.stands_for, "measurable": np.array(self.measurable)}
         parts |= {f"answers.{f.name}": getattr(self.answers, f.name) for f in fields(Answers)}
-        parts |= {f"features.{f.name}": getattr(self.features, f.name) for f in fields(self.features)}
+        known = {f.name: getattr(self.features, f.name) for f in fields(self.features)}
+        parts |= {f"features.{name}": value for name, value in known.items() if value is not None}
         if self.conflicts is not None:
             parts |= {f"conflicts.{f.name}": getattr(self.conflicts, f.name) for f in fields(Conflicts)}
         return parts
@@ -299,11 +300,13 @@ def _of_rows(sample: Sample, of_turns: Float64) -> Float64:
 
 
 def _only(features: ContextFeatures, answers: Answers) -> tuple[ContextFeatures, Answers]:
-    """The tokens of the turns alone, and the turns over them; what a feature says of rows is kept as it is."""
+    """The tokens of the turns alone, and the turns over them; what a feature says of whole rows is left out."""
     size = answers.end - answers.start
     edges = np.concatenate(([0], np.cumsum(size))).astype(np.int64)
     at = np.repeat(answers.start - edges[:-1], size) + np.arange(edges[-1])
     count = len(features.log_probability)
-    taken = {f.name: getattr(features, f.name) for f in fields(features)}
-    taken = {name: value[at] if len(value) == count else value[:0] for name, value in taken.items()}
+    known = {f.name: getattr(features, f.name) for f in fields(features)}
+    taken = {
+        name: value[at] if len(value) == count else value[:0] for name, value in known.items() if value is not None
+    }
     return replace(features, **taken), replace(answers, start=edges[:-1], end=edges[1:])
