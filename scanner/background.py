@@ -86,18 +86,17 @@ def background(tokens: UInt64, offsets: Int64, threads: int, table: BackgroundTa
     tokens = np.ascontiguousarray(tokens, dtype=np.uint64)
     offsets = np.ascontiguousarray(offsets, dtype=np.int64)
     out, strange = np.empty(len(tokens), np.float32), np.zeros(len(offsets) - 1, np.int32)
-    lists = (
-        held.words.view(np.uint64), held.word_level, held.word_back, held.word_levels, held.pairs.view(np.uint64),
-        held.pair_back, held.pair_levels, held.triples.view(np.uint64), held.triple_levels, held.back_levels,
-        held.unknown, held.bits,
-    )  # fmt: skip
+
+    def work(block: tuple[int, int]) -> None:
+        look_up(
+            tokens, offsets, held.words.view(np.uint64), held.word_level, held.word_back, held.word_levels,
+            held.pairs.view(np.uint64), held.pair_back, held.pair_levels, held.triples.view(np.uint64),
+            held.triple_levels, held.back_levels, held.unknown, held.bits, *block, out, strange,
+        )  # fmt: skip
+
     edges = np.unique(np.append(np.searchsorted(offsets, np.arange(0, len(tokens), _ROWS_AT_ONCE)), len(strange)))
     with ThreadPoolExecutor(max(1, threads)) as pool:
-        jobs = [
-            pool.submit(look_up, tokens, offsets, *lists, a, b, out, strange) for a, b in pairwise([0, *edges.tolist()])
-        ]
-        for job in jobs:
-            job.result()
+        list(pool.map(work, pairwise([0, *edges.tolist()])))
     lengths = np.diff(offsets)
     share = np.full(len(strange), np.nan, np.float32)
     np.divide(strange, lengths, out=share, where=lengths > 0, casting="unsafe")

@@ -18,7 +18,7 @@ from sources import VALIDATION, Source, texts_of
 from scanner.background import BackgroundTable, background
 from scanner.kernels.background import SLOTS, UNKNOWN_KEY
 
-SIZES = (0.5, 1.0, 2.0, 4.0, 16.0)  # MB, beside the shipped one
+SIZES = (1.0, 1.5, 2.0, 8.0)  # MB, beside the shipped one
 MOST = 300_000  # tokens of a kind
 
 
@@ -49,7 +49,7 @@ def report(data: Path, found: list[tuple[Source, Corpus, Corpus]], counts: Count
         line(f"{size:g} MB", fit(counts, smoothed, int(size * 1e6)), texts)
     for order in (1, 2):
         line(f"{SIZE:g} MB, order {order}", fit(counts, smoothed, int(SIZE * 1e6), order=order), texts)
-    for bits in (3, 4, 6, 7):
+    for bits in (4, 6):
         line(f"{SIZE:g} MB, {bits} bits of level", fit(counts, smoothed, int(SIZE * 1e6), bits=bits), texts)
     for share in (0.35, 0.65):
         line(f"{SIZE:g} MB, {share:.0%} pairs", fit(counts, smoothed, int(SIZE * 1e6), pair_share=share), texts)
