@@ -1,10 +1,10 @@
 """How likely each token is in general text: a stand-in for what a base model knows before it is tuned.
 
 A table of n-gram statistics (scanner/background_table, built by benchmarks/background/build.py from text under
-permissive licences) says how likely a token is after the two tokens before it. It knows English, Chinese, a little
-Turkish and Python code, in the kernels' own tokens (see scanner.text) only: to a model's tokenizer's tokens it says
-nothing. A row in another language shows by its share of unknown tokens, except in scripts whose characters are tokens
-of their own and stand in the Chinese text too (kana): there the table just finds everything unlikely.
+permissive licences) says how likely a token is after the two tokens before it. It knows English, Chinese, Python
+code and the Turkish of simple dialogues, in the kernels' own tokens (see scanner.text) only: it says nothing about the
+tokens of a model's tokenizer. A row in another language shows by its share of unknown tokens, except where characters
+are tokens of their own that stand in the Chinese text too (kana): there the table just finds everything unlikely.
 """
 
 from __future__ import annotations
