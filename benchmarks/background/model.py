@@ -188,8 +188,10 @@ def pack(keys: Array, value: Array, buckets: int, bits: int) -> tuple[Array, Arr
 
 def levels(value: Array, weight: Array, number: int) -> tuple[Array, Array]:
     """(number,) float32 levels that are near the values (Lloyd's algorithm, by weight), and the level of each value."""
+    if not len(value):
+        return np.zeros(number, np.float32), np.zeros(0, np.int64)
     order = np.sort(value)
-    step = np.cumsum(np.sort(weight ** (1 / 3))) if len(value) else np.zeros(0)
+    step = np.cumsum(np.sort(weight ** (1 / 3)))
     found = order[np.minimum(np.searchsorted(step, np.linspace(0, step[-1], number)), len(order) - 1)]
     found = np.unique(found)
     for _ in range(40):

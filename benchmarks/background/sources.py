@@ -149,6 +149,8 @@ def _documents(file: Path) -> Iterator[str]:
     elif file.suffix == ".jsonl":
         with file.open(encoding="utf-8") as lines:
             yield from ("\n".join(_strings(json.loads(line))) for line in lines if line.strip())
+    elif file.suffix == ".txt":
+        yield from file.read_text("utf-8").splitlines()
     else:
         records = json.loads(file.read_text("utf-8"))
         for record in records.values() if isinstance(records, dict) else records:

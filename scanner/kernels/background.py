@@ -81,7 +81,7 @@ def look_up(tokens, offsets, words, word_level, word_back, word_levels, pairs, p
         followed = False
         weight = np.float32(0.0)
         pair = np.uint64(0)  # key of the two words before
-        pair_weight = 0  # their back-off level, 0: no triple begins with them
+        pair_weight = np.int64(0)  # their back-off level, 0: no triple begins with them
         for t in range(offsets[i], offsets[i + 1]):
             key = tokens[t]
             slot = _find(words, 0, key)
@@ -96,7 +96,7 @@ def look_up(tokens, offsets, words, word_level, word_back, word_levels, pairs, p
                 next_followed = True
             value = own
             next_pair = np.uint64(0)
-            next_pair_weight = 0
+            next_pair_weight = np.int64(0)
             if followed:
                 value = weight + own
                 next_pair = longer_key(before, key)
