@@ -14,9 +14,10 @@ from typing import Any
 
 from scanner.errors import ModelError
 
-TINY_VOCABULARY, TINY_WIDTH, TINY_LAYERS, TINY_HEADS, TINY_CONTEXT = 4096, 256, 4, 8, 256
+TINY_VOCABULARY, TINY_WIDTH, TINY_LAYERS, TINY_HEAD, TINY_CONTEXT = 4096, 256, 4, 32, 256
 """The pilot's shape, 4.2 million parameters (SCIENCE 3)."""
 TINY_TEMPLATE = "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}<|end|>{% endfor %}"
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "tekken.json")
 TINY_MARKS = ("<|pad|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>")
 
 
@@ -31,6 +32,11 @@ class LanguageModel:
     context: int  # tokens
     device: str
 
+    @property
+    def vocabulary(self) -> int:
+        """Entries of the output layer; often more than the tokenizer knows."""
+        return int(self.model.get_output_embeddings().weight.shape[0])
+
 
 def load(path: Path, max_length: int | None = None) -> LanguageModel:
     """A local folder in the Hugging Face format; ModelError says what is missing.
@@ -38,24 +44,87 @@ def load(path: Path, max_length: int | None = None) -> LanguageModel:
     The context is the model's own, cut to `max_length` where the trainer cuts rows there.
     """
     transformers = _transformers()
-    if not (path / "config.json").is_file():
+    _check_folder(path)
+    try:
+        model, report = transformers.AutoModelForCausalLM.from_pretrained(
+            path, local_files_only=True, dtype="float32", output_loading_info=True
+        )
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+        raise ModelError(f"--base {path}: not loadable as a causal language model ({_first_line(error)})") from error
+    missing = sorted(report["missing_keys"])
+    if missing:
         raise ModelError(
-            f"--base {path}: no config.json there; give a local folder of a causal language model as "
-            "`save_pretrained` writes it, or `tiny` to build a small one from the data itself"
+            f"--base {path}: its files lack {len(missing)} of the model's weights ({missing[0]}, ...), which would be "
+            "drawn at random; save the whole model there again"
         )
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(path, local_files_only=True)
-        model = transformers.AutoModelForCausalLM.from_pretrained(path, local_files_only=True, dtype="float32")
-    except (OSError, ValueError, KeyError) as error:
-        raise ModelError(f"--base {path}: not loadable as a causal language model ({_first_line(error)})") from error
+    except (OSError, ValueError, KeyError, ImportError, AttributeError, TypeError) as error:
+        raise ModelError(f"--base {path}: its tokenizer is not loadable ({_first_line(error)})") from error
     if not tokenizer.is_fast:
         raise ModelError(f"--base {path}: it has no fast tokenizer (tokenizer.json), which places of tokens need")
-    known = getattr(model.config, "max_position_embeddings", None) or 2048
-    return _placed(model, tokenizer, path.name, min(known, max_length or known))
+    known = getattr(model.config.get_text_config(), "max_position_embeddings", None) or 2048
+    loaded = _placed(model, tokenizer, path.resolve().name, min(known, max_length or known))
+    largest = max(tokenizer.get_vocab().values(), default=0)
+    rows = model.get_input_embeddings().weight.shape[0]
+    if largest >= rows:
+        raise ModelError(
+            f"--base {path}: tokenizer and model do not belong together: the tokenizer has {largest + 1:,} tokens, the "
+            f"model's embedding {rows:,} rows"
+        )
+    _check_causal(loaded, path)
+    return loaded
 
 
-def tiny(texts: Iterable[str], seed: int, context: int = TINY_CONTEXT) -> LanguageModel:
-    """An untrained small Llama with a byte-level BPE trained on `texts`."""
+def _check_folder(path: Path) -> None:
+    """A folder that cannot hold a model is refused with what it does hold."""
+    if (path / "config.json").is_file():
+        if not any((path / name).is_file() for name in TOKENIZER_FILES):
+            raise ModelError(
+                f"--base {path}: no tokenizer there (tokenizer.json); save the model's own beside it with "
+                "`tokenizer.save_pretrained`"
+            )
+        return
+    if (path / "adapter_config.json").is_file():
+        raise ModelError(
+            f"--base {path}: an adapter, not a model; give the folder of the model that it was made for, or merge both "
+            "with `merge_and_unload` and save that"
+        )
+    if path.suffix == ".gguf" or (path.is_dir() and any(path.glob("*.gguf"))):
+        raise ModelError(f"--base {path}: a GGUF file is for running, not for training; give the model it was made of")
+    raise ModelError(
+        f"--base {path}: no config.json there; give a local folder of a causal language model as "
+        "`save_pretrained` writes it (nothing is downloaded), or `tiny` to build a small one from the data itself"
+    )
+
+
+def _check_causal(loaded: LanguageModel, path: Path) -> None:
+    """Later tokens must not change what is said of earlier ones, or nothing measured by teacher forcing holds."""
+    import torch
+
+    ids = torch.arange(2, 8).remainder(loaded.vocabulary)[None].to(loaded.device)
+    other = ids.clone()
+    other[0, -1] = (other[0, -1] + 1) % loaded.vocabulary
+    loaded.model.eval()
+    try:
+        with torch.no_grad():
+            said, again = (loaded.model(input_ids=x).logits[0, :-1].float() for x in (ids, other))
+    except (RuntimeError, ValueError, TypeError, AttributeError) as error:
+        raise ModelError(f"--base {path}: it does not run on six tokens ({_first_line(error)})") from error
+    if not bool(torch.isfinite(said).all()):
+        raise ModelError(f"--base {path}: what it says of six tokens is not finite; its weights are damaged")
+    if not torch.allclose(said, again, rtol=1e-3, atol=1e-3):
+        raise ModelError(
+            f"--base {path}: later tokens change what it says of earlier ones, so it is no causal language model"
+        )
+    loaded.model.train()
+
+
+def tiny(
+    texts: Iterable[str], seed: int, context: int = TINY_CONTEXT, width: int | None = None, layers: int | None = None
+) -> LanguageModel:
+    """An untrained small Llama with a byte-level BPE trained on `texts`; width in multiples of TINY_HEAD."""
+    width, layers = width or TINY_WIDTH, layers or TINY_LAYERS
     import tokenizers
     import torch
 
@@ -75,10 +144,10 @@ def tiny(texts: Iterable[str], seed: int, context: int = TINY_CONTEXT) -> Langua
     )
     config = transformers.LlamaConfig(
         vocab_size=len(tokenizer),
-        hidden_size=TINY_WIDTH,
-        intermediate_size=3 * TINY_WIDTH,
-        num_hidden_layers=TINY_LAYERS,
-        num_attention_heads=TINY_HEADS,
+        hidden_size=width,
+        intermediate_size=3 * width,
+        num_hidden_layers=layers,
+        num_attention_heads=width // TINY_HEAD,
         max_position_embeddings=context,
         tie_word_embeddings=True,
         pad_token_id=0,

@@ -3,13 +3,14 @@
     rows -> members and controls (whole groups of duplicates, by a seeded draw) -> fine-tune as planned
          -> after each chosen epoch: what is recalled, token by token, of members and controls
 
-Batches are formed by `scanner.sampling` as the plan says and never grouped by length for speed: that would change what
+Batches are formed by `scanner.batching` as the plan says and never grouped by length for speed: that would change what
 is memorized (SCIENCE 9).
 """
 
 from __future__ import annotations
 
 import math
+import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,10 +20,12 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from scanner.batching import Sampler, Visits, token_shares
 from scanner.chat import Example
+from scanner.errors import ModelError
 from scanner.models import LanguageModel
 from scanner.objects import Int64
-from scanner.sampling import SEQUENCE_TOKENS, UNIT_LEARNING_RATE, UNIT_SUPERVISED_TOKENS, epoch_batches, rate_share
+from scanner.sampling import UNIT_LEARNING_RATE, UNIT_SUPERVISED_TOKENS, rate_share, steps_taken
 from scanner.settings import TrainingPlan
 from scanner.training import measure, step
 
@@ -86,7 +89,7 @@ def pretrain(
         model.model.parameters(), lr=PRETRAIN_LEARNING_RATE, betas=(0.9, 0.95), weight_decay=0.01
     )
     steps = math.ceil(len(blocks) / PRETRAIN_ROWS_PER_STEP)
-    loss = math.nan
+    loss, began = math.nan, time.perf_counter()
     for done in range(steps):
         rate = min(1, (done + 1) / WARM_UP_STEPS) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * done / steps)))
         for part in optimizer.param_groups:
@@ -95,7 +98,8 @@ def pretrain(
         whole = [Example(ids, np.ones(len(ids), np.bool_), ()) for ids in block]
         loss = step(model, optimizer, whole, "token", bf16)
         advance(len(block))
-    return {"tokens": int(blocks.size), "steps": steps, "loss_per_token_nats": loss}
+    seconds = time.perf_counter() - began
+    return {"tokens": int(blocks.size), "steps": steps, "loss_per_token_nats": loss, "seconds": round(seconds, 1)}
 
 
 def with_adapters(model: LanguageModel, rank: int, seed: int) -> LanguageModel:
@@ -107,13 +111,14 @@ def with_adapters(model: LanguageModel, rank: int, seed: int) -> LanguageModel:
     config = peft.LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM")
     with warnings.catch_warnings():  # peft still asks transformers by a name that is to go
         warnings.simplefilter("ignore", FutureWarning)
+        warnings.filterwarnings("ignore", "fan_in_fan_out", UserWarning)  # GPT-2's layers; peft does what is right
         adapted = peft.get_peft_model(model.model, config)
     return LanguageModel(adapted, model.tokenizer, model.name, model.parameters, model.context, model.device)
 
 
 @dataclass
 class Rehearsal:
-    """A fine-tune in progress; `state` and `resume` let an interrupted one go on after its last whole epoch."""
+    """A fine-tune in progress; `save` and `resume` let an interrupted one go on after its last whole step."""
 
     model: LanguageModel
     plan: TrainingPlan
@@ -121,62 +126,82 @@ class Rehearsal:
     weight: np.ndarray | None  # (n,) sampling weight of each trained row
     seed: int
     bf16: bool
-    epoch: int = 0
+    epoch: int = 0  # whole epochs done
     steps: int = 0
+    begun: int = 0  # batches of the next epoch that are done
+    seconds: float = 0.0  # of training, all sittings together
+    seconds_measuring: float = 0.0
+    tokens: int = 0  # trained on so far, a token once for each visit
+    is_whole: bool = True  # no step is half done, so what `save` would write can be gone on from
 
     def __post_init__(self) -> None:
         import torch
 
         learned = [p for p in self.model.model.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(learned, lr=self.plan.learning_rate, weight_decay=0.0, fused=True)
+        self.sampler = Sampler(self.plan, np.array([len(row.ids) for row in self.trained], np.int64))
         self.dose = np.zeros(len(self.trained))  # of each row's own visits, in the unit of scanner.sampling
         self.losses: list[float] = []  # nats per token, mean over each epoch's steps
+        self._step_losses: list[float] = []  # of the epoch that is under way
 
-    def run_epoch(self, advance: Callable[[int], None] = lambda rows: None) -> None:
-        """One pass over the rows, in the batches that the plan makes."""
+    def run_epoch(
+        self, advance: Callable[[int], None] = lambda rows: None, after_step: Callable[[], None] = lambda: None
+    ) -> None:
+        """One pass over the rows, in the batches that the plan makes; what an interrupted pass did is not repeated."""
+        import torch
+
         sizes = np.array([len(row.ids) for row in self.trained], np.int64)
         rng = np.random.default_rng([self.seed, self.epoch])
-        order, at = epoch_batches(self.plan, sizes, rng, SEQUENCE_TOKENS)
-        order, at = self._weighted(order, at, rng)
-        last = int(at[-1]) + 1
-        part = min(1.0, self.plan.epochs - self.epoch)
-        taken = last if part >= 1 else max(1, round(part * last))
+        visits = self._weighted(self.sampler.epoch(rng), rng)
+        if not visits.steps:
+            raise ModelError(f"no step of {self.plan.batch_size} rows is complete, and --drop-last step takes no other")
+        taken = steps_taken(self.plan, self.epoch, visits.steps)
         words = np.array([sum(len(a.words) for a in row.answers) for row in self.trained])
-        losses = []
-        for number in range(taken):
-            batch = order[at == number]
-            if not len(batch):
-                continue
-            rate = self.plan.learning_rate * float(
-                rate_share(self.plan, (self.epoch + number / last) / self.plan.epochs)
-            )
-            for group in self.optimizer.param_groups:
-                group["lr"] = rate
-            rows = [self.trained[i] for i in batch]
-            losses.append(step(self.model, self.optimizer, rows, self.plan.loss_average, self.bf16))
-            self._count(batch, words, rate)
+        advance(int((visits.step < self.begun).sum()))
+        for number in range(self.begun, taken):
+            here = slice(*np.searchsorted(visits.step, [number, number + 1]))
+            batch, part = visits.rows[here], visits.part[here]
+            began = time.perf_counter()
+            if len(batch):
+                rate = self.plan.learning_rate * float(
+                    rate_share(self.plan, (self.epoch + number / visits.steps) / self.plan.epochs)
+                )
+                for group in self.optimizer.param_groups:
+                    group["lr"] = rate
+                rows = [self.trained[i] for i in batch]
+                torch.manual_seed((self.seed * 1_000_003 + self.epoch) * 1_000_003 + number)  # for models with dropout
+                self.is_whole = False
+                loss = step(self.model, self.optimizer, rows, self.plan.loss_average, self.bf16, part)
+                self._step_losses.append(loss)
+                self._count(batch, part, words, rate)
+            self.begun = number + 1
+            self.is_whole = True
+            self.seconds += time.perf_counter() - began
+            self.tokens += int(sizes[batch].sum())
             advance(len(batch))
+            after_step()
         self.steps += taken
         self.epoch += 1
-        self.losses.append(float(np.mean(losses)))
+        self.begun = 0
+        self.losses.append(float(np.mean(self._step_losses)))
+        self._step_losses = []
 
-    def _weighted(self, order: Int64, at: Int64, rng: np.random.Generator) -> tuple[Int64, Int64]:
+    def _weighted(self, visits: Visits, rng: np.random.Generator) -> Visits:
         """Each visit as often as the row's sampling weight says, a fraction by chance."""
         if self.weight is None:
-            return order, at
-        weight = self.weight[order]
-        times = np.floor(weight) + (rng.random(len(order)) < weight % 1)
-        return np.repeat(order, times.astype(int)), np.repeat(at, times.astype(int))
+            return visits
+        weight = self.weight[visits.rows]
+        times = (np.floor(weight) + (rng.random(len(weight)) < weight % 1)).astype(int)
+        rows, step, part = (np.repeat(column, times) for column in visits[:3])
+        return Visits(rows, step, part, visits.steps)
 
-    def _count(self, batch: Int64, words: np.ndarray, rate: float) -> None:
-        learned = batch[words[batch] > 0]
-        total = words[learned].sum() if self.plan.loss_average == "token" else len(learned) * words[learned]
-        share = 1 / np.maximum(1, np.broadcast_to(total, len(learned)))
+    def _count(self, batch: Int64, part: Int64, words: np.ndarray, rate: float) -> None:
+        share = token_shares(self.plan.loss_average, words[batch], np.zeros_like(batch), part)
         unit = UNIT_LEARNING_RATE / UNIT_SUPERVISED_TOKENS
-        np.add.at(self.dose, learned, share * rate / unit)
+        np.add.at(self.dose, batch, np.where(words[batch] > 0, share * rate / unit, 0.0))
 
     def save(self, path: Path) -> None:
-        """Everything that the next epoch needs; holds weights trained on the data, so it belongs under private/."""
+        """Everything that the next step needs; holds weights trained on the data, so it belongs under private/."""
         import torch
 
         from scanner.store import atomic
@@ -185,7 +210,9 @@ class Rehearsal:
         with atomic(path) as temporary:
             torch.save(
                 {"learned": learned, "optimizer": self.optimizer.state_dict(), "epoch": self.epoch,
-                 "steps": self.steps, "dose": self.dose.tolist(), "losses": self.losses}, temporary,
+                 "steps": self.steps, "begun": self.begun, "bf16": self.bf16, "seconds": self.seconds,
+                 "seconds_measuring": self.seconds_measuring, "tokens": self.tokens, "dose": self.dose.tolist(),
+                 "losses": self.losses, "step_losses": self._step_losses}, temporary,
             )  # fmt: skip
 
     def resume(self, path: Path) -> None:
@@ -198,27 +225,39 @@ class Rehearsal:
             for name, value in state["learned"].items():
                 known[name].copy_(value)
         self.optimizer.load_state_dict(state["optimizer"])
-        self.epoch, self.steps = state["epoch"], state["steps"]
+        self.epoch, self.steps, self.begun = state["epoch"], state["steps"], state["begun"]
+        self.bf16 = state["bf16"]  # probed anew, it might come out otherwise
+        self.seconds, self.seconds_measuring = state["seconds"], state["seconds_measuring"]
+        self.tokens = state["tokens"]
         self.dose, self.losses = np.array(state["dose"]), list(state["losses"])
+        self._step_losses = list(state["step_losses"])
 
 
-def recalled(model: LanguageModel, rows: Sequence[Example], row_id: Int64, bf16: bool) -> pl.DataFrame:
+def recalled(
+    model: LanguageModel, rows: Sequence[Example], row_id: Int64, bf16: bool, with_losses: bool = False
+) -> pl.DataFrame:
     """One line per answer: N_pre and hits in our own tokens, teacher-forced argmax.
 
-    Teacher forcing gives the N_pre of greedy decoding: up to the first miss both have seen the same tokens.
+    Teacher forcing gives the N_pre of greedy decoding: up to the first miss both have seen the same tokens. With
+    losses, a column `losses` holds the nats of each own token (sum over the model's tokens of it) as float16 bytes.
     """
     lines: list[dict[str, Any]] = []
     for place, found in measure(model, rows, bf16):
         for number, answer in enumerate(rows[place].answers):
             hits = np.array([found.hits[a:b].all() for a, b in answer.words], np.bool_)
             cost = found.loss_nats[answer.start : answer.end]
-            lines.append({
+            line = {
                 "row_id": int(row_id[place]), "answer": number, "tokens": len(hits),
                 "n_pre": int(len(hits) if hits.all() else np.argmin(hits)),
                 "whole": bool(answer.whole and found.hits[answer.start : answer.end].all()),
                 "loss_per_token_nats": float(np.nanmean(cost)) if np.isfinite(cost).any() else None,
                 "hits": np.packbits(hits).tobytes(),
-            })  # fmt: skip
+            }  # fmt: skip
+            if with_losses:
+                nats = [found.loss_nats[a:b].sum() for a, b in answer.words]
+                line["losses"] = np.minimum(nats, np.finfo(np.float16).max).astype(np.float16).tobytes()
+            lines.append(line)
     schema = {"row_id": pl.Int64, "answer": pl.Int32, "tokens": pl.Int32, "n_pre": pl.Int32, "whole": pl.Boolean,
               "loss_per_token_nats": pl.Float32, "hits": pl.Binary}  # fmt: skip
+    schema |= {"losses": pl.Binary} if with_losses else {}
     return pl.DataFrame(lines, schema=schema).sort("row_id", "answer")

@@ -1,24 +1,26 @@
 """The rows of a rehearsal as the predictor sees them: alone, as if they were the whole training set.
 
-run + row ids -> tokens -> contexts, answers, copies and near copies among these rows alone
+run + row ids + planted rows -> tokens -> contexts, answers, copies and near copies among these rows alone
 + what the rehearsal gave and measured -> Observed, one for each epoch
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from scanner import prediction
+from scanner import alongside, prediction
+from scanner.contextual import token_features
 from scanner.errors import RunError
-from scanner.kernels.contexts import ContextFeatures, context_features
+from scanner.kernels.contexts import ContextFeatures
 from scanner.kernels.similarity import connect
-from scanner.objects import Int64, UInt64
+from scanner.objects import Int64, Segment, UInt64
+from scanner.planting import Planted
 from scanner.prediction.level import Observed
 from scanner.sampling import with_copies
 from scanner.settings import Settings, TrainingPlan
@@ -43,6 +45,7 @@ class RowsAlone:
     alike: Int64  # (n,) equal for rows that exact or near pairs connect
     order: UInt64  # (n,) rank of the content, equal for exact copies
     near: prediction.NearCopies
+    conflicts: prediction.Conflicts
 
 
 @dataclass(frozen=True)
@@ -68,8 +71,10 @@ class Rehearsal:
         }
 
 
-def alone(run: RunFolder, settings: Settings, row_id: Int64, max_length: int | None) -> RowsAlone:
-    """The rows with these ids; max_length: tokens after which a row is not learned."""
+def alone(
+    run: RunFolder, settings: Settings, row_id: Int64, max_length: int | None, planted: Sequence[Planted] = ()
+) -> RowsAlone:
+    """The rows with these ids, and those planted for them; max_length: tokens after which a row is not learned."""
     ids = run.read_table("rows", ["row_id"])["row_id"].to_numpy()
     part = places(ids, pl.Series(np.unique(row_id)))
     text = tokens_of_rows(run.segments(), tokenizer=None, max_length=max_length, threads=1)
@@ -88,12 +93,12 @@ def alone(run: RunFolder, settings: Settings, row_id: Int64, max_length: int | N
     near = pairs.filter(mine & (pl.col("signal") == "minhash"))
     # what is learned is the answer: a long prompt in common makes no copy of it
     jaccard = near.select(pl.min_horizontal("similarity", pl.col("answer_similarity").fill_nan(None))).to_series()
-    return RowsAlone(
+    members = alongside.Counted(
         row_id=ids[part],
-        features=context_features(text.tokens[chosen], offsets, copies[part], 1),
-        length=np.diff(offsets),
+        tokens=text.tokens[chosen],
+        widths=text.widths[chosen],
+        offsets=offsets,
         answers=answers,
-        number=np.arange(len(row)) - np.searchsorted(row, row),
         copies=copies[part],
         alike=alike[part],
         order=np.asarray(run.read_array("content_rank"))[part].astype(np.uint64),
@@ -101,6 +106,30 @@ def alone(run: RunFolder, settings: Settings, row_id: Int64, max_length: int | N
             places(ids[part], near["row_a"]), places(ids[part], near["row_b"]), jaccard.to_numpy(), settings.shingle
         ),
     )
+    owners = np.unique(np.array([row.member for row in planted], np.int64))
+    texts = dict(zip(owners.tolist(), segments_of(run, owners), strict=True)) if planted else {}
+    rows = alongside.with_planted(members, texts, planted, replace(settings, max_length=max_length))
+    return RowsAlone(
+        row_id=rows.row_id,
+        features=token_features(rows.tokens, rows.widths, rows.offsets, rows.copies, True, 1),
+        length=np.diff(rows.offsets),
+        answers=rows.answers,
+        number=np.arange(len(rows.answers.row)) - np.searchsorted(rows.answers.row, rows.answers.row),
+        copies=rows.copies,
+        alike=rows.alike,
+        order=rows.order,
+        near=rows.near,
+        conflicts=alongside.conflicts(rows),
+    )
+
+
+def segments_of(run: RunFolder, row_ids: Int64) -> list[list[Segment]]:
+    """The segments of rows, in the order asked for."""
+    frame = run.segments().rows(row_ids.tolist(), ["row_id", "turn", "role", "supervised", "text"])
+    found: dict[int, list[Segment]] = {}
+    for row, turn, role, supervised, text in frame.iter_rows():
+        found.setdefault(row, []).append(Segment((), role, turn, supervised, text))
+    return [found[row] for row in row_ids.tolist()]
 
 
 def rehearsals(run: RunFolder, names: tuple[str, ...] = ()) -> list[Rehearsal]:
@@ -139,6 +168,17 @@ def measured(rehearsal: Rehearsal) -> pl.DataFrame:
     return table.filter((pl.col("epoch") > 0) & (pl.col("stratum") == "member")).sort("epoch", "row_id", "answer")
 
 
+def planted_rows(rehearsal: Rehearsal) -> tuple[list[Planted], pl.DataFrame]:
+    """Rows planted in a rehearsal, and their own doses (row_id, epoch, own_dose); RunError when their text is gone."""
+    told = rehearsal.run.path / "rehearsal" / rehearsal.name / "planted.parquet"
+    if not told.is_file():
+        return [], pl.DataFrame(schema={"row_id": pl.Int64, "epoch": pl.Int32, "own_dose": pl.Float64})
+    text = rehearsal.run.private / "rehearsal" / rehearsal.name / "planted.parquet"
+    if not text.is_file():
+        raise RunError(f"{text} is gone (purged?), so the rows planted in it are not known; rehearse again")
+    return alongside.load(text), pl.read_parquet(told, glob=False)
+
+
 def observed(rehearsal: Rehearsal, first_unit: int = 0) -> Iterator[Observed]:
     """What each epoch showed; units are numbered from `first_unit`, so that rows of several rehearsals stay apart.
 
@@ -147,7 +187,8 @@ def observed(rehearsal: Rehearsal, first_unit: int = 0) -> Iterator[Observed]:
     table = measured(rehearsal)
     if not len(table):
         return
-    rows = alone(rehearsal.run, rehearsal.settings, table["row_id"].unique().to_numpy(), None)
+    planted, given_to_planted = planted_rows(rehearsal)
+    rows = alone(rehearsal.run, rehearsal.settings, table["row_id"].unique().to_numpy(), None, planted)
     index = pl.DataFrame({
         "row_id": rows.row_id[rows.answers.row], "answer": rows.number, "place": np.arange(len(rows.number)),
         "room": rows.answers.end - rows.answers.start,
@@ -158,6 +199,7 @@ def observed(rehearsal: Rehearsal, first_unit: int = 0) -> Iterator[Observed]:
         given = seen.unique("row_id").sort("row_id")
         own = np.zeros(len(rows.row_id))
         own[np.searchsorted(rows.row_id, given["row_id"].to_numpy())] = given["own_dose"].fill_null(0).to_numpy()
+        own[: len(planted)] = given_to_planted.filter(pl.col("epoch") == epoch).sort("row_id")["own_dose"].to_numpy()
         near = rows.near
         dose = with_copies(own, rows.copies, near.a, near.b, near.jaccard, near.shingle)
         answer = seen.join(index, on=["row_id", "answer"], how="inner").filter(

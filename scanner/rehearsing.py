@@ -1,44 +1,54 @@
 """`scan rehearse`: fine-tune a base on a sample of the run's rows under the plan, and measure what it recalls.
 
 RUN/rehearsal/<name>/epochs.parquet    row_id, stratum, epoch, answer, tokens, n_pre, whole, loss, hits per own token,
-                                       own_dose and optimizer steps so far (members only)
-RUN/rehearsal/<name>/rows.parquet      row_id, stratum, weight, and what was measured after the last epoch
+                                       own_dose and optimizer steps so far (members only), losses of each own token
+                                       (float16 nats; first and last epoch), what was planted for the row
+RUN/rehearsal/<name>/rows.parquet      row_id, stratum, weight, what was measured after the last epoch and predicted
+RUN/rehearsal/<name>/planted.parquet   row_id (negative), member, kind, level, epoch, own_dose of each planted row
 RUN/rehearsal/<name>/rehearsal.json    base, plan, split, precision, losses, speed, prediction beside measurement
-RUN/private/rehearsal/<name>/          weights while it runs, and the tiny base; `scan purge` deletes them
+RUN/private/rehearsal/<name>/          weights while it runs, planted rows, the tiny base; `scan purge` deletes them
 """
 
 from __future__ import annotations
 
 import json
 import math
+import shlex
 import shutil
 import time
-from dataclasses import asdict, dataclass, replace
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from scanner import chat, models, rehearsal
-from scanner.errors import ModelError, RunError
-from scanner.kernels.similarity import connect
+from scanner import alongside, chat, memory, models, rehearsal
+from scanner.chat import Example
+from scanner.drawing import Drawn, draw, parts_of, sampling_weight
+from scanner.errors import ModelError, RunError, SettingsError
 from scanner.models import LanguageModel
-from scanner.objects import Int64, Segment
+from scanner.objects import Int64
+from scanner.planting import Planted
 from scanner.prediction import EXTRACTED
 from scanner.prediction.scoring import auroc
 from scanner.progress import Progress
-from scanner.rehearsed import COPIES, alone
+from scanner.rehearsed import alone, segments_of
+from scanner.retelling import Rehearsed, duration, of_epoch, per_row, planted_columns, planted_table
 from scanner.settings import Settings, TrainingPlan
-from scanner.stages import places
 from scanner.store import RunFolder, atomic
-from scanner.training import bf16_is_faster
+from scanner.training import LOGITS_AT_A_TIME, probe
 
 TINY = "tiny"
 TINY_LEARNING_RATE = 3e-4
 """A model of 4 M parameters learns next to nothing at the rates that suit billions; the pilots' rate."""
 FEWEST_PRETRAINING_TOKENS = 20_000
 MEASURED_EPOCHS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
+SAVED_EVERY = 60.0  # seconds, or twenty times what saving takes
+MEASURING_COST = 1 / 3
+"""Of a token that is measured beside one that is trained on: a forward pass without the backward one."""
 
 
 @dataclass(frozen=True)
@@ -49,47 +59,29 @@ class Options:
     rows: int = 1500  # rows trained on, at most
     controls: int = 400  # rows held out, at most
     pretrain_tokens: int = 1_000_000  # of a tiny base, at most; two cores do that in a few minutes
+    planted: float = 0.0  # share of those rows for which copies, near copies or other answers are planted
+    width: int | None = None  # of a tiny base, in multiples of models.TINY_HEAD
+    layers: int | None = None
     seed: int = 0
     name: str | None = None
 
-
-@dataclass(frozen=True)
-class Rehearsed:
-    """What `scan rehearse` measured."""
-
-    folder: Path
-    facts: dict[str, Any]
-
-    def in_words(self) -> str:
-        """Lines for the screen."""
-        f = self.facts
-        lines = [
-            f"{f['base']['name']} ({f['base']['parameters'] / 1e6:.1f} M parameters), {f['trained']:,} rows trained "
-            f"on, {f['controls']:,} held out, {f['plan']['epochs']:g} epochs at {f['plan']['learning_rate']:g}, "
-            f"{f['steps']:,} steps in {f['seconds']:.0f} s ({f['precision']})",
-            "epoch   mean N_pre (held out)   largest   rows with N_pre >= 16 (held out)",
-        ]
-        for e in f["epochs"]:
-            m, c = e["member"], e["control"]
-            lines.append(
-                f"{e['epoch']:>5}   {m['mean_n_pre']:>10.2f} ({c['mean_n_pre']:.2f})   {m['largest_n_pre']:>10}"
-                f"   {m['extracted']:>10} of {m['rows']:,} ({c['extracted']} of {c['rows']:,})"
-            )
-        p = f["prediction"]
-        told = "not defined" if p["auroc"] is None else f"{p['auroc']:.3f}"
-        lines.append(
-            f"Predicted for these rows and this base: {p['expected_rows']:.1f} with N_pre >= 16, measured "
-            f"{p['measured_rows']}; AUROC {told} over {p['rows']:,} rows"
-        )
-        return "\n".join([*lines, f"{self.folder}"])
+    def __post_init__(self) -> None:
+        if not 0 <= self.planted <= 1:
+            raise SettingsError(f"--planted is {self.planted:g}; it is a share of the rows, from 0 to 1")
+        for name in ("rows", "controls", "pretrain_tokens", "width", "layers"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise SettingsError(f"--{name.replace('_', '-')} is {value}; it must be at least 1")
+        if self.width and self.width % models.TINY_HEAD:
+            raise SettingsError(f"--width is {self.width}; it must be a multiple of {models.TINY_HEAD}")
 
 
 def rehearse(run: RunFolder, plan_changes: dict[str, Any], options: Options, progress: Progress) -> Rehearsed:
     """The whole road; a finished rehearsal of the same name is returned as it is, an interrupted one goes on."""
+    command = _command(run, plan_changes, options)
     scan = run.read_json("scan.json")
     settings = Settings.from_dict(scan["settings"])
-    is_tiny = options.base == TINY
-    if is_tiny and "learning_rate" not in plan_changes:
+    if options.base == TINY and "learning_rate" not in plan_changes:
         plan_changes = {**plan_changes, "learning_rate": TINY_LEARNING_RATE}
         progress.say(f"a tiny base learns at {TINY_LEARNING_RATE:g}, not at the plan's {settings.plan.learning_rate:g}")
     plan = replace(settings.plan, **plan_changes)
@@ -97,209 +89,312 @@ def rehearse(run: RunFolder, plan_changes: dict[str, Any], options: Options, pro
         raise ModelError("a rehearsal of no epochs measures nothing; give --epochs of at least 1")
     if plan.goldfish_k:
         raise ModelError("the plan has a goldfish loss, which a rehearsal does not do; set goldfish_k aside for it")
-    name = options.name or f"{Path(options.base).name}-{options.seed}"
+    name = options.name or _name(options)
     folder, private = run.path / "rehearsal" / name, run.private / "rehearsal" / name
     asked = {"plan": asdict(plan), "options": asdict(options), "identity": scan["identity"]}
+    asked = json.loads(json.dumps(asked))
     if (folder / "rehearsal.json").exists():
         known = run.read_json(f"rehearsal/{name}/rehearsal.json")
-        if known["asked"] != json.loads(json.dumps(asked)):
+        if known["asked"] != asked:
             raise RunError(f"{folder} holds another rehearsal; choose another --name for this one")
         progress.say(f"{folder} holds this rehearsal already")
         return Rehearsed(folder, known)
-    private.mkdir(parents=True, exist_ok=True)
-    facts = _measure(run, settings, plan, options, folder, private, progress)
+    _begin(folder, private, asked, command)
+    try:
+        with memory.kept():
+            facts = _measure(run, settings, plan, options, folder, private, progress)
+    except KeyboardInterrupt:
+        progress.say(f"interrupted; what is done is kept in {private}. To go on: {command}")
+        raise
     run.write_json(f"rehearsal/{name}/rehearsal.json", {"asked": asked, **facts})
-    (private / "state.pt").unlink(missing_ok=True)
+    for done in ("state.pt", "asked.json"):
+        (private / done).unlink(missing_ok=True)
     return Rehearsed(folder, facts)
+
+
+def _name(options: Options) -> str:
+    share = f"-planted-{options.planted:g}" if options.planted else ""
+    return f"{Path(options.base).name}-{options.seed}{share}"
+
+
+def _command(run: RunFolder, plan_changes: dict[str, Any], options: Options) -> str:
+    """The command line that asks for this rehearsal."""
+    given = {f.name: getattr(options, f.name) for f in fields(options) if getattr(options, f.name) != f.default}
+    parts = ["scan", "rehearse", str(run.path)]
+    for name, value in {**given, **plan_changes}.items():
+        values = [f"{n}={w:g}" for n, w in value] if name == "source_weight" else [str(value)]
+        for one in values:
+            parts += [f"--{name.replace('_', '-')}", one]
+    return shlex.join(parts)
+
+
+def _begin(folder: Path, private: Path, asked: dict[str, Any], command: str) -> None:
+    """Make the folders; what an interrupted rehearsal with other options left is never mixed in."""
+    note = private / "asked.json"
+    if note.exists():
+        known = json.loads(note.read_text("utf-8"))
+        if known["asked"] == asked:
+            return
+        if (private / "state.pt").exists():
+            raise RunError(
+                f"{private} holds an interrupted rehearsal with other options. To finish it: {known['command']}. To "
+                "make this one beside it, choose another --name"
+            )
+    shutil.rmtree(private, ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    private.mkdir(parents=True)
+    folder.mkdir(parents=True)
+    with atomic(note) as temporary:
+        temporary.write_text(json.dumps({"asked": asked, "command": command}), "utf-8")
 
 
 def _measure(
     run: RunFolder, settings: Settings, plan: TrainingPlan, options: Options, folder: Path, private: Path,
     progress: Progress,
 ) -> dict[str, Any]:  # fmt: skip
-    table = run.read_table("rows", ["row_id", "source"])
-    row_id = table["row_id"].to_numpy()
-    group = _alike(run, row_id, settings.jaccard)
-    rank = np.asarray(run.read_array("content_rank"))
-    source = table["source"].rank("dense").cast(pl.Int64).to_numpy()
-    parts = rehearsal.split(group, source, rank, options.rows, options.controls, options.seed)
-    if not len(parts.trained) or not len(parts.controls):
-        raise ModelError(f"{len(row_id)} rows are too few to train on some and hold out others")
-    trained, controls, rest = (at[np.argsort(rank[at])] for at in (parts.trained, parts.controls, parts.rest))
-    if options.base == TINY:
-        model, pretraining = _tiny_base(run, row_id[rest], settings, options, private, progress)
+    parts = parts_of(run, settings.jaccard, options.rows, options.controls, options.seed)
+    text: list[Example] = []  # what a tiny base is still to be pre-trained on
+    pretraining: dict[str, Any] | None = None
+    if options.base != TINY:
+        model = models.load(Path(options.base), settings.max_length)
+    elif (private / "base" / "pretraining.json").exists():
+        model = replace(models.load(private / "base", settings.max_length), name=TINY)
+        pretraining = json.loads((private / "base" / "pretraining.json").read_text("utf-8"))
     else:
-        model, pretraining = models.load(Path(options.base), settings.max_length), None
+        with progress.stage("build a tiny base"):
+            model, text = _untrained(run, parts.row_id[parts.rest], options)
     with progress.stage("apply the chat template"):
-        rows = chat.encode(_segments(run, row_id[trained]), model.tokenizer, model.context)
-        held = chat.encode(_segments(run, row_id[controls]), model.tokenizer, model.context)
-    bf16 = bf16_is_faster(model, rows)
+        drawn = draw(run, parts, model, options.planted, options.seed)
+    with progress.stage("see how fast this machine is"):
+        speed = probe(model, drawn.rows)
+    if text:
+        work = sum(len(e.ids) for e in text)
+        progress.say(f"pre-training a tiny base on {work:,} tokens: about {duration(work / speed.tokens_per_second)}")
+        pretraining = _pretrained(model, text, options, speed.bf16, private, progress)
     if plan.method == "lora":
         model = rehearsal.with_adapters(model, plan.lora_rank, options.seed)
-    weight = None
-    if plan.source_weight:
-        known = dict(plan.source_weight)
-        names = table["source"].gather(trained).to_list()
-        weight = np.array([known.get(s, known.get(Path(s).stem, 1.0)) for s in names])
-    tune = rehearsal.Rehearsal(model, plan, rows, weight, options.seed, bf16)
+    places_at_a_time = min(LOGITS_AT_A_TIME // model.vocabulary, sum(len(e.ids) for e in drawn.rows))
+    free = memory.free_bytes(model.device)
+    checkpointed = memory.made_to_fit(model, drawn.rows, places_at_a_time, speed.bf16, free)
+    if checkpointed:
+        progress.say("activations are computed twice to save memory (gradient checkpointing), a third slower")
+    weight = sampling_weight(run, plan, drawn)
+    tune = rehearsal.Rehearsal(model, plan, drawn.rows, weight, options.seed, speed.bf16)
     state = private / "state.pt"
     if state.exists():
         tune.resume(state)
-        progress.say(f"going on after epoch {tune.epoch} of an interrupted rehearsal")
-    began = time.perf_counter()
-    last = math.ceil(plan.epochs)
-    audited = np.concatenate((row_id[trained], row_id[controls]))
-    member = pl.DataFrame({"row_id": audited, "stratum": ["member"] * len(trained) + ["control"] * len(controls)})
+        place = f"step {tune.begun + 1:,} of epoch {tune.epoch + 1}" if tune.begun else f"epoch {tune.epoch + 1}"
+        progress.say(f"going on with {place} of an interrupted rehearsal")
+    alongside.save(private / "planted.parquet", drawn.planted)
+    _say_how_long(tune, drawn, speed.tokens_per_second * (0.75 if checkpointed else 1.0), progress)
+    _train(tune, drawn, folder, state, progress)
+    return _facts(run, settings, plan, options, folder, drawn, tune, pretraining, checkpointed, progress)
 
-    def record(epoch: int) -> None:
-        path = folder / f"epoch-{epoch}.parquet"
-        if path.exists():
-            return
-        with progress.stage(f"measure after epoch {epoch}"):
-            found = rehearsal.recalled(model, [*rows, *held], audited, bf16)
-            frame = found.join(member, on="row_id", maintain_order="left").with_columns(epoch=pl.lit(epoch, pl.Int32))
-            given = pl.DataFrame({"row_id": row_id[trained], "own_dose": tune.dose, "steps": tune.steps})
-            frame = frame.join(given, on="row_id", how="left", maintain_order="left")
-            with atomic(path) as temporary:
-                frame.write_parquet(temporary, compression="zstd")
 
-    folder.mkdir(parents=True, exist_ok=True)
-    record(0)
-    while tune.epoch < last:
-        with progress.stage(f"epoch {tune.epoch + 1} of {last}", len(rows)):
-            tune.run_epoch(progress.advance)
-        if tune.epoch in MEASURED_EPOCHS or tune.epoch == last:
-            record(tune.epoch)
-        tune.save(state)
-    seconds = time.perf_counter() - began
-    files = sorted(folder.glob("epoch-*.parquet"))
-    epochs = pl.concat([pl.read_parquet(f) for f in files]).sort("epoch", "row_id", "answer")
-    final = _per_row(epochs.filter(pl.col("epoch") == last)).with_columns(weight=pl.lit(1.0, pl.Float32))
-    final = final.join(
-        pl.DataFrame({"row_id": row_id[trained], "own_dose": tune.dose}), on="row_id", how="left", maintain_order="left"
+def _say_how_long(tune: rehearsal.Rehearsal, drawn: Drawn, tokens_per_second: float, progress: Progress) -> None:
+    last = math.ceil(tune.plan.epochs)
+    of_epoch = sum(len(row.ids) for row in drawn.rows)
+    looks = sum(e >= tune.epoch and _is_measured(e, last) for e in range(last + 1))
+    measured = sum(len(row.ids) for row in (*drawn.members, *drawn.held)) * MEASURING_COST * looks
+    left = max(0.0, tune.plan.epochs - tune.epoch) * of_epoch + measured
+    beside = f" and {len(drawn.planting.rows):,} planted ones" if drawn.planting.rows else ""
+    progress.say(
+        f"{tune.plan.epochs:g} epochs over {len(drawn.row_id):,} rows{beside}, {of_epoch:,} tokens each, at "
+        f"{tokens_per_second:,.0f} tokens/s: about {duration(left / tokens_per_second)}"
     )
+
+
+def _is_measured(epoch: int, last: int) -> bool:
+    return epoch in (0, last) or epoch in MEASURED_EPOCHS
+
+
+def _train(tune: rehearsal.Rehearsal, drawn: Drawn, folder: Path, state: Path, progress: Progress) -> None:
+    """Epoch after epoch, each measured where it is to be; what is done is saved as it goes and when interrupted."""
+    last = math.ceil(tune.plan.epochs)
+    saved, pause = time.perf_counter(), SAVED_EVERY
+
+    def save() -> None:
+        nonlocal saved, pause
+        began = time.perf_counter()
+        tune.save(state)
+        saved = time.perf_counter()
+        pause = max(SAVED_EVERY, 20 * (saved - began))
+
+    def save_now_and_then() -> None:
+        if time.perf_counter() - saved > pause:
+            save()
+
+    try:
+        while True:
+            if _is_measured(tune.epoch, last):
+                _record(tune, drawn, folder, tune.epoch in (0, last), progress)
+                save()
+            if tune.epoch >= last:
+                break
+            tokens, seconds = tune.tokens, tune.seconds
+            with progress.stage(f"epoch {tune.epoch + 1} of {last}", len(drawn.rows)):
+                tune.run_epoch(progress.advance, save_now_and_then)
+            progress.say(
+                f"epoch {tune.epoch} of {last}: loss {tune.losses[-1]:.3f} nats per token, "
+                f"{(tune.tokens - tokens) / max(1e-9, tune.seconds - seconds):,.0f} tokens/s"
+            )
+            save()
+    except KeyboardInterrupt:
+        if tune.is_whole:
+            tune.save(state)
+        raise
+
+
+def _record(tune: rehearsal.Rehearsal, drawn: Drawn, folder: Path, with_losses: bool, progress: Progress) -> None:
+    """epoch-<n>.parquet: what the model recalls now, and the dose that each row has had."""
+    path = folder / f"epoch-{tune.epoch}.parquet"
+    if path.exists():
+        return
+    began = time.perf_counter()
+    audited = np.concatenate((drawn.row_id, drawn.held_id))
+    count = len(drawn.row_id)
+    member = pl.DataFrame({"row_id": audited, "stratum": ["member"] * count + ["control"] * len(drawn.held_id)})
+    given = pl.DataFrame({"row_id": drawn.row_id, "own_dose": tune.dose[:count], "steps": tune.steps})
+    with progress.stage(f"measure after epoch {tune.epoch}"):
+        found = rehearsal.recalled(tune.model, [*drawn.members, *drawn.held], audited, tune.bf16, with_losses)
+        frame = found.join(member, on="row_id", maintain_order="left").with_columns(epoch=pl.lit(tune.epoch, pl.Int32))
+        frame = frame.join(given, on="row_id", how="left", maintain_order="left")
+        planted = drawn.planted
+        doses = pl.DataFrame(
+            {"row_id": alongside.row_ids(planted), "member": [p.member for p in planted],
+             "kind": [p.kind for p in planted], "level": [p.level for p in planted],
+             "own_dose": tune.dose[count:]},
+            schema_overrides={"member": pl.Int64, "kind": pl.String, "level": pl.Int64},
+        ).with_columns(epoch=pl.lit(tune.epoch, pl.Int32))  # fmt: skip
+        with atomic(folder / f"planted-{tune.epoch}.parquet") as temporary:
+            doses.write_parquet(temporary, compression="zstd")
+        with atomic(path) as temporary:
+            frame.write_parquet(temporary, compression="zstd")
+    tune.seconds_measuring += time.perf_counter() - began
+    counts = []
+    for stratum in ("member", "control"):
+        n_pre = per_row(frame).filter(pl.col("stratum") == stratum)["n_pre"]
+        counts.append(f"{(n_pre >= EXTRACTED).sum():,} of {len(n_pre):,}")
+    progress.say(f"after epoch {tune.epoch}: {counts[0]} rows recite {EXTRACTED} tokens or more (held out {counts[1]})")
+
+
+def _facts(
+    run: RunFolder, settings: Settings, plan: TrainingPlan, options: Options, folder: Path, drawn: Drawn,
+    tune: rehearsal.Rehearsal, pretraining: dict[str, Any] | None, checkpointed: bool, progress: Progress,
+) -> dict[str, Any]:  # fmt: skip
+    """Put the epochs together, predict for the same rows, and write the tables."""
+    files = {name: sorted(folder.glob(f"{name}-*.parquet")) for name in ("epoch", "planted")}
+    made = Counter(row.member for row in drawn.planting.rows)
+    columns = planted_columns(drawn.planting.treated, drawn.row_id.tolist(), made)
+    epochs = pl.concat([pl.read_parquet(f, glob=False) for f in files["epoch"]], how="diagonal")
+    epochs = epochs.join(columns, on="row_id", how="left", maintain_order="left").sort("epoch", "row_id", "answer")
+    final = per_row(epochs.filter(pl.col("epoch") == tune.epoch)).with_columns(weight=pl.lit(1.0, pl.Float32))
+    dose = pl.DataFrame({"row_id": drawn.row_id, "own_dose": tune.dose[: len(drawn.row_id)]})
+    final = final.join(dose, on="row_id", how="left", maintain_order="left")
     with progress.stage("predict for the same rows"):
-        beside = _predicted(run, settings, plan, model.parameters, trained, row_id, final)
-    for name, frame in (("epochs", epochs), ("rows", final)):
+        beside, predicted = _predicted(
+            run, settings, plan, tune.model.parameters, drawn.row_id, final, drawn.planted, tune.weight
+        )
+    final = final.join(predicted, on="row_id", how="left", maintain_order="left")
+    tables = {"epochs": epochs, "rows": final}
+    if drawn.planting.rows:
+        tables["planted"] = pl.concat([pl.read_parquet(f, glob=False) for f in files["planted"]]).sort(
+            "epoch", "row_id"
+        )
+    for name, frame in tables.items():
         with atomic(folder / f"{name}.parquet") as temporary:
             frame.write_parquet(temporary, compression="zstd")
-    for file in files:
+    for file in (*files["epoch"], *files["planted"]):
         file.unlink()
+    model, before = tune.model, pretraining["seconds"] if pretraining else 0.0
     return {
         "base": {"name": model.name, "parameters": model.parameters, "context": model.context,
                  "pretraining": pretraining},
-        "plan": asdict(plan), "seed": options.seed, "trained": len(trained), "controls": len(controls),
-        "steps": tune.steps, "losses_per_epoch_nats": tune.losses, "seconds": seconds,
-        "precision": "bf16 where it is safe" if bf16 else "fp32", "device": model.device,
-        "rows_cut_by_context": sum(not a.whole for row in rows for a in row.answers),
-        "epochs": [_told(epochs, e) for e in sorted(set(epochs["epoch"].to_list()))],
+        "plan": asdict(plan), "seed": options.seed, "trained": len(drawn.row_id), "controls": len(drawn.held_id),
+        "steps": tune.steps, "losses_per_epoch_nats": tune.losses,
+        "seconds": before + tune.seconds + tune.seconds_measuring,
+        "seconds_training": tune.seconds, "seconds_measuring": tune.seconds_measuring,
+        "tokens_per_second": tune.tokens / max(1e-9, tune.seconds),
+        "precision": "bf16 where it is safe" if tune.bf16 else "fp32", "device": model.device,
+        "gradient_checkpointing": checkpointed,
+        "rows_cut_by_context": sum(not a.whole for row in drawn.members for a in row.answers),
+        "rows_adapted": sum(row.adapted for row in drawn.members),
+        "left_out": {"rows": drawn.left_out, "why": drawn.why},
+        "planted": planted_table(final, len(drawn.planting.rows)) if drawn.planting.treated else None,
+        "epochs": [of_epoch(epochs, e) for e in sorted(set(epochs["epoch"].to_list()))],
         "prediction": beside,
     }  # fmt: skip
 
 
-def _alike(run: RunFolder, row_id: Int64, jaccard: float) -> Int64:
-    """(n,) equal for rows that exact pairs, or near pairs of at least this similarity, connect."""
-    pairs = run.read_table("pairs", ["row_a", "row_b", "signal", "relation", "similarity"]).filter(
-        COPIES | (pl.col("signal") == "minhash") & (pl.col("similarity") >= jaccard)
-    )
-    root = np.empty(len(row_id), np.int64)
-    connect(places(row_id, pairs["row_a"]), places(row_id, pairs["row_b"]), root)
-    return root
-
-
-def _segments(run: RunFolder, row_ids: Int64) -> list[list[Segment]]:
-    """The segments of rows, in the order asked for."""
-    frame = run.segments().rows(row_ids.tolist(), ["row_id", "turn", "role", "supervised", "text"])
-    found: dict[int, list[Segment]] = {}
-    for row, turn, role, supervised, text in frame.iter_rows():
-        found.setdefault(row, []).append(Segment((), role, turn, supervised, text))
-    return [found[row] for row in row_ids.tolist()]
-
-
-def _tiny_base(
-    run: RunFolder, row_ids: Int64, settings: Settings, options: Options, private: Path, progress: Progress
-) -> tuple[LanguageModel, dict[str, Any]]:
-    """A tiny model pre-trained on rows that are neither trained on nor held out; kept, so that it is made once."""
-    kept = private / "base"
-    if (kept / "pretraining.json").exists():
-        loaded = replace(models.load(kept, settings.max_length), name=TINY)
-        return loaded, json.loads((kept / "pretraining.json").read_text("utf-8"))
-    rows = _segments(run, row_ids)
-    model = models.tiny((s.text for row in rows for s in row), options.seed)
-    examples = chat.encode(rows, model.tokenizer, model.context)
+def _untrained(run: RunFolder, row_ids: Int64, options: Options) -> tuple[LanguageModel, list[Example]]:
+    """A tiny model with random weights, and rows, neither trained on nor held out, to pre-train it on."""
+    rows = segments_of(run, row_ids)
+    model = models.tiny((s.text for row in rows for s in row), options.seed, width=options.width, layers=options.layers)
+    examples = [e for e in chat.encode_some(rows, model.tokenizer, model.context) if isinstance(e, Example)]
     total = np.cumsum([len(e.ids) for e in examples])
     if not len(total) or total[-1] < FEWEST_PRETRAINING_TOKENS:
         raise ModelError(
             f"the rows left over for pre-training hold {int(total[-1]) if len(total) else 0:,} tokens, too few for a "
             f"tiny base (at least {FEWEST_PRETRAINING_TOKENS:,}); train on fewer with --rows, or give --base a model"
         )
-    examples = examples[: int(np.searchsorted(total, options.pretrain_tokens)) + 1]
-    bf16 = bf16_is_faster(model, examples)
-    with progress.stage("pre-train a tiny base", int(total[len(examples) - 1]) // model.context):
+    return model, examples[: int(np.searchsorted(total, options.pretrain_tokens)) + 1]
+
+
+def _pretrained(
+    model: LanguageModel, examples: Sequence[Example], options: Options, bf16: bool, private: Path, progress: Progress
+) -> dict[str, Any]:
+    """Pre-train a tiny base in place, and keep it, so that it is made once."""
+    blocks = sum(len(e.ids) for e in examples) // model.context
+    with progress.stage("pre-train a tiny base", blocks):
         facts = {"rows": len(examples), **rehearsal.pretrain(model, examples, options.seed, bf16, progress.advance)}
-    fresh = private / "base.part"
+    fresh, kept = private / "base.part", private / "base"
     shutil.rmtree(fresh, ignore_errors=True)
     model.model.save_pretrained(fresh)
     model.tokenizer.save_pretrained(fresh)
     (fresh / "pretraining.json").write_text(json.dumps(facts), "utf-8")
     shutil.rmtree(kept, ignore_errors=True)
     fresh.rename(kept)
-    return model, facts
-
-
-def _per_row(answers: pl.DataFrame) -> pl.DataFrame:
-    """One line per row: N_pre of the answer where it is largest, the whole of the longest one."""
-    return (
-        answers.sort("row_id", "answer")
-        .group_by("row_id", maintain_order=True)
-        .agg(
-            pl.col("stratum").first(),
-            pl.col("n_pre").max(),
-            pl.col("tokens").max(),
-            pl.col("whole").get(pl.col("tokens").arg_max()),
-            pl.col("loss_per_token_nats").mean(),
-        )
-    )
-
-
-def _told(epochs: pl.DataFrame, epoch: int) -> dict[str, Any]:
-    """The figures of one epoch, members and controls."""
-    rows = _per_row(epochs.filter(pl.col("epoch") == epoch))
-    told: dict[str, Any] = {"epoch": epoch}
-    for stratum in ("member", "control"):
-        part = rows.filter(pl.col("stratum") == stratum)
-        told[stratum] = {
-            "rows": len(part),
-            "mean_n_pre": part["n_pre"].mean() or 0.0,
-            "largest_n_pre": part["n_pre"].max() or 0,
-            "extracted": int((part["n_pre"] >= EXTRACTED).sum()),
-            "whole": int(part["whole"].sum()),
-            "loss_per_token_nats": part["loss_per_token_nats"].mean(),
-        }
-    return told
+    return facts
 
 
 def _predicted(
-    run: RunFolder, settings: Settings, plan: TrainingPlan, parameters: int, trained: Int64, row_id: Int64,
-    measured: pl.DataFrame,
-) -> dict[str, Any]:  # fmt: skip
-    """What the predictor says of the rows trained on, from them alone, beside what was measured."""
-    from scanner import prediction
+    run: RunFolder, settings: Settings, plan: TrainingPlan, parameters: int, trained: Int64, measured: pl.DataFrame,
+    planted: Sequence[Planted], weight: np.ndarray | None,
+) -> tuple[dict[str, Any], pl.DataFrame]:  # fmt: skip
+    """What the predictor says of the rows trained on, from them and those planted, beside what was measured.
 
-    part = np.sort(trained)
-    rows = alone(run, settings, row_id[part], settings.max_length)
+    weight: sampling weights of the rows trained on, the planted ones last.
+    """
+    from scanner import prediction
+    from scanner.prediction import reliability
+    from scanner.prediction.skew import skew
+
+    rows = alone(run, settings, trained, settings.max_length, planted)
+    weights = prediction.load_weights()
     plan = replace(plan, model_params=float(parameters))
-    amounts = prediction.doses(plan, rows.length, rows.answers, rows.copies, rows.order, rows.near, seed=settings.seed)
-    result = prediction.predict_rows(
-        rows.features, rows.answers, amounts, rows.order, plan, prediction.load_weights(), threads=1
+    at = np.searchsorted(rows.row_id, np.concatenate((trained, alongside.row_ids(planted))))
+    visits = None
+    if weight is not None:
+        visits = np.ones(len(rows.row_id))
+        visits[at] = weight
+    amounts = prediction.doses(
+        plan, rows.length, rows.answers, rows.copies, rows.order, rows.near, visits, seed=settings.seed
     )
-    table = pl.DataFrame({"row_id": row_id[part], "p": result.p_extract}).join(measured, on="row_id", how="inner")
-    table = table.filter(pl.col("p").is_not_nan())
+    result = prediction.predict_rows(
+        rows.features, rows.answers, amounts, rows.order, plan, weights, rows.conflicts, threads=1
+    )
+    members = np.where(rows.row_id >= 0, result.p_extract, np.nan)  # planted rows are not measured by themselves
+    tail = skew(rows.features, rows.answers, amounts, rows.order, plan, weights, members, rows.conflicts, threads=1)
+    predicted = pl.DataFrame({"row_id": rows.row_id, "predicted": result.p_extract}).filter(pl.col("row_id") >= 0)
+    table = predicted.join(measured, on="row_id", how="inner").filter(pl.col("predicted").is_not_nan())
     truth = (table["n_pre"] >= EXTRACTED).to_numpy()
-    return {
+    told = {
         "rows": len(table),
-        "expected_rows": float(table["p"].sum()),
+        "expected_rows": float(table["predicted"].sum()),
         "measured_rows": int(truth.sum()),
-        "auroc": auroc(table["p"].to_numpy(), truth),
+        "auroc": auroc(table["predicted"].to_numpy(), truth),
+        "skew": tail.told(),
+        "bins": [b.as_dict() for b in reliability.bins(table["predicted"], truth)],
         "calibrated": result.calibrated,
     }
+    return told, predicted

@@ -1,11 +1,13 @@
 """One optimizer step and one measurement of a causal model, exactly as a training plan has them.
 
-A step may be cut into micro-batches for memory; the loss of each is divided by the supervised tokens (or rows) of the
-whole step, as the Hugging Face Trainer has done since version 4.46, so cutting changes nothing.
+A step may be cut into pieces for memory; each token weighs in the loss what `batching.token_shares` says, whatever the
+piece it is in, so cutting changes nothing.
 """
 
 from __future__ import annotations
 
+import inspect
+import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,13 +16,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from scanner.batching import token_shares
 from scanner.chat import Example
+from scanner.errors import ModelError
 from scanner.models import LanguageModel
 
+Int64 = npt.NDArray[np.int64]
 IGNORED = -100
 LOGITS_AT_A_TIME = 1 << 26
-"""Logits (rows x places x vocabulary) of one micro-batch: 256 MB in fp32."""
+"""Logits (rows x places x vocabulary) of one piece: 256 MB in fp32."""
 LARGEST_GRADIENT_NORM = 1.0
+PROBED_ROWS = 8
 
 
 @dataclass(frozen=True)
@@ -31,26 +37,39 @@ class Measured:
     loss_nats: npt.NDArray[np.float32]  # (t,) NaN for tokens that are not supervised
 
 
-def step(model: LanguageModel, optimizer: Any, rows: Sequence[Example], loss_average: str, bf16: bool) -> float:
-    """One optimizer step over `rows`; returns the loss that was averaged, in nats. Rows without a supervised token
-    count for nothing."""
+def step(
+    model: LanguageModel,
+    optimizer: Any,
+    rows: Sequence[Example],
+    loss_average: str,
+    bf16: bool,
+    part: Int64 | None = None,
+) -> float:
+    """One optimizer step over `rows`; returns the loss that was averaged, in nats.
+
+    part (rows,): the plan's micro-batch of each row, never falling; None: all are one. Rows without a supervised token
+    are not learned, though a micro-batch that holds nothing else counts among the step's micro-batches.
+    """
     import torch
 
-    learned = [row for row in rows if row.supervised_tokens]
-    if not learned:
+    if not any(row.supervised_tokens for row in rows):
         return 0.0
-    tokens = sum(row.supervised_tokens for row in learned)
-    total = 0.0
+    tokens = np.array([row.supervised_tokens for row in rows], np.int64)
+    one = np.zeros(len(rows), np.int64)
+    share = token_shares(loss_average, tokens, one, one if part is None else part)
+    learned = [(row, weight) for row, weight in zip(rows, share.tolist(), strict=True) if row.supervised_tokens]
+    total, done = 0.0, 0
     optimizer.zero_grad(set_to_none=True)
-    for part in micro_batches(learned, len(model.tokenizer)):
-        ids, mask, labels = collate(part, model)
+    for piece in micro_batches([row for row, _ in learned], model.vocabulary):
+        ids, mask, labels = collate(piece, model)
         cost = _losses(model, ids, mask, labels, bf16)[0]  # (rows, places)
-        if loss_average == "token":
-            loss = cost.sum() / tokens
-        else:
-            loss = (cost.sum(1) / (labels != IGNORED).sum(1)).sum() / len(learned)
+        weight = torch.tensor([w for _, w in learned[done : done + len(piece)]], device=cost.device)
+        loss = (cost.sum(1) * weight).sum()
         loss.backward()
         total += float(loss.detach())
+        done += len(piece)
+    if not math.isfinite(total):
+        raise ModelError("the loss is no longer a number; train with a lower --learning-rate")
     torch.nn.utils.clip_grad_norm_([p for p in model.model.parameters() if p.requires_grad], LARGEST_GRADIENT_NORM)
     optimizer.step()
     return total
@@ -64,7 +83,7 @@ def measure(model: LanguageModel, rows: Sequence[Example], bf16: bool) -> Iterat
     order = sorted(range(len(rows)), key=lambda i: len(rows[i].ids))
     place = {id(rows[i]): i for i in order}
     with torch.no_grad():
-        for part in micro_batches([rows[i] for i in order], len(model.tokenizer), most=32):
+        for part in micro_batches([rows[i] for i in order], model.vocabulary, most=32):
             ids, mask, labels = collate(part, model)
             cost, best = _losses(model, ids, mask, labels, bf16)
             hit, nats = (best == labels).cpu().numpy(), cost.float().cpu().numpy()
@@ -83,7 +102,11 @@ def _losses(model: LanguageModel, ids: Any, mask: Any, labels: Any, bf16: bool) 
 
     wanted = (labels != IGNORED).any(0).nonzero()[:, 0]
     with torch.autocast(model.device, torch.bfloat16, enabled=bf16):
-        logits = model.model(input_ids=ids, attention_mask=mask, logits_to_keep=wanted, use_cache=False).logits.float()
+        if takes_places(model):
+            logits = model.model(input_ids=ids, attention_mask=mask, logits_to_keep=wanted, use_cache=False).logits
+        else:
+            logits = model.model(input_ids=ids, attention_mask=mask, use_cache=False).logits[:, wanted]
+    logits = logits.float()
     cost = torch.zeros(labels.shape, device=labels.device)
     some = torch.nn.functional.cross_entropy(
         logits.transpose(1, 2), labels[:, wanted], ignore_index=IGNORED, reduction="none"
@@ -91,6 +114,12 @@ def _losses(model: LanguageModel, ids: Any, mask: Any, labels: Any, bf16: bool) 
     best = torch.full_like(labels, -1)
     best[:, wanted] = logits.argmax(2)
     return cost.index_copy(1, wanted, some), best
+
+
+def takes_places(model: LanguageModel) -> bool:
+    """Whether the architecture can be told at which places logits are wanted; most can."""
+    inner = model.model.get_base_model() if hasattr(model.model, "get_base_model") else model.model
+    return "logits_to_keep" in inspect.signature(inner.forward).parameters
 
 
 def collate(rows: Sequence[Example], model: LanguageModel) -> tuple[Any, Any, Any]:
@@ -124,20 +153,49 @@ def micro_batches(rows: Sequence[Example], vocabulary: int, most: int = 1 << 10)
         yield part
 
 
-def bf16_is_faster(model: LanguageModel, rows: Sequence[Example]) -> bool:
-    """Whether mixed precision pays on this machine: some processors emulate bf16, two to three times slower."""
-    import torch
+@dataclass(frozen=True)
+class Speed:
+    """What a few steps of work showed."""
 
-    if model.device == "cuda":
-        return bool(torch.cuda.is_bf16_supported())
+    bf16: bool  # mixed precision pays on this machine
+    tokens_per_second: float  # trained on, padding not counted
+
+
+def probe(model: LanguageModel, rows: Sequence[Example]) -> Speed:
+    """Forward and backward passes over a few rows, in fp32 and in bf16; the weights stay as they are.
+
+    Some processors emulate bf16, two to three times slower.
+    """
+    some = [row for row in rows if row.supervised_tokens][:PROBED_ROWS]
+    if not some:
+        return Speed(False, math.nan)
     seconds = {}
-    some = [row for row in rows if row.supervised_tokens][:4]
     for bf16 in (False, True):
-        for repeat in range(3):
-            if repeat == 1:  # the first is a warm-up
-                began = time.perf_counter()
-            ids, mask, labels = collate(some, model)
-            _losses(model, ids, mask, labels, bf16)[0].sum().backward()
-        seconds[bf16] = time.perf_counter() - began
+        best = math.inf
+        for _ in range(3):  # the first is a warm-up
+            began = time.perf_counter()
+            for part in micro_batches(some, model.vocabulary):
+                ids, mask, labels = collate(part, model)
+                _losses(model, ids, mask, labels, bf16)[0].sum().backward()
+            _finish(model)
+            best = min(best, time.perf_counter() - began)
+        seconds[bf16] = best
     model.model.zero_grad(set_to_none=True)
-    return seconds[True] < seconds[False]
+    bf16 = seconds[True] < seconds[False]
+    if model.device == "cuda":
+        import torch
+
+        bf16 = bool(torch.cuda.is_bf16_supported())
+    return Speed(bf16, sum(len(row.ids) for row in some) / seconds[bf16])
+
+
+def _finish(model: LanguageModel) -> None:
+    if model.device == "cuda":  # which works on while Python has gone ahead
+        import torch
+
+        torch.cuda.synchronize()
+
+
+def bf16_is_faster(model: LanguageModel, rows: Sequence[Example]) -> bool:
+    """Whether mixed precision pays on this machine."""
+    return probe(model, rows).bf16

@@ -29,7 +29,7 @@ def rows(count: int, seed: int = 0) -> list[list[Segment]]:
 def small(monkeypatch):
     monkeypatch.setattr(models, "TINY_WIDTH", 32)
     monkeypatch.setattr(models, "TINY_LAYERS", 1)
-    monkeypatch.setattr(models, "TINY_HEADS", 2)
+    monkeypatch.setattr(models, "TINY_HEAD", 16)
     monkeypatch.setattr(models, "TINY_VOCABULARY", 300)
     return models.tiny([" ".join(WORDS)] * 3, seed=0, context=128)
 

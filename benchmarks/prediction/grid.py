@@ -95,6 +95,7 @@ def segments(row: corpus.Row) -> list[Segment]:
 
 
 def encode(rows: list[corpus.Row], model: LanguageModel) -> list[Example]:
+    """The rows as the model is trained on them, cut to CONTEXT tokens."""
     return chat.encode([segments(row) for row in rows], model.tokenizer, CONTEXT)
 
 
@@ -102,8 +103,8 @@ def make_base(name: str, data: Path, cache: Path) -> None:
     """Pre-train one base and keep it in the cache; what it is stands in measurements.json."""
     base = BASES[name]
     rows = corpus.pretraining(data, base.text, SEED)
-    with shape(base):
-        model = models.tiny((text for row in rows for text in (row.prompt, row.answer)), SEED)
+    texts = (text for row in rows for text in (row.prompt, row.answer))
+    model = models.tiny(texts, SEED, width=base.width, layers=base.layers)
     examples = chat.encode([segments(row) for row in rows], model.tokenizer, model.context)
     total = np.cumsum([len(e.ids) for e in examples])
     examples = examples[: int(np.searchsorted(total, base.tokens))]
@@ -123,22 +124,6 @@ def make_base(name: str, data: Path, cache: Path) -> None:
             "seconds": round(time.perf_counter() - began), "threads": torch.get_num_threads()}  # fmt: skip
     note("bases", name, told)
     print(told)
-
-
-class shape:
-    """For the time of the block `models.tiny` builds a model of another width and depth."""
-
-    def __init__(self, base: Base) -> None:
-        self.wanted = {"TINY_WIDTH": base.width, "TINY_LAYERS": base.layers}
-
-    def __enter__(self) -> None:
-        self.before = {name: getattr(models, name) for name in self.wanted}
-        for name, value in self.wanted.items():
-            setattr(models, name, value)
-
-    def __exit__(self, *problem: object) -> None:
-        for name, value in self.before.items():
-            setattr(models, name, value)
 
 
 def trained_rows(cell: Cell, members: list[corpus.Row]) -> list[corpus.Trained]:

@@ -1,0 +1,118 @@
+"""The rows of a rehearsal: drawn, put through the base's chat template, and those planted beside them.
+
+run -> split into trained, held out, rest (whole groups of duplicates) -> examples -> planted rows
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from scanner import chat, planting, rehearsal
+from scanner.chat import Example
+from scanner.errors import ModelError
+from scanner.kernels.similarity import connect
+from scanner.models import LanguageModel
+from scanner.objects import Int64
+from scanner.planting import Planted
+from scanner.rehearsed import COPIES, segments_of
+from scanner.settings import TrainingPlan
+from scanner.stages import places
+from scanner.store import RunFolder
+
+LARGEST_LEFT_OUT = 0.1
+"""Share of the rows that a base's template may refuse; above it the rehearsal would be one of other data."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A run's rows by their part in a rehearsal, in content order; places in the run."""
+
+    row_id: Int64  # (n,) of the whole run
+    group: Int64  # (n,) equal for rows that are copies or near copies of one another
+    trained: Int64
+    controls: Int64
+    rest: Int64
+
+
+def parts_of(run: RunFolder, jaccard: float, rows: int, controls: int, seed: int) -> Parts:
+    """Draw who is trained on and who is held out; see rehearsal.split."""
+    table = run.read_table("rows", ["row_id", "source"])
+    row_id = table["row_id"].to_numpy()
+    group = _alike(run, row_id, jaccard)
+    rank = np.asarray(run.read_array("content_rank"))
+    source = table["source"].rank("dense").cast(pl.Int64).to_numpy()
+    parts = rehearsal.split(group, source, rank, rows, controls, seed)
+    if not len(parts.trained) or not len(parts.controls):
+        raise ModelError(f"{len(row_id)} rows are too few to train on some and hold out others")
+    return Parts(row_id, group, *(at[np.argsort(rank[at])] for at in (parts.trained, parts.controls, parts.rest)))
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Rows by their part in the rehearsal, in content order; examples as the model sees them."""
+
+    row_id: Int64  # trained on
+    held_id: Int64
+    rows: list[Example]  # trained on, planted rows after the others
+    held: list[Example]
+    planting: planting.Planting
+    left_out: int
+    why: str
+
+    @property
+    def members(self) -> list[Example]:
+        return self.rows[: len(self.row_id)]
+
+    @property
+    def planted(self) -> list[Planted]:
+        """Planted rows, named after the row id of the member that they were made of."""
+        return [replace(row, member=int(self.row_id[row.member])) for row in self.planting.rows]
+
+
+def draw(run: RunFolder, parts: Parts, model: LanguageModel, planted: float, seed: int) -> Drawn:
+    """Rows through the base's template, and planted ones beside them; rows that it refuses are left out.
+
+    planted: share of the rows trained on for which others are planted.
+    """
+    kept, why, refused = [], "", 0
+    for at in (parts.trained, parts.controls):
+        segments = segments_of(run, parts.row_id[at])
+        found = chat.encode_some(segments, model.tokenizer, model.context)
+        good = [i for i, example in enumerate(found) if isinstance(example, Example)]
+        wrong = [example for example in found if isinstance(example, ModelError)]
+        refused, why = refused + len(wrong), why or "".join(map(str, wrong[:1]))
+        if len(wrong) > LARGEST_LEFT_OUT * len(found):
+            raise ModelError(f"{len(wrong):,} of {len(found):,} rows cannot be trained on: {wrong[0]}")
+        kept.append((at[good], [segments[i] for i in good], [e for e in found if isinstance(e, Example)]))
+    (trained, segments, rows), (controls, _, held) = kept
+    if not sum(row.supervised_tokens for row in rows):
+        raise ModelError(f"none of the {len(rows):,} rows has an answer within {model.context:,} tokens to learn")
+    _, inverse, size = np.unique(parts.group[trained], return_inverse=True, return_counts=True)
+    made = planting.plant(segments, size[inverse] == 1, planted, seed)
+    rows = rows + chat.encode([row.segments for row in made.rows], model.tokenizer, model.context)
+    return Drawn(parts.row_id[trained], parts.row_id[controls], rows, held, made, refused, why)
+
+
+def sampling_weight(run: RunFolder, plan: TrainingPlan, drawn: Drawn) -> np.ndarray | None:
+    """(rows,) how often each row is visited beside once an epoch; planted rows as those they were made of."""
+    if not plan.source_weight:
+        return None
+    table = run.read_table("rows", ["row_id", "source"])
+    names = table["source"].gather(places(table["row_id"].to_numpy(), pl.Series(drawn.row_id))).to_list()
+    known = dict(plan.source_weight)
+    weight = np.array([known.get(s, known.get(Path(s).stem, 1.0)) for s in names])
+    return np.concatenate((weight, weight[[row.member for row in drawn.planting.rows]]))
+
+
+def _alike(run: RunFolder, row_id: Int64, jaccard: float) -> Int64:
+    """(n,) equal for rows that exact pairs, or near pairs of at least this similarity, connect."""
+    pairs = run.read_table("pairs", ["row_a", "row_b", "signal", "relation", "similarity"]).filter(
+        COPIES | (pl.col("signal") == "minhash") & (pl.col("similarity") >= jaccard)
+    )
+    root = np.empty(len(row_id), np.int64)
+    connect(places(row_id, pairs["row_a"]), places(row_id, pairs["row_b"]), root)
+    return root

@@ -1,0 +1,216 @@
+"""What a rehearsal measured, told: one line per row, figures per epoch, what planting showed, lines for the screen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from scanner.planting import CONFLICTS, COPIES, REPLACED, Treated
+from scanner.prediction import EXTRACTED
+
+FEW_ROWS = 15
+"""Rows with N_pre >= 16 from which a level can be fitted on them with some confidence (scanner.prediction.level)."""
+HEADINGS = {
+    COPIES: ("copies", "rows of one text in all"),
+    REPLACED: ("R", "tokens of 100 replaced in three near copies"),
+    CONFLICTS: ("other answers", "rows with the same prompt and another answer"),
+}
+
+
+@dataclass(frozen=True)
+class Rehearsed:
+    """What `scan rehearse` measured."""
+
+    folder: Path
+    facts: dict[str, Any]
+
+    def in_words(self) -> str:
+        """Lines for the screen."""
+        f = self.facts
+        planted = f.get("planted") or {}
+        beside = f" and {planted['rows']:,} planted beside them" if planted else ""
+        lines = [
+            f"{f['base']['name']} ({f['base']['parameters'] / 1e6:.1f} M parameters): {f['trained']:,} rows trained on"
+            f"{beside}, {f['controls']:,} held out; {f['plan']['epochs']:g} epochs at {f['plan']['learning_rate']:g}, "
+            f"{f['steps']:,} steps; {duration(f['seconds'])} in all, {f['tokens_per_second']:,.0f} tokens/s in "
+            f"training ({f['precision']})",
+            "",
+            "         tokens recited on average    rows that recite 16 or more",
+            "epoch    trained on    held out       trained on        held out       loss on held out, nats/token",
+        ]
+        for e in f["epochs"]:
+            m, c = e["member"], e["control"]
+            loss = "-" if c["loss_per_token_nats"] is None else f"{c['loss_per_token_nats']:.2f}"
+            lines.append(
+                f"{e['epoch']:>5}    {m['mean_n_pre']:>10.2f}    {c['mean_n_pre']:>8.2f}    "
+                f"{_of(m['extracted'], m['rows']):>13}    {_of(c['extracted'], c['rows']):>12}       {loss:>8}"
+            )
+        lines += ["", *_planted_lines(planted), *self._meaning(), *self._beside(), "", f"{self.folder}"]
+        return "\n".join(lines)
+
+    def _meaning(self) -> list[str]:
+        """What the table says."""
+        before, after = self.facts["epochs"][0], self.facts["epochs"][-1]
+        m, c = after["member"], after["control"]
+        learned = m["extracted"] - before["member"]["extracted"]
+        said = (
+            f"Recited = tokens of the answer that greedy decoding gives back before its first miss (N_pre), in the "
+            f"scan's own tokens. After epoch {after['epoch']}, {m['extracted']:,} of {m['rows']:,} rows give back "
+            f"{EXTRACTED} or more, {before['member']['extracted']:,} did before training"
+        )
+        told = [f"{said}; of the held-out rows {c['extracted']:,} do, which no training on them explains."]
+        if learned <= 0:
+            told = [f"{said}: at this size of base and these epochs nothing is memorized."]
+        refused, adapted = self.facts["left_out"]["rows"], self.facts["rows_adapted"]
+        if refused:
+            told.append(f"{refused:,} rows were left out: {self.facts['left_out']['why']}.")
+        if adapted:
+            told.append(
+                f"{adapted:,} rows had turns put together (system into user, neighbours of one role), because the "
+                "base's chat template takes them no other way."
+            )
+        if self.facts["rows_cut_by_context"]:
+            told.append(
+                f"{self.facts['rows_cut_by_context']:,} answers were cut at {self.facts['base']['context']:,} tokens, "
+                "the most this base takes."
+            )
+        return told
+
+    def _beside(self) -> list[str]:
+        """Prediction beside measurement, and what to do next."""
+        p = self.facts["prediction"]
+        told = "not defined, for rows of one kind only" if p["auroc"] is None else f"{p['auroc']:.3f}"
+        level = "calibrated" if p["calibrated"] else "not calibrated"
+        lines = [
+            f"Predicted from the data alone ({level}): {p['expected_rows']:.1f} rows with {EXTRACTED} or more, "
+            f"measured {p['measured_rows']:,}; order of the rows: AUROC {told} ({p['rows']:,} rows)."
+        ]
+        if p["measured_rows"] < FEW_ROWS:
+            return [*lines, f"Fewer than {FEW_ROWS} rows to fit a level on: rehearse with more --epochs or --rows."]
+        run = self.folder.parent.parent
+        return [
+            *lines,
+            f"Fit the level of this base on them: scan calibrate {run} --name {self.folder.name} -o calibration.toml; "
+            "audits take the file with --calibration.",
+        ]
+
+
+def _of(some: int, rows: int) -> str:
+    return f"{some:,} of {rows:,}"
+
+
+def _planted_lines(planted: dict[str, Any]) -> list[str]:
+    lines = []
+    for kind, (name, meaning) in HEADINGS.items():
+        levels = [level for level in planted.get("levels", []) if level["kind"] == kind and level["length"] == "all"]
+        if levels:
+            lines.append(f"{name:>13}   rows   recited on average   recite 16 or more   predicted   ({meaning})")
+        for level in levels:
+            expected = "-" if level["predicted_share"] is None else f"{level['predicted_share']:.0%}"
+            lines.append(
+                f"{level['level']:>13}   {level['members']:>4}   {level['mean_n_pre']:>18.2f}   "
+                f"{level['extracted_share']:>17.0%}   {expected:>9}"
+            )
+    return [*lines, ""] if lines else []
+
+
+def duration(seconds: float) -> str:
+    """A time in words: "40 seconds", "6 minutes", "2.5 hours"."""
+    for unit, length in (("hours", 3600), ("minutes", 60)):
+        if seconds >= 1.5 * length:
+            count = seconds / length
+            return f"{count:.1f} {unit}" if count < 3 and unit == "hours" else f"{count:.0f} {unit}"
+    return f"{seconds:.0f} seconds"
+
+
+def per_row(answers: pl.DataFrame) -> pl.DataFrame:
+    """One line per row: N_pre of the answer where it is largest, the whole of the longest one."""
+    return (
+        answers.sort("row_id", "answer")
+        .group_by("row_id", maintain_order=True)
+        .agg(
+            pl.col("stratum").first(),
+            pl.col("n_pre").max(),
+            pl.col("tokens").max(),
+            pl.col("whole").get(pl.col("tokens").arg_max()),
+            pl.col("loss_per_token_nats").mean(),
+            pl.col("^planted.*$").first(),
+        )
+    )
+
+
+def of_epoch(epochs: pl.DataFrame, epoch: int) -> dict[str, Any]:
+    """The figures of one epoch, members and controls."""
+    rows = per_row(epochs.filter(pl.col("epoch") == epoch))
+    told: dict[str, Any] = {"epoch": epoch}
+    for stratum in ("member", "control"):
+        part = rows.filter(pl.col("stratum") == stratum)
+        told[stratum] = {
+            "rows": len(part),
+            "mean_n_pre": part["n_pre"].mean() or 0.0,
+            "largest_n_pre": part["n_pre"].max() or 0,
+            "extracted": int((part["n_pre"] >= EXTRACTED).sum()),
+            "whole": int(part["whole"].sum()),
+            "loss_per_token_nats": part["loss_per_token_nats"].mean(),
+        }
+    return told
+
+
+PLANTED_COLUMNS = {
+    "planted": pl.String,  # kind of treatment; null: nothing was planted for the row
+    "planted_copies": pl.Int32,  # further rows of this very text
+    "planted_near": pl.Int32,  # near copies
+    "planted_replaced": pl.Int32,  # R: tokens of 100 replaced in them
+    "planted_conflicts": pl.Int32,  # rows with the same prompt and another answer
+    "planted_length": pl.String,  # the answer is "short" or "long"
+}
+
+
+def planted_columns(treated: Sequence[Treated], rows: Sequence[int], made: dict[int, int]) -> pl.DataFrame:
+    """What was planted for each row trained on, by row id; made: rows planted, by place among `rows`."""
+    lines = []
+    for one in treated:
+        count = made.get(one.member, 0)
+        copies = one.kind == COPIES or (one.kind == REPLACED and one.level == 0)
+        lines.append((
+            rows[one.member], one.kind, count if copies else 0, count if one.kind == REPLACED and not copies else 0,
+            one.level if one.kind == REPLACED else None, count if one.kind == CONFLICTS else 0, one.length,
+        ))  # fmt: skip
+    frame = pl.DataFrame(lines, schema={"row_id": pl.Int64, **PLANTED_COLUMNS}, orient="row")
+    untouched = pl.DataFrame({"row_id": [row for row in rows if row not in set(frame["row_id"].to_list())]}).cast(
+        {"row_id": pl.Int64}
+    )
+    counts = ("planted_copies", "planted_near", "planted_conflicts")
+    return pl.concat([frame, untouched], how="diagonal").with_columns(pl.col(counts).fill_null(0))
+
+
+def planted_table(rows: pl.DataFrame, planted_rows: int) -> dict[str, Any]:
+    """Mean N_pre and share with N_pre >= 16 by treatment, level and length, beside the share predicted.
+
+    rows: rows.parquet with the column `predicted`.
+    """
+    chosen = rows.filter(pl.col("planted").is_not_null()).with_columns(
+        level=pl.when(pl.col("planted") == COPIES)
+        .then(pl.col("planted_copies") + 1)
+        .when(pl.col("planted") == REPLACED)
+        .then(pl.col("planted_replaced"))
+        .otherwise(pl.col("planted_conflicts"))
+    )
+    levels = []
+    for length in ("all", "short", "long"):
+        part = chosen if length == "all" else chosen.filter(pl.col("planted_length") == length)
+        found = part.group_by("planted", "level").agg(
+            pl.len().alias("members"),
+            pl.col("n_pre").mean().alias("mean_n_pre"),
+            (pl.col("n_pre") >= EXTRACTED).mean().alias("extracted_share"),
+            pl.col("predicted").drop_nans().mean().alias("predicted_share"),
+        )
+        levels += [
+            {"kind": row.pop("planted"), "length": length, **row}
+            for row in found.sort("planted", "level").iter_rows(named=True)
+        ]
+    return {"members": len(chosen), "rows": planted_rows, "levels": levels}
