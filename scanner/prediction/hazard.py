@@ -132,7 +132,9 @@ def load_weights(path: Path = WEIGHTS) -> Weights:
             "more training never unlearns"
         )
     validated = read(values.get("validated"), path.name)
-    return Weights(hazard, priors, bool(values.get("calibrated", False)), values.get("provenance", {}), validated)
+    return Weights(
+        hazard, priors, bool(values.get("calibrated", False)), values.get("provenance", {}), validated=validated
+    )
 
 
 @dataclass(frozen=True)
