@@ -218,4 +218,5 @@ def observed(rehearsal: Rehearsal, first_unit: int = 0) -> Iterator[Observed]:
             plan=rehearsal.plan,
             unit=rows.alike[answers.row] + first_unit,
             epoch=epoch,
+            conflicts=rows.conflicts,
         )

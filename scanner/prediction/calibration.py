@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from scanner.errors import SettingsError
-from scanner.prediction import hazard
 from scanner.prediction.hazard import WEIGHTS, Weights
+from scanner.prediction.hazard import load_weights as load_shipped
 from scanner.settings import TrainingPlan
 
 KIND = "calibration"
@@ -91,7 +91,7 @@ def load_weights(
     What was done stands in provenance["calibration"]: `on`, and `mismatch` and `caution` where there is one.
     Raises SettingsError for a file that is none, is broken, or belongs to other weights.
     """
-    weights = hazard.load_weights(path)
+    weights = load_shipped(path)
     return weights if calibration is None else merged(weights, read(calibration), plan or TrainingPlan(), token_unit)
 
 

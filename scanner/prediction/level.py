@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from scanner.kernels.contexts import ContextFeatures
-from scanner.prediction import Answers, Regime, Weights, turn_tails
+from scanner.prediction import Answers, Conflicts, Regime, Weights, turn_tails
 from scanner.prediction.hazard import EXTRACTED
 from scanner.settings import TrainingPlan
 
@@ -60,6 +60,7 @@ class Observed:
     plan: TrainingPlan  # with the true size of the base
     unit: Int64  # (m,) equal for answers that are not independent: of one row, of copies of one row
     epoch: int
+    conflicts: Conflicts | None = None
 
 
 @dataclass(frozen=True)
@@ -189,7 +190,7 @@ def _tails(one: Observed, answers: Answers, weights: Weights, curve: Float64 | N
     strength = weights.strength(one.plan)
     dose = one.dose * strength
     regime = Regime(one.set_dose * strength, one.steps)
-    return turn_tails(one.features, answers, dose, dose, regime, weights, threads=1, curve=curve).extract
+    return turn_tails(one.features, answers, dose, dose, regime, weights, one.conflicts, 1, curve).extract
 
 
 def _total(observed: Sequence[Observed], weights: Weights) -> float:
