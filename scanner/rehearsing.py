@@ -318,6 +318,7 @@ def _facts(
         "precision": "bf16 where it is safe" if tune.bf16 else "fp32", "device": model.device,
         "gradient_checkpointing": checkpointed,
         "rows_cut_by_context": sum(not a.whole for row in drawn.members for a in row.answers),
+        "rows_without_answer": sum(not row.answers for row in drawn.members),
         "rows_adapted": sum(row.adapted for row in drawn.members),
         "left_out": {"rows": drawn.left_out, "why": drawn.why},
         "planted": planted_table(final, len(drawn.planting.rows)) if drawn.planting.treated else None,
