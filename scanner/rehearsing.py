@@ -309,6 +309,7 @@ def _facts(
     model, before = tune.model, pretraining["seconds"] if pretraining else 0.0
     return {
         "base": {"name": model.name, "parameters": model.parameters, "context": model.context,
+                 "vocabulary": model.vocabulary,
                  "pretraining": pretraining},
         "plan": asdict(plan), "seed": options.seed, "trained": len(drawn.row_id), "controls": len(drawn.held_id),
         "steps": tune.steps, "losses_per_epoch_nats": tune.losses,

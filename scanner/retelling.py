@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,8 @@ from scanner.prediction import EXTRACTED
 
 FEW_ROWS = 15
 """Rows with N_pre >= 16 from which a level can be fitted on them with some confidence (scanner.prediction.level)."""
+SPEECHLESS = 0.75
+"""Of the loss of guessing: a base that starts above it has learned little more than which tokens are frequent."""
 HEADINGS = {
     COPIES: ("copies", "rows of one text in all"),
     REPLACED: ("R", "tokens of 100 replaced in three near copies"),
@@ -65,6 +68,12 @@ class Rehearsed:
         told = [f"{said}; of the held-out rows {c['extracted']:,} do, which no training on them explains."]
         if learned <= 0:
             told = [f"{said}: at this size of base and these epochs nothing is memorized."]
+        loss, chance = before["control"]["loss_per_token_nats"], math.log(self.facts["base"]["vocabulary"])
+        if loss is not None and loss > SPEECHLESS * chance:
+            told.append(
+                f"The base hardly knows the language: it starts at {loss:.2f} nats per token, {chance:.2f} would be "
+                "guessing. A tiny base wants more --pretrain-tokens, or more data left over (fewer --rows)."
+            )
         refused, adapted = self.facts["left_out"]["rows"], self.facts["rows_adapted"]
         if refused:
             told.append(f"{refused:,} rows were left out: {self.facts['left_out']['why']}.")

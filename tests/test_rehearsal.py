@@ -251,7 +251,7 @@ def test_ctrl_c_leaves_a_state_and_the_command_that_goes_on(small, audited, monk
     assert stopped.said[-1].endswith(f"To go on: {command}")
     assert any(s.startswith("pre-training a tiny base on") and ": about " in s for s in stopped.said)
     assert any("planted ones" in s and "tokens/s: about " in s for s in stopped.said)
-    with pytest.raises(RunError, match="interrupted rehearsal with other options. To finish it: scan rehearse"):
+    with pytest.raises(RunError, match=r"interrupted rehearsal with other options\. To finish it: scan rehearse"):
         pipeline.rehearse(audited, {**asked, "rows": 50})
     again = Interrupting()
     again.name = "no stage of that name"
@@ -293,7 +293,7 @@ def check_planted(run: Path, done) -> None:
     treated = chosen.filter(pl.col("planted_copies") == 15)["row_id"].to_list()
     ids = np.concatenate((alongside.row_ids(alongside.load(private / "planted.parquet")), np.sort(
         rows.filter(pl.col("stratum") == "member")["row_id"].to_numpy())))  # fmt: skip
-    own = {r: d for r, d in zip(rows["row_id"], rows["own_dose"], strict=True)}
+    own = dict(zip(rows["row_id"], rows["own_dose"], strict=True))
     for row in treated:
         assert last.dose[np.searchsorted(ids, row)] == pytest.approx(16 * own[row], rel=0.3)
 
