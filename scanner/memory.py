@@ -154,8 +154,8 @@ def kept() -> Iterator[None]:
     """Let the allocator keep what training frees, and take large blocks from it too (glibc; elsewhere nothing).
 
     Each step frees and takes the same large blocks. By default glibc gives them back to the system, which hands out
-    zeroed pages again. Measured on the tiny base, three steps: 53,000 page faults and a fifth of the processor time
-    without this, none with it.
+    zeroed pages again. Measured on the tiny base, three steps: 53,000 page faults and a tenth to a fifth of the
+    processor time without this, none with it.
     """
     mallopt, trim = _mallopt()
     if mallopt is None:
