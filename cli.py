@@ -15,7 +15,8 @@ from scanner.errors import ScanError
 if TYPE_CHECKING:
     from scanner.settings import Settings
 
-BATCHINGS = ("random", "length-grouped", "packed")
+BATCHINGS = ("random", "length-grouped", "packed", "wrapped")
+LOSS_AVERAGES = ("token", "micro-batch", "row")
 LR_SCHEDULES = ("linear", "cosine", "constant")
 GATES = ("low", "medium", "high")
 PATH = click.Path(path_type=Path)
@@ -44,10 +45,17 @@ def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--method", type=click.Choice(["full", "lora"]), help="Kind of fine-tuning [full]."),
         click.option("--lora-rank", type=int, help="Rank of the adapters [16]."),
         click.option("--model-params", type=float, help="Parameters of the base model, for example 7e9."),
-        click.option("--batch-size", type=int, help="Rows per optimizer step, accumulation included [16]."),
+        click.option("--batch-size", type=int, help="Rows (packed: sequences) per optimizer step, all of it [16]."),
         click.option("--batch-tokens", type=int, help="Tokens per optimizer step, instead of rows."),
+        click.option("--micro-batch", type=int, metavar="ROWS", help="Rows on one device at a time [the whole step]."),
+        click.option("--devices", type=int, help="Devices that share a step [1]."),
+        click.option(
+            "--drop-last",
+            type=click.Choice(["none", "micro-batch", "step"]),
+            help="What is left out at the end of an epoch when rows are left over [none].",
+        ),
         click.option("--batching", type=click.Choice(BATCHINGS), help="How rows are put into batches [random]."),
-        click.option("--loss-average", type=click.Choice(["token", "row"]), help="What the loss averages [token]."),
+        click.option("--loss-average", type=click.Choice(LOSS_AVERAGES), help="What the loss averages [token]."),
         click.option("--source-weight", multiple=True, metavar="NAME=W", help="Sampling weight of an input file."),
     ]
     for option in reversed(options):

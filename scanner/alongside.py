@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from scanner.objects import ROLE_CODE, Float64, Int64, Segment, SegmentBatch, UInt64
+from scanner.objects import ROLE_CODE, Float64, Int64, Segment, SegmentBatch, UInt8, UInt64
 from scanner.planting import REPLACED, Planted, similarity
 from scanner.prediction import Answers, Conflicts, NearCopies
 from scanner.settings import Settings
@@ -32,6 +32,7 @@ class Counted:
 
     row_id: Int64
     tokens: UInt64  # (t,)
+    widths: UInt8  # (t,) UTF-8 bytes
     offsets: Int64  # (n + 1,)
     answers: Answers
     copies: Int64  # equal for exact copies
@@ -67,6 +68,7 @@ def with_planted(
     return Counted(
         row_id=np.concatenate((row_ids(planted), members.row_id)),
         tokens=np.concatenate((text.tokens, members.tokens)),
+        widths=np.concatenate((text.widths, members.widths)),
         offsets=np.concatenate((text.offsets, members.offsets[1:] + tokens)),
         answers=Answers(
             np.concatenate((text.answer_row, members.answers.row + count)),

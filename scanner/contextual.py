@@ -1,4 +1,4 @@
-"""What the other rows know of a row: shares of its answer's contexts, and how much it repeats itself.
+"""What is known of each token before training, and of each row: what the other rows and general text say of it.
 
 Arrays over rows, from the per-token features of `kernels/contexts.py`; only supervised tokens are counted, apart from
 the entropy, which is the whole row's. A row without supervised tokens is NaN: nothing was measured.
@@ -6,13 +6,14 @@ the entropy, which is the whole row's. A row without supervised tokens is NaN: n
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from scanner.kernels.contexts import COPIED, RARITY_STEP, SEEN, ContextFeatures
+from scanner import background
+from scanner.kernels.contexts import COPIED, RARITY_STEP, SEEN, ContextFeatures, context_features
 
 Float32 = npt.NDArray[np.float32]
 Int64 = npt.NDArray[np.int64]
@@ -36,6 +37,24 @@ class ContextSummary:
     def columns(self) -> dict[str, npt.NDArray[np.generic]]:
         """As columns of rows.parquet."""
         return {f"contexts.{name}": value for name, value in vars(self).items()}
+
+
+def token_features(
+    tokens: npt.NDArray[np.uint64],
+    widths: npt.NDArray[np.uint8],
+    offsets: Int64,
+    group: Int64,
+    own_unit: bool,
+    threads: int,
+) -> ContextFeatures:
+    """All that the hazard model knows of each token: contexts in the other rows, width, background language.
+
+    tokens, widths (T,) and offsets (n + 1,) as `tokens_of_rows` gives them; group (n,) equal for exact copies;
+    own_unit: the tokens are the scan's own, which alone the background table knows.
+    """
+    found = context_features(tokens, offsets, group, threads)
+    language = background.log_probability(tokens, offsets, threads) if own_unit else None
+    return replace(found, width=widths, background=language)
 
 
 def summarise(features: ContextFeatures, row: Int64, start: Int64, end: Int64) -> ContextSummary:

@@ -21,15 +21,18 @@ from scanner import (
     compiling,
     fieldranks,
     formats,
+    heat,
     inputs,
     keeping,
     matching,
     planning,
     predicting,
+    projecting,
     relating,
     signatures,
     stages,
     tables,
+    validating,
 )  # fmt: skip
 from scanner.errors import ChangedInputError, RunError, SettingsError
 from scanner.objects import Source
@@ -128,13 +131,18 @@ def _measure_and_judge(
             related.features,
         )  # fmt: skip
         table = tables.with_field(table, choice.field.rank if choice.field else None).hstack(passages.features)
-        spans = tables.all_spans(spans, passages)
+        predicted = validating.validate(predicted, table, settings)
+        spans = tables.all_spans(spans, passages, predicted.memorized)
         found = stages.findings(rows, clusters, choice.preferred, pairs, spans, predicted.table, table, matches)
         plan = planning.make_plan(found, settings)
+        what_if = projecting.with_plan(
+            run, predicted.what_if, plan, pairs, settings, predicting.weights_of(settings, Progress())
+        )  # fmt: skip
     with progress.stage("write the tables"):
         frames = {
             "rows": table, "pairs": pairs, "spans": spans, "prediction": predicted.table,
-            "whatif": predicted.what_if, "plan": plan, "templates": wrapping.patterns,
+            "whatif": what_if, "skew": predicted.skew, "plan": plan, "templates": wrapping.patterns,
+            heat.HEAT: predicted.heat,
         }  # fmt: skip
         if settings.against or benchmarks:
             frames["matches"] = matches
@@ -182,6 +190,7 @@ def judge(run_path: Path, changes: dict[str, Any], progress: Progress | None = N
         names = [i["name"] for i in scan["inputs"]]
         scan["notes"]["brake"] = tables.plan_again(run, settings, names, ranks.rank if ranks else None)
         scan["notes"]["keep"] = stages.keep_notes(settings, ranks)
+        projecting.project_again(run, settings, lambda: predicting.weights_of(settings, Progress()))
         scan["settings"] = settings.as_dict()
         scan["summary"] = tables.summary(run, scan["notes"], settings)
         run.write_json("scan.json", scan)

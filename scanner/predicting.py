@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
+from scanner import memorizing, projecting
 from scanner.errors import SettingsError
 from scanner.objects import Fingerprints, Rows, Source
 from scanner.progress import Progress
@@ -25,10 +26,14 @@ class Predicted:
 
     table: pl.DataFrame
     what_if: pl.DataFrame
+    skew: pl.DataFrame  # skew.parquet
     features: pl.DataFrame
     near_mass: np.ndarray
     notes: dict[str, Any]
     unit: str
+    weights: Weights  # that it was predicted with
+    memorized: pl.DataFrame  # as in spans.parquet
+    heat: pl.DataFrame  # private/heat.parquet
 
 
 def predict(
@@ -44,8 +49,11 @@ def predict(
 ) -> Predicted:
     """Contexts, dose and hazard of every row; risk by the severity of what is private in it."""
     from scanner import prediction, rulebook
+    from scanner.batching import SEQUENCE_TOKENS
+    from scanner.contextual import token_features
     from scanner.features import contexts
-    from scanner.kernels.contexts import context_features
+    from scanner.prediction import whatif
+    from scanner.prediction.skew import skew
     from scanner.sampling import batching_facts
     from scanner.tokenising import tokens_of_rows
 
@@ -71,16 +79,29 @@ def predict(
             settings.shingle,
         )
         weight = source_weights(rows, sources, settings)
+        sequence = settings.max_length or SEQUENCE_TOKENS  # packing fills sequences of the length that rows are cut at
         amounts = prediction.doses(
-            settings.plan, np.diff(text.offsets), answers, group, order, near, weight, seed=settings.seed
+            settings.plan, np.diff(text.offsets), answers, group, order, near, weight, sequence, settings.seed
         )
         weights = weights_of(settings, progress)
-        result = prediction.predict_rows(
-            context_features(text.tokens, text.offsets, group, threads), answers, amounts, order, settings.plan,
-            weights, conflicts(rows, prints, text.tokens, answers), threads,
-        )  # fmt: skip
+        features = token_features(text.tokens, text.widths, text.offsets, group, settings.tokenizer is None, threads)
+        torn = conflicts(rows, prints, text.tokens, answers)
+        result = prediction.predict_rows(features, answers, amounts, order, settings.plan, weights, torn, threads)
+        tail = skew(features, answers, amounts, order, settings.plan, weights, result.p_extract, torn, threads)
         supervised = np.bincount(answers.row, answers.end - answers.start, minlength=len(rows)).astype(np.int64)
+    with progress.stage("ask what if"):
+        what_if, asked = projecting.project(
+            run, whatif.draw(features, answers, result.p_extract, order, torn), amounts,
+            lambda plan: prediction.doses(
+                plan, np.diff(text.offsets), answers, group, order, near, weight, sequence, settings.seed
+            ),
+            weights, settings, sequence, threads,
+        )  # fmt: skip
     severity = patterns_of(spans, rows)["patterns.severity"].to_numpy()
+    with progress.stage("find memorized spans"):
+        stretches = memorizing.find(
+            run.segments(), rows, text, features, amounts, result, severity, weights, torn, settings, threads
+        )
     risk = np.nan_to_num(result.p_extract) * severity
     table = (
         pl.DataFrame({"row_id": rows.row_id})
@@ -90,9 +111,6 @@ def predict(
             risk=pl.Series(np.where(np.isnan(result.p_extract), np.nan, risk), dtype=pl.Float32),
             band=pl.Series(rulebook.bands().band(risk).tolist(), dtype=pl.String),
         )
-    )
-    what_if = pl.DataFrame({"epochs": result.what_if.epochs, "expected_rows": result.what_if.rows}).with_columns(
-        variant=pl.lit("as planned")
     )
     with np.errstate(invalid="ignore", divide="ignore"):
         near_mass = np.where(amounts.own > 0, amounts.total / amounts.own - amounts.copies, 0.0)
@@ -104,12 +122,24 @@ def predict(
             "rows_cut_by_max_length": text.rows_cut,
             "optimizer_steps": amounts.steps,
             "batching": batching_facts(
-                settings.plan, amounts.own, supervised, np.diff(text.offsets), order, weight, settings.seed, rows.row_id
+                settings.plan,
+                amounts.own,
+                supervised,
+                np.diff(text.offsets),
+                order,
+                weight,
+                settings.seed,
+                rows.row_id,
+                sequence,
             ),
-            "what_if_rows_sampled": result.what_if.sampled,
-        }
+            **asked,
+        },
+        **stretches.notes,
     }
-    return Predicted(table, what_if, contexts.features(result.summary), near_mass, notes, text.unit)
+    return Predicted(
+        table, what_if, tail.frame(), contexts.features(result.summary), near_mass, notes, text.unit, weights,
+        stretches.spans, stretches.heat,
+    )  # fmt: skip
 
 
 def weights_of(settings: Settings, progress: Progress) -> Weights:

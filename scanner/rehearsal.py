@@ -3,7 +3,7 @@
     rows -> members and controls (whole groups of duplicates, by a seeded draw) -> fine-tune as planned
          -> after each chosen epoch: what is recalled, token by token, of members and controls
 
-Batches are formed by `scanner.sampling` as the plan says and never grouped by length for speed: that would change what
+Batches are formed by `scanner.batching` as the plan says and never grouped by length for speed: that would change what
 is memorized (SCIENCE 9).
 """
 
@@ -20,10 +20,12 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from scanner.batching import Sampler, Visits, token_shares
 from scanner.chat import Example
+from scanner.errors import ModelError
 from scanner.models import LanguageModel
 from scanner.objects import Int64
-from scanner.sampling import SEQUENCE_TOKENS, UNIT_LEARNING_RATE, UNIT_SUPERVISED_TOKENS, epoch_batches, rate_share
+from scanner.sampling import UNIT_LEARNING_RATE, UNIT_SUPERVISED_TOKENS, rate_share, steps_taken
 from scanner.settings import TrainingPlan
 from scanner.training import measure, step
 
@@ -137,6 +139,7 @@ class Rehearsal:
 
         learned = [p for p in self.model.model.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(learned, lr=self.plan.learning_rate, weight_decay=0.0, fused=True)
+        self.sampler = Sampler(self.plan, np.array([len(row.ids) for row in self.trained], np.int64))
         self.dose = np.zeros(len(self.trained))  # of each row's own visits, in the unit of scanner.sampling
         self.losses: list[float] = []  # nats per token, mean over each epoch's steps
         self._step_losses: list[float] = []  # of the epoch that is under way
@@ -149,28 +152,28 @@ class Rehearsal:
 
         sizes = np.array([len(row.ids) for row in self.trained], np.int64)
         rng = np.random.default_rng([self.seed, self.epoch])
-        order, at = epoch_batches(self.plan, sizes, rng, SEQUENCE_TOKENS)
-        order, at = self._weighted(order, at, rng)
-        last = int(at[-1]) + 1
-        part = min(1.0, self.plan.epochs - self.epoch)
-        taken = last if part >= 1 else max(1, round(part * last))
+        visits = self._weighted(self.sampler.epoch(rng), rng)
+        if not visits.steps:
+            raise ModelError(f"no step of {self.plan.batch_size} rows is complete, and --drop-last step takes no other")
+        taken = steps_taken(self.plan, self.epoch, visits.steps)
         words = np.array([sum(len(a.words) for a in row.answers) for row in self.trained])
-        advance(int((at < self.begun).sum()))
+        advance(int((visits.step < self.begun).sum()))
         for number in range(self.begun, taken):
-            batch = order[at == number]
+            here = slice(*np.searchsorted(visits.step, [number, number + 1]))
+            batch, part = visits.rows[here], visits.part[here]
             began = time.perf_counter()
             if len(batch):
                 rate = self.plan.learning_rate * float(
-                    rate_share(self.plan, (self.epoch + number / last) / self.plan.epochs)
+                    rate_share(self.plan, (self.epoch + number / visits.steps) / self.plan.epochs)
                 )
                 for group in self.optimizer.param_groups:
                     group["lr"] = rate
                 rows = [self.trained[i] for i in batch]
                 torch.manual_seed((self.seed * 1_000_003 + self.epoch) * 1_000_003 + number)  # for models with dropout
                 self.is_whole = False
-                loss = step(self.model, self.optimizer, rows, self.plan.loss_average, self.bf16)
+                loss = step(self.model, self.optimizer, rows, self.plan.loss_average, self.bf16, part)
                 self._step_losses.append(loss)
-                self._count(batch, words, rate)
+                self._count(batch, part, words, rate)
             self.begun = number + 1
             self.is_whole = True
             self.seconds += time.perf_counter() - began
@@ -183,20 +186,19 @@ class Rehearsal:
         self.losses.append(float(np.mean(self._step_losses)))
         self._step_losses = []
 
-    def _weighted(self, order: Int64, at: Int64, rng: np.random.Generator) -> tuple[Int64, Int64]:
+    def _weighted(self, visits: Visits, rng: np.random.Generator) -> Visits:
         """Each visit as often as the row's sampling weight says, a fraction by chance."""
         if self.weight is None:
-            return order, at
-        weight = self.weight[order]
-        times = np.floor(weight) + (rng.random(len(order)) < weight % 1)
-        return np.repeat(order, times.astype(int)), np.repeat(at, times.astype(int))
+            return visits
+        weight = self.weight[visits.rows]
+        times = (np.floor(weight) + (rng.random(len(weight)) < weight % 1)).astype(int)
+        rows, step, part = (np.repeat(column, times) for column in visits[:3])
+        return Visits(rows, step, part, visits.steps)
 
-    def _count(self, batch: Int64, words: np.ndarray, rate: float) -> None:
-        learned = batch[words[batch] > 0]
-        total = words[learned].sum() if self.plan.loss_average == "token" else len(learned) * words[learned]
-        share = 1 / np.maximum(1, np.broadcast_to(total, len(learned)))
+    def _count(self, batch: Int64, part: Int64, words: np.ndarray, rate: float) -> None:
+        share = token_shares(self.plan.loss_average, words[batch], np.zeros_like(batch), part)
         unit = UNIT_LEARNING_RATE / UNIT_SUPERVISED_TOKENS
-        np.add.at(self.dose, learned, share * rate / unit)
+        np.add.at(self.dose, batch, np.where(words[batch] > 0, share * rate / unit, 0.0))
 
     def save(self, path: Path) -> None:
         """Everything that the next step needs; holds weights trained on the data, so it belongs under private/."""

@@ -15,8 +15,9 @@ import numpy as np
 import polars as pl
 
 from scanner import alongside, prediction
+from scanner.contextual import token_features
 from scanner.errors import RunError
-from scanner.kernels.contexts import ContextFeatures, context_features
+from scanner.kernels.contexts import ContextFeatures
 from scanner.kernels.similarity import connect
 from scanner.objects import Int64, Segment, UInt64
 from scanner.planting import Planted
@@ -95,6 +96,7 @@ def alone(
     members = alongside.Counted(
         row_id=ids[part],
         tokens=text.tokens[chosen],
+        widths=text.widths[chosen],
         offsets=offsets,
         answers=answers,
         copies=copies[part],
@@ -109,7 +111,7 @@ def alone(
     rows = alongside.with_planted(members, texts, planted, replace(settings, max_length=max_length))
     return RowsAlone(
         row_id=rows.row_id,
-        features=context_features(rows.tokens, rows.offsets, rows.copies, 1),
+        features=token_features(rows.tokens, rows.widths, rows.offsets, rows.copies, True, 1),
         length=np.diff(rows.offsets),
         answers=rows.answers,
         number=np.arange(len(rows.answers.row)) - np.searchsorted(rows.answers.row, rows.answers.row),
@@ -216,4 +218,5 @@ def observed(rehearsal: Rehearsal, first_unit: int = 0) -> Iterator[Observed]:
             plan=rehearsal.plan,
             unit=rows.alike[answers.row] + first_unit,
             epoch=epoch,
+            conflicts=rows.conflicts,
         )

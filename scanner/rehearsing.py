@@ -368,8 +368,11 @@ def _predicted(
     weight: sampling weights of the rows trained on, the planted ones last.
     """
     from scanner import prediction
+    from scanner.prediction import reliability
+    from scanner.prediction.skew import skew
 
     rows = alone(run, settings, trained, settings.max_length, planted)
+    weights = prediction.load_weights()
     plan = replace(plan, model_params=float(parameters))
     at = np.searchsorted(rows.row_id, np.concatenate((trained, alongside.row_ids(planted))))
     visits = None
@@ -380,8 +383,10 @@ def _predicted(
         plan, rows.length, rows.answers, rows.copies, rows.order, rows.near, visits, seed=settings.seed
     )
     result = prediction.predict_rows(
-        rows.features, rows.answers, amounts, rows.order, plan, prediction.load_weights(), rows.conflicts, threads=1
+        rows.features, rows.answers, amounts, rows.order, plan, weights, rows.conflicts, threads=1
     )
+    members = np.where(rows.row_id >= 0, result.p_extract, np.nan)  # planted rows are not measured by themselves
+    tail = skew(rows.features, rows.answers, amounts, rows.order, plan, weights, members, rows.conflicts, threads=1)
     predicted = pl.DataFrame({"row_id": rows.row_id, "predicted": result.p_extract}).filter(pl.col("row_id") >= 0)
     table = predicted.join(measured, on="row_id", how="inner").filter(pl.col("predicted").is_not_nan())
     truth = (table["n_pre"] >= EXTRACTED).to_numpy()
@@ -390,6 +395,8 @@ def _predicted(
         "expected_rows": float(table["predicted"].sum()),
         "measured_rows": int(truth.sum()),
         "auroc": auroc(table["predicted"].to_numpy(), truth),
+        "skew": tail.told(),
+        "bins": [b.as_dict() for b in reliability.bins(table["predicted"], truth)],
         "calibrated": result.calibrated,
     }
     return told, predicted

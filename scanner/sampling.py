@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from scanner.batching import PACKED, SEQUENCE_TOKENS, Sampler, token_shares
 from scanner.settings import TrainingPlan
 
 Int64 = npt.NDArray[np.int64]
@@ -25,10 +26,6 @@ Float64 = npt.NDArray[np.float64]
 UNIT_LEARNING_RATE = 3e-4
 UNIT_SUPERVISED_TOKENS = 1200
 """One unit of dose: a visit at this learning rate in a batch of this many supervised tokens."""
-MEGA_BATCHES = 50
-"""Batches sorted together by a length-grouped sampler (transformers `get_length_grouped_indices`)."""
-SEQUENCE_TOKENS = 2048
-"""Length of a packed sequence when the plan names none (the usual default of trainers)."""
 
 
 @dataclass(frozen=True)
@@ -58,18 +55,18 @@ def simulate(
     count = len(supervised)
     if count == 0 or plan.epochs == 0 or plan.learning_rate == 0:
         return Exposure(np.zeros(count), 0, 0.0)
-    ranked = np.lexsort((length, supervised, order))
+    ranked = _ranked(order, supervised, length)
     tokens, sizes = supervised[ranked].astype(np.int64), length[ranked].astype(np.int64)
     rng = np.random.default_rng(seed)
     share = np.zeros(count)  # sum over visits of 1 / N_sup
     steps = 0
+    sampler = Sampler(plan, sizes, sequence_tokens)
     for epoch in range(math.ceil(plan.epochs)):
-        visited, step = epoch_batches(plan, sizes, rng, sequence_tokens)
-        last = int(step[-1]) + 1
-        part = min(1.0, plan.epochs - epoch)
-        taken = last if part == 1 else max(1, round(part * last))
-        visits = _shares(plan, tokens[visited], step) * rate_share(plan, (epoch + step / last) / plan.epochs)
-        share[visited] += np.where(step < taken, visits, 0.0)
+        visits = sampler.epoch(rng)
+        taken = steps_taken(plan, epoch, visits.steps)
+        weight_of_token = token_shares(plan.loss_average, tokens[visits.rows], visits.step, visits.part)
+        progress = (epoch + visits.step / max(1, visits.steps)) / plan.epochs
+        share[visits.rows] += np.where(visits.step < taken, weight_of_token * rate_share(plan, progress), 0.0)
         steps += taken
     kept = 1.0 if not plan.goldfish_k else 1 - 1 / plan.goldfish_k
     dose = share * plan.learning_rate / UNIT_LEARNING_RATE * UNIT_SUPERVISED_TOKENS
@@ -84,6 +81,12 @@ def simulate(
     return Exposure(own, steps, float(np.sort(learned).mean()) if len(learned) else 0.0)
 
 
+def steps_taken(plan: TrainingPlan, epoch: int, steps: int) -> int:
+    """Steps of epoch `epoch` (from 0), which has `steps`, that the plan's epochs leave: a part of one is rounded up."""
+    part = min(1.0, plan.epochs - epoch)
+    return math.ceil(part * steps - 1e-9)  # as transformers counts `max_steps`
+
+
 def rate_share(plan: TrainingPlan, progress: npt.ArrayLike) -> Float64:
     """Learning rate as a share of its peak; progress is the share of the optimizer steps already taken.
 
@@ -95,57 +98,29 @@ def rate_share(plan: TrainingPlan, progress: npt.ArrayLike) -> Float64:
     return np.where(at < plan.warmup, at / max(1e-12, plan.warmup), falling[plan.lr_schedule])
 
 
-def epoch_batches(
-    plan: TrainingPlan, sizes: Int64, rng: np.random.Generator, sequence_tokens: int
-) -> tuple[Int64, Int64]:
-    """One epoch of the plan: (n,) rows in the order they are visited, (n,) the optimizer step of each, ascending."""
-    order = rng.permutation(len(sizes))
-    if plan.batching == "length-grouped":
-        rows = plan.batch_size
-        if plan.batch_tokens is not None:
-            rows = max(1, round(plan.batch_tokens / max(1.0, float(sizes.mean()))))
-        order = length_grouped(sizes, order, rows)
-    if plan.batching == "packed":
-        return order, _by_tokens(sizes[order], plan.batch_tokens or plan.batch_size * sequence_tokens)
-    if plan.batch_tokens is not None:
-        return order, _by_tokens(sizes[order], plan.batch_tokens)
-    return order, np.arange(len(order)) // plan.batch_size
-
-
-def length_grouped(sizes: Int64, order: Int64, batch: int) -> Int64:
-    """The order in which transformers' LengthGroupedSampler visits rows, given its random permutation.
-
-    Mega-batches of 50 batches are sorted by length, longest first; the longest row of all comes first of all.
-    """
-    count = len(order)
-    mega = max(1, min(count // (batch * 4), MEGA_BATCHES)) * batch
-    block = np.arange(count) // mega
-    grouped = order[np.lexsort((np.arange(count), -sizes[order], block))]
-    heads = np.arange(0, count, mega)
-    longest = heads[np.argmax(sizes[grouped[heads]])]
-    grouped[[0, longest]] = grouped[[longest, 0]]
-    return grouped
-
-
-def _by_tokens(sizes: Int64, budget: int) -> Int64:
-    """Step of each row when rows follow one another through steps of `budget` tokens; a row belongs where it begins."""
-    begin = np.cumsum(sizes) - sizes
-    step = begin // budget
-    return np.cumsum(np.diff(step, prepend=0) > 0)  # a row longer than a step leaves no empty steps behind
-
-
-def _shares(plan: TrainingPlan, tokens: Int64, step: Int64) -> Float64:
-    """Each visit's 1 / N_sup: a supervised token's share of its optimizer step; step must ascend."""
-    starts = np.flatnonzero(np.diff(step, prepend=-1))
-    if plan.loss_average == "token":
-        total = np.add.reduceat(tokens, starts)
-        return 1 / np.maximum(1, total[step])
-    rows = np.add.reduceat((tokens > 0).astype(np.int64), starts)
-    return 1 / np.maximum(1, rows[step] * tokens)
+def _ranked(order: npt.NDArray[np.uint64], supervised: Int64, length: Int64) -> Int64:
+    """(n,) positions in the order of the hashes; rows of one hash by their lengths, should these differ."""
+    ranked = np.argsort(order, kind="stable")
+    twins = np.flatnonzero(np.diff(order[ranked]) == 0)
+    a, b = ranked[twins], ranked[twins + 1]
+    if (length[a] != length[b]).any() or (supervised[a] != supervised[b]).any():
+        return np.lexsort((length, supervised, order))
+    return ranked
 
 
 def _equal_within(values: Float64, group: npt.NDArray[np.uint64] | Int64) -> Float64:
     """Each value replaced by the mean of its group, added up in an order that does not depend on the rows'."""
+    ranked = np.argsort(group, kind="stable")
+    twin = np.concatenate(([False], np.diff(group[ranked]) == 0, [False]))
+    some = ranked[twin[1:] | twin[:-1]]  # most rows are alone in their group
+    equal = values.copy()
+    if len(some):
+        equal[some] = _group_means(values[some], group[some])
+    return equal
+
+
+def _group_means(values: Float64, group: npt.NDArray[np.uint64] | Int64) -> Float64:
+    """(n,) the mean of each value's group; the smallest are added first."""
     ranked = np.lexsort((values, group))
     starts = np.flatnonzero(np.diff(group[ranked], prepend=group[ranked[:1]] ^ 1))
     means = np.add.reduceat(values[ranked], starts) / np.diff(starts, append=len(values))
@@ -216,23 +191,67 @@ def batching_facts(
     weight: Float64 | None,
     seed: int,
     row_id: Int64,
+    sequence_tokens: int = SEQUENCE_TOKENS,
 ) -> list[str]:
     """What the plan's batching and loss average do to the rows, beside random batches averaged per token; in words.
 
     own (n,): dose of each row's own visits under the plan; row_id (n,) names the rows; the others as in `simulate`.
-    Nothing is said of the plan that is the comparison itself.
+    Packed batches are set beside random ones of as many tokens. Nothing is said of the plan that is the comparison.
     """
+    facts = []
+    if plan.drop_last != "none" and len(length):
+        left = len(length) - len(Sampler(plan, length, sequence_tokens).epoch(np.random.default_rng(seed)).rows)
+        facts.append(
+            f"every epoch leaves out {left:,} of {len(length):,} rows, drawn anew, that do not fill a {_last(plan)}"
+        )
     if (plan.batching, plan.loss_average) == ("random", "token"):
-        return []
-    usual = simulate(replace(plan, batching="random", loss_average="token"), supervised, length, order, weight, seed)
-    there = np.flatnonzero(usual.own > 0)
-    if not len(there):
-        return []
-    ratio = own[there] / usual.own[there]
-    top = there[np.lexsort((order[there], -ratio))[:3]]
-    return [
-        f"{plan.batching} batches with the loss averaged per {plan.loss_average} raise the dose of "
-        f"{int((ratio >= 2).sum()):,} rows at least twofold and at least halve that of {int((ratio <= 0.5).sum()):,}, "
-        f"beside random batches averaged per token; most raised: rows {', '.join(map(str, row_id[top].tolist()))} "
-        f"({ratio.max():.1f} times)"
-    ]
+        return facts
+    beside = replace(plan, batching="random", loss_average="token", drop_last="none")
+    if plan.batching in PACKED and plan.batch_tokens is None:
+        beside = replace(beside, batch_tokens=plan.batch_size * sequence_tokens)
+    usual = simulate(beside, supervised, length, order, weight, seed)
+    there = np.flatnonzero((usual.own > 0) & (own > 0))
+    if len(there):
+        ratio = own[there] / usual.own[there]
+        facts.append(f"{_means(plan)} {_changes(ratio, there, supervised, order, row_id)}")
+    return facts
+
+
+def _last(plan: TrainingPlan) -> str:
+    return "step" if plan.drop_last == "step" or plan.micro_batch is None else "micro-batch on every device"
+
+
+def _means(plan: TrainingPlan) -> str:
+    """The plan's ways that differ from random batches averaged per token: "grouping by length"."""
+    ways = {
+        "length-grouped": "grouping by length",
+        "packed": "packing whole rows into sequences",
+        "wrapped": "packing rows end to end into sequences",
+        "row": "averaging the loss per row",
+        "micro-batch": f"averaging the loss per micro-batch of {plan.micro_batch}",
+    }
+    return " and ".join(ways[way] for way in (plan.batching, plan.loss_average) if way in ways)
+
+
+def _changes(ratio: Float64, there: Int64, supervised: Int64, order: npt.NDArray[np.uint64], row_id: Int64) -> str:
+    """Which doses rise and fall, and how far; ratio (m,) of the rows `there`."""
+    raised, lowered = ratio >= 2, ratio <= 0.5
+    top = np.lexsort((order[there], -ratio))[:3]
+    named = ", ".join(map(str, row_id[there[top]].tolist()))
+    if not raised.any() and not lowered.any():
+        return (
+            f"changes the dose of no row twofold, beside random batches averaged per token: {ratio.min():.1f} to "
+            f"{ratio.max():.1f} times (most raised: rows {named})"
+        )
+    answers = supervised[there]
+    who = ""
+    if raised.any():
+        who = (
+            f"; the raised answers have {np.median(answers[raised]):,.0f} tokens in the median, all answers "
+            f"{np.median(answers):,.0f}"
+        )
+    return (
+        f"raises the dose of {int(raised.sum()):,} rows at least twofold, most that of rows {named} "
+        f"({ratio.max():.1f} times), and at least halves that of {int(lowered.sum()):,}, beside random batches "
+        f"averaged per token{who}"
+    )

@@ -10,8 +10,9 @@ from typing import Any
 
 from scanner.errors import SettingsError
 
-BATCHINGS = ("random", "length-grouped", "packed")
-LOSS_AVERAGES = ("token", "row")
+BATCHINGS = ("random", "length-grouped", "packed", "wrapped")
+LOSS_AVERAGES = ("token", "micro-batch", "row")
+DROPS = ("none", "micro-batch", "step")
 LR_SCHEDULES = ("linear", "cosine", "constant")
 METHODS = ("full", "lora")
 SUPERVISE = ("all-assistant", "last", "everything")
@@ -35,6 +36,11 @@ class TrainingPlan:
     model_params: float | None = None  # parameters of the base model; None when unknown
     batch_size: int = 16  # rows per optimizer step, gradient accumulation and devices included
     batch_tokens: int | None = None  # tokens per optimizer step instead of rows
+    micro_batch: int | None = (
+        None  # rows (packed: sequences) that go through one device at a time; None: the whole step
+    )
+    devices: int = 1
+    drop_last: str = "none"  # what an epoch leaves out at its end when rows are left over: none, micro-batch or step
     batching: str = "random"
     loss_average: str = "token"
     source_weight: tuple[tuple[str, float], ...] = ()  # (source name, sampling weight)
@@ -54,6 +60,18 @@ class TrainingPlan:
         _at_least("--lora-rank", self.lora_rank, 1)
         if self.batch_tokens is not None:
             _at_least("--batch-tokens", self.batch_tokens, 1)
+        _one_of("--drop-last", self.drop_last, DROPS)
+        _at_least("--devices", self.devices, 1)
+        if self.micro_batch is not None:
+            _at_least("--micro-batch", self.micro_batch, 1)
+        elif self.loss_average == "micro-batch":
+            raise SettingsError("--loss-average micro-batch needs the rows of one: give --micro-batch ROWS")
+        together = self.devices * (self.micro_batch or 1)
+        if self.batch_tokens is None and self.batch_size % together:
+            raise SettingsError(
+                f"--batch-size is {self.batch_size}; {self.devices} devices x micro-batches of {self.micro_batch or 1} "
+                f"rows make steps of a multiple of {together} rows: give the rows of a whole optimizer step"
+            )
 
 
 @dataclass(frozen=True)

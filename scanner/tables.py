@@ -69,9 +69,9 @@ def with_passages(pairs: pl.DataFrame, passages: Passages) -> pl.DataFrame:
     return pl.concat([pairs, passages.pairs], how="diagonal").sort("row_a", "row_b", "signal")
 
 
-def all_spans(private: pl.DataFrame, passages: Passages) -> pl.DataFrame:
-    """spans.parquet: what the rules found and what is repeated, by place."""
-    both = pl.concat([private, passages.spans], how="diagonal")
+def all_spans(private: pl.DataFrame, passages: Passages, memorized: pl.DataFrame) -> pl.DataFrame:
+    """spans.parquet: what the rules found, what is repeated and what would be memorized, by place."""
+    both = pl.concat([private, passages.spans, memorized], how="diagonal")
     return both.sort("row_id", "segment", "start", "end", "rule_id")
 
 

@@ -10,12 +10,14 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from scanner.errors import SettingsError
-from scanner.kernels.tokens import tokenise
-from scanner.objects import Int64, SegmentBatch, UInt64
+from scanner.kernels.passages import locate
+from scanner.kernels.tokens import token_widths, tokenise
+from scanner.objects import Int64, SegmentBatch, UInt8, UInt64
 from scanner.text import code_point_classes, folded_code_points
 
 OWN_UNIT = "word, CJK character or punctuation mark"
@@ -26,6 +28,7 @@ class TokenisedRows:
     """All rows' tokens after another; an answer is a supervised turn, cut where the trainer cuts the row."""
 
     tokens: UInt64  # (t,) exact hash of each token
+    widths: UInt8  # (t,) UTF-8 bytes of each, 255 for longer ones
     offsets: Int64  # (n + 1,) rows
     answer_row: Int64  # (m,) position of the row, ascending
     answer_start: Int64  # (m,) first token of the answer
@@ -49,16 +52,17 @@ def tokens_of_rows(
     """
     split = _own_tokens if tokenizer is None else _with_tokenizer(tokenizer)
     hashes: list[UInt64] = []
+    widths: list[UInt8] = []
     lengths: list[Int64] = []
     answers: list[tuple[Int64, Int64, Int64]] = []
     rows_cut = rows = total = 0
 
-    def work(batch: SegmentBatch) -> tuple[UInt64, Int64]:
+    def work(batch: SegmentBatch) -> tuple[UInt64, UInt8, Int64]:
         return split(batch)
 
     with ThreadPoolExecutor(threads) as pool:
         held = [batch for batch in batches if len(batch)]
-        for batch, (found, counts) in zip(held, pool.map(work, held), strict=True):
+        for batch, (found, wide, counts) in zip(held, pool.map(work, held), strict=True):
             starts = batch.row_starts()
             bounds = np.concatenate(([0], np.cumsum(counts)))
             row_tokens = bounds[starts[1:]] - bounds[starts[:-1]]
@@ -80,6 +84,7 @@ def tokens_of_rows(
             answers.append((place[first][kept] + rows, begin[kept] + total, end[kept] + total))
             rows_cut += int((row_tokens > row_end - bounds[starts[:-1]]).sum())
             hashes.append(found)
+            widths.append(wide)
             lengths.append(row_tokens)
             rows += len(row_tokens)
             total += len(found)
@@ -87,6 +92,7 @@ def tokens_of_rows(
     row, begin, end = (np.concatenate([np.zeros(0, np.int64), *parts]) for parts in zip(*answers, strict=True))
     return TokenisedRows(
         tokens=np.concatenate([np.zeros(0, np.uint64), *hashes]),
+        widths=np.concatenate([np.zeros(0, np.uint8), *widths]),
         offsets=np.concatenate([np.zeros(1, np.int64), *lengths]).cumsum(),
         answer_row=row,
         answer_start=begin,
@@ -96,36 +102,70 @@ def tokens_of_rows(
     )
 
 
-def _own_tokens(batch: SegmentBatch) -> tuple[UInt64, Int64]:
+def token_places(batch: SegmentBatch, tokenizer: Path | None) -> tuple[Int64, Int64, Int64]:
+    """Where the tokens of `tokens_of_rows` stand: counts (s,) per segment; start, end (t,) in code points of its text.
+
+    Tokens of a byte-level tokenizer that share a character share its place.
+    """
+    if tokenizer is not None:
+        found = [e.offsets for e in _tokenizer(tokenizer).encode_batch(_texts(batch), add_special_tokens=False)]
+        counts = np.array([len(f) for f in found], np.int64)
+        edges = np.array([edge for f in found for edge in f], np.int64).reshape(-1, 2)
+        return counts, edges[:, 0].copy(), edges[:, 1].copy()
+    _, _, counts = _own_tokens(batch)
+    segment = np.repeat(np.arange(len(batch)), counts).astype(np.int64)
+    within = np.arange(len(segment)) - np.repeat(np.cumsum(counts) - counts, counts)
+    start, end = np.empty(len(segment), np.int64), np.empty(len(segment), np.int64)
+    locate(
+        batch.data, batch.offsets[:-1].copy(), batch.offsets[1:].copy(), segment, within, within,
+        code_point_classes(), folded_code_points(), start, end,
+    )  # fmt: skip
+    return counts, start, end
+
+
+def _own_tokens(batch: SegmentBatch) -> tuple[UInt64, UInt8, Int64]:
     room = int(batch.offsets[-1] - batch.offsets[0])
     hashes, starts = np.empty(room, np.uint64), np.empty(room, np.int64)
     counts = np.empty(len(batch), np.int64)
     found = tokenise(batch.data, batch.offsets, code_point_classes(), folded_code_points(), 0, hashes, starts, counts)
-    return hashes[:found].copy(), counts
+    widths = np.empty(found, np.uint8)
+    token_widths(batch.data, batch.offsets, code_point_classes(), folded_code_points(), widths)
+    return hashes[:found].copy(), widths, counts
 
 
-def _with_tokenizer(path: Path) -> Callable[[SegmentBatch], tuple[UInt64, Int64]]:
-    """Token ids of a tokenizer.json (a file, or a folder that holds one), each hashed to 64 bits."""
+def _texts(batch: SegmentBatch) -> list[str]:
+    return [
+        batch.data[a:b].tobytes().decode("utf-8")
+        for a, b in zip(batch.offsets[:-1].tolist(), batch.offsets[1:].tolist(), strict=True)
+    ]
+
+
+def _tokenizer(path: Path) -> Any:
+    """A tokenizer.json (a file, or a folder that holds one)."""
     from tokenizers import Tokenizer
 
     file = path / "tokenizer.json" if path.is_dir() else path
     try:
-        tokenizer = Tokenizer.from_file(str(file))
+        return Tokenizer.from_file(str(file))
     except Exception as error:  # the library raises bare Exception
         raise SettingsError(
             f"--tokenizer {path}: not readable as a tokenizer.json ({error}); give the file or folder of a model's "
             "fast tokenizer"
         ) from error
 
-    def split(batch: SegmentBatch) -> tuple[UInt64, Int64]:
-        texts = [
-            batch.data[a:b].tobytes().decode("utf-8")
-            for a, b in zip(batch.offsets[:-1].tolist(), batch.offsets[1:].tolist(), strict=True)
-        ]
-        ids = [e.ids for e in tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
+
+def _with_tokenizer(path: Path) -> Callable[[SegmentBatch], tuple[UInt64, UInt8, Int64]]:
+    """The model's own token ids, each hashed to 64 bits."""
+    tokenizer = _tokenizer(path)
+
+    def split(batch: SegmentBatch) -> tuple[UInt64, UInt8, Int64]:
+        found = tokenizer.encode_batch_fast(_texts(batch), add_special_tokens=False)
+        ids = [e.ids for e in found]
+        bytes_of = {i: len((tokenizer.id_to_token(i) or "").encode()) for i in {i for part in ids for i in part}}
+        widths = np.fromiter((min(255, bytes_of[i]) for part in ids for i in part), np.uint8)
         counts = np.array([len(i) for i in ids], np.int64)
         flat = np.fromiter((i for part in ids for i in part), np.uint64, int(counts.sum()))
         # spread small ids over 64 bits; an odd multiplier keeps them distinct
-        return (flat + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15), counts
+        return (flat + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15), widths, counts
 
     return split

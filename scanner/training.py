@@ -1,7 +1,7 @@
 """One optimizer step and one measurement of a causal model, exactly as a training plan has them.
 
-A step may be cut into micro-batches for memory; the loss of each is divided by the supervised tokens (or rows) of the
-whole step, as the Hugging Face Trainer has done since version 4.46, so cutting changes nothing.
+A step may be cut into pieces for memory; each token weighs in the loss what `batching.token_shares` says, whatever the
+piece it is in, so cutting changes nothing.
 """
 
 from __future__ import annotations
@@ -16,13 +16,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from scanner.batching import token_shares
 from scanner.chat import Example
 from scanner.errors import ModelError
 from scanner.models import LanguageModel
 
+Int64 = npt.NDArray[np.int64]
 IGNORED = -100
 LOGITS_AT_A_TIME = 1 << 26
-"""Logits (rows x places x vocabulary) of one micro-batch: 256 MB in fp32."""
+"""Logits (rows x places x vocabulary) of one piece: 256 MB in fp32."""
 LARGEST_GRADIENT_NORM = 1.0
 PROBED_ROWS = 8
 
@@ -35,26 +37,37 @@ class Measured:
     loss_nats: npt.NDArray[np.float32]  # (t,) NaN for tokens that are not supervised
 
 
-def step(model: LanguageModel, optimizer: Any, rows: Sequence[Example], loss_average: str, bf16: bool) -> float:
-    """One optimizer step over `rows`; returns the loss that was averaged, in nats. Rows without a supervised token
-    count for nothing."""
+def step(
+    model: LanguageModel,
+    optimizer: Any,
+    rows: Sequence[Example],
+    loss_average: str,
+    bf16: bool,
+    part: Int64 | None = None,
+) -> float:
+    """One optimizer step over `rows`; returns the loss that was averaged, in nats.
+
+    part (rows,): the plan's micro-batch of each row, never falling; None: all are one. Rows without a supervised token
+    are not learned, though a micro-batch that holds nothing else counts among the step's micro-batches.
+    """
     import torch
 
-    learned = [row for row in rows if row.supervised_tokens]
-    if not learned:
+    if not any(row.supervised_tokens for row in rows):
         return 0.0
-    tokens = sum(row.supervised_tokens for row in learned)
-    total = 0.0
+    tokens = np.array([row.supervised_tokens for row in rows], np.int64)
+    one = np.zeros(len(rows), np.int64)
+    share = token_shares(loss_average, tokens, one, one if part is None else part)
+    learned = [(row, weight) for row, weight in zip(rows, share.tolist(), strict=True) if row.supervised_tokens]
+    total, done = 0.0, 0
     optimizer.zero_grad(set_to_none=True)
-    for part in micro_batches(learned, model.vocabulary):
-        ids, mask, labels = collate(part, model)
+    for piece in micro_batches([row for row, _ in learned], model.vocabulary):
+        ids, mask, labels = collate(piece, model)
         cost = _losses(model, ids, mask, labels, bf16)[0]  # (rows, places)
-        if loss_average == "token":
-            loss = cost.sum() / tokens
-        else:
-            loss = (cost.sum(1) / (labels != IGNORED).sum(1)).sum() / len(learned)
+        weight = torch.tensor([w for _, w in learned[done : done + len(piece)]], device=cost.device)
+        loss = (cost.sum(1) * weight).sum()
         loss.backward()
         total += float(loss.detach())
+        done += len(piece)
     if not math.isfinite(total):
         raise ModelError("the loss is no longer a number; train with a lower --learning-rate")
     torch.nn.utils.clip_grad_norm_([p for p in model.model.parameters() if p.requires_grad], LARGEST_GRADIENT_NORM)

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 import cli
+from scanner.settings import Settings, read_settings_file
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -40,3 +41,10 @@ def test_make_targets_of_the_readme_exist() -> None:
     makefile = (ROOT / "Makefile").read_text("utf-8")
     for target in set(re.findall(r"make ([a-z]+)", README)):
         assert re.search(rf"^{target}:", makefile, re.M), target
+
+
+def test_the_scan_toml_of_the_readme_is_read(tmp_path: Path) -> None:
+    (block,) = re.findall(r"```toml\n(.*?)```", README, re.S)
+    (tmp_path / "scan.toml").write_text(block, "utf-8")
+    given = read_settings_file(tmp_path / "scan.toml")
+    assert Settings().changed(**given).plan.lr_schedule == "cosine"

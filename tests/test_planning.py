@@ -24,7 +24,7 @@ PAIRS = {
 }  # fmt: skip
 SPANS = {
     "row_id": pl.Int64, "segment": pl.Int32, "start": pl.Int32, "end": pl.Int32, "rule_id": pl.String,
-    "kind": pl.String,
+    "kind": pl.String, "score": pl.Float32,
 }  # fmt: skip
 
 
@@ -41,7 +41,7 @@ def findings(n=6, *, ids=None, keep=None, pairs=(), spans=(), bands=None, answer
         rows,
         clusters,
         pl.DataFrame(list(pairs), schema=PAIRS, orient="row").with_columns(differs=pl.lit(differs)),
-        pl.DataFrame(list(spans), schema=SPANS, orient="row"),
+        pl.DataFrame([(*span, 1.0) for span in spans], schema=SPANS, orient="row"),
         pl.DataFrame({"row_id": ids, "band": bands or ["none"] * n, "reasons": ["seen often"] * n}),
         pl.DataFrame(
             {"row_id": ids, "conflicts.answers": answers, "conflicts.share": [1 / a for a in answers]},

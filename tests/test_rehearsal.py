@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -125,10 +126,12 @@ def test_an_interrupted_rehearsal_ends_as_an_uninterrupted_one(small, tmp_path):
 
 
 def test_the_dose_is_that_of_the_batches_that_were_made(small):
-    plan = TrainingPlan(epochs=2, learning_rate=3e-4, batch_size=12)
+    plan = TrainingPlan(epochs=2, learning_rate=3e-4, lr_schedule="constant", batch_size=12)
     work, rows = tuned(plan)
     words = sum(len(a.words) for row in rows for a in row.answers)
     assert work.dose == pytest.approx(np.full(12, 2 * 1200 / words))
+    falling, _ = tuned(replace(plan, lr_schedule="linear"))
+    assert falling.dose == pytest.approx(np.full(12, (1 + 0.5) * 1200 / words))  # one step an epoch
 
 
 @pytest.fixture(scope="module")
@@ -157,6 +160,10 @@ def test_the_whole_road_with_a_tiny_base(small, audited, monkeypatch):
     assert rows.filter(pl.col("stratum") == "control")["own_dose"].null_count() == 20
     assert (rows.filter(pl.col("stratum") == "member")["own_dose"] > 0).all()
     assert not (audited / "private" / "rehearsal" / "tiny-0" / "state.pt").exists()
+    beside = done.facts["prediction"]
+    assert sum(b["rows"] for b in beside["bins"]) == beside["rows"]
+    at_16 = {p["epochs"]: p["expected_rows"] for p in beside["skew"] if p["tokens"] == 16}
+    assert at_16[2.0] == pytest.approx(beside["expected_rows"], rel=1e-4)
     said: list[str] = []
     listening = Progress()
     listening.say = said.append  # type: ignore[method-assign]

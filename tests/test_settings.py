@@ -61,9 +61,17 @@ def test_no_name_stands_in_both():
         ({"threads": -1}, "--threads is -1; it must be at least 0"),
         ({"epochs": -1}, "--epochs is -1; it must be at least 0"),
         ({"epochs": math.nan}, "--epochs is nan"),
-        ({"batching": "sorted"}, "--batching is 'sorted'; it must be one of random, length-grouped, packed"),
-        ({"loss_average": "batch"}, "--loss-average is 'batch'; it must be one of token, row"),
+        ({"batching": "sorted"}, "--batching is 'sorted'; it must be one of random, length-grouped, packed, wrapped"),
+        ({"loss_average": "batch"}, "--loss-average is 'batch'; it must be one of token, micro-batch, row"),
         ({"method": "qlora"}, "--method is 'qlora'; it must be one of full, lora"),
+        ({"lr_schedule": "step"}, "--lr-schedule is 'step'; it must be one of linear, cosine, constant"),
+        ({"warmup": -0.1}, "--warmup is -0.1; it must be at least 0"),
+        ({"warmup": 100}, "--warmup is 100; it is a share of the steps, from 0 to 1"),
+        ({"loss_average": "micro-batch"}, "needs the rows of one: give --micro-batch ROWS"),
+        ({"micro_batch": 0}, "--micro-batch is 0"),
+        ({"devices": 0}, "--devices is 0"),
+        ({"drop_last": "rows"}, "--drop-last is 'rows'; it must be one of none, micro-batch, step"),
+        ({"devices": 3, "micro_batch": 2}, "--batch-size is 16; 3 devices x micro-batches of 2 rows make steps of a"),
         ({"batch_size": 0}, "--batch-size is 0; it must be at least 1"),
         ({"batch_tokens": 0}, "--batch-tokens is 0; it must be at least 1"),
         ({"lora_rank": 0}, "--lora-rank is 0"),
@@ -79,8 +87,8 @@ def test_a_stored_setting_of_another_version_is_named():
     values = Settings().as_dict()
     with pytest.raises(SettingsError, match="settings: unknown entries colour"):
         Settings.from_dict({**values, "colour": 1})
-    with pytest.raises(SettingsError, match="plan: unknown entries warmup"):
-        Settings.from_dict({**values, "plan": {**values["plan"], "warmup": 1}})
+    with pytest.raises(SettingsError, match="plan: unknown entries momentum"):
+        Settings.from_dict({**values, "plan": {**values["plan"], "momentum": 1}})
 
 
 def written(tmp_path, text):

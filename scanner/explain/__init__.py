@@ -26,6 +26,8 @@ from scanner.explain._found import (
     relatives_of,
     spans_found,
 )
+from scanner.explain._heat import UNITS, Heated, heated
+from scanner.explain._heat import render as render_heat
 from scanner.repeats import Stretch, stretches
 from scanner.store import RunFolder
 from scanner.text import one_line
@@ -72,10 +74,12 @@ class Explanation:
     sample_weight: float
     difference: Difference | None  # kept row on the left, this row on the right
     held: tuple[str, ...] = ()  # evaluation items that it holds, in words
+    heat: Heated | None = None  # what of its answer would come out
 
     def sentences(self) -> list[str]:
         """The explanation in words, without its tables and excerpts."""
-        found = (_repeated(self), *self.known, *self.held, _exposing(self))
+        heat = self.heat.sentence() if self.heat else ""
+        found = (heat, _repeated(self), *self.known, *self.held, _exposing(self))
         return [s for s in (_standing(self), *_predicted(self), *found, _planned(self)) if s]
 
     def render(self, console: Console) -> None:
@@ -128,6 +132,7 @@ def explain(run: RunFolder, row_id: int, text: str = "masked") -> Explanation:
         sample_weight=float(1.0 if plan.get("sample_weight") is None else plan["sample_weight"]),
         difference=evidence.difference(keep, row_id) if keep is not None else None,
         held=decontaminating.sentences(run.read_table("matches"), row_id) if run.has_table("matches") else (),
+        heat=heated(run, table, row_id, evidence),
     )
 
 
@@ -191,6 +196,9 @@ def _predicted(told: Explanation) -> list[str]:
             f"Without this row, {_written(seen['p_counterfactual'])} of p_extract would vanish.",
             f"Why: {reasons or 'no single reason stands out'} (kind: {seen['taxon']}).",
         ]
+    if seen.get("outside"):
+        by = str(seen["outside"]).replace(", ", " and its ")
+        lines.append(f"Outside what was validated, by its {by}: these numbers are extrapolated.")
     if not seen.get("calibrated"):
         lines.append(NOT_CALIBRATED)
     return lines
@@ -256,6 +264,9 @@ def _render(told: Explanation, console: Console) -> None:
         table.add_row(plain("asked"), plain(told.prompt))
         table.add_row(plain("answered"), plain(told.answer or "nothing that is supervised"))
         console.print(table)
+    if told.heat and told.heat.shades:
+        heading(f"Heat of the answer ({UNITS})")
+        render_heat(told.heat, console, plain)
     if told.spans:
         heading("Marked spans")
         for span in told.spans:

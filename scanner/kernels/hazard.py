@@ -17,7 +17,9 @@ from scanner.kernels.contexts import COPIED, RARITY_STEP, SEEN
 EXTRACTED = 16
 """Tokens reproduced before the first miss from which on an answer counts as extractable (`p_extract`)."""
 STEPS_UNIT = 100.0  # optimizer steps in one unit of progress, before the logarithm
-SURPRISE_UNIT, RARITY_UNIT = 4.0, 8.0  # nats: features are of order one
+SURPRISE_UNIT, RARITY_UNIT, BACKGROUND_UNIT = 4.0, 8.0, 8.0  # nats: features are of order one
+KNOWN_UNIT = 12.0  # tokens, the longest context counted
+WIDTH_UNIT = 3.0  # doublings: a token of 8 bytes is one unit wide
 GAIN_UNIT = 3.0  # doublings of 1 + dose (7 unit visits) at which the response crosses that of exponent 1
 FADED = 1e-12  # survival below which a turn is not followed further
 
@@ -26,7 +28,7 @@ _F64R = types.Array(types.float64, 1, "C", readonly=True)
 _F64_2D = types.Array(types.float64, 2, "C")
 _F32R = types.Array(types.float32, 1, "C", readonly=True)
 _REAL = types.float64
-_PLACES, _TOKENS = (I64R, I64R, _F64R, _F64R, I64R, _F64R), (_F32R, U8R, U8R, U8R)
+_PLACES, _TOKENS = (I64R, I64R, _F64R, _F64R, I64R, _F64R), (_F32R, U8R, U8R, U8R, U8R, U8R, _F32R)
 
 
 @njit(nogil=True)
@@ -42,17 +44,22 @@ def _gain(dose, power):
 
 @kernel(VOID(*_PLACES, _REAL, _REAL, *_TOKENS, _F64R, _F64R, _F64R, INT, INT, _F64_2D, _F64))
 def tails(start, end, dose, without, cap_at, cap, set_gain, progress,
-          log_p, agreed, rarity, within, w, node, weight, first, last, out, curve):  # fmt: skip
+          log_p, known, agreed, rarity, within, width, background, w, node, weight,
+          first, last, out, curve):  # fmt: skip
     """Follow turns [first, last) token by token; out (6, m) in the order of TurnTails, curve (T,) or (0,).
 
     curve[t] becomes P(the turn is reproduced up to and including t). cap_at (m,) is the place within the turn whose p
     is capped (identical prompts with other answers), -1 for none.
     """
+    bias, seen_w, copied_w, rarity_w, width_w, background_w = w[0], w[1], w[2], w[3], w[4], w[5]
+    context_bias, context_surprise, context_agreed, context_known = w[6], w[7], w[8], w[9]
+    dose_bias, dose_surprise, dose_copied, dose_rarity, dose_known = w[10], w[11], w[12], w[13], w[14]
+    dose_width, dose_background, dose_progress, power = w[15], w[16], w[17], w[18]
     nodes = len(node)
     full, less = np.empty(nodes), np.empty(nodes)
     for i in range(first, last):
         length = end[i] - start[i]
-        gain, gain_less = _gain(dose[i], w[12]), _gain(without[i], w[12])
+        gain, gain_less = _gain(dose[i], power), _gain(without[i], power)
         full[:] = weight
         less[:] = weight
         alive, mean = 1.0, 0.0
@@ -62,12 +69,20 @@ def tails(start, end, dose, without, cap_at, cap, set_gain, progress,
             t = start[i] + n
             surprise, rare = -log_p[t] / SURPRISE_UNIT, rarity[t] * RARITY_STEP / RARITY_UNIT
             copied = 1.0 if within[t] & COPIED else 0.0
-            z = w[0] + w[2] * copied + w[3] * rare
+            wide, strange = math.log2(width[t]) / WIDTH_UNIT, -background[t] / BACKGROUND_UNIT
+            held = known[t] / KNOWN_UNIT
+            z = bias + copied_w * copied + rarity_w * rare + width_w * wide + background_w * strange
             if within[t] & SEEN:
-                z += w[1]
+                z += seen_w
             if set_gain > 0:
-                z += set_gain * _softplus(w[4] + w[5] * surprise + w[6] * math.log2(1.0 + agreed[t]))
-            slope = _softplus(w[7] + w[8] * surprise + w[9] * copied + w[10] * rare + w[11] * progress)
+                agrees = math.log2(1.0 + agreed[t])
+                z += set_gain * _softplus(
+                    context_bias + context_surprise * surprise + context_agreed * agrees + context_known * held
+                )
+            slope = _softplus(
+                dose_bias + dose_surprise * surprise + dose_copied * copied + dose_rarity * rare + dose_known * held
+                + dose_width * wide + dose_background * strange + dose_progress * progress
+            )  # fmt: skip
             odds = math.exp(-z - gain * slope)
             capped = n == cap_at[i]
             alive = 0.0

@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit, types
 
-from scanner.kernels._jit import I32R, I64, I64R, INT, U8R, U64, VOID, kernel
+from scanner.kernels._jit import I32R, I64, I64R, INT, U8, U8R, U64, VOID, kernel
 from scanner.kernels._words import BLOCK, highest_bit, kinds64, load64, lowest_bit, word_at
 from scanner.kernels.hashing import combine, fmix64
 
@@ -217,6 +217,26 @@ def tokenise(data, offsets, classes, fold, folded, hashes, starts, counts):
                 starts[total + i] = begin[i]
             total += found
         counts[s] = total - before
+    return total
+
+
+@kernel(INT(U8R, I64R, U8R, I32R, U8))
+def token_widths(data, offsets, classes, fold, widths):
+    """UTF-8 bytes of every token of every text, 255 for longer ones; returns their number.
+
+    data, offsets, classes, fold: as in `tokenise`, whose order this follows · widths (t,): output.
+    """
+    some = np.empty(ROOM + BLOCK, np.uint64)
+    begin = np.empty(ROOM + BLOCK, np.int64)
+    after = np.empty(ROOM + BLOCK, np.int64)
+    total = 0
+    for s in range(len(offsets) - 1):
+        at = offsets[s]
+        while at < offsets[s + 1]:
+            found, at = next_tokens(data, at, offsets[s + 1], classes, fold, 0, some, begin, after, 0)
+            for i in range(found):
+                widths[total + i] = min(255, after[i] - begin[i])
+            total += found
     return total
 
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from scanner import decontaminating
+from scanner import decontaminating, heat
 from scanner.errors import BrakeError
 from scanner.planning._findings import Findings as Findings
 from scanner.planning.dropping import copied_rows, dropped_rows, spared_rows, without_kept
@@ -73,12 +73,15 @@ def _redacted(findings: Findings, settings: Settings) -> pl.DataFrame:
     if not settings.redact:
         private = private.clear()
     grouped = private.group_by("row_id").agg(pl.col("rule_id").unique().sort().alias("rules"), pl.len().alias("spans"))
+    inside = heat.private_inside(findings.spans).group_by("row_id").agg(pl.len().alias("inside"))
+    grouped = grouped.join(inside, on="row_id", how="left")
+    recited = pl.format(", {} of them inside spans predicted to be memorized", "inside").fill_null("")
     return grouped.select(
         "row_id",
         action=pl.lit("redact"),
         keep_row_id=pl.lit(None, pl.Int64),
         rule_id=pl.col("rules").list.first(),
-        why=pl.format("{} private or secret spans ({})", "spans", pl.col("rules").list.join(", ")),
+        why=pl.format("{} private or secret spans ({}){}", "spans", pl.col("rules").list.join(", "), recited),
     )
 
 

@@ -4,20 +4,21 @@
     plan   -> exposures (dose) ┴-> hazard per token -> distribution of N_pre per answer -> Prediction per row
 
 `predict` is the whole way from token arrays; `predict_rows` starts where features and doses are known already (judging
-again under other weights or epochs reads no text). `hazard.py` holds the model, `words.py` the reasons.
+again under other weights or epochs reads no text). `hazard.py` holds the model, `words.py` the reasons, `whatif.py` the
+same for other plans.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from scanner.batching import SEQUENCE_TOKENS
 from scanner.contextual import ContextSummary, summarise
 from scanner.kernels.contexts import ContextFeatures, context_features
 from scanner.kernels.hazard import tails
@@ -32,7 +33,7 @@ from scanner.prediction.hazard import (
     quadrature,
 )
 from scanner.prediction.words import reasons, taxon
-from scanner.sampling import SEQUENCE_TOKENS, Exposure, simulate, with_copies
+from scanner.sampling import Exposure, simulate, with_copies
 from scanner.settings import TrainingPlan
 
 __all__ = [
@@ -46,23 +47,20 @@ __all__ = [
     "Priors",
     "Regime",
     "Weights",
-    "WhatIf",
     "doses",
     "load_weights",
     "predict",
     "predict_rows",
     "survival",
     "turn_tails",
-    "what_if",
 ]
 
 Int64 = npt.NDArray[np.int64]
 UInt64 = npt.NDArray[np.uint64]
 Float64 = npt.NDArray[np.float64]
 
-SAMPLE_ROWS = 4000
-"""Rows over which the what-if curve is drawn; all of them when there are fewer."""
-EPOCH_FACTORS = (0.0, 0.5, 1.0, 2.0, 3.0, 4.0, 8.0)
+USUAL_WIDTH = 4
+"""UTF-8 bytes of a token of which the width is not known."""
 
 
 @dataclass(frozen=True)
@@ -107,16 +105,6 @@ class Doses:
 
 
 @dataclass(frozen=True)
-class WhatIf:
-    """Expected number of rows with N_pre >= 16 by number of epochs, everything else equal."""
-
-    epochs: tuple[float, ...]
-    rows: tuple[float, ...]
-    measurable: int  # rows with an answer of at least 16 tokens
-    sampled: int  # rows the curve was drawn over
-
-
-@dataclass(frozen=True)
 class Prediction:
     """prediction.parquet without severity, risk and band; (n,) over rows, NaN where not measured (see `reasons`)."""
 
@@ -131,7 +119,6 @@ class Prediction:
     reasons: pl.Series
     calibrated: bool
     summary: ContextSummary
-    what_if: WhatIf
 
     def frame(self) -> pl.DataFrame:
         """The columns of prediction.parquet that stand here, without row_id."""
@@ -228,7 +215,6 @@ def predict_rows(
         reasons=reasons(amounts.copies, amounts.own, amounts.total, summary, longest_tokens, EXTRACTED, capped),
         calibrated=weights.calibrated,
         summary=summary,
-        what_if=what_if(features, answers, amounts, order, plan, weights, p_extract, conflicts, threads=threads),
     )
 
 
@@ -258,13 +244,24 @@ def turn_tails(
         args = (
             start, end, dose[answers.row], np.clip(without, 0, dose)[answers.row], cap_at, cap,
             float(np.log2(1 + regime.set_dose)), regime.progress(weights.priors.most_steps),
-            features.log_probability, features.agreed, features.rarity, features.within, hazard, node, share,
+            features.log_probability, features.known, features.agreed, features.rarity, features.within,
+            *_of_tokens(features), hazard, node, share,
         )  # fmt: skip
         traced = np.zeros(0) if curve is None else curve
-        edges = np.linspace(0, turns, max(1, threads) * 4 + 1).astype(np.int64)
-        with ThreadPoolExecutor(max(1, threads)) as pool:
+        if threads <= 1:  # the fit of a level calls this hundreds of times
+            tails(*args, 0, turns, out, traced)
+            return TurnTails(*out)
+        edges = np.linspace(0, turns, threads * 4 + 1).astype(np.int64)
+        with ThreadPoolExecutor(threads) as pool:
             list(pool.map(lambda a, b: tails(*args, a, b, out, traced), edges[:-1], edges[1:]))
     return TurnTails(*out)
+
+
+def _of_tokens(features: ContextFeatures) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
+    """Width (at least 1 byte) and background of each token; where unknown a common word's, and the set's own counts."""
+    width = np.full(len(features.rarity), USUAL_WIDTH, np.uint8) if features.width is None else features.width
+    background = features.log_probability if features.background is None else features.background
+    return np.maximum(width, np.uint8(1)), background
 
 
 def survival(
@@ -281,46 +278,6 @@ def survival(
     regime = Regime(amounts.set_dose * strength, amounts.steps)
     turn_tails(features, answers, amounts.total * strength, amounts.total * 0, regime, weights, conflicts, 1, curve)
     return curve
-
-
-def what_if(
-    features: ContextFeatures,
-    answers: Answers,
-    amounts: Doses,
-    order: UInt64,
-    plan: TrainingPlan,
-    weights: Weights,
-    p_extract: Float64,
-    conflicts: Conflicts | None = None,
-    factors: Sequence[float] = EPOCH_FACTORS,
-    threads: int = 2,
-) -> WhatIf:
-    """Expected rows with N_pre >= 16 if the plan had more or fewer epochs.
-
-    Drawn over the quarter of the sample with the largest p_extract, which carries the tail and is taken whole, and over
-    every s-th row below it in the order of p_extract (ties by content hash), each standing for s rows: a stratified
-    sample that does not depend on the order of rows.
-    """
-    measurable = np.flatnonzero(~np.isnan(p_extract))
-    ranked = measurable[np.lexsort((order[measurable], p_extract[measurable]))][::-1]
-    top, rest = ranked[: SAMPLE_ROWS // 4], ranked[SAMPLE_ROWS // 4 :]
-    stride = max(1, -(-len(rest) // (SAMPLE_ROWS - len(top))))
-    below = rest[stride // 2 :: stride]
-    chosen = np.concatenate((top, below))
-    stands_for = np.repeat((1.0, len(rest) / max(1, len(below))), (len(top), len(below)))
-    wanted = np.zeros(len(p_extract), np.bool_)
-    wanted[chosen] = True
-    part = wanted[answers.row]
-    some = replace(answers, row=answers.row[part], start=answers.start[part], end=answers.end[part])
-    strength = weights.strength(plan)
-    regime = Regime(amounts.set_dose * strength, amounts.steps)
-    rows = []
-    for factor in factors:
-        dose = amounts.total * strength * factor
-        found = turn_tails(features, some, dose, dose, regime.scaled(factor), weights, conflicts, threads)
-        best = _take(found.extract, _best(some.row, found.extract, len(p_extract)))[chosen]
-        rows.append(float((best * stands_for).sum()))
-    return WhatIf(tuple(plan.epochs * f for f in factors), tuple(rows), len(ranked), len(chosen))
 
 
 def _best(row: Int64, value: Float64, count: int) -> Int64:

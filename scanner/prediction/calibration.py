@@ -18,17 +18,17 @@ from pathlib import Path
 from typing import Any
 
 from scanner.errors import SettingsError
-from scanner.prediction import hazard
 from scanner.prediction.hazard import WEIGHTS, Weights
+from scanner.prediction.hazard import load_weights as load_shipped
 from scanner.settings import TrainingPlan
 
 KIND = "calibration"
 OWN_TOKENS = "own"
 SIZE_FACTOR = 1.25
 """Models whose numbers of parameters differ by less are taken for the same: embeddings are counted or not."""
-PLAN_SD = 0.3
-"""Logits; how far the level of one base moves between ways of batching: .14 under random and -.41 under length-grouped
-batches of the same rows (pilot runs of benchmarks/prediction)."""
+PLAN_SD = {False: 0.6, True: 0.3}
+"""Logits; how far the level of one base moves between random and length-grouped batches of the same rows, without and
+with a dose factor: .55 in the pilots and .64 in the grid without (benchmarks/prediction), half of it with."""
 NEEDED: dict[str, dict[str, type]] = {
     "level": {"offset": float, "offset_sd": float, "dose_factor": float, "offset_step": float,
               "log_factor_step": float, "fitted": str},
@@ -91,7 +91,7 @@ def load_weights(
     What was done stands in provenance["calibration"]: `on`, and `mismatch` and `caution` where there is one.
     Raises SettingsError for a file that is none, is broken, or belongs to other weights.
     """
-    weights = hazard.load_weights(path)
+    weights = load_shipped(path)
     return weights if calibration is None else merged(weights, read(calibration), plan or TrainingPlan(), token_unit)
 
 
@@ -111,7 +111,7 @@ def merged(weights: Weights, found: Calibration, plan: TrainingPlan, token_unit:
     level, fitted = found.level, found.fitted_on
     sd = float(level["offset_step"])
     if plan.batching not in fitted["batchings"] or plan.loss_average not in fitted["loss_averages"]:
-        sd = math.hypot(sd, PLAN_SD)
+        sd = math.hypot(sd, PLAN_SD[bool(level["log_factor_step"])])
         told["plan"] = (
             f"measured under {listed(fitted['batchings'])} batches averaged per {listed(fitted['loss_averages'])}; "
             f"under the plan's ({plan.batching}, per {plan.loss_average}) the level is less sure"

@@ -1,8 +1,8 @@
-"""The token hazard model: a dozen named numbers turn a token's surroundings into the chance that it is recalled.
+"""The token hazard model: twenty named numbers turn a token's surroundings into the chance that it is recalled.
 
     logit p_t = base_t + log2(1 + set dose) * softplus(context_t) + gain(E_row) * softplus(dose_t) + u_row
 
-    base_t    = bias + offset + seen, copied, rarity of the token                  what the model can do untuned
+    base_t    = bias + offset + seen, copied, rarity, width, background of the token    what the model can do untuned
     context_t = what the *other* rows say about the token                          gated by the training of the set
     dose_t    = how fast this token is learned from its own row; grows with progress = log2(1 + steps / 100)
     gain(E)   = 3 * (log2(1 + E) / 3) ** dose_power                                early visits teach little
@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 import tomllib
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ import numpy.typing as npt
 
 from scanner.errors import RuleError
 from scanner.kernels.hazard import EXTRACTED, RARITY_UNIT, STEPS_UNIT, SURPRISE_UNIT
+from scanner.prediction.validated import Validated, read
 from scanner.settings import TrainingPlan
 
 __all__ = [
@@ -55,13 +56,19 @@ class Hazard:
     seen: float  # the token stood earlier in the row
     copied: float  # so did the three tokens that end with it
     rarity: float  # -log frequency of the token, per 8 nats
+    width: float  # log2 of its UTF-8 bytes, per 3: long words are several tokens of the model
+    background: float  # -log probability in general text, per 8 nats
     context_bias: float  # softplus(context_bias + ...) logits per doubling of 1 + the set's mean dose
     context_surprise: float  # -log leave-one-out probability, per 4 nats
     context_agreed: float  # log2(1 + longest context that went on this way elsewhere)
+    context_known: float  # longest context that stands elsewhere at all, per 12 tokens
     dose_bias: float  # softplus(dose_bias + ...) logits per unit of gain(E)
     dose_surprise: float
     dose_copied: float
     dose_rarity: float
+    dose_known: float
+    dose_width: float
+    dose_background: float
     dose_progress: float  # per unit of progress; never negative
     dose_power: float  # exponent of the gain; above 0
     spread: float  # standard deviation of the row effect, logits; never negative
@@ -94,6 +101,7 @@ class Weights:
     provenance: dict[str, Any]
     dose_factor: float = 1.0  # what a calibration found a visit to be worth, beside what the priors hold
     log_factor_step: float = 0.0  # its part in one standard deviation of the level (see intervals.levels)
+    validated: Validated = field(default_factory=Validated)  # what they were fitted and tested on
 
     def strength(self, plan: TrainingPlan) -> float:
         """Factor on the dose for the kind of tuning and the size of the model."""
@@ -123,7 +131,10 @@ def load_weights(path: Path = WEIGHTS) -> Weights:
             f"{path.name}: dose_progress and spread must not be negative and dose_power must be above 0: "
             "more training never unlearns"
         )
-    return Weights(hazard, priors, bool(values.get("calibrated", False)), values.get("provenance", {}))
+    validated = read(values.get("validated"), path.name)
+    return Weights(
+        hazard, priors, bool(values.get("calibrated", False)), values.get("provenance", {}), validated=validated
+    )
 
 
 @dataclass(frozen=True)

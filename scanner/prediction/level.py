@@ -14,12 +14,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 
 import numpy as np
 import numpy.typing as npt
 
 from scanner.kernels.contexts import ContextFeatures
-from scanner.prediction import Answers, Regime, Weights, turn_tails
+from scanner.prediction import Answers, Conflicts, Regime, Weights, turn_tails
 from scanner.prediction.hazard import EXTRACTED
 from scanner.settings import TrainingPlan
 
@@ -28,12 +29,20 @@ Float64 = npt.NDArray[np.float64]
 
 LEAST_CHANCE = 1e-12
 """Nothing is held for less likely than this: one answer against the model cannot move the level without bound."""
-FACTOR_SD = math.log(3)
-"""Prior standard deviation of the log of the dose factor: what LoRA or another size makes of a visit is known to about
-threefold (Priors.lora_dose, Priors.size_exponent)."""
+FACTOR_SD = 0.5
+"""Prior standard deviation of the log of the dose factor, for full fine-tuning of a base of about the fitted size: two
+bases of one shape lay .5 to .7 apart (grid of benchmarks/prediction)."""
+FAR_FACTOR_SD = math.log(3)
+"""The same for LoRA, or a size more than FAR_SIZE times another: Priors.lora_dose and size_exponent are known to about
+threefold."""
+FAR_SIZE = 4.0
 ENOUGH_HITS = 10
-"""Independent rows that recited 16 tokens or more, from which on a second parameter is tried: 14 such rows of 127 tell
-the factor to 10 % (pilot runs of benchmarks/prediction); with fewer, it is the short runs that would decide."""
+"""Independent rows that recited 16 tokens or more, below which the doubt keeps a part of the prior's. In the grid of
+benchmarks/prediction levels fitted on 1 to 3 such rows of 150 (epochs 1 and 2) foretold 0.5 to 0.8 times the rows of
+epoch 8 with a dose factor, 1.3 to 1.6 times without; those fitted on 7 (epochs 1 to 4) 0.9 to 1.1 times."""
+STARTS = (-4.0, -2.0, -1.0, 0.0, 1.0), (-2.5, -1.2, -0.5, 0.0, 0.5)
+"""Distances from the prior at which offset and log factor are tried before Newton's method begins: where nearly all is
+less likely than LEAST_CHANCE the likelihood is flat."""
 STEP = 0.02  # of the numerical derivatives, logits
 ROUNDS, CLOSE = 30, 1e-4  # of Newton's method
 
@@ -51,6 +60,7 @@ class Observed:
     plan: TrainingPlan  # with the true size of the base
     unit: Int64  # (m,) equal for answers that are not independent: of one row, of copies of one row
     epoch: int
+    conflicts: Conflicts | None = None
 
 
 @dataclass(frozen=True)
@@ -73,9 +83,9 @@ class Level:
 def fit(observed: Sequence[Observed], weights: Weights, with_factor: bool | None = None) -> Level:
     """Posterior mode and curvature; with_factor None: decided by the data (see `factor_pays`).
 
-    Two things are added to the doubt. The spread of the offsets of single epochs, beyond what their own doubt explains:
-    the level drifts with training, and other plans are other stretches of it. And the prior's variance, as far as rows
-    that recited 16 tokens are missing: runs of a few tokens tell the level of the long ones badly (SCIENCE 9).
+    To the doubt of one offset the spread between the offsets of single epochs is added, beyond what their own doubt
+    explains: the level drifts with training, and other plans are other stretches of it. And as far as rows that recited
+    16 tokens are missing, the prior's variance stays: runs of a few tokens tell the level of long ones badly.
     """
     if with_factor is None:
         with_factor = factor_pays(observed, weights)
@@ -87,7 +97,9 @@ def fit(observed: Sequence[Observed], weights: Weights, with_factor: bool | None
     )
     if not with_factor:  # the factor is what explains a drift where it is fitted
         covariance[0, 0] += drift([sd for _, _, sd in alone], [offset for _, offset, _ in alone])
-        covariance[0, 0] += weights.priors.offset_sd**2 * max(0.0, 1 - hits(observed) / ENOUGH_HITS)
+    missing = max(0.0, 1 - hits(observed) / ENOUGH_HITS)
+    unseen = missing / _prior(observed, weights, len(best))[1]
+    covariance += np.diag(np.maximum(0.0, unseen - np.diag(covariance)))
     sds = np.sqrt(np.diag(covariance))
     fitted = at(weights, best)
     return Level(
@@ -142,12 +154,12 @@ def extraction(one: Observed, weights: Weights) -> Float64:
 
 
 def factor_pays(observed: Sequence[Observed], weights: Weights) -> bool:
-    """Whether a factor on the dose earns its place: enough memorized rows, doses that differ, and a better likelihood.
+    """Whether a factor on the dose earns its place: doses that differ (two epochs at least), and a better likelihood.
 
     The criterion is the composite-likelihood BIC (Gao and Song 2010, JASA 105:1531):
     -2 log L + log(independent rows) * trace(H^-1 J).
     """
-    if hits(observed) < ENOUGH_HITS or len({o.epoch for o in observed}) < 2:
+    if len({o.epoch for o in observed}) < 2:
         return False
     rows = len(np.unique(np.concatenate([o.unit for o in observed])))
     scores = []
@@ -178,7 +190,7 @@ def _tails(one: Observed, answers: Answers, weights: Weights, curve: Float64 | N
     strength = weights.strength(one.plan)
     dose = one.dose * strength
     regime = Regime(one.set_dose * strength, one.steps)
-    return turn_tails(one.features, answers, dose, dose, regime, weights, threads=1, curve=curve).extract
+    return turn_tails(one.features, answers, dose, dose, regime, weights, one.conflicts, 1, curve).extract
 
 
 def _total(observed: Sequence[Observed], weights: Weights) -> float:
@@ -189,10 +201,15 @@ def _mean(observed: Sequence[Observed], weights: Weights) -> float:
     return _total(observed, weights) / max(1, sum(len(o.n_pre) for o in observed))
 
 
-def _prior(weights: Weights, parameters: int) -> tuple[Float64, Float64]:
+def _prior(observed: Sequence[Observed], weights: Weights, parameters: int) -> tuple[Float64, Float64]:
     """Means and precisions of (offset, log factor)."""
-    mean = np.array([weights.priors.offset, math.log(weights.dose_factor)])[:parameters]
-    return mean, (1 / np.square([weights.priors.offset_sd, FACTOR_SD]))[:parameters]
+    sd = FACTOR_SD
+    for o in observed[:1]:
+        size = (o.plan.model_params or weights.priors.unknown_parameters) / weights.priors.fitted_parameters
+        if o.plan.method == "lora" or not 1 / FAR_SIZE <= size <= FAR_SIZE:
+            sd = FAR_FACTOR_SD
+    mean = np.array([weights.priors.offset, math.log(weights.dose_factor)])
+    return mean[:parameters], (1 / np.square([weights.priors.offset_sd, sd]))[:parameters]
 
 
 def _posterior(
@@ -205,23 +222,27 @@ def _posterior(
         _, _, spread = _derivatives(observed, weights, best)
         freedom = float(np.trace(np.linalg.solve(curvature + 1e-9 * np.eye(parameters), spread)))
         tempering = min(1.0, parameters / max(freedom, 1e-9))
-        best, curvature = _mode(observed, weights, parameters, tempering)
-    precision = np.diag(_prior(weights, parameters)[1]) + tempering * curvature
+        best, curvature = _mode(observed, weights, parameters, tempering, best)
+    precision = np.diag(_prior(observed, weights, parameters)[1]) + tempering * curvature
     return best, np.asarray(np.linalg.inv(precision), np.float64), tempering
 
 
 def _mode(
-    observed: Sequence[Observed], weights: Weights, parameters: int, tempering: float
+    observed: Sequence[Observed], weights: Weights, parameters: int, tempering: float, start: Sequence[float] = ()
 ) -> tuple[list[float], npt.NDArray[np.float64]]:
-    """Newton's method, its steps halved until the posterior rises; the curvature is the likelihood's alone."""
-    mean, precision = _prior(weights, parameters)
-    place = mean.copy()
+    """Newton's method from the best of STARTS, its steps halved until the posterior rises.
+
+    The curvature that is returned is the likelihood's alone.
+    """
+    mean, precision = _prior(observed, weights, parameters)
 
     def value(at_place: Float64) -> float:
         away = at_place - mean
         return tempering * _total(observed, at(weights, at_place.tolist())) - 0.5 * float((precision * away**2).sum())
 
-    now = value(place)
+    places = [np.asarray(start)] if start else [mean + np.array(away) for away in product(*STARTS[:parameters])]
+    values = [value(place) for place in places]
+    place, now = places[int(np.argmax(values))], max(values)
     for _ in range(ROUNDS):
         slope, curvature, _ = _derivatives(observed, weights, place.tolist())
         uphill = tempering * slope - precision * (place - mean)

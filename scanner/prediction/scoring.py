@@ -17,8 +17,8 @@ Bool = npt.NDArray[np.bool_]
 
 BINS = 10
 QUANTILE = 0.95
-DRAWS = 400
-"""Bootstrap draws of units: percentiles 5 and 95 to about a hundredth of their spread."""
+DRAWS = 200
+"""Bootstrap draws of units, of which percentiles 5 and 95 are taken."""
 
 
 @dataclass(frozen=True)

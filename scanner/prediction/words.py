@@ -14,6 +14,10 @@ RECONSTRUCT_COPIED = 0.4
 """Share of the answer's tokens that end three tokens seen before in the row, from which on it counts as repeating."""
 RECONSTRUCT_ENTROPY = 0.6
 """Entropy of the row's tokens over its maximum, below which it counts as templated (lists, counting, tables)."""
+RECONSTRUCT_SEEN = 0.48
+"""Share of the answer's tokens that stood earlier in the row, which a row of low entropy needs besides: the entropy is
+the whole row's, and long tool schemas lower it whatever the answer is. On public data plain refusals under such schemas
+have .33 to .47, lists, tables and filled forms .49 and more."""
 MIN_TOKENS = 16  # shorter answers are too short to tell a template
 
 Int64 = npt.NDArray[np.int64]
@@ -22,7 +26,8 @@ Int64 = npt.NDArray[np.int64]
 def taxon(copies: Int64, summary: ContextSummary) -> pl.Series:
     """(n,) recite (more than 5 exact copies), reconstruct (templated or repeating), recollect (all others)."""
     templated = (summary.tokens >= MIN_TOKENS) & (
-        (summary.copied >= RECONSTRUCT_COPIED) | (summary.entropy <= RECONSTRUCT_ENTROPY)
+        (summary.copied >= RECONSTRUCT_COPIED)
+        | ((summary.entropy <= RECONSTRUCT_ENTROPY) & (summary.seen >= RECONSTRUCT_SEEN))
     )
     code = np.where(copies > RECITE_COPIES, 0, np.where(templated, 1, 2)).astype(np.uint32)
     names = pl.Series(["recite", "reconstruct", "recollect"])

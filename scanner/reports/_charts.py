@@ -207,7 +207,7 @@ def lorenz(points: Points) -> Markup | None:
     )
     even = [(least * (1 / least) ** (i / 40), least * (1 / least) ** (i / 40)) for i in range(41)]
     parts.append(_line([(x(a), y(b)) for a, b in even], "guide"))
-    parts.append(_text(x(0.9), y(0.06), "were all rows alike", "end", "t soft"))
+    parts.append(_text(x(1), y(0.025), "all rows alike", "end", "t soft"))
     parts.append(_line([(x(a), y(b)) for a, b in points], "curve main"))
     told = []
     for mark in (0.01, 0.1):
@@ -236,39 +236,6 @@ def recall(points: Points, threshold: float | None) -> Markup | None:
         told = f"{share} of the pairs at {threshold:g} are found"
     parts.append(_line([(x(a), y(b)) for a, b in points], "curve main"))
     return _frame(f"Achieved recall of the near-duplicate search. {told}", parts)
-
-
-def epochs(rows: Sequence[dict[str, Any]], planned: float | None) -> Markup | None:
-    """Expected extracted rows against epochs, one curve per variant of the plan, with its interval."""
-    usable = [r for r in rows if r.get("epochs") is not None and r.get("expected_rows") is not None]
-    if not usable:
-        return None
-    upper = max(r.get("high") or r["expected_rows"] for r in usable)
-    ticks = _nice(upper)
-    x, y = _x(0, max(r["epochs"] for r in usable)), _y(0, ticks[-1])
-    at = [t for t in _nice(x.high) if t <= x.high]
-    parts = _axes(x, y, [(t, 0) for t in at], [(t, 0) for t in ticks], "epochs", "rows extracted")
-    variants = list(dict.fromkeys(str(r.get("variant") or "") for r in usable))
-    told = []
-    for i, variant in enumerate(variants[:4]):
-        mine = sorted((r for r in usable if str(r.get("variant") or "") == variant), key=lambda r: r["epochs"])
-        style = ("main", "second", "third", "fourth")[i]
-        if all(r.get("low") is not None and r.get("high") is not None for r in mine) and i == 0:
-            around = [(x(r["epochs"]), y(r["high"])) for r in mine] + [
-                (x(r["epochs"]), y(r["low"])) for r in mine[::-1]
-            ]
-            path = " ".join(f"{a:.1f},{b:.1f}" for a, b in around)
-            parts.append(Markup('<polygon points="{}" class="band"/>').format(path))
-        parts.append(_line([(x(r["epochs"]), y(r["expected_rows"])) for r in mine], f"curve {style}"))
-        parts += [_dot(x(r["epochs"]), y(r["expected_rows"]), f"dot {style}") for r in mine]
-        parts.append(_text(LEFT + 8, TOP + 12 + 13 * i, variant or "as planned", "start", f"t {style}"))
-        told.append(
-            f"{variant or 'as planned'}: " + ", ".join(f"{r['expected_rows']:.1f} at {r['epochs']:g}" for r in mine)
-        )
-    if planned is not None and planned <= x.high:
-        parts.append(_line([(x(planned), TOP), (x(planned), HEIGHT - BOTTOM)], "guide"))
-        parts.append(_text(x(planned) + 4, HEIGHT - BOTTOM - 6, "planned", "start", "t soft"))
-    return _frame("Expected extracted rows by epochs. " + "; ".join(told), parts)
 
 
 def ribbon(
@@ -306,4 +273,4 @@ def meter(share: float | None, of: float) -> Markup:
     ).format(long)
 
 
-__all__ = ["doses", "epochs", "escape", "lorenz", "meter", "recall", "ribbon", "sizes", "tail"]
+__all__ = ["doses", "escape", "lorenz", "meter", "recall", "ribbon", "sizes", "tail"]

@@ -46,6 +46,13 @@ GLOSSARY = (
         "one visit at learning rate 3e-4 in a batch of 1,200 supervised tokens; near copies as in arXiv 2405.15523",
     ),
     Term(
+        "outside what was validated",
+        "The plan or the data are unlike every rehearsal behind the weights (a larger model, LoRA, another language, "
+        "more epochs): the number of rows is extrapolated, and where the order of rows was never checked either, that "
+        "is said.",
+        "rules/weights/prediction.toml, [validated]; how far is too far is judgement",
+    ),
+    Term(
         "risk and band",
         "Severity (1 for ordinary text, more for private data and secrets) times p_extract; the bands cut it in four.",
         "no unit, not a probability; rules/bands.toml",

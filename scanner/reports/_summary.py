@@ -10,8 +10,10 @@ import numpy as np
 import polars as pl
 
 from scanner.objects import Int64
+from scanner.reports._heat import summarised as memorized_spans
 from scanner.reports._partners import figures
 from scanner.reports._spans import summarised as repeated_passages
+from scanner.reports._top import where as top_rows
 
 LORENZ_POINTS = 64
 """Points of the skew curve that are kept, closer together towards the most memorized rows."""
@@ -57,8 +59,9 @@ def summarise(
         "relations": figures(rows, pairs),
         "clusters": _clusters(rows),
         "prediction": _predicted(prediction, notes),
-        "skew": _skew(prediction),
+        "skew": {**_skew(prediction), "where": top_rows(rows, prediction, spans)},
         "exposed_private": _exposed(spans, prediction),
+        "memorized": memorized_spans(spans, notes),
         "plan": _planned(plan, n),
         "calibrated": bool(len(prediction)) and bool(prediction["calibrated"].fill_null(False).all()),
         "contamination": counts.get("contamination", {}),
@@ -203,6 +206,7 @@ def _predicted(prediction: pl.DataFrame, notes: dict[str, Any]) -> dict[str, Any
         "tail_q50": _reaching(q50),
         "tail_q95": _reaching(q95),
         "by_dose": doses,
+        "validity": own.get("validity") if own else None,
     }
 
 

@@ -9,12 +9,12 @@ from typing import Any
 
 from scanner.objects import LONG_TURN
 from scanner.reports._calibration import in_words as calibrated_on
+from scanner.reports._heat import exposed as inside_memorized
 from scanner.reports._spans import in_words as passages
+from scanner.reports._validity import in_words as trust
+from scanner.reports._validity import interval_of, is_outside
 
-NOT_CALIBRATED = (
-    "Not calibrated: predictions were not validated on this data; weights from a small rehearsal. "
-    "Trust the order of the rows more than the counts."
-)
+NOT_CALIBRATED = "Not calibrated: predictions were not validated on this data; weights from a small rehearsal."
 CALIBRATED = "Calibrated: the weights were fitted on confirmed or rehearsed rows."
 RELATIONS = {
     "same_both": "the same prompt and answer",
@@ -82,15 +82,31 @@ def of_plan(plan: dict[str, Any]) -> str:
     method = plan.get("method", "full")
     tuning = f"LoRA of rank {plan.get('lora_rank')}" if method == "lora" else "full fine-tuning"
     budget = plan.get("batch_tokens")
-    batch = f"{number(budget)} tokens" if budget else plural(plan.get("batch_size", 0), "row")
+    packed = plan.get("batching") in ("packed", "wrapped")
+    batch = f"{number(budget)} tokens" if budget else plural(plan.get("batch_size", 0), "sequence" if packed else "row")
+    if (plan.get("devices") or 1) > 1:
+        batch += f" on {plural(plan['devices'], 'device')}"
+    if plan.get("micro_batch"):
+        batch += f" in micro-batches of {number(plan['micro_batch'])}"
     parts = [
         plural_g(plan.get("epochs", 0), "epoch"),
-        f"learning rate {plan.get('learning_rate', 0):g}",
+        _rate(plan),
         tuning,
         f"{plan.get('batching', 'random')} batches of {batch}",
         f"loss averaged per {plan.get('loss_average', 'token')}",
     ]
     return ", ".join(parts)
+
+
+def _rate(plan: dict[str, Any]) -> str:
+    """The learning rate and how it moves; runs of before there was a schedule say nothing of it."""
+    falls = {"linear": "falling in a line", "cosine": "falling as a cosine", "constant": "constant"}
+    parts = [f"learning rate {plan.get('learning_rate', 0):g}"]
+    if plan.get("lr_schedule") in falls:
+        parts.append(falls[plan["lr_schedule"]])
+    if plan.get("warmup"):
+        parts.append(f"after a warm-up of {percent(plan['warmup'])} of the steps")
+    return " ".join(parts)
 
 
 def plural_g(count: float, one: str) -> str:
@@ -189,10 +205,17 @@ def expectation(summary: dict[str, Any]) -> str:
     if not predicted["rows_measured"]:
         return f"No answer is long enough to predict recitation of {predicted['extracted_tokens']} tokens or more."
     rows = predicted["expected_rows_extracted"]
+    interval = interval_of(summary)
+    between = "" if interval is None else f", 90 % interval {about(interval[0])} to {about(interval[1])}"
+    if is_outside(summary):
+        return (
+            f"outside what was validated: how many of {number(predicted['rows_measured'])} answers would be recited "
+            f"for {predicted['extracted_tokens']} tokens or more (extrapolated: {about(rows)}{between})"
+        )
     of, part = number(predicted["rows_measured"]), percent(rows / predicted["rows_measured"])
     return (
-        f"about {about(rows)} of {of} answers ({part}) are predicted to be recited "
-        f"for {predicted['extracted_tokens']} tokens or more"
+        f"{'' if about(rows).startswith('fewer') else 'about '}{about(rows)} of {of} answers ({part}) are predicted "
+        f"to be recited for {predicted['extracted_tokens']} tokens or more{between}"
     )
 
 
@@ -205,6 +228,16 @@ def skew(summary: dict[str, Any]) -> str:
     return (
         f"{first['percent']} % of rows ({number(first['rows'])}) carry {percent(first['share'])} of the expected "
         f"memorized tokens, {tenth['percent']} % carry {percent(tenth['share'])}"
+    )
+
+
+def by_dose(summary: dict[str, Any]) -> str:
+    """How much more the rows with the largest doses are recited than those with the smallest; of two bins or more."""
+    first, *_, last = summary["prediction"]["by_dose"]
+    low = f"below {first['to']:g}"
+    return (
+        f"{percent(last['mean'])} of the rows with a dose of {last['from']:g} visits or more are predicted to be "
+        f"recited, and {percent(first['mean'])} of those {low}"
     )
 
 
@@ -260,7 +293,9 @@ def planned(summary: dict[str, Any]) -> str:
 
 
 def calibration(summary: dict[str, Any]) -> str:
-    return calibrated_on(summary) or (CALIBRATED if summary.get("calibrated") else NOT_CALIBRATED)
+    """On what the numbers rest, and what of them can be trusted."""
+    told = calibrated_on(summary) or (CALIBRATED if summary.get("calibrated") else NOT_CALIBRATED)
+    return " ".join((told, *trust(summary)))
 
 
 def headline(summary: dict[str, Any]) -> str:
@@ -298,7 +333,7 @@ def verdict(scan: dict[str, Any]) -> list[str]:
     summary = scan["summary"]
     if not summary["rows"]:
         return [f"{plural(scan.get('rows_skipped', 0), 'record')} could not be read; the reasons stand below."]
-    lines = [sentence(expectation(summary)), sentence(skew(summary))]
+    lines = [*inside_memorized(summary), sentence(expectation(summary)), sentence(skew(summary))]
     exposed = summary["exposed_private"]
     if exposed["rows"]:
         share = f"the risk is medium or high in {number(exposed['rows_medium_or_high'])} of them"

@@ -8,8 +8,9 @@ import math
 from pathlib import Path
 from typing import Any
 
+from scanner.evidence import Evidence
 from scanner.reports import _earlier as earlier
-from scanner.reports import _templates
+from scanner.reports import _heat, _templates, _validity, _whatif
 from scanner.reports import _words as words
 from scanner.reports._content import CLUSTERS, SKIPPED, Content, gather
 from scanner.reports._glossary import GLOSSARY
@@ -23,6 +24,8 @@ FOLDER = Path(__file__).parent
 def render(run: RunFolder, text: str = "masked") -> bytes:
     """The page as UTF-8."""
     import jinja2  # heavy: only loaded where a page is made
+
+    from scanner.reports import _curves
 
     content = gather(run, text)
     style = (FOLDER / "_report.css").read_text("utf-8")
@@ -44,8 +47,13 @@ def render(run: RunFolder, text: str = "masked") -> bytes:
         style=_trusted(style),
         policy=policy(style),
         charts=_charts(content),
+        curves=_curves.gather(run, content.scan, content.whatif),
+        validity=_validity,
         words=words,
+        whatif=_whatif,
         earlier=earlier,
+        heat=_heat,
+        heats=_heat.gather(run, [row.row_id for row in content.top], Evidence(run, text)),
         glossary=GLOSSARY,
         templates=_templates.gather(run, text),
         template_lines=_templates.sentences(content.scan.get("notes") or {}),
@@ -89,7 +97,6 @@ def _charts(content: Content) -> dict[str, Any]:
         "tail": charts.tail(curves, predicted["extracted_tokens"]),
         "doses": charts.doses(predicted["by_dose"]),
         "lorenz": charts.lorenz(summary["skew"]["lorenz"]),
-        "epochs": charts.epochs(content.whatif, (settings.get("plan") or {}).get("epochs")),
         "sizes": charts.sizes(summary["clusters"]["sizes"]),
         "recall": charts.recall(curve, threshold),
         "meter": charts.meter,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from scanner.reports import _earlier
+from scanner.reports import _earlier, _whatif
 from scanner.reports import _words as words
 from scanner.reports._content import gather
 from scanner.store import RunFolder
@@ -24,6 +24,7 @@ def render(run: RunFolder, text: str = "masked") -> bytes:
     lines = [f"# {escaped(content.name)}", "", f"**{words.headline(summary)}**", ""]
     lines += [f"- {line}" for line in words.verdict(scan)]
     lines += [f"- {words.calibration(summary)}", f"- Training plan: {words.of_plan(scan['settings'].get('plan', {}))}."]
+    lines += [f"- {words.sentence(line)}" for line in _whatif.lines(content.whatif, scan)]
     if words.not_measured(summary):
         lines.append(f"- {words.not_measured(summary)}.")
     lines += ["", "## What was found", "", "| kind | rows | share | details |", "|---|--:|--:|---|"]

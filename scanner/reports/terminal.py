@@ -10,9 +10,10 @@ from rich.table import Table
 from rich.text import Text
 
 from scanner.evidence import shortened
-from scanner.reports import _earlier, _keeping
+from scanner.reports import _earlier, _keeping, _whatif
 from scanner.reports import _words as words
 from scanner.reports._content import Content, RiskRow, gather
+from scanner.reports._heat import sentences as memorized
 from scanner.reports._templates import sentences
 from scanner.store import RunFolder
 from scanner.text import one_line
@@ -59,6 +60,7 @@ class _Screen:
 
     def render(self) -> Group:
         summary, scan = self.content.summary, self.content.scan
+        asked = _whatif.lines(self.content.whatif, scan)
         parts: list[tuple[str, Sequence[Text | Table]]] = [
             ("Read", self._read()),
             ("Found", [self._found()]),
@@ -67,9 +69,11 @@ class _Screen:
                 [
                     self._skew_bar(),
                     *self._lines([words.expectation(summary), words.not_measured(summary)]),
+                    *self._lines(memorized(summary)),
                     *self._lines(words.batching(self.content.scan)),
                 ],
             ),
+            *([("What if", self._lines(asked))] if asked else []),
             ("", [self.plain(words.calibration(summary), "dim")]),
             ("Top rows", [self._top()] if self.content.top else [self.plain("none: no row has a predicted risk")]),
             ("Plan", self._lines([*words.brake(scan), words.planned(summary), *_keeping.lines(scan)])),

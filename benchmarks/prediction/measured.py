@@ -1,0 +1,190 @@
+"""What the grid measured, beside the features of the very rows that were trained on.
+
+Rows are derived again from the data files (`corpus.py`), their features by the shipped kernels; only hits and doses
+were stored (`grid.py`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+
+import corpus
+import grid
+import numpy as np
+import polars as pl
+
+from scanner.contextual import token_features
+from scanner.kernels.contexts import ContextFeatures
+from scanner.kernels.tokens import token_widths, tokenise
+from scanner.prediction import Answers, Regime
+from scanner.sampling import near_copy_share, simulate
+from scanner.text import code_point_classes, folded_code_points
+
+CHUNKS = 10  # controls are counted against the training set in so many parts, so that they hardly count one another
+
+
+@dataclass(frozen=True)
+class Table:
+    """The measured rows of one training set (members, then controls) with the features of their answers."""
+
+    source: np.ndarray  # (n,) str
+    member: np.ndarray  # (n,) bool
+    copies: np.ndarray  # (n,) exact copies, itself included; 0 for controls
+    plain: np.ndarray  # (n,) copies with near copies at their kappa
+    single: np.ndarray  # (n,) bool: one copy, nothing planted
+    length: np.ndarray  # (n,) kernel tokens of the answer that the model saw
+    whole: np.ndarray  # (n,) bool: nothing of the answer was cut
+    features: ContextFeatures  # of the answers' tokens alone, one after the other
+    base_loss: np.ndarray  # (T,) nats, of the untuned model
+    conflict_place: np.ndarray  # (n,) token at which the answers to the prompt part; -1: no conflict
+    conflict_share: np.ndarray  # (n,) share of this answer
+    answers: Answers  # one per row
+    trained: list[corpus.Trained]
+    supervised: np.ndarray  # (trained,) kernel tokens
+    tokens: np.ndarray  # (trained,) kernel tokens, prompt included
+
+
+@dataclass(frozen=True)
+class Observation:
+    """One cell at one epoch: N_pre and dose of every row."""
+
+    cell: str
+    epoch: int
+    n_pre: np.ndarray  # (n,) tokens
+    whole: np.ndarray  # (n,) bool, the answer was reproduced to its end
+    hits: list[np.ndarray]  # per row (tokens,) bool
+    dose: np.ndarray  # (n,) visits
+    regime: Regime
+
+
+@lru_cache(maxsize=1 << 15)
+def tokens_of(text: str) -> tuple[np.ndarray, np.ndarray]:
+    """Hashes and widths of the kernel tokens of a text, by the shipped kernels."""
+    data = np.frombuffer(text.encode(), np.uint8)
+    hashes, starts, counts = np.empty(len(data), np.uint64), np.empty(len(data), np.int64), np.empty(1, np.int64)
+    bounds, tables = np.array([0, len(data)], np.int64), (code_point_classes(), folded_code_points())
+    found = tokenise(data, bounds, *tables, 0, hashes, starts, counts)
+    widths = np.empty(found, np.uint8)
+    token_widths(data, bounds, *tables, widths)
+    return hashes[:found].copy(), widths
+
+
+def first_measured(name: str) -> pl.DataFrame:
+    """The rows of a cell's first measured epoch, by place."""
+    table = pl.read_parquet(grid.HERE / f"{name}.parquet")
+    return table.filter(pl.col("epoch") == table["epoch"].max()).sort("place")
+
+
+def assemble(data: Path, name: str) -> Table:
+    """Rows, planted copies and context features of a cell, in the order of its measurements."""
+    cell = grid.CELLS[name]
+    rows, controls = corpus.choose(data, cell.rows, cell.members, 200, grid.SEED)
+    trained = grid.trained_rows(cell, rows)
+    total = len(rows) + len(controls)
+    measured = first_measured(name)
+    length = np.zeros(total, np.int64)
+    length[measured["place"].to_numpy()] = measured["tokens"].to_numpy()
+    whole = np.array([length[i] == len(corpus.spans(r.answer)) for i, r in enumerate([*rows, *controls])])
+
+    def cut(row: corpus.Row, member: int) -> list[tuple[np.ndarray, np.ndarray]]:
+        prompt, (answer, widths) = tokens_of(row.prompt), tokens_of(row.answer)
+        seen = max(corpus.MIN_ANSWER_TOKENS, length[member])  # what the context cut off was not trained on
+        return [prompt, (answer[:seen], widths[:seen])]
+
+    training = [cut(t.row, t.member) for t in trained]
+    inside = np.zeros(len(rows), bool)
+    inside[[t.member for t in trained]] = True
+    outside = [*np.flatnonzero(~inside).tolist(), *range(len(rows), total)]
+    guests = [cut([*rows, *controls][i], i) for i in outside]
+    own = {t.member: place for place, t in reversed(list(enumerate(trained))) if t.replaced == 0}
+    group = np.array([t.member if t.replaced == 0 else total + i for i, t in enumerate(trained)])
+    wanted = []
+    for part in range(CHUNKS):
+        some = guests[part::CHUNKS]
+        both = training + some
+        offsets = np.cumsum([0, *(len(p[0]) + len(a[0]) for p, a in both)])
+        tokens, widths = (np.concatenate([half[k] for row in both for half in row]) for k in (0, 1))
+        groups = np.concatenate((group, group.max() + 1 + np.arange(len(some))))
+        features = token_features(tokens, widths, offsets, groups, True, 1)
+        members = [(own[i], i) for i in np.flatnonzero(inside)] if part == 0 else []
+        visitors = [(len(training) + j, outside[part + j * CHUNKS]) for j in range(len(some))]
+        for place, index in [*members, *visitors]:
+            begin = int(offsets[place]) + len(both[place][0][0])
+            wanted.append((features, begin, begin + int(length[index]), index))
+    wanted.sort(key=lambda w: w[3])
+    names = ("log_probability", "known", "agreed", "rarity", "within", "width", "background")
+    joined = {n: np.concatenate([getattr(w[0], n)[w[1] : w[2]] for w in wanted]) for n in names}
+    edges = np.cumsum([0, *length])
+    kappa = [float(near_copy_share(t.replaced)) for t in trained]
+    exact = np.bincount([t.member for t in trained if t.replaced == 0], minlength=total)
+    everything = np.bincount([t.member for t in trained], minlength=total)
+    place, share = conflicts(rows, trained, total)
+    base = pl.read_parquet(grid.HERE / f"base-{cell.base}-{cell.rows}-{cell.members}.parquet").sort("place")
+    losses = {p: np.frombuffer(b, np.float16) for p, b in base.iter_rows()}
+    return Table(
+        source=np.array([r.source for r in [*rows, *controls]]),
+        member=np.append(inside, np.zeros(len(controls), bool)),
+        copies=exact,
+        plain=np.bincount([t.member for t in trained], kappa, minlength=total),
+        single=everything == 1,
+        length=length,
+        whole=whole,
+        features=ContextFeatures(**joined, entropy=np.ones(total, np.float32)),
+        base_loss=np.concatenate([losses.get(i, np.zeros(0, np.float16))[: length[i]] for i in range(total)]).astype(
+            np.float32
+        ),
+        conflict_place=place,
+        conflict_share=share,
+        answers=Answers(np.arange(total), edges[:-1], edges[1:]),
+        trained=trained,
+        supervised=np.array([len(a[0]) for _, a in training]),
+        tokens=np.array([len(p[0]) + len(a[0]) for p, a in training]),
+    )
+
+
+def conflicts(rows: list[corpus.Row], trained: list[corpus.Trained], total: int) -> tuple[np.ndarray, np.ndarray]:
+    """(total,) where the answers to a member's prompt first part, and the share of its own answer."""
+    place, share = np.full(total, -1, np.int64), np.ones(total)
+    others: dict[int, list[np.ndarray]] = {}
+    for t in trained:
+        if t.replaced == corpus.CONFLICT:
+            others.setdefault(t.member, []).append(tokens_of(t.row.answer)[0])
+    for member, answers in others.items():
+        mine = tokens_of(rows[member].answer)[0]
+        shared = []
+        for other in answers:
+            least = min(len(mine), len(other))
+            differs = np.flatnonzero(mine[:least] != other[:least])
+            shared.append(int(differs[0]) if len(differs) else least)
+        place[member], share[member] = min(shared), 1 / (1 + len(answers))
+    return place, share
+
+
+def observe(table: Table, name: str, simulated: int | None = None) -> list[Observation]:
+    """Each measured epoch, with the doses that were given, or those of a simulated sampler (what a user has)."""
+    cell = grid.CELLS[name]
+    measured = pl.read_parquet(grid.HERE / f"{name}.parquet")
+    doses = pl.read_parquet(grid.HERE / f"{name}-doses.parquet")
+    owner = np.array([t.member for t in table.trained])
+    kappa = near_copy_share([t.replaced for t in table.trained])
+    found = []
+    for epoch in sorted(measured["epoch"].unique().to_list()):
+        now = measured.filter(pl.col("epoch") == epoch)
+        at = now["place"].to_numpy()
+        given = doses.filter(pl.col("epoch") == epoch).sort("trained")["dose"].to_numpy().astype(float)
+        if simulated is not None and epoch:
+            order = np.arange(len(table.trained), dtype=np.uint64)
+            given = simulate(
+                replace(cell.plan, epochs=epoch), table.supervised, table.tokens, order, seed=simulated
+            ).own
+        dose = np.bincount(owner, kappa * given, minlength=len(table.member))
+        n_pre, whole = np.zeros(len(table.member), np.int64), np.zeros(len(table.member), bool)
+        n_pre[at], whole[at] = now["n_pre"].to_numpy(), now["whole"].to_numpy()
+        hits = [np.zeros(0, bool)] * len(table.member)
+        for p, b, t in now.select("place", "hits", "tokens").iter_rows():
+            hits[p] = np.unpackbits(np.frombuffer(b, np.uint8))[:t].astype(bool)
+        regime = Regime(float(given.mean()), float(now["steps"][0]))
+        found.append(Observation(name, epoch, n_pre, whole, hits, dose, regime))
+    return found

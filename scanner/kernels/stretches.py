@@ -1,0 +1,100 @@
+"""Stretches of an answer that come out word for word with at least a given chance, from the odds of each token.
+
+The chance of a stretch is that of all its tokens in a row, the text before it being the true one: the product of their
+probabilities under each value of the row effect, averaged over its quadrature. It can only fall as a stretch grows, so
+the longest stretch from each token follows from two places that move forwards.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit, types
+
+from scanner.kernels._jit import I64, I64R, INT, kernel
+
+_F64R = types.Array(types.float64, 1, "C", readonly=True)
+_F64 = types.Array(types.float64, 1, "C")
+_REAL = types.float64
+
+
+@njit(nogil=True)
+def _log(odds, node, cap):
+    """Log of the probability of one token under one value of the row effect."""
+    return min(-math.log1p(odds * node), math.log(cap))
+
+
+@njit(nogil=True)
+def _chance(odds, cap, node, share, first, last):
+    """Chance of the tokens [first, last) in a row."""
+    total = 0.0
+    for q in range(len(node)):
+        s = 0.0
+        for t in range(first, last):
+            s += _log(odds[t], node[q], cap[t])
+        total += share[q] * math.exp(s)
+    return total
+
+
+@kernel(INT(I64R, I64R, _F64R, _F64R, _F64R, _F64R, INT, _REAL, I64, I64, I64, _F64))
+def stretches(start, end, odds, cap, node, share, least, chance, turn, begin, stop, score):
+    """The stretches of at least `least` tokens and `chance` of each turn; returns their number.
+
+    start, end (m,): turns as tokens [start, end) · odds (T,): of a miss at row effect 0 · cap (T,): what the
+    probability cannot exceed · node, share: exp(-effect) at the nodes of the row effect and their weights · turn,
+    begin, stop, score (room,): outputs, tokens [begin, stop); room is at least T // least. What comes out from the
+    turn's beginning is taken first, then the longest stretch of what is left, the first of equals, and so on.
+    """
+    longest = 0
+    for i in range(len(start)):
+        longest = max(longest, end[i] - start[i])
+    far = np.empty(longest + 1, np.int64)
+    log_sum = np.empty(len(node))
+    low, high = np.empty(longest + 2, np.int64), np.empty(longest + 2, np.int64)  # intervals that are left
+    count = 0
+    for i in range(len(start)):
+        first, last = start[i], end[i]
+        log_sum[:] = 0.0
+        b = first
+        for a in range(first, last):
+            if b <= a:
+                b = a
+                log_sum[:] = 0.0
+            while b < last:
+                alive = 0.0
+                for q in range(len(node)):
+                    alive += share[q] * math.exp(log_sum[q] + _log(odds[b], node[q], cap[b]))
+                if alive < chance:
+                    break
+                for q in range(len(node)):
+                    log_sum[q] += _log(odds[b], node[q], cap[b])
+                b += 1
+            far[a - first] = b
+            if b > a:
+                for q in range(len(node)):
+                    log_sum[q] -= _log(odds[a], node[q], cap[a])
+        open_ = 1
+        low[0], high[0] = first, last
+        if last > first and far[0] - first >= least:
+            turn[count], begin[count], stop[count] = i, first, far[0]
+            score[count] = _chance(odds, cap, node, share, first, far[0])
+            count += 1
+            low[0] = far[0]
+        while open_:
+            open_ -= 1
+            x, y = low[open_], high[open_]
+            best, at = least - 1, -1
+            for a in range(x, y - least + 1):
+                reach = min(far[a - first], y) - a
+                if reach > best:
+                    best, at = reach, a
+            if at < 0:
+                continue
+            turn[count], begin[count], stop[count] = i, at, at + best
+            score[count] = _chance(odds, cap, node, share, at, at + best)
+            count += 1
+            low[open_], high[open_] = x, at
+            low[open_ + 1], high[open_ + 1] = at + best, y
+            open_ += 2
+    return count

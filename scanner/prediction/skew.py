@@ -1,0 +1,121 @@
+"""The skew of N_pre by epoch: how many rows are expected to be recited for at least n tokens, were the plan longer.
+
+    P(N_pre >= n) of every row  ->  summed over the rows, one curve per number of epochs
+
+Drawn over a stratified sample of the rows with an answer of at least 16 tokens; the likeliest are all in it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from scanner.kernels.contexts import ContextFeatures
+from scanner.prediction import Answers, Conflicts, Doses, turn_tails
+from scanner.prediction.hazard import Regime, Weights
+from scanner.settings import TrainingPlan
+
+Int64 = npt.NDArray[np.int64]
+Float64 = npt.NDArray[np.float64]
+
+LENGTHS = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
+"""Tokens at which the curves are drawn."""
+SAMPLE_ROWS = 4000
+"""Rows the curves are drawn over; all of them when there are fewer."""
+MOST_EPOCHS = 5
+"""Curves; the plan's own, one of twice as many epochs, and powers of two below."""
+SCHEMA = {"epochs": pl.Float64, "tokens": pl.Int64, "expected_rows": pl.Float64}
+
+
+@dataclass(frozen=True)
+class Skew:
+    """Expected rows with N_pre >= n, by epochs."""
+
+    epochs: tuple[float, ...]  # ascending
+    tokens: tuple[int, ...]  # n, ascending
+    expected_rows: Float64  # (epochs, tokens)
+    rows: int  # with an answer of at least 16 tokens
+    sampled: int
+
+    def frame(self) -> pl.DataFrame:
+        """skew.parquet: epochs, tokens, expected_rows."""
+        lines = [
+            (e, n, float(self.expected_rows[i, j]))
+            for i, e in enumerate(self.epochs)
+            for j, n in enumerate(self.tokens)
+        ]
+        return pl.DataFrame(lines, schema=SCHEMA, orient="row")
+
+    def told(self) -> list[dict[str, Any]]:
+        """The same as lines for a JSON file."""
+        return self.frame().to_dicts()
+
+
+def epochs_shown(planned: float) -> tuple[float, ...]:
+    """Numbers of epochs of the curves: the plan's, twice as many, and up to three powers of two below it.
+
+    Parts of an epoch only where the plan has no more than one.
+    """
+    if planned <= 0:
+        return (planned,)
+    below = [2.0**k for k in range(0 if planned > 1 else -8, 12) if 2.0**k < planned][-(MOST_EPOCHS - 2) :]
+    return (*below, planned, 2 * planned)
+
+
+def stratified(value: Float64, order: npt.NDArray[np.uint64], most: int = SAMPLE_ROWS) -> tuple[Int64, Float64]:
+    """Positions of a sample, and how many rows each stands for; rows of NaN are left out.
+
+    The quarter with the largest values is taken whole, of the rest every s-th (ties by content hash): the same sample
+    for any order of rows.
+    """
+    measured = np.flatnonzero(~np.isnan(value))
+    ranked = measured[np.lexsort((order[measured], value[measured]))][::-1]
+    top, rest = ranked[: most // 4], ranked[most // 4 :]
+    stride = max(1, -(-len(rest) // (most - len(top))))
+    below = rest[stride // 2 :: stride]
+    stands_for = np.repeat((1.0, len(rest) / max(1, len(below))), (len(top), len(below)))
+    return np.concatenate((top, below)), stands_for
+
+
+def skew(
+    features: ContextFeatures,
+    answers: Answers,
+    amounts: Doses,
+    order: npt.NDArray[np.uint64],
+    plan: TrainingPlan,
+    weights: Weights,
+    p_extract: Float64,
+    conflicts: Conflicts | None = None,
+    threads: int = 2,
+) -> Skew:
+    """Sum P(N_pre >= n) over the rows for each number of epochs; of a row with several answers the likeliest counts."""
+    chosen, stands_for = stratified(p_extract, order)
+    wanted = np.zeros(len(p_extract), np.bool_)
+    wanted[chosen] = True
+    part = wanted[answers.row]
+    some = replace(answers, row=answers.row[part], start=answers.start[part], end=answers.end[part])
+    share = np.zeros(len(p_extract))
+    share[chosen] = stands_for
+    length = some.end - some.start
+    tokens = tuple(n for n in LENGTHS if n <= length.max(initial=1))
+    heads = np.flatnonzero(np.diff(some.row, prepend=-1))
+    strength = weights.strength(plan)
+    regime = Regime(amounts.set_dose * strength, amounts.steps)
+    epochs = epochs_shown(plan.epochs)
+    expected = np.zeros((len(epochs), len(tokens)))
+    curve = np.zeros(len(features.log_probability))
+    for i, count in enumerate(epochs):
+        factor = count / plan.epochs if plan.epochs else 0.0
+        dose = amounts.total * strength * factor
+        curve[:] = 0  # the kernel stops where nothing is left to follow
+        turn_tails(features, some, dose, dose * 0, regime.scaled(factor), weights, conflicts, threads, curve)
+        for j, n in enumerate(tokens):
+            reached = np.where(length >= n, curve[np.minimum(some.start + n, some.end) - 1], 0.0)
+            if len(heads):
+                best = np.maximum.reduceat(reached, heads)
+                expected[i, j] = float((best * share[some.row[heads]]).sum())
+    return Skew(epochs, tokens, expected, int((~np.isnan(p_extract)).sum()), len(chosen))

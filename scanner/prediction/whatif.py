@@ -1,0 +1,309 @@
+"""What if the plan were another: rows expected to be recited under more epochs, other batches, or fewer copies.
+
+    features, p_extract -> Sample: some rows, each standing for many -> curve (epochs), variants (batches), deduplicated
+
+Every figure is a sum over one stratified sample, with the 90 % interval of `intervals`. Of a turn only the first 16
+tokens are followed where nothing but P(N_pre >= 16) is asked for, so that a variant costs milliseconds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from scanner.batching import PACKED, SEQUENCE_TOKENS
+from scanner.kernels.contexts import ContextFeatures
+from scanner.prediction import Answers, Conflicts, Doses, turn_tails
+from scanner.prediction.hazard import EXTRACTED, Regime, TurnTails, Weights
+from scanner.prediction.intervals import expected_rows, levels
+from scanner.settings import TrainingPlan
+
+Int64 = npt.NDArray[np.int64]
+UInt64 = npt.NDArray[np.uint64]
+Float64 = npt.NDArray[np.float64]
+
+SAMPLE_ROWS = 2000
+"""Rows over which everything is drawn; all of them when there are fewer."""
+EPOCH_FACTORS = (0.0, 0.5, 1.0, 2.0, 3.0, 4.0, 8.0)
+"""Epochs of the curve, as multiples of the plan's."""
+SIMULATED_EPOCHS = 4
+"""Epochs of another plan that are simulated, for its dose grows in proportion to them; with fewer than the plan has,
+the luck of single batches would count for more than in the plan."""
+PLANNED, TWICE, HALF, DEDUPLICATED = (
+    "as planned", "batches twice as large", "batches half as large", "after deduplication"
+)  # fmt: skip
+GROUPED, RANDOM = "grouped by length", "random batches"
+SCHEMA = {
+    "variant": pl.String,
+    "epochs": pl.Float64,
+    "expected_rows": pl.Float64,  # with N_pre >= 16
+    "low": pl.Float64,  # 90 % interval
+    "high": pl.Float64,
+    "mean_tokens": pl.Float64,  # mean N_pre of the rows with an answer of at least 16 tokens; null where not drawn
+    "q99_tokens": pl.Float64,  # N_pre that 1 % of these rows are expected to exceed
+    "top1_share": pl.Float64,  # of the expected memorized tokens that the top 1 % of these rows carry
+}
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Some rows with everything that their tokens' hazard needs; m rows, t turns."""
+
+    rows: Int64  # (m,) positions among all rows
+    stands_for: Float64  # (m,) rows that each one represents
+    answers: Answers  # (t,) turns over the tokens kept here; `row` counts from 0 to m - 1
+    features: ContextFeatures  # of the tokens kept
+    conflicts: Conflicts | None  # (m,)
+    measurable: int  # rows of the whole set with an answer of at least 16 tokens
+
+    def first_tokens(self) -> Sample:
+        """The same of the first 16 tokens of each turn alone, which decide P(N_pre >= 16)."""
+        end = np.minimum(self.answers.end, self.answers.start + EXTRACTED)
+        features, answers = _only(self.features, replace(self.answers, end=end))
+        return replace(self, answers=answers, features=features)
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """Everything as arrays, to be stored; no text and no hash is in it."""
+        parts = {"rows": self.rows, "stands_for": self.stands_for, "measurable": np.array(self.measurable)}
+        parts |= {f"answers.{f.name}": getattr(self.answers, f.name) for f in fields(Answers)}
+        parts |= {f"features.{f.name}": getattr(self.features, f.name) for f in fields(self.features)}
+        if self.conflicts is not None:
+            parts |= {f"conflicts.{f.name}": getattr(self.conflicts, f.name) for f in fields(Conflicts)}
+        return parts
+
+    @classmethod
+    def from_arrays(cls, parts: dict[str, npt.NDArray[Any]]) -> Sample:
+        """The inverse of `arrays`."""
+        named: dict[str, dict[str, Any]] = {"answers": {}, "features": {}, "conflicts": {}}
+        for name, value in parts.items():
+            owner, _, field = name.partition(".")
+            if field:
+                named[owner][field] = value
+        return cls(
+            parts["rows"], parts["stands_for"], Answers(**named["answers"]), ContextFeatures(**named["features"]),
+            Conflicts(**named["conflicts"]) if named["conflicts"] else None, int(parts["measurable"]),
+        )  # fmt: skip
+
+
+def draw(
+    features: ContextFeatures,
+    answers: Answers,
+    p_extract: Float64,
+    order: UInt64,
+    conflicts: Conflicts | None = None,
+    most: int = SAMPLE_ROWS,
+) -> Sample:
+    """A stratified sample of the rows with an answer of at least 16 tokens, the same for any order of rows.
+
+    The quarter of it with the largest p_extract carries the tail and is taken whole; below it every s-th row is taken
+    in the order of p_extract (ties by content hash), each standing for s rows.
+    """
+    measurable = np.flatnonzero(~np.isnan(p_extract))
+    ranked = measurable[np.lexsort((order[measurable], p_extract[measurable]))][::-1]
+    top, rest = ranked[: most // 4], ranked[most // 4 :]
+    stride = max(1, -(-len(rest) // (most - len(top))))
+    below = rest[stride // 2 :: stride]
+    chosen = np.concatenate((top, below))
+    stands_for = np.repeat((1.0, len(rest) / max(1, len(below))), (len(top), len(below)))
+    place = np.full(len(p_extract), -1, np.int64)
+    place[chosen] = np.arange(len(chosen))
+    mine = np.flatnonzero(place[answers.row] >= 0)
+    turns = mine[np.lexsort((mine, place[answers.row[mine]]))]  # rows ascend in the sample too
+    some, kept = _only(features, Answers(place[answers.row[turns]], answers.start[turns], answers.end[turns]))
+    torn = None if conflicts is None else Conflicts(conflicts.place[chosen], conflicts.share[chosen])
+    return Sample(chosen, stands_for, kept, some, torn, len(ranked))
+
+
+def curve(sample: Sample, amounts: Doses, plan: TrainingPlan, weights: Weights, threads: int = 2) -> pl.DataFrame:
+    """Lines "as planned" of whatif.parquet: the plan for no epochs up to eight times as many, all else equal."""
+    short = sample.first_tokens()
+    total = amounts.total[sample.rows]
+    lines = []
+    for factor in EPOCH_FACTORS if plan.epochs else (0.0,):
+        training = _Training(total * factor, Regime(amounts.set_dose, amounts.steps).scaled(factor))
+        found, tail = _tail(sample, training, plan, weights, threads)
+        line = _line(PLANNED, plan.epochs * factor, short, training, plan, weights, threads, found.extract)
+        lines.append(line | tail)
+    return pl.DataFrame(lines, schema=SCHEMA)
+
+
+def variants(
+    sample: Sample,
+    plan: TrainingPlan,
+    doses_under: Callable[[TrainingPlan], Doses],
+    weights: Weights,
+    threads: int = 2,
+    sequence_tokens: int = SEQUENCE_TOKENS,
+) -> pl.DataFrame:
+    """A line of whatif.parquet for each other way to batch the same rows for as many epochs.
+
+    doses_under: the doses of all rows under another plan; it is asked for at most four epochs, which stand for all.
+    """
+    short = sample.first_tokens()
+    lines = []
+    for name, other in other_batches(plan, sequence_tokens):
+        few = replace(other, epochs=min(other.epochs, SIMULATED_EPOCHS))
+        factor = other.epochs / few.epochs if few.epochs else 0.0
+        amounts = doses_under(few)
+        training = _Training(
+            amounts.total[sample.rows] * factor, Regime(amounts.set_dose, amounts.steps).scaled(factor)
+        )
+        lines.append(_line(name, plan.epochs, short, training, plan, weights, threads))
+    return pl.DataFrame(lines, schema=SCHEMA)
+
+
+def other_batches(plan: TrainingPlan, sequence_tokens: int = SEQUENCE_TOKENS) -> Iterator[tuple[str, TrainingPlan]]:
+    """(name, plan) with steps twice and half as large, and with rows grouped the other way.
+
+    Half a batch of one row does not exist; packed rows are set beside random batches of as many tokens.
+    """
+    twice = None if plan.batch_tokens is None else 2 * plan.batch_tokens
+    yield TWICE, replace(plan, batch_size=2 * plan.batch_size, batch_tokens=twice)
+    if plan.batch_tokens is not None:
+        yield HALF, replace(plan, batch_tokens=max(1, plan.batch_tokens // 2))
+    elif plan.batch_size > 1:
+        half = plan.batch_size // 2
+        devices = math.gcd(half, plan.devices)
+        micro = None if plan.micro_batch is None else math.gcd(half // devices, plan.micro_batch)
+        yield HALF, replace(plan, batch_size=half, devices=devices, micro_batch=micro)
+    if plan.batching == "random":
+        yield GROUPED, replace(plan, batching="length-grouped")
+    elif plan.batching in PACKED:
+        yield (
+            RANDOM,
+            replace(plan, batching="random", batch_tokens=plan.batch_tokens or plan.batch_size * sequence_tokens),
+        )
+    else:
+        yield RANDOM, replace(plan, batching="random")
+
+
+def deduplicated(
+    sample: Sample, total: Float64, left: Float64, regime: Regime, plan: TrainingPlan, weights: Weights,
+    threads: int = 2,
+) -> pl.DataFrame:  # fmt: skip
+    """The line "after deduplication" of whatif.parquet.
+
+    total (n,): dose of every row from the rows that stay · left (n,): share of each row and its exact copies that
+    stays · regime: the training of what stays. The contexts are those of the whole set: near copies that go still count
+    in them, so the figure is rather too large than too small.
+    """
+    training = _Training(total[sample.rows], regime)
+    short = replace(sample.first_tokens(), stands_for=sample.stands_for * left[sample.rows])
+    return pl.DataFrame([_line(DEDUPLICATED, plan.epochs, short, training, plan, weights, threads)], schema=SCHEMA)
+
+
+def audit_size(rows: int, memorized: int, certainty: float = 0.95) -> int | None:
+    """Rows to draw so that at least one of the memorized ones is among them with this probability; None: there is none.
+
+    A sample of z of M rows misses all of k with probability C(M - k, z) / C(M, z) (arXiv 2502.01187).
+    """
+    if memorized <= 0 or rows <= 0:
+        return None
+    missed = math.log1p(-certainty)
+
+    def misses(z: int) -> float:
+        if z > rows - memorized:
+            return -math.inf
+        return math.lgamma(rows - memorized + 1) - math.lgamma(rows - memorized - z + 1) - (
+            math.lgamma(rows + 1) - math.lgamma(rows - z + 1)
+        )  # fmt: skip
+
+    low, high = 0, rows - memorized + 1  # `high` never misses
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if misses(middle) <= missed else (middle, high)
+    return high
+
+
+@dataclass(frozen=True)
+class _Training:
+    """Doses of the sample's rows, and how much training the set gets, before the strength of the weights."""
+
+    dose: Float64  # (m,)
+    regime: Regime
+
+    def under(self, strength: float) -> tuple[Float64, Regime]:
+        return self.dose * strength, replace(self.regime, set_dose=self.regime.set_dose * strength)
+
+
+def _line(
+    variant: str,
+    epochs: float,
+    short: Sample,
+    training: _Training,
+    plan: TrainingPlan,
+    weights: Weights,
+    threads: int,
+    known: Float64 | None = None,
+) -> dict[str, Any]:
+    """Expected rows with their interval; known (t,): P(N_pre >= 16) of the turns at the middle level, if at hand."""
+
+    def probability(level: Weights) -> Float64:
+        dose, regime = training.under(level.strength(plan))
+        found = turn_tails(short.features, short.answers, dose, dose, regime, level, short.conflicts, threads)
+        return _of_rows(short, found.extract)
+
+    low, middle, high = levels(weights)
+    of_middle = probability(middle) if known is None else _of_rows(short, known)
+    rows = expected_rows(probability(low), of_middle, probability(high), short.stands_for)
+    return {"variant": variant, "epochs": epochs, "expected_rows": rows.expected, "low": rows.low, "high": rows.high}
+
+
+def _tail(
+    sample: Sample, training: _Training, plan: TrainingPlan, weights: Weights, threads: int
+) -> tuple[TurnTails, dict[str, float | None]]:
+    """Tails of the turns; mean and 99th percentile of N_pre of the rows, and what the top 1 % of them carry.
+
+    Of a row with several turns the one that is recited furthest counts.
+    """
+    dose, regime = training.under(weights.strength(plan))
+    curve = np.zeros(len(sample.features.log_probability))
+    found = turn_tails(sample.features, sample.answers, dose, dose, regime, weights, sample.conflicts, threads, curve)
+    if not len(sample.rows):
+        return found, {}
+    mean = _of_rows(sample, found.mean)
+    share = sample.stands_for / sample.stands_for.sum()
+    size = sample.answers.end - sample.answers.start
+
+    def reaching(n: int) -> float:
+        """Share of rows with N_pre >= n."""
+        at = np.where(size >= n, curve[np.minimum(sample.answers.start + n, sample.answers.end) - 1], 0.0)
+        return float((_of_rows(sample, at) * share).sum())
+
+    low, high = 0, int(size.max(initial=0)) + 1  # the largest n that at least 1 % reach lies in [low, high)
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if reaching(middle) >= 0.01 else (low, middle)
+    ranked = np.argsort(-mean, kind="stable")
+    carried = np.concatenate(([0.0], np.cumsum((mean * share)[ranked])))
+    rows = np.concatenate(([0.0], np.cumsum(share[ranked])))
+    total = float(carried[-1])
+    return found, {
+        "mean_tokens": total,
+        "q99_tokens": float(low),
+        "top1_share": float(np.interp(0.01, rows, carried)) / total if total > 0 else None,
+    }
+
+
+def _of_rows(sample: Sample, of_turns: Float64) -> Float64:
+    """(m,) the largest value among the turns of each row; turns that are NaN are passed over."""
+    best = np.full(len(sample.rows), -np.inf)
+    np.maximum.at(best, sample.answers.row, np.nan_to_num(of_turns, nan=-np.inf))
+    return best
+
+
+def _only(features: ContextFeatures, answers: Answers) -> tuple[ContextFeatures, Answers]:
+    """The tokens of the turns alone, and the turns over them; what a feature says of rows is kept as it is."""
+    size = answers.end - answers.start
+    edges = np.concatenate(([0], np.cumsum(size))).astype(np.int64)
+    at = np.repeat(answers.start - edges[:-1], size) + np.arange(edges[-1])
+    count = len(features.log_probability)
+    taken = {f.name: getattr(features, f.name) for f in fields(features)}
+    taken = {name: value[at] if len(value) == count else value[:0] for name, value in taken.items()}
+    return replace(features, **taken), replace(answers, start=edges[:-1], end=edges[1:])

@@ -1,0 +1,124 @@
+"""whatif.parquet: the prediction for other plans, and for what the plan of this run leaves of the data.
+
+predicted rows -> sample -> "as planned", batches, batching        with the prediction
+plan's drops, stored sample -> "after deduplication"               once the plan is made, and again by `scan plan`
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from scanner.errors import SettingsError
+from scanner.objects import Float64
+from scanner.settings import Settings, TrainingPlan
+from scanner.stages import places
+from scanner.store import RunFolder, atomic
+
+if TYPE_CHECKING:
+    from scanner.prediction import Doses, Weights
+    from scanner.prediction.whatif import Sample
+
+STORED = "whatif.npz"
+"""Under private/: the sample and the doses from which `scan plan` finds the deduplicated figure again."""
+
+
+def project(
+    run: RunFolder,
+    sample: Sample,
+    amounts: Doses,
+    doses_under: Callable[[TrainingPlan], Doses],
+    weights: Weights,
+    settings: Settings,
+    sequence_tokens: int,
+    threads: int,
+) -> tuple[pl.DataFrame, dict[str, Any]]:
+    """Lines of whatif.parquet that need no plan, and what they say about an audit by sampling."""
+    from scanner.prediction import whatif
+
+    plan = settings.plan
+    table = pl.concat([
+        whatif.curve(sample, amounts, plan, weights, threads),
+        whatif.variants(sample, plan, doses_under, weights, threads, sequence_tokens),
+    ])  # fmt: skip
+    stored = {"own": amounts.own, "regime": np.array([amounts.set_dose, amounts.steps])}
+    with atomic(run.private / STORED) as temporary, temporary.open("wb") as file:
+        np.savez(file, **stored, **sample.first_tokens().arrays())  # type: ignore[arg-type]
+    planned = table.filter((pl.col("variant") == whatif.PLANNED) & (pl.col("epochs") == plan.epochs)).row(0, named=True)
+    return table, {
+        "what_if_rows_sampled": len(sample.rows),
+        "audit_size": {
+            "certainty": 0.95,
+            "rows": sample.measurable,
+            "expected_rows": planned["expected_rows"],
+            "sample": whatif.audit_size(sample.measurable, round(planned["expected_rows"])),
+            "sample_if_low": whatif.audit_size(sample.measurable, round(planned["low"])),
+            "sample_if_high": whatif.audit_size(sample.measurable, round(planned["high"])),
+        },
+    }
+
+
+def with_plan(
+    run: RunFolder, table: pl.DataFrame, plan: pl.DataFrame, pairs: pl.DataFrame, settings: Settings, weights: Weights
+) -> pl.DataFrame:
+    """whatif.parquet with the line "after deduplication"; without it where the stored sample was purged.
+
+    table: whatif.parquet · plan: plan.parquet · pairs: pairs.parquet. The rows that stay keep their own dose, for their
+    batches are filled with others; the visits of the rows that go, and their steps, are gone.
+    """
+    from scanner.prediction import whatif
+    from scanner.prediction.hazard import Regime
+
+    table = table.filter(pl.col("variant") != whatif.DEDUPLICATED)
+    path = run.private / STORED
+    if not path.exists():
+        return table
+    with np.load(path) as stored:
+        arrays = dict(stored)
+    own, (set_dose, steps) = arrays.pop("own"), arrays.pop("regime")
+    stays = (plan["action"].cast(pl.String) != "drop").to_numpy()
+    total, left = doses_of_rest(own, stays, plan["row_id"].to_numpy(), pairs, settings.shingle)
+    share = own[stays].mean() / own.mean() if stays.any() and own.any() else 0.0
+    regime = Regime(float(set_dose * share), float(steps * stays.mean()) if len(stays) else 0.0)
+    sample = whatif.Sample.from_arrays(arrays)
+    return pl.concat([table, whatif.deduplicated(sample, total, left, regime, settings.plan, weights, 1)])
+
+
+def project_again(run: RunFolder, settings: Settings, weights_of: Callable[[], Weights]) -> None:
+    """Write the line "after deduplication" for the plan that now stands in the run; take it out where it cannot be.
+
+    weights_of: gives the weights of the audit, or raises SettingsError where their calibration file is gone.
+    """
+    from scanner.prediction.whatif import DEDUPLICATED
+
+    if not run.has_table("whatif"):
+        return
+    table, plan, pairs = (run.read_table(name) for name in ("whatif", "plan", "pairs"))
+    try:
+        table = with_plan(run, table, plan, pairs, settings, weights_of())
+    except SettingsError:
+        table = table.filter(pl.col("variant") != DEDUPLICATED)
+    run.write_table("whatif", table)
+
+
+def doses_of_rest(
+    own: Float64, stays: np.ndarray, row_id: np.ndarray, pairs: pl.DataFrame, shingle: int
+) -> tuple[Float64, Float64]:
+    """(n,) dose of each row by the visits of the rows that stay, and (n,) the share of its exact copies that stays."""
+    from scanner.kernels.similarity import connect
+    from scanner.sampling import with_copies
+
+    exact = pairs.filter((pl.col("signal") == "exact") & (pl.col("relation") == "same_both"))
+    group = np.empty(len(row_id), np.int64)
+    connect(places(row_id, exact["row_a"]), places(row_id, exact["row_b"]), group)
+    near = pairs.filter(pl.col("signal") == "minhash")
+    # as in the prediction: what is learned is the answer, and a long prompt in common makes no copy of it
+    jaccard = near.select(pl.min_horizontal("similarity", pl.col("answer_similarity").fill_nan(None))).to_series()
+    total = with_copies(
+        np.where(stays, own, 0.0), group, places(row_id, near["row_a"]), places(row_id, near["row_b"]),
+        jaccard.to_numpy(), shingle,
+    )  # fmt: skip
+    return total, np.bincount(group, stays, minlength=len(group))[group] / np.bincount(group)[group]

@@ -1,0 +1,65 @@
+"""The plan and its neighbours in words: more epochs, other batches, fewer copies; and what an audit by hand takes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from scanner.reports._words import about, number, plural_g
+
+PLANNED, DEDUPLICATED = "as planned", "after deduplication"
+TIMES = (2.0, 8.0)
+"""Multiples of the plan's epochs that the sentence names, where the table has them."""
+
+
+def curve(rows: Sequence[dict[str, Any]], scan: dict[str, Any]) -> str:
+    """3 epochs, as planned: 35 rows (20 to 60); 24 epochs: 640; after deduplication: 21. Empty without a table."""
+    planned = float(((scan.get("settings") or {}).get("plan") or {}).get("epochs") or 0)
+    usable = [r for r in rows if r.get("expected_rows") is not None]
+    mine = {r["epochs"]: r for r in usable if r.get("variant") == PLANNED}
+    if planned not in mine:
+        return ""
+    parts = [f"{plural_g(planned, 'epoch')}, as planned: {_rows(mine[planned])}"]
+    parts += [
+        f"{plural_g(planned * times, 'epoch')}: {about(mine[planned * times]['expected_rows'])}"
+        for times in TIMES
+        if planned * times in mine and planned
+    ]
+    others = sorted((r for r in usable if r["variant"] != PLANNED), key=lambda r: r["variant"] != DEDUPLICATED)
+    parts += [f"{r['variant']}: {about(r['expected_rows'])}" for r in others]
+    return "; ".join(parts)
+
+
+def audit(scan: dict[str, Any]) -> str:
+    """How many answers a person would have to read to meet one that is recited; empty where nothing was measured."""
+    told = ((scan.get("notes") or {}).get("prediction") or {}).get("audit_size") or {}
+    if not told.get("rows"):
+        return ""
+    answers, certainty = number(told["rows"]), f"{100 * told['certainty']:g} %"
+    if told["sample"] is None:
+        least = "" if told["sample_if_high"] is None else (
+            f" (at the high end of the interval {number(told['sample_if_high'])} drawn at random would hold one with "
+            f"{certainty} probability)"
+        )  # fmt: skip
+        return f"fewer than one of {answers} answers is expected to be recited, so no sample is sure to show one{least}"
+    low, high = told["sample_if_high"], told["sample_if_low"]
+    between = f"{number(low)} to {number(high)}" if high is not None else f"{number(low)} at least"
+    return (
+        f"an audit by hand needs {number(told['sample'])} of {answers} answers, drawn at random, to hold at least one "
+        f"of the about {about(told['expected_rows'])} recited ones with {certainty} probability ({between} over the "
+        "interval)"
+    )
+
+
+def lines(rows: Sequence[dict[str, Any]], scan: dict[str, Any]) -> list[str]:
+    """Both sentences, without what cannot be said."""
+    what = curve(rows, scan)
+    said = [f"answers recited for 16 tokens or more, with the 90 % interval: {what}" if what else "", audit(scan)]
+    return [line for line in said if line]
+
+
+def _rows(row: dict[str, Any]) -> str:
+    expected = about(row["expected_rows"])
+    if row.get("low") is None or row.get("high") is None:
+        return f"{expected} rows"
+    return f"{expected} rows ({about(row['low'])} to {about(row['high'])})"

@@ -1,0 +1,77 @@
+"""The training plan in words, as every report says it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import pytest
+
+from scanner.reports import _whatif as what
+from scanner.reports import _words as words
+from scanner.settings import TrainingPlan
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, "3 epochs, learning rate 2e-05 falling in a line, full fine-tuning, random batches of 16 rows, "),
+        ({"lr_schedule": "cosine", "warmup": 0.03}, "falling as a cosine after a warm-up of 3 % of the steps, full"),
+        ({"lr_schedule": "constant"}, "learning rate 2e-05 constant, full"),
+        (
+            {"loss_average": "micro-batch", "micro_batch": 2, "devices": 4},
+            "random batches of 16 rows on 4 devices in micro-batches of 2, loss averaged per micro-batch",
+        ),
+        ({"batching": "packed", "batch_size": 1}, "packed batches of 1 sequence, "),
+        ({"method": "lora", "batch_tokens": 4000}, "LoRA of rank 16, random batches of 4,000 tokens, "),
+    ],
+)
+def test_the_plan_says_its_schedule_and_batches(changes, said):
+    assert said in words.of_plan(asdict(TrainingPlan(**changes)))
+
+
+def test_a_plan_of_before_there_was_a_schedule_says_nothing_of_it():
+    old = {k: v for k, v in asdict(TrainingPlan()).items() if k not in ("lr_schedule", "warmup")}
+    assert "learning rate 2e-05, full" in words.of_plan(old)
+
+
+ROWS = [
+    {"variant": "as planned", "epochs": e, "expected_rows": x, "low": x / 2, "high": 2 * x}
+    for e, x in ((0.0, 0.0), (1.5, 12.0), (3.0, 35.0), (6.0, 140.0), (24.0, 640.0))
+] + [
+    {"variant": "batches twice as large", "epochs": 3.0, "expected_rows": 9.0, "low": 1.0, "high": 20.0},
+    {"variant": "after deduplication", "epochs": 3.0, "expected_rows": 0.01, "low": 0.0, "high": 2.0},
+]
+AUDIT = {"certainty": 0.95, "rows": 9723, "expected_rows": 97.2, "sample": 295, "sample_if_low": 590,
+         "sample_if_high": 147}  # fmt: skip
+
+
+def scan_of(**audit: object) -> dict:
+    return {"settings": {"plan": {"epochs": 3.0}}, "notes": {"prediction": {"audit_size": {**AUDIT, **audit}}}}
+
+
+def test_the_what_if_curve_in_one_sentence():
+    assert what.curve(ROWS, scan_of()) == (
+        "3 epochs, as planned: 35 rows (18 to 70); 6 epochs: 140; 24 epochs: 640; after deduplication: fewer than 0.1; "
+        "batches twice as large: 9"
+    )
+    assert what.curve([], scan_of()) == ""
+    assert what.curve(ROWS[:1], scan_of()) == ""
+    before = [{"variant": "as planned", "epochs": 3.0, "expected_rows": 35.0}]  # runs of before there were intervals
+    assert what.curve(before, scan_of()) == "3 epochs, as planned: 35 rows"
+
+
+def test_the_audit_in_one_sentence():
+    assert what.audit(scan_of()) == (
+        "an audit by hand needs 295 of 9,723 answers, drawn at random, to hold at least one of the about 97 recited "
+        "ones with 95 % probability (147 to 590 over the interval)"
+    )
+    assert what.audit(scan_of(sample_if_low=None)).endswith("(147 at least over the interval)")
+    assert what.audit(scan_of(sample=None, sample_if_low=None)) == (
+        "fewer than one of 9,723 answers is expected to be recited, so no sample is sure to show one (at the high end "
+        "of the interval 147 drawn at random would hold one with 95 % probability)"
+    )
+    assert what.audit(scan_of(sample=None, sample_if_high=None)).endswith("is sure to show one")
+    assert what.audit({"notes": {}}) == ""
+    assert what.lines(ROWS, {"settings": {"plan": {"epochs": 3.0}}}) == [
+        f"answers recited for 16 tokens or more, with the 90 % interval: {what.curve(ROWS, scan_of())}"
+    ]

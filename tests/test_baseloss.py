@@ -1,0 +1,116 @@
+"""The base's own losses stand at our own tokens, and none of them is lost or counted twice."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from scanner import baseloss, chat, models
+from scanner.objects import ROLE_CODE, Segment, SegmentBatch
+from scanner.tokenising import TokenisedRows, tokens_of_rows
+
+ANSWERS = [
+    "Yes, (really)... the answer is 42.",
+    "No!",
+    "  数字是四十二。 It is forty-two.  ",
+    "def f(x):\n    return x + 1",
+]
+ROWS = [
+    [Segment((), "user", 0, False, f"Question {i}?"), Segment((), "assistant", 1, True, text)]
+    for i, text in enumerate(ANSWERS)
+] + [
+    [
+        Segment((), "user", 0, False, "One?"), Segment((), "assistant", 1, True, "First answer."),
+        Segment((), "user", 2, False, "Two?"), Segment((), "assistant", 3, True, "Second answer, longer."),
+    ]
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def base():
+    before = {name: getattr(models, name) for name in ("TINY_WIDTH", "TINY_LAYERS", "TINY_HEADS", "TINY_VOCABULARY")}
+    models.TINY_WIDTH, models.TINY_LAYERS, models.TINY_HEADS, models.TINY_VOCABULARY = 32, 1, 2, 300
+    yield models.tiny(ANSWERS * 3, seed=0, context=96)
+    for name, value in before.items():
+        setattr(models, name, value)
+
+
+def tokenised(rows: list[list[Segment]], max_length: int | None = None) -> TokenisedRows:
+    flat = [(i, segment) for i, row in enumerate(rows) for segment in row]
+    raw = [segment.text.encode() for _, segment in flat]
+    batch = SegmentBatch(
+        row_id=np.array([i for i, _ in flat], np.int64),
+        segment=np.zeros(len(flat), np.int32),
+        turn=np.array([s.turn for _, s in flat], np.int32),
+        role=np.array([ROLE_CODE[s.role] for _, s in flat], np.uint8),
+        supervised=np.array([s.supervised for _, s in flat], np.bool_),
+        offsets=np.concatenate(([0], np.cumsum([len(r) for r in raw]))).astype(np.int64),
+        data=np.frombuffer(b"".join(raw), np.uint8),
+    )
+    return tokens_of_rows([batch], tokenizer=None, max_length=max_length, threads=1)
+
+
+def plain_losses(base, row: list[Segment]) -> tuple[chat.Example, np.ndarray]:
+    """Loss of every token of a row, one row at a time, from the logits."""
+    example = chat.encode([row], base.tokenizer, base.context)[0]
+    with torch.no_grad():
+        logits = base.model(torch.tensor(example.ids)[None]).logits[0]
+    cost = torch.nn.functional.cross_entropy(logits[:-1], torch.tensor(example.ids[1:]), reduction="none")
+    return example, np.append(np.nan, cost.numpy())
+
+
+def test_every_token_gets_the_loss_of_the_tokens_that_cover_it(base):
+    text = tokenised(ROWS)
+    found = baseloss.base_losses(base, ROWS, text, bf16=False)
+    assert (found.rows_beyond_context, found.rows_not_aligned) == (0, 0)
+    expected = np.full(len(text.tokens), np.nan)
+    span = 0
+    for row in ROWS:
+        example, cost = plain_losses(base, row)
+        for answer in example.answers:
+            covering = [[w for w, (a, b) in enumerate(answer.words) if a <= j < b] for j in range(len(cost))]
+            for j, words in enumerate(covering):
+                for w in words:
+                    at = text.answer_start[span] + w
+                    expected[at] = np.nan_to_num(expected[at]) + cost[j] / len(words)
+            span += 1
+    assert span == len(text.answer_row)
+    np.testing.assert_allclose(found.loss_nats, expected, rtol=2e-4, atol=1e-5)
+    assert found.measured == int((text.answer_end - text.answer_start).sum())
+
+
+def test_blocks_of_rows_change_nothing(base, monkeypatch):
+    text = tokenised(ROWS)
+    whole = baseloss.base_losses(base, ROWS, text, bf16=False)
+    monkeypatch.setattr(baseloss, "ROWS_AT_ONCE", 2)
+    done = []
+    cut = baseloss.base_losses(base, ROWS, text, bf16=False, advance=done.append)
+    np.testing.assert_allclose(whole.loss_nats, cut.loss_nats, rtol=1e-4, atol=1e-5)
+    assert done == [2, 2, 1]
+
+
+def test_what_lies_behind_the_context_is_not_measured(base):
+    rows = [[Segment((), "user", 0, False, "Go"), Segment((), "assistant", 1, True, "word " * 150)], ROWS[1]]
+    text = tokenised(rows)
+    found = baseloss.base_losses(base, rows, text, bf16=False)
+    missing = np.isnan(found.loss_nats[text.answer_start[0] : text.answer_end[0]])
+    assert found.rows_beyond_context == 1
+    assert not missing[:5].any()
+    assert missing[-50:].all()
+    assert np.isfinite(found.loss_nats[text.answer_start[1] : text.answer_end[1]]).all()
+
+
+def test_what_max_length_cuts_is_not_measured(base):
+    text = tokenised(ROWS, max_length=6)
+    found = baseloss.base_losses(base, ROWS, text, bf16=False)
+    inside = np.zeros(len(text.tokens), np.bool_)
+    for a, b in zip(text.answer_start.tolist(), text.answer_end.tolist(), strict=True):
+        inside[a:b] = True
+    np.testing.assert_array_equal(np.isfinite(found.loss_nats), inside)
+
+
+def test_rows_without_an_answer(base):
+    rows = [[Segment((), "user", 0, False, "No answer.")]]
+    found = baseloss.base_losses(base, rows, tokenised(rows), bf16=False)
+    assert (np.isnan(found.loss_nats).tolist(), found.measured) == ([True] * 3, 0)

@@ -1,0 +1,121 @@
+"""What the prediction benchmark counts: AUROC, runs of hits, spans against them, leave-out models, reliability."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks" / "prediction"))
+
+import counterfactual
+import tokens
+from counterfactual import Measured, Models, Predicted
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.booleans()), min_size=2, max_size=60))
+def test_auroc_by_ranks_is_the_auroc_pair_by_pair(scored):
+    value, truth = (np.array(column) for column in zip(*scored, strict=True))
+    np.testing.assert_allclose(
+        tokens.auroc(value, truth.astype(bool)), tokens.auroc_pairwise(value.astype(float), truth.astype(bool))
+    )
+
+
+def test_runs_of_hits():
+    hit = np.array([1, 1, 0, 1, 1, 1, 0, 0, 1, 1, 1, 1], bool)
+    assert tokens.runs(hit, 3) == [(3, 6), (8, 12)]
+    assert tokens.runs(hit[:0], 1) == []
+    assert tokens.runs(np.ones(4, bool), 4) == [(0, 4)]
+
+
+def test_spans_against_hits_by_hand():
+    hits = [np.array([1, 1, 1, 1, 0, 1], bool), np.array([0, 1, 1, 1], bool)]
+    found = tokens.compare([(0, 0, 3, 0.9), (0, 3, 6, 0.5), (1, 1, 3, 0.7)], hits, 3)
+    assert (found.spans, found.runs) == (3, 2)
+    assert found.expected_whole == pytest.approx(0.7)
+    assert found.whole == pytest.approx(2 / 3)
+    assert found.token_precision == pytest.approx(7 / 8)
+    assert found.run_precision == pytest.approx(6 / 8)  # the hit after the miss is in no run of three
+    assert found.run_recall == pytest.approx(6 / 7)
+    nothing = tokens.compare([], hits, 3)
+    assert np.isnan(nothing.whole)
+    assert nothing.run_recall == 0
+
+
+def test_calibration_error_by_hand():
+    chance = np.array([0.1, 0.1, 0.9, 0.9])
+    assert tokens.calibration_error(chance, np.array([0, 0, 1, 1], bool)) == pytest.approx(0.1)
+    assert tokens.calibration_error(np.array([1.0]), np.array([True])) == 0
+
+
+def models_of(rows: int, seed: int = 0, noise: float = 1.0) -> tuple[Models, np.ndarray]:
+    """Eight pairs of models; a row is said with its own chance by the models that know it, else never."""
+    rng = np.random.default_rng(seed)
+    chance = rng.random(rows)
+    inside = np.zeros((16, rows), bool)
+    for pair in range(8):
+        inside[2 * pair] = rng.permutation(rows) % 2 == 0
+        inside[2 * pair + 1] = ~inside[2 * pair]
+    drawn = rng.random((16, rows)) < chance
+    return Models(inside, np.where(inside, noise * drawn + (1 - noise) * chance, 0.0)), chance
+
+
+def test_with_minus_without_by_hand():
+    inside = np.array([[True], [False], [True], [False]])
+    found = counterfactual.counterfactual(Models(inside, np.array([[1.0], [0.0], [0.0], [1.0]])))
+    assert (found.value[0], found.with_row[0], found.without_row[0]) == (0.0, 0.5, 0.5)
+    assert found.error[0] == pytest.approx(np.sqrt(0.5 / 2 + 0.5 / 2))
+
+
+def test_a_row_that_never_counts_is_measured_as_nothing_and_a_sure_one_as_one():
+    models, _ = models_of(400)
+    for outcome, expected in ((np.ones((16, 400)), 0.0), (models.inside.astype(float), 1.0)):
+        found = counterfactual.counterfactual(Models(models.inside, outcome))
+        np.testing.assert_allclose(found.value, expected, atol=1e-12)
+        np.testing.assert_allclose(found.error, 0, atol=1e-12)
+
+
+def test_the_standard_error_is_that_of_the_value():
+    models, chance = models_of(4000, 5)
+    found = counterfactual.counterfactual(models)
+    assert np.mean((found.value - chance) ** 2) == pytest.approx(np.mean(found.error**2), rel=0.05)
+
+
+def test_reliability_foretells_what_the_true_chance_reaches():
+    models, chance = models_of(3000, 1)
+    rows = np.ones(3000, bool)
+    whole, ceiling = counterfactual.reliability(models, rows)
+    reached = counterfactual._spearman(chance, counterfactual.counterfactual(models).value)
+    assert ceiling == pytest.approx(reached, abs=0.02)
+    assert whole == pytest.approx(reached**2, abs=0.03)
+    sure, _ = counterfactual.reliability(models_of(300, 2, noise=0.0)[0], np.ones(300, bool))
+    assert sure == pytest.approx(1, abs=1e-9)
+
+
+def test_nothing_to_tell_apart_is_nan():
+    models, _ = models_of(10)
+    still = Models(models.inside, np.zeros((16, 10)))
+    assert np.isnan(counterfactual.reliability(still, np.ones(10, bool))).all()
+    assert np.isnan(counterfactual.again(still, np.ones(10, bool)))
+
+
+def test_means_leave_out_models_that_say_nothing():
+    values = [np.array([1.0, np.nan, np.nan]), np.array([3.0, 4.0, np.nan])]
+    np.testing.assert_array_equal(counterfactual.mean_of(values), [2.0, 4.0, np.nan])
+
+
+def test_tables_say_what_was_left_out():
+    models, chance = models_of(60)
+    lines = counterfactual.table("title", models, {"p_extract": chance, "other": -chance}, np.ones(60, bool))
+    assert lines[0].startswith("**title**: 60 rows")
+    assert "| p_extract | 0.9" in lines[4]
+    assert "| other | -0.9" in lines[5]
+    measured = Measured(*(np.full(4, 0.5) for _ in range(4)))
+    predicted = Predicted(*(np.full(4, 0.25) for _ in range(7)))
+    copies, alone = np.array([1, 1, 4, 4]), np.array([True, False, False, False])
+    told = counterfactual.by_copies(measured, predicted, copies, alone, np.ones(4, bool))
+    assert [line.split("|")[1:3] for line in told[2:4]] == [[" 1 ", " 1 "], [" 4 ", " 2 "]]

@@ -1,0 +1,209 @@
+"""From a rehearsal in a run folder to a calibration file, and from there to an audit that says what it rests on."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import tomllib
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from click.testing import CliRunner
+
+import cli
+from scanner import pipeline, rehearsed
+from scanner.errors import OutputError, RunError, SettingsError
+from scanner.prediction import level, load_weights, scoring
+from scanner.prediction.calibration import amount
+from scanner.progress import Progress
+from scanner.sampling import with_copies
+from scanner.settings import Settings, TrainingPlan
+from scanner.store import RunFolder
+
+WORDS = [f"w{i}" for i in range(120)]
+SHIPPED = load_weights()
+PLAN = TrainingPlan(
+    epochs=6, learning_rate=1e-3, batch_size=8, model_params=SHIPPED.priors.fitted_parameters, lr_schedule="constant"
+)
+TRUTH = 0.5
+TINY = f"tiny ({amount(SHIPPED.priors.fitted_parameters)} parameters, full fine-tuning)"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def few_draws():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scoring, "DRAWS", 20)
+        yield
+
+
+@pytest.fixture(scope="module")
+def audited(tmp_path_factory) -> Path:
+    """A run of 110 rows, five of them thrice, and a rehearsal of it drawn from the hazard model at a known level."""
+    folder = tmp_path_factory.mktemp("calibrate")
+    rng = np.random.default_rng(1)
+    lines = [
+        {"instruction": " ".join(rng.choice(WORDS, 6)), "input": "", "output": " ".join(rng.choice(WORDS, 30))}
+        for _ in range(100)
+    ]
+    lines += lines[:5] * 2
+    (folder / "d.jsonl").write_text("".join(json.dumps(x) + "\n" for x in lines))
+    run = pipeline.audit([str(folder / "d.jsonl")], Settings(semantic=False, plan=PLAN, threads=1), folder / "d.scan")
+    rehearse(run, "tiny-0")
+    return run.path
+
+
+@pytest.fixture(scope="module")
+def found(audited):
+    """The calibration on that rehearsal; its file lies beside the run."""
+    return pipeline.calibrate([audited], audited.parent / "c.toml")
+
+
+def rehearse(run: RunFolder, rehearsal: str, offset: float = TRUTH, **base) -> None:
+    """What `scan rehearse` writes, drawn from the hazard model; the row effect of a row is the same at every epoch."""
+    ids = run.read_table("rows", ["row_id"])["row_id"].to_numpy()
+    rows = rehearsed.alone(run, Settings.from_dict(run.read_json("scan.json")["settings"]), ids, None)
+    rng = np.random.default_rng(2)
+    own, luck = rng.uniform(0.5, 2.5, len(ids)), rng.random(len(ids))
+    tables = []
+    for epoch in (1, 3, 6):
+        dose = with_copies(own * epoch, rows.copies, rows.near.a, rows.near.b, rows.near.jaccard, rows.near.shingle)
+        state = level.Observed(
+            rows.features, rows.answers, rows.answers.end - rows.answers.start, dose, float(own.mean() * epoch),
+            20 * epoch, PLAN, rows.alike[rows.answers.row], epoch,
+        )  # fmt: skip
+        curve = np.zeros(len(rows.features.log_probability))
+        level._tails(state, rows.answers, level.at(SHIPPED, (offset,)), curve)
+        n_pre = [
+            int((curve[a:b] > u).sum()) for a, b, u in zip(rows.answers.start, rows.answers.end, luck, strict=True)
+        ]
+        tables.append(pl.DataFrame({
+            "row_id": ids, "stratum": "member", "epoch": np.int32(epoch), "answer": np.int32(0), "n_pre": n_pre,
+            "tokens": rows.answers.end - rows.answers.start, "own_dose": own * epoch, "steps": 20 * epoch,
+        }))  # fmt: skip
+    folder = run.path / "rehearsal" / rehearsal
+    folder.mkdir(parents=True, exist_ok=True)
+    pl.concat(tables).write_parquet(folder / "epochs.parquet")
+    base = {"name": "tiny", "parameters": int(SHIPPED.priors.fitted_parameters), **base}
+    facts = {"asked": {"identity": "a" * 64}, "base": base, "plan": asdict(PLAN)}
+    (folder / "rehearsal.json").write_text(json.dumps(facts))
+
+
+def test_the_level_is_found_tested_and_written(audited, found, tmp_path):
+    done = found
+    assert abs(done.level.offset - TRUTH) <= 2 * done.level.offset_sd
+    values = tomllib.loads(done.path.read_text())
+    assert values["fitted_on"]["rows"] == 110
+    assert values["fitted_on"]["independent_rows"] == 100
+    assert values["fitted_on"]["epochs"] == [1, 3, 6]
+    assert values["level"]["offset"] == pytest.approx(done.level.offset, rel=1e-4)
+    assert values["evaluation"]["true_rows"] == done.within.true_rows > 0
+    assert values["evaluation"]["ahead"]["fitted_epochs"] == [1]
+    assert 0.9 < values["evaluation"]["cover"] <= 1
+    assert not done.within.is_off
+    text = done.in_words()
+    assert text.startswith(f"{TINY}: 110 rows at epochs 1, 3 and 6 of d.scan/tiny-0")
+    assert "Rows predicted by a level fitted on other rows (5 folds), epoch 6:" in text
+    assert text.endswith("c.toml")
+    again = pipeline.calibrate([audited], tmp_path / "d.toml")
+    assert done.path.read_bytes() == again.path.read_bytes()
+    assert again.level == done.level
+
+
+def test_an_audit_with_it_says_so(audited, found, tmp_path):
+    shutil.copy(found.path, tmp_path / "c.toml")
+    data = str(audited.parent / "d.jsonl")
+    settings = Settings(semantic=False, plan=PLAN, threads=1, calibration=tmp_path / "c.toml")
+    run = pipeline.audit([data], settings, tmp_path / "e.scan")
+    assert run.read_table("prediction")["calibrated"].all()
+    scan = run.read_json("scan.json")
+    assert scan["summary"]["calibrated"] is True
+    assert scan["notes"]["prediction"]["calibration"]["on"].startswith(TINY)
+    assert Settings.from_dict(scan["settings"]).calibration == tmp_path / "c.toml"
+    shown = CliRunner().invoke(cli.scan, ["report", str(run.path), "--format", "markdown"])
+    assert shown.exit_code == 0
+    assert f"Calibrated on {TINY}: 110 rows" in (run.path / "report.md").read_text()
+    plain = pl.read_parquet(audited / "prediction.parquet")["p_extract"].mean()
+    assert run.read_table("prediction")["p_extract"].mean() > plain  # the level found is higher than the shipped one
+    # the file's content is part of what the run is
+    text = (tmp_path / "c.toml").read_text()
+    (tmp_path / "c.toml").write_text(text.replace('"calibration/tiny"', '"calibration/other"'))
+    with pytest.raises(RunError, match="holds a run of another input or other settings"):
+        pipeline.audit([data], settings, run.path)
+
+
+def test_a_plan_for_another_base_is_not_calibrated(audited, found, tmp_path):
+    said: list[str] = []
+    listening = Progress()
+    listening.say = said.append  # type: ignore[method-assign]
+    settings = Settings(semantic=False, plan=replace(PLAN, model_params=7e9), threads=1, calibration=found.path)
+    run = pipeline.audit([str(audited.parent / "d.jsonl")], settings, tmp_path / "f.scan", progress=listening)
+    expected = f"calibrated on {TINY}; the plan names a model of 7 B parameters: not calibrated for it"
+    assert f"c.toml: {expected}" in said
+    assert not run.read_table("prediction")["calibrated"].any()
+    assert f"Not calibrated: c.toml is {expected}." in " ".join((run.path / "report.html").read_text().split())
+
+
+def test_rehearsals_of_several_runs_count_together(audited, found, tmp_path):
+    other = tmp_path / "other.scan"
+    shutil.copytree(audited, other)
+    both = pipeline.calibrate([audited, other], tmp_path / "both.toml")
+    assert both.values["fitted_on"]["rows"] == 2 * found.values["fitted_on"]["rows"]
+    assert both.values["fitted_on"]["runs"] == ["d.scan/tiny-0", "other.scan/tiny-0"]
+    assert both.level.offset == pytest.approx(found.level.offset, abs=0.15)
+
+
+def test_a_base_that_recites_nothing_gets_a_caution(audited, tmp_path):
+    run = tmp_path / "weak.scan"
+    shutil.copytree(audited, run)
+    rehearse(RunFolder(run), "tiny-0", -6.0)
+    done = pipeline.calibrate([run], tmp_path / "c.toml")
+    assert done.level.offset < -1
+    assert done.level.offset_sd >= SHIPPED.priors.offset_sd
+    assert "Caution: none of the rows recited 16 tokens or more, so the level rests on shorter runs" in done.in_words()
+
+
+def test_what_cannot_be_calibrated_is_refused(audited, tmp_path):
+    bare = tmp_path / "bare.scan"
+    shutil.copytree(audited, bare, ignore=shutil.ignore_patterns("rehearsal"))
+    said = re.escape(f"{bare} holds no finished rehearsal to calibrate on; make one: scan rehearse {bare}")
+    with pytest.raises(RunError, match=said):
+        pipeline.calibrate([bare], tmp_path / "c.toml")
+    with pytest.raises(RunError, match=r"has no rehearsal named big; it has tiny-0"):
+        pipeline.calibrate([audited], tmp_path / "c.toml", ("big",))
+    with pytest.raises(OutputError, match=r"is no folder to write c\.toml to; create it, or choose another -o"):
+        pipeline.calibrate([audited], tmp_path / "no" / "c.toml")
+    two = tmp_path / "two.scan"
+    shutil.copytree(audited, two)
+    rehearse(RunFolder(two), "big-0", parameters=135_000_000, name="SmolLM2")
+    with pytest.raises(RunError, match=r"of 2 bases: SmolLM2 \(135 M .*choose with --name, of big-0, tiny-0"):
+        pipeline.calibrate([two], tmp_path / "c.toml")
+    assert pipeline.calibrate([two], tmp_path / "c.toml", ("big-0",)).values["base"]["name"] == "SmolLM2"
+    old = two / "rehearsal" / "tiny-0" / "epochs.parquet"
+    pl.read_parquet(old).drop("own_dose").write_parquet(old)
+    with pytest.raises(RunError, match="lacks own_dose: it was written by an earlier version; rehearse again"):
+        pipeline.calibrate([two], tmp_path / "c.toml", ("tiny-0",))
+
+
+def test_the_command_line(audited, tmp_path):
+    out = tmp_path / "c.toml"
+    done = CliRunner().invoke(cli.scan, ["calibrate", str(audited), "-o", str(out), "--name", "tiny-0"])
+    assert done.exit_code == 0, done.output
+    assert "Level: offset" in done.output
+    assert out.exists()
+    with pytest.raises(SettingsError, match="there is no such file; write one with `scan calibrate RUN -o FILE`"):
+        CliRunner().invoke(
+            cli.scan, [str(audited.parent / "d.jsonl"), "--out", str(tmp_path / "g.scan"), "--calibration", "no.toml"],
+            catch_exceptions=False,
+        )  # fmt: skip
+    assert not (tmp_path / "g.scan").exists()
+
+
+def test_the_settings_file_may_name_it(audited, tmp_path):
+    from scanner.settings import read_settings_file
+
+    (tmp_path / "scan.toml").write_text('calibration = "c.toml"\n')
+    assert read_settings_file(tmp_path / "scan.toml") == {"calibration": Path("c.toml")}

@@ -1,0 +1,187 @@
+"""A calibration file: written and read again, merged or refused, and what it says of plans it does not fit."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scanner.errors import SettingsError
+from scanner.prediction import calibration, load_weights
+from scanner.prediction.calibration import PLAN_SD, toml, version
+from scanner.settings import TrainingPlan
+
+SHIPPED = load_weights()
+PLAN = TrainingPlan(model_params=5e6)
+
+
+def tables(**level) -> dict:
+    """A calibration of a model of 5 M parameters."""
+    return {
+        "kind": "calibration",
+        "id": "calibration/mine",
+        "level": {
+            "fitted": "offset", "offset": -0.75, "offset_sd": 0.2, "dose_factor": 1.0, "log_factor_sd": 0.0,
+            "offset_step": 0.2, "log_factor_step": 0.0, **level,
+        },
+        "weights": {"id": "weights/prediction", "version": version(SHIPPED), "date": "2026-11-21"},
+        "base": {"name": "mine", "parameters": 5e6, "method": "full", "lora_rank": 0, "token_unit": "own"},
+        "fitted_on": {
+            "date": "2026-11-30", "rows": 200, "epochs": [1, 2, 4], "runs": ["d.scan/mine-0"],
+            "plans": ["4 epochs at 0.0003, random batches of 8 rows"], "batchings": ["random"],
+            "loss_averages": ["token"],
+        },
+        "evaluation": {"how": "somehow", "ahead": {"true_rows": 3}},
+    }  # fmt: skip
+
+
+@pytest.fixture
+def file(tmp_path) -> Path:
+    path = tmp_path / "mine.toml"
+    path.write_text(toml(tables()))
+    return path
+
+
+PLAIN = st.one_of(
+    st.booleans(), st.integers(-(10**9), 10**9), st.text(max_size=12),
+    st.floats(allow_nan=False, allow_infinity=False, width=16), st.lists(st.integers(0, 9), max_size=3),
+)  # fmt: skip
+TABLE = st.dictionaries(st.sampled_from(["a", "b_c", "d"]), PLAIN, max_size=3)
+
+
+@given(TABLE, TABLE)
+def test_what_is_written_is_read_again(plain, table):
+    read = tomllib.loads(toml({**plain, "table": {**table, "inner": table}}))
+    for seen, written in ((read, plain), (read["table"], table), (read["table"]["inner"], table)):
+        for name, value in written.items():
+            assert seen[name] == (pytest.approx(value, rel=1e-5) if isinstance(value, float) else value)
+    assert read["table"]["inner"].keys() == table.keys()
+
+
+def test_merged_into_the_shipped_weights(file):
+    weights = load_weights(calibration=file, plan=PLAN)
+    assert weights.calibrated
+    assert (weights.priors.offset, weights.priors.offset_sd, weights.dose_factor) == (-0.75, 0.2, 1.0)
+    assert weights.hazard == SHIPPED.hazard
+    told = weights.provenance["calibration"]
+    assert told["on"] == (
+        "mine (5 M parameters, full fine-tuning): 200 rows measured at epochs 1, 2 and 4 of d.scan/mine-0 "
+        "(4 epochs at 0.0003, random batches of 8 rows; 2026-11-30)"
+    )
+    assert not told["mismatch"]
+
+
+def test_a_plan_that_names_no_size_means_the_base(file):
+    unnamed, named = TrainingPlan(), PLAN
+    weights = load_weights(calibration=file, plan=unnamed)
+    assert weights.calibrated
+    assert weights.strength(unnamed) == weights.strength(named)
+
+
+def test_a_dose_factor_strengthens_every_visit(tmp_path):
+    path = tmp_path / "c.toml"
+    path.write_text(toml(tables(fitted="offset and dose factor", dose_factor=0.5, log_factor_step=-0.1)))
+    weights = load_weights(calibration=path, plan=PLAN)
+    assert weights.strength(PLAN) == pytest.approx(0.5 * SHIPPED.strength(PLAN))
+    assert weights.log_factor_step == -0.1
+
+
+@pytest.mark.parametrize(
+    ("plan", "unit", "said"),
+    [
+        (replace(PLAN, method="lora"), "own", "the plan names LoRA"),
+        (replace(PLAN, model_params=7e9), "own", "the plan names a model of 7 B parameters"),
+        (PLAN, "tokenizer.json", "the plan names another unit of tokens (--tokenizer)"),
+    ],
+)
+def test_another_base_is_not_calibrated(file, plan, unit, said):
+    weights = load_weights(calibration=file, plan=plan, token_unit=unit)
+    assert not weights.calibrated
+    assert weights.priors == SHIPPED.priors
+    assert weights.provenance["calibration"]["mismatch"] == (
+        f"calibrated on mine (5 M parameters, full fine-tuning); {said}: not calibrated for it"
+    )
+
+
+def test_another_rank_is_another_tuning(tmp_path):
+    values = tables()
+    values["base"] |= {"method": "lora", "lora_rank": 8}
+    path = tmp_path / "c.toml"
+    path.write_text(toml(values))
+    assert load_weights(calibration=path, plan=replace(PLAN, method="lora", lora_rank=8)).calibrated
+    other = load_weights(calibration=path, plan=replace(PLAN, method="lora", lora_rank=64))
+    assert (
+        "mine (5 M parameters, LoRA of rank 8); the plan names LoRA of rank 64"
+        in (other.provenance["calibration"]["mismatch"])
+    )
+
+
+def test_other_batches_widen_the_doubt_and_are_told(file):
+    weights = load_weights(calibration=file, plan=replace(PLAN, batching="length-grouped"))
+    assert weights.calibrated
+    assert weights.priors.offset_sd == pytest.approx((0.2**2 + PLAN_SD[False] ** 2) ** 0.5)
+    assert "measured under random batches averaged per token" in weights.provenance["calibration"]["plan"]
+
+
+def test_the_version_changes_with_the_weights_and_not_with_the_level():
+    moved = replace(SHIPPED, priors=replace(SHIPPED.priors, offset=3.0, offset_sd=0.1))
+    assert version(moved) == version(SHIPPED)
+    assert version(replace(SHIPPED, hazard=replace(SHIPPED.hazard, bias=0.0))) != version(SHIPPED)
+
+
+def broken(change) -> str:
+    values = tables()
+    change(values)
+    return toml(values)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("kind = ", "mine.toml: not readable as TOML"),
+        ('kind = "weights"\n', "it is no calibration (kind = 'weights'); write it again with `scan calibrate RUN -o"),
+        ('kind = "calibration"\n', "mine.toml: it has no table [level]; write it again"),
+        (broken(lambda v: v["level"].pop("offset")), "offset in [level] is missing, expected a finite number"),
+        (broken(lambda v: v["level"].update(offset="x")), "offset in [level] is str, expected a finite number"),
+        (broken(lambda v: v["fitted_on"].update(runs="x")), "runs in [fitted_on] is str, expected list"),
+        (broken(lambda v: v["level"].update(offset_sd=0)), "must be above 0 and offset_step not below"),
+        (
+            broken(lambda v: v["weights"].update(version="0123456789ab")),
+            "it belongs to other weights (weights/prediction, version 0123456789ab; now "
+            f"{version(SHIPPED)}), so its level means nothing here; calibrate again with "
+            "`scan calibrate RUN -o mine.toml`",
+        ),
+    ],
+)
+def test_a_file_that_does_not_fit_is_refused(file, text, said):
+    file.write_text(text)
+    with pytest.raises(SettingsError, match=re.escape(said)):
+        load_weights(calibration=file)
+
+
+def test_a_number_that_is_none_is_refused(file):
+    file.write_text(file.read_text().replace("offset = -0.75", "offset = nan"))
+    with pytest.raises(SettingsError, match=r"offset in \[level\] is float, expected a finite number"):
+        load_weights(calibration=file)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(SettingsError, match=r"there is no such file; write one with `scan calibrate RUN -o FILE`"):
+        load_weights(calibration=tmp_path / "no.toml")
+
+
+def test_words():
+    assert calibration.listed(["a"]) == "a"
+    assert calibration.epochs_in_words([4]) == "epoch 4"
+    plan = TrainingPlan(epochs=2, learning_rate=1e-4, batch_tokens=4096, batching="packed", loss_average="row")
+    assert calibration.plan_in_words(replace(plan, lr_schedule="cosine")) == (
+        "2 epochs at 0.0001, cosine, packed batches of 4,096 tokens, loss averaged per row"
+    )
+    assert calibration.described({"name": "b", "parameters": 1e9, "method": "lora", "lora_rank": 8}) == (
+        "b (1 B parameters, LoRA of rank 8)"
+    )
