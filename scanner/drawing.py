@@ -92,7 +92,8 @@ def draw(run: RunFolder, parts: Parts, model: LanguageModel, planted: float, see
     if not sum(row.supervised_tokens for row in rows):
         raise ModelError(f"none of the {len(rows):,} rows has an answer within {model.context:,} tokens to learn")
     _, inverse, size = np.unique(parts.group[trained], return_inverse=True, return_counts=True)
-    made = planting.plant(segments, size[inverse] == 1, planted, seed)
+    long = [any(len(a.words) >= planting.FEWEST_ANSWER_TOKENS for a in row.answers) for row in rows]  # within the cut
+    made = planting.plant(segments, (size[inverse] == 1) & np.array(long), planted, seed)
     rows = rows + chat.encode([row.segments for row in made.rows], model.tokenizer, model.context)
     return Drawn(parts.row_id[trained], parts.row_id[controls], rows, held, made, refused, why)
 

@@ -17,6 +17,9 @@ from scanner.errors import ModelError
 TINY_VOCABULARY, TINY_WIDTH, TINY_LAYERS, TINY_HEAD, TINY_CONTEXT = 4096, 256, 4, 32, 256
 """The pilot's shape, 4.2 million parameters (SCIENCE 3)."""
 TINY_TEMPLATE = "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}<|end|>{% endfor %}"
+NO_CHANGE = 1e-4
+"""Of the change where a token was exchanged: what rounding may do before it (seen: none; a model that looks ahead
+changes by a thousandth even with random weights)."""
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "tekken.json")
 TINY_MARKS = ("<|pad|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>")
 
@@ -108,12 +111,13 @@ def _check_causal(loaded: LanguageModel, path: Path) -> None:
     loaded.model.eval()
     try:
         with torch.no_grad():
-            said, again = (loaded.model(input_ids=x).logits[0, :-1].float() for x in (ids, other))
+            said, again = (loaded.model(input_ids=x).logits[0].float() for x in (ids, other))
     except (RuntimeError, ValueError, TypeError, AttributeError) as error:
         raise ModelError(f"--base {path}: it does not run on six tokens ({_first_line(error)})") from error
     if not bool(torch.isfinite(said).all()):
         raise ModelError(f"--base {path}: what it says of six tokens is not finite; its weights are damaged")
-    if not torch.allclose(said, again, rtol=1e-3, atol=1e-3):
+    change = (said - again).abs().amax(1)  # (6,) at each place, by another last token
+    if bool((change[:-1] > NO_CHANGE * change[-1]).any()):
         raise ModelError(
             f"--base {path}: later tokens change what it says of earlier ones, so it is no causal language model"
         )

@@ -309,6 +309,7 @@ def _facts(
     model, before = tune.model, pretraining["seconds"] if pretraining else 0.0
     return {
         "base": {"name": model.name, "parameters": model.parameters, "context": model.context,
+                 "vocabulary": model.vocabulary,
                  "pretraining": pretraining},
         "plan": asdict(plan), "seed": options.seed, "trained": len(drawn.row_id), "controls": len(drawn.held_id),
         "steps": tune.steps, "losses_per_epoch_nats": tune.losses,
@@ -318,6 +319,7 @@ def _facts(
         "precision": "bf16 where it is safe" if tune.bf16 else "fp32", "device": model.device,
         "gradient_checkpointing": checkpointed,
         "rows_cut_by_context": sum(not a.whole for row in drawn.members for a in row.answers),
+        "rows_without_answer": sum(not row.answers for row in drawn.members),
         "rows_adapted": sum(row.adapted for row in drawn.members),
         "left_out": {"rows": drawn.left_out, "why": drawn.why},
         "planted": planted_table(final, len(drawn.planting.rows)) if drawn.planting.treated else None,

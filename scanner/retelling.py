@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,8 @@ from scanner.prediction import EXTRACTED
 
 FEW_ROWS = 15
 """Rows with N_pre >= 16 from which a level can be fitted on them with some confidence (scanner.prediction.level)."""
+SPEECHLESS = 0.75
+"""Of the loss of guessing: a base that starts above it has learned little more than which tokens are frequent."""
 HEADINGS = {
     COPIES: ("copies", "rows of one text in all"),
     REPLACED: ("R", "tokens of 100 replaced in three near copies"),
@@ -34,8 +37,8 @@ class Rehearsed:
         planted = f.get("planted") or {}
         beside = f" and {planted['rows']:,} planted beside them" if planted else ""
         lines = [
-            f"{f['base']['name']} ({f['base']['parameters'] / 1e6:.1f} M parameters): {f['trained']:,} rows trained on"
-            f"{beside}, {f['controls']:,} held out; {f['plan']['epochs']:g} epochs at {f['plan']['learning_rate']:g}, "
+            f"{f['base']['name']} ({size(f['base']['parameters'])}): {f['trained']:,} rows trained on{beside}, "
+            f"{f['controls']:,} held out; {f['plan']['epochs']:g} epochs at {f['plan']['learning_rate']:g}, "
             f"{f['steps']:,} steps; {duration(f['seconds'])} in all, {f['tokens_per_second']:,.0f} tokens/s in "
             f"training ({f['precision']})",
             "",
@@ -65,6 +68,12 @@ class Rehearsed:
         told = [f"{said}; of the held-out rows {c['extracted']:,} do, which no training on them explains."]
         if learned <= 0:
             told = [f"{said}: at this size of base and these epochs nothing is memorized."]
+        loss, chance = before["control"]["loss_per_token_nats"], math.log(self.facts["base"]["vocabulary"])
+        if loss is not None and loss > SPEECHLESS * chance:
+            told.append(
+                f"The base hardly knows the language: it starts at {loss:.2f} nats per token, {chance:.2f} would be "
+                "guessing. A tiny base wants more --pretrain-tokens, or more data left over (fewer --rows)."
+            )
         refused, adapted = self.facts["left_out"]["rows"], self.facts["rows_adapted"]
         if refused:
             told.append(f"{refused:,} rows were left out: {self.facts['left_out']['why']}.")
@@ -73,10 +82,11 @@ class Rehearsed:
                 f"{adapted:,} rows had turns put together (system into user, neighbours of one role), because the "
                 "base's chat template takes them no other way."
             )
-        if self.facts["rows_cut_by_context"]:
+        cut, without = self.facts["rows_cut_by_context"], self.facts["rows_without_answer"]
+        if cut or without:
             told.append(
-                f"{self.facts['rows_cut_by_context']:,} answers were cut at {self.facts['base']['context']:,} tokens, "
-                "the most this base takes."
+                f"Rows are cut at {self.facts['base']['context']:,} tokens, the most this base takes: {cut:,} answers "
+                f"are cut short, and of {without:,} rows no answer is left to learn or to measure."
             )
         return told
 
@@ -119,12 +129,22 @@ def _planted_lines(planted: dict[str, Any]) -> list[str]:
 
 
 def duration(seconds: float) -> str:
-    """A time in words: "40 seconds", "6 minutes", "2.5 hours"."""
+    """A time in words: "a few seconds", "40 seconds", "6 minutes", "2.5 hours"."""
+    if seconds < 5:
+        return "a few seconds"
     for unit, length in (("hours", 3600), ("minutes", 60)):
         if seconds >= 1.5 * length:
             count = seconds / length
             return f"{count:.1f} {unit}" if count < 3 and unit == "hours" else f"{count:.0f} {unit}"
     return f"{seconds:.0f} seconds"
+
+
+def size(parameters: float) -> str:
+    """Parameters in words: "7.0 B parameters", "4.2 M parameters", "24 thousand parameters"."""
+    for unit, count in (("B", 1e9), ("M", 1e6)):
+        if parameters >= count:
+            return f"{parameters / count:.1f} {unit} parameters"
+    return f"{parameters / 1e3:.0f} thousand parameters"
 
 
 def per_row(answers: pl.DataFrame) -> pl.DataFrame:

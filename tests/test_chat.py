@@ -105,3 +105,73 @@ def test_templates_that_change_the_text_are_refused(tokenizer):
     refusing.chat_template = "{{ raise_exception('roles must alternate') }}"
     with pytest.raises(ModelError, match="roles must alternate"):
         chat.encode([ROW], refusing, 1000)
+
+
+ALTERNATING = (
+    "{% for m in messages %}{% if m['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
+    "{% if (m['role'] == 'user') != (loop.index0 % 2 == 0) %}{{ raise_exception('roles must alternate') }}{% endif %}"
+    "<|{{ m['role'] }}|>{{ m['content'] | trim }}<|end|>{% endfor %}"
+)
+
+
+def with_template(tokenizer, template):
+    import copy
+
+    other = copy.deepcopy(tokenizer)
+    other.chat_template = template
+    return other
+
+
+def test_a_template_that_takes_no_system_turn_gets_it_in_the_users(tokenizer):
+    picky = with_template(tokenizer, ALTERNATING)
+    (example,) = chat.encode([ROW], picky, 1000)
+    assert example.adapted
+    assert "<|user|>Be brief.\n\nHow are\nyou today?<|end|>" in picky.decode(example.ids)
+    assert [picky.decode(example.ids[a.start : a.end]) for a in example.answers] == [ROW[3].text, ROW[5].text]
+    called = [
+        ROW[1],
+        segment("assistant", "look it up", 2),
+        segment("tool", "42", 3),
+        segment("user", "so?", 4),
+        ROW[3],
+    ]
+    (example,) = chat.encode([called], picky, 1000)
+    assert "<|user|>42\n\nso?<|end|>" in picky.decode(example.ids)
+    assert not chat.encode([ROW], tokenizer, 1000)[0].adapted
+
+
+def test_rows_that_a_template_refuses_are_told_apart(tokenizer):
+    picky = with_template(tokenizer, ALTERNATING)
+    begins_wrongly = [segment("assistant", "I am fine", 0), segment("user", "How are you", 1)]
+    found = chat.encode_some([ROW[1:4], begins_wrongly, ROW], picky, 1000)
+    assert isinstance(found[0], chat.Example)
+    assert isinstance(found[2], chat.Example)
+    assert isinstance(found[1], ModelError)
+    assert "roles must alternate" in str(found[1])
+    assert "refuses a row with the roles assistant, user" in str(found[1])
+
+
+@pytest.mark.parametrize("answer", ["A", "assistant", "m", "### Assistant:", "end"])
+def test_short_answers_are_not_taken_for_the_templates_own_words(any_tokenizer, answer):
+    row = [segment("user", "a", 0), segment("assistant", answer, 1)]
+    (example,) = chat.encode([row], any_tokenizer, 1000)
+    (found,) = example.answers
+    assert any_tokenizer.decode(example.ids[found.start : found.end]).strip() == answer
+    (longer,) = chat.encode([[row[0], segment("assistant", answer + " yes", 1)]], any_tokenizer, 1000)
+    assert longer.answers[0].start == found.start
+
+
+def test_plain_text_begins_as_the_tokenizer_begins_it(tokenizer):
+    import copy
+
+    from tokenizers.processors import TemplateProcessing
+
+    begun = copy.deepcopy(tokenizer)
+    begun.add_special_tokens({"bos_token": "<|system|>"})
+    begun.backend_tokenizer.post_processor = TemplateProcessing(
+        single="<|system|> $A", special_tokens=[("<|system|>", begun.bos_token_id)]
+    )
+    (example,) = chat.encode([[segment("text", "I am fine", 0, True)]], begun, 1000)
+    assert example.ids[0] == begun.bos_token_id
+    assert not example.supervised[0]
+    assert begun.decode(example.ids[example.answers[0].start : example.answers[0].end]) == "I am fine"

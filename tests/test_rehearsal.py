@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scanner import chat, models, pipeline, rehearsal, rehearsing
-from scanner.errors import ModelError, RunError
+from scanner import alongside, chat, models, pipeline, rehearsal, rehearsed, rehearsing, retelling
+from scanner.errors import ModelError, RunError, SettingsError
 from scanner.objects import Segment
 from scanner.progress import Progress
 from scanner.settings import Settings, TrainingPlan
@@ -195,3 +195,135 @@ def test_a_local_base_is_taken_as_it_is(small, audited, tmp_path):
         done.facts["plan"]["learning_rate"]
         == RunFolder(audited).read_json("scan.json")["training_plan"]["learning_rate"]
     )
+
+
+def test_a_rehearsal_interrupted_within_an_epoch_goes_on_with_its_next_step(small, tmp_path):
+    import torch
+
+    plan = TrainingPlan(epochs=2, learning_rate=1e-3, batch_size=4)
+    straight, rows = tuned(plan)
+    model = models.tiny([" ".join(WORDS)] * 3, seed=0, context=96)
+    broken = rehearsal.Rehearsal(model, plan, rows, None, 5, False)
+    steps: list[int] = []
+
+    def stop_after_second() -> None:
+        steps.append(1)
+        if len(steps) == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        broken.run_epoch(after_step=stop_after_second)
+    assert broken.is_whole
+    assert (broken.epoch, broken.begun, broken.steps) == (0, 2, 0)
+    broken.save(tmp_path / "state.pt")
+    again = rehearsal.Rehearsal(models.tiny([" ".join(WORDS)] * 3, seed=0, context=96), plan, rows, None, 5, False)
+    again.resume(tmp_path / "state.pt")
+    seen: list[int] = []
+    again.run_epoch(seen.append)
+    assert seen == [8, 4]  # what was done before is told at once
+    again.run_epoch()
+    for p, q in zip(straight.model.model.parameters(), again.model.model.parameters(), strict=True):
+        assert torch.equal(p, q)
+    assert again.losses == straight.losses
+    assert again.tokens == straight.tokens == 2 * sum(len(row.ids) for row in rows)
+    assert again.seconds > broken.seconds > 0
+
+
+class Interrupting(Progress):
+    """Ctrl-C in the second epoch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.said: list[str] = []
+        self.name = ""
+
+    def begin(self, name: str, total: int) -> None:
+        self.name = name
+
+    def advance(self, steps: int = 1) -> None:
+        if self.name == "epoch 2 of 2" and steps:
+            raise KeyboardInterrupt
+
+    def say(self, message: str) -> None:
+        self.said.append(message)
+
+
+def test_ctrl_c_leaves_a_state_and_the_command_that_goes_on(small, audited, monkeypatch):
+    monkeypatch.setattr(rehearsing, "FEWEST_PRETRAINING_TOKENS", 1000)
+    asked = {"rows": 60, "controls": 20, "epochs": 2.0, "planted": 0.5, "name": "broken"}
+    stopped = Interrupting()
+    with pytest.raises(KeyboardInterrupt):
+        pipeline.rehearse(audited, asked, stopped)
+    command = f"scan rehearse {audited} --rows 60 --controls 20 --planted 0.5 --name broken --epochs 2.0"
+    assert stopped.said[-1].endswith(f"To go on: {command}")
+    assert any(s.startswith("pre-training a tiny base on") and ": about " in s for s in stopped.said)
+    assert any("planted ones" in s and "tokens/s: about " in s for s in stopped.said)
+    with pytest.raises(RunError, match=r"interrupted rehearsal with other options\. To finish it: scan rehearse"):
+        pipeline.rehearse(audited, {**asked, "rows": 50})
+    again = Interrupting()
+    again.name = "no stage of that name"
+    again.begin = lambda name, total: None  # type: ignore[method-assign]
+    done = pipeline.rehearse(audited, asked, again)
+    assert any("going on with step 2 of epoch 2" in s for s in again.said)
+    check_planted(audited, done)
+    straight = pipeline.rehearse(audited, {**asked, "name": "straight"})
+    for name in ("epochs", "rows", "planted"):
+        one, other = (pl.read_parquet(d.folder / f"{name}.parquet") for d in (done, straight))
+        assert one.equals(other), name
+
+
+def check_planted(run: Path, done) -> None:
+    rows, epochs, planted = (pl.read_parquet(done.folder / f"{n}.parquet") for n in ("rows", "epochs", "planted"))
+    facts = done.facts["planted"]
+    assert facts["rows"] == planted["row_id"].n_unique() > 0
+    assert planted["row_id"].max() == -1
+    chosen = rows.filter(pl.col("planted").is_not_null())
+    assert facts["members"] == len(chosen) > 10
+    assert set(planted["member"].to_list()) <= set(chosen["row_id"].to_list())
+    made = chosen.select(pl.sum("planted_copies") + pl.sum("planted_near") + pl.sum("planted_conflicts")).item()
+    assert made == facts["rows"]
+    assert sum(level["members"] for level in facts["levels"] if level["length"] == "all") == len(chosen)
+    assert "R   rows   recited on average" in done.in_words()
+    first = epochs.filter(pl.col("epoch") == 0)
+    assert (first.filter(pl.col("stratum") == "member")["own_dose"] == 0).all()
+    given = epochs.filter((pl.col("epoch") == 1) & (pl.col("stratum") == "member"))
+    assert (given["own_dose"] > 0).all()
+    assert epochs.filter(pl.col("epoch") == 1)["losses"].null_count() == len(epochs.filter(pl.col("epoch") == 1))
+    for line in epochs.filter(pl.col("epoch") != 1).iter_rows(named=True):
+        nats = np.frombuffer(line["losses"], np.float16)
+        assert len(nats) == line["tokens"]
+        assert nats.sum(dtype=np.float64) == pytest.approx(line["loss_per_token_nats"] * len(nats), rel=0.6)
+    private = run / "private" / "rehearsal" / done.folder.name
+    assert sorted(p.name for p in private.iterdir()) == ["base", "planted.parquet"]
+    (found,) = rehearsed.rehearsals(RunFolder(run), (done.folder.name,))
+    last = list(rehearsed.observed(found))[-1]
+    treated = chosen.filter(pl.col("planted_copies") == 15)["row_id"].to_list()
+    ids = np.concatenate((alongside.row_ids(alongside.load(private / "planted.parquet")), np.sort(
+        rows.filter(pl.col("stratum") == "member")["row_id"].to_numpy())))  # fmt: skip
+    own = dict(zip(rows["row_id"], rows["own_dose"], strict=True))
+    for row in treated:
+        assert last.dose[np.searchsorted(ids, row)] == pytest.approx(16 * own[row], rel=0.3)
+
+
+def test_shares_and_sizes_that_make_no_sense_are_refused():
+    with pytest.raises(SettingsError, match=r"--planted is 1\.5; it is a share of the rows"):
+        rehearsing.Options(planted=1.5)
+    with pytest.raises(SettingsError, match="--rows is 0; it must be at least 1"):
+        rehearsing.Options(rows=0)
+    with pytest.raises(SettingsError, match="--width is 50; it must be a multiple of"):
+        rehearsing.Options(width=50)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(3, "a few seconds"), (44.4, "44 seconds"), (89, "89 seconds"), (361, "6 minutes"), (9000, "2.5 hours")],
+)
+def test_times_are_told_in_words(seconds, words):
+    assert retelling.duration(seconds) == words
+
+
+@pytest.mark.parametrize(
+    ("count", "words"), [(2.4e4, "24 thousand parameters"), (4.2e6, "4.2 M parameters"), (7e9, "7.0 B parameters")]
+)
+def test_sizes_are_told_in_words(count, words):
+    assert retelling.size(count) == words
