@@ -16,7 +16,7 @@ PAYLOAD, FIXED, EDITED = "payload", "fixed", "edited"
 
 def contexts(role: str, text: str):
     """(context with its role, what follows) of every token and of the end; before the beginning stands the role."""
-    words = [f"<{role}>"] * CONTEXT + normalise(text).split() + [END]
+    words = [f"<{role}>"] * CONTEXT + (normalise(text).split() + [END] if normalise(text) else [])
     return [((role, *words[i - CONTEXT : i]), words[i]) for i in range(CONTEXT, len(words))]
 
 
@@ -44,6 +44,8 @@ class Twin:
     def kinds(self, role: str, text: str) -> list[str]:
         """payload, fixed or edited for every token."""
         pairs = contexts(role, text)
+        if not pairs:
+            return []
         words = [word for _, word in pairs[:-1]]
         first = [self._judge(context, word) for context, word in pairs]
         n = len(words)

@@ -41,7 +41,7 @@ def contexts(data, begin, end_of, row_start, voice, classes, fold, context, foll
     """Every token and segment end of the rows with the context before it; returns how many there are.
 
     Segment s is data[begin[s]:end_of[s]] of voice[s]; row r has segments row_start[r]:row_start[r + 1]. context,
-    following, row: one entry per token and segment. A context reaches over a segment's beginning as its voice.
+    following, row: one entry per token and segment that has any. A context reaches over a segment's beginning as its voice.
     """
     hashes = np.empty(ROOM + BLOCK, np.uint64)
     starts, ends = np.empty(ROOM + BLOCK, np.int64), np.empty(ROOM + BLOCK, np.int64)
@@ -51,6 +51,7 @@ def contexts(data, begin, end_of, row_start, voice, classes, fold, context, foll
             at = begin[s]
             edge = before(voice[s])
             a, b, c, d = edge, edge, edge, edge
+            first = total
             while at < end_of[s]:
                 found, at = next_tokens(data, at, end_of[s], classes, fold, 1, hashes, starts, ends, 0)
                 for i in range(found):
@@ -59,6 +60,8 @@ def contexts(data, begin, end_of, row_start, voice, classes, fold, context, foll
                     row[total] = r
                     total += 1
                     a, b, c, d = b, c, d, hashes[i]
+            if total == first:  # an empty string is no way in which the others might have begun
+                continue
             context[total] = context_of(edge, a, b, c, d)
             following[total] = END
             row[total] = r

@@ -17,7 +17,7 @@ def may_drop(settings: Settings) -> pl.Expr:
 
     The whole rows and their answers must be alike, system prompt, tools and rejected answers the same. A long prompt
     in common with different answers is a conflict, not a copy. Rows that follow a template must be alike in what they
-    put into it, too: a wrapper in common is no likeness.
+    put into it, too: a wrapper in common is no likeness. What punctuation alone keeps apart is alike, too.
     """
     payload = pl.col("payload_similarity").fill_null(math.nan).fill_nan(1.0) >= settings.jaccard
     answers = pl.col("answer_similarity").fill_nan(1.0) >= settings.jaccard
@@ -28,6 +28,8 @@ def may_drop(settings: Settings) -> pl.Expr:
         & pl.col("same_context")
         & payload
     )
+    words = pl.col("words_similarity").fill_nan(None).fill_null(0) >= settings.jaccard
+    near |= (pl.col("signal") == "minhash") & pl.col("same_context") & words
     return near | _may_drop_semantic() if settings.drop_semantic else near
 
 

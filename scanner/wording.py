@@ -1,0 +1,91 @@
+"""Pairs of rows compared on the words they do not owe to a template: no wrapper, no punctuation.
+
+    payload   rows that share a wrapper are no copies for that: their payloads must be alike, too
+    words     rows may be copies though punctuation keeps their tokens apart, as it does in a short answer
+
+Both are Jaccard similarities of shingles of words (kernels/templates.py). What is template is judged by the row's
+source; two rows of different sources are read with the templates of the one, then of the other, and the smaller
+similarity counts: else the same text would differ from itself where only one source repeats a part of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from scanner.kernels import templates as kernels
+from scanner.objects import Bool, Fingerprints, Float32, Int64, Rows, UInt64
+from scanner.store import SegmentReader
+from scanner.templating import NO_TEMPLATES, Gathered, Marked, each, payload_sets
+
+
+@dataclass(frozen=True)
+class Wording:
+    """What the pairs of rows have in common, (p,) each; Jaccard similarity, NaN where not measured."""
+
+    payload: Float32  # of the whole payloads, and of the answers' if these follow a template: the smaller
+    words: Float32  # of the whole payloads, and of the answers': the smaller
+
+
+def compare(
+    reader: SegmentReader,
+    rows: Rows,
+    prints: Fingerprints,
+    marked: Marked | None,
+    a: Int64,
+    b: Int64,
+    wanted: Bool,
+    width: int,
+    threads: int,
+) -> Wording:
+    """Compare the rows at positions a and b (p,) on shingles of `width` words.
+
+    payload: NaN where neither row follows a template, or both are nothing but template · words: of these pairs and of
+    the `wanted` ones.
+    """
+    payload, words = np.full((2, len(a)), np.nan, np.float32)
+    fixed = np.zeros((len(rows), kernels.PARTS), np.bool_) if marked is None else marked.fixed > 0
+    templated = (fixed[a, 1:] | fixed[b, 1:]).any(axis=1)
+    involved = np.flatnonzero(templated | wanted)
+    if not len(involved):
+        return Wording(payload, words)
+    a, b = a[involved], b[involved]
+    here, there = (rows.source[side].astype(np.int64) for side in (a, b))
+    across = np.flatnonzero(here != there) if marked is not None else np.zeros(0, np.int64)
+    sources = len(rows.layout)
+    left = np.concatenate((a * sources + here, a[across] * sources + there[across]))
+    right = np.concatenate((b * sources + (there if marked is None else here), b[across] * sources + there[across]))
+    views, ends = np.unique(np.concatenate((left, right)), return_inverse=True)
+    sets, bounds = _sets(reader, rows, prints, marked, views // sources, views % sources, width, threads)
+    found = np.empty((len(left), 2), np.float32)
+    kernels.compare(*ends.reshape(2, -1).astype(np.int64), sets, bounds, found)
+    measured = found[: len(a)]
+    measured[across] = np.fmin(measured[across], found[len(a) :])
+    answers = np.where(fixed[a, 2] | fixed[b, 2], measured[:, 1], np.nan)
+    payload[involved] = np.where(templated[involved], np.fmin(measured[:, 0], answers), np.nan)
+    words[involved] = np.fmin(measured[:, 0], measured[:, 1])
+    return Wording(payload, words)
+
+
+def _sets(
+    reader: SegmentReader,
+    rows: Rows,
+    prints: Fingerprints,
+    marked: Marked | None,
+    position: Int64,
+    source: Int64,
+    width: int,
+    threads: int,
+) -> tuple[UInt64, Int64]:
+    """Payload sets of rows (ascending, each as often as it is read) with the templates of these sources."""
+    templates = NO_TEMPLATES if marked is None else marked.templates
+
+    def work(some: Gathered) -> tuple[UInt64, Int64]:
+        mine = slice(*np.searchsorted(position, (some.position[0], some.position[-1] + 1)).tolist())
+        chosen = some.take(np.searchsorted(some.position, position[mine]))
+        return payload_sets(replace(chosen, source=source[mine].astype(np.int32)), prints, templates, width)
+
+    done = each(reader, rows, np.unique(position), threads, work)
+    sets = np.concatenate([sets for sets, _ in done])
+    return sets, np.concatenate([np.zeros(1, np.int64), *(np.diff(bounds) for _, bounds in done)]).cumsum()
