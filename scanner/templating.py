@@ -3,8 +3,8 @@
     learn      what a sample of each source's distinct rows says about every context (kernels/templates.py)
     mark       which tokens of every row are template, and a sketch of the payload of rows that are mostly template
 
-wording.py compares the payloads of pairs of rows. A wrapper in common is no likeness: rows that share one are compared on what stands in its slots. The sample is taken
-in content order, so that neither the order of rows nor the number of threads matters.
+A wrapper in common is no likeness: rows that share one are compared on what stands in its slots (wording.py). The
+sample is taken in content order, so that neither the order of rows nor the number of threads matters.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import polars as pl
 from scanner.fingerprints import parts, permutations
 from scanner.kernels import template_counts as counting
 from scanner.kernels import templates as kernels
-from scanner.objects import ROLES, Fingerprints, Float32, Int32, Int64, Rows, SegmentBatch, UInt8, UInt64
+from scanner.objects import ROLES, Fingerprints, Int32, Int64, Rows, SegmentBatch, UInt8, UInt64
 from scanner.store import SegmentReader
 from scanner.text import code_point_classes, folded_code_points
 
@@ -176,7 +176,7 @@ def _contexts(reader: SegmentReader, rows: Rows, prints: Fingerprints, sample: I
     """Every token of the sample with its context, see template_counts.contexts; rows are numbered by position."""
     found = []
     for some in gathered(reader, rows, sample):
-        room = int(prints.tokens[some.position].sum()) + len(some.index)
+        room = int(prints.tokens[some.position].sum()) + (1 + counting.TAIL) * len(some.index)
         pair, row = np.empty((2, room), np.uint64), np.empty(room, np.int32)
         made = counting.contexts(*some.text, code_point_classes(), folded_code_points(), *pair, row)
         found.append((pair[:, :made], some.position.astype(np.int32)[row[:made]]))

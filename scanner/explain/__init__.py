@@ -26,6 +26,7 @@ from scanner.explain._found import (
     relatives_of,
     spans_found,
 )
+from scanner.explain._templates import Wrapped, wrapped
 from scanner.repeats import Stretch, stretches
 from scanner.store import RunFolder
 from scanner.text import one_line
@@ -72,10 +73,12 @@ class Explanation:
     sample_weight: float
     difference: Difference | None  # kept row on the left, this row on the right
     held: tuple[str, ...] = ()  # evaluation items that it holds, in words
+    template: Wrapped | None = None  # the one that covers most of it
 
     def sentences(self) -> list[str]:
         """The explanation in words, without its tables and excerpts."""
-        found = (_repeated(self), *self.known, *self.held, _exposing(self))
+        wrapper = self.template.told if self.template else ""
+        found = (_repeated(self), wrapper, *self.known, *self.held, _exposing(self))
         return [s for s in (_standing(self), *_predicted(self), *found, _planned(self)) if s]
 
     def render(self, console: Console) -> None:
@@ -128,6 +131,7 @@ def explain(run: RunFolder, row_id: int, text: str = "masked") -> Explanation:
         sample_weight=float(1.0 if plan.get("sample_weight") is None else plan["sample_weight"]),
         difference=evidence.difference(keep, row_id) if keep is not None else None,
         held=decontaminating.sentences(run.read_table("matches"), row_id) if run.has_table("matches") else (),
+        template=wrapped(run, row, evidence),
     )
 
 
@@ -256,6 +260,11 @@ def _render(told: Explanation, console: Console) -> None:
         table.add_row(plain("asked"), plain(told.prompt))
         table.add_row(plain("answered"), plain(told.answer or "nothing that is supervised"))
         console.print(table)
+    if told.template and told.template.parts:
+        heading(f"Template {told.template.number} of the {told.template.role} text, and what stands in its slots")
+        for is_slot, text in told.template.parts:
+            line = plain("slot      " if is_slot else "template  ", "dim")
+            console.print(line.append_text(plain(one_line(text, 140), "" if is_slot else "dim")))
     if told.spans:
         heading("Marked spans")
         for span in told.spans:
@@ -277,8 +286,9 @@ def _render(told: Explanation, console: Console) -> None:
         for relative in told.relatives:
             likeness = "" if math.isnan(relative.similarity) else f"{relative.similarity:.2f}"
             within = "" if math.isnan(relative.inside) else f"{100 * relative.inside:.0f} % of this row is in it"
+            payload = "" if math.isnan(relative.payload) else f"payload {relative.payload:.2f}"
             place = one_line(relative.place, 40)
-            cells = (str(relative.row_id), place, relative.signal, likeness, relative.told, within)
+            cells = (str(relative.row_id), place, relative.signal, likeness, payload, relative.told, within)
             table.add_row(*(plain(cell) for cell in cells))
         console.print(table)
     if told.difference:
