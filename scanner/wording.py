@@ -1,7 +1,7 @@
 """Pairs of rows compared on the words they do not owe to a template: no wrapper, no punctuation.
 
     payload   rows that share a wrapper are no copies for that: their payloads must be alike, too
-    words     rows may be copies though punctuation keeps their tokens apart, as it does in a short answer
+    words     rows may be copies though punctuation keeps their tokens apart, or one word more does in a short answer
 
 Both are Jaccard similarities of shingles of words (kernels/templates.py). What is template is judged by the row's
 source; two rows of different sources are read with the templates of the one, then of the other, and the smaller
@@ -13,11 +13,16 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+import polars as pl
 
+from scanner.contrast import DECISIVE, differences, traits
 from scanner.kernels import templates as kernels
 from scanner.objects import Bool, Fingerprints, Float32, Int64, Rows, UInt64
 from scanner.store import SegmentReader
 from scanner.templating import NO_TEMPLATES, Gathered, Marked, each, payload_sets
+
+LEAST_SHINGLES = 5
+"""Shingles of an answer, of seven words then, that may have one word more; in a shorter one a word is too much."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +30,7 @@ class Wording:
     """What the pairs of rows have in common, (p,) each; Jaccard similarity, NaN where not measured."""
 
     payload: Float32  # of the whole payloads, and of the answers' if these follow a template: the smaller
-    words: Float32  # of the whole payloads, and of the answers': the smaller
+    words: Float32  # of the whole payloads and of the answers', the smaller; of the former where one word is added
 
 
 def compare(
@@ -60,12 +65,46 @@ def compare(
     sets, bounds = _sets(reader, rows, prints, marked, views // sources, views % sources, width, threads)
     found = np.empty((len(left), 2), np.float32)
     kernels.compare(*ends.reshape(2, -1).astype(np.int64), sets, bounds, found)
-    measured = found[: len(a)]
+    measured = found[: len(a)].copy()
     measured[across] = np.fmin(measured[across], found[len(a) :])
     answers = np.where(fixed[a, 2] | fixed[b, 2], measured[:, 1], np.nan)
     payload[involved] = np.where(templated[involved], np.fmin(measured[:, 0], answers), np.nan)
-    words[involved] = np.fmin(measured[:, 0], measured[:, 1])
+    size = np.diff(bounds)[1::2][ends.reshape(2, -1)[:, : len(a)]]
+    more = _has_one_word_more(size, found[: len(a), 1], width) & (measured[:, 1] < measured[:, 0])
+    at = np.flatnonzero(more)
+    more[at] = _agree(reader, rows.row_id[a[at]], rows.row_id[b[at]])
+    words[involved] = np.where(more, measured[:, 0], np.fmin(measured[:, 0], measured[:, 1]))
     return Wording(payload, words)
+
+
+def _has_one_word_more(size: Int64, jaccard: Float32, width: int) -> Bool:
+    """Pairs of answers of which one is the other with a word added, as their shingles tell.
+
+    size (2, p): shingles. A word put between others replaces width - 1 shingles by width new ones.
+    """
+    smaller = size.min(axis=0)
+    known = np.nan_to_num(jaccard).astype(np.float64)
+    shared = np.rint(known * size.sum(axis=0) / (1 + known))
+    one = (np.abs(size[0] - size[1]) == 1) & (smaller - shared < width) & (smaller >= LEAST_SHINGLES)
+    return np.asarray(one, np.bool_)
+
+
+def _agree(reader: SegmentReader, a: Int64, b: Int64) -> Bool:
+    """Pairs of row ids whose numbers and negations agree."""
+    ids = np.union1d(a, b)
+    text = reader.rows(ids.tolist(), ["row_id", "role", "text"]) if len(ids) else None
+    if text is None:
+        return np.zeros(0, np.bool_)
+    said: dict[tuple[int, bool], str] = {}
+    for row, role, string in text.with_columns(pl.col("role").cast(pl.String)).iter_rows():
+        key = (row, role == "assistant")
+        said[key] = f"{said[key]}\n{string}" if key in said else string
+    seen = {(row, side): traits(said.get((row, side), "")) for row in ids.tolist() for side in (False, True)}
+    found = [
+        differences((seen[x, False], seen[y, False]), (seen[x, True], seen[y, True]))
+        for x, y in zip(a.tolist(), b.tolist(), strict=True)
+    ]
+    return np.array([not any(kind in told for kind in DECISIVE) for told in found], np.bool_)
 
 
 def _sets(

@@ -233,6 +233,27 @@ def test_punctuation_keeps_no_words_apart(segments_of):
     assert np.isnan([copy[0], other[0], point[0]]).all()
 
 
+@pytest.mark.parametrize(
+    ("answer", "copies"),
+    [
+        ("Hold the cover for nine long seconds and the mirror starts again.", True),
+        ("Hold the cover for nine seconds and the mirror starts again soon.", True),
+        ("Hold the cover for nine seconds and the mirror again.", True),
+        ("Hold the cover for nine seconds and the mirror never starts again.", False),
+        ("Hold the cover for nine 5 seconds and the mirror starts again.", False),
+        ("Hold the cover for nine seconds and the lamp starts again.", False),
+        ("Hold the red cover for nine seconds and the mirror starts very again.", False),
+    ],
+)
+def test_one_word_more_in_a_short_answer_is_no_other_answer(segments_of, answer, copies):
+    """The whole rows are alike enough; a number, a negation, another word and two words more are not let pass."""
+    prompt = " ".join(f"p{i}" for i in range(60))
+    rows = [(prompt, "Hold the cover for nine seconds and the mirror starts again."), (prompt, answer)]
+    for pairs in ([(0, 1)], [(1, 0)]):
+        ((_, value),) = words_alike(segments_of(rows), pairs)
+        assert (value >= 0.8) == copies
+
+
 def test_the_same_text_is_the_same_in_a_source_with_other_templates(segments_of):
     """The note is a template of the first source alone; read with one source's templates, two copies are one text."""
     rng = random.Random(8)
