@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import polars as pl
 
-from scanner.contrast import DECISIVE, differences, traits
+from scanner.contrast import traits
 from scanner.kernels import templates as kernels
 from scanner.objects import Bool, Fingerprints, Float32, Int64, Rows, UInt64
 from scanner.store import SegmentReader
@@ -30,7 +30,7 @@ class Wording:
     """What the pairs of rows have in common, (p,) each; Jaccard similarity, NaN where not measured."""
 
     payload: Float32  # of the whole payloads, and of the answers' if these follow a template: the smaller
-    words: Float32  # of the whole payloads and of the answers', the smaller; of the former where one word is added
+    words: Float32  # of prompts and answers apart, the smaller; answers with one word more count as the whole rows
 
 
 def compare(
@@ -65,16 +65,31 @@ def compare(
     sets, bounds = _sets(reader, rows, prints, marked, views // sources, views % sources, width, threads)
     found = np.empty((len(left), 2), np.float32)
     kernels.compare(*ends.reshape(2, -1).astype(np.int64), sets, bounds, found)
-    measured = found[: len(a)].copy()
-    measured[across] = np.fmin(measured[across], found[len(a) :])
-    answers = np.where(fixed[a, 2] | fixed[b, 2], measured[:, 1], np.nan)
-    payload[involved] = np.where(templated[involved], np.fmin(measured[:, 0], answers), np.nan)
-    size = np.diff(bounds)[1::2][ends.reshape(2, -1)[:, : len(a)]]
-    more = _has_one_word_more(size, found[: len(a), 1], width) & (measured[:, 1] < measured[:, 0])
+    size = np.diff(bounds).reshape(-1, 2)[ends.reshape(2, -1)]  # (2, views, 2) shingles of prompts and answers
+    prompts = _rest(found, size)
+    measured = np.column_stack((found, prompts))[: len(a)]
+    measured[across] = np.fmin(measured[across], np.column_stack((found, prompts))[len(a) :])
+    whole, answer, prompt = measured.T
+    in_answers = np.where(fixed[a, 2] | fixed[b, 2], answer, np.nan)
+    payload[involved] = np.where(templated[involved], np.fmin(whole, in_answers), np.nan)
+    more = _has_one_word_more(size[:, : len(a), 1], found[: len(a), 1], width) & (answer < whole)
     at = np.flatnonzero(more)
     more[at] = _agree(reader, rows.row_id[a[at]], rows.row_id[b[at]])
-    words[involved] = np.where(more, measured[:, 0], np.fmin(measured[:, 0], measured[:, 1]))
+    words[involved] = np.fmin(np.fmin(whole, prompt), np.where(more, whole, answer))
     return Wording(payload, words)
+
+
+def _shared(jaccard: Float32, size: Int64) -> Int64:
+    """(p,) shingles in common, from J = shared / (|a| + |b| - shared); size (2, p)."""
+    known = np.nan_to_num(jaccard).astype(np.float64)
+    return np.rint(known * size.sum(axis=0) / (1 + known)).astype(np.int64)
+
+
+def _rest(found: Float32, size: Int64) -> Float32:
+    """(p,) Jaccard similarity of the prompts, from those of both parts and of answers (p, 2); NaN for no prompts."""
+    shared = _shared(found[:, 0], size.sum(axis=2)) - _shared(found[:, 1], size[:, :, 1])
+    with np.errstate(invalid="ignore"):
+        return np.asarray(shared / (size[:, :, 0].sum(axis=0) - shared), np.float32)
 
 
 def _has_one_word_more(size: Int64, jaccard: Float32, width: int) -> Bool:
@@ -83,28 +98,29 @@ def _has_one_word_more(size: Int64, jaccard: Float32, width: int) -> Bool:
     size (2, p): shingles. A word put between others replaces width - 1 shingles by width new ones.
     """
     smaller = size.min(axis=0)
-    known = np.nan_to_num(jaccard).astype(np.float64)
-    shared = np.rint(known * size.sum(axis=0) / (1 + known))
-    one = (np.abs(size[0] - size[1]) == 1) & (smaller - shared < width) & (smaller >= LEAST_SHINGLES)
+    one = (np.abs(size[0] - size[1]) == 1) & (smaller - _shared(jaccard, size) < width) & (smaller >= LEAST_SHINGLES)
     return np.asarray(one, np.bool_)
 
 
 def _agree(reader: SegmentReader, a: Int64, b: Int64) -> Bool:
     """Pairs of row ids whose numbers and negations agree."""
     ids = np.union1d(a, b)
-    text = reader.rows(ids.tolist(), ["row_id", "role", "text"]) if len(ids) else None
-    if text is None:
+    if not len(ids):
         return np.zeros(0, np.bool_)
+    text = reader.rows(ids.tolist(), ["row_id", "role", "text"])
     said: dict[tuple[int, bool], str] = {}
     for row, role, string in text.with_columns(pl.col("role").cast(pl.String)).iter_rows():
         key = (row, role == "assistant")
         said[key] = f"{said[key]}\n{string}" if key in said else string
     seen = {(row, side): traits(said.get((row, side), "")) for row in ids.tolist() for side in (False, True)}
-    found = [
-        differences((seen[x, False], seen[y, False]), (seen[x, True], seen[y, True]))
-        for x, y in zip(a.tolist(), b.tolist(), strict=True)
-    ]
-    return np.array([not any(kind in told for kind in DECISIVE) for told in found], np.bool_)
+    return np.array(
+        [
+            all((seen[x, side].numbers, seen[x, side].negated) == (seen[y, side].numbers, seen[y, side].negated)
+                for side in (False, True))
+            for x, y in zip(a.tolist(), b.tolist(), strict=True)
+        ],
+        np.bool_,
+    )  # fmt: skip
 
 
 def _sets(

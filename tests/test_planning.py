@@ -46,7 +46,7 @@ def findings(n=6, *, ids=None, keep=None, pairs=(), spans=(), bands=None, answer
             answer_similarity=pl.lit(answer_alike),
             payload_similarity=pl.lit(None, pl.Float32),
             words_similarity=pl.lit(words),
-        ),  # fmt: skip
+        ),
         pl.DataFrame(list(spans), schema=SPANS, orient="row"),
         pl.DataFrame({"row_id": ids, "band": bands or ["none"] * n, "reasons": ["seen often"] * n}),
         pl.DataFrame(

@@ -233,6 +233,15 @@ def test_punctuation_keeps_no_words_apart(segments_of):
     assert np.isnan([copy[0], other[0], point[0]]).all()
 
 
+def test_another_short_question_with_the_same_answer_is_no_copy(segments_of):
+    """As whole rows they are alike, for the answer is long: boilerplate."""
+    answer = "My name is Tessa and I am a language model that was made by the friends of the library in Ghent."
+    rows = [("What is your name?", answer), ("Tell me your name.", answer), ("what is your name", answer)]
+    other, same = words_alike(segments_of(rows), [(0, 1), (0, 2)])
+    assert other[1] == 0
+    assert same[1] == 1
+
+
 @pytest.mark.parametrize(
     ("answer", "copies"),
     [
