@@ -54,7 +54,9 @@ class Templates:
     seen: UInt8  # bits by a part of the key: a quick no
 
 
-NO_TEMPLATES = Templates(*(np.zeros(256, kind) for kind in (np.uint64, np.uint64, np.int32, np.uint8)))
+NO_TEMPLATES = Templates(
+    np.zeros(256, np.uint64), np.zeros(256, np.uint64), np.zeros(256, np.int32), np.zeros(256, np.uint8)
+)
 
 
 @dataclass(frozen=True)
