@@ -7,7 +7,7 @@
              tokenising embedding neighbourhoods sampling
              contextual rulebook rulefiles checksums turns
              plausibility redaction evidence repeats display
-             keyed signatures keeping templating contrast
+             keyed signatures keeping templating wording contrast
              decontaminating models chat training heat
     floor 2  formats/ layouts/ signals/ features/ outputs/      stages, strangers to one another
              reports/ clustering contamination/ earlier

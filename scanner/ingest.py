@@ -237,7 +237,7 @@ def _flat_shape(records: Records, layout: ModuleType, settings: Settings) -> Fla
         return None
     if not all(v is None or isinstance(v, str | int) for v in first.values()):
         return None
-    if any(set(key) & {'"', "\\"} or _encodable(key) != key for key in first):
+    if any(set(key) & {'"', "\\"} or jsontext.encodable(key) != key for key in first):
         return None
     keys = tuple(sorted(first))
     scalars = {key for key in keys if not isinstance(first[key], str)}
@@ -346,18 +346,11 @@ def _read_slow(
         pa.array([number for _, number, _ in found], pa.int32()),
         pa.array([s.turn for _, _, s in found], pa.int32()),
         roles_array(np.array([ROLE_CODE[s.role] for _, _, s in found], np.uint8)),
-        pa.array([_encodable(pointer(s.path)) for _, _, s in found], pa.string()),
+        pa.array([jsontext.encodable(pointer(s.path)) for _, _, s in found], pa.string()),
         pa.array([s.supervised for _, _, s in found], pa.bool_()),
-        pa.array([_encodable(s.text) for _, _, s in found], pa.large_string()),
+        pa.array([jsontext.encodable(s.text) for _, _, s in found], pa.large_string()),
     ]
     return pa.RecordBatch.from_arrays(arrays, schema=SEGMENT_SCHEMA), skips
-
-
-def _encodable(text: str) -> str:
-    """Lone surrogates, which UTF-8 cannot hold, replaced one for one so that positions stay true."""
-    if text.isascii() or not any("\ud800" <= c <= "\udfff" for c in text):
-        return text
-    return "".join("\N{REPLACEMENT CHARACTER}" if "\ud800" <= c <= "\udfff" else c for c in text)
 
 
 def _merged(fast: pa.RecordBatch, slow: pa.RecordBatch) -> pa.RecordBatch:

@@ -233,21 +233,42 @@ def set_at(value: Any, path: Path, text: str) -> Any:
 def path_of(pointer: str, record: Any) -> Path:
     """The path that a JSON pointer (RFC 6901) means in `record`: the inverse of store.pointer.
 
-    A part is an index where the record holds a list at that place, and a key otherwise.
+    A part is an index where the record holds a list at that place, and a key otherwise. Lone surrogates in keys are
+    stored as U+FFFD (see encodable); where several keys are stored alike, none of them is meant for sure: OutputError.
     """
     path: list[str | int] = []
     for part in pointer.split("/")[1:]:
         part = part.replace("~1", "/").replace("~0", "~")
-        step: str | int = int(part) if isinstance(record, list | tuple) else part
         try:
+            step: str | int = int(part) if isinstance(record, list | tuple) else _key_of(part, record)
             record = record[step]
-        except (KeyError, IndexError, TypeError):
+        except (KeyError, IndexError, TypeError, ValueError):
             raise OutputError(
                 f"a stored field path of {len(path) + 1} or more parts leads nowhere in the record; expected the "
                 "record that was audited; audit the data set again"
             ) from None
         path.append(step)
     return tuple(path)
+
+
+def _key_of(part: str, record: Any) -> str:
+    """The key of `record` that is stored as `part`."""
+    if "\N{REPLACEMENT CHARACTER}" not in part or not isinstance(record, Mapping):
+        return part
+    alike = [key for key in record if encodable(key) == part]
+    if len(alike) > 1:
+        raise OutputError(
+            f"{len(alike)} keys of a record differ only in characters that UTF-8 cannot hold (lone surrogates), and "
+            "the one that holds a text to be replaced cannot be told; expected keys of valid text; mend the record"
+        )
+    return alike[0] if alike else part
+
+
+def encodable(text: str) -> str:
+    """Lone surrogates, which UTF-8 cannot hold, replaced by U+FFFD one for one, so that positions stay true."""
+    if text.isascii() or not any("\ud800" <= c <= "\udfff" for c in text):
+        return text
+    return "".join("\N{REPLACEMENT CHARACTER}" if "\ud800" <= c <= "\udfff" else c for c in text)
 
 
 def replace_strings(raw: bytes, texts: Mapping[Path, str]) -> bytes:
@@ -345,18 +366,15 @@ class _Walk:
         while text[at] != closing:
             part: str | int = index
             if closing == "}":
-                key, at = self.decode(text, at)
-                part = key.encode("utf-8", "surrogateescape").decode("utf-8", "replace") if _escaped(key) else key
-                at = _skip(text, _skip(text, at) + 1)
+                end = self.decode(text, at)[1]
+                # subtle: bytes that are no UTF-8 became surrogates in `text`, while an escaped surrogate stays one
+                part = self.decode(text[at:end].encode("utf-8", "surrogateescape").decode("utf-8", "replace"), 0)[0]
+                at = _skip(text, _skip(text, end) + 1)
             at = _skip(text, self.value(at, (*path, part)))
             if text[at] == ",":
                 at = _skip(text, at + 1)
             index += 1
         return at + 1
-
-
-def _escaped(key: str) -> bool:
-    return any("\udc80" <= c <= "\udcff" for c in key)
 
 
 def _skip(text: str, at: int) -> int:

@@ -133,7 +133,7 @@ def find_likeness(
     run: RunFolder, rows: Rows, prints: Fingerprints, settings: Settings, threads: int, progress: Progress
 ) -> Likeness:
     """Exact duplicates, templates, then verified near duplicates; rows that follow a template by their payload."""
-    from scanner import templating
+    from scanner import templating, wording
     from scanner.signals import exact, group_by, minhash
 
     reader = run.segments()
@@ -151,14 +151,16 @@ def find_likeness(
             threads=threads, advance=progress.advance,
             payload=minhash.Payload(templates.sketched, templates.sketch) if templates else None,
         )  # fmt: skip
-        alike = templating.compare(reader, rows, prints, templates, near.a, near.b, settings.shingle, threads)
+        wanted = near.same_context & (near.pairs.similarity >= settings.floor)
+        alike = wording.compare(reader, rows, prints, templates, near.a, near.b, wanted, settings.shingle, threads)
     table = _frame(near.pairs).with_columns(
         prompt_similarity=pl.Series(near.prompt_jaccard, dtype=pl.Float32),
         answer_similarity=pl.Series(near.answer_jaccard, dtype=pl.Float32),
         answer_containment_ab=pl.Series(near.answer_containment[:, 0], dtype=pl.Float32),
         answer_containment_ba=pl.Series(near.answer_containment[:, 1], dtype=pl.Float32),
         same_context=pl.Series(near.same_context, dtype=pl.Boolean),
-        payload_similarity=pl.Series(alike, dtype=pl.Float32),
+        payload_similarity=pl.Series(alike.payload, dtype=pl.Float32),
+        words_similarity=pl.Series(alike.words, dtype=pl.Float32),
     )
     notes = {"exact": same.notes, "minhash": near.pairs.notes}
     return Likeness(records, texts, group_by(prints.normal), _frame(same), table, templates, notes)

@@ -25,7 +25,7 @@ import pyarrow as pa
 from scanner.errors import RunError
 from scanner.objects import ROLES, SegmentBatch
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 ROWS_PER_BATCH = 16_384
 """Rows per record batch of segments.arrow; a batch also ends at BYTES_PER_BATCH."""
 BYTES_PER_BATCH = 64 << 20

@@ -2,10 +2,9 @@
 
     learn      what a sample of each source's distinct rows says about every context (kernels/templates.py)
     mark       which tokens of every row are template, and a sketch of the payload of rows that are mostly template
-    compare    Jaccard similarity of the payloads of pairs of rows
 
-A wrapper in common is no likeness: rows that share one are compared on what stands in its slots. The sample is taken
-in content order, so that neither the order of rows nor the number of threads matters.
+A wrapper in common is no likeness: rows that share one are compared on what stands in its slots (wording.py). The
+sample is taken in content order, so that neither the order of rows nor the number of threads matters.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ import polars as pl
 from scanner.fingerprints import parts, permutations
 from scanner.kernels import template_counts as counting
 from scanner.kernels import templates as kernels
-from scanner.objects import ROLES, Fingerprints, Float32, Int32, Int64, Rows, SegmentBatch, UInt8, UInt64
+from scanner.objects import ROLES, Fingerprints, Int32, Int64, Rows, SegmentBatch, UInt8, UInt64
 from scanner.store import SegmentReader
 from scanner.text import code_point_classes, folded_code_points
 
@@ -53,6 +52,11 @@ class Templates:
     values: UInt64  # (2^t,) main continuation of a context
     held: Int32  # (2^t,) share of a source's rows that hold the context, in millionths
     seen: UInt8  # bits by a part of the key: a quick no
+
+
+NO_TEMPLATES = Templates(
+    np.zeros(256, np.uint64), np.zeros(256, np.uint64), np.zeros(256, np.int32), np.zeros(256, np.uint8)
+)
 
 
 @dataclass(frozen=True)
@@ -99,7 +103,7 @@ class Gathered:
         return parts(self.batch)[self.index]
 
     def take(self, which: Int64) -> Gathered:
-        """Some of these rows, by their place among them, ascending."""
+        """Some of these rows, by their place among them, ascending; each as often as it is named."""
         counts = np.diff(self.row_start)[which]
         starts = np.concatenate(([0], np.cumsum(counts))).astype(np.int64)
         index = np.repeat(self.row_start[which] - starts[:-1], counts) + np.arange(starts[-1])
@@ -174,7 +178,7 @@ def _contexts(reader: SegmentReader, rows: Rows, prints: Fingerprints, sample: I
     """Every token of the sample with its context, see template_counts.contexts; rows are numbered by position."""
     found = []
     for some in gathered(reader, rows, sample):
-        room = int(prints.tokens[some.position].sum()) + len(some.index)
+        room = int(prints.tokens[some.position].sum()) + (1 + counting.TAIL) * len(some.index)
         pair, row = np.empty((2, room), np.uint64), np.empty(room, np.int32)
         made = counting.contexts(*some.text, code_point_classes(), folded_code_points(), *pair, row)
         found.append((pair[:, :made], some.position.astype(np.int32)[row[:made]]))
@@ -229,13 +233,13 @@ def mark(
         if not width or not len(mostly):
             return found, np.zeros(0, np.int64), np.empty((0, PERMUTATIONS), np.uint32)
         chosen = some.take(mostly)
-        sets, bounds = _payload_sets(chosen, prints, templates, width)
+        sets, bounds = payload_sets(chosen, prints, templates, width)
         signature = np.empty((len(mostly), PERMUTATIONS), np.uint32)
         kernels.sign(sets, bounds, a, b, signature)
         some_payload = bounds[2::2] > bounds[:-1:2]
         return found, chosen.position[some_payload], signature[some_payload]
 
-    done = _each(reader, rows, only, threads, work)
+    done = each(reader, rows, only, threads, work)
     return Marked(
         templates,
         fixed,
@@ -246,42 +250,7 @@ def mark(
     )
 
 
-def compare(
-    reader: SegmentReader,
-    rows: Rows,
-    prints: Fingerprints,
-    marked: Marked | None,
-    a: Int64,
-    b: Int64,
-    width: int,
-    threads: int,
-) -> Float32:
-    """(p,) payload similarity of the pairs of rows at positions a and b; NaN where neither row follows a template.
-
-    It is the Jaccard similarity of the whole payloads or, if an answer follows a template, of the answers' payloads,
-    whichever is smaller. Rows that are nothing but template have no payload to compare: NaN.
-    """
-    result = np.full(len(a), np.nan, np.float32)
-    if marked is None:
-        return result
-    fixed = marked.fixed > 0
-    involved = np.flatnonzero((fixed[a, 1:] | fixed[b, 1:]).any(axis=1))
-    if not len(involved):
-        return result
-    a, b = a[involved], b[involved]
-    members = np.unique(np.concatenate((a, b)))
-    done = _each(reader, rows, members, threads, lambda some: _payload_sets(some, prints, marked.templates, width))
-    sets = np.concatenate([sets for sets, _ in done])
-    bounds = np.concatenate([np.zeros(1, np.int64), *(np.diff(bounds) for _, bounds in done)]).cumsum()
-    left, right = (np.searchsorted(members, side) for side in (a, b))
-    measured = np.empty((len(a), 2), np.float32)
-    kernels.compare(left, right, sets, bounds, measured)
-    answer = np.where(fixed[a, 2] | fixed[b, 2], measured[:, 1], np.nan)
-    result[involved] = np.fmin(measured[:, 0], answer)
-    return result
-
-
-def _payload_sets(some: Gathered, prints: Fingerprints, templates: Templates, width: int) -> tuple[UInt64, Int64]:
+def payload_sets(some: Gathered, prints: Fingerprints, templates: Templates, width: int) -> tuple[UInt64, Int64]:
     """See kernels.payload_sets."""
     sets = np.empty(int(prints.tokens[some.position].sum()), np.uint64)
     bounds = np.empty(2 * len(some.position) + 1, np.int64)
@@ -312,7 +281,7 @@ def gathered(reader: SegmentReader, rows: Rows, only: Int64 | None) -> Iterator[
         first += count
 
 
-def _each(
+def each(
     reader: SegmentReader, rows: Rows, only: Int64 | None, threads: int, work: Callable[[Gathered], Result]
 ) -> list[Result]:
     """`work` on every batch of the gathered rows, on all threads; results in the rows' order."""

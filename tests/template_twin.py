@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 
-from scanner.kernels.template_counts import CONTEXT
+from scanner.kernels.template_counts import CONTEXT, TAIL
 from scanner.kernels.templates import COMMON, COMMON_LINE, EDIT, LINE, PIECE
 from scanner.templating import FIXED_SHARE, LEAST_ROWS, LEAST_SHARE, RARE_ROWS, RARE_SHARE
 from scanner.text import normalise
@@ -16,8 +16,15 @@ PAYLOAD, FIXED, EDITED = "payload", "fixed", "edited"
 
 def contexts(role: str, text: str):
     """(context with its role, what follows) of every token and of the end; before the beginning stands the role."""
-    words = [f"<{role}>"] * CONTEXT + normalise(text).split() + [END]
+    words = normalise(text).split()
+    words = [f"<{role}>"] * CONTEXT + [*words, END] if words else []
     return [((role, *words[i - CONTEXT : i]), words[i]) for i in range(CONTEXT, len(words))]
+
+
+def tails(role: str, text: str):
+    """The last TAIL tokens, each with those after it."""
+    words = normalise(text).split()
+    return [((role, END, *words[i + 1 :]), words[i]) for i in range(len(words) - 1, max(0, len(words) - TAIL) - 1, -1)]
 
 
 class Twin:
@@ -27,7 +34,7 @@ class Twin:
         distinct = list({tuple((r, normalise(t)) for r, t in row): row for row in rows}.values())
         held, both = Counter(), Counter()
         for row in distinct:
-            found = {pair for role, text in row for pair in contexts(role, text)}
+            found = {pair for role, text in row for pair in contexts(role, text) + tails(role, text)}
             both.update(found)
             held.update({context for context, _ in found})
         least = max(LEAST_ROWS, math.ceil(LEAST_SHARE * len(distinct)))
@@ -44,6 +51,8 @@ class Twin:
     def kinds(self, role: str, text: str) -> list[str]:
         """payload, fixed or edited for every token."""
         pairs = contexts(role, text)
+        if not pairs:
+            return []
         words = [word for _, word in pairs[:-1]]
         first = [self._judge(context, word) for context, word in pairs]
         n = len(words)
@@ -59,7 +68,13 @@ class Twin:
                     if first[j] in ("unknown", "edit"):
                         kinds[j] = "fixed"
         kinds = self._edits(kinds)
-        return self._lines(kinds, level)
+        out = self._lines(kinds, level)
+        if FIXED in out:
+            for back, (context, word) in enumerate(tails(role, text), 1):
+                if out[-back] != PAYLOAD or self.main.get(context) != word:
+                    break
+                out[-back] = FIXED
+        return out
 
     def _judge(self, context, word) -> str:
         if context not in self.share:

@@ -17,8 +17,10 @@ sys.path.append(str(Path(__file__).parent / "reports"))
 
 import synthetic
 
+from scanner import pipeline
 from scanner.errors import RunError
 from scanner.explain import Explanation, explain
+from scanner.settings import Settings
 from scanner.store import RunFolder
 
 
@@ -131,3 +133,27 @@ def test_an_empty_run_says_so(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="no row of this run could be read"):
         explain(run, 5)
     assert json.loads((run.path / "skipped.jsonl").read_text())["row_id"] == 0
+
+
+def test_the_template_of_a_row_and_what_stands_in_its_slots(tmp_path: Path) -> None:
+    wrapper = "Decide which department shall answer the message of jane.roe@northwind-shop.com and reply with its name:"
+    rows = [
+        {"instruction": f"{wrapper}\n{place} word{place * 7919} {place * 104729}\nDepartment:", "output": "billing"}
+        for place in range(1, 61)
+    ]
+    rows.append(rows[4] | {"instruction": rows[4]["instruction"].replace("word39595", "word39595,")})
+    file = tmp_path / "wrapped.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    run = pipeline.audit([str(file)], Settings(semantic=False, threads=1), tmp_path / "wrapped.scan")
+    told = explain(run, 4)
+    assert told.template is not None
+    assert [(slot, "word39595" in text) for slot, text in told.template.parts] == [
+        (False, False), (True, True), (False, False)
+    ]  # fmt: skip
+    assert told.template.parts[2][1] == "Department:"
+    shown = printed(told, 200)
+    assert "text is shared by 61 rows, 100 % of its file; copies are judged by what stands in its slots." in shown
+    assert "slot      5 word39595 523645" in shown
+    assert "payload 1.00" in shown
+    assert "jane.roe" not in shown
+    assert explain(run, 4, "none").template.parts == ()  # type: ignore[union-attr]

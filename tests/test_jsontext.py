@@ -157,6 +157,20 @@ def test_pointers_lead_back_to_their_paths(value):
         assert jsontext.path_of(pointer(path), value) == path
 
 
+@pytest.mark.parametrize("key", ["a\ud800", "\udc80", "\udcff\ud800", "\udfff/b", "c\ufffd"])
+def test_a_key_that_utf8_cannot_hold_is_found_again(key):
+    record = {key: "secret", "other": "x"}
+    raw = json.dumps(record).encode()
+    path = jsontext.path_of(jsontext.encodable(pointer((key,))), record)
+    assert path == (key,)
+    assert json.loads(jsontext.replace_strings(raw, {path: "[X]"})) == {key: "[X]", "other": "x"}
+
+
+def test_keys_that_are_stored_alike_are_not_guessed_between():
+    with pytest.raises(OutputError, match="2 keys of a record differ only in characters that UTF-8 cannot hold"):
+        jsontext.path_of("/a\ufffd", dict.fromkeys(["a" + chr(0xD800), "a" + chr(0xD801)], "x"))
+
+
 def test_a_pointer_that_leads_nowhere():
     with pytest.raises(OutputError, match="leads nowhere"):
         jsontext.path_of("/a/0", {"a": {}})

@@ -28,7 +28,8 @@ SPANS = {
 }  # fmt: skip
 
 
-def findings(n=6, *, ids=None, keep=None, pairs=(), spans=(), bands=None, answers=None, texts=None, differs=""):
+def findings(n=6, *, ids=None, keep=None, pairs=(), spans=(), bands=None, answers=None, texts=None, differs="",
+             answer_alike=1.0, words=0.0):  # fmt: skip
     """Findings of n rows; keep: position of the row kept for each."""
     ids = list(range(n)) if ids is None else ids
     rows = places_of([pair("q", t) for t in (texts or map(str, range(n)))], ids)
@@ -40,7 +41,12 @@ def findings(n=6, *, ids=None, keep=None, pairs=(), spans=(), bands=None, answer
     return Findings(
         rows,
         clusters,
-        pl.DataFrame(list(pairs), schema=PAIRS, orient="row").with_columns(differs=pl.lit(differs)),
+        pl.DataFrame(list(pairs), schema=PAIRS, orient="row").with_columns(
+            differs=pl.lit(differs),
+            answer_similarity=pl.lit(answer_alike),
+            payload_similarity=pl.lit(None, pl.Float32),
+            words_similarity=pl.lit(words),
+        ),
         pl.DataFrame([(*span, 1.0) for span in spans], schema=SPANS, orient="row"),
         pl.DataFrame({"row_id": ids, "band": bands or ["none"] * n, "reasons": ["seen often"] * n}),
         pl.DataFrame(
@@ -183,28 +189,39 @@ def test_exactly_one_action_per_row_and_a_reason_for_each(gone, pairs, private, 
 
 
 @pytest.mark.parametrize(
-    ("signal", "similarity", "answers", "context", "payload", "default", "with_semantic"),
+    ("signal", "similarity", "answers", "context", "payload", "words", "default", "with_semantic"),
     [
-        ("minhash", 0.8, 0.8, True, math.nan, True, True),
-        ("minhash", 1.0, 1.0, True, math.nan, True, True),
-        ("minhash", 0.79, 1.0, True, 1.0, False, False),
-        ("minhash", 0.9, 0.2, True, math.nan, False, False),  # the same long prompt with another answer
-        ("minhash", 0.9, math.nan, True, math.nan, True, True),  # neither row has an answer
-        ("minhash", 1.0, 1.0, False, math.nan, False, False),  # another system prompt
-        ("minhash", 0.99, 1.0, True, 0.79, False, False),  # the same wrapper around another payload
-        ("minhash", 0.99, 1.0, True, 0.8, True, True),
-        ("semantic", 0.95, None, None, None, False, True),
-        ("exact", 1.0, None, None, None, False, False),  # exact copies are one node already
+        ("minhash", 0.8, 0.8, True, math.nan, None, True, True),
+        ("minhash", 1.0, 1.0, True, math.nan, None, True, True),
+        ("minhash", 0.79, 1.0, True, 1.0, None, False, False),
+        ("minhash", 0.9, 0.2, True, math.nan, None, False, False),  # the same long prompt with another answer
+        ("minhash", 0.9, math.nan, True, math.nan, None, True, True),  # neither row has an answer
+        ("minhash", 1.0, 1.0, False, math.nan, None, False, False),  # another system prompt
+        ("minhash", 0.99, 1.0, True, 0.79, None, False, False),  # the same wrapper around another payload
+        ("minhash", 0.99, 1.0, True, 0.8, None, True, True),
+        ("minhash", 0.75, 0.6, True, math.nan, 0.8, True, True),  # punctuation keeps them apart
+        ("minhash", 0.75, 0.6, True, math.nan, 0.79, False, False),
+        ("minhash", 0.99, 1.0, False, 1.0, 1.0, False, False),
+        ("minhash", 0.99, 0.5, True, math.nan, math.nan, False, False),
+        ("semantic", 0.95, None, None, None, None, False, True),
+        ("exact", 1.0, None, None, None, None, False, False),  # exact copies are one node already
     ],
 )
-def test_what_may_be_dropped(signal, similarity, answers, context, payload, default, with_semantic):
-    given = {"similarity": similarity, "answer_similarity": answers, "payload_similarity": payload}
+def test_what_may_be_dropped(signal, similarity, answers, context, payload, words, default, with_semantic):
+    given = {"similarity": similarity, "answer_similarity": answers, "payload_similarity": payload,
+             "words_similarity": words}  # fmt: skip
     frame = pl.DataFrame(
         {"signal": [signal], **{k: [v] for k, v in given.items()}, "same_context": [context], "differs": ""},
         schema_overrides={**dict.fromkeys(given, pl.Float32), "same_context": pl.Boolean},
     )
     assert len(frame.filter(may_drop(Settings()))) == default
     assert len(frame.filter(may_drop(Settings(drop_semantic=True)))) == with_semantic
+
+
+def test_a_copy_but_for_punctuation_says_so():
+    pairs = [(0, 1, "minhash", "near", 0.75)]
+    told = by_row(make_plan(findings(2, keep=[0, 0], pairs=pairs, answer_alike=0.6, words=0.9), Settings()), 1)
+    assert told["why"].endswith("without punctuation and templates 90 % of their shingles are shared (Jaccard)")
 
 
 def test_a_shared_side_is_no_reason_to_drop():
@@ -223,9 +240,9 @@ def test_a_shared_side_is_no_reason_to_drop():
 def test_pairs_by_meaning_are_dropped_only_where_numbers_and_negation_were_seen_to_agree(differs, dropped):
     frame = pl.DataFrame(
         {"signal": ["semantic"], "similarity": [0.95], "answer_similarity": None, "same_context": None,
-         "payload_similarity": None, "differs": [differs]},
+         "payload_similarity": None, "words_similarity": None, "differs": [differs]},
         schema_overrides={"answer_similarity": pl.Float32, "same_context": pl.Boolean, "differs": pl.String,
-                          "payload_similarity": pl.Float32},
+                          "payload_similarity": pl.Float32, "words_similarity": pl.Float32},
     )  # fmt: skip
     assert len(frame.filter(may_drop(Settings(drop_semantic=True)))) == dropped
     assert not len(frame.filter(may_drop(Settings())))

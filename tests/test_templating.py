@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from template_twin import EDITED, FIXED, Twin
 
-from scanner import templating
+from scanner import templating, wording
 from scanner.features import templates as features
 from scanner.kernels import templates as kernels
 from scanner.text import code_point_classes, folded_code_points
@@ -48,7 +48,8 @@ def alike(corpus, pairs, threads=1):
     """Payload similarity of the pairs of positions."""
     marked, prints = find(corpus, threads)
     a, b = (np.array(side, np.int64) for side in zip(*pairs, strict=True))
-    return templating.compare(corpus.reader(), corpus.rows, prints, marked, a, b, 3, threads).tolist()
+    nothing = np.zeros(len(a), np.bool_)
+    return wording.compare(corpus.reader(), corpus.rows, prints, marked, a, b, nothing, 3, threads).payload.tolist()
 
 
 def kinds(templates, corpus, position):
@@ -145,7 +146,8 @@ def test_free_text_has_no_template(segments_of):
     marked, prints = find(corpus)
     assert marked is None
     nobody = np.array([0], np.int64)
-    assert np.isnan(templating.compare(corpus.reader(), corpus.rows, prints, marked, nobody, nobody + 1, 3, 1)).all()
+    found = wording.compare(corpus.reader(), corpus.rows, prints, marked, nobody, nobody + 1, nobody > 0, 3, 1)
+    assert np.isnan([found.payload, found.words]).all()
     table, covering = features.patterns(corpus.reader(), corpus.rows, marked, ["a"])
     assert table.schema == pl.Schema(features.PATTERNS_SCHEMA)
     assert len(covering) == 0
@@ -209,3 +211,76 @@ def test_what_is_fixed_in_one_source_is_not_taken_for_an_edit_in_another(segment
     marked, _ = find(corpus)
     place = (WRAPPER + " Answer in").count(" ") + 1
     assert kinds(marked.templates, corpus, 0)[0][place] == kinds(marked.templates, corpus, 1)[0][place] == FIXED
+
+
+def words_alike(corpus, pairs, threads=1):
+    """(payload, words) of each pair of positions, all of them wanted."""
+    marked, prints = find(corpus, threads)
+    a, b = (np.array(side, np.int64) for side in zip(*pairs, strict=True))
+    found = wording.compare(corpus.reader(), corpus.rows, prints, marked, a, b, np.ones(len(a), np.bool_), 3, threads)
+    return list(zip(found.payload.tolist(), found.words.tolist(), strict=True))
+
+
+def test_punctuation_keeps_no_words_apart(segments_of):
+    rows = [("Who sells it here", "There are 28 shops in Basel that sell it."),
+            ("Who sells it, here?", "There are 28 shops in Basel that sell it!"),
+            ("Who sells it here", "There are 29 shops in Basel that sell it."),
+            ("Who sells it here", "There are 2.8 shops in Basel that sell it.")]  # fmt: skip
+    copy, other, point = words_alike(segments_of(rows), [(0, 1), (0, 2), (0, 3)])
+    assert copy[1] == 1
+    assert other[1] == pytest.approx(4 / 10)  # the answer's: 7 shingles of 9 words, of which the number touches 3
+    assert point[1] < 0.8
+    assert np.isnan([copy[0], other[0], point[0]]).all()
+
+
+def test_another_short_question_with_the_same_answer_is_no_copy(segments_of):
+    """As whole rows they are alike, for the answer is long: boilerplate."""
+    answer = "My name is Tessa and I am a language model that was made by the friends of the library in Ghent."
+    rows = [("What is your name?", answer), ("Tell me your name.", answer), ("what is your name", answer)]
+    other, same = words_alike(segments_of(rows), [(0, 1), (0, 2)])
+    assert other[1] == 0
+    assert same[1] == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "copies"),
+    [
+        ("Hold the cover for nine long seconds and the mirror starts again.", True),
+        ("Hold the cover for nine seconds and the mirror starts again soon.", True),
+        ("Hold the cover for nine seconds and the mirror again.", True),
+        ("Hold the cover for nine seconds and the mirror never starts again.", False),
+        ("Hold the cover for nine 5 seconds and the mirror starts again.", False),
+        ("Hold the cover for nine seconds and the lamp starts again.", False),
+        ("Hold the red cover for nine seconds and the mirror starts very again.", False),
+    ],
+)
+def test_one_word_more_in_a_short_answer_is_no_other_answer(segments_of, answer, copies):
+    """The whole rows are alike enough; a number, a negation, another word and two words more are not let pass."""
+    prompt = " ".join(f"p{i}" for i in range(60))
+    rows = [(prompt, "Hold the cover for nine seconds and the mirror starts again."), (prompt, answer)]
+    for pairs in ([(0, 1)], [(1, 0)]):
+        ((_, value),) = words_alike(segments_of(rows), pairs)
+        assert (value >= 0.8) == copies
+
+
+def test_the_same_text_is_the_same_in_a_source_with_other_templates(segments_of):
+    """The note is a template of the first source alone; read with one source's templates, two copies are one text."""
+    rng = random.Random(8)
+    rows = [(f"{OTHER} {words_of(rng, 6)}", words_of(rng, 12)) for _ in range(60)] + plain(60)
+    rows.append(rows[3])
+    corpus = segments_of(rows, sources=[0] * 60 + [1] * 61)
+    assert words_alike(corpus, [(3, 120), (120, 3)]) == [(1, 1), (1, 1)]
+    (unlike,) = words_alike(segments_of([*rows, rows[4]], sources=[0] * 60 + [1] * 62), [(3, 121)])
+    assert unlike[0] < 0.2  # the wrapper in common does not count, though the second source does not know it
+
+
+@pytest.mark.parametrize("ending", ["Sentiment :", "Answer", "# # Label now"])
+def test_a_few_words_after_the_last_slot_are_template_too(segments_of, ending):
+    rng = random.Random(12)
+    corpus = segments_of([(f"{WRAPPER} {words_of(rng, rng.randint(2, 9))} {ending}", "yes") for _ in range(60)])
+    marked, _ = find(corpus)
+    tail = len(ending.split())
+    for position in range(60):
+        (prompt, _) = kinds(marked.templates, corpus, position)
+        assert prompt[-tail:] == [FIXED] * tail
+        assert prompt[-tail - 1] == "payload"

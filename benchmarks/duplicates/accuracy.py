@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,17 @@ from templated import generate as templated_rows
 from truth import agreement, similar_pairs
 
 
+def _of_each(
+    tools: list[Tool], files: list[Path], threads: int, python: Path, folder: Path, what: str
+) -> Iterator[tuple[Tool, np.ndarray | None, dict[str, Any]]]:
+    """What each tool finds in some files (flags or clusters); None with the reason where it failed."""
+    for tool in tools:
+        try:
+            yield tool, array_of(tool, files, threads, python, folder, what), {}
+        except ToolError as failure:
+            yield tool, None, {"failed": str(failure)}
+
+
 def caught(made: Constructed, flags: np.ndarray) -> dict[float, float]:
     """Per level, the share of its pairs of which a row is flagged; rows of different pairs are unlike."""
     either = flags[0::2] | flags[1::2]
@@ -36,11 +48,9 @@ def curves(tools: list[Tool], threads: int, python: Path, per_cell: int = 20) ->
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "pairs.jsonl"
         made.write(file)
-        for tool in tools:
-            try:
-                flags = array_of(tool, [file], threads, python, Path(folder), "flags")
-            except ToolError as failure:
-                answer[tool.name] = {"failed": str(failure)}
+        for tool, flags, failed in _of_each(tools, [file], threads, python, Path(folder), "flags"):
+            if flags is None:
+                answer[tool.name] = failed
                 continue
             at_threshold = made.level == 0.8
             either = flags[0::2] | flags[1::2]
@@ -70,11 +80,9 @@ def against_join(file: Path, tools: list[Tool], threads: int, python: Path) -> d
         levels[f"{level}"] = {"pairs": len(pairs), "rows_with_an_earlier_duplicate": len(later)}
     answer: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
-        for tool in tools:
-            try:
-                flags = array_of(tool, [file], threads, python, Path(folder), "flags")
-            except ToolError as failure:
-                answer[tool.name] = {"failed": str(failure)}
+        for tool, flags, failed in _of_each(tools, [file], threads, python, Path(folder), "flags"):
+            if flags is None:
+                answer[tool.name] = failed
                 continue
             flagged = set(np.flatnonzero(flags).tolist())
             sure = [pair for pair, jaccard in found.items() if jaccard >= 0.8 - 1e-9]
@@ -95,11 +103,10 @@ def on_templates(tools: list[Tool], threads: int, python: Path, rows: int, seed:
     answer: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
         files = sorted(write(data, Path(folder) / "rows"))
-        for tool in (tool for tool in tools if tool.clusters):
-            try:
-                clusters = array_of(tool, files, threads, python, Path(folder), "clusters")
-            except ToolError as failure:
-                answer[tool.name] = {"failed": str(failure)}
+        able = [tool for tool in tools if tool.clusters]
+        for tool, clusters, failed in _of_each(able, files, threads, python, Path(folder), "clusters"):
+            if clusters is None:
+                answer[tool.name] = failed
                 continue
             answer[tool.name] = {
                 "all": asdict(agreement(clusters, data.groups())),

@@ -28,6 +28,7 @@ from scanner.explain._found import (
 )
 from scanner.explain._heat import UNITS, Heated, heated
 from scanner.explain._heat import render as render_heat
+from scanner.explain._templates import Wrapped, wrapped
 from scanner.repeats import Stretch, stretches
 from scanner.store import RunFolder
 from scanner.text import one_line
@@ -75,11 +76,13 @@ class Explanation:
     difference: Difference | None  # kept row on the left, this row on the right
     held: tuple[str, ...] = ()  # evaluation items that it holds, in words
     heat: Heated | None = None  # what of its answer would come out
+    template: Wrapped | None = None  # the one that covers most of it
 
     def sentences(self) -> list[str]:
         """The explanation in words, without its tables and excerpts."""
         heat = self.heat.sentence() if self.heat else ""
-        found = (heat, _repeated(self), *self.known, *self.held, _exposing(self))
+        wrapper = self.template.told if self.template else ""
+        found = (heat, _repeated(self), wrapper, *self.known, *self.held, _exposing(self))
         return [s for s in (_standing(self), *_predicted(self), *found, _planned(self)) if s]
 
     def render(self, console: Console) -> None:
@@ -133,6 +136,7 @@ def explain(run: RunFolder, row_id: int, text: str = "masked") -> Explanation:
         difference=evidence.difference(keep, row_id) if keep is not None else None,
         held=decontaminating.sentences(run.read_table("matches"), row_id) if run.has_table("matches") else (),
         heat=heated(run, table, row_id, evidence),
+        template=wrapped(run, row, evidence),
     )
 
 
@@ -267,6 +271,11 @@ def _render(told: Explanation, console: Console) -> None:
     if told.heat and told.heat.shades:
         heading(f"Heat of the answer ({UNITS})")
         render_heat(told.heat, console, plain)
+    if told.template and told.template.parts:
+        heading(f"Template {told.template.number} of the {told.template.role} text, and what stands in its slots")
+        for is_slot, text in told.template.parts:
+            line = plain("slot      " if is_slot else "template  ", "dim")
+            console.print(line.append_text(plain(one_line(text, 140), "" if is_slot else "dim")))
     if told.spans:
         heading("Marked spans")
         for span in told.spans:
@@ -288,8 +297,9 @@ def _render(told: Explanation, console: Console) -> None:
         for relative in told.relatives:
             likeness = "" if math.isnan(relative.similarity) else f"{relative.similarity:.2f}"
             within = "" if math.isnan(relative.inside) else f"{100 * relative.inside:.0f} % of this row is in it"
+            payload = "" if math.isnan(relative.payload) else f"payload {relative.payload:.2f}"
             place = one_line(relative.place, 40)
-            cells = (str(relative.row_id), place, relative.signal, likeness, relative.told, within)
+            cells = (str(relative.row_id), place, relative.signal, likeness, payload, relative.told, within)
             table.add_row(*(plain(cell) for cell in cells))
         console.print(table)
     if told.difference:

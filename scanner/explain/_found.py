@@ -38,6 +38,7 @@ class Relative:
     holds: float = math.nan  # share of the other found in this row; NaN where not measured
     answer_inside: float = math.nan  # the same of the answers alone
     answer_holds: float = math.nan
+    payload: float = math.nan  # Jaccard of what stands in their templates; NaN where neither follows one
 
     @property
     def told(self) -> str:
@@ -76,7 +77,7 @@ class Feature:
 
 def relatives_of(pairs: pl.DataFrame, row_id: int, rows: pl.DataFrame) -> tuple[Relative, ...]:
     """The rows paired with this one: exact before near before semantic, the most similar first."""
-    for name in ("answer_containment_ab", "answer_containment_ba"):
+    for name in ("answer_containment_ab", "answer_containment_ba", "payload_similarity"):
         pairs = pairs if name in pairs.columns else pairs.with_columns(pl.lit(None, pl.Float64).alias(name))
     here = pairs.filter((pl.col("row_a") == row_id) | (pl.col("row_b") == row_id))
     first = pl.col("row_a") == row_id
@@ -91,6 +92,7 @@ def relatives_of(pairs: pl.DataFrame, row_id: int, rows: pl.DataFrame) -> tuple[
                 ("answer_containment", "ab", "ba", "answer_inside"), ("answer_containment", "ba", "ab", "answer_holds"),
             )
         ),
+        pl.col("payload_similarity").cast(pl.Float64),
     )  # fmt: skip
     rank = pl.col("signal").replace_strict({"exact": 0, "minhash": 1, "span": 2}, default=3, return_dtype=pl.Int8)
     seen = seen.sort([rank, pl.col("similarity").fill_null(0).fill_nan(0), "row_id"], descending=[False, True, False])

@@ -26,10 +26,10 @@ from queue import SimpleQueue
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit, types
+from numba import types
 
-from scanner.kernels._jit import F32, I64, I64R, INT, U8, U64_2D, U64R, VOID, kernel
-from scanner.kernels.hashing import combine, fmix64
+from scanner.kernels._jit import F32, I64, I64R, INT, U8, U64_2D, U64R, VOID, helper, kernel
+from scanner.kernels.hashing import combine, fmix64, power
 
 LEVELS = (0, 1, 2, 3, 4, 6, 8, 12)
 """Context lengths in tokens; 0 is the token by itself."""
@@ -160,20 +160,11 @@ def _row_blocks(offsets: Int64, parts: int) -> list[tuple[int, int]]:
 _BASE = np.uint64(0x9E3779B97F4A7C13)  # odd, and 3 modulo 4: swapped tokens differ
 
 
-@njit(nogil=True)
-def _power(k):
-    """_BASE ** k, which takes the oldest token out of a rolling hash."""
-    power = np.uint64(1)
-    for _ in range(k):
-        power *= _BASE
-    return power
-
-
-@njit(nogil=True)
-def _roll(h, tokens, t, k, begin, power):
+@helper
+def _roll(h, tokens, t, k, begin, leaving):
     """Rolling hash of the k tokens before t + 1, from that before t; tokens are hashes already, so a sum does."""
     h = h * _BASE + tokens[t]
-    return h - power * tokens[t - k] if t - k >= begin else h
+    return h - leaving * tokens[t - k] if t - k >= begin else h
 
 
 @kernel(I64(U64R, I64R, INT, INT, U8, INT, INT))
@@ -181,17 +172,17 @@ def _sizes(tokens, offsets, k, bits, alive, first, last):
     """Entries of rows [first, last) in each of 2 ** bits partitions of the hash space."""
     sizes = np.zeros(1 << bits, np.int64)
     shift = np.uint64(64 - bits)
-    power = _power(k)
+    leaving = power(_BASE, k)
     for i in range(first, last):
         h = np.uint64(0)
         for t in range(offsets[i], offsets[i + 1]):
             if alive[t] and t - k >= offsets[i]:
                 sizes[np.int64(fmix64(h if k > 0 else tokens[t]) >> shift)] += 1
-            h = _roll(h, tokens, t, k, offsets[i], power)
+            h = _roll(h, tokens, t, k, offsets[i], leaving)
     return sizes
 
 
-@njit(nogil=True)
+@helper
 def _slot(keys, mask, key):
     """Slot of a key, or of the first empty place (key 0) on its way."""
     s = np.int64(key & np.uint64(mask))
@@ -216,7 +207,7 @@ def _level(tokens, offsets, copies, k, part, bits, ends, entry, alive, chance, k
     for q in range(1, partitions):
         place[q] = ends[q - 1]
         largest = max(largest, ends[q] - ends[q - 1])
-    power = _power(k)
+    leaving = power(_BASE, k)
     for i in range(len(offsets) - 1):
         h = np.uint64(0)
         for t in range(offsets[i], offsets[i + 1]):
@@ -229,7 +220,7 @@ def _level(tokens, offsets, copies, k, part, bits, ends, entry, alive, chance, k
                     entry[e, 0] = context if context != 0 else np.uint64(1)  # 0 marks an empty slot
                     entry[e, 1] = tokens[t]
                     entry[e, 2] = np.uint64(t) | np.uint64(i) << np.uint64(32)
-            h = _roll(h, tokens, t, k, offsets[i], power)
+            h = _roll(h, tokens, t, k, offsets[i], leaving)
 
     capacity = 16
     while capacity < 2 * largest:

@@ -9,9 +9,9 @@ w^2 / 2^65.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, types
+from numba import types
 
-from scanner.kernels._jit import B1R, I32, I32R, I64R, INT, U8R, U64R, VOID, kernel
+from scanner.kernels._jit import B1R, I32, I32R, I64R, INT, U8R, U64R, VOID, helper, kernel
 from scanner.kernels._words import BLOCK
 from scanner.kernels.tokens import ROOM, next_tokens
 
@@ -35,7 +35,7 @@ _I16_2D = types.Array(types.int16, 2, "C")
 _I16_2D_READ = types.Array(types.int16, 2, "C", readonly=True)
 
 
-@njit(nogil=True)
+@helper
 def _slot(keys, key):
     """Where `key` stands in an open-addressing table, or the empty slot where it would; len(keys) is a power of 2."""
     mask = np.uint64(len(keys) - 1)

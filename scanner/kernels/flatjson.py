@@ -10,9 +10,8 @@ syntax gets status SLOW and is parsed by `scanner.jsontext`.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
-from scanner.kernels._jit import I64, I64R, INT, U8, U8R, U64_2D, kernel
+from scanner.kernels._jit import I64, I64R, INT, U8, U8R, U64_2D, helper, kernel
 from scanner.kernels._words import copy_bytes, find, find_stop, word_at
 from scanner.kernels.hashing import murmur128
 
@@ -39,7 +38,7 @@ def _word(text):
 _TRUE, _FALSE, _NULL = _word(b"true"), _word(b"false"), _word(b"null")
 
 
-@njit(nogil=True)
+@helper
 def _skip_space(buffer, at, end):
     while at < end:
         byte = buffer[at]
@@ -50,7 +49,7 @@ def _skip_space(buffer, at, end):
     return at
 
 
-@njit(nogil=True)
+@helper
 def _string_end(buffer, at, end):
     """Position of the closing quote of a string whose first byte is at `at`, and whether it holds escapes; -1 if bad.
 
@@ -101,7 +100,7 @@ def _string_end(buffer, at, end):
     return -1, escaped
 
 
-@njit(nogil=True)
+@helper
 def _hex4(buffer, at, end):
     if at + 4 > end:
         return -1
@@ -114,7 +113,7 @@ def _hex4(buffer, at, end):
     return value
 
 
-@njit(nogil=True)
+@helper
 def _put_utf8(out, at, point):
     if point < 0x80:
         out[at] = point
@@ -135,7 +134,7 @@ def _put_utf8(out, at, point):
     return at + 4
 
 
-@njit(nogil=True)
+@helper
 def _unescape(buffer, start, end, out, at):
     """Decode the string body buffer[start:end] to out[at:]; the new end, or -1 for a bad or surrogate escape."""
     i = start
@@ -178,7 +177,7 @@ def _unescape(buffer, start, end, out, at):
     return at
 
 
-@njit(nogil=True)
+@helper
 def _put_escaped(text, start, end, out, at):
     """Write text[start:end] as the body of a JSON string, escaped as orjson does."""
     i = start
@@ -222,7 +221,7 @@ def _put_escaped(text, start, end, out, at):
     return at
 
 
-@njit(nogil=True)
+@helper
 def _find_key(buffer, start, end, keys, key_offsets, n_keys):
     for k in range(n_keys):
         length = key_offsets[k + 1] - key_offsets[k]
@@ -238,7 +237,7 @@ def _find_key(buffer, start, end, keys, key_offsets, n_keys):
     return -1
 
 
-@njit(nogil=True)
+@helper
 def _scalar_end(buffer, at, end):
     """The byte after true, false, null or a whole number in its one canonical form; -1 for anything else."""
     first = buffer[at]
@@ -260,7 +259,7 @@ def _scalar_end(buffer, at, end):
     return i
 
 
-@njit(nogil=True)
+@helper
 def _parse_object(buffer, at, end, keys, key_offsets, n_keys, kinds, value_start, value_end, value_escaped):
     """Fill the value positions of every key; False unless the object has exactly the keys, each a value of its kind."""
     for k in range(n_keys):

@@ -8,9 +8,9 @@ others passes by chance; nothing that is shared is ever lost.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, types
+from numba import types
 
-from scanner.kernels._jit import I64, INT, U64, U64R, kernel
+from scanner.kernels._jit import I64, INT, U64, U64R, helper, kernel
 
 _SPACIOUS = 16
 """Bits of the table per key, at least: one key in this many meets another's bit by chance."""
@@ -18,7 +18,7 @@ _ONE = np.uint64(1)
 _LOW = np.uint64(63)
 
 
-@njit(nogil=True)
+@helper
 def _table_for(count):
     """An empty table for `count` keys, (words, 2): seen once and seen again; and how far to shift a key for its bit."""
     bits = 6
@@ -27,7 +27,7 @@ def _table_for(count):
     return np.zeros((1 << (bits - 6), 2), np.uint64), np.uint64(64 - bits)
 
 
-@njit(nogil=True)
+@helper
 def _note(table, shift, key):
     place = key >> shift
     bit = _ONE << (place & _LOW)
@@ -37,7 +37,7 @@ def _note(table, shift, key):
     table[word, 1] |= seen & bit
 
 
-@njit(nogil=True)
+@helper
 def _was_noted_twice(table, shift, key):
     place = key >> shift
     return table[place >> np.uint64(6), 1] >> (place & _LOW) & _ONE

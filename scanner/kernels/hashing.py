@@ -48,6 +48,15 @@ def combine(h, value):
 
 
 @njit(nogil=True)
+def power(base, exponent):
+    """base ** exponent modulo 2^64, which takes the oldest of so many values out of a rolling hash."""
+    result = np.uint64(1)
+    for _ in range(exponent):
+        result *= base
+    return result
+
+
+@njit(nogil=True)
 def _rotl(x, r):
     return (x << np.uint64(r)) | (x >> np.uint64(64 - r))
 

@@ -9,9 +9,8 @@ a content hash of their own.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
-from scanner.kernels._jit import B1R, I32R, I64, I64R, INT, U8R, U32_2D, U32R, U64, U64_2D, kernel
+from scanner.kernels._jit import B1R, I32R, I64, I64R, INT, U8R, U32_2D, U32R, U64, U64_2D, helper, kernel
 from scanner.kernels._words import BLOCK, LANES, code_points, take_minima
 from scanner.kernels.hashing import combine, fmix32, fmix64, murmur128
 from scanner.kernels.tokens import ROOM, next_tokens
@@ -29,7 +28,7 @@ _BUFFER = MAX_WIDTH + ROOM + BLOCK
 _STEP = np.uint64(0x9E3779B97F4A7C15)
 
 
-@njit(nogil=True)
+@helper
 def put_shingles(tokens, count, width, out):
     """out[i] = 64-bit hash of tokens[i:i + width], in order, for every i up to count - width; returns their number.
 
@@ -48,7 +47,7 @@ def put_shingles(tokens, count, width, out):
     return made
 
 
-@njit(nogil=True)
+@helper
 def _shingles_so_far(tokens, count, n, at_end, width, out):
     """Put the shingles of tokens[:count], the last of the n tokens read so far; a text shorter than one is one."""
     if count >= width:
@@ -58,7 +57,7 @@ def _shingles_so_far(tokens, count, n, at_end, width, out):
     return 0
 
 
-@njit(nogil=True)
+@helper
 def _padded(values):
     """A copy whose length is a multiple of LANES, zeros at the end."""
     out = np.zeros(-(-len(values) // LANES) * LANES, np.uint32)
@@ -67,7 +66,7 @@ def _padded(values):
     return out
 
 
-@njit(nogil=True)
+@helper
 def _keep_last(tokens, count, keep):
     """Move the last `keep` of tokens[:count] to the front: the shingles of what follows begin with them."""
     for i in range(keep):

@@ -7,9 +7,9 @@ not depend on threads, blocks or the order of candidates.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, types
+from numba import types
 
-from scanner.kernels._jit import I32R, I64R, INT, U64, VOID, kernel
+from scanner.kernels._jit import I32R, I64R, INT, U64, VOID, helper, kernel
 
 _I16_2D = types.Array(types.int16, 2, "C", readonly=True)
 _I32_2D = types.Array(types.int32, 2, "C")
@@ -18,7 +18,7 @@ _I64_2D_READ = types.Array(types.int64, 2, "C", readonly=True)
 _F64R = types.Array(types.float64, 1, "C", readonly=True)
 
 
-@njit(nogil=True)
+@helper
 def _insert(score, rank, row, dot, scores, ranks, rows, dots):
     """Put a candidate into a list sorted by falling score, then rising rank, if it is better than the last."""
     at = len(scores) - 1

@@ -8,11 +8,10 @@ text of the benchmark; `compare` looks at the words themselves and decides.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
-from scanner.kernels._jit import I32, I32R, I64, I64R, INT, U8, U8R, U64, U64R, VOID, kernel
+from scanner.kernels._jit import I32, I32R, I64, I64R, INT, U8, U8R, U64, U64R, VOID, helper, kernel
 from scanner.kernels._words import BLOCK
-from scanner.kernels.hashing import fmix64
+from scanner.kernels.hashing import fmix64, power
 from scanner.kernels.tokens import ROOM, WORD, code_point_at, next_tokens
 
 SHINGLE = 5
@@ -37,7 +36,7 @@ _ONE = np.uint64(1)
 _PLACE = np.uint64(LONGEST - 1)
 
 
-@njit(nogil=True)
+@helper
 def _words(data, at, end, classes, fold, tokens, starts, ends, out, n):
     """Append the word hashes of data[at:end] to out[n:]; returns the new number; tokens, starts, ends are room."""
     while at < end:
@@ -72,16 +71,7 @@ def words(data, offsets, classes, fold, out, counts):
     return total
 
 
-@njit(nogil=True)
-def _power(width):
-    """_BASE to the power of width."""
-    power = _ONE
-    for _ in range(width):
-        power *= _BASE
-    return power
-
-
-@njit(nogil=True)
+@helper
 def _whole(hashes, begin, end):
     h = _WHOLE
     for i in range(begin, end):
@@ -96,14 +86,14 @@ def whole_hashes(hashes, bounds, out):
         out[i] = _whole(hashes, bounds[i], bounds[i + 1])
 
 
-@njit(nogil=True)
+@helper
 def _bit(h, bits):
     """Word and bit of the filter for a hash; len(bits) is a power of 2."""
     mixed = (h ^ (h >> np.uint64(29))) * _BASE
     return (mixed >> np.uint64(32)) & np.uint64(len(bits) - 1), _ONE << (mixed >> np.uint64(26) & np.uint64(63))
 
 
-@njit(nogil=True)
+@helper
 def _slot(keys, h):
     """Where a hash stands in an open-addressing table, or the empty slot where it would; a key is never 0."""
     mask = np.uint64(len(keys) - 1)
@@ -127,7 +117,7 @@ def register(hashes, text_at, benchmark, counted, bits, keys, entry, of_run, ite
     last_item = np.full(len(of_run) + 1, -1, np.int32)
     last_benchmark = np.full(len(of_run) + 1, -1, np.int32)
     inside = np.zeros(len(of_run) + 1, np.int32)
-    leaving = _power(SHINGLE)
+    leaving = power(_BASE, SHINGLE)
     for t in range(len(text_at) - 1):
         h = np.uint64(0)
         for i in range(text_at[t], text_at[t + 1]):
@@ -242,7 +232,7 @@ def probe(
     row_words = np.empty(longest + 1, np.uint64)
     tokens = np.empty(ROOM + BLOCK, np.uint64)
     starts, ends = np.empty(ROOM + BLOCK, np.int64), np.empty(ROOM + BLOCK, np.int64)
-    leaving = _power(SHINGLE)
+    leaving = power(_BASE, SHINGLE)
     for r in range(begin, len(row_start) - 1):
         count = 0
         s = row_start[r]
@@ -300,10 +290,10 @@ def probe(
     return len(row_start) - 1
 
 
-@njit(nogil=True)
+@helper
 def _packed(hashes, begin, end, width, out):
     """Rolling hashes of the runs in hashes[begin:end], each with the run's place in its low bits, sorted."""
-    leaving = _power(width)
+    leaving = power(_BASE, width)
     h = np.uint64(0)
     n = 0
     for i in range(begin, end):
@@ -317,10 +307,10 @@ def _packed(hashes, begin, end, width, out):
     return n
 
 
-@njit(nogil=True)
+@helper
 def _mark(hashes, begin, end, width, known, count, mark, marks, at):
     """Mark the places of the sorted runs `known` that stand in hashes[begin:end]."""
-    leaving = _power(width)
+    leaving = power(_BASE, width)
     h = np.uint64(0)
     for i in range(begin, end):
         h = h * _BASE + hashes[i]
@@ -342,7 +332,7 @@ def _mark(hashes, begin, end, width, known, count, mark, marks, at):
             low += 1
 
 
-@njit(nogil=True)
+@helper
 def _stands_in(text, begin, end, hashes, first, last):
     """Whether the words text[begin:end] stand one after another in hashes[first:last]; no words stand nowhere."""
     length = end - begin

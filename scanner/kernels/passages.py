@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
-from scanner.kernels._jit import B1R, I32, I32R, I64, I64R, INT, U8R, U64, VOID, kernel
+from scanner.kernels._jit import B1R, I32, I32R, I64, I64R, INT, U8R, U64, VOID, helper, kernel
 from scanner.kernels._words import BLOCK, code_points
 from scanner.kernels.spans import ANSWER, LEAKAGE, Segments, Spans, Windows
 from scanner.kernels.tokens import ROOM, next_tokens
@@ -60,7 +59,7 @@ def shared_tokens(
     return out.reshape(-1, 4)
 
 
-@njit(nogil=True)
+@helper
 def _top(root, a):
     while root[a] != a:
         root[a] = root[root[a]]
@@ -103,7 +102,7 @@ def _star(starts, ends, row, ids, lead, out):
     return made
 
 
-@njit(nogil=True)
+@helper
 def _first_of(ids, begin, end, wanted):
     """Place of the first of `wanted` in ids[begin:end], ascending; where it would be if it is not there."""
     while begin < end:
@@ -115,7 +114,7 @@ def _first_of(ids, begin, end, wanted):
     return begin
 
 
-@njit(nogil=True)
+@helper
 def _cover(at, answer, j, width, stamp, mark, out, place):
     """Add the tokens from window j to the next one with this mark, or to its own end."""
     more = width

@@ -8,9 +8,9 @@ State arrays make both resumable: they stop when the output is full and go on wh
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, types
+from numba import types
 
-from scanner.kernels._jit import I64, INT, U8, U8R, kernel
+from scanner.kernels._jit import I64, INT, U8, U8R, helper, kernel
 from scanner.kernels._words import BLOCK, equal64, lowest_bit
 
 # Indexes into the state array of both kernels.
@@ -63,7 +63,7 @@ def places_of(data, low, high, byte, out):
     return count
 
 
-@njit(nogil=True)
+@helper
 def _value_end(data, at, size, stack, state):
     """First byte after the value at `at`; -1 with STATUS, WHERE and WHERE_LINE set where it is broken."""
     depth = 0
@@ -143,7 +143,7 @@ def _value_end(data, at, size, stack, state):
     return _broken(state, UNCLOSED, size, line)
 
 
-@njit(nogil=True)
+@helper
 def _broken(state, status, where, line):
     state[STATUS] = status
     state[WHERE] = where

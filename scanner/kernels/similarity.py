@@ -7,9 +7,9 @@ bytes per row and band at a time. Verification works on the shingle sets themsel
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, types
+from numba import types
 
-from scanner.kernels._jit import I64, I64R, INT, U32_2D, U64, U64_2D, U64R, VOID, kernel
+from scanner.kernels._jit import I64, I64R, INT, U32_2D, U64, U64_2D, U64R, VOID, helper, kernel
 from scanner.kernels.hashing import combine, fmix64
 from scanner.kernels.minhash import IN_BOTH, IN_PROMPT
 
@@ -80,7 +80,7 @@ def pairs_of_band(packed, row_bits, window, out, cut):
     return made
 
 
-@njit(nogil=True)
+@helper
 def _shared(sets, a, a_end, b, b_end):
     """How many words two ascending runs share, and how many of these stand in both prompts and in both answers."""
     shared = np.uint64(0)
@@ -103,7 +103,7 @@ def _shared(sets, a, a_end, b, b_end):
     return np.int64(shared), np.int64(prompts), np.int64(answers)
 
 
-@njit(nogil=True)
+@helper
 def _jaccard(size_a, size_b, shared):
     union = size_a + size_b - shared
     return np.float32(shared / union) if union else np.float32(np.nan)

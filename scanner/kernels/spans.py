@@ -20,10 +20,9 @@ from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
-from scanner.kernels._jit import B1R, I32, I32R, I64, I64R, INT, U8, U8R, U64, U64R, VOID, kernel
-from scanner.kernels.hashing import fmix64
+from scanner.kernels._jit import B1R, I32, I32R, I64, I64R, INT, U8, U8R, U64, U64R, VOID, helper, kernel
+from scanner.kernels.hashing import fmix64, power
 
 ONCE, BOILERPLATE, LEAKAGE, FILLER, ECHO, WITHIN = 0, 1, 2, 3, 4, 5
 """Class of a window: in one place only; in many rows or a system prompt; in few rows; anywhere, but made of so few
@@ -166,21 +165,12 @@ def _capacity(keys: int) -> int:
     return 1 << max(4, (2 * keys).bit_length())
 
 
-@njit(nogil=True)
-def _power(width):
-    """_BASE ** width, which takes the oldest token out of the rolling hash."""
-    power = np.uint64(1)
-    for _ in range(width):
-        power *= _BASE
-    return power
-
-
-@njit(nogil=True)
-def _next(h, tokens, t, first, width, power):
+@helper
+def _next(h, tokens, t, first, width, leaving):
     """Rolling hash of the `width` tokens that end with t, from that of those before; 0 is kept for empty slots."""
     h = h * _BASE + tokens[t]
     if t - width >= first:
-        h -= power * tokens[t - width]
+        h -= leaving * tokens[t - width]
     key = fmix64(h)
     return h, (key if key != 0 else np.uint64(1))
 
@@ -189,14 +179,14 @@ def _next(h, tokens, t, first, width, power):
 def _hashes(tokens, bounds, counted, width, part, bits, out):
     """Window hashes of the counted segments in one of 2 ** bits slices; returns how many, writing as many as fit."""
     shift = np.uint64(64 - bits)
-    power = _power(width)
+    leaving = power(_BASE, width)
     made = 0
     for s in range(len(counted)):
         if not counted[s]:
             continue
         h = np.uint64(0)
         for t in range(bounds[s], bounds[s + 1]):
-            h, key = _next(h, tokens, t, bounds[s], width, power)
+            h, key = _next(h, tokens, t, bounds[s], width, leaving)
             if t - bounds[s] + 1 >= width and np.int64(key >> shift) == part:
                 if made < len(out):
                     out[made] = key
@@ -220,11 +210,11 @@ def _table(repeated, keys, slots):
 def _look_up(tokens, bounds, width, keys, slots, first, last, ids):
     """Number the repeated windows of segments [first, last), at their first tokens."""
     mask = len(keys) - 1
-    power = _power(width)
+    leaving = power(_BASE, width)
     for s in range(first, last):
         h = np.uint64(0)
         for t in range(bounds[s], bounds[s + 1]):
-            h, key = _next(h, tokens, t, bounds[s], width, power)
+            h, key = _next(h, tokens, t, bounds[s], width, leaving)
             if t - bounds[s] + 1 >= width:
                 at = np.int64(key & np.uint64(mask))
                 while keys[at] != key and keys[at] != 0:
@@ -233,7 +223,7 @@ def _look_up(tokens, bounds, width, keys, slots, first, last, ids):
                     ids[t - width + 1] = slots[at]
 
 
-@njit(nogil=True)
+@helper
 def _is_monotone(tokens, at, width, some):
     """Whether a window has fewer different tokens than width // DISTINCT_SHARE; most are known after a few."""
     distinct = 0

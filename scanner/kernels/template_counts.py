@@ -8,15 +8,16 @@ a tool schema says after `"name":` tells nothing of an answer, and one source no
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
-from scanner.kernels._jit import I32, I32R, I64R, INT, U8, U8R, U64, U64R, VOID, kernel
+from scanner.kernels._jit import I32, I32R, I64R, INT, U8, U8R, U64, U64R, VOID, helper, kernel
 from scanner.kernels._words import BLOCK
 from scanner.kernels.hashing import combine, fmix64
 from scanner.kernels.tokens import ROOM, next_tokens
 
 CONTEXT = 4
 """Tokens before a token that judge it; CJK characters are tokens, so there it is two words."""
+TAIL = CONTEXT
+"""Last tokens of a segment that are judged from its end, too: so few after a slot have it before them."""
 END = np.uint64(0xE4D)
 """Stands for the end of a segment among the tokens that follow a context."""
 BRANCHES = np.uint64(1)
@@ -24,16 +25,28 @@ BRANCHES = np.uint64(1)
 _STEP = np.uint64(0x9FB21C651E98DF25)
 
 
-@njit(nogil=True)
+@helper
 def context_of(edge, a, b, c, d):
     """Hash of the CONTEXT tokens, the last one last, after `edge`."""
     return fmix64((((edge * _STEP + a) * _STEP + b) * _STEP + c) * _STEP + d) | np.uint64(4)  # never 0, END or BRANCHES
 
 
-@njit(nogil=True)
+@helper
 def before(voice):
     """What stands before the first token of a segment of this voice."""
     return fmix64(np.uint64(voice) + np.uint64(0x5E6))
+
+
+@helper
+def tail_of(edge):
+    """Context of the last token of a segment, where it is read backwards from its end."""
+    return fmix64(edge ^ END) | np.uint64(4)
+
+
+@helper
+def earlier_tail(tail, token):
+    """Context of the token before this one, read backwards."""
+    return fmix64(combine(tail, token)) | np.uint64(4)
 
 
 @kernel(INT(U8R, I64R, I64R, I64R, I32R, U8R, I32R, U64, U64, I32))
@@ -41,7 +54,8 @@ def contexts(data, begin, end_of, row_start, voice, classes, fold, context, foll
     """Every token and segment end of the rows with the context before it; returns how many there are.
 
     Segment s is data[begin[s]:end_of[s]] of voice[s]; row r has segments row_start[r]:row_start[r + 1]. context,
-    following, row: one entry per token and segment. A context reaches over a segment's beginning as its voice.
+    following, row: one entry per token, and 1 + TAIL at most per segment: its end, and its last tokens read backwards.
+    A context reaches over a segment's beginning as its voice.
     """
     hashes = np.empty(ROOM + BLOCK, np.uint64)
     starts, ends = np.empty(ROOM + BLOCK, np.int64), np.empty(ROOM + BLOCK, np.int64)
@@ -51,6 +65,7 @@ def contexts(data, begin, end_of, row_start, voice, classes, fold, context, foll
             at = begin[s]
             edge = before(voice[s])
             a, b, c, d = edge, edge, edge, edge
+            first = total
             while at < end_of[s]:
                 found, at = next_tokens(data, at, end_of[s], classes, fold, 1, hashes, starts, ends, 0)
                 for i in range(found):
@@ -59,14 +74,24 @@ def contexts(data, begin, end_of, row_start, voice, classes, fold, context, foll
                     row[total] = r
                     total += 1
                     a, b, c, d = b, c, d, hashes[i]
+            if total == first:  # an empty string is no way in which the others might have begun
+                continue
             context[total] = context_of(edge, a, b, c, d)
             following[total] = END
             row[total] = r
             total += 1
+            tail = tail_of(edge)
+            for k in range(min(TAIL, total - 1 - first)):
+                token = d if k == 0 else c if k == 1 else b if k == 2 else a
+                context[total] = tail
+                following[total] = token
+                row[total] = r
+                total += 1
+                tail = earlier_tail(tail, token)
     return total
 
 
-@njit(nogil=True)
+@helper
 def slot_of(keys, key):
     """Place of a key in an open-addressing table, or of the empty place where it belongs."""
     mask = np.uint64(len(keys) - 1)
@@ -76,7 +101,7 @@ def slot_of(keys, key):
     return np.int64(at)
 
 
-@njit(nogil=True)
+@helper
 def continuation_key(context, token):
     """Key of a context with what follows it."""
     return fmix64(combine(context, token)) | np.uint64(4)  # never 0

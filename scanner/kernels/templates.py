@@ -8,19 +8,32 @@ A token is judged by the CONTEXT tokens before it. Of a context that many distin
 
 Where no such context stands before a token, the token belongs to the payload, unless fixed text begins there (its
 first CONTEXT tokens have the slot before them). Single stretches of fixed text shorter than a line are common phrases
-and stay payload. So a set of near copies, edited here and there, has no slot and is no template.
+and stay payload. After the last slot a few tokens may follow ("Sentiment:"), too few to be judged by those before them:
+in a segment that has a line they are judged from its end. So a set of near copies, edited here and there, has no slot
+and is no template.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, types
+from numba import types
 
-from scanner.kernels._jit import I32, I32R, I64, I64R, INT, U8, U8R, U32_2D, U32R, U64, U64R, VOID, kernel
+from scanner.kernels._jit import I32, I32R, I64, I64R, INT, U8, U8R, U32_2D, U32R, U64, U64R, VOID, helper, kernel
 from scanner.kernels._words import BLOCK
 from scanner.kernels.hashing import combine, fmix32, fmix64
 from scanner.kernels.minhash import ANSWER_PART, PROMPT_PART, put_shingles
-from scanner.kernels.template_counts import BRANCHES, CONTEXT, END, before, context_of, continuation_key, slot_of
+from scanner.kernels.template_counts import (
+    BRANCHES,
+    CONTEXT,
+    END,
+    TAIL,
+    before,
+    context_of,
+    continuation_key,
+    earlier_tail,
+    slot_of,
+    tail_of,
+)
 from scanner.kernels.tokens import ROOM, WORD, code_point_at, next_tokens
 
 F32_2D = types.Array(types.float32, 2, "C")
@@ -45,7 +58,7 @@ PARTS = 3
 """Parts of a row, as in minhash: skipped (system, tools, rejected), prompt, answer."""
 
 
-@njit(nogil=True)
+@helper
 def _is_mark(point):
     """Punctuation of sentences and quotes: a payload that differs in nothing else is the same."""
     if point < 0x80:
@@ -57,13 +70,16 @@ def _is_mark(point):
     return point in (0xFF01, 0xFF0C, 0xFF0E, 0xFF1A, 0xFF1B, 0xFF1F, 0x060C, 0x061B, 0x061F, 0x0964)
 
 
-@njit(nogil=True)
-def classify(data, at, stop, voice, classes, fold, keys, values, held, seen, hashes, starts, ends, kinds, levels):
+@helper
+def classify(data, at, stop, voice, classes, fold, table, room):
     """Kinds of the tokens of one segment; returns (tokens, how many of them are FIXED, hash of its template or 0).
 
-    The last five arrays have room for the tokens (at most one per byte). The hash names the segment's fixed stretches
-    by their last tokens, in order. levels: the share of rows that hold a fixed token's context, in millionths.
+    table: keys, values, held, seen, from template_counts.build · room: hashes, starts, ends, kinds, levels, for the
+    tokens (at most one per byte). The hash names the segment's fixed stretches by their last tokens, in order. levels:
+    the share of rows that hold a fixed token's context, in millionths.
     """
+    keys, values, held, seen = table
+    hashes, starts, ends, kinds, levels = room
     edge = before(voice)
     a, b, c, d = edge, edge, edge, edge
     last_bit = np.uint64(8 * len(seen) - 1)
@@ -107,10 +123,19 @@ def classify(data, at, stop, voice, classes, fold, keys, values, held, seen, has
             kinds[i] = PAYLOAD
         return n, 0, np.uint64(0)
     fixed, name = _settle(hashes, kinds, levels, n, edge, closed)
+    if fixed:
+        tail = tail_of(edge)
+        for i in range(n - 1, max(0, n - TAIL) - 1, -1):
+            place = slot_of(keys, tail)
+            if kinds[i] >= FIXED or keys[place] == 0 or values[place] != hashes[i]:
+                break
+            kinds[i] = FIXED
+            fixed += 1
+            tail = earlier_tail(tail, hashes[i])
     return n, fixed, name
 
 
-@njit(nogil=True)
+@helper
 def _find_marks(data, end, classes, starts, ends, n, marks):
     """marks[i] = 1 where token i is punctuation that ends or quotes a word; not so in 3.5, a.b and !x."""
     for i in range(n):
@@ -120,7 +145,7 @@ def _find_marks(data, end, classes, starts, ends, n, marks):
             marks[i] = classes[code_point_at(data, after)[0]] != WORD
 
 
-@njit(nogil=True)
+@helper
 def _settle(hashes, kinds, levels, n, edge, closed):
     """Make stretches of the single tokens' kinds: what begins a stretch, what is too short, what is an edit."""
     for i in range(n, 0, -1):  # the context of the first token of a stretch belongs to it
@@ -173,7 +198,7 @@ def _settle(hashes, kinds, levels, n, edge, closed):
     return fixed, fmix64(name) if fixed else np.uint64(0)
 
 
-@njit(nogil=True)
+@helper
 def _stretch(kinds, levels, i, n):
     """End of the fixed text that begins at token i, edits included; the share of rows that hold it; its edits."""
     level = np.int32(0)
@@ -185,12 +210,14 @@ def _stretch(kinds, levels, i, n):
     return i, level, edits
 
 
-@njit(nogil=True)
-def _largest(begin, end_of):
-    room = 0
+@helper
+def _room(begin, end_of):
+    """What `classify` writes to: as long as the longest segment has bytes."""
+    most = 0
     for s in range(len(begin)):
-        room = max(room, end_of[s] - begin[s])
-    return room
+        most = max(most, end_of[s] - begin[s])
+    hashes, starts, ends = np.empty(most, np.uint64), np.empty(most, np.int64), np.empty(most, np.int64)
+    return hashes, starts, ends, np.empty(most, np.uint8), np.empty(most, np.int32)
 
 
 @kernel(INT(U8R, I64R, I64R, I64R, I32R, U8R, U8R, I32R, U64R, U64R, I32R, U8R, I32, I32, U64, I32))
@@ -202,32 +229,14 @@ def mark(
     Segments as in `contexts`; part (s,): as in minhash · fixed, sizes (PARTS n,): template tokens and all tokens of
     each row by part · name, inside (s,): which template the segment follows, 0 for none, and its template tokens.
     """
-    room = _largest(begin, end_of)
-    hashes, starts, ends = np.empty(room, np.uint64), np.empty(room, np.int64), np.empty(room, np.int64)
-    kinds, levels = np.empty(room, np.uint8), np.empty(room, np.int32)
+    table, room = (keys, values, held, seen), _room(begin, end_of)
     total = 0
     for r in range(len(row_start) - 1):
         for p in range(PARTS):
             fixed[PARTS * r + p] = 0
             sizes[PARTS * r + p] = 0
         for s in range(row_start[r], row_start[r + 1]):
-            n, found, template = classify(
-                data,
-                begin[s],
-                end_of[s],
-                voice[s],
-                classes,
-                fold,
-                keys,
-                values,
-                held,
-                seen,
-                hashes,
-                starts,
-                ends,
-                kinds,
-                levels,
-            )
+            n, found, template = classify(data, begin[s], end_of[s], voice[s], classes, fold, table, room)
             name[s] = template
             inside[s] = found
             fixed[PARTS * r + part[s]] += found
@@ -240,13 +249,12 @@ def mark(
 def kinds_of(data, begin, end, voice, classes, fold, keys, values, held, seen, starts, ends, kinds):
     """Kinds of the tokens of the segment data[begin:end] and the bytes where they start and end; returns how many."""
     hashes, levels = np.empty(end - begin, np.uint64), np.empty(end - begin, np.int32)
-    n, _, _ = classify(
-        data, begin, end, voice, classes, fold, keys, values, held, seen, hashes, starts, ends, kinds, levels
-    )
+    table, room = (keys, values, held, seen), (hashes, starts, ends, kinds, levels)
+    n, _, _ = classify(data, begin, end, voice, classes, fold, table, room)
     return n
 
 
-@njit(nogil=True)
+@helper
 def _payload_shingles(hashes, kinds, marks, n, width, stretch, out, at):
     """Append the hashes of the shingles of each stretch of payload, punctuation marks left out; returns the new end.
 
@@ -282,10 +290,9 @@ def payload_sets(
 
     As minhash.shingle_sets, but only shingles that hold a payload token, after punctuation marks were left out.
     """
-    room = _largest(begin, end_of)
-    hashes, starts, ends = np.empty(room, np.uint64), np.empty(room, np.int64), np.empty(room, np.int64)
-    kinds, marks, levels = np.empty(room, np.uint8), np.empty(room, np.uint8), np.empty(room, np.int32)
-    stretch = np.empty(room, np.uint64)
+    table, room = (keys, values, held, seen), _room(begin, end_of)
+    hashes, starts, ends, kinds, _ = room
+    marks, stretch = np.empty(len(hashes), np.uint8), np.empty(len(hashes), np.uint64)
     at = 0
     bounds[0] = 0
     for r in range(len(row_start) - 1):
@@ -294,23 +301,7 @@ def payload_sets(
             for s in range(row_start[r], row_start[r + 1]):
                 if part[s] != wanted:
                     continue
-                n, _, _ = classify(
-                    data,
-                    begin[s],
-                    end_of[s],
-                    voice[s],
-                    classes,
-                    fold,
-                    keys,
-                    values,
-                    held,
-                    seen,
-                    hashes,
-                    starts,
-                    ends,
-                    kinds,
-                    levels,
-                )
+                n, _, _ = classify(data, begin[s], end_of[s], voice[s], classes, fold, table, room)
                 _find_marks(data, end_of[s], classes, starts, ends, n, marks)
                 at = _payload_shingles(hashes, kinds, marks, n, width, stretch, out, at)
             out[first:at].sort()
@@ -340,7 +331,7 @@ def sign(sets, bounds, a, b, signature):
                 signature[r, j] = min(signature[r, j], value)
 
 
-@njit(nogil=True)
+@helper
 def _shared(sets, a, a_end, b, b_end):
     shared = 0
     while a < a_end and b < b_end:

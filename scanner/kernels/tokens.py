@@ -11,9 +11,9 @@ touches another byte is read code point by code point, to the same hash.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, types
+from numba import types
 
-from scanner.kernels._jit import I32R, I64, I64R, INT, U8, U8R, U64, VOID, kernel
+from scanner.kernels._jit import I32R, I64, I64R, INT, U8, U8R, U64, VOID, helper, kernel
 from scanner.kernels._words import BLOCK, highest_bit, kinds64, load64, lowest_bit, word_at
 from scanner.kernels.hashing import combine, fmix64
 
@@ -27,7 +27,7 @@ _ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
 _ONE = np.uint64(1)
 
 
-@njit(nogil=True)
+@helper
 def code_point_at(data, at):
     """The code point that starts at byte `at` of valid UTF-8, and the byte after it."""
     byte = np.int64(data[at])
@@ -45,7 +45,7 @@ def code_point_at(data, at):
     ), at + 4
 
 
-@njit(nogil=True)
+@helper
 def _utf8_word(point):
     """The UTF-8 bytes of a code point as one little-endian word, and their number."""
     if point < 0x80:
@@ -58,7 +58,7 @@ def _utf8_word(point):
     return np.uint64(high | (0x80 | point >> 6 & 0x3F) << 16 | (0x80 | point & 0x3F) << 24), 4
 
 
-@njit(nogil=True)
+@helper
 def _any_token(data, at, end, classes, fold, folded):
     """The next token of data[at:end], whatever its bytes: (hash, first byte, byte after it); start == end: none."""
     kind = np.uint8(SEPARATOR)
@@ -103,7 +103,7 @@ def _any_token(data, at, end, classes, fold, folded):
     return fmix64(h), start, at
 
 
-@njit(nogil=True)
+@helper
 def _ascii_hash(data, at, length, lower):
     """Hash of the ASCII token data[at:at + length], each byte taken | the byte in `lower`."""
     h = _SEED
@@ -114,7 +114,7 @@ def _ascii_hash(data, at, length, lower):
     return fmix64(h)
 
 
-@njit(nogil=True)
+@helper
 def _bytes(count):
     """A mask of the lowest `count` bytes; 0 below 1, all for more than 8."""
     if count < 1:

@@ -17,18 +17,26 @@ def may_drop(settings: Settings) -> pl.Expr:
 
     The whole rows and their answers must be alike, system prompt, tools and rejected answers the same. A long prompt
     in common with different answers is a conflict, not a copy. Rows that follow a template must be alike in what they
-    put into it, too: a wrapper in common is no likeness.
+    put into it, too: a wrapper in common is no likeness. What punctuation alone keeps apart is alike, too.
     """
+    words = pl.col("words_similarity").fill_nan(None).fill_null(0) >= settings.jaccard
+    near = (pl.col("signal") == "minhash") & pl.col("same_context") & (_alike_in_tokens(settings) | words)
+    return near | _may_drop_semantic() if settings.drop_semantic else near
+
+
+def _alike_in_tokens(settings: Settings) -> pl.Expr:
+    """Whole rows, answers and payloads, punctuation included."""
     payload = pl.col("payload_similarity").fill_null(math.nan).fill_nan(1.0) >= settings.jaccard
     answers = pl.col("answer_similarity").fill_nan(1.0) >= settings.jaccard
-    near = (
-        (pl.col("signal") == "minhash")
-        & (pl.col("similarity") >= settings.jaccard)
+    return (
+        (pl.col("similarity") >= settings.jaccard)
         & answers
-        & pl.col("same_context")
         & payload
-    )
-    return near | _may_drop_semantic() if settings.drop_semantic else near
+    )  # fmt: skip
+
+
+def _percent(share: str) -> pl.Expr:
+    return (pl.col(share) * 100).round(0).cast(pl.Int32)
 
 
 def _may_drop_semantic() -> pl.Expr:
@@ -122,6 +130,7 @@ def dropped_rows(findings: Findings, settings: Settings) -> pl.DataFrame:
     joined = dropped.join(verified, on=["row_a", "row_b"], how="left", maintain_order="left")
     same = pl.col("signal") == "exact"
     meaning = pl.col("signal") == "semantic"  # only with --drop-semantic
+    by_words = ~_alike_in_tokens(settings)  # and so alike in their words, or it would not be dropped
     why = (
         pl.when(same)
         .then(pl.format("the same training text as row {}, which is kept", "keep_row_id"))
@@ -133,11 +142,20 @@ def dropped_rows(findings: Findings, settings: Settings) -> pl.DataFrame:
                 pl.col("similarity").round(2),
             )
         )
+        .when(by_words)
+        .then(
+            pl.format(
+                "a near copy of row {}, which is kept: without punctuation and templates {} % of their shingles are "
+                "shared (Jaccard)",
+                "keep_row_id",
+                _percent("words_similarity"),
+            )
+        )
         .otherwise(
             pl.format(
                 "a near copy of row {}, which is kept: {} % of their shingles are shared (Jaccard)",
                 "keep_row_id",
-                (pl.col("similarity") * 100).round(0).cast(pl.Int32),
+                _percent("similarity"),
             )
         )
     )

@@ -261,6 +261,7 @@ def droppable(near, settings=None):
             "row_a": near.pairs.row_a, "row_b": near.pairs.row_b, "signal": [near.pairs.signal] * len(near.pairs),
             "similarity": near.pairs.similarity, "answer_similarity": near.answer_jaccard.astype(np.float32),
             "same_context": near.same_context, "payload_similarity": np.full(len(near.pairs), np.nan, np.float32),
+            "words_similarity": np.full(len(near.pairs), np.nan, np.float32),
         }
     )  # fmt: skip
     chosen = frame.filter(planning.may_drop(settings or Settings()))
