@@ -25,6 +25,7 @@ import grid
 import measured
 import numpy as np
 import torch
+import validity
 
 from scanner.kernels.contexts import COPIED, RARITY_STEP, SEEN
 from scanner.kernels.hazard import BACKGROUND_UNIT, KNOWN_UNIT, WIDTH_UNIT
@@ -234,6 +235,7 @@ def write(path: Path, data: Path, hazard: Hazard, cells: Cells, nats: float) -> 
         f"fitted_parameters = {base['parameters']:.4g}",
         f"unknown_parameters = {old['unknown_parameters']:.4g}  # where the plan names no model size",
         f"most_steps = {steps:.0f}  # the longest training of the fit; progress is counted up to here", "",
+        validity.of_cells(cells).toml(),
         "[provenance]",
         'script = "benchmarks/prediction/grid.py, benchmarks/prediction/fit.py"',
         f'date = "{date.today().isoformat()}"',

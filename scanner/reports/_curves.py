@@ -251,10 +251,51 @@ def what_if_panels(rows: Sequence[dict[str, Any]], planned: float | None, at: in
     most = upper_decade(max(r.get("high") or r["expected_rows"] for r in usable), 1.0)
     longest = max(r["epochs"] for r in usable)
     base = by_variant.get(PLANNED)
-    return [
+    panels: list[Figure | None] = [
         _what_if(variant, lines, base if variant != PLANNED else None, planned, most, longest, at)
         for variant, lines in by_variant.items()
+        if len(lines) > 1
     ]
+    now = _at(base or [], planned)
+    others = [lines[0] for lines in by_variant.values() if len(lines) == 1]
+    return [*panels, options([now, *others] if now else others, at)]
+
+
+def options(lines: Sequence[dict[str, Any]], at: int) -> Figure | None:
+    """Other ways to train for as many epochs: expected rows with the 90 % interval, one line for each."""
+    if len(lines) < 2:
+        return None
+    low = 10 ** math.floor(math.log10(max(FLOOR, min(r.get("low") or r["expected_rows"] for r in lines))) + 1e-9)
+    high = upper_decade(max(r.get("high") or r["expected_rows"] for r in lines), 10 * low)
+    step, top = 22.0, 26.0
+    plot = Plot(Scale(low, high, "log"), Scale(0, 1), 380, top + step * len(lines) + 46, left=140, top=top)
+    ticks = decades(low, high)
+    parts, told = [plot.axes(ticks, {}, f"rows with N_pre ≥ {at}", "")], []
+    for i, r in enumerate(lines):
+        y = 1 - (i + 0.5) / len(lines)
+        style = "main" if i else "fourth"
+        if _has_interval(r):
+            parts.append(line([plot.at(r["low"], y), plot.at(r["high"], y)], "whisker"))
+        parts.append(plot.dots([(r["expected_rows"], y)], style, 3.6))
+        parts.append(plot.label(low, y, str(r["variant"]), "end", "t", right=-8, up=-3.5))
+        parts.append(plot.label(r["expected_rows"], y, words.about(r["expected_rows"]), "middle", right=0, up=7))
+        told.append(
+            f"{r['variant']}: {r['expected_rows']:.3g} rows"
+            + (f" ({r['low']:.3g} to {r['high']:.3g})" if _has_interval(r) else "")
+        )
+    first, best = lines[0], min(lines, key=lambda r: r["expected_rows"])
+    title = "No other way to train would recite clearly fewer rows"
+    if best["expected_rows"] < 0.8 * first["expected_rows"] and first["expected_rows"] >= FLOOR:
+        title = (
+            f"{best['variant'][:1].upper()}{best['variant'][1:]}: {words.about(best['expected_rows'])} rows instead of "
+            f"{words.about(first['expected_rows'])}"
+        )
+    return Figure(
+        title,
+        f"For {words.plural_g(first['epochs'], 'epoch')}. Dot: expected rows; line: 90 % interval. The intervals share "
+        "the doubt about the level of the base model.",
+        plot.drawn(f"What if the plan were another: {'; '.join(told)}", parts),
+    )
 
 
 def _what_if(

@@ -180,7 +180,8 @@ def test_measured_points_stand_beside_the_prediction(drawn: RunFolder) -> None:
 
 def test_what_if_has_a_panel_with_its_band_for_every_variant() -> None:
     table = what_if(("as planned", "after deduplication")).to_dicts()
-    planned, cleaned = _curves.what_if_panels(table, 3.0, 16)
+    planned, cleaned, options = _curves.what_if_panels(table, 3.0, 16)
+    assert options is None, "every variant has a curve of its own"
     assert planned is not None
     assert cleaned is not None
     assert planned.title == "As planned: 30 rows at 3 epochs"
@@ -198,12 +199,31 @@ def test_what_if_has_a_panel_with_its_band_for_every_variant() -> None:
 
 def test_what_if_without_intervals_says_so() -> None:
     table = what_if(("as planned",), interval=False).to_dicts()
-    (panel,) = _curves.what_if_panels(table, 2.0, 16)
+    panel, _ = _curves.what_if_panels(table, 2.0, 16)
     assert panel is not None
     assert panel.title == "As planned"
     assert panel.told == "No interval is known."
     assert not marks(panel.picture, "polygon", "band")
     assert _curves.what_if_panels([], 3.0, 16) == []
+
+
+def test_variants_at_one_number_of_epochs_stand_beside_one_another() -> None:
+    table = what_if(("as planned", "after deduplication", HOSTILE)).to_dicts()
+    table = [r for r in table if r["variant"] == "as planned" or r["epochs"] == 3]
+    planned, figure = _curves.what_if_panels(table, 3.0, 16)
+    assert planned is not None
+    assert figure is not None
+    assert figure.title == f"{HOSTILE}: 10 rows instead of 30"
+    label = ET.fromstring(str(figure.picture)).attrib["aria-label"]
+    assert "as planned: 30 rows (15 to 60); after deduplication: 15 rows (7.51 to 30)" in label
+    plot = Plot(Scale(1, 100, "log"), Scale(0, 1), 380, 138, left=140)
+    whiskers = marks(figure.picture, "polyline", "whisker")
+    for i, (whisker, rows) in enumerate(zip(whiskers, (30.02, 15.02, 10.02), strict=True)):
+        ends = [float(p.split(",")[0]) for p in whisker["points"].split()]
+        wanted = [plot.at(rows / 2, 0)[0], plot.at(rows * 2, 0)[0]]
+        assert ends == pytest.approx(wanted, abs=0.06), i
+    alike = [{**r, "expected_rows": 5.0} for r in table]
+    assert _curves.options(alike[:3], 16).title == "No other way to train would recite clearly fewer rows"  # type: ignore[union-attr]
 
 
 def test_calibration_shows_its_bins() -> None:
