@@ -51,7 +51,7 @@ def compare(
     """
     payload, words = np.full((2, len(a)), np.nan, np.float32)
     fixed = np.zeros((len(rows), kernels.PARTS), np.bool_) if marked is None else marked.fixed > 0
-    templated = (fixed[a, 1:] | fixed[b, 1:]).any(axis=1)
+    templated = np.asarray((fixed[a, 1:] | fixed[b, 1:]).any(axis=1))
     involved = np.flatnonzero(templated | wanted)
     if not len(involved):
         return Wording(payload, words)
