@@ -29,9 +29,8 @@ import validity
 
 from scanner.kernels.contexts import COPIED, RARITY_STEP, SEEN
 from scanner.kernels.hazard import BACKGROUND_UNIT, KNOWN_UNIT, WIDTH_UNIT
-from scanner.prediction import Conflicts, Hazard, Priors, Weights, turn_tails, validated
+from scanner.prediction import Conflicts, Hazard, Priors, Weights, turn_tails
 from scanner.prediction.hazard import NODES, RARITY_UNIT, SURPRISE_UNIT, WEIGHTS
-from scanner.prediction.validated import Validated
 
 NAMES = list(Hazard.__dataclass_fields__)
 PRIORS = Priors(
@@ -188,27 +187,6 @@ def plain(hazard: Hazard) -> Weights:
     return Weights(hazard, PRIORS, False, {})
 
 
-def validated_by(cells: Cells) -> Validated:
-    """What the cells of the fit cover."""
-    hull = Validated()
-    for name, (table, observed) in cells.items():
-        cell = grid.CELLS[name]
-        seen = [o for o in observed if o.epoch]
-        hull = hull.widened(
-            validated.observed(
-                cell.plan,
-                (seen[0].epoch, seen[-1].epoch),
-                (seen[0].regime.steps, seen[-1].regime.steps),
-                np.concatenate([o.dose[table.member] for o in seen]),
-                table.length[table.length > 0],
-                parameters(cell.base),
-                ("Latin",),
-                ("English", "program code"),
-            )
-        )
-    return hull
-
-
 def write(path: Path, data: Path, hazard: Hazard, cells: Cells, nats: float) -> None:
     """rules/weights/prediction.toml."""
     old = tomllib.loads(WEIGHTS.read_text("utf-8"))["priors"]  # no fit changes them
@@ -241,8 +219,7 @@ def write(path: Path, data: Path, hazard: Hazard, cells: Cells, nats: float) -> 
         f'date = "{date.today().isoformat()}"',
         f'model = "causal transformer, {base["parameters"]} parameters, pre-trained on {base["tokens"]} tokens"',
         f"cells = {json.dumps(sorted(cells))}",
-        f"epochs = {json.dumps(list(EPOCHS))}", f"seed = {grid.SEED}", f"nats_per_row_and_epoch = {nats:.4f}", "",
-        validated_by(cells).toml(),
+        f"epochs = {json.dumps(list(EPOCHS))}", f"seed = {grid.SEED}", f"nats_per_row_and_epoch = {nats:.4f}",
     ]  # fmt: skip
     lines += ["", "[provenance.sha256]"]
     lines += [f'"{name}" = "{corpus.sha256(data / "sft" / name)}"' for name in sources]
