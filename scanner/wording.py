@@ -51,8 +51,9 @@ def compare(
     """
     payload, words = np.full((2, len(a)), np.nan, np.float32)
     fixed = np.zeros((len(rows), kernels.PARTS), np.bool_) if marked is None else marked.fixed > 0
-    templated = (fixed[a, 1:] | fixed[b, 1:]).any(axis=1)
+    templated: Bool = np.asarray((fixed[a, 1:] | fixed[b, 1:]).any(axis=1), np.bool_)
     involved = np.flatnonzero(templated | wanted)
+    judged = templated[involved]
     if not len(involved):
         return Wording(payload, words)
     a, b = a[involved], b[involved]
@@ -71,7 +72,7 @@ def compare(
     measured[across] = np.fmin(measured[across], np.column_stack((found, prompts))[len(a) :])
     whole, answer, prompt = measured.T
     in_answers = np.where(fixed[a, 2] | fixed[b, 2], answer, np.nan)
-    payload[involved] = np.where(templated[involved], np.fmin(whole, in_answers), np.nan)
+    payload[involved] = np.where(judged, np.fmin(whole, in_answers), np.nan)
     more = _has_one_word_more(size[:, : len(a), 1], found[: len(a), 1], width)
     more[~(answer < whole)] = False
     at = np.flatnonzero(more)
