@@ -51,8 +51,9 @@ def compare(
     """
     payload, words = np.full((2, len(a)), np.nan, np.float32)
     fixed = np.zeros((len(rows), kernels.PARTS), np.bool_) if marked is None else marked.fixed > 0
-    templated = np.asarray((fixed[a, 1:] | fixed[b, 1:]).any(axis=1))
+    templated: Bool = np.asarray((fixed[a, 1:] | fixed[b, 1:]).any(axis=1), np.bool_)
     involved = np.flatnonzero(templated | wanted)
+    judged = templated[involved]
     if not len(involved):
         return Wording(payload, words)
     a, b = a[involved], b[involved]
@@ -71,8 +72,9 @@ def compare(
     measured[across] = np.fmin(measured[across], np.column_stack((found, prompts))[len(a) :])
     whole, answer, prompt = measured.T
     in_answers = np.where(fixed[a, 2] | fixed[b, 2], answer, np.nan)
-    payload[involved] = np.where(templated[involved], np.fmin(whole, in_answers), np.nan)
-    more = np.asarray(_has_one_word_more(size[:, : len(a), 1], found[: len(a), 1], width) & (answer < whole))
+    payload[involved] = np.where(judged, np.fmin(whole, in_answers), np.nan)
+    more = _has_one_word_more(size[:, : len(a), 1], found[: len(a), 1], width)
+    more[~(answer < whole)] = False
     at = np.flatnonzero(more)
     more[at] = _agree(reader, rows.row_id[a[at]], rows.row_id[b[at]])
     words[involved] = np.fmin(np.fmin(whole, prompt), np.where(more, whole, answer))
@@ -82,7 +84,8 @@ def compare(
 def _shared(jaccard: Float32, size: Int64) -> Int64:
     """(p,) shingles in common, from J = shared / (|a| + |b| - shared); size (2, p)."""
     known = np.nan_to_num(jaccard).astype(np.float64)
-    return np.asarray(np.rint(known * size.sum(axis=0) / (1 + known)), np.int64)
+    shared: Int64 = np.rint(known * size.sum(axis=0) / (1 + known)).astype(np.int64)
+    return shared
 
 
 def _rest(found: Float32, size: Int64) -> Float32:
