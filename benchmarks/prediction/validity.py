@@ -1,4 +1,4 @@
-"""What the fitted cells validate: the [validated] table of the weights file, and what was tested without being fitted."""
+"""What the fitted cells validate: the [validated] table of the weights file, and what was tested but not fitted."""
 
 from __future__ import annotations
 
