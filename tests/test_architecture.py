@@ -21,12 +21,13 @@ FLOORS = {
     0: "objects errors settings plugins progress",
     1: "text kernels store rulebook checksums redaction jsontext embedding neighbourhoods fingerprints tokenising "
     "sampling evidence repeats models chat training rulefiles plausibility contextual display keyed signatures keeping "
-    "turns templating decontaminating contrast compiling background batching baseloss wording",
+    "turns templating decontaminating contrast compiling background batching baseloss wording "
+    "heat planting memory",
     2: "formats layouts signals features outputs reports clustering contamination prediction planning explain "
     "confirmation rehearsal earlier",
     3: "pipeline inputs ingest resuming stages relating predicting tables rehearsing applying estimating verifying "
     "against fieldranks matching confirming rehearsed calibrating projecting "
-    "planting memory alongside retelling drawing validating heat memorizing",
+    "alongside retelling drawing validating memorizing",
 }
 """Words, tools, stages, and the order of things, by the first part of a module's name below `scanner`."""
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names.split()}

@@ -29,8 +29,8 @@ ROWS = [
 
 @pytest.fixture(scope="module")
 def base():
-    before = {name: getattr(models, name) for name in ("TINY_WIDTH", "TINY_LAYERS", "TINY_HEADS", "TINY_VOCABULARY")}
-    models.TINY_WIDTH, models.TINY_LAYERS, models.TINY_HEADS, models.TINY_VOCABULARY = 32, 1, 2, 300
+    before = {name: getattr(models, name) for name in ("TINY_WIDTH", "TINY_LAYERS", "TINY_HEAD", "TINY_VOCABULARY")}
+    models.TINY_WIDTH, models.TINY_LAYERS, models.TINY_HEAD, models.TINY_VOCABULARY = 32, 1, 16, 300
     yield models.tiny(ANSWERS * 3, seed=0, context=96)
     for name, value in before.items():
         setattr(models, name, value)

@@ -108,7 +108,7 @@ def test_the_kernel_equals_its_twin():
                 slope = h.dose_bias + h.dose_surprise * surprise + h.dose_copied * copied + h.dose_rarity * rare
                 slope += h.dose_known * held + h.dose_width * wide + h.dose_background * strange
                 slope += h.dose_progress * math.log2(1 + regime.steps / 100)
-                z += 3 * (math.log2(1 + dose) / 3) ** h.dose_power * softplus(slope)
+                z += ((1 + dose) ** h.dose_power - 1) / (h.dose_power * math.log(2)) * softplus(slope)
                 survived = survived / (1 + np.exp(-(z + h.spread * nodes)))
                 at_least.append(float(survived.sum()))
             return at_least
@@ -129,7 +129,8 @@ def test_1_zero_epochs_give_the_base_value_and_no_counterfactual():
     none, tiny = run(plan=replace(PLAN, epochs=0)), run(plan=replace(PLAN, learning_rate=0))
     tokens, offsets, answers, group, _ = Rows(LENGTHS).arrays(list(range(len(LENGTHS))))
     features = context_features(tokens, offsets, group)
-    features = replace(features, log_probability=features.log_probability * 0 - 3, agreed=features.agreed * 0)
+    background = features.log_probability  # what stands in for the table
+    features = replace(features, log_probability=background * 0 - 3, agreed=features.agreed * 0, background=background)
     zero = np.zeros(len(LENGTHS))
     base = turn_tails(features, answers, zero, zero, Regime(0, 0), SHIPPED)  # whatever the contexts say
     np.testing.assert_array_equal(none.p_extract, base.extract)
@@ -366,8 +367,7 @@ def test_shipped_weights_are_whole_and_honest():
     assert not run().calibrated
     assert SHIPPED.hazard.dose_progress >= 0
     assert SHIPPED.hazard.spread >= 0
-    assert {"script", "date", "runs", "epochs", "seed", "sha256"} <= set(SHIPPED.provenance)
-    assert SHIPPED.provenance["auroc_left_out_sources"] > SHIPPED.provenance["auroc_number_of_copies"]
+    assert {"script", "date", "cells", "epochs", "seed", "sha256"} <= set(SHIPPED.provenance)
 
 
 def test_broken_weights_are_refused(tmp_path):
