@@ -305,5 +305,8 @@ def _only(features: ContextFeatures, answers: Answers) -> tuple[ContextFeatures,
     at = np.repeat(answers.start - edges[:-1], size) + np.arange(edges[-1])
     count = len(features.log_probability)
     taken = {f.name: getattr(features, f.name) for f in fields(features)}
-    taken = {name: value[at] if len(value) == count else value[:0] for name, value in taken.items()}
+    taken = {
+        name: value if value is None else value[at] if len(value) == count else value[:0]
+        for name, value in taken.items()
+    }
     return replace(features, **taken), replace(answers, start=edges[:-1], end=edges[1:])
