@@ -26,7 +26,7 @@ from scanner.store import RunFolder
 from scanner.text import token_spans
 
 WORDS = [f"w{n:02}x" for n in range(90)]
-STRONG = TrainingPlan(epochs=8, learning_rate=3e-4, batch_size=4, model_params=4.2e6)
+STRONG = TrainingPlan(epochs=30, learning_rate=1e-3, batch_size=4, model_params=4.2e6, lr_schedule="constant")
 SECRET = "jane.roe@northwind-shop.com"
 HOSTILE = "\x1b[31m<script>alert(1)</script>\u202e"
 
