@@ -28,7 +28,8 @@ def members() -> alongside.Counted:
     text = alongside._tokens(list(TEXT.values()), Settings())
     none = np.zeros(0, np.int64)
     return alongside.Counted(
-        np.array([10, 20, 30]), text.tokens, text.widths, text.offsets, Answers(text.answer_row, text.answer_start, text.answer_end),
+        np.array([10, 20, 30]), text.tokens, text.widths, text.offsets,
+        Answers(text.answer_row, text.answer_start, text.answer_end),
         np.array([5, 6, 7]), np.array([5, 6, 7]), np.array([2, 0, 1], np.uint64), NearCopies(none, none, none * 1.0, 3),
     )  # fmt: skip
 

@@ -160,7 +160,19 @@ def test_explain_report_rules_and_purge(audited: Path, tmp_path: Path) -> None:
 
 
 def test_gate_and_usage_exit_codes(audited: Path) -> None:
-    gated = scan("data.jsonl", "--epochs", "60", "--learning-rate", "3e-3", "--fail-on", "low", "-q", cwd=audited)
+    gated = scan(
+        "data.jsonl",
+        "--epochs",
+        "60",
+        "--learning-rate",
+        "3e-3",
+        "--fail-on",
+        "low",
+        "-q",
+        "--out",
+        "gated.scan",
+        cwd=audited,
+    )
     assert gated.returncode == 3
     assert "gate --fail-on low tripped" in gated.stderr
     assert scan("data.jsonl", "--batching", "clever", cwd=audited).returncode == 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -223,7 +224,7 @@ def test_what_the_batching_does_is_said(demo: Path, tmp_path: Path) -> None:
     (fact,) = json.loads((run / "scan.json").read_text())["notes"]["prediction"]["batching"]
     assert fact.startswith("grouping by length ")
     before, after = (table(r, "prediction")["exposures"].to_numpy() for r in (demo / "demo.scan", run))
-    named = [int(row) for row in fact.split("rows ")[-1].split(" (")[0].split(", ")]
+    named = [int(row) for row in re.findall(r"\d+", fact.split("most raised: rows ")[-1].split(" (")[0])]
     ratio = after / before
     rows = table(run, "rows")["row_id"].to_list()
     assert all(ratio[rows.index(row)] > np.nanmedian(ratio) for row in named)

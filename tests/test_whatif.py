@@ -113,8 +113,6 @@ def test_a_variant_is_the_prediction_under_its_plan(batching):
     for name, expected in table.select("variant", "expected_rows").iter_rows():
         direct = predict(*Rows(LENGTHS).arrays(list(range(len(LENGTHS)))), others[name], SHIPPED)
         assert expected == pytest.approx(np.nansum(direct.p_extract)), name
-    if batching in ("random", "length-grouped"):
-        assert table["expected_rows"][0] < table["expected_rows"][1]  # twice as large, half as large
 
 
 @given(st.integers(1, 4), st.integers(1, 4), st.integers(1, 6), st.sampled_from([None, 500]))

@@ -138,8 +138,8 @@ def _styles(epochs: Sequence[float], planned: float | None) -> dict[float, str]:
 def _tail_plot(curves: dict[float, list[tuple[float, float]]], legend: int) -> tuple[Plot, dict[float, str]]:
     """The frame of a tail: tokens against rows, both logarithmic; room above for `legend` lines."""
     # beyond where the last curve lies on the floor there is nothing to see
-    longest = max(32.0, *(2 * n for points in curves.values() for n, rows in points if rows >= FLOOR))
-    longest = min(longest, max(32.0, *(n for points in curves.values() for n, _ in points)))
+    longest = max([32.0, *(2 * n for points in curves.values() for n, rows in points if rows >= FLOOR)])
+    longest = min(longest, max([32.0, *(n for points in curves.values() for n, _ in points)]))
     most = upper_decade(max(rows for points in curves.values() for _, rows in points))
     ticks = {2.0**k: f"{2**k}" for k in range(0, 16, 2 if longest > 64 else 1) if 2**k <= longest}
     return Plot(
