@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scanner import alongside, chat, models, pipeline, rehearsal, rehearsed, rehearsing, retelling
+from scanner import alongside, chat, models, pipeline, rehearsal, rehearsed, rehearsing, retelling, training
 from scanner.errors import ModelError, RunError, SettingsError
 from scanner.objects import Segment
 from scanner.progress import Progress
@@ -249,6 +249,8 @@ class Interrupting(Progress):
 
 
 def test_ctrl_c_leaves_a_state_and_the_command_that_goes_on(small, audited, monkeypatch):
+    # which precision is the faster one may change from run to run on a busy machine
+    monkeypatch.setattr(rehearsing, "probe", lambda model, rows: replace(training.probe(model, rows), bf16=False))
     monkeypatch.setattr(rehearsing, "FEWEST_PRETRAINING_TOKENS", 1000)
     asked = {"rows": 60, "controls": 20, "epochs": 2.0, "planted": 0.5, "name": "broken"}
     stopped = Interrupting()
@@ -269,15 +271,6 @@ def test_ctrl_c_leaves_a_state_and_the_command_that_goes_on(small, audited, monk
     straight = pipeline.rehearse(audited, {**asked, "name": "straight"})
     for name in ("epochs", "rows", "planted"):
         one, other = (pl.read_parquet(d.folder / f"{name}.parquet") for d in (done, straight))
-        for c in one.columns:
-            if not one[c].equals(other[c]):
-                print(
-                    "DIFF",
-                    name,
-                    c,
-                    one.filter(one[c].ne_missing(other[c]))[c].head(3),
-                    other.filter(one[c].ne_missing(other[c]))[c].head(3),
-                )
         assert one.equals(other), name
 
 
