@@ -29,8 +29,9 @@ import validity
 
 from scanner.kernels.contexts import COPIED, RARITY_STEP, SEEN
 from scanner.kernels.hazard import BACKGROUND_UNIT, KNOWN_UNIT, WIDTH_UNIT
-from scanner.prediction import Conflicts, Hazard, Priors, Weights, turn_tails
-from scanner.prediction.hazard import NODES, RARITY_UNIT, SURPRISE_UNIT, WEIGHTS
+from scanner.prediction import Conflicts, Hazard, Priors, Weights, scoring, turn_tails
+from scanner.prediction.hazard import EXTRACTED, NODES, RARITY_UNIT, SURPRISE_UNIT, WEIGHTS
+from scanner.prediction.validated import Transfer
 
 NAMES = list(Hazard.__dataclass_fields__)
 PRIORS = Priors(
@@ -46,6 +47,8 @@ EPOCHS = (0, 1, 2, 4, 6, 8, 12)
 FITTED = [f"{kind}-{seed}" for kind in ("random", "grouped") for seed in (1, 2, 3, 4)] + [
     "batch-32", "linear", "steep", "per-row", "packed", "other-1",
 ]  # fmt: skip
+TESTED = {"small-1": ("parameters", "1164160")}
+"""Cells that are predicted and never fitted, and what is new in them (see scanner.prediction.validated.Transfer)."""
 START = [0, 0, 0, 0, 0, 0, -2, -0.3, 0, 0, -0.5, 0, 0, 0, 0, 0, 0, -1, -0.8, -0.5]
 POSITIVE = ("dose_progress", "dose_power", "spread")  # through softplus
 
@@ -187,11 +190,25 @@ def plain(hazard: Hazard) -> Weights:
     return Weights(hazard, PRIORS, False, {})
 
 
+def transfers(data: Path, weights: Weights) -> tuple[Transfer, ...]:
+    """What came of predicting the cells of TESTED, at their last epoch."""
+    found = []
+    for name, (topic, value) in TESTED.items():
+        for table, observed in load(data, [name]).values():
+            rows = table.member & (table.length >= EXTRACTED)
+            p, truth = predict(table, observed[-1], weights).extract[rows], observed[-1].n_pre[rows] >= EXTRACTED
+            ranked = scoring.auroc(p, truth) or 0.0
+            found.append(Transfer(topic, value, int(rows.sum()), int(truth.sum()), float(p.sum()), ranked))
+    return tuple(found)
+
+
 def write(path: Path, data: Path, hazard: Hazard, cells: Cells, nats: float) -> None:
     """rules/weights/prediction.toml."""
     old = tomllib.loads(WEIGHTS.read_text("utf-8"))["priors"]  # no fit changes them
     steps = max(o.regime.steps for _, observed in cells.values() for o in observed)
     base = json.loads((grid.HERE / "bases-english.json").read_text())
+    priors = Priors(**{**old, "fitted_parameters": float(base["parameters"]), "most_steps": steps})
+    tested = transfers(data, Weights(hazard, priors, False, {}))
     sources = sorted(
         {s for name in cells for s in corpus.SETS[grid.CELLS[name].rows]} | {*corpus.PRETRAINING["english"]}
     )
@@ -213,7 +230,7 @@ def write(path: Path, data: Path, hazard: Hazard, cells: Cells, nats: float) -> 
         f"fitted_parameters = {base['parameters']:.4g}",
         f"unknown_parameters = {old['unknown_parameters']:.4g}  # where the plan names no model size",
         f"most_steps = {steps:.0f}  # the longest training of the fit; progress is counted up to here", "",
-        validity.of_cells(cells).toml(),
+        validity.of_cells(cells, tested).toml(),
         "[provenance]",
         'script = "benchmarks/prediction/grid.py, benchmarks/prediction/fit.py"',
         f'date = "{date.today().isoformat()}"',
