@@ -190,13 +190,15 @@ def apply(run: Path, output: Path, target: str | None, quiet: bool) -> None:
 
 @scan.command()
 @RUN
+@click.option("--calibration", type=PATH, help="Level of the base model, written by scan calibrate.")
 @judging_options
+@training_options
 @run_options
 def plan(run: Path, quiet: bool, **options: Any) -> None:
-    """Judge a run again under other thresholds; no text is read again."""
+    """Judge a run again under other thresholds, or predict it again for another training; no input is read again."""
     from scanner import pipeline
 
-    changes = {k: v for k, v in options.items() if v is not None}
+    changes = _given(options)
     with _progress(quiet) as progress:
         again = pipeline.judge(run, changes, progress)
     if not quiet:

@@ -16,6 +16,7 @@
              resuming relating matching against fieldranks
              confirming applying verifying estimating
              rehearsing rehearsed calibrating memorizing
+             repredicting
 
 `scanner/` measures, `rules/` judges, `cli.py` speaks. Library functions have the names of the verbs.
 """

@@ -7,9 +7,11 @@ rehearsals -> Observed per epoch -> level.fit -> the level
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import date
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +19,11 @@ import numpy as np
 
 from scanner import prediction, rehearsed
 from scanner.errors import OutputError, RunError
-from scanner.prediction import calibration, level, scoring
+from scanner.prediction import calibration, level, reliability, scoring
 from scanner.prediction.hazard import EXTRACTED, WEIGHTS, Weights
 from scanner.prediction.level import Level, Observed
 from scanner.prediction.scoring import Figure, Scores
+from scanner.prediction.validated import CALIBRATION, LATER, LEFT_OUT, Transfer, Validated
 from scanner.progress import Progress
 from scanner.store import RunFolder, write_bytes
 
@@ -38,6 +41,7 @@ class Calibrated:
     values: dict[str, Any]  # the file's tables
     within: Scores
     ahead: Scores | None
+    covered: Validated  # by the rehearsals; stands in the file too
 
     def in_words(self) -> str:
         """Lines for the screen."""
@@ -62,6 +66,25 @@ class Calibrated:
         return "\n".join([*lines, *([f"Caution: {caution}"] if caution else []), f"{self.path}"])
 
 
+@dataclass(frozen=True)
+class _Tried:
+    """A prediction of rows that the level was not fitted on, beside what came of them."""
+
+    fitted_epochs: list[int]
+    parts: list[Part]
+    scores: Scores
+
+    @classmethod
+    def of(cls, parts: list[Part], fitted_epochs: Sequence[int]) -> _Tried:
+        p, truth, unit, below, upto, of = (np.concatenate([part[i] for part in parts]) for i in range(6))
+        return cls(list(fitted_epochs), parts, scoring.score(p, truth, unit, below, upto, of))
+
+    def bins(self) -> list[list[float]]:
+        """Rows by predicted probability, each bin in the order of calibration.BIN."""
+        p, truth = (np.concatenate([part[i] for part in self.parts]) for i in range(2))
+        return [[getattr(b, name) for name in calibration.BIN] for b in reliability.bins(p, truth)]
+
+
 def calibrate(
     runs: Sequence[Path], out: Path, names: tuple[str, ...] = (), progress: Progress | None = None
 ) -> Calibrated:
@@ -80,11 +103,14 @@ def calibrate(
             f"--name, of {', '.join(dict.fromkeys(r.name for r in found))}"
         )
     by_run: list[list[Observed]] = []  # one list for each rehearsal, its epochs in order
+    measured: list[rehearsed.Rehearsal] = []  # those of by_run
     with progress.stage("read what was measured", len(found)):
         first = 0
         for r in found:
             states = [o for o in rehearsed.observed(r, first) if len(o.n_pre)]
-            by_run += [states] if states else []
+            if states:
+                by_run.append(states)
+                measured.append(r)
             first = 1 + max((int(o.unit.max()) for o in states), default=first - 1)
             progress.advance(1)
     if not by_run:
@@ -97,11 +123,24 @@ def calibrate(
     with progress.stage("try it on later epochs"):
         ahead = _ahead(by_run, weights, fitted)
     values = _values(found, by_run, weights, fitted, within, ahead)
-    write_bytes(out, calibration.toml(values).encode("utf-8"))
-    return Calibrated(out, fitted, values, within, ahead[1] if ahead else None)
+    covered = _covered(measured, by_run, level.at(weights, (fitted.offset, math.log(fitted.dose_factor))))
+    tested = tuple(
+        Transfer(CALIBRATION, name, s.rows, s.true_rows, s.expected_rows,
+                 math.nan if s.auroc.value is None else s.auroc.value)
+        for name, s in ((LEFT_OUT, within.scores), *([(LATER, ahead.scores)] if ahead else []))
+    )  # fmt: skip
+    covered = replace(covered, tested=tested)
+    write_bytes(out, calibration.toml(values, covered).encode("utf-8"))
+    return Calibrated(out, fitted, values, within.scores, ahead.scores if ahead else None, covered)
 
 
-def _across(by_run: list[list[Observed]], weights: Weights, fitted: Level, progress: Progress) -> Scores:
+def _covered(found: list[rehearsed.Rehearsal], by_run: list[list[Observed]], fitted: Weights) -> Validated:
+    """What all the rehearsals together went through."""
+    each = [rehearsed.covered(r, states, fitted) for r, states in zip(found, by_run, strict=True)]
+    return reduce(Validated.widened, each)
+
+
+def _across(by_run: list[list[Observed]], weights: Weights, fitted: Level, progress: Progress) -> _Tried:
     """Each row after its last epoch, predicted by a level fitted on the folds without it; whole units together."""
     observed = [o for states in by_run for o in states]
     units = np.unique(np.concatenate([o.unit for o in observed]))
@@ -112,17 +151,17 @@ def _across(by_run: list[list[Observed]], weights: Weights, fitted: Level, progr
         there = _refitted([_some(o, fold[o.unit] != k) for o in observed], weights, fitted)
         parts += _predicted([_some(states[-1], fold[states[-1].unit] == k) for states in by_run], there)
         progress.advance(1)
-    return _scored(parts)
+    return _Tried.of(parts, sorted({o.epoch for o in observed}))
 
 
-def _ahead(by_run: list[list[Observed]], weights: Weights, fitted: Level) -> tuple[list[int], Scores] | None:
+def _ahead(by_run: list[list[Observed]], weights: Weights, fitted: Level) -> _Tried | None:
     """The last epoch predicted by a level fitted on the first half of the measured ones; None with one epoch only."""
     long = [states for states in by_run if len(states) > 1]
     if not long:
         return None
     early = [o for states in long for o in states[: len(states) // 2]]
     there = _refitted(early, weights, fitted)
-    return sorted({o.epoch for o in early}), _scored(_predicted([states[-1] for states in long], there))
+    return _Tried.of(_predicted([states[-1] for states in long], there), sorted({o.epoch for o in early}))
 
 
 def _refitted(observed: list[Observed], weights: Weights, like: Level) -> Weights:
@@ -156,27 +195,31 @@ def _predicted(observed: list[Observed], weights: Weights) -> list[Part]:
     return parts
 
 
-def _scored(parts: list[Part]) -> Scores:
-    p, truth, unit, below, upto, of = (np.concatenate([part[i] for part in parts]) for i in range(6))
-    return scoring.score(p, truth, unit, below, upto, of)
-
-
 def _values(
-    found: list[rehearsed.Rehearsal], by_run: list[list[Observed]], weights: Weights, fitted: Level, within: Scores,
-    ahead: tuple[list[int], Scores] | None,
+    found: list[rehearsed.Rehearsal], by_run: list[list[Observed]], weights: Weights, fitted: Level, within: _Tried,
+    ahead: _Tried | None,
 ) -> dict[str, Any]:  # fmt: skip
     """The tables of the file, in the order they are read in."""
     observed = [o for states in by_run for o in states]
-    hits = level.hits(observed)
+    hits, last = level.hits(observed), max(o.epoch for o in observed)
+    runs = [f"{r.run.path.name}/{r.name}" for r in found]
+    rows = f"{within.scores.rows:,} rows of {calibration.listed(runs)} after epoch {last}"
     told: dict[str, Any] = {
         "how": f"last epoch, {FOLDS} folds over rows with their copies: the level was fitted on the other folds; "
         "intervals are 90 %, bootstrap over rows with their copies",
-        "caution": _caution(hits, within, ahead),
-        **_figures(within),
+        "on": f"{rows}, each predicted by a level fitted on others",
+        "caution": _caution(hits, within.scores, ahead),
+        **_figures(within.scores),
+        "bins": within.bins(),
     }
     if ahead:
-        how = "last epoch, the level fitted on the first half of the measured epochs"
-        told["ahead"] = {"how": how, "fitted_epochs": ahead[0], **_figures(ahead[1])}
+        told["ahead"] = {
+            "how": "last epoch, the level fitted on the first half of the measured epochs",
+            "on": f"{rows}, predicted by a level fitted on {calibration.epochs_in_words(ahead.fitted_epochs)}",
+            "fitted_epochs": ahead.fitted_epochs,
+            **_figures(ahead.scores),
+            "bins": ahead.bins(),
+        }
     return {
         "kind": calibration.KIND,
         "id": f"{calibration.KIND}/{found[0].base['name']}",
@@ -206,7 +249,8 @@ def _values(
             "hits": hits,
             "observations": sum(len(o.n_pre) for o in observed),
             "epochs": sorted({o.epoch for o in observed}),
-            "runs": [f"{r.run.path.name}/{r.name}" for r in found],
+            "runs": runs,
+            "planted": sum(int((r.facts.get("planted") or {}).get("rows", 0)) for r in found),
             "data": list(dict.fromkeys(str(r.facts["asked"]["identity"])[:16] for r in found)),
             "plans": list(dict.fromkeys(calibration.plan_in_words(r.plan) for r in found)),
             "batchings": list(dict.fromkeys(r.plan.batching for r in found)),
@@ -216,7 +260,7 @@ def _values(
     }
 
 
-def _caution(hits: int, within: Scores, ahead: tuple[list[int], Scores] | None) -> str | None:
+def _caution(hits: int, within: Scores, ahead: _Tried | None) -> str | None:
     """What a user must know before trusting the level; None when nothing speaks against it."""
     said = []
     if hits < level.ENOUGH_HITS:
@@ -226,7 +270,7 @@ def _caution(hits: int, within: Scores, ahead: tuple[list[int], Scores] | None) 
         )
     tried = [("rows left out", within)]
     if ahead:
-        tried.append((f"the last epoch from {calibration.epochs_in_words(ahead[0])}", ahead[1]))
+        tried.append((f"the last epoch from {calibration.epochs_in_words(ahead.fitted_epochs)}", ahead.scores))
     for what, scores in tried:
         if scores.is_off:
             said.append(

@@ -30,6 +30,7 @@ from scanner import (
     predicting,
     projecting,
     relating,
+    repredicting,
     signatures,
     stages,
     tables,
@@ -39,7 +40,7 @@ from scanner.errors import ChangedInputError, RunError, SettingsError
 from scanner.objects import Source
 from scanner.plugins import load
 from scanner.progress import Progress, peak_rss_bytes
-from scanner.settings import Settings
+from scanner.settings import Settings, TrainingPlan
 from scanner.store import SCHEMA_VERSION, RunFolder, write_bytes
 
 if TYPE_CHECKING:
@@ -76,7 +77,8 @@ def audit(
         compared = [index.identity for index in earlier_runs]
         identity = inputs.identity(sources + evaluation, digests + evaluated, settings, compared)
         if inputs.is_finished(run, identity, force):
-            progress.say(f"{run.path} holds this audit already; use --force to run it again")
+            since = _judged_since(run, settings)
+            progress.say(f"{run.path} holds this audit already{since}; use --force to run it again")
             return run
         run = RunFolder.open_for_writing(run.path)
         if files != datasets:
@@ -90,6 +92,16 @@ def audit(
     )  # fmt: skip
     _finish(run, settings, notes, facts, progress)
     return run
+
+
+def _judged_since(run: RunFolder, settings: Settings) -> str:
+    """What `scan plan` made of a run other than these settings ask for, in words; empty where nothing."""
+    now = Settings.from_dict(run.read_json("scan.json")["settings"])
+    other = [f.name for f in fields(Settings) if f.name not in ("plan", "threads", "text")
+             and getattr(now, f.name) != getattr(settings, f.name)]  # fmt: skip
+    other += [f.name for f in fields(TrainingPlan) if getattr(now.plan, f.name) != getattr(settings.plan, f.name)]
+    named = ", ".join(f"--{name.replace('_', '-')}" for name in other)
+    return f", judged again since by scan plan with another {named}" if named else ""
 
 
 def _measure_and_judge(
@@ -169,7 +181,8 @@ def _measure_and_judge(
 def judge(run_path: Path, changes: dict[str, Any], progress: Progress | None = None) -> RunFolder:
     """Plan again from the stored pairs, spans and predictions (`scan plan`); no text is read for it.
 
-    changes: entries of Settings to replace. A Jaccard threshold below the audit's floor is refused.
+    changes: entries of Settings to replace; where they name a calibration or another training, the stored text is
+    predicted for again. A Jaccard threshold below the audit's floor is refused.
     """
     progress = progress or Progress()
     run = RunFolder.open_finished(run_path)
@@ -186,6 +199,9 @@ def judge(run_path: Path, changes: dict[str, Any], progress: Progress | None = N
             f"--jaccard {settings.jaccard:g} lies below the audit's floor of {before.floor:g}; pairs below it were not "
             f"kept: audit again with --floor {settings.jaccard:g}"
         )
+    if repredicting.is_needed(changes):
+        compiling.load_kernels(progress)
+        scan["notes"] |= repredicting.predict_again(run, scan, settings, progress)
     with progress.stage("judge again"):
         ranks = _field_ranks(run, scan, before, settings, progress)
         names = [i["name"] for i in scan["inputs"]]
@@ -193,6 +209,7 @@ def judge(run_path: Path, changes: dict[str, Any], progress: Progress | None = N
         scan["notes"]["keep"] = stages.keep_notes(settings, ranks)
         projecting.project_again(run, settings, lambda: predicting.weights_of(settings, Progress()))
         scan["settings"] = settings.as_dict()
+        scan["training_plan"] = scan["settings"]["plan"]
         scan["summary"] = tables.summary(run, scan["notes"], settings)
         run.write_json("scan.json", scan)
     report(run, ["html"], settings.text, progress)
@@ -301,7 +318,10 @@ def rehearse(run_path: Path, options: dict[str, Any], progress: Progress | None 
     own = {f.name for f in fields(rehearsing.Options)}
     asked = rehearsing.Options(**{k: v for k, v in options.items() if k in own})
     changes = {k: v for k, v in options.items() if k not in own}
-    return rehearsing.rehearse(RunFolder.open_finished(run_path), changes, asked, progress or Progress())
+    run, progress = RunFolder.open_finished(run_path), progress or Progress()
+    measured = rehearsing.rehearse(run, changes, asked, progress)
+    report(run, ["html"], Settings.from_dict(run.read_json("scan.json")["settings"]).text, progress)
+    return measured
 
 
 def calibrate(runs: list[Path], out: Path, names: tuple[str, ...] = (), progress: Progress | None = None) -> Calibrated:

@@ -9,15 +9,54 @@ import numpy as np
 import polars as pl
 
 from scanner import memorizing, projecting
-from scanner.errors import SettingsError
+from scanner.errors import RunError, SettingsError
 from scanner.objects import Fingerprints, Rows, Source
 from scanner.progress import Progress
 from scanner.settings import Settings
 from scanner.stages import Likeness, places
-from scanner.store import RunFolder
+from scanner.store import RunFolder, atomic
+from scanner.tokenising import TokenisedRows, tokens_of_rows
 
 if TYPE_CHECKING:
-    from scanner.prediction import Weights
+    from scanner.prediction import Conflicts, NearCopies, Weights
+
+KNOWN = "known.npz"
+"""Under private/, for it holds hashes of the text: what `scan plan` predicts again from."""
+
+
+@dataclass(frozen=True)
+class Known:
+    """What a prediction takes of the rows beside their tokens, whatever the plan and the weights; (n,) over rows."""
+
+    group: np.ndarray  # equal for exact copies
+    order: np.ndarray  # content hash, equal for exact copies
+    near: NearCopies
+    conflicts: Conflicts
+    severity: np.ndarray  # of what is private in the row
+
+    def save(self, run: RunFolder) -> None:
+        """Keep it in the run."""
+        parts = {"near": self.near, "conflicts": self.conflicts}
+        inner = {f"{owner}.{name}": value for owner, part in parts.items() for name, value in vars(part).items()}
+        with atomic(run.private / KNOWN) as temporary, temporary.open("wb") as file:
+            np.savez(file, group=self.group, order=self.order, severity=self.severity, **inner)
+
+    @classmethod
+    def load(cls, run: RunFolder) -> Known:
+        """The inverse of `save`; RunError for a run that keeps none."""
+        from scanner.prediction import Conflicts, NearCopies
+
+        run.segments()  # says so where it was purged
+        if not (run.private / KNOWN).exists():
+            raise RunError(
+                f"{run.path} was audited by a version that did not keep what a new prediction takes; audit the data "
+                "again: scan DATASET --force"
+            )
+        with np.load(run.private / KNOWN) as stored:
+            values = dict(stored)
+        near = NearCopies(values["near.a"], values["near.b"], values["near.jaccard"], int(values["near.shingle"]))
+        torn = Conflicts(values["conflicts.place"], values["conflicts.share"])
+        return cls(values["group"], values["order"], near, torn, values["severity"])
 
 
 @dataclass(frozen=True)
@@ -48,6 +87,53 @@ def predict(
     progress: Progress,
 ) -> Predicted:
     """Contexts, dose and hazard of every row; risk by the severity of what is private in it."""
+    from scanner import prediction
+
+    text = tokenise(run, len(rows), settings, threads, progress)
+    near = prediction.NearCopies(
+        places(rows.row_id, likeness.near["row_a"]),
+        places(rows.row_id, likeness.near["row_b"]),
+        # What is learned is the answer: a long prompt in common makes no copy of it.
+        likeness.near.select(
+            pl.min_horizontal("similarity", pl.col("answer_similarity").fill_nan(None)).alias("jaccard")
+        )["jaccard"].to_numpy(),
+        settings.shingle,
+    )
+    answers = prediction.Answers(text.answer_row, text.answer_start, text.answer_end)
+    known = Known(
+        group=likeness.texts.group,
+        order=prints.text[:, 0],
+        near=near,
+        conflicts=conflicts(rows, prints, text.tokens, answers),
+        severity=patterns_of(spans, rows)["patterns.severity"].to_numpy(),
+    )
+    known.save(run)
+    return predict_known(run, rows, text, known, sources, settings, threads, progress)
+
+
+def tokenise(run: RunFolder, rows: int, settings: Settings, threads: int, progress: Progress) -> TokenisedRows:
+    """The text as the trainer sees it."""
+    with progress.stage("tokenise", rows):
+        return tokens_of_rows(
+            run.segments(),
+            tokenizer=settings.tokenizer,
+            max_length=settings.max_length,
+            threads=threads,
+            advance=progress.advance,
+        )
+
+
+def predict_known(
+    run: RunFolder,
+    rows: Rows,
+    text: TokenisedRows,
+    known: Known,
+    sources: list[Source],
+    settings: Settings,
+    threads: int,
+    progress: Progress,
+) -> Predicted:
+    """The prediction from tokens and what is known of the rows: the part that plan and calibration change."""
     from scanner import prediction, rulebook
     from scanner.batching import SEQUENCE_TOKENS
     from scanner.contextual import token_features
@@ -55,29 +141,10 @@ def predict(
     from scanner.prediction import whatif
     from scanner.prediction.skew import skew
     from scanner.sampling import batching_facts
-    from scanner.tokenising import tokens_of_rows
 
-    with progress.stage("tokenise", len(rows)):
-        text = tokens_of_rows(
-            run.segments(),
-            tokenizer=settings.tokenizer,
-            max_length=settings.max_length,
-            threads=threads,
-            advance=progress.advance,
-        )
+    group, order, near, torn, severity = known.group, known.order, known.near, known.conflicts, known.severity
     with progress.stage("predict"):
         answers = prediction.Answers(text.answer_row, text.answer_start, text.answer_end)
-        group = likeness.texts.group
-        order = prints.text[:, 0]
-        near = prediction.NearCopies(
-            places(rows.row_id, likeness.near["row_a"]),
-            places(rows.row_id, likeness.near["row_b"]),
-            # What is learned is the answer: a long prompt in common makes no copy of it.
-            likeness.near.select(
-                pl.min_horizontal("similarity", pl.col("answer_similarity").fill_nan(None)).alias("jaccard")
-            )["jaccard"].to_numpy(),
-            settings.shingle,
-        )
         weight = source_weights(rows, sources, settings)
         sequence = settings.max_length or SEQUENCE_TOKENS  # packing fills sequences of the length that rows are cut at
         amounts = prediction.doses(
@@ -85,7 +152,6 @@ def predict(
         )
         weights = weights_of(settings, progress)
         features = token_features(text.tokens, text.widths, text.offsets, group, settings.tokenizer is None, threads)
-        torn = conflicts(rows, prints, text.tokens, answers)
         result = prediction.predict_rows(features, answers, amounts, order, settings.plan, weights, torn, threads)
         tail = skew(features, answers, amounts, order, settings.plan, weights, result.p_extract, torn, threads)
         supervised = np.bincount(answers.row, answers.end - answers.start, minlength=len(rows)).astype(np.int64)
@@ -97,7 +163,6 @@ def predict(
             ),
             weights, settings, sequence, threads,
         )  # fmt: skip
-    severity = patterns_of(spans, rows)["patterns.severity"].to_numpy()
     with progress.stage("find memorized spans"):
         stretches = memorizing.find(
             run.segments(), rows, text, features, amounts, result, severity, weights, torn, settings, threads
@@ -118,6 +183,7 @@ def predict(
         "prediction": {
             "calibrated": result.calibrated,
             "calibration": weights.provenance.get("calibration"),
+            "evaluation": weights.provenance.get("evaluation") or {},
             "rows_measured": int((~np.isnan(result.p_extract)).sum()),
             "rows_cut_by_max_length": text.rows_cut,
             "optimizer_steps": amounts.steps,

@@ -22,6 +22,9 @@ from scanner.kernels.similarity import connect
 from scanner.objects import Int64, Segment, UInt64
 from scanner.planting import Planted
 from scanner.prediction.level import Observed
+from scanner.prediction.validated import Validated
+from scanner.prediction.validated import observed as what_was_observed
+from scanner.prediction.validity import LANGUAGE
 from scanner.sampling import with_copies
 from scanner.settings import Settings, TrainingPlan
 from scanner.stages import places
@@ -29,6 +32,8 @@ from scanner.store import RunFolder
 from scanner.tokenising import tokens_of_rows
 
 COPIES = (pl.col("signal") == "exact") & (pl.col("relation") == "same_both")
+SCRIPT_SHARE, SCRIPT_ROWS = 0.05, 10
+"""Share and number of the measured rows from which a script counts as rehearsed."""
 NEEDED = ("row_id", "stratum", "epoch", "answer", "tokens", "n_pre", "own_dose", "steps")
 
 
@@ -220,3 +225,23 @@ def observed(rehearsal: Rehearsal, first_unit: int = 0) -> Iterator[Observed]:
             epoch=epoch,
             conflicts=rows.conflicts,
         )
+
+
+def covered(rehearsal: Rehearsal, states: Sequence[Observed], fitted: prediction.Weights) -> Validated:
+    """What a rehearsal went through: plan, base, doses, lengths and scripts; nothing of how well it was predicted.
+
+    states: its epochs in order. fitted: weights at the level found, for the doses are in their unit.
+    """
+    first, last = states[0], states[-1]
+    rows = np.unique(last.answers.row)
+    dose = np.concatenate([o.dose[np.unique(o.answers.row)] for o in (first, last)]) * fitted.strength(rehearsal.plan)
+    ids = measured(rehearsal)["row_id"].unique()
+    script = rehearsal.run.read_table("rows", ["row_id", "script.answer"]).filter(pl.col("row_id").is_in(ids.implode()))
+    counts = script["script.answer"].cast(pl.String).value_counts().sort("script.answer")
+    enough = max(SCRIPT_ROWS, SCRIPT_SHARE * len(rows))
+    scripts = tuple(name for name, count in counts.iter_rows() if count >= enough)
+    return what_was_observed(
+        rehearsal.plan, (first.epoch, last.epoch), (first.steps, last.steps), dose,
+        last.answers.end - last.answers.start, rehearsal.base["parameters"], scripts,
+        tuple(LANGUAGE[name] for name in scripts if name in LANGUAGE),
+    )  # fmt: skip

@@ -372,8 +372,11 @@ def _predicted(
     from scanner.prediction.skew import skew
 
     rows = alone(run, settings, trained, settings.max_length, planted)
-    weights = prediction.load_weights()
     plan = replace(plan, model_params=float(parameters))
+    try:
+        weights = prediction.load_weights(calibration=settings.calibration, plan=plan)
+    except SettingsError:  # the file is gone or no longer fits: the table says that it is not calibrated
+        weights = prediction.load_weights()
     at = np.searchsorted(rows.row_id, np.concatenate((trained, alongside.row_ids(planted))))
     visits = None
     if weight is not None:

@@ -20,7 +20,7 @@ def validate(predicted: Predicted, rows: pl.DataFrame, settings: Settings) -> Pr
 
     rows: rows.parquet, in the order of the prediction.
     """
-    from scanner.prediction import validity
+    from scanner.prediction import crediting, validity
 
     weights, n = predicted.weights, len(predicted.table)
     measured = predicted.table["p_extract"].is_not_nan().to_numpy()
@@ -36,7 +36,7 @@ def validate(predicted: Predicted, rows: pl.DataFrame, settings: Settings) -> Pr
     judged = validity.judge(settings.plan, weights, facts)
     outside = pl.repeat("", n, dtype=pl.String, eager=True)
     outside = outside.scatter(
-        np.flatnonzero(measured), validity.outside_of(facts.dose, facts.script, weights.validated)
+        np.flatnonzero(measured), validity.outside_of(facts.dose, facts.script, crediting.covered(weights))
     )
     said = {**judged.as_dict(), "interval": interval(predicted.what_if, settings.plan.epochs)}
     notes = {**predicted.notes, "prediction": {**predicted.notes["prediction"], "validity": said}}

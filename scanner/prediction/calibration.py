@@ -17,13 +17,18 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from scanner.errors import SettingsError
+from scanner.errors import RuleError, SettingsError
 from scanner.prediction.hazard import WEIGHTS, Weights
 from scanner.prediction.hazard import load_weights as load_shipped
+from scanner.prediction.statements import amount
+from scanner.prediction.validated import Validated
+from scanner.prediction.validated import read as read_validated
 from scanner.settings import TrainingPlan
 
 KIND = "calibration"
+BIN = ("predicted", "observed", "rows", "low", "high")  # of reliability.Bin, as [evaluation] lists them
 OWN_TOKENS = "own"
+NOTHING = Validated()
 SIZE_FACTOR = 1.25
 """Models whose numbers of parameters differ by less are taken for the same: embeddings are counted or not."""
 PLAN_SD = {False: 0.6, True: 0.3}
@@ -50,13 +55,19 @@ class Calibration:
     base: Mapping[str, Any]
     fitted_on: Mapping[str, Any]
     evaluation: Mapping[str, Any]
+    validated: Validated  # what its runs covered; of nothing in files of before it was recorded
 
     def on(self) -> str:
         """What it rests on, in words: base, rows, epochs, plan and date."""
         fitted = self.fitted_on
+        planted = (
+            f", {fitted['planted']:,} rows planted beside them"
+            if type(fitted.get("planted")) is int and fitted["planted"]
+            else ""
+        )
         return (
             f"{described(self.base)}: {fitted['rows']:,} rows measured at {epochs_in_words(fitted['epochs'])} of "
-            f"{listed(fitted['runs'])} ({listed(fitted['plans'])}; {fitted['date']})"
+            f"{listed(fitted['runs'])}{planted} ({listed(fitted['plans'])}; {fitted['date']})"
         )
 
     def mismatch(self, plan: TrainingPlan, token_unit: str = OWN_TOKENS) -> str:
@@ -76,8 +87,24 @@ class Calibration:
         )
 
     def caution(self) -> str:
-        """What its own evaluation has against it, and what the plan's batching adds; empty where nothing."""
+        """What its own evaluation has against it; empty where nothing."""
         return str(self.evaluation.get("caution", ""))
+
+    def tried(self) -> dict[str, Any]:
+        """Predicted beside measured in its own tests, as the report draws it; empty where the file has no bins.
+
+        on, bins (as reliability.Bin), calibration_error and what chance alone makes of it; ahead: the same of the last
+        epoch foretold from the first ones.
+        """
+
+        def drawn(test: Mapping[str, Any]) -> dict[str, Any]:
+            if not test.get("bins"):
+                return {}
+            bins = [dict(zip(BIN, entry, strict=True)) for entry in test["bins"]]
+            errors = {k: test.get(k) for k in ("calibration_error", "calibration_error_by_chance")}
+            return {"on": str(test.get("on", self.name)), "bins": bins, **errors}
+
+        return {**drawn(self.evaluation), "ahead": drawn(self.evaluation.get("ahead") or {})}
 
 
 def load_weights(
@@ -108,6 +135,7 @@ def merged(weights: Weights, found: Calibration, plan: TrainingPlan, token_unit:
     provenance = {**weights.provenance, "calibration": told}
     if told["mismatch"]:
         return replace(weights, provenance=provenance)
+    provenance["evaluation"] = found.tried()
     level, fitted = found.level, found.fitted_on
     sd = float(level["offset_step"])
     if plan.batching not in fitted["batchings"] or plan.loss_average not in fitted["loss_averages"]:
@@ -129,6 +157,7 @@ def merged(weights: Weights, found: Calibration, plan: TrainingPlan, token_unit:
         provenance=provenance,
         dose_factor=float(level["dose_factor"]),
         log_factor_step=float(level["log_factor_step"]),
+        rehearsed=found.validated,
     )
 
 
@@ -164,15 +193,29 @@ def read(path: Path) -> Calibration:
                     f"{'a finite number' if kind is float else kind.__name__}; {again}"
                 )
         tables[table] = seen
+    evaluation = values.get("evaluation", {})
+    if not _is_drawable(evaluation) or not _is_drawable(evaluation.get("ahead", {})):
+        raise SettingsError(f"{where}: [evaluation] must be a table, its bins lists of {', '.join(BIN)}; {again}")
+    try:
+        validated = read_validated(values.get("validated"), path.name)
+    except RuleError as error:
+        raise SettingsError(f"--calibration {error}; {again}") from error
     level = tables["level"]
     if level["offset_sd"] <= 0 or level["offset_step"] < 0 or level["dose_factor"] <= 0:
         raise SettingsError(
             f"{where}: offset_sd and dose_factor in [level] must be above 0 and offset_step not below; {again}"
         )
-    return Calibration(path.name, **tables, evaluation=values.get("evaluation", {}))
+    return Calibration(path.name, **tables, evaluation=evaluation, validated=validated)
 
 
-def toml(values: Mapping[str, Any]) -> str:
+def _is_drawable(test: Any) -> bool:
+    """Whether it is a table whose bins, if it has any, are lists of numbers in the order of BIN."""
+    bins = test.get("bins", []) if isinstance(test, dict) else None
+    lists = isinstance(bins, list) and all(isinstance(one, list) and len(one) == len(BIN) for one in bins)
+    return lists and all(type(v) in (int, float) and 0 <= v < math.inf for one in bins or () for v in one)
+
+
+def toml(values: Mapping[str, Any], validated: Validated = NOTHING) -> str:
     """A calibration as TOML: plain entries first, then a table for each mapping; None is left out."""
     plain = {k: v for k, v in values.items() if not isinstance(v, Mapping) and v is not None}
     lines = ["# The level of one base model for the token hazard model; `scan DATASET --calibration` takes it.",
@@ -188,7 +231,7 @@ def toml(values: Mapping[str, Any]) -> str:
     for k, v in values.items():
         if isinstance(v, Mapping):
             add(k, v)
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, "", validated.toml("its own runs, beside the fit of the weights,")])
 
 
 def _toml(value: Any) -> str:
@@ -210,7 +253,9 @@ def described(base: Mapping[str, Any]) -> str:
 def plan_in_words(plan: TrainingPlan) -> str:
     """4 epochs at 0.001, random batches of 8 rows."""
     size = f"{plan.batch_size} rows" if plan.batch_tokens is None else f"{plan.batch_tokens:,} tokens"
-    average = "" if plan.loss_average == "token" else ", loss averaged per row"
+    average = {"token": "", "row": ", loss averaged per row"}.get(
+        plan.loss_average, f", loss averaged per micro-batch of {plan.micro_batch} rows"
+    )
     schedule = f", {plan.lr_schedule}" if plan.lr_schedule != "linear" else ""
     return f"{plan.epochs:g} epochs at {plan.learning_rate:g}{schedule}, {plan.batching} batches of {size}{average}"
 
@@ -223,11 +268,3 @@ def epochs_in_words(epochs: Sequence[int]) -> str:
 def listed(names: Sequence[str]) -> str:
     """a; a and b; a, b and c."""
     return " and ".join((", ".join(names[:-1]), names[-1])) if len(names) > 1 else "".join(names)
-
-
-def amount(value: float) -> str:
-    """4.2 M, 1 B, 350 k."""
-    for unit, size in (("B", 1e9), ("M", 1e6), ("k", 1e3)):
-        if value >= 0.9995 * size:
-            return f"{value / size:.3g} {unit}"
-    return f"{value:.3g}"

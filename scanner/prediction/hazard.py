@@ -102,6 +102,7 @@ class Weights:
     dose_factor: float = 1.0  # what a calibration found a visit to be worth, beside what the priors hold
     log_factor_step: float = 0.0  # its part in one standard deviation of the level (see intervals.levels)
     validated: Validated = field(default_factory=Validated)  # what they were fitted and tested on
+    rehearsed: Validated | None = None  # what the runs behind a calibration add to it
 
     def strength(self, plan: TrainingPlan) -> float:
         """Factor on the dose for the kind of tuning and the size of the model."""

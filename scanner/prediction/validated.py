@@ -22,6 +22,8 @@ Range = tuple[float, float]
 
 RARE = 0.01
 """Share of a run's rows at each end that makes no range: a handful of rows with an odd dose validate nothing there."""
+CALIBRATION, LEFT_OUT, LATER = "calibration", "rows left out", "later epochs"
+"""Topic and values of the tests that a calibration made on its own rehearsals."""
 ENOUGH_ROWS = 10
 """Recited rows below which a test cannot tell whether the order holds."""
 ORDER_HOLDS = 0.04
@@ -30,18 +32,20 @@ ORDER_HOLDS_ALONE = 0.85
 """AUROC that will do where no ceiling was measured."""
 COUNT_HOLDS = 2.0
 """Factor between predicted and measured rows."""
+COUNT_IS_CLOSE = 0.25
+"""Share of the measured rows by which a calibrated prediction may miss, or two standard errors where that is more."""
 
 
 @dataclass(frozen=True)
 class Transfer:
     """A kind of training or data that the weights were not fitted on, predicted and then measured."""
 
-    topic: str  # method, script, parameters, batching, loss average, schedule
+    topic: str  # method, script, parameters, batching, loss average, schedule; of a calibration: calibration
     value: str  # lora, Han, ...; of parameters their number
     rows: int  # measured
     recited_rows: int  # N_pre >= 16 among them
     expected_rows: float  # predicted number of those
-    auroc: float
+    auroc: float = math.nan  # NaN: not defined, for rows of one kind only
     ceiling: float = math.nan  # AUROC of another seed of the same training; NaN: not measured
 
     @property
@@ -57,6 +61,12 @@ class Transfer:
         """Whether the number of rows was right within a factor of two, or two standard errors of the true number."""
         near = abs(self.expected_rows - self.recited_rows) <= 2 * math.sqrt(self.recited_rows)
         return near or 1 / COUNT_HOLDS <= self.expected_rows / max(self.recited_rows, 1e-9) <= COUNT_HOLDS
+
+    @property
+    def count_is_close(self) -> bool:
+        """Whether the number of rows was right as a calibrated one should be."""
+        room = max(COUNT_IS_CLOSE * self.recited_rows, 2 * math.sqrt(self.recited_rows))
+        return abs(self.expected_rows - self.recited_rows) <= room
 
 
 @dataclass(frozen=True)
@@ -94,9 +104,9 @@ class Validated:
         found = [t for t in self.tested if (t.topic, t.value) == (topic, value)]
         return min(found, key=lambda t: (t.order_holds, t.count_holds, t.auroc), default=None)
 
-    def toml(self) -> str:
-        """The table as it stands in a weights or calibration file."""
-        lines = ["[validated]  # what the fit saw; outside of it the scan says so (scanner/prediction/validity.py)"]
+    def toml(self, who: str = "the fit") -> str:
+        """The table as it stands in a weights or calibration file; who: saw all this, for a comment."""
+        lines = [f"[validated]  # what {who} saw; outside of it the scan says so (scanner/prediction/validity.py)"]
         for name, note in RANGES.items():
             value = getattr(self, name)
             if value is not None:
@@ -191,10 +201,10 @@ def _tests(value: Any, where: str) -> tuple[Transfer, ...]:
     made = []
     for test in value if isinstance(value, list) else [value]:
         names = set(test) if isinstance(test, dict) else set()
-        if not {"topic", "value", *numbers} - {"ceiling"} <= names <= {"topic", "value", *numbers}:
+        if not {"topic", "value", *numbers} - {"auroc", "ceiling"} <= names <= {"topic", "value", *numbers}:
             raise RuleError(
                 f"{where}: [[validated.tested]] has {', '.join(sorted(names)) or 'no entries'}; expected topic, value, "
-                "rows, recited_rows, expected_rows, auroc and, where it was measured, ceiling"
+                "rows, recited_rows, expected_rows and, where they were measured, auroc and ceiling"
             )
         if any(type(test[name]) not in (int, float) for name in names & set(numbers)):
             raise RuleError(f"{where}: [[validated.tested]] of {test['value']!r}: {', '.join(numbers)} are numbers")

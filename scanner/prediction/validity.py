@@ -13,24 +13,30 @@ The factors are judgement, not measurement: how far one may go beyond a range be
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from scanner.prediction.crediting import covered, credited, of_level
 from scanner.prediction.hazard import Weights
+from scanner.prediction.statements import (
+    COUNT,
+    INSIDE,
+    MEANING,
+    NOTE,
+    ORDER,
+    SEVERITIES,
+    Statement,
+    amount,
+    times,
+    visits,
+)  # fmt: skip
 from scanner.prediction.validated import Range, Transfer, Validated
 from scanner.settings import TrainingPlan
 
-INSIDE, NOTE, COUNT, ORDER = SEVERITIES = ("inside", "note", "count", "order")
-MEANING = {
-    INSIDE: "as fitted",
-    NOTE: "worth knowing",
-    COUNT: "the number of rows is a guess",
-    ORDER: "the number of rows is a guess, and their order was never checked",
-}
 FACTORS = {"parameters": (2.0, 10.0), "learning_rate": (1.5, 30.0), "epochs": (1.25, 3.0)}
 """Times beyond the range from which on the number, and from which on the order too, is outside."""
 STEPS_FACTOR = 1.5
@@ -38,21 +44,6 @@ FEW = 0.05
 """Share of the rows below which what is outside concerns these rows and not the whole prediction."""
 LANGUAGE = {"Han": "Chinese", "Kana": "Japanese", "Hangul": "Korean"}
 NO_LETTERS = "none"  # answers of digits and signs have no script
-
-
-@dataclass(frozen=True)
-class Statement:
-    """One topic: what the plan or the data are, what was validated, and what follows."""
-
-    topic: str
-    severity: str  # of SEVERITIES
-    short: str  # a few words, for a line that names several
-    text: str  # a sentence
-    rows: int | None = None  # concerned; None: all of them
-
-    def as_dict(self) -> dict[str, Any]:
-        """As it stands in scan.json."""
-        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -87,13 +78,11 @@ class Validity:
 
 
 def judge(plan: TrainingPlan, weights: Weights, facts: Facts) -> Validity:
-    """Hold plan and data against what the weights were fitted on."""
-    known, n = weights.validated, len(facts.dose)
-    found = [
-        *_size(plan, weights), *_method(plan, weights), *_trainer(plan, known), *_rate(plan, known),
-        *_length_of_training(plan, facts, weights), *_languages(facts, known), *_doses(facts, known),
-        *_lengths(facts, known),
-    ]  # fmt: skip
+    """Hold plan and data against what the weights were fitted on and the runs behind their calibration went through."""
+    known, n = covered(weights), len(facts.dose)
+    shipped = {s.topic: s for s in _statements(plan, weights, facts)}
+    found = [credited(s, shipped[s.topic]) for s in _statements(plan, replace(weights, validated=known), facts)]
+    found += of_level(plan, weights)
     if not facts.own_tokens:
         found.append(Statement(
             "tokenizer", COUNT, "another tokenizer",
@@ -110,33 +99,20 @@ def judge(plan: TrainingPlan, weights: Weights, facts: Facts) -> Validity:
     return Validity(tuple(found), worst, n, count)
 
 
+def _statements(plan: TrainingPlan, weights: Weights, facts: Facts) -> Iterator[Statement]:
+    """Topic by topic; no topic twice."""
+    known = weights.validated
+    yield from (*_size(plan, weights), *_method(plan, weights), *_trainer(plan, known), *_rate(plan, known))
+    yield from (*_length_of_training(plan, facts, weights), *_languages(facts, known))
+    yield from (*_doses(facts, known), *_lengths(facts, known))
+
+
 def outside_of(dose: npt.NDArray[np.float64], script: pl.Series, known: Validated) -> pl.Series:
     """(m,) what puts each row outside of what was fitted: "", "dose", "script" or "dose, script"."""
     highest = np.inf if known.dose_per_row is None else known.dose_per_row[1]
     frame = pl.DataFrame({"dose": np.asarray(dose) > highest, "script": ~script.is_in([*known.scripts, NO_LETTERS])})
     parts = [pl.when(name).then(pl.lit(name)) for name in ("dose", "script")]
     return frame.select(pl.concat_str(parts, separator=", ", ignore_nulls=True).alias("outside")).to_series()
-
-
-def amount(value: float) -> str:
-    """4.2 M, 1 B, 350 k."""
-    for unit, size in (("B", 1e9), ("M", 1e6), ("k", 1e3)):
-        if value >= 0.9995 * size:
-            return f"{value / size:.3g} {unit}" if value < 99.95 * size else f"{value / size:,.0f} {unit}"
-    return f"{value:,.3g}"
-
-
-def times(factor: float) -> str:
-    """1.5 times, 1,650 times: two or three digits."""
-    if factor >= 100:
-        digits = -(len(str(int(factor))) - 3)
-        return f"{round(factor, digits):,.0f} times"
-    return f"{factor:.2g} times"
-
-
-def visits(dose: float) -> str:
-    """3.4, 212, 1,010."""
-    return f"{dose:,.0f}" if dose >= 10 else f"{dose:.2g}"
 
 
 def _beyond(value: float, span: Range | None) -> tuple[float, str]:

@@ -22,6 +22,7 @@ from scanner.kernels.contexts import ContextFeatures
 from scanner.prediction import Answers, Conflicts, Doses, turn_tails
 from scanner.prediction.hazard import EXTRACTED, Regime, TurnTails, Weights
 from scanner.prediction.intervals import expected_rows, levels
+from scanner.prediction.skew import stratified
 from scanner.settings import TrainingPlan
 
 Int64 = npt.NDArray[np.int64]
@@ -100,25 +101,15 @@ def draw(
     conflicts: Conflicts | None = None,
     most: int = SAMPLE_ROWS,
 ) -> Sample:
-    """A stratified sample of the rows with an answer of at least 16 tokens, the same for any order of rows.
-
-    The quarter of it with the largest p_extract carries the tail and is taken whole; below it every s-th row is taken
-    in the order of p_extract (ties by content hash), each standing for s rows.
-    """
-    measurable = np.flatnonzero(~np.isnan(p_extract))
-    ranked = measurable[np.lexsort((order[measurable], p_extract[measurable]))][::-1]
-    top, rest = ranked[: most // 4], ranked[most // 4 :]
-    stride = max(1, -(-len(rest) // (most - len(top))))
-    below = rest[stride // 2 :: stride]
-    chosen = np.concatenate((top, below))
-    stands_for = np.repeat((1.0, len(rest) / max(1, len(below))), (len(top), len(below)))
+    """A sample of the rows with an answer of at least 16 tokens, stratified by p_extract (see `stratified`)."""
+    chosen, stands_for = stratified(p_extract, order, most)
     place = np.full(len(p_extract), -1, np.int64)
     place[chosen] = np.arange(len(chosen))
     mine = np.flatnonzero(place[answers.row] >= 0)
     turns = mine[np.lexsort((mine, place[answers.row[mine]]))]  # rows ascend in the sample too
     some, kept = _only(features, Answers(place[answers.row[turns]], answers.start[turns], answers.end[turns]))
     torn = None if conflicts is None else Conflicts(conflicts.place[chosen], conflicts.share[chosen])
-    return Sample(chosen, stands_for, kept, some, torn, len(ranked))
+    return Sample(chosen, stands_for, kept, some, torn, int((~np.isnan(p_extract)).sum()))
 
 
 def curve(sample: Sample, amounts: Doses, plan: TrainingPlan, weights: Weights, threads: int = 2) -> pl.DataFrame:

@@ -5,18 +5,15 @@ Every figure says its finding in its title; every number in a picture stands in 
 
 from __future__ import annotations
 
-import itertools
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import polars as pl
 from markupsafe import Markup
 
 from scanner.reports import _words as words
+from scanner.reports._measured import rehearsals
 from scanner.reports._plot import Plot, Scale, between, decades, framed, line, round_ticks, said, short, upper_decade
 from scanner.store import RunFolder
 
@@ -57,8 +54,9 @@ def gather(run: RunFolder, scan: dict[str, Any], what_if: Sequence[dict[str, Any
     found: list[Figure | None] = [skew(table, planned, summary["prediction"]["rows_measured"], at)]
     reliable: list[Figure | None] = []
     evaluation = ((scan.get("notes") or {}).get("prediction") or {}).get("evaluation") or {}
-    if evaluation.get("bins"):
-        reliable.append(calibration(evaluation["bins"], str(evaluation.get("on") or "the rows of the calibration"), at))
+    for test in (evaluation, evaluation.get("ahead") or {}):
+        on, error = str(test.get("on") or "the rows of the calibration"), test.get("calibration_error")
+        reliable.append(calibration(test.get("bins") or (), on, at, error, test.get("calibration_error_by_chance")))
     for one in rehearsed[:REHEARSALS]:
         found.append(beside(one.predicted, one.measured, one.name, at))
         reliable.append(calibration(one.bins, f"the rehearsal {one.name}", at) if one.bins else None)
@@ -73,51 +71,6 @@ def gather(run: RunFolder, scan: dict[str, Any], what_if: Sequence[dict[str, Any
 
 def _there(figures: Sequence[Figure | None]) -> tuple[Figure, ...]:
     return tuple(figure for figure in figures if figure is not None)
-
-
-@dataclass(frozen=True)
-class Rehearsal:
-    """What a rehearsal measured, beside what was predicted for its rows."""
-
-    name: str
-    predicted: list[dict[str, Any]]  # epochs, tokens, expected_rows
-    measured: list[dict[str, Any]]  # epochs, tokens, rows
-    bins: list[dict[str, Any]]  # of predicted probability
-
-
-def rehearsals(run: RunFolder) -> list[Rehearsal]:
-    """The finished rehearsals of a run whose predictions lie beside their measurements, by name."""
-    found = []
-    for path in sorted((run.path / "rehearsal").glob("*/rehearsal.json")):
-        predicted = (json.loads(path.read_text("utf-8")).get("prediction") or {}).get("skew")
-        if predicted and (path.parent / "epochs.parquet").exists():
-            bins = json.loads(path.read_text("utf-8"))["prediction"].get("bins") or []
-            found.append(Rehearsal(path.parent.name, predicted, reached(path.parent, predicted), bins))
-    return found
-
-
-def reached(folder: Path, predicted: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Rows of a rehearsal that were recited for at least n tokens, at the epochs and n of the prediction.
-
-    Counted are members with an answer of at least 16 tokens, as in the prediction; of several answers the best one.
-    """
-    columns = ["row_id", "stratum", "epoch", "tokens", "n_pre"]
-    table = pl.read_parquet(folder / "epochs.parquet", columns=columns, glob=False)
-    rows = (
-        table.filter(pl.col("stratum").cast(pl.String) == "member")
-        .group_by("epoch", "row_id")
-        .agg(pl.col("tokens").max(), pl.col("n_pre").max())
-        .filter(pl.col("tokens") >= 16)
-    )
-    out = []
-    for epoch, of_epoch in itertools.groupby(predicted, key=lambda p: p["epochs"]):
-        now = rows.filter(pl.col("epoch") == epoch)
-        if len(now):
-            out += [
-                {"epochs": epoch, "tokens": p["tokens"], "rows": int((now["n_pre"] >= p["tokens"]).sum())}
-                for p in of_epoch
-            ]
-    return out
 
 
 def _by_epoch(table: Sequence[dict[str, Any]], value: str) -> dict[float, list[tuple[float, float]]]:
@@ -344,8 +297,13 @@ def _at(lines: Sequence[dict[str, Any]], epochs: float | None) -> dict[str, Any]
     return next((r for r in lines if epochs is not None and abs(r["epochs"] - epochs) < 1e-9), None)
 
 
-def calibration(bins: Sequence[dict[str, Any]], on: str, at: int) -> Figure | None:
-    """Predicted probability against the share that came true, with 90 % intervals; both axes by the square root."""
+def calibration(
+    bins: Sequence[dict[str, Any]], on: str, at: int, error: float | None = None, by_chance: float | None = None
+) -> Figure | None:
+    """Predicted probability against the share that came true, with 90 % intervals; both axes by the square root.
+
+    error: expected calibration error where it was measured on the rows themselves, else it is that of the bins.
+    """
     if not bins:
         return None
     plot = Plot(Scale(0, 1, "root"), Scale(0, 1, "root"))
@@ -364,15 +322,18 @@ def calibration(bins: Sequence[dict[str, Any]], on: str, at: int) -> Figure | No
             free = at_x + 3.5 * len(count)
     rows = sum(b["rows"] for b in bins)
     expected, true = (sum(b[key] * b["rows"] for b in bins) for key in ("predicted", "observed"))
-    error = sum(abs(b["predicted"] - b["observed"]) * b["rows"] for b in bins) / rows
+    if error is None:
+        error = sum(abs(b["predicted"] - b["observed"]) * b["rows"] for b in bins) / rows
+    chance = "" if by_chance is None else f" ({by_chance:.3f} by chance alone)"
     told = "; ".join(
         f"predicted {b['predicted']:.3g}: {b['observed']:.3g} of {b['rows']} rows ({b['low']:.3g} to {b['high']:.3g})"
         for b in bins
     )
     return Figure(
         f"{words.about(expected)} of {words.number(rows)} rows predicted, {words.number(true)} recited",
-        f"On {on}: expected calibration error {error:.3f}. Points: share recited among rows of about equal predicted "
-        "probability, with its 90 % interval and the number of rows; on the dotted line a prediction is right.",
+        f"On {on}: expected calibration error {error:.3f}{chance}. Points: share recited among rows of about equal "
+        "predicted probability, with its 90 % interval and the number of rows; on the dotted line a prediction is "
+        "right.",
         plot.drawn(f"Calibration on {on}. {told}", parts),
     )
 

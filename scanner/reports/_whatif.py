@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from scanner.reports._validity import is_outside
 from scanner.reports._words import about, number, plural_g
 
 PLANNED, DEDUPLICATED = "as planned", "after deduplication"
@@ -53,9 +54,12 @@ def audit(scan: dict[str, Any]) -> str:
 
 def lines(rows: Sequence[dict[str, Any]], scan: dict[str, Any]) -> list[str]:
     """Both sentences, without what cannot be said."""
-    what = curve(rows, scan)
-    said = [f"answers recited for 16 tokens or more, with the 90 % interval: {what}" if what else "", audit(scan)]
-    return [line for line in said if line]
+    what, by_hand = curve(rows, scan), audit(scan)
+    opening = "answers recited for 16 tokens or more, with the 90 % interval"
+    if is_outside(scan.get("summary") or {}):
+        opening = f"outside what was validated, all numbers extrapolated: {opening}"
+        by_hand = f"were the extrapolated numbers true, {by_hand}" if by_hand else ""
+    return [line for line in (f"{opening}: {what}" if what else "", by_hand) if line]
 
 
 def _rows(row: dict[str, Any]) -> str:

@@ -1,0 +1,77 @@
+"""What the runs behind a calibration add to what is validated, and what they say of the level that was fitted on them.
+
+The hull of the fit and of these runs counts as validated, where they recited enough rows to tell whether they were
+predicted well. How well they were stands in the calibration file, and is said of every plan that takes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from scanner.prediction.hazard import Weights
+from scanner.prediction.statements import COUNT, INSIDE, NOTE, ORDER, SEVERITIES, Statement
+from scanner.prediction.validated import CALIBRATION, ENOUGH_ROWS, LATER, LEFT_OUT, Validated
+from scanner.settings import TrainingPlan
+
+
+def covered(weights: Weights) -> Validated:
+    """What the weights were fitted on, and what the runs behind their calibration add to it.
+
+    Runs that recited too few rows to tell whether they were predicted well add nothing.
+    """
+    more = weights.rehearsed
+    test = more.test_of(CALIBRATION, LEFT_OUT) if more else None
+    if more is None or test is None or test.recited_rows < ENOUGH_ROWS:
+        return weights.validated
+    return weights.validated.widened(more)
+
+
+def credited(now: Statement, shipped: Statement) -> Statement:
+    """A statement that owes its place inside to the runs behind the calibration says so."""
+    better = SEVERITIES.index(now.severity) < SEVERITIES.index(shipped.severity)
+    if not better or now.severity not in (INSIDE, NOTE):
+        return now
+    return replace(now, text=f"{now.short[:1].upper()}{now.short[1:]}: within what the runs behind the calibration "
+                             "went through; the shipped weights alone were not fitted there.")  # fmt: skip
+
+
+def of_level(plan: TrainingPlan, weights: Weights) -> Iterator[Statement]:
+    """How well the level of a calibration predicted its own runs, and whether the plan trains longer than they did."""
+    runs = weights.rehearsed or Validated()
+    test, later = runs.test_of(CALIBRATION, LEFT_OUT), runs.test_of(CALIBRATION, LATER)
+    if test is None or runs.epochs is None:
+        return
+    counts = f"{test.expected_rows:,.1f} of {test.rows:,} rows predicted, {test.recited_rows:,} recited"
+    ranked = "" if np.isnan(test.auroc) else f", AUROC {test.auroc:.3f}"
+    told = f"Rows of its own runs, predicted by a level that was fitted on the others: {counts}{ranked}"
+    if test.recited_rows < ENOUGH_ROWS:
+        severity = COUNT
+        told += ": too few to tell whether the number holds, so the calibration widens nothing of what is validated."
+    elif not test.order_holds:
+        severity = ORDER
+        told += ": the order of the rows did not hold."
+    else:
+        severity = INSIDE if test.count_is_close else COUNT
+        told += f": order and number {'held' if severity == INSIDE else 'did not both hold; the order did'}."
+    yield Statement(
+        CALIBRATION, severity, f"the calibration ({test.recited_rows:,} rows recited in its runs, "
+        f"{test.expected_rows:,.1f} predicted)", told,
+    )  # fmt: skip
+    most = runs.epochs[1]
+    if plan.epochs <= most:
+        return
+    told = f"The plan trains for {plan.epochs:g} epochs, the runs behind the calibration for {most:g}"
+    if later is None:
+        yield Statement(LATER, NOTE, "epochs after those rehearsed", f"{told}: how far their level holds after that "
+                        "was not tried.")  # fmt: skip
+        return
+    foretold = f"their last epoch, foretold from the first ones: {later.expected_rows:,.1f} rows predicted, "
+    foretold += f"{later.recited_rows:,} recited"
+    held = later.count_is_close
+    yield Statement(
+        LATER, NOTE if held else COUNT, f"epochs after the {most:g} rehearsed",
+        f"{told}; {foretold}: the number {'held' if held else 'did not hold, so that of the plan is a guess'}.",
+    )  # fmt: skip
