@@ -28,6 +28,9 @@ from scanner.progress import Progress
 from scanner.store import RunFolder, write_bytes
 
 FOLDS = 5
+WORTH_SAYING = 1.05
+MOST_DOUBT = 1.5
+"""Logits and log of the dose factor together, one standard deviation: a level less sure than that says nothing."""
 Part = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 """Per state: p, truth and unit of rows; P(N_pre < seen), P(N_pre <= seen) and unit of answers."""
 
@@ -55,6 +58,7 @@ class Calibrated:
             + (f"; dose factor {found.dose_factor:.2f}, its log known to {found.log_factor_sd:.2f}"
                if found.log_factor_sd else "; no dose factor fitted")
             + f" (log-likelihood {found.nats_before:.3f} before, {found.nats:.3f} after, nats per answer and epoch)",
+            *self._widened(),
             f"Rows predicted by a level fitted on other rows ({FOLDS} folds), epoch {epoch}:",
             *_told(one),
         ]  # fmt: skip
@@ -64,6 +68,14 @@ class Calibrated:
                       *_told(self.ahead)]  # fmt: skip
         caution = self.values["evaluation"].get("caution")
         return "\n".join([*lines, *([f"Caution: {caution}"] if caution else []), f"{self.path}"])
+
+    def _widened(self) -> list[str]:
+        """What the tests made of the level's doubt; nothing where they found it right."""
+        now, later = (self.values["level"][name] for name in ("misfit", "misfit_later"))
+        if later < WORTH_SAYING:
+            return []
+        return [f"The tests below missed by more than chance, so audits take this doubt {now:.1f} times, and "
+                f"{later:.1f} times for plans of more epochs"]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -123,10 +135,14 @@ def calibrate(
     with progress.stage("try it on later epochs"):
         ahead = _ahead(by_run, weights, fitted)
     values = _values(found, by_run, weights, fitted, within, ahead)
-    covered = _covered(measured, by_run, level.at(weights, (fitted.offset, math.log(fitted.dose_factor))))
+    there = level.at(weights, (fitted.offset, math.log(fitted.dose_factor)))
+    misfit = _misfit(within, by_run, there, fitted)
+    later = max(misfit, _misfit(ahead, by_run, there, fitted)) if ahead else misfit
+    values["level"] |= {"misfit": misfit, "misfit_later": later}
+    covered = _covered(measured, by_run, there)
     tested = tuple(
-        Transfer(CALIBRATION, name, s.rows, s.true_rows, s.expected_rows,
-                 math.nan if s.auroc.value is None else s.auroc.value)
+        Transfer(CALIBRATION, name, s.rows, s.true_rows, s.expected_rows, standard_error=s.standard_error,
+                 auroc=math.nan if s.auroc.value is None else s.auroc.value)
         for name, s in ((LEFT_OUT, within.scores), *([(LATER, ahead.scores)] if ahead else []))
     )  # fmt: skip
     covered = replace(covered, tested=tested)
@@ -162,6 +178,24 @@ def _ahead(by_run: list[list[Observed]], weights: Weights, fitted: Level) -> _Tr
     early = [o for states in long for o in states[: len(states) // 2]]
     there = _refitted(early, weights, fitted)
     return _Tried.of(_predicted([states[-1] for states in long], there), sorted({o.epoch for o in early}))
+
+
+def _misfit(tried: _Tried, by_run: list[list[Observed]], there: Weights, fitted: Level) -> float:
+    """How many times the level's doubt must be taken so that it explains what its own test missed beyond chance.
+
+    The fit knows how sure the level is if the hazard is right; where it is not, rows come out more or fewer than
+    foretold, and only the test shows it (the excess variance of DerSimonian and Laird 1986, for one comparison).
+    """
+
+    def count(weights: Weights) -> float:
+        return math.fsum(float(part[0].sum()) for part in _predicted([states[-1] for states in by_run], weights))
+
+    offset, log_factor = fitted.step
+    moved = level.at(there, (fitted.offset + offset, math.log(fitted.dose_factor) + log_factor))
+    s = tried.scores
+    missed, step = (s.true_rows - s.expected_rows) ** 2 - s.standard_error**2, abs(count(moved) - count(there))
+    room = max(1.0, MOST_DOUBT / max(math.hypot(offset, log_factor), 1e-9))
+    return 1.0 if missed <= 0 else min(room, math.sqrt(1 + missed / max(step, 1e-9) ** 2))
 
 
 def _refitted(observed: list[Observed], weights: Weights, like: Level) -> Weights:
@@ -275,7 +309,7 @@ def _caution(hits: int, within: Scores, ahead: _Tried | None) -> str | None:
         if scores.is_off:
             said.append(
                 f"of {what}, {scores.expected_rows:.1f} rows were predicted and {scores.true_rows} measured, more than "
-                f"two standard errors ({scores.standard_error:.1f} rows) apart"
+                f"two standard errors ({scores.standard_error:.1f} rows) apart, and intervals are widened by it"
             )
     return "; ".join(said) or None
 

@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 import cli
-from scanner import pipeline, rehearsed
+from scanner import calibrating, pipeline, rehearsed
 from scanner.errors import OutputError, RunError, SettingsError
 from scanner.prediction import level, load_weights, scoring
 from scanner.prediction.calibration import amount
@@ -108,6 +108,16 @@ def test_the_level_is_found_tested_and_written(audited, found, tmp_path):
     assert text.startswith(f"{TINY}: 110 rows at epochs 1, 3 and 6 of d.scan/tiny-0")
     assert "Rows predicted by a level fitted on other rows (5 folds), epoch 6:" in text
     assert text.endswith("c.toml")
+    told, known = values["evaluation"], values["validated"]
+    for test in (told, told["ahead"]):
+        assert sum(b[2] for b in test["bins"]) == test["rows"]
+        assert sum(b[0] * b[2] for b in test["bins"]) == pytest.approx(test["expected_rows"], rel=1e-3)
+        assert sum(b[1] * b[2] for b in test["bins"]) == pytest.approx(test["true_rows"], rel=1e-3)
+    assert told["on"] == "110 rows of d.scan/tiny-0 after epoch 6, each predicted by a level fitted on others"
+    assert (known["epochs"], known["optimizer_steps"], known["learning_rate"]) == ([1, 6], [20, 120], [1e-3, 1e-3])
+    assert (known["methods"], known["scripts"]) == (["full"], ["Latin"])
+    assert [t["value"] for t in known["tested"]] == ["rows left out", "later epochs"]
+    assert 1 <= values["level"]["misfit"] <= values["level"]["misfit_later"]
     again = pipeline.calibrate([audited], tmp_path / "d.toml")
     assert done.path.read_bytes() == again.path.read_bytes()
     assert again.level == done.level
@@ -126,6 +136,13 @@ def test_an_audit_with_it_says_so(audited, found, tmp_path):
     shown = CliRunner().invoke(cli.scan, ["report", str(run.path), "--format", "markdown"])
     assert shown.exit_code == 0
     assert f"Calibrated on {TINY}: 110 rows" in (run.path / "report.md").read_text()
+    evaluation = scan["notes"]["prediction"]["evaluation"]
+    assert sum(b["rows"] for b in evaluation["bins"]) == sum(b["rows"] for b in evaluation["ahead"]["bins"]) == 110
+    page = " ".join((run.path / "report.html").read_text("utf-8").split())
+    assert page.count("Calibration on 110 rows of d.scan/tiny-0 after epoch 6, ") == 2
+    topics = {s["topic"]: s for s in scan["summary"]["prediction"]["validity"]["statements"]}
+    assert topics["calibration"]["severity"] == "note", "only five rows recited 16 tokens"
+    assert scan["summary"]["prediction"]["validity"]["severity"] in ("inside", "note")
     plain = pl.read_parquet(audited / "prediction.parquet")["p_extract"].mean()
     assert run.read_table("prediction")["p_extract"].mean() > plain  # the level found is higher than the shipped one
     # the file's content is part of what the run is
@@ -186,6 +203,26 @@ def test_what_cannot_be_calibrated_is_refused(audited, tmp_path):
     pl.read_parquet(old).drop("own_dose").write_parquet(old)
     with pytest.raises(RunError, match="lacks own_dose: it was written by an earlier version; rehearse again"):
         pipeline.calibrate([two], tmp_path / "c.toml", ("tiny-0",))
+
+
+def test_a_miss_beyond_chance_is_made_up_for_by_the_doubt(found):
+    """Moved by one standard deviation of the widened level, the rows of the test differ by what was missed."""
+    p, unit = np.full(100, 0.1), np.arange(100)
+    few = [(p, unit < 30, unit, p, p, unit)]  # 10 foretold, 30 seen
+    missed = calibrating._Tried.of(few, [1])
+    assert missed.scores.is_off
+    there = level.at(SHIPPED, (found.level.offset,))
+    with pytest.MonkeyPatch.context() as patch:
+        # expected rows that move by 100 for a logit
+        patch.setattr(calibrating, "_predicted", lambda states, weights: [(np.array([100 * weights.priors.offset]),)])
+        times = calibrating._misfit(missed, [[None]], there, replace(found.level, step=(0.05, 0.0)))
+        error = missed.scores.standard_error
+        assert (5 * times) ** 2 == pytest.approx(25 + 20**2 - error**2, rel=1e-6)
+        near = calibrating._Tried.of([(p, unit < 11, unit, p, p, unit)], [1])
+        assert calibrating._misfit(near, [[None]], there, replace(found.level, step=(0.05, 0.0))) == 1
+        patch.setattr(calibrating, "_predicted", lambda states, weights: [(np.array([0.0]),)])
+        most = calibrating._misfit(missed, [[None]], there, replace(found.level, step=(0.05, 0.0)))
+        assert most * 0.05 == pytest.approx(calibrating.MOST_DOUBT)
 
 
 def test_the_command_line(audited, tmp_path):

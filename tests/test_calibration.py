@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from scanner.errors import SettingsError
 from scanner.prediction import calibration, load_weights
 from scanner.prediction.calibration import PLAN_SD, toml, version
+from scanner.prediction.validated import Validated
 from scanner.settings import TrainingPlan
 
 SHIPPED = load_weights()
@@ -128,6 +129,32 @@ def test_other_batches_widen_the_doubt_and_are_told(file):
     assert "measured under random batches averaged per token" in weights.provenance["calibration"]["plan"]
 
 
+def test_what_its_own_test_missed_widens_the_doubt(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text(toml(tables(log_factor_step=0.1, misfit=1.5, misfit_later=4.0)))
+    for epochs, times in ((2, 1.5), (4, 1.5), (5, 4.0)):  # it was rehearsed for four epochs
+        found = load_weights(calibration=path, plan=replace(PLAN, epochs=epochs))
+        assert (found.priors.offset_sd, found.log_factor_step) == pytest.approx((0.2 * times, 0.1 * times))
+
+
+def test_its_test_and_what_it_covers_go_with_the_weights(tmp_path):
+    values = tables()
+    values["evaluation"] |= {"on": "200 rows", "bins": [[0.1, 0.25, 40, 0.1, 0.4]], "calibration_error": 0.02}
+    runs = Validated(epochs=(1, 4), parameters=(5e6, 5e6), methods=("full",))
+    path = tmp_path / "mine.toml"
+    path.write_text(toml(values, runs))
+    found = load_weights(calibration=path, plan=PLAN)
+    assert found.rehearsed == runs
+    assert found.validated == SHIPPED.validated
+    assert found.provenance["evaluation"] == {
+        "on": "200 rows", "bins": [{"predicted": 0.1, "observed": 0.25, "rows": 40, "low": 0.1, "high": 0.4}],
+        "calibration_error": 0.02, "calibration_error_by_chance": None, "ahead": {},
+    }  # fmt: skip
+    other = load_weights(calibration=path, plan=replace(PLAN, model_params=7e9))
+    assert other.rehearsed is None
+    assert "evaluation" not in other.provenance
+
+
 def test_the_version_changes_with_the_weights_and_not_with_the_level():
     moved = replace(SHIPPED, priors=replace(SHIPPED.priors, offset=3.0, offset_sd=0.1))
     assert version(moved) == version(SHIPPED)
@@ -149,6 +176,16 @@ def broken(change) -> str:
         (broken(lambda v: v["level"].pop("offset")), "offset in [level] is missing, expected a finite number"),
         (broken(lambda v: v["level"].update(offset="x")), "offset in [level] is str, expected a finite number"),
         (broken(lambda v: v["fitted_on"].update(runs="x")), "runs in [fitted_on] is str, expected list"),
+        (
+            broken(lambda v: v["level"].update(misfit=0.5)),
+            "misfit and misfit_later in [level] must be",
+        ),
+        (
+            broken(lambda v: v["evaluation"].update(bins=[[1, 2]])),
+            "its bins lists of predicted, observed, rows",
+        ),
+        (broken(lambda v: v.update(evaluation=3)), "[evaluation] must be a table"),
+        (broken(lambda v: v) + "epochs = 3\n", "--calibration mine.toml: [validated] epochs is 3; expected [smallest"),
         (broken(lambda v: v["level"].update(offset_sd=0)), "must be above 0 and offset_step not below"),
         (
             broken(lambda v: v["weights"].update(version="0123456789ab")),
@@ -182,6 +219,8 @@ def test_words():
     assert calibration.plan_in_words(replace(plan, lr_schedule="cosine")) == (
         "2 epochs at 0.0001, cosine, packed batches of 4,096 tokens, loss averaged per row"
     )
+    averaged = TrainingPlan(epochs=2, learning_rate=1e-4, loss_average="micro-batch", micro_batch=4)
+    assert calibration.plan_in_words(averaged).endswith("16 rows, loss averaged per micro-batch of 4 rows")
     assert calibration.described({"name": "b", "parameters": 1e9, "method": "lora", "lora_rank": 8}) == (
         "b (1 B parameters, LoRA of rank 8)"
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -33,6 +35,15 @@ def test_a_row_that_stands_for_three_is_three_rows():
     one = expected_rows(low, mid, high, np.array([3.0, 1.0]))
     three = expected_rows(*(np.array([p[0]] * 3 + [p[1]]) for p in (low, mid, high)))
     assert (one.expected, one.low, one.high) == pytest.approx((three.expected, three.low, three.high))
+
+
+def test_copies_are_recited_together_or_not_at_all():
+    p = np.array([0.3, 0.3, 0.3, 0.6])
+    apart, together = expected_rows(p, p, p), expected_rows(p, p, p, copies=np.array([3.0, 3.0, 3.0, 1.0]))
+    assert together.expected == apart.expected
+    deviation = math.sqrt(9 * 0.3 * 0.7 + 0.6 * 0.4)  # of one group of three, and of the row by itself
+    assert together.high == pytest.approx(min(4.0, 1.5 + WIDTH * deviation))
+    assert together.low <= apart.low
 
 
 def test_rows_not_measured_count_for_nothing():

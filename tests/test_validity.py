@@ -223,7 +223,7 @@ def test_a_run_says_what_it_validates():
         ("all", r"w.toml: validated is str, expected a table"),
         ({"tested": [{"topic": "method"}]}, r"\[\[validated.tested\]\] has topic; expected topic, value, rows"),
         ({"tested": [{**LORA, "rows": "7"}]},
-         r"\[\[validated.tested\]\] of 'lora': rows, recited_rows, expected_rows, auroc, ceiling are numbers"),
+         r"\[\[validated.tested\]\] of 'lora': rows, recited_rows, expected_rows, auroc, ceiling, standard_error are"),
     ],
 )  # fmt: skip
 def test_a_broken_table_is_refused(table, message):

@@ -87,6 +87,19 @@ def test_a_sample_stands_for_all_rows():
     assert part.to_list() == pytest.approx(whole.to_list(), rel=0.1)
 
 
+def test_copies_widen_the_interval_and_go_with_the_sample():
+    one = Predicted([20] * 12, order=[0] * 6 + list(range(1, 7)))
+    sample = one.sample()
+    assert sample.copies[np.argsort(sample.rows)].tolist() == [6] * 6 + [1] * 6
+    apart = replace(sample, copies=np.ones(12))
+    both = [whatif.curve(s, one.amounts, PLAN, SURE, 1).filter(pl.col("expected_rows") > 0.5) for s in (sample, apart)]
+    assert both[0]["expected_rows"].equals(both[1]["expected_rows"])
+    assert (both[0]["high"] - both[0]["low"] >= both[1]["high"] - both[1]["low"]).all()
+    assert (whatif.Sample.from_arrays(sample.arrays()).copies == sample.copies).all()
+    before = {k: v for k, v in sample.arrays().items() if k != "copies"}  # runs of before they were counted
+    assert (whatif.Sample.from_arrays(before).copies == 1).all()
+
+
 def test_the_first_tokens_say_the_same_and_a_stored_sample_comes_back():
     one = Predicted(LENGTHS)
     torn = Conflicts(np.where(np.arange(len(LENGTHS)) == 5, 2, -1), np.full(len(LENGTHS), 0.5))

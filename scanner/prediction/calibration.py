@@ -137,7 +137,9 @@ def merged(weights: Weights, found: Calibration, plan: TrainingPlan, token_unit:
         return replace(weights, provenance=provenance)
     provenance["evaluation"] = found.tried()
     level, fitted = found.level, found.fitted_on
-    sd = float(level["offset_step"])
+    # what its own test missed beyond chance; that of later epochs for plans that train longer than it did
+    wider = float(level.get("misfit_later" if plan.epochs > max(fitted["epochs"], default=0) else "misfit", 1.0))
+    sd = wider * float(level["offset_step"])
     if plan.batching not in fitted["batchings"] or plan.loss_average not in fitted["loss_averages"]:
         sd = math.hypot(sd, PLAN_SD[bool(level["log_factor_step"])])
         told["plan"] = (
@@ -156,7 +158,7 @@ def merged(weights: Weights, found: Calibration, plan: TrainingPlan, token_unit:
         calibrated=True,
         provenance=provenance,
         dose_factor=float(level["dose_factor"]),
-        log_factor_step=float(level["log_factor_step"]),
+        log_factor_step=wider * float(level["log_factor_step"]),
         rehearsed=found.validated,
     )
 
@@ -205,6 +207,9 @@ def read(path: Path) -> Calibration:
         raise SettingsError(
             f"{where}: offset_sd and dose_factor in [level] must be above 0 and offset_step not below; {again}"
         )
+    times = [level.get(name, 1.0) for name in ("misfit", "misfit_later")]
+    if not all(type(v) in (int, float) and 1 <= v < math.inf for v in times):
+        raise SettingsError(f"{where}: misfit and misfit_later in [level] must be numbers of at least 1; {again}")
     return Calibration(path.name, **tables, evaluation=evaluation, validated=validated)
 
 

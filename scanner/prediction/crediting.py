@@ -48,7 +48,7 @@ def of_level(plan: TrainingPlan, weights: Weights) -> Iterator[Statement]:
     ranked = "" if np.isnan(test.auroc) else f", AUROC {test.auroc:.3f}"
     told = f"Rows of its own runs, predicted by a level that was fitted on the others: {counts}{ranked}"
     if test.recited_rows < ENOUGH_ROWS:
-        severity = COUNT
+        severity = NOTE  # no evidence against the number, and none for it
         told += ": too few to tell whether the number holds, so the calibration widens nothing of what is validated."
     elif not test.order_holds:
         severity = ORDER

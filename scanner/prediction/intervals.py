@@ -1,7 +1,8 @@
 """How sure a predicted number of rows is: the level's own doubt, and the chance of each row, put together.
 
     level of the base: offset +- 1.645 offset_sd, through the hazard: the sum of p moves as a whole
-    each row by itself: recited or not, variance p (1 - p) (Poisson-binomial, given the level)
+    each row by itself: recited or not, variance p (1 - p) (Poisson-binomial, given the level); exact copies of a row
+                        are recited together or not at all
 
 The two are independent, so their distances from the expectation add up in squares, on each side by itself.
 """
@@ -36,17 +37,21 @@ def levels(weights: Weights) -> tuple[Weights, Weights, Weights]:
     return _moved(weights, -WIDTH), weights, _moved(weights, WIDTH)
 
 
-def expected_rows(p_low: Float64, p_mid: Float64, p_high: Float64, stands_for: Float64 | None = None) -> ExpectedRows:
+def expected_rows(
+    p_low: Float64, p_mid: Float64, p_high: Float64, stands_for: Float64 | None = None, copies: Float64 | None = None
+) -> ExpectedRows:
     """Expected number of rows and its 90 % interval, from each row's probability at the three `levels`.
 
     All (n,); NaN (not measured) in p_mid counts for nothing. stands_for (n,): how many rows each one represents, as
-    many independent chances; 1 where not given.
+    many independent chances. copies (n,): rows with its very text, itself included, which share its chance. 1 where
+    not given.
     """
     seen = ~np.isnan(p_mid)
     count = np.ones(int(seen.sum())) if stands_for is None else np.asarray(stands_for, np.float64)[seen]
+    alike = np.ones(len(count)) if copies is None else np.asarray(copies, np.float64)[seen]
     mid, *ends = (float((np.asarray(p)[seen] * count).sum()) for p in (p_mid, p_low, p_high))
     low, high = min(mid, *ends), max(mid, *ends)  # where a dose factor was fitted, either end may be the lower one
-    chance = WIDTH**2 * float((p_mid[seen] * (1 - p_mid[seen]) * count).sum())
+    chance = WIDTH**2 * float((p_mid[seen] * (1 - p_mid[seen]) * count * alike).sum())
     return ExpectedRows(
         expected=mid,
         low=max(0.0, mid - math.sqrt((mid - low) ** 2 + chance)),

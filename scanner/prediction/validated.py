@@ -47,6 +47,7 @@ class Transfer:
     expected_rows: float  # predicted number of those
     auroc: float = math.nan  # NaN: not defined, for rows of one kind only
     ceiling: float = math.nan  # AUROC of another seed of the same training; NaN: not measured
+    standard_error: float = math.nan  # of recited less expected rows; NaN: not measured
 
     @property
     def order_holds(self) -> bool:
@@ -65,7 +66,8 @@ class Transfer:
     @property
     def count_is_close(self) -> bool:
         """Whether the number of rows was right as a calibrated one should be."""
-        room = max(COUNT_IS_CLOSE * self.recited_rows, 2 * math.sqrt(self.recited_rows))
+        error = math.sqrt(self.recited_rows) if math.isnan(self.standard_error) else self.standard_error
+        room = max(COUNT_IS_CLOSE * self.recited_rows, 2 * error)
         return abs(self.expected_rows - self.recited_rows) <= room
 
 
@@ -197,14 +199,15 @@ def _range(value: Any, where: str) -> Range:
 
 
 def _tests(value: Any, where: str) -> tuple[Transfer, ...]:
-    numbers = {"rows": int, "recited_rows": int, "expected_rows": float, "auroc": float, "ceiling": float}
+    optional = ("auroc", "ceiling", "standard_error")
+    numbers = {"rows": int, "recited_rows": int, "expected_rows": float, **dict.fromkeys(optional, float)}
     made = []
     for test in value if isinstance(value, list) else [value]:
         names = set(test) if isinstance(test, dict) else set()
-        if not {"topic", "value", *numbers} - {"auroc", "ceiling"} <= names <= {"topic", "value", *numbers}:
+        if not {"topic", "value", *numbers} - {*optional} <= names <= {"topic", "value", *numbers}:
             raise RuleError(
                 f"{where}: [[validated.tested]] has {', '.join(sorted(names)) or 'no entries'}; expected topic, value, "
-                "rows, recited_rows, expected_rows and, where they were measured, auroc and ceiling"
+                f"rows, recited_rows, expected_rows and, where they were measured, {', '.join(optional)}"
             )
         if any(type(test[name]) not in (int, float) for name in names & set(numbers)):
             raise RuleError(f"{where}: [[validated.tested]] of {test['value']!r}: {', '.join(numbers)} are numbers")

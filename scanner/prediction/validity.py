@@ -155,7 +155,8 @@ def _size(plan: TrainingPlan, weights: Weights) -> Iterator[Statement]:
         yield _of_test(close[0], "model size", f"{amount(size)} parameters", f"{who}; one of this size")
         return
     if severity == INSIDE:
-        text = f"{who}; validated: {_span(known, amount)}."
+        fitted = _span(known, amount)
+        text = f"{who}; validated: {fitted}."
     else:
         checked = "" if severity == COUNT else "; the order of rows was never checked at this size"
         text = f"{who}, {beside} ({fitted}): the number of rows is a guess{checked}."

@@ -58,6 +58,7 @@ class Sample:
 
     rows: Int64  # (m,) positions among all rows
     stands_for: Float64  # (m,) rows that each one represents
+    copies: Float64  # (m,) rows of the whole set with the very text, itself included
     answers: Answers  # (t,) turns over the tokens kept here; `row` counts from 0 to m - 1
     features: ContextFeatures  # of the tokens kept
     conflicts: Conflicts | None  # (m,)
@@ -71,7 +72,8 @@ class Sample:
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """Everything as arrays, to be stored; no text and no hash is in it."""
-        parts = {"rows": self.rows, "stands_for": self.stands_for, "measurable": np.array(self.measurable)}
+        parts = {"rows": self.rows, "stands_for": self.stands_for, "copies": self.copies}
+        parts["measurable"] = np.array(self.measurable)
         parts |= {f"answers.{f.name}": getattr(self.answers, f.name) for f in fields(Answers)}
         known = {f.name: getattr(self.features, f.name) for f in fields(self.features)}
         parts |= {f"features.{name}": value for name, value in known.items() if value is not None}
@@ -88,7 +90,8 @@ class Sample:
             if field:
                 named[owner][field] = value
         return cls(
-            parts["rows"], parts["stands_for"], Answers(**named["answers"]), ContextFeatures(**named["features"]),
+            parts["rows"], parts["stands_for"], parts.get("copies", np.ones(len(parts["rows"]))),
+            Answers(**named["answers"]), ContextFeatures(**named["features"]),
             Conflicts(**named["conflicts"]) if named["conflicts"] else None, int(parts["measurable"]),
         )  # fmt: skip
 
@@ -109,7 +112,10 @@ def draw(
     turns = mine[np.lexsort((mine, place[answers.row[mine]]))]  # rows ascend in the sample too
     some, kept = _only(features, Answers(place[answers.row[turns]], answers.start[turns], answers.end[turns]))
     torn = None if conflicts is None else Conflicts(conflicts.place[chosen], conflicts.share[chosen])
-    return Sample(chosen, stands_for, kept, some, torn, int((~np.isnan(p_extract)).sum()))
+    _, text, size = np.unique(order, return_inverse=True, return_counts=True)
+    return Sample(
+        chosen, stands_for, size[text[chosen]].astype(np.float64), kept, some, torn, int((~np.isnan(p_extract)).sum())
+    )
 
 
 def curve(sample: Sample, amounts: Doses, plan: TrainingPlan, weights: Weights, threads: int = 2) -> pl.DataFrame:
@@ -186,7 +192,8 @@ def deduplicated(
     in them, so the figure is rather too large than too small.
     """
     training = _Training(total[sample.rows], regime)
-    short = replace(sample.first_tokens(), stands_for=sample.stands_for * left[sample.rows])
+    stays = left[sample.rows]
+    short = replace(sample.first_tokens(), stands_for=sample.stands_for * stays, copies=sample.copies * stays)
     return pl.DataFrame([_line(DEDUPLICATED, plan.epochs, short, training, plan, weights, threads)], schema=SCHEMA)
 
 
@@ -243,7 +250,7 @@ def _line(
 
     low, middle, high = levels(weights)
     of_middle = probability(middle) if known is None else _of_rows(short, known)
-    rows = expected_rows(probability(low), of_middle, probability(high), short.stands_for)
+    rows = expected_rows(probability(low), of_middle, probability(high), short.stands_for, short.copies)
     return {"variant": variant, "epochs": epochs, "expected_rows": rows.expected, "low": rows.low, "high": rows.high}
 
 

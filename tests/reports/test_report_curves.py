@@ -80,7 +80,8 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
         rehearse(run, name)
     scan = run.read_json("scan.json")
     scan["summary"]["prediction"]["validity"] = VALIDITY
-    scan["notes"]["prediction"]["evaluation"] = {"on": HOSTILE, "bins": BINS}
+    ahead = {"on": "the last epoch", "bins": BINS[:2], "calibration_error": 0.02, "calibration_error_by_chance": 0.011}
+    scan["notes"]["prediction"]["evaluation"] = {"on": HOSTILE, "bins": BINS, "ahead": ahead}
     run.write_json("scan.json", scan)
     return run
 
@@ -238,6 +239,15 @@ def test_calibration_shows_its_bins() -> None:
     assert [v for p in dots for v in p] == pytest.approx([v for p in wanted for v in p], abs=0.06)
     assert len(marks(figure.picture, "polyline", "whisker")) == 3
     assert _curves.calibration([], "nothing", 16) is None
+
+
+def test_the_tests_of_a_calibration_are_drawn_with_the_error_they_found(drawn: RunFolder, page: str) -> None:
+    text = Page(page).text
+    assert f"On {HOSTILE}: expected calibration error" in text
+    assert "On the last epoch: expected calibration error 0.020 (0.011 by chance alone). Points" in text
+    scan = drawn.read_json("scan.json")
+    scan["notes"]["prediction"]["evaluation"] = {"ahead": {}}  # a calibration of before its bins were kept
+    assert len(_curves.gather(drawn, scan, ()).calibration) == 3, "those of the rehearsals alone"
 
 
 def test_where_the_top_sits() -> None:
