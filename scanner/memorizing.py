@@ -90,7 +90,7 @@ def find(
     heat = stretches.heat(
         features, answers, np.flatnonzero(wanted[answers.row]), amounts.total * strength,
         prediction.Regime(amounts.set_dose * strength, amounts.steps), weights, conflicts, threads,
-        exact=amounts.own * amounts.copies * strength,
+        exact=amounts.own * amounts.copies * amounts.together * strength,
     )  # fmt: skip
     found = stretches.stretches(heat)
     warm = np.zeros(len(rows), np.bool_)

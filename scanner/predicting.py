@@ -178,7 +178,7 @@ def predict_known(
         )
     )
     with np.errstate(invalid="ignore", divide="ignore"):
-        near_mass = np.where(amounts.own > 0, amounts.total / amounts.own - amounts.copies, 0.0)
+        near_mass = np.where(amounts.own > 0, amounts.total / (amounts.own * amounts.together) - amounts.copies, 0.0)
     notes = {
         "prediction": {
             "calibrated": result.calibrated,

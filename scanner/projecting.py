@@ -44,7 +44,7 @@ def project(
         whatif.curve(sample, amounts, plan, weights, threads),
         whatif.variants(sample, plan, doses_under, weights, threads, sequence_tokens),
     ])  # fmt: skip
-    stored = {"own": amounts.own, "regime": np.array([amounts.set_dose, amounts.steps])}
+    stored = {"own": amounts.own, "together": amounts.together, "regime": np.array([amounts.set_dose, amounts.steps])}
     with atomic(run.private / STORED) as temporary, temporary.open("wb") as file:
         np.savez(file, **stored, **sample.first_tokens().arrays())  # type: ignore[arg-type]
     planned = table.filter((pl.col("variant") == whatif.PLANNED) & (pl.col("epochs") == plan.epochs)).row(0, named=True)
@@ -78,9 +78,9 @@ def with_plan(
         return table
     with np.load(path) as stored:
         arrays = dict(stored)
-    own, (set_dose, steps) = arrays.pop("own"), arrays.pop("regime")
+    own, together, (set_dose, steps) = (arrays.pop(name) for name in ("own", "together", "regime"))
     stays = (plan["action"].cast(pl.String) != "drop").to_numpy()
-    total, left = doses_of_rest(own, stays, plan["row_id"].to_numpy(), pairs, settings.shingle)
+    total, left = doses_of_rest(own, together, stays, plan["row_id"].to_numpy(), pairs, settings.shingle)
     share = own[stays].mean() / own.mean() if stays.any() and own.any() else 0.0
     regime = Regime(float(set_dose * share), float(steps * stays.mean()) if len(stays) else 0.0)
     sample = whatif.Sample.from_arrays(arrays)
@@ -105,11 +105,11 @@ def project_again(run: RunFolder, settings: Settings, weights_of: Callable[[], W
 
 
 def doses_of_rest(
-    own: Float64, stays: np.ndarray, row_id: np.ndarray, pairs: pl.DataFrame, shingle: int
+    own: Float64, together: Float64, stays: np.ndarray, row_id: np.ndarray, pairs: pl.DataFrame, shingle: int
 ) -> tuple[Float64, Float64]:
     """(n,) dose of each row by the visits of the rows that stay, and (n,) the share of its exact copies that stays."""
     from scanner.kernels.similarity import connect
-    from scanner.sampling import with_copies
+    from scanner.sampling import copies_of, with_copies
 
     exact = pairs.filter((pl.col("signal") == "exact") & (pl.col("relation") == "same_both"))
     group = np.empty(len(row_id), np.int64)
@@ -117,8 +117,6 @@ def doses_of_rest(
     near = pairs.filter(pl.col("signal") == "minhash")
     # as in the prediction: what is learned is the answer, and a long prompt in common makes no copy of it
     jaccard = near.select(pl.min_horizontal("similarity", pl.col("answer_similarity").fill_nan(None))).to_series()
-    total = with_copies(
-        np.where(stays, own, 0.0), group, places(row_id, near["row_a"]), places(row_id, near["row_b"]),
-        jaccard.to_numpy(), shingle,
-    )  # fmt: skip
+    copies = copies_of(group, places(row_id, near["row_a"]), places(row_id, near["row_b"]), jaccard.to_numpy(), shingle)
+    total = with_copies(np.where(stays, own, 0.0), copies, together)
     return total, np.bincount(group, stays, minlength=len(group))[group] / np.bincount(group)[group]

@@ -25,7 +25,7 @@ from scanner.chat import Example
 from scanner.errors import ModelError
 from scanner.models import LanguageModel
 from scanner.objects import Int64
-from scanner.sampling import SHARE_POWER, UNIT_LEARNING_RATE, rate_share, steps_taken
+from scanner.sampling import rate_share, steps_taken, worths
 from scanner.settings import TrainingPlan
 from scanner.training import measure, step
 
@@ -155,26 +155,27 @@ class Rehearsal:
         visits = self._weighted(self.sampler.epoch(rng), rng)
         if not visits.steps:
             raise ModelError(f"no step of {self.plan.batch_size} rows is complete, and --drop-last step takes no other")
-        taken = steps_taken(self.plan, self.epoch, visits.steps)
+        taken = steps_taken(self.plan.epochs, self.epoch, visits.steps)
         words = np.array([sum(len(a.words) for a in row.answers) for row in self.trained])
-        per_step = words[visits.rows[visits.step < taken]].sum() / taken
+        seen = visits.rows[visits.step < taken]
+        words_per_step, rows_per_step = words[seen].sum() / taken, len(seen) / taken
         advance(int((visits.step < self.begun).sum()))
         for number in range(self.begun, taken):
             here = slice(*np.searchsorted(visits.step, [number, number + 1]))
             batch, part = visits.rows[here], visits.part[here]
             began = time.perf_counter()
             if len(batch):
-                rate = self.plan.learning_rate * float(
-                    rate_share(self.plan, (self.epoch + number / visits.steps) / self.plan.epochs)
-                )
+                rate = float(rate_share(self.plan, (self.epoch + number / visits.steps) / self.plan.epochs))
                 for group in self.optimizer.param_groups:
-                    group["lr"] = rate
+                    group["lr"] = self.plan.learning_rate * rate
                 rows = [self.trained[i] for i in batch]
                 torch.manual_seed((self.seed * 1_000_003 + self.epoch) * 1_000_003 + number)  # for models with dropout
                 self.is_whole = False
                 loss = step(self.model, self.optimizer, rows, self.plan.loss_average, self.bf16, part)
                 self._step_losses.append(loss)
-                self._count(batch, part, words, rate, per_step)
+                shares = token_shares(self.plan.loss_average, words[batch], np.zeros_like(batch), part)
+                worth = worths(self.plan, shares * words_per_step, rate, rows_per_step)
+                np.add.at(self.dose, batch, worth * (words[batch] > 0))
             self.begun = number + 1
             self.is_whole = True
             self.seconds += time.perf_counter() - began
@@ -195,11 +196,6 @@ class Rehearsal:
         times = (np.floor(weight) + (rng.random(len(weight)) < weight % 1)).astype(int)
         rows, step, part = (np.repeat(column, times) for column in visits[:3])
         return Visits(rows, step, part, visits.steps)
-
-    def _count(self, batch: Int64, part: Int64, words: np.ndarray, rate: float, per_step: float) -> None:
-        share = token_shares(self.plan.loss_average, words[batch], np.zeros_like(batch), part)
-        strength = (share * rate / UNIT_LEARNING_RATE * per_step) ** SHARE_POWER
-        np.add.at(self.dose, batch, np.where(words[batch] > 0, strength, 0.0))
 
     def save(self, path: Path) -> None:
         """Everything that the next step needs; holds weights trained on the data, so it belongs under private/."""

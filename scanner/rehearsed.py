@@ -25,7 +25,7 @@ from scanner.prediction.level import Observed
 from scanner.prediction.validated import Validated
 from scanner.prediction.validated import observed as what_was_observed
 from scanner.prediction.validity import LANGUAGE
-from scanner.sampling import with_copies
+from scanner.sampling import copies_of, simulate, with_copies
 from scanner.settings import Settings, TrainingPlan
 from scanner.stages import places
 from scanner.store import RunFolder
@@ -199,14 +199,20 @@ def observed(rehearsal: Rehearsal, first_unit: int = 0) -> Iterator[Observed]:
         "room": rows.answers.end - rows.answers.start,
     })  # fmt: skip
     index = index.with_columns(pl.col("answer").cast(pl.Int32))
+    copies = copies_of(rows.copies, rows.near.a, rows.near.b, rows.near.jaccard, rows.near.shingle)
+    supervised = np.bincount(rows.answers.row, rows.answers.end - rows.answers.start, minlength=len(rows.row_id))
+    # which copies met in one step was not written down: batches drawn alike say how many do
+    together = simulate(
+        rehearsal.plan, supervised.astype(np.int64), rows.length, rows.order, seed=rehearsal.settings.seed,
+        copies=copies,
+    ).together  # fmt: skip
     for seen in table.partition_by("epoch", maintain_order=True):
         epoch = int(seen["epoch"][0])
         given = seen.unique("row_id").sort("row_id")
         own = np.zeros(len(rows.row_id))
         own[np.searchsorted(rows.row_id, given["row_id"].to_numpy())] = given["own_dose"].fill_null(0).to_numpy()
         own[: len(planted)] = given_to_planted.filter(pl.col("epoch") == epoch).sort("row_id")["own_dose"].to_numpy()
-        near = rows.near
-        dose = with_copies(own, rows.copies, near.a, near.b, near.jaccard, near.shingle)
+        dose = with_copies(own, copies, together)
         answer = seen.join(index, on=["row_id", "answer"], how="inner").filter(
             (pl.col("tokens") > 0) & (pl.col("tokens") <= pl.col("room"))
         ).sort("place")  # fmt: skip

@@ -2,12 +2,13 @@
 
     plan + lengths -> batches -> dose of each row's own visits -> dose with all its exact and near copies
 
-The dose of a row is counted in visits at learning rate 3e-4 in an average step of the training:
-`E_i = sum over the visits of row i and its copies of q * kappa_ij * w_j * sqrt(lr / 3e-4 * mean N_sup / N_sup(step))`.
+The dose of a row is counted in visits at learning rate 3e-4 in an average step of eight rows:
+`E_i = sum over steps of (sum over visits j in the step of (kappa_ij * w_j * d_j) ** (1 / c)) ** c`, where
+`d_j = q * sqrt(peak / 3e-4 * mean N_sup / N_sup(step)) * (rate / peak) ** s * (visits per step / 8) ** -b`.
 N_sup(step) is the number of supervised tokens over which the trainer averages the loss of one optimizer step, so
-1 / N_sup is a token's share of that step. Adam divides each step by the usual size of the gradient, which larger
-batches lower for all rows alike, so only a step's size beside the average one counts; that, and the square root, are
-what a grid of trainings bore out (benchmarks/prediction/README.md).
+1 / N_sup is a token's share of that step. Adam divides each step by the usual size of the gradient, so chiefly a step's
+size beside the average one counts, and copies that meet in one step are worth less than in steps of their own. The
+exponents are what a grid of trainings bore out (benchmarks/prediction/README.md).
 
 Nothing here depends on the order of rows: they are first put into the order of `order` (content hashes).
 """
@@ -28,17 +29,38 @@ Float64 = npt.NDArray[np.float64]
 
 UNIT_LEARNING_RATE = 3e-4
 """One unit of dose: a visit at this learning rate in a step of as many supervised tokens as the average one."""
+UNIT_ROWS = 8
+"""One unit of dose is given in a step of so many rows."""
 SHARE_POWER = 0.5
-"""Exponent of learning rate and share in the dose; fitted 0.5 over constant and falling rates, 0.6 over steps."""
+"""Exponent of peak learning rate and share in the dose."""
+SCHEDULE_POWER = 0.2
+"""Exponent of the rate as a share of its peak: a falling rate costs little, for it also settles what was learned."""
+BATCH_POWER = 0.24
+"""Exponent by which a visit is worth less in steps of more rows."""
+MEETING_POWER = 0.3
+"""c: copies that meet in one step are worth so high a power of their number; in steps of their own, their number."""
+NEAR_POWER = 1.75
+"""kappa = rho ** this: near copies were worth less on our grid than rho, which was fitted to numbers of exact ones."""
 
 
 @dataclass(frozen=True)
 class Exposure:
-    """What the plan does to each row by itself; (n,) over rows."""
+    """What the plan does to each row; (n,) over rows."""
 
     own: Float64  # dose of the row's own visits, without copies, at the plan's epochs
     steps: int  # optimizer steps of the whole training
     mean: float  # mean dose over all rows with supervised tokens: how much training the set as a whole gets
+    together: Float64  # what is left of the summed doses of a row's copies, as some of them meet in one step; 1: all
+
+
+@dataclass(frozen=True)
+class Copies:
+    """Which rows are copies of one another."""
+
+    text: Int64  # (n,) number of each row's text, 0 ... m - 1: exact copies have one
+    a: Int64  # (p,) pairs of near copies, texts, each pair once and both ways
+    b: Int64
+    kappa: Float64  # (p,) what a visit of b is worth to a, beside one of its own
 
 
 def simulate(
@@ -49,47 +71,98 @@ def simulate(
     weight: Float64 | None = None,
     seed: int = 0,
     sequence_tokens: int = SEQUENCE_TOKENS,
+    copies: Copies | None = None,
+    until: float | None = None,
 ) -> Exposure:
     """Draw the plan's batches and add up the dose of each row.
 
-    supervised, length: (n,) supervised tokens and all tokens of each row, in one unit. order: (n,) content hashes; rows
-    with equal hashes are exact copies, share what they were given equally, and so may stand in any order. weight: (n,)
-    sampling weights, 1 where not given. A part of an epoch is that part of its steps.
+    supervised, length: (n,) supervised tokens and all tokens of each row. order: (n,) content hashes; rows with equal
+    hashes are exact copies, share what they were given equally, and so may stand in any order. weight: (n,) sampling
+    weights, 1 where not given. copies: what `together` is about. until: epochs after which to stop. A part of an epoch
+    is that part of its steps.
     """
     count = len(supervised)
     if count == 0 or plan.epochs == 0 or plan.learning_rate == 0:
-        return Exposure(np.zeros(count), 0, 0.0)
+        return Exposure(np.zeros(count), 0, 0.0, np.ones(count))
     ranked = _ranked(order, supervised, length)
     tokens, sizes = supervised[ranked].astype(np.int64), length[ranked].astype(np.int64)
-    rng = np.random.default_rng(seed)
-    share = np.zeros(count)  # sum over visits of (rate / N_sup) ** SHARE_POWER
-    steps = seen = 0
+    dose = np.zeros(count)
+    steps = 0
     sampler = Sampler(plan, sizes, sequence_tokens)
-    for epoch in range(math.ceil(plan.epochs)):
-        visits = sampler.epoch(rng)
-        taken = steps_taken(plan, epoch, visits.steps)
-        weight_of_token = token_shares(plan.loss_average, tokens[visits.rows], visits.step, visits.part)
-        progress = (epoch + visits.step / max(1, visits.steps)) / plan.epochs
-        strength = (weight_of_token * rate_share(plan, progress)) ** SHARE_POWER
-        share[visits.rows] += np.where(visits.step < taken, strength, 0.0)
+    meetings = None if copies is None else Meetings(copies)
+    end = plan.epochs if until is None else min(until, plan.epochs)
+    for epoch in range(math.ceil(end)):
+        visits = sampler.epoch(np.random.default_rng([seed, epoch]))
+        taken = steps_taken(end, epoch, visits.steps)
+        rows, step, part = (column[visits.step < taken] for column in visits[:3])
+        share = token_shares(plan.loss_average, tokens[rows], step, part) * tokens[rows].sum() / max(1, taken)
+        progress = (epoch + step / max(1, visits.steps)) / plan.epochs
+        worth = worths(plan, share, rate_share(plan, progress), len(rows) / max(1, taken)) * (tokens[rows] > 0)
+        dose += np.bincount(rows, worth, minlength=count)
+        if meetings is not None:
+            meetings.add(ranked[rows], step, worth)
         steps += taken
-        seen += int(tokens[visits.rows[visits.step < taken]].sum())
     kept = 1.0 if not plan.goldfish_k else 1 - 1 / plan.goldfish_k
-    dose = share * (plan.learning_rate / UNIT_LEARNING_RATE * seen / max(1, steps)) ** SHARE_POWER
     # subtle: N_sup is counted before goldfish drops tokens; counted after, it would cancel q against the kept tokens,
     # while the dropped ones are not learned at all
     own = np.empty(count)
-    own[ranked] = dose * kept * (tokens > 0)
+    own[ranked] = dose * kept
     if weight is not None:
         own = own * weight
     own = _equal_within(own, order)
     learned = own[supervised > 0]
-    return Exposure(own, steps, float(np.sort(learned).mean()) if len(learned) else 0.0)
+    mean = float(np.sort(learned).mean()) if len(learned) else 0.0
+    return Exposure(own, steps, mean, np.ones(count) if meetings is None else meetings.together())
 
 
-def steps_taken(plan: TrainingPlan, epoch: int, steps: int) -> int:
-    """Steps of epoch `epoch` (from 0), which has `steps`, that the plan's epochs leave: a part of one is rounded up."""
-    part = min(1.0, plan.epochs - epoch)
+def worths(plan: TrainingPlan, share: npt.ArrayLike, rate: npt.ArrayLike, rows_per_step: float) -> Float64:
+    """Dose of single visits; share: mean N_sup / N_sup(step) of each; rate: learning rate as a share of its peak."""
+    of_step = (plan.learning_rate / UNIT_LEARNING_RATE * np.asarray(share)) ** SHARE_POWER
+    crowd = (max(rows_per_step, 1e-9) / UNIT_ROWS) ** -BATCH_POWER
+    return np.asarray(of_step * np.asarray(rate) ** SCHEDULE_POWER * crowd)
+
+
+class Meetings:
+    """Adds up what the visits of a text and its copies are worth, once as a sum and once step by step."""
+
+    def __init__(self, copies: Copies) -> None:
+        self.text = copies.text
+        texts = int(copies.text.max()) + 1
+        ranked = np.lexsort((copies.a, copies.b))
+        self.to, self.kappa = copies.a[ranked], copies.kappa[ranked]
+        self.begin = np.searchsorted(copies.b[ranked], np.arange(texts + 1))
+        has_copies = (np.bincount(copies.text, minlength=texts) > 1) | (np.bincount(copies.a, minlength=texts) > 0)
+        self.counted = has_copies | (np.diff(self.begin) > 0)
+        self.sum, self.met = np.zeros(texts), np.zeros(texts)
+
+    def add(self, rows: Int64, step: Int64, worth: Float64) -> None:
+        """The visits of one epoch."""
+        text = self.text[rows]
+        own = np.flatnonzero(self.counted[text])
+        near = self.begin[text[own] + 1] - self.begin[text[own]]
+        source = np.repeat(own, near)
+        pair = np.arange(len(source)) - np.repeat(np.cumsum(near) - near, near) + np.repeat(self.begin[text[own]], near)
+        to = np.concatenate((text[own], self.to[pair]))
+        at = np.concatenate((step[own], step[source]))
+        dose = np.concatenate((worth[own], self.kappa[pair] * worth[source]))
+        if not len(to):
+            return
+        ranked = np.lexsort((dose, at, to))  # the same sums, bit for bit, whatever order the rows come in
+        to, at, dose = to[ranked], at[ranked], dose[ranked]
+        heads = np.flatnonzero((np.diff(to, prepend=-1) != 0) | (np.diff(at, prepend=-1) != 0))
+        joint = np.add.reduceat(dose ** (1 / MEETING_POWER), heads) ** MEETING_POWER
+        self.sum += np.bincount(to, dose, minlength=len(self.sum))
+        self.met += np.bincount(to[heads], joint, minlength=len(self.met))
+
+    def together(self) -> Float64:
+        """(n,) what is left of the sum, per row."""
+        share = np.divide(self.met, self.sum, out=np.ones_like(self.sum), where=self.sum > 0)
+        return np.asarray(np.minimum(share, 1.0)[self.text])
+
+
+def steps_taken(epochs: float, epoch: int, steps: int) -> int:
+    """Steps of epoch `epoch` (from 0), which has `steps`, in a training of `epochs`: a part of one is rounded up."""
+    part = min(1.0, epochs - epoch)
     return math.ceil(part * steps - 1e-9)  # as transformers counts `max_steps`
 
 
@@ -155,37 +228,44 @@ def replaced_of_100(jaccard: npt.ArrayLike, shingle: int) -> Float64:
     return np.asarray(100 * (1 - survived ** (1 / shingle)))
 
 
-def with_copies(
-    own: Float64,
+def copies_of(
     group: Int64,
     near_a: Int64 | None = None,
     near_b: Int64 | None = None,
     jaccard: npt.ArrayLike = (),
     shingle: int = 3,
-) -> Float64:
-    """Dose of each row with the visits of its exact copies (kappa 1) and near copies (kappa = rho(R)) added.
+) -> Copies:
+    """Exact copies (kappa 1) and near copies (kappa = rho(R) ** NEAR_POWER) of each row.
 
     group (n,): equal numbers are exact copies. near_a, near_b (p,): positions of verified near pairs; each end stands
     for all its copies, a pair named twice counts once, and pairs within a group are ignored, as its rows count in full.
     """
-    if len(own) == 0:
-        return own.copy()
-    _, inverse, size = np.unique(group, return_inverse=True, return_counts=True)
-    dose = _equal_within(own, inverse) * size[inverse]
+    text = np.unique(group, return_inverse=True)[1].astype(np.int64)
     if near_a is None or near_b is None or len(near_a) == 0:
-        return dose
+        none = np.zeros(0, np.int64)
+        return Copies(text, none, none, np.zeros(0))
     # A near pair stands between two texts: each copy of the one gains from every copy of the other.
-    of_text = np.zeros(len(size))
-    of_text[inverse] = dose
-    pairs = np.sort(np.stack((inverse[near_a], inverse[near_b]), axis=1), axis=1)
-    kappa = near_copy_share(replaced_of_100(jaccard, shingle))
+    pairs = np.sort(np.stack((text[near_a], text[near_b]), axis=1), axis=1)
+    kappa = near_copy_share(replaced_of_100(jaccard, shingle)) ** NEAR_POWER
     apart = pairs[:, 0] != pairs[:, 1]
     pairs, first = np.unique(pairs[apart], axis=0, return_index=True)
     kappa = kappa[apart][first]
-    target = np.concatenate((pairs[:, 0], pairs[:, 1]))
-    gain = np.concatenate((kappa * of_text[pairs[:, 1]], kappa * of_text[pairs[:, 0]]))
-    ranked = np.lexsort((gain, target))  # the same sum, bit for bit, whatever order the pairs come in
-    return np.asarray(dose + np.bincount(target[ranked], gain[ranked], minlength=len(size))[inverse])
+    a, b = np.concatenate((pairs, pairs[:, ::-1])).T
+    return Copies(text, a, b, np.concatenate((kappa, kappa)))
+
+
+def with_copies(own: Float64, copies: Copies, together: Float64 | float = 1.0) -> Float64:
+    """Dose of each row with the visits of its copies added; together (n,): see `Exposure`."""
+    if len(own) == 0:
+        return own.copy()
+    text = copies.text
+    of_text = _equal_within(own, text) * np.bincount(text)[text]
+    dose = np.zeros(int(text.max()) + 1)
+    dose[text] = of_text
+    gain = copies.kappa * dose[copies.b]
+    ranked = np.lexsort((gain, copies.a))  # the same sum, bit for bit, whatever order the pairs come in
+    dose += np.bincount(copies.a[ranked], gain[ranked], minlength=len(dose))
+    return np.asarray(np.maximum(dose[text] * together, own))
 
 
 def batching_facts(

@@ -143,7 +143,7 @@ def predict(planted: Planted, epoch: int, weights: Weights, least: int) -> dict[
     from scanner.prediction import Answers, turn_tails
     from scanner.prediction.stretches import heat
 
-    table, seen, own = planted.table, planted.epochs[epoch], planted.own[epoch]
+    table, seen = planted.table, planted.epochs[epoch]
     start, end = table.answers.start, table.answers.end
     beginning = Answers(table.answers.row, start, np.minimum(end, start + least))
 
@@ -152,7 +152,7 @@ def predict(planted: Planted, epoch: int, weights: Weights, least: int) -> dict[
         found = turn_tails(table.features, beginning, dose, dose * 0, seen.regime, weights, planted.conflicts, 1)
         return np.where(table.length >= least, found.whole, np.nan)
 
-    there, row_gone, group_gone = (reaching(d) for d in (seen.dose, np.maximum(0, seen.dose - own), seen.dose * 0))
+    there, row_gone, group_gone = (reaching(d) for d in (seen.dose, np.maximum(0, seen.dose - seen.own), seen.dose * 0))
     chosen = np.flatnonzero(table.member)
     shares = []
     for dose in (seen.dose, seen.dose * 0):
@@ -231,7 +231,7 @@ def main() -> None:
     args = parser.parse_args()
     grid.HERE = args.measurements
     weights = load_weights(args.weights) if args.weights else load_weights()
-    there = [k for k in PAIRS if all((grid.HERE / f"half-{n:+d}-doses.parquet").exists() for n in (k, -k))]
+    there = [k for k in PAIRS if all((grid.HERE / f"half-{n:+d}.parquet").exists() for n in (k, -k))]
     if len(there) < 2:
         parser.error(f"{grid.HERE} holds {len(there)} pairs of half-splits; at least 2 are needed (grid.py run)")
     names = [f"half-{n:+d}" for k in there for n in (k, -k)]

@@ -27,7 +27,7 @@ import numpy as np
 import torch
 import validity
 
-from scanner.kernels.contexts import COPIED, RARITY_STEP, SEEN
+from scanner.kernels.contexts import RARITY_STEP
 from scanner.kernels.hazard import BACKGROUND_UNIT, KNOWN_UNIT, WIDTH_UNIT
 from scanner.prediction import Conflicts, Hazard, Priors, Weights, scoring, turn_tails
 from scanner.prediction.hazard import EXTRACTED, NODES, RARITY_UNIT, SURPRISE_UNIT, WEIGHTS
@@ -38,19 +38,19 @@ PRIORS = Priors(
     offset=0.0, offset_sd=0.7, lora_dose=1.0, size_exponent=0.0, fitted_parameters=1.0, unknown_parameters=1.0,
     most_steps=1e9,
 )  # fmt: skip
-LEVEL = ("bias", "context_bias", "dose_bias", "dose_progress", "dose_power", "spread")
+LEVEL = ("bias", "context_bias", "dose_bias", "dose_progress", "dose_epochs", "dose_power", "spread")
 """Weights that are fitted once more to N_pre alone, when all have been fitted to every token: the row effect of a run
 of hits from the beginning is wider than that of tokens anywhere, and it makes the tail."""
 PULL = 2e-4  # weight decay of the fit per observation: keeps a coefficient that the data do not need near zero
 TOKENS = 24  # of each answer; the first 16 decide p_extract
-EPOCHS = (0, 1, 2, 4, 6, 8, 12)
+EPOCHS = (0, 1, 2, 4, 6, 8, 12, 16)
 FITTED = [f"{kind}-{seed}" for kind in ("random", "grouped") for seed in (1, 2, 3, 4)] + [
-    "batch-32", "linear", "steep", "per-row", "packed", "other-1",
+    "batch-32", "linear", "cosine", "steep", "gentle", "per-row", "micro-2", "packed", "few", "other-1",
 ]  # fmt: skip
 TESTED = {"small-1": ("parameters", "1164160")}
 """Cells that are predicted and never fitted, and what is new in them (see scanner.prediction.validated.Transfer)."""
-START = [0, 0, 0, 0, 0, 0, -2, -0.3, 0, 0, -0.5, 0, 0, 0, 0, 0, 0, -1, -0.8, -0.5]
-POSITIVE = ("dose_progress", "dose_power", "spread")  # through softplus
+START = [0, 0, 0, 0, -2, -0.3, 0, -0.5, 0, 0, 0, 0, -2, -1, -0.8, -0.5]
+POSITIVE = ("dose_progress", "dose_epochs", "dose_power", "spread")  # through softplus
 
 Cells = dict[str, tuple[measured.Table, list[measured.Observation]]]
 softplus = torch.nn.functional.softplus
@@ -76,12 +76,12 @@ def load(data: Path, names: Iterable[str], simulated: int | None = None) -> Cell
 
 
 def columns(table: measured.Table) -> np.ndarray:
-    """(8, T) seen, copied, rarity, width, background, surprise, agreed, known, in the units of the kernel."""
+    """(5, T) rarity, width, background, surprise, known, in the units of the kernel."""
     f = table.features
     return np.stack([
-        (f.within & SEEN) > 0, (f.within & COPIED) > 0, f.rarity * RARITY_STEP / RARITY_UNIT,
+        f.rarity * RARITY_STEP / RARITY_UNIT,
         np.log2(np.maximum(f.width, 1)) / WIDTH_UNIT, -f.background / BACKGROUND_UNIT,
-        -f.log_probability / SURPRISE_UNIT, np.log2(1 + f.agreed.astype(float)), f.known / KNOWN_UNIT,
+        -f.log_probability / SURPRISE_UNIT, f.known / KNOWN_UNIT,
     ]).astype(np.float32)  # fmt: skip
 
 
@@ -121,13 +121,13 @@ class Observations:
 
 def logits(w: torch.Tensor, d: Observations) -> torch.Tensor:
     """The hazard's logit of every token at row effect 0; the formula stands in scanner/prediction/hazard.py."""
-    seen, copied, rare, wide, strange, odd, agreed, known = d.x
-    z = w[0] + w[1] * seen + w[2] * copied + w[3] * rare + w[4] * wide + w[5] * strange
-    z = z + d.set_dose * softplus(w[6] + w[7] * odd + w[8] * agreed + w[9] * known)
-    slope = w[10] + w[11] * odd + w[12] * copied + w[13] * rare + w[14] * known + w[15] * wide + w[16] * strange
-    power = softplus(w[18])
+    rare, wide, strange, odd, known = d.x
+    z = w[0] + w[1] * rare + w[2] * wide + w[3] * strange
+    z = z + d.set_dose * softplus(w[4] + w[5] * odd + w[6] * known)
+    slope = w[7] + w[8] * rare + w[9] * known + w[10] * wide + w[11] * strange
+    power = softplus(w[14])
     gain = ((1 + d.dose) ** power - 1) / (power * math.log(2.0))
-    return z + gain * softplus(slope + softplus(w[17]) * d.progress)
+    return z + gain * softplus(slope + softplus(w[12]) * d.progress + softplus(w[13]) * d.set_dose)
 
 
 def fit(cells: Cells, chosen: Callable[[measured.Table], np.ndarray], start: Hazard | None = None,
@@ -154,7 +154,7 @@ def maximise(d: Observations, start: Hazard | None, free: list[str], rounds: int
 
     def loss() -> torch.Tensor:
         v = torch.where(moves, w, fixed)
-        each = torch.nn.functional.logsigmoid(d.sign[:, None] * (logits(v, d)[:, None] + softplus(v[19]) * node))
+        each = torch.nn.functional.logsigmoid(d.sign[:, None] * (logits(v, d)[:, None] + softplus(v[15]) * node))
         rows = torch.zeros(d.count, NODES).index_add_(0, d.own, each)
         return -torch.logsumexp(rows + log_share, 1).mean() + PULL * (v**2).sum()
 

@@ -6,7 +6,8 @@
 
 Training is the scanner's own (`scanner/rehearsal.py`, `scanner/training.py`), rows come from `corpus.py`. What is
 stored under `measurements/` holds no text: per cell and epoch N_pre and the hits of every member and control in the
-scan's own tokens, and the dose of every trained row; once per base and set the base's loss per token.
+scan's own tokens; once per base and set the base's loss per token and the lengths of the rows that were trained on,
+from which the batches, which are drawn by seed, can be made again (`measured.py`).
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from scanner.training import bf16_is_faster, measure
 HERE = Path(__file__).resolve().parent / "measurements"
 SEED = 20
 CONTEXT = 112  # tokens: rows are cut here
-EPOCHS = (1, 2, 3, 4, 6, 8, 12)
+EPOCHS = (1, 2, 3, 4, 6, 8, 12, 16)
 PLAN = TrainingPlan(epochs=8, learning_rate=4e-4, batch_size=8, lr_schedule="constant")
 
 
@@ -72,12 +73,15 @@ CELLS = {
     **{f"grouped-{seed}": Cell(replace(PLAN, batching="length-grouped"), seed) for seed in (1, 2, 3, 4)},
     "batch-32": Cell(replace(PLAN, batch_size=32, epochs=12)),
     "packed": Cell(replace(PLAN, batching="packed", batch_tokens=1024)),
+    "micro-2": Cell(replace(PLAN, micro_batch=2, loss_average="micro-batch")),
     "per-row": Cell(replace(PLAN, loss_average="row")),
     "linear": Cell(replace(PLAN, lr_schedule="linear")),
     "gentle": Cell(replace(PLAN, learning_rate=1.5e-4, epochs=12)),
     "steep": Cell(replace(PLAN, learning_rate=1e-3, batch_size=16)),
     "lora": Cell(replace(PLAN, method="lora", lora_rank=16, learning_rate=3e-3)),
     "other-1": Cell(rows="other"),
+    "linear-other": Cell(replace(PLAN, lr_schedule="linear"), 2, rows="other"),
+    "cosine": Cell(replace(PLAN, lr_schedule="cosine", warmup=0.1, learning_rate=6e-4, epochs=6), 3),
     "other-grouped": Cell(replace(PLAN, batching="length-grouped"), rows="other"),
     "few": Cell(members=250),
     "many": Cell(members=2000),
@@ -85,7 +89,11 @@ CELLS = {
     "chinese-2": Cell(base="chinese", rows="chinese", seed=2),
     "small-1": Cell(base="small"),
     "larger-1": Cell(base="larger"),
-    **{f"half-{n:+d}": Cell(members=240, seed=abs(n), half=n) for k in range(1, 9) for n in (k, -k)},
+    **{
+        f"half-{n:+d}": Cell(replace(PLAN, epochs=16), members=240, seed=abs(n), half=n)
+        for k in range(1, 9)
+        for n in (k, -k)
+    },
 }
 
 
@@ -143,12 +151,13 @@ def in_half(members: int, half: int) -> np.ndarray:
 
 
 def run_cell(name: str, data: Path, cache: Path) -> None:
-    """Fine-tune one cell and write measurements/NAME.parquet (hits) and NAME-doses.parquet."""
+    """Fine-tune one cell and write measurements/NAME.parquet."""
     cell = CELLS[name]
     members, controls = corpus.choose(data, cell.rows, cell.members, 200, SEED)
     trained = trained_rows(cell, members)
     model = models.load(cache / cell.base)
     rows = encode([t.row for t in trained], model)
+    lengths_of_trained(cell, members, model)
     audit = encode([*members, *controls], model)
     bf16 = bf16_is_faster(model, rows)
     losses_of_base(cell, model, audit, bf16)
@@ -156,7 +165,7 @@ def run_cell(name: str, data: Path, cache: Path) -> None:
         model = rehearsal.with_adapters(model, cell.plan.lora_rank, cell.seed)
     tune = rehearsal.Rehearsal(model, cell.plan, rows, None, cell.seed, bf16)
     place = np.arange(len(audit))
-    tables, doses, began = [], [], time.perf_counter()
+    tables, began = [], time.perf_counter()
     for epoch in range(int(cell.plan.epochs) + 1):
         if epoch:
             tune.run_epoch()
@@ -165,8 +174,6 @@ def run_cell(name: str, data: Path, cache: Path) -> None:
                 epoch=pl.lit(epoch, pl.Int8), steps=pl.lit(tune.steps, pl.Int32)
             )
             tables.append(found.drop("answer").rename({"row_id": "place"}))
-            doses.append(pl.DataFrame({"epoch": np.full(len(rows), epoch, np.int8), "trained": np.arange(len(rows)),
-                                       "visits": tune.dose.astype(np.float32)}))  # fmt: skip
             n_pre = found["n_pre"].to_numpy()
             single = np.isin(np.arange(len(members)), alone(trained, len(members)))
             print(f"{name} epoch {epoch}: members {n_pre[:len(members)].mean():.2f}, N_pre >= 16 "
@@ -176,9 +183,6 @@ def run_cell(name: str, data: Path, cache: Path) -> None:
     HERE.mkdir(exist_ok=True)
     compact = {"place": pl.Int16, "tokens": pl.Int16, "n_pre": pl.Int16}
     pl.concat(tables).cast(compact).write_parquet(HERE / f"{name}.parquet", compression="zstd", compression_level=19)
-    pl.concat(doses).cast({"trained": pl.Int16}).write_parquet(
-        HERE / f"{name}-doses.parquet", compression="zstd", compression_level=19
-    )
     note("cells", name, {
         **asdict(cell), "trained": len(trained), "rows_of_members": len(members), "rows_of_controls": len(controls),
         "steps": tune.steps, "tokens_per_epoch": sum(len(e.ids) for e in rows), "bf16": bf16,
@@ -203,6 +207,22 @@ def losses_of_base(cell: Cell, model: LanguageModel, audit: list[Example], bf16:
         lines.append({"place": place, "losses": np.array(nats, np.float16).tobytes()})
     HERE.mkdir(exist_ok=True)
     pl.DataFrame(lines).sort("place").write_parquet(path, compression="zstd", compression_level=19)
+
+
+def lengths_of_trained(cell: Cell, members: list[corpus.Row], model: LanguageModel) -> None:
+    """measurements/lengths-BASE-SET-MEMBERS.parquet: model tokens and supervised words of all rows to train on."""
+    path = HERE / f"lengths-{cell.base}-{cell.rows}-{cell.members}.parquet"
+    if path.exists():
+        return
+    rows = encode([t.row for t in trained_rows(replace(cell, half=None), members)], model)
+    HERE.mkdir(exist_ok=True)
+    pl.DataFrame(
+        {
+            "tokens": [len(row.ids) for row in rows],
+            "words": [sum(len(a.words) for a in row.answers) for row in rows],
+        },
+        schema={"tokens": pl.Int16, "words": pl.Int16},
+    ).write_parquet(path, compression="zstd", compression_level=19)
 
 
 def note(kind: str, name: str, facts: dict) -> None:

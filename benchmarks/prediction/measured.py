@@ -1,12 +1,12 @@
 """What the grid measured, beside the features of the very rows that were trained on.
 
-Rows are derived again from the data files (`corpus.py`), their features by the shipped kernels; only hits and doses
-were stored (`grid.py`).
+Rows are derived again from the data files (`corpus.py`), their features by the shipped kernels, and the batches of a
+training by its seed; only hits and lengths were stored (`grid.py`).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from scanner.contextual import token_features
 from scanner.kernels.contexts import ContextFeatures
 from scanner.kernels.tokens import token_widths, tokenise
 from scanner.prediction import Answers, Regime
-from scanner.sampling import SHARE_POWER, near_copy_share, rate_share, simulate
+from scanner.sampling import NEAR_POWER, Copies, near_copy_share, simulate, with_copies
 from scanner.text import code_point_classes, folded_code_points
 
 CHUNKS = 10  # controls are counted against the training set in so many parts, so that they hardly count one another
@@ -41,6 +41,7 @@ class Table:
     conflict_place: np.ndarray  # (n,) token at which the answers to the prompt part; -1: no conflict
     conflict_share: np.ndarray  # (n,) share of this answer
     answers: Answers  # one per row
+    data: Path
     trained: list[corpus.Trained]
     supervised: np.ndarray  # (trained,) kernel tokens
     tokens: np.ndarray  # (trained,) kernel tokens, prompt included
@@ -56,6 +57,7 @@ class Observation:
     whole: np.ndarray  # (n,) bool, the answer was reproduced to its end
     hits: list[np.ndarray]  # per row (tokens,) bool
     dose: np.ndarray  # (n,) visits
+    own: np.ndarray  # (n,) dose of the row's own visits, a mean over its exact copies, less what meetings cost
     regime: Regime
 
 
@@ -138,6 +140,7 @@ def assemble(data: Path, name: str) -> Table:
         conflict_place=place,
         conflict_share=share,
         answers=Answers(np.arange(total), edges[:-1], edges[1:]),
+        data=data,
         trained=trained,
         supervised=np.array([len(a[0]) for _, a in training]),
         tokens=np.array([len(p[0]) + len(a[0]) for p, a in training]),
@@ -166,27 +169,53 @@ def observe(table: Table, name: str, simulated: int | None = None) -> list[Obser
     """Each measured epoch, with the doses that were given, or those of a simulated sampler (what a user has)."""
     cell = grid.CELLS[name]
     measured = pl.read_parquet(grid.HERE / f"{name}.parquet")
-    doses = pl.read_parquet(grid.HERE / f"{name}-doses.parquet")
-    owner = np.array([t.member for t in table.trained])
-    kappa = near_copy_share([t.replaced for t in table.trained])
+    copies = planted_copies(table.trained)
+    supervised, tokens, seed = table.supervised, table.tokens, simulated
+    if seed is None:
+        supervised, tokens = lengths(cell, table)
+        seed = cell.seed
+    order = np.arange(len(table.trained), dtype=np.uint64)
+    first = {t.member: place for place, t in reversed(list(enumerate(table.trained))) if t.replaced == 0}
+    members, places = np.array(list(first.items())).T
     found = []
     for epoch in sorted(measured["epoch"].unique().to_list()):
         now = measured.filter(pl.col("epoch") == epoch)
         at = now["place"].to_numpy()
-        given = doses.filter(pl.col("epoch") == epoch).sort("trained")["visits"].to_numpy().astype(float)
-        if simulated is not None and epoch:
-            order = np.arange(len(table.trained), dtype=np.uint64)
-            # the first epochs of a longer plan: its own learning rates, not those of a shorter one
-            steady = replace(cell.plan, epochs=epoch, lr_schedule="constant", warmup=0.0)
-            given = simulate(steady, table.supervised, table.tokens, order, seed=simulated).own
-            progress = np.linspace(0, epoch / cell.plan.epochs, 1000, endpoint=False)
-            given = given * float((rate_share(cell.plan, progress) ** SHARE_POWER).mean())
-        dose = np.bincount(owner, kappa * given, minlength=len(table.member))
+        given = simulate(cell.plan, supervised, tokens, order, seed=seed, copies=copies, until=epoch)
+        dose, own = np.zeros(len(table.member)), np.zeros(len(table.member))
+        dose[members] = with_copies(given.own, copies, given.together)[places]
+        of_text = np.bincount(copies.text, given.own) / np.bincount(copies.text)
+        own[members] = (of_text[copies.text] * given.together)[places]
         n_pre, whole = np.zeros(len(table.member), np.int64), np.zeros(len(table.member), bool)
         n_pre[at], whole[at] = now["n_pre"].to_numpy(), now["whole"].to_numpy()
         hits = [np.zeros(0, bool)] * len(table.member)
         for p, b, t in now.select("place", "hits", "tokens").iter_rows():
             hits[p] = np.unpackbits(np.frombuffer(b, np.uint8))[:t].astype(bool)
-        regime = Regime(float(given.mean()), float(now["steps"][0]))
-        found.append(Observation(name, epoch, n_pre, whole, hits, dose, regime))
+        found.append(Observation(name, epoch, n_pre, whole, hits, dose, own, Regime(given.mean, float(given.steps))))
     return found
+
+
+def planted_copies(trained: list[corpus.Trained]) -> Copies:
+    """Who is a copy of whom: every planted near copy stands for itself, beside the row that it was made from."""
+    count = 1 + max(t.member for t in trained)
+    near = [place for place, t in enumerate(trained) if t.replaced]
+    text = np.array([t.member for t in trained])
+    text[near] = count + np.arange(len(near))
+    numbers = np.unique(text, return_inverse=True)
+    of_row, of_copy = np.searchsorted(numbers[0], [trained[i].member for i in near]), numbers[1][near]
+    kappa = near_copy_share([trained[i].replaced for i in near]) ** NEAR_POWER
+    return Copies(
+        numbers[1], np.concatenate((of_row, of_copy)), np.concatenate((of_copy, of_row)), np.concatenate((kappa, kappa))
+    )
+
+
+def lengths(cell: grid.Cell, table: Table) -> tuple[np.ndarray, np.ndarray]:
+    """(trained,) supervised words and model tokens of the rows that a cell was trained on."""
+    stored = pl.read_parquet(grid.HERE / f"lengths-{cell.base}-{cell.rows}-{cell.members}.parquet")
+    words, tokens = (stored[name].to_numpy().astype(np.int64) for name in ("words", "tokens"))
+    if cell.half is not None:
+        members, _ = corpus.choose(table.data, cell.rows, cell.members, 200, grid.SEED)
+        inside = grid.in_half(len(members), cell.half)
+        taken = [inside[t.member] for t in corpus.plant(members, grid.SEED)]
+        words, tokens = words[taken], tokens[taken]
+    return words, tokens

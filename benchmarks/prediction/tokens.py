@@ -121,7 +121,7 @@ def heat_of(planted: Planted, epoch: int, weights: Weights) -> Heat:
     from scanner.prediction.stretches import heat
 
     table, seen = planted.table, planted.epochs[epoch]
-    exact = planted.own[epoch] * np.maximum(1, table.copies)
+    exact = seen.own * np.maximum(1, table.copies)
     chosen = np.flatnonzero(table.member)
     return heat(
         table.features, table.answers, chosen, seen.dose, seen.regime, weights, planted.conflicts, 1, exact=exact

@@ -12,7 +12,7 @@ import numpy as np
 from numba import njit, types
 
 from scanner.kernels._jit import I64R, INT, U8R, VOID, kernel
-from scanner.kernels.contexts import COPIED, RARITY_STEP, SEEN
+from scanner.kernels.contexts import RARITY_STEP
 
 EXTRACTED = 16
 """Tokens reproduced before the first miss from which on an answer counts as extractable (`p_extract`)."""
@@ -27,7 +27,7 @@ _F64R = types.Array(types.float64, 1, "C", readonly=True)
 _F64_2D = types.Array(types.float64, 2, "C")
 _F32R = types.Array(types.float32, 1, "C", readonly=True)
 _REAL = types.float64
-_PLACES, _TOKENS = (I64R, I64R, _F64R, _F64R, I64R, _F64R), (_F32R, U8R, U8R, U8R, U8R, U8R, _F32R)
+_PLACES, _TOKENS = (I64R, I64R, _F64R, _F64R, I64R, _F64R), (_F32R, U8R, U8R, U8R, _F32R)
 
 
 @njit(nogil=True)
@@ -43,17 +43,18 @@ def _gain(dose, power):
 
 @kernel(VOID(*_PLACES, _REAL, _REAL, *_TOKENS, _F64R, _F64R, _F64R, INT, INT, _F64_2D, _F64))
 def tails(start, end, dose, without, cap_at, cap, set_gain, progress,
-          log_p, known, agreed, rarity, within, width, background, w, node, weight,
+          log_p, known, rarity, width, background, w, node, weight,
           first, last, out, curve):  # fmt: skip
     """Follow turns [first, last) token by token; out (6, m) in the order of TurnTails, curve (T,) or (0,).
 
     curve[t] becomes P(the turn is reproduced up to and including t). cap_at (m,) is the place within the turn whose p
     is capped (identical prompts with other answers), -1 for none.
     """
-    bias, seen_w, copied_w, rarity_w, width_w, background_w = w[0], w[1], w[2], w[3], w[4], w[5]
-    context_bias, context_surprise, context_agreed, context_known = w[6], w[7], w[8], w[9]
-    dose_bias, dose_surprise, dose_copied, dose_rarity, dose_known = w[10], w[11], w[12], w[13], w[14]
-    dose_width, dose_background, dose_progress, power = w[15], w[16], w[17], w[18]
+    bias, rarity_w, width_w, background_w = w[0], w[1], w[2], w[3]
+    context_bias, context_surprise, context_known = w[4], w[5], w[6]
+    dose_bias, dose_rarity, dose_known, dose_width, dose_background = w[7], w[8], w[9], w[10], w[11]
+    power = w[14]
+    ready = dose_bias + w[12] * progress + w[13] * set_gain
     nodes = len(node)
     full, less = np.empty(nodes), np.empty(nodes)
     for i in range(first, last):
@@ -67,21 +68,14 @@ def tails(start, end, dose, without, cap_at, cap, set_gain, progress,
         for n in range(length):
             t = start[i] + n
             surprise, rare = -log_p[t] / SURPRISE_UNIT, rarity[t] * RARITY_STEP / RARITY_UNIT
-            copied = 1.0 if within[t] & COPIED else 0.0
             wide, strange = math.log2(width[t]) / WIDTH_UNIT, -background[t] / BACKGROUND_UNIT
             held = known[t] / KNOWN_UNIT
-            z = bias + copied_w * copied + rarity_w * rare + width_w * wide + background_w * strange
-            if within[t] & SEEN:
-                z += seen_w
+            z = bias + rarity_w * rare + width_w * wide + background_w * strange
             if set_gain > 0:
-                agrees = math.log2(1.0 + agreed[t])
-                z += set_gain * _softplus(
-                    context_bias + context_surprise * surprise + context_agreed * agrees + context_known * held
-                )
+                z += set_gain * _softplus(context_bias + context_surprise * surprise + context_known * held)
             slope = _softplus(
-                dose_bias + dose_surprise * surprise + dose_copied * copied + dose_rarity * rare + dose_known * held
-                + dose_width * wide + dose_background * strange + dose_progress * progress
-            )  # fmt: skip
+                ready + dose_rarity * rare + dose_known * held + dose_width * wide + dose_background * strange
+            )
             odds = math.exp(-z - gain * slope)
             capped = n == cap_at[i]
             alive = 0.0

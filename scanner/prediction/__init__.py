@@ -33,7 +33,7 @@ from scanner.prediction.hazard import (
     quadrature,
 )
 from scanner.prediction.words import reasons, taxon
-from scanner.sampling import Exposure, simulate, with_copies
+from scanner.sampling import copies_of, simulate, with_copies
 from scanner.settings import TrainingPlan
 
 __all__ = [
@@ -99,6 +99,7 @@ class Doses:
 
     own: Float64  # dose of the row's own visits
     total: Float64  # with the visits of its copies
+    together: Float64  # what is left of their sum, as some meet in one step (see sampling.Exposure)
     copies: Int64  # rows that are exact copies of one another, itself included
     set_dose: float  # mean of `own` over rows with an answer
     steps: float  # optimizer steps
@@ -169,11 +170,12 @@ def doses(
 ) -> Doses:
     """Simulate the sampler and add up the exposures; length (n,) tokens of each row as the trainer sees it."""
     supervised = np.bincount(answers.row, answers.end - answers.start, minlength=len(length)).astype(np.int64)
-    exposure: Exposure = simulate(plan, supervised, length, order, sampling_weight, seed, sequence_tokens)
     pairs = (None, None, (), 3) if near is None else (near.a, near.b, near.jaccard, near.shingle)
-    total = with_copies(exposure.own, group, *pairs)
-    _, inverse, size = np.unique(group, return_inverse=True, return_counts=True)
-    return Doses(exposure.own, total, size[inverse].astype(np.int64), exposure.mean, exposure.steps)
+    copies = copies_of(group, *pairs)
+    exposure = simulate(plan, supervised, length, order, sampling_weight, seed, sequence_tokens, copies)
+    total = with_copies(exposure.own, copies, exposure.together)
+    number = np.bincount(copies.text)[copies.text] if len(length) else np.zeros(0, np.int64)
+    return Doses(exposure.own, total, exposure.together, number, exposure.mean, exposure.steps)
 
 
 def predict_rows(
@@ -190,7 +192,7 @@ def predict_rows(
     count = len(amounts.own)
     strength = weights.strength(plan)
     found = turn_tails(
-        features, answers, amounts.total * strength, (amounts.total - amounts.own) * strength,
+        features, answers, amounts.total * strength, (amounts.total - amounts.own * amounts.together) * strength,
         Regime(amounts.set_dose * strength, amounts.steps), weights, conflicts, threads,
     )  # fmt: skip
     length = answers.end - answers.start
@@ -212,7 +214,9 @@ def predict_rows(
         tokens_q95=_take(found.q95, fullest),
         exposures=amounts.total,
         taxon=taxon(amounts.copies, summary),
-        reasons=reasons(amounts.copies, amounts.own, amounts.total, summary, longest_tokens, EXTRACTED, capped),
+        reasons=reasons(
+            amounts.copies, amounts.own, amounts.total, amounts.together, summary, longest_tokens, EXTRACTED, capped
+        ),
         calibrated=weights.calibrated,
         summary=summary,
     )
@@ -244,7 +248,7 @@ def turn_tails(
         args = (
             start, end, dose[answers.row], np.clip(without, 0, dose)[answers.row], cap_at, cap,
             float(np.log2(1 + regime.set_dose)), regime.progress(weights.priors.most_steps),
-            features.log_probability, features.known, features.agreed, features.rarity, features.within,
+            features.log_probability, features.known, features.rarity,
             *_of_tokens(features), hazard, node, share,
         )  # fmt: skip
         traced = np.zeros(0) if curve is None else curve

@@ -1,10 +1,11 @@
-"""The token hazard model: twenty named numbers turn a token's surroundings into the chance that it is recalled.
+"""The token hazard model: sixteen named numbers turn a token's surroundings into the chance that it is recalled.
 
     logit p_t = base_t + log2(1 + set dose) * softplus(context_t) + gain(E_row) * softplus(dose_t) + u_row
 
-    base_t    = bias + offset + seen, copied, rarity, width, background of the token    what the model can do untuned
+    base_t    = bias + offset + rarity, width, background of the token    what the model can do untuned
     context_t = what the *other* rows say about the token                          gated by the training of the set
-    dose_t    = how fast this token is learned from its own row; grows with progress = log2(1 + steps / 100)
+    dose_t    = how fast this token is learned from its own row; grows with log2(1 + steps / 100) and with the training
+                of the set
     gain(E)   = ((1 + E) ** dose_power - 1) / (dose_power * log 2)     from log2(1 + E) at power 0 to E at power 1
 
 Both slopes are positive by construction, so dose, learning rate, copies and epochs can only raise p; with no training
@@ -53,23 +54,19 @@ class Hazard:
     """The fitted weights; logits per unit of the feature."""
 
     bias: float
-    seen: float  # the token stood earlier in the row
-    copied: float  # so did the three tokens that end with it
     rarity: float  # -log frequency of the token, per 8 nats
     width: float  # log2 of its UTF-8 bytes, per 3: long words are several tokens of the model
     background: float  # -log probability in general text, per 8 nats
     context_bias: float  # softplus(context_bias + ...) logits per doubling of 1 + the set's mean dose
     context_surprise: float  # -log leave-one-out probability, per 4 nats
-    context_agreed: float  # log2(1 + longest context that went on this way elsewhere)
     context_known: float  # longest context that stands elsewhere at all, per 12 tokens
     dose_bias: float  # softplus(dose_bias + ...) logits per unit of gain(E)
-    dose_surprise: float
-    dose_copied: float
     dose_rarity: float
     dose_known: float
     dose_width: float
     dose_background: float
-    dose_progress: float  # per unit of progress; never negative
+    dose_progress: float  # per unit of log2(1 + steps / 100); never negative
+    dose_epochs: float  # per doubling of 1 + the set's mean dose; never negative
     dose_power: float  # exponent of the gain; above 0
     spread: float  # standard deviation of the row effect, logits; never negative
 
@@ -127,9 +124,9 @@ def load_weights(path: Path = WEIGHTS) -> Weights:
     hazard, priors = parts["hazard"], parts["priors"]
     assert isinstance(hazard, Hazard)
     assert isinstance(priors, Priors)
-    if hazard.dose_progress < 0 or hazard.spread < 0 or hazard.dose_power <= 0:
+    if min(hazard.dose_progress, hazard.dose_epochs, hazard.spread) < 0 or hazard.dose_power <= 0:
         raise RuleError(
-            f"{path.name}: dose_progress and spread must not be negative and dose_power must be above 0: "
+            f"{path.name}: dose_progress, dose_epochs and spread must not be negative and dose_power must be above 0: "
             "more training never unlearns"
         )
     validated = read(values.get("validated"), path.name)

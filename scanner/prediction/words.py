@@ -38,6 +38,7 @@ def reasons(
     copies: Int64,
     own: npt.NDArray[np.float64],
     dose: npt.NDArray[np.float64],
+    together: npt.NDArray[np.float64],
     summary: ContextSummary,
     longest: Int64,
     least: int,
@@ -45,11 +46,13 @@ def reasons(
 ) -> pl.Series:
     """(n,) text; parts that say nothing about a row are left out of it.
 
-    own: dose of the row's own visits; dose: with copies; longest: tokens of the row's longest supervised turn;
+    own: dose of the row's own visits; dose: with copies; together: what is left of their sum where some meet in one
+    step; longest: tokens of the row's longest supervised turn;
     least: tokens below which p_extract is not measured; capped: share of this answer among those to the same prompt.
     """
     frame = pl.DataFrame({
-        "copies": copies, "dose": dose, "near": dose - own * copies, "own": own, "longest": longest,
+        "copies": copies, "dose": dose, "near": dose / together - own * copies, "own": own,
+        "met": 100 * (1 - together), "longest": longest,
         "known": np.nan_to_num(summary.known_4) * 100, "copied": np.nan_to_num(summary.copied) * 100,
         "cap": np.full(len(dose), np.nan) if capped is None else capped,
     })  # fmt: skip
@@ -63,6 +66,9 @@ def reasons(
         ),
         pl.when(c("copies") > 1).then(pl.format("{} exact copies", c("copies"))),
         pl.when(near.is_finite() & (near >= 0.05)).then(pl.format("near copies worth {} of a copy", _short(near))),
+        pl.when(c("met") >= 20).then(
+            pl.format("{} % less, for copies come in the same steps", _whole(c("met")))
+        ),
         pl.when(c("longest") > 0).then(pl.format("dose {} visits", _short(c("dose")))),
         pl.when(c("known") >= 1).then(
             pl.format("{} % of its answer's 4-token contexts occur in other rows", _whole(c("known")))
