@@ -195,7 +195,7 @@ def apply(run: Path, output: Path, target: str | None, quiet: bool) -> None:
 @training_options
 @run_options
 def plan(run: Path, quiet: bool, **options: Any) -> None:
-    """Judge a run again under other thresholds, or predict it again for another training; no input is read again."""
+    """Judge a run again under other thresholds, or predict it for another training; what is not named stays."""
     from scanner import pipeline
 
     changes = _given(options)

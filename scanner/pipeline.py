@@ -199,11 +199,12 @@ def judge(run_path: Path, changes: dict[str, Any], progress: Progress | None = N
             f"--jaccard {settings.jaccard:g} lies below the audit's floor of {before.floor:g}; pairs below it were not "
             f"kept: audit again with --floor {settings.jaccard:g}"
         )
+    with progress.stage("look at the rows to keep"):
+        ranks = _field_ranks(run, scan, before, settings, progress)  # may be refused, so before anything is written
     if repredicting.is_needed(changes):
         compiling.load_kernels(progress)
         scan["notes"] |= repredicting.predict_again(run, scan, settings, progress)
     with progress.stage("judge again"):
-        ranks = _field_ranks(run, scan, before, settings, progress)
         names = [i["name"] for i in scan["inputs"]]
         scan["notes"]["brake"] = tables.plan_again(run, settings, names, ranks.rank if ranks else None)
         scan["notes"]["keep"] = stages.keep_notes(settings, ranks)

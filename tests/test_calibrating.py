@@ -161,6 +161,7 @@ def test_a_plan_for_another_base_is_not_calibrated(audited, found, tmp_path):
     expected = f"calibrated on {TINY}; the plan names a model of 7 B parameters: not calibrated for it"
     assert f"c.toml: {expected}" in said
     assert not run.read_table("prediction")["calibrated"].any()
+    assert run.read_json("scan.json")["notes"]["prediction"]["evaluation"] == {}, "its tests say nothing of this base"
     assert f"Not calibrated: c.toml is {expected}." in " ".join((run.path / "report.html").read_text().split())
 
 

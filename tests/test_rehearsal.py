@@ -167,6 +167,7 @@ def test_the_whole_road_with_a_tiny_base(small, audited, monkeypatch):
     said: list[str] = []
     listening = Progress()
     listening.say = said.append  # type: ignore[method-assign]
+    assert "Calibration on the rehearsal" in (audited / "report.html").read_text("utf-8"), "the report draws it at once"
     again = pipeline.rehearse(audited, asked, listening)
     assert again.facts == json.loads((done.folder / "rehearsal.json").read_text())
     assert any("already" in s for s in said)

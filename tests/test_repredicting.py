@@ -8,11 +8,12 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 from click.testing import CliRunner
 
 import cli
-from scanner import pipeline, predicting, repredicting
+from scanner import pipeline, predicting, rehearsing, repredicting
 from scanner.errors import RunError, SettingsError
 from scanner.heat import HEAT
 from scanner.prediction import calibration
@@ -115,6 +116,21 @@ def test_what_cannot_be_predicted_again_is_refused_and_nothing_is_written(run):
     with pytest.raises(RunError, match="no longer holds the text"):
         pipeline.judge(run.path, {"epochs": 6.0})
     assert (run.path / "scan.json").read_bytes() == before
+
+
+def test_a_rehearsal_of_a_calibrated_run_says_what_its_level_predicts(data, run):
+    settings = Settings(semantic=False, plan=PLAN, threads=1, calibration=data.parent / "c.toml")
+    ids = run.read_table("rows", ["row_id"])["row_id"]
+    measured = pl.DataFrame({"row_id": ids, "n_pre": [20, 3] * (len(ids) // 2)})
+
+    def beside(chosen: Settings, parameters: int) -> dict:
+        return rehearsing._predicted(run, chosen, PLAN, parameters, ids.to_numpy(), measured, (), None)[0]
+
+    level, shipped = beside(settings, 5_000_000), beside(settings.changed(calibration=None), 5_000_000)
+    assert (level["calibrated"], shipped["calibrated"]) == (True, False)
+    assert level["expected_rows"] < shipped["expected_rows"]  # the file's offset is below 0
+    assert beside(settings, 70_000_000)["calibrated"] is False  # it is another base's
+    assert beside(settings.changed(calibration=Path("gone.toml")), 5_000_000) == shipped
 
 
 def test_the_command_line(data, run):
