@@ -167,7 +167,7 @@ def test_the_size_that_the_plan_names_stays(settings):
     assert untuned.sized(named, listening) == named
     assert listening.said == []
     assert untuned.sized(settings, listening).plan.model_params == models.parameters_of(settings.base)
-    assert listening.said == [f"--model-params is not given: those of --base are taken (22.8 k)"]
+    assert listening.said == ["--model-params is not given: those of --base are taken (22.8 k)"]
 
 
 @pytest.mark.parametrize("tied", [True, False])
