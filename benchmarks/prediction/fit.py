@@ -50,9 +50,8 @@ FITTED = [f"{kind}-{seed}" for kind in ("random", "grouped") for seed in (1, 2, 
 ]  # fmt: skip
 TESTED = {"small-1": "parameters", "larger-1": "parameters", "chinese-1": "script"}
 """Cells that are predicted and never fitted, and what is new in them (see scanner.prediction.validated.Transfer)."""
-SIZES = ("small-1", "larger-1")
-"""Cells of other bases: what a visit is worth at their size gives the exponent, for each of them from the others."""
 LORA = "lora"
+"""The cell that says what a LoRA visit is worth."""
 START = [0, 0, 0, 0, -2, -0.3, 0, -0.5, 0, 0, 0, 0, -2, -1, -0.8, -0.5]
 POSITIVE = ("dose_progress", "dose_epochs", "dose_power", "spread")  # through softplus
 
@@ -214,17 +213,6 @@ def worth_of_a_visit(data: Path, name: str, hazard: Hazard) -> float | None:
     return math.exp(minimize_scalar(surprise, bounds=(-5.0, 3.0), method="bounded").x)
 
 
-def size_exponent(data: Path, hazard: Hazard, without: str = "") -> float:
-    """Least squares of log worth on log parameters over the other bases, through the fitted one."""
-    points = []
-    for name in SIZES:
-        worth = None if name == without else worth_of_a_visit(data, name, hazard)
-        if worth is not None:
-            points.append((math.log(parameters(grid.CELLS[name].base) / parameters("english")), math.log(worth)))
-    x, y = np.array(points).T if points else (np.zeros(1), np.zeros(1))
-    return round(float((x * y).sum() / max(1e-9, (x * x).sum())), 3)
-
-
 def new_in(name: str, topic: str) -> str:
     """What is new in a tested cell: the size of its base or the script of its rows."""
     cell = grid.CELLS[name]
@@ -232,13 +220,10 @@ def new_in(name: str, topic: str) -> str:
 
 
 def transfers(data: Path, weights: Weights) -> tuple[Transfer, ...]:
-    """What came of predicting the cells of TESTED, at their last epoch; a size by the exponent of the other sizes."""
+    """What came of predicting the cells of TESTED, at their last epoch."""
     found = []
     for name, topic in TESTED.items():
         value = new_in(name, topic)
-        if name in SIZES:
-            priors = replace(weights.priors, size_exponent=size_exponent(data, weights.hazard, name))
-            weights = replace(weights, priors=priors)
         for table, observed in load(data, [name]).values():
             rows = table.member & (table.length >= EXTRACTED)
             p, truth = predict(table, observed[-1], weights).extract[rows], observed[-1].n_pre[rows] >= EXTRACTED
@@ -250,7 +235,6 @@ def transfers(data: Path, weights: Weights) -> tuple[Transfer, ...]:
 def write(path: Path, data: Path, hazard: Hazard, cells: Cells, nats: float) -> None:
     """rules/weights/prediction.toml."""
     old = tomllib.loads(WEIGHTS.read_text("utf-8"))["priors"]
-    old["size_exponent"] = size_exponent(data, hazard)
     old["lora_dose"] = round(worth_of_a_visit(data, LORA, hazard) or old["lora_dose"], 3)
     steps = max(o.regime.steps for _, observed in cells.values() for o in observed)
     base = json.loads((grid.HERE / "bases-english.json").read_text())

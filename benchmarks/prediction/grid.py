@@ -89,7 +89,7 @@ CELLS = {
     "chinese-1": Cell(base="chinese", rows="chinese"),
     "chinese-2": Cell(base="chinese", rows="chinese", seed=2),
     "small-1": Cell(base="small"),
-    "larger-1": Cell(base="larger"),
+    "larger-1": Cell(replace(PLAN, epochs=6), base="larger"),
     **{
         f"half-{n:+d}": Cell(replace(PLAN, epochs=12), members=240, seed=abs(n), half=n)
         for k in range(1, 9)
