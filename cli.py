@@ -133,6 +133,7 @@ def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--rules", multiple=True, type=FOLDER, help="Folder with further rules.")
 @click.option("--against", multiple=True, type=PATH, help="Run folder of earlier data; rows it holds are dropped.")
 @click.option("--calibration", type=PATH, help="Level of the base model, written by scan calibrate.")
+@click.option("--base", type=PATH, help="Folder of the untuned base: what it knows of each answer is measured.")
 @click.option("--seed", type=int, help="Seed of the simulated sampler [0].")
 @click.option("--threads", type=int, help="Threads; results do not depend on them [all cores].")
 @click.option("--fail-on", type=click.Choice(GATES), help="Exit with 3 when a row's risk band is this or higher.")

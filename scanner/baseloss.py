@@ -8,19 +8,29 @@ tokens that hold white space only go to none. Where a base is at hand, this stan
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+import time
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
 
-from scanner.chat import Answer, encode
+from scanner.chat import Answer, Example, encode_some
+from scanner.errors import ModelError
 from scanner.models import LanguageModel
 from scanner.objects import Float32, Float64, Int64, Segment
 from scanner.tokenising import TokenisedRows
 from scanner.training import measure
 
 ROWS_AT_ONCE = 512  # encoded together; `measure` cuts them further by the size of their logits
+LARGEST_REFUSED = 0.1
+"""Share of the rows that a base's template may refuse; above it the losses would be those of other data."""
+PROBED_ROWS = 16
+SHORT_SECONDS = 60.0
+"""What can be measured in fp32 within this is, whatever bf16 would gain: fp32 gives the same losses again."""
+CLEARLY_FASTER = 1.25
+"""Times that bf16 must be as fast; some processors emulate it."""
 
 
 @dataclass(frozen=True)
@@ -31,27 +41,42 @@ class BaseLosses:
     measured: int  # tokens
     rows_beyond_context: int  # rows of which some answer goes on behind the model's context
     rows_not_aligned: int  # rows of which some answer has other tokens in the model's template than in the data
+    rows_refused: int  # rows that the model's template does not take, or whose text it changes
+    bf16: bool  # measured in mixed precision
 
 
 def base_losses(
     model: LanguageModel,
-    rows: Sequence[Sequence[Segment]],
+    rows: Iterable[Sequence[Segment]],
     text: TokenisedRows,
-    bf16: bool,
+    bf16: bool | None,
     advance: Callable[[int], None] = lambda rows: None,
 ) -> BaseLosses:
     """Measure every answer of every row.
 
     rows (n): the segments of each row, in the order of `text`, which holds the same rows in our own tokens
-    (`tokens_of_rows` with tokenizer=None). Raises ModelError where the model's template or tokenizer changes the text.
+    (`tokens_of_rows` with tokenizer=None). bf16 None: as `bf16_pays` finds on the first rows. Raises ModelError where
+    the model's template refuses, or changes the text of, more than LARGEST_REFUSED of the rows.
     """
     out = np.full(len(text.tokens), np.nan, np.float32)
-    edges = np.searchsorted(text.answer_row, np.arange(len(rows) + 1))
-    beyond, strange = set[int](), set[int]()
-    for begin in range(0, len(rows), ROWS_AT_ONCE):
-        examples = encode(list(islice(rows, begin, begin + ROWS_AT_ONCE)), model.tokenizer, model.context)
+    count = len(text.offsets) - 1
+    edges = np.searchsorted(text.answer_row, np.arange(count + 1))
+    beyond, strange, refused = set[int](), set[int](), 0
+    waiting, begin = iter(rows), 0
+    while block := list(islice(waiting, ROWS_AT_ONCE)):
+        encoded = encode_some(block, model.tokenizer, model.context)
+        wrong = [example for example in encoded if isinstance(example, ModelError)]
+        refused += len(wrong)
+        if refused > LARGEST_REFUSED * count:
+            raise ModelError(
+                f"--base {model.name}: at least {refused:,} of {count:,} rows cannot be measured: {wrong[0]}"
+            )
+        taken = [place for place, example in enumerate(encoded) if isinstance(example, Example)]
+        examples = [example for example in encoded if isinstance(example, Example)]
+        if bf16 is None:
+            bf16 = bf16_pays(model, examples, count / max(1, len(examples)))
         for place, found in measure(model, examples, bf16):
-            row = begin + place
+            row = begin + taken[place]
             answers = [answer for answer in examples[place].answers if len(answer.words)]
             spans = range(edges[row], edges[row + 1])
             if len(answers) < len(spans):
@@ -66,8 +91,32 @@ def base_losses(
                     continue
                 known = min(known, end - start)
                 out[start : start + known] = shared(found.loss_nats, answer)[:known]
-        advance(len(examples))
-    return BaseLosses(out, int(np.isfinite(out).sum()), len(beyond), len(strange))
+        advance(len(block))
+        begin += len(block)
+    return BaseLosses(out, int(np.isfinite(out).sum()), len(beyond), len(strange), refused, bool(bf16))
+
+
+def bf16_pays(model: LanguageModel, examples: Sequence[Example], blocks: float = 1.0) -> bool:
+    """Whether to measure in mixed precision: fp32 would take long, and bf16 is clearly faster on this machine.
+
+    examples: the first rows; blocks: how many times as many there are in all. Forward passes alone are timed.
+    """
+    some = [example for example in examples if example.supervised_tokens][:PROBED_ROWS]
+    if not some:
+        return False
+    share = sum(len(e.ids) for e in examples) * blocks / sum(len(e.ids) for e in some)
+
+    def seconds(bf16: bool) -> float:
+        best = math.inf
+        for _ in range(3):  # the first is a warm-up
+            began = time.perf_counter()
+            for _ in measure(model, some, bf16):
+                pass
+            best = min(best, time.perf_counter() - began)
+        return best
+
+    plain = seconds(False)
+    return plain * share > SHORT_SECONDS and plain > CLEARLY_FASTER * seconds(True)
 
 
 def shared(loss_nats: Float32, answer: Answer) -> Float64:

@@ -18,6 +18,7 @@ from scanner.errors import RunError, SettingsError
 from scanner.objects import Source
 from scanner.settings import Settings
 from scanner.store import SCHEMA_VERSION, TEMPORARY, RunFolder
+from scanner.untuned import fingerprint
 
 
 def default_run_path(datasets: list[str]) -> Path:
@@ -73,6 +74,8 @@ def identity(sources: list[Source], digests: list[str], settings: Settings, earl
     shaping["against"] = earlier_runs
     if settings.calibration:  # what it says counts, not where it lies
         shaping["calibration"] = hashlib.sha256(settings.calibration.read_bytes()).hexdigest()
+    if settings.base:
+        shaping["base"] = fingerprint(settings.base)
     facts = [version("sftscan"), SCHEMA_VERSION, [(s.name, s.member, d) for s, d in zip(sources, digests, strict=True)]]
     return hashlib.sha256(json.dumps([facts, shaping], sort_keys=True).encode()).hexdigest()
 

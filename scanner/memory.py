@@ -20,6 +20,7 @@ from typing import Any
 from scanner.chat import Example
 from scanner.errors import ModelError
 from scanner.models import LanguageModel
+from scanner.training import LOGITS_AT_A_TIME
 
 PROBED_TOKENS = (32, 64)
 """Lengths of the two rows whose backward pass is measured."""
@@ -111,6 +112,24 @@ def _of_group(folder: Path) -> list[int]:
     except OSError:
         return []
     return [] if most == "max" else [max(0, int(most) - int(used) + cache)]
+
+
+def check_measuring(name: str, parameters: int) -> None:
+    """ModelError where a model of so many parameters would not fit even for forward passes alone, in fp32."""
+    import torch
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    wanted, free = measuring_bytes(parameters), free_bytes(device)
+    if free is not None and wanted > free:
+        raise ModelError(
+            f"--base {name}: to measure with its {parameters / 1e6:,.0f} M parameters needs about {_gigabytes(wanted)} "
+            f"on {device}, where {_gigabytes(free)} are free; take a smaller base, or leave --base out"
+        )
+
+
+def measuring_bytes(parameters: int) -> int:
+    """Bytes that forward passes alone take, estimated: weights and logits in fp32, and the libraries."""
+    return 4 * (parameters + LOGITS_HELD * LOGITS_AT_A_TIME) + OTHER_BYTES
 
 
 def made_to_fit(model: LanguageModel, rows: list[Example], places: int, bf16: bool, free: int | None) -> bool:

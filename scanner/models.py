@@ -47,7 +47,7 @@ def load(path: Path, max_length: int | None = None) -> LanguageModel:
     The context is the model's own, cut to `max_length` where the trainer cuts rows there.
     """
     transformers = _transformers()
-    _check_folder(path)
+    check_folder(path)
     try:
         model, report = transformers.AutoModelForCausalLM.from_pretrained(
             path, local_files_only=True, dtype="float32", output_loading_info=True
@@ -79,7 +79,22 @@ def load(path: Path, max_length: int | None = None) -> LanguageModel:
     return loaded
 
 
-def _check_folder(path: Path) -> None:
+def parameters_of(path: Path) -> int:
+    """Parameters of the model in a folder, from its configuration alone; ModelError where `load` would refuse it."""
+    transformers = _transformers()
+    check_folder(path)
+    import torch
+
+    try:
+        config = transformers.AutoConfig.from_pretrained(path, local_files_only=True)
+        with torch.device("meta"):
+            model = transformers.AutoModelForCausalLM.from_config(config)
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError, TypeError) as error:
+        raise ModelError(f"--base {path}: not loadable as a causal language model ({_first_line(error)})") from error
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def check_folder(path: Path) -> None:
     """A folder that cannot hold a model is refused with what it does hold."""
     if (path / "config.json").is_file():
         if not any((path / name).is_file() for name in TOKENIZER_FILES):
@@ -97,7 +112,8 @@ def _check_folder(path: Path) -> None:
         raise ModelError(f"--base {path}: a GGUF file is for running, not for training; give the model it was made of")
     raise ModelError(
         f"--base {path}: no config.json there; give a local folder of a causal language model as "
-        "`save_pretrained` writes it (nothing is downloaded), or `tiny` to build a small one from the data itself"
+        "`save_pretrained` writes it (nothing is downloaded); `scan rehearse RUN --base tiny` builds a small one from "
+        "the data itself"
     )
 
 

@@ -26,6 +26,7 @@ from scanner import (
     inputs,
     keeping,
     matching,
+    models,
     planning,
     predicting,
     projecting,
@@ -34,6 +35,7 @@ from scanner import (
     signatures,
     stages,
     tables,
+    untuned,
     validating,
 )  # fmt: skip
 from scanner.errors import ChangedInputError, RunError, SettingsError
@@ -69,6 +71,8 @@ def audit(
         sources, evaluation = formats.discover(files), matching.sources(settings)
         keeping.check_sources(keeping.parse(settings.keep_policy), [s.name for s in sources])
         earlier_runs = against.open_all(settings, run.path)
+        if settings.base:
+            models.check_folder(settings.base)
         if settings.calibration:
             predicting.weights_of(settings, Progress())  # refused now, not after the reading
         with progress.stage("hash the input", len(sources) + len(evaluation)):
@@ -80,6 +84,8 @@ def audit(
             since = _judged_since(run, settings)
             progress.say(f"{run.path} holds this audit already{since}; use --force to run it again")
             return run
+        if settings.base:
+            settings = untuned.sized(settings, progress)
         run = RunFolder.open_for_writing(run.path)
         if files != datasets:
             kept = sources[0].path.replace(run.private / sources[0].path.name)
@@ -96,7 +102,11 @@ def audit(
 
 def _judged_since(run: RunFolder, settings: Settings) -> str:
     """What `scan plan` made of a run other than these settings ask for, in words; empty where nothing."""
-    now = Settings.from_dict(run.read_json("scan.json")["settings"])
+    scan = run.read_json("scan.json")
+    now = Settings.from_dict(scan["settings"])
+    base = scan["notes"]["prediction"].get("base") or {}
+    if settings.plan.model_params is None and now.plan.model_params == base.get("parameters"):
+        settings = settings.changed(model_params=now.plan.model_params)  # no plan of its own: see untuned.sized
     other = [f.name for f in fields(Settings) if f.name not in ("plan", "threads", "text")
              and getattr(now, f.name) != getattr(settings, f.name)]  # fmt: skip
     other += [f.name for f in fields(TrainingPlan) if getattr(now.plan, f.name) != getattr(settings.plan, f.name)]

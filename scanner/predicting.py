@@ -16,6 +16,7 @@ from scanner.settings import Settings
 from scanner.stages import Likeness, places
 from scanner.store import RunFolder, atomic
 from scanner.tokenising import TokenisedRows, tokens_of_rows
+from scanner.untuned import Untuned, measured
 
 if TYPE_CHECKING:
     from scanner.prediction import Conflicts, NearCopies, Weights
@@ -33,6 +34,7 @@ class Known:
     near: NearCopies
     conflicts: Conflicts
     severity: np.ndarray  # of what is private in the row
+    base: Untuned | None = None  # what the untuned base knows; None: not measured. A file of its own keeps it
 
     def save(self, run: RunFolder) -> None:
         """Keep it in the run."""
@@ -56,7 +58,7 @@ class Known:
             values = dict(stored)
         near = NearCopies(values["near.a"], values["near.b"], values["near.jaccard"], int(values["near.shingle"]))
         torn = Conflicts(values["conflicts.place"], values["conflicts.share"])
-        return cls(values["group"], values["order"], near, torn, values["severity"])
+        return cls(values["group"], values["order"], near, torn, values["severity"], Untuned.load(run))
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,7 @@ def predict(
         near=near,
         conflicts=conflicts(rows, prints, text.tokens, answers),
         severity=patterns_of(spans, rows)["patterns.severity"].to_numpy(),
+        base=measured(run, rows, text, settings, threads, progress),
     )
     known.save(run)
     return predict_known(run, rows, text, known, sources, settings, threads, progress)
@@ -152,6 +155,8 @@ def predict_known(
         )
         weights = weights_of(settings, progress)
         features = token_features(text.tokens, text.widths, text.offsets, group, settings.tokenizer is None, threads)
+        if known.base is not None:
+            features = known.base.instead_of_table(features, text)
         result = prediction.predict_rows(features, answers, amounts, order, settings.plan, weights, torn, threads)
         tail = skew(features, answers, amounts, order, settings.plan, weights, result.p_extract, torn, threads)
         supervised = np.bincount(answers.row, answers.end - answers.start, minlength=len(rows)).astype(np.int64)
@@ -186,6 +191,7 @@ def predict_known(
             "evaluation": weights.provenance.get("evaluation") or {},
             "rows_measured": int((~np.isnan(result.p_extract)).sum()),
             "rows_cut_by_max_length": text.rows_cut,
+            "base": None if known.base is None else known.base.facts,
             "optimizer_steps": amounts.steps,
             "batching": batching_facts(
                 settings.plan,

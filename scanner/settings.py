@@ -114,6 +114,7 @@ class Settings:
     # the model
     plan: TrainingPlan = field(default_factory=TrainingPlan)
     calibration: Path | None = None  # level of the base, as `scan calibrate` writes it
+    base: Path | None = None  # the untuned model, whose own losses replace the table of general text; None: the table
     # running
     seed: int = 0
     threads: int = 0  # 0: all cores
@@ -136,6 +137,11 @@ class Settings:
             )
         if self.confirm_with and not self.semantic:
             raise SettingsError("--confirm-with confirms semantic pairs, and --no-semantic looks for none; drop one")
+        if self.base and self.tokenizer:
+            raise SettingsError(
+                "--base and --tokenizer cannot be combined: what the base knows is measured in the scan's own tokens; "
+                "leave --tokenizer out"
+            )
         if self.recall >= 1:
             raise SettingsError("--recall must be below 1: a sketch cannot promise every pair")
         _at_least("--shingle", self.shingle, 1)
@@ -157,7 +163,8 @@ class Settings:
         values["against"] = [str(p) for p in self.against]
         values["evaluation"] = [str(p) for p in self.evaluation]
         values["tokenizer"] = str(self.tokenizer) if self.tokenizer else None
-        values["calibration"] = str(self.calibration) if self.calibration else None
+        for name in ("calibration", "base"):
+            values[name] = str(values[name]) if values[name] else None
         values["plan"]["source_weight"] = [list(pair) for pair in self.plan.source_weight]
         return values
 
@@ -171,7 +178,8 @@ class Settings:
         own["against"] = tuple(Path(p) for p in own.get("against", ()))
         own["evaluation"] = tuple(Path(p) for p in own.get("evaluation", ()))
         own["tokenizer"] = Path(own["tokenizer"]) if own.get("tokenizer") else None
-        own["calibration"] = Path(own["calibration"]) if own.get("calibration") else None
+        for name in ("calibration", "base"):
+            own[name] = Path(own[name]) if own.get(name) else None
         _known(own, cls, "settings")
         _known(plan, TrainingPlan, "plan")
         return cls(plan=TrainingPlan(**plan), **own)

@@ -100,6 +100,7 @@ class Weights:
     log_factor_step: float = 0.0  # its part in one standard deviation of the level (see intervals.levels)
     validated: Validated = field(default_factory=Validated)  # what they were fitted and tested on
     rehearsed: Validated | None = None  # what the runs behind a calibration add to it
+    with_base: bool = False  # fitted with the base's own losses
 
     def strength(self, plan: TrainingPlan) -> float:
         """Factor on the dose for the kind of tuning and the size of the model."""

@@ -207,6 +207,7 @@ def _predicted(prediction: pl.DataFrame, notes: dict[str, Any]) -> dict[str, Any
         "tail_q95": _reaching(q95),
         "by_dose": doses,
         "validity": own.get("validity") if own else None,
+        "base": own.get("base") if own else None,
     }
 
 

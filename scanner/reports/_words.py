@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from scanner.objects import LONG_TURN
+from scanner.reports._base import in_words as base_measured
 from scanner.reports._calibration import in_words as calibrated_on
 from scanner.reports._heat import exposed as inside_memorized
 from scanner.reports._spans import in_words as passages
@@ -295,7 +296,7 @@ def planned(summary: dict[str, Any]) -> str:
 def calibration(summary: dict[str, Any]) -> str:
     """On what the numbers rest, and what of them can be trusted."""
     told = calibrated_on(summary) or (CALIBRATED if summary.get("calibrated") else NOT_CALIBRATED)
-    return " ".join((told, *trust(summary)))
+    return " ".join((told, *base_measured(summary), *trust(summary)))
 
 
 def headline(summary: dict[str, Any]) -> str:

@@ -1,0 +1,156 @@
+"""--base in an audit: what the untuned model already knows of every answer, measured once and kept with the run.
+
+    folder -> its fingerprint (part of what makes two runs the same) and size -> model_params of a plan that names none
+    rows   -> the model's losses in our own tokens (baseloss.py) -> private/base.npz -> in place of the background table
+
+The losses are derived from the text, so they lie under private/. They are kept in half precision, and used as they are
+kept: predicting again gives the very same tables. Measured once more, on another machine or with other threads, a loss
+may differ in its last digit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from scanner import baseloss, memory, models
+from scanner.errors import ModelError
+from scanner.kernels.contexts import ContextFeatures
+from scanner.objects import Bool, Float32, Int64, Rows, Segment
+from scanner.prediction.statements import amount
+from scanner.progress import Progress
+from scanner.rehearsed import segments_of
+from scanner.settings import Settings
+from scanner.store import RunFolder, atomic
+from scanner.tokenising import TokenisedRows
+
+STORED = "base.npz"
+"""Under private/: losses of the answers' tokens and what they were measured with."""
+READ_WHOLE, SAMPLES, SAMPLE_BYTES = 16 << 20, 64, 64 << 10
+"""Files up to the first size are hashed whole; of larger ones so many parts of so many bytes, evenly spread."""
+ROWS_AT_ONCE = 2048  # whose text is held
+
+
+@dataclass(frozen=True)
+class Untuned:
+    """What the base said before any tuning."""
+
+    loss_nats: np.ndarray  # (a,) float16, tokens of the answers one after the other; NaN where not measured
+    facts: dict[str, Any]  # as in notes.prediction.base of scan.json
+
+    def save(self, run: RunFolder) -> None:
+        """Keep it in the run."""
+        with atomic(run.private / STORED) as temporary, temporary.open("wb") as file:
+            np.savez(file, loss_nats=self.loss_nats, facts=np.array(json.dumps(self.facts)))
+
+    @classmethod
+    def load(cls, run: RunFolder) -> Untuned | None:
+        """The inverse of `save`; None for a run without."""
+        if not (run.private / STORED).exists():
+            return None
+        with np.load(run.private / STORED) as stored:
+            return cls(stored["loss_nats"], json.loads(str(stored["facts"])))
+
+    def instead_of_table(self, features: ContextFeatures, text: TokenisedRows) -> ContextFeatures:
+        """Features with the base's own losses as background; the table's stays where none was measured."""
+        assert features.background is not None
+        said: Float32 = np.full(len(text.tokens), np.nan, np.float32)
+        said[in_answers(text)] = -self.loss_nats.astype(np.float32)
+        return replace(features, background=np.where(np.isnan(said), features.background, said))
+
+
+def in_answers(text: TokenisedRows) -> Bool:
+    """(T,) the token lies in an answer."""
+    change: Int64 = np.zeros(len(text.tokens) + 1, np.int64)
+    np.add.at(change, text.answer_start, 1)
+    np.add.at(change, text.answer_end, -1)
+    return np.asarray(np.cumsum(change)[:-1] > 0)
+
+
+def sized(settings: Settings, progress: Progress) -> Settings:
+    """Settings whose plan has the size of the base, where it names none.
+
+    Raises ModelError where the folder holds no causal model, or none that fits into memory.
+    """
+    assert settings.base is not None
+    count = models.parameters_of(settings.base)
+    memory.check_measuring(settings.base.resolve().name, count)
+    if settings.plan.model_params is not None:
+        return settings
+    progress.say(f"--model-params is not given: those of --base are taken ({amount(count)})")
+    return settings.changed(model_params=float(count))
+
+
+def measured(
+    run: RunFolder, rows: Rows, text: TokenisedRows, settings: Settings, threads: int, progress: Progress
+) -> Untuned | None:
+    """The losses that the run holds already, or else measured; None without --base."""
+    if settings.base is None:
+        return None
+    mark, tokens = fingerprint(settings.base), int(in_answers(text).sum())
+    known = Untuned.load(run)  # of an interrupted audit
+    if known is not None and known.facts["fingerprint"] == mark and len(known.loss_nats) == tokens:
+        progress.say("the losses of the base were measured before the interruption")
+        return known
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        with progress.stage("load the base"):
+            model = models.load(settings.base, settings.max_length)
+        with progress.stage("measure the base", len(rows)), memory.kept():
+            found = baseloss.base_losses(model, _texts(run, rows.row_id), text, None, progress.advance)
+    except RuntimeError as error:
+        if "memory" not in str(error):
+            raise
+        raise ModelError(
+            f"--base {settings.base}: out of memory while it was measured; take a smaller base, rows cut with "
+            "--max-length, or leave --base out"
+        ) from error
+    finally:
+        torch.set_num_threads(before)
+    facts = {
+        "name": model.name,
+        "fingerprint": mark,
+        "parameters": model.parameters,
+        "context_tokens": model.context,
+        "answer_tokens": tokens,
+        "tokens_measured": found.measured,
+        "rows_beyond_context": found.rows_beyond_context,
+        "rows_not_aligned": found.rows_not_aligned,
+        "rows_refused": found.rows_refused,
+        "loss_per_token_nats": float(np.nanmean(found.loss_nats)) if found.measured else None,
+        "precision": f"{'bf16' if found.bf16 else 'fp32'} on {model.device}",
+    }
+    kept = Untuned(found.loss_nats[in_answers(text)].astype(np.float16), facts)
+    kept.save(run)
+    return kept
+
+
+def _texts(run: RunFolder, row_id: Int64) -> Iterator[list[Segment]]:
+    for begin in range(0, len(row_id), ROWS_AT_ONCE):
+        yield from segments_of(run, row_id[begin : begin + ROWS_AT_ONCE])
+
+
+def fingerprint(folder: Path) -> str:
+    """Sixteen hex digits of a model folder's content, wherever it lies; of large files samples are read."""
+    models.check_folder(folder)
+    state = hashlib.sha256()
+    for path in sorted(p for p in folder.iterdir() if p.is_file()):
+        size = path.stat().st_size
+        state.update(f"{path.name}\0{size}\0".encode())
+        with path.open("rb") as file:
+            if size <= READ_WHOLE:
+                state.update(file.read())
+                continue
+            for place in np.linspace(0, size - SAMPLE_BYTES, SAMPLES).astype(np.int64).tolist():
+                file.seek(place)
+                state.update(file.read(SAMPLE_BYTES))
+    return state.hexdigest()[:16]

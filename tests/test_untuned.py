@@ -1,0 +1,258 @@
+"""`scan DATASET --base MODEL`: the base's own losses stand in the prediction, are kept, and are measured once."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import transformers
+from click.testing import CliRunner
+
+import cli
+from scanner import baseloss, memory, models, pipeline, predicting, untuned
+from scanner.errors import ModelError, RunError, SettingsError
+from scanner.heat import HEAT
+from scanner.progress import Progress
+from scanner.settings import Settings, TrainingPlan
+from scanner.store import RunFolder
+
+WORDS = [f"w{i}" for i in range(40)]
+PLAN = TrainingPlan(epochs=4, learning_rate=1e-3, batch_size=4)
+TABLES = ("rows", "pairs", "spans", "prediction", "whatif", "skew", "plan", "templates", HEAT)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """A model of 22,752 parameters, untrained, as people save them."""
+    base = models.tiny([" ".join(WORDS)] * 3, seed=0, context=96, width=32, layers=1)
+    path = tmp_path_factory.mktemp("bases") / "mine"
+    base.model.save_pretrained(path)
+    base.tokenizer.save_pretrained(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    rng = np.random.default_rng(5)
+
+    def words(n: int) -> str:
+        return " ".join(rng.choice(WORDS, n))
+
+    lines = [{"instruction": words(5), "input": "", "output": words(int(rng.integers(16, 30)))} for _ in range(40)]
+    lines += [lines[i % 4] for i in range(12)]
+    lines += [{"instruction": words(5), "input": "", "output": words(200)}]  # goes on behind the context
+    path = tmp_path_factory.mktemp("untuned") / "d.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return path
+
+
+@pytest.fixture(scope="module")
+def settings(folder) -> Settings:
+    return Settings(semantic=False, plan=PLAN, threads=1, base=folder)
+
+
+@pytest.fixture(scope="module")
+def audited(data, settings) -> RunFolder:
+    return pipeline.audit([str(data)], settings, data.parent / "d.scan")
+
+
+@pytest.fixture
+def run(audited, tmp_path) -> RunFolder:
+    shutil.copytree(audited.path, tmp_path / "d.scan")
+    return RunFolder(tmp_path / "d.scan")
+
+
+class Listening(Progress):
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.said: list[str] = []
+
+    def say(self, message: str) -> None:
+        self.said.append(message)
+
+
+def test_the_prediction_rests_on_what_the_base_knows(data, audited, settings, folder, tmp_path):
+    scan = audited.read_json("scan.json")
+    base = scan["notes"]["prediction"]["base"]
+    parameters = models.load(folder).parameters
+    assert (base["name"], base["parameters"], base["context_tokens"]) == ("mine", parameters, 96)
+    assert (base["rows_beyond_context"], base["rows_not_aligned"], base["rows_refused"]) == (1, 0, 0)
+    assert 0 < base["tokens_measured"] < base["answer_tokens"]
+    assert base["precision"].startswith("fp32 on ")
+    assert scan["training_plan"]["model_params"] == parameters
+    table = settings.changed(base=None, model_params=float(parameters))
+    without = pipeline.audit([str(data)], table, tmp_path / "table.scan")
+    assert not audited.read_table("prediction").equals(without.read_table("prediction"))
+    for name in ("pairs", "rows", "templates"):
+        assert audited.read_table(name).equals(without.read_table(name)), name
+    assert without.read_json("scan.json")["notes"]["prediction"]["base"] is None
+    said = (
+        f"What the base knows untuned was measured: mine, {parameters:,} parameters, on {base['tokens_measured']:,} of "
+        f"{base['answer_tokens']:,} tokens of the answers ({base['precision']}); the table of general text stands in "
+        "for the rest (1 row beyond its context of 96 tokens)."
+    )
+    assert said in (audited.path / "report.html").read_text("utf-8")
+    assert "What the base knows" not in (without.path / "report.html").read_text("utf-8")
+
+
+def test_the_losses_are_those_of_the_model_and_lie_under_private_only(audited, folder):
+    kept = untuned.Untuned.load(audited)
+    assert kept is not None
+    rows = predicting.tokenise(audited, 53, Settings(), 1, Progress())
+    texts = untuned.segments_of(audited, np.arange(53))
+    again = baseloss.base_losses(models.load(folder), texts, rows, bf16=False)
+    inside = untuned.in_answers(rows)
+    np.testing.assert_allclose(kept.loss_nats, again.loss_nats[inside], rtol=2e-3, atol=1e-3)
+    assert np.isnan(again.loss_nats[~inside]).all()
+    assert [p.relative_to(audited.path).parts[0] for p in audited.path.rglob(untuned.STORED)] == ["private"]
+
+
+@pytest.mark.parametrize("changes", [{"epochs": 8.0, "batching": "length-grouped"}, {"model_params": 7e9}])
+def test_predicting_again_is_the_prediction_of_an_audit(data, run, settings, tmp_path, changes):
+    wanted = pipeline.audit([str(data)], settings.changed(**changes), tmp_path / "e.scan")
+    found = pipeline.judge(run.path, changes)
+    for name in TABLES:
+        assert found.read_table(name).equals(wanted.read_table(name)), name
+    seen, expected = (r.read_json("scan.json") for r in (found, wanted))
+    for name in ("settings", "training_plan", "notes", "summary"):
+        assert seen[name] == expected[name], name
+
+
+def test_an_interrupted_audit_does_not_measure_again(data, settings, audited, tmp_path, monkeypatch):
+    def stop(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(predicting, "predict_known", stop)
+        with pytest.raises(KeyboardInterrupt):
+            pipeline.audit([str(data)], settings, tmp_path / "d.scan")
+    monkeypatch.setattr(baseloss, "base_losses", stop)
+    listening = Listening()
+    run = pipeline.audit([str(data)], settings, tmp_path / "d.scan", progress=listening)
+    assert "the losses of the base were measured before the interruption" in listening.said
+    for name in TABLES:
+        assert run.read_table(name).equals(audited.read_table(name)), name
+
+
+def test_a_base_is_what_it_holds_not_where_it_lies(data, run, settings, folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "copy" / "mine")
+    listening = Listening()
+    pipeline.audit([str(data)], settings.changed(base=tmp_path / "copy" / "mine"), run.path, progress=listening)
+    assert listening.said[0].startswith(f"{run.path} holds this audit already, judged again since by scan plan with ")
+    pipeline.audit([str(data)], settings, run.path, progress=listening)
+    assert listening.said[1] == f"{run.path} holds this audit already; use --force to run it again"
+    (tmp_path / "copy" / "mine" / "tokenizer_config.json").write_text("{}")
+    with pytest.raises(RunError, match="holds a run of another input or other settings"):
+        pipeline.audit([str(data)], settings.changed(base=tmp_path / "copy" / "mine"), run.path)
+
+
+def test_of_large_files_samples_are_read(folder, monkeypatch):
+    whole = untuned.fingerprint(folder)
+    monkeypatch.setattr(untuned, "READ_WHOLE", 100)
+    monkeypatch.setattr(untuned, "SAMPLE_BYTES", 100)
+    sampled = untuned.fingerprint(folder)
+    assert sampled != whole
+    assert sampled == untuned.fingerprint(folder)
+
+
+def test_the_size_that_the_plan_names_stays(settings):
+    listening = Listening()
+    named = settings.changed(model_params=7e9)
+    assert untuned.sized(named, listening) == named
+    assert listening.said == []
+    assert untuned.sized(settings, listening).plan.model_params == models.parameters_of(settings.base)
+    assert listening.said == ["--model-params is not given: those of --base are taken (22.8 k)"]
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_the_configuration_tells_the_number_of_parameters(folder, tmp_path, tied):
+    config = transformers.LlamaConfig(
+        vocab_size=500, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=2,
+        max_position_embeddings=96, tie_word_embeddings=tied,
+    )  # fmt: skip
+    transformers.AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
+    transformers.AutoTokenizer.from_pretrained(folder).save_pretrained(tmp_path)
+    assert models.parameters_of(tmp_path) == models.load(tmp_path).parameters
+
+
+def test_where_nothing_was_measured_the_table_stays():
+    text = SimpleNamespace(tokens=np.zeros(6), answer_start=np.array([1, 4]), answer_end=np.array([3, 6]))
+    features = SimpleNamespace(background=np.array([-1, -2, -3, -4, -5, -6], np.float32))
+    kept = untuned.Untuned(np.array([0.5, np.nan, 0.25, 2], np.float16), {})
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(untuned, "replace", lambda old, background: background)
+        assert kept.instead_of_table(features, text).tolist() == [-1, -0.5, -3, -4, -0.25, -2]
+
+
+def test_purging_takes_the_losses_too(run):
+    pipeline.purge(run.path)
+    assert untuned.Untuned.load(run) is None
+
+
+def test_what_cannot_be_a_base_is_refused_before_anything_is_written(data, folder, settings, tmp_path, monkeypatch):
+    out = tmp_path / "e.scan"
+
+    def refused(base: Path) -> str:
+        with pytest.raises(ModelError) as error:
+            pipeline.audit([str(data)], settings.changed(base=base), out)
+        assert not out.exists()
+        return str(error.value)
+
+    assert refused(tmp_path / "none") == (
+        f"--base {tmp_path / 'none'}: no config.json there; give a local folder of a causal language model as "
+        "`save_pretrained` writes it (nothing is downloaded); `scan rehearse RUN --base tiny` builds a small one from "
+        "the data itself"
+    )
+    other = tmp_path / "other"
+    transformers.T5Config(d_model=32, num_layers=1, num_heads=2, vocab_size=100).save_pretrained(other)
+    assert "no tokenizer there (tokenizer.json)" in refused(other)
+    shutil.copy(folder / "tokenizer.json", other)
+    said = refused(other)
+    assert said.startswith(f"--base {other}: not loadable as a causal language model (Unrecognized configuration class")
+    monkeypatch.setattr(memory, "free_bytes", lambda device: 10**9)
+    assert refused(folder).startswith("--base mine: to measure with its 0 M parameters needs about 1.1 GB on ")
+    assert refused(folder).endswith("where 1.0 GB are free; take a smaller base, or leave --base out")
+
+
+def test_it_goes_with_no_other_tokens(folder):
+    with pytest.raises(SettingsError, match="--base and --tokenizer cannot be combined: what the base knows is"):
+        Settings(base=folder, tokenizer=folder / "tokenizer.json")
+
+
+def test_a_template_that_takes_too_few_rows_is_refused(data, folder, settings, tmp_path):
+    shutil.copytree(folder, tmp_path / "strict")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    tokenizer.chat_template = "{{ raise_exception('no') }}"
+    tokenizer.save_pretrained(tmp_path / "strict")
+    with pytest.raises(ModelError) as error:
+        pipeline.audit([str(data)], settings.changed(base=tmp_path / "strict"), tmp_path / "e.scan")
+    assert str(error.value) == (
+        "--base strict: at least 53 of 53 rows cannot be measured: the model's chat template refuses a row with the "
+        "roles user, assistant (no); use a base whose template takes them, or one without a template"
+    )
+
+
+def test_out_of_memory_is_told(data, settings, tmp_path, monkeypatch):
+    def out(*arguments: object) -> None:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
+
+    monkeypatch.setattr(baseloss, "measure", out)
+    with pytest.raises(ModelError, match="mine: out of memory while it was measured; take a smaller base, rows cut"):
+        pipeline.audit([str(data)], settings, tmp_path / "e.scan")
+
+
+def test_the_command_line(data, folder, tmp_path):
+    asked = [str(data), "--base", str(folder), "--out", str(tmp_path / "d.scan"), "--no-semantic", "--threads", "1"]
+    done = CliRunner().invoke(cli.scan, asked)
+    assert done.exit_code == 0, done.output
+    told = " ".join(done.output.split())
+    assert "--model-params is not given: those of --base are taken (22.8 k)" in told
+    assert "What the base knows untuned was measured: mine" in told
+    again = CliRunner().invoke(cli.scan, ["plan", str(tmp_path / "d.scan"), "--epochs", "6"])
+    assert "What the base knows untuned was measured: mine" in " ".join(again.output.split())
