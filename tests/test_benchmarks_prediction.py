@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,17 @@ from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks" / "prediction"))
 
+import candidate_columns
+import candidates
 import counterfactual
+import fit
+import measured
+import tables
 import tokens
 from counterfactual import Measured, Models, Predicted
+
+from scanner.kernels.contexts import ContextFeatures
+from scanner.prediction import Answers, Regime, load_weights
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.booleans()), min_size=2, max_size=60))
@@ -119,3 +128,67 @@ def test_tables_say_what_was_left_out():
     copies, alone = np.array([1, 1, 4, 4]), np.array([True, False, False, False])
     told = counterfactual.by_copies(measured, predicted, copies, alone, np.ones(4, bool))
     assert [line.split("|")[1:3] for line in told[2:4]] == [[" 1 ", " 1 "], [" 4 ", " 2 "]]
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), st.booleans(), st.integers(0, 3)), min_size=2, max_size=30))
+def test_scores_of_drawn_rows_are_the_scores_of_the_rows_repeated(drawn):
+    value, truth, times = (np.array(column) for column in zip(*drawn, strict=True))
+    truth = truth.astype(bool)
+    repeated = np.repeat(value.astype(float), times), np.repeat(truth, times)
+    for of_draws, plain in (
+        (candidates.aurocs, tables.auroc),
+        (candidates.average_precisions, tables.average_precision),
+    ):
+        np.testing.assert_allclose(of_draws(value.astype(float), truth, times[None])[0], plain(*repeated))
+
+
+def table_of(rows: int, seed: int = 0) -> measured.Table:
+    """Rows of 12 to 30 tokens with features drawn at random, some with conflicting answers."""
+    rng = np.random.default_rng(seed)
+    length = rng.integers(12, 31, rows)
+    edges = np.cumsum([0, *length])
+    total = int(edges[-1])
+    features = ContextFeatures(
+        *(-rng.exponential(4, total).astype(np.float32),),
+        *(rng.integers(0, high, total).astype(np.uint8) for high in (13, 13, 80, 4)),
+        np.ones(rows, np.float32), rng.integers(1, 10, total).astype(np.uint8),
+        -rng.exponential(5, total).astype(np.float32),
+    )  # fmt: skip
+    none = np.zeros(rows)
+    return measured.Table(
+        source=np.array(["a"] * rows), member=none == 0, copies=none, plain=none, single=none == 0, length=length,
+        whole=none == 0, features=features, base_loss=np.zeros(total), conflict_place=rng.integers(-1, 12, rows),
+        conflict_share=rng.uniform(0.2, 0.5, rows), answers=Answers(np.arange(rows), edges[:-1], edges[1:]),
+        data=Path(), trained=[], supervised=length, tokens=length,
+    )  # fmt: skip
+
+
+def test_without_a_candidate_the_prediction_is_the_shipped_kernels():
+    table, rng = table_of(60), np.random.default_rng(1)
+    dose = rng.uniform(0, 40, 60)
+    o = measured.Observation("random-1", 4, dose, dose > 0, [], dose, dose, Regime(4.0, 500.0))
+    hazard = load_weights().hazard
+    shipped = fit.predict(table, o, fit.plain(hazard)).extract
+    w = candidates.before_softplus(hazard)
+    nothing, column = np.zeros((0, table.length.sum())), rng.normal(size=(2, table.length.sum()))
+    # the fit holds its features in single precision
+    np.testing.assert_allclose(candidates.extraction(w, table, o, nothing), shipped, atol=2e-5)
+    ignored = candidates.extraction(np.append(w, np.zeros(4)), table, o, column)
+    np.testing.assert_allclose(ignored, shipped, atol=2e-5)
+    moved = candidates.extraction(np.append(w, [0.5, 0, 0, 0]), table, o, np.ones((2, table.length.sum())))
+    raised = candidates.before_softplus(replace(hazard, bias=hazard.bias + 0.5))
+    np.testing.assert_allclose(moved, candidates.extraction(raised, table, o, nothing), atol=1e-9)
+
+
+def test_candidate_columns_by_hand():
+    starts = candidate_columns.sentence_starts("One two. Three, four\nfive")
+    assert starts.tolist() == [True, False, False, True, False, False, True]
+    assert candidate_columns.entropy(np.array([1, 2, 3])) == pytest.approx(1)
+    assert candidate_columns.entropy(np.array([4, 4])) == 0
+    assert np.isnan(candidate_columns.entropy(np.array([1])))
+    table = table_of(7)
+    shared, own = np.arange(5), np.array([1, 2, 3, 9, 8])
+    found = candidate_columns.templates([*[shared] * 6, own], table)
+    np.testing.assert_allclose(found, [1, 1, 1, 1, 1, 1, 0])
+    mean = candidate_columns.mean(table, np.repeat(np.arange(7.0), table.length))
+    np.testing.assert_allclose(mean, np.arange(7))

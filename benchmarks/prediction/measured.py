@@ -15,11 +15,12 @@ import grid
 import numpy as np
 import polars as pl
 
+from scanner import sampling
 from scanner.contextual import token_features
 from scanner.kernels.contexts import ContextFeatures
 from scanner.kernels.tokens import token_widths, tokenise
 from scanner.prediction import Answers, Regime
-from scanner.sampling import NEAR_POWER, Copies, near_copy_share, simulate, with_copies
+from scanner.sampling import Copies, near_copy_share, simulate, with_copies
 from scanner.text import code_point_classes, folded_code_points
 
 CHUNKS = 10  # controls are counted against the training set in so many parts, so that they hardly count one another
@@ -203,7 +204,7 @@ def planted_copies(trained: list[corpus.Trained]) -> Copies:
     text[near] = count + np.arange(len(near))
     numbers = np.unique(text, return_inverse=True)
     of_row, of_copy = np.searchsorted(numbers[0], [trained[i].member for i in near]), numbers[1][near]
-    kappa = near_copy_share([trained[i].replaced for i in near]) ** NEAR_POWER
+    kappa = near_copy_share([trained[i].replaced for i in near]) ** sampling.NEAR_POWER
     return Copies(
         numbers[1], np.concatenate((of_row, of_copy)), np.concatenate((of_copy, of_row)), np.concatenate((kappa, kappa))
     )

@@ -170,15 +170,20 @@ def _mean(values: list[float]) -> str:
 
 
 def _paired(best: list, other: list) -> str:
-    """Share of bootstrap draws of rows in which the hazard's AUROC is the higher one."""
-    rng, won, drawn = np.random.default_rng(0), 0, 0
+    """Shares of bootstrap draws of rows in which the hazard's AUROC, and its average precision, is the higher one."""
+    rng, won, drawn = np.random.default_rng(0), np.zeros(2), 0
     for _ in range(DRAWS):
         pick = rng.integers(0, len(best[0][0]), len(best[0][0]))
-        gap = [auroc(v[pick], y[pick]) - auroc(u[pick], y[pick]) for (v, y), (u, _) in zip(best, other, strict=True)]
-        if not np.isnan(gap).all():
+        gap = np.array(
+            [
+                [f(v[pick], y[pick]) - f(u[pick], y[pick]) for (v, y), (u, _) in zip(best, other, strict=True)]
+                for f in (auroc, average_precision)
+            ]
+        )
+        if not np.isnan(gap).all(1).any():
             drawn += 1
-            won += np.nanmean(gap) > 0
-    return f"beaten in {won / drawn:.0%}" if drawn else "-"
+            won += np.nanmean(gap, 1) > 0
+    return f"beaten in {won[0] / drawn:.0%} / {won[1] / drawn:.0%}" if drawn else "-"
 
 
 def _ceiling(observed: list[measured.Observation], rows: np.ndarray, truth_of: Callable, pooled: bool) -> str:

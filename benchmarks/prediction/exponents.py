@@ -1,0 +1,70 @@
+"""What the exponents of the dose (scanner/sampling.py) are worth: the fit again under other values of each.
+
+    python exponents.py --data DATA [NAME ...]
+
+For each value the doses of all fitted cells are counted again, all weights are fitted, and the likelihood of what was
+recited is printed (nats per row and epoch, the lower the better), beside predicted and true rows of the cells in which
+the exponent shows.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import fit as fitting
+import grid
+import torch
+
+from scanner import sampling
+from scanner.prediction.hazard import EXTRACTED
+
+TRIED = {
+    "SHARE_POWER": ((0.3, 0.5, 0.7), ("steep", "gentle", "grouped-1")),
+    "SCHEDULE_POWER": ((0.05, 0.2, 0.5), ("linear", "cosine", "linear-other")),
+    "BATCH_POWER": ((0.0, 0.24, 0.5), ("batch-32", "steep")),
+    "MEETING_POWER": ((0.1, 0.3, 0.5, 1.0), ("packed", "grouped-1")),
+    "NEAR_POWER": ((1.0, 1.75, 2.5), ("random-1", "grouped-1")),
+}
+"""Exponent -> values, cells to show; the shipped value is among them. Meetings at 1: every copy counts in full."""
+SHOWN_EPOCHS = (4, 6, 8, 12)
+
+
+def trial(data: Path, shown: tuple[str, ...]) -> str:
+    """Nats and counts under the exponents that are set now."""
+    cells = fitting.load(data, fitting.FITTED)
+    hazard, nats = fitting.fit(cells, lambda table: table.length > 0)
+    found = []
+    for name, (table, observed) in fitting.load(data, shown).items():
+        rows = table.member & (table.length >= EXTRACTED)
+        counts = []
+        for o in (o for o in observed if o.epoch in SHOWN_EPOCHS):
+            p = fitting.predict(table, o, fitting.plain(hazard)).extract[rows].sum()
+            counts.append(f"{p:.0f}/{(o.n_pre[rows] >= EXTRACTED).sum()}")
+        found.append(f"{name} {', '.join(counts)}")
+    return f"{nats:.4f} | {'; '.join(found)}"
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", choices=[[], *TRIED], help="exponents; all without")
+    parser.add_argument("--data", type=Path, required=True, help="the data folder (holds sft/)")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    print(f"Cells: {', '.join(n for n in fitting.FITTED if (grid.HERE / f'{n}.parquet').exists())}\n")
+    print(
+        "| exponent | value | nats per row and epoch | predicted / true rows, epochs 4, 6, 8 (12) |\n|---|---|---|---|"
+    )
+    for name in args.names or TRIED:
+        values, shown = TRIED[name]
+        shipped = getattr(sampling, name)
+        for value in values:
+            setattr(sampling, name, value)
+            mark = " (shipped)" if value == shipped else ""
+            print(f"| {name} | {value}{mark} | {trial(args.data, shown)} |", flush=True)
+        setattr(sampling, name, shipped)
+
+
+if __name__ == "__main__":
+    main()
