@@ -10,7 +10,7 @@ from 0; it is never renumbered. Arrays over rows are in ascending row_id order a
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -157,7 +157,11 @@ class SegmentBatch:
 
     def row_starts(self) -> Int64:
         """(rows + 1,) index of each row's first segment, and the number of segments at the end."""
-        change = np.flatnonzero(np.diff(self.row_id)) + 1
+        return self._row_starts
+
+    @cached_property
+    def _row_starts(self) -> Int64:
+        change = np.flatnonzero(self.row_id[1:] != self.row_id[:-1]) + 1
         return np.concatenate(([0], change, [len(self.row_id)])).astype(np.int64)
 
     def only(self, places: Int64) -> SegmentBatch:
@@ -169,6 +173,43 @@ class SegmentBatch:
             self.row_id[places], self.segment[places], self.turn[places], self.role[places], self.supervised[places],
             offsets, data,
         )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class RowSegments:
+    """The segments of some rows, wherever they stand in private/segments.arrow.
+
+    Text i is data[begin[i]:end[i]]; row r of those asked for has segments row_start[r]:row_start[r + 1], which need
+    not be all segments that are here.
+    """
+
+    data: UInt8  # the whole file
+    begin: Int64  # (s,)
+    end: Int64  # (s,)
+    row_start: Int64  # (m + 1,)
+    segment: Int32  # (s,) from 0 within the row
+    role: UInt8  # (s,) index into ROLES
+    supervised: Bool  # (s,)
+
+    def take(self, which: Int64) -> RowSegments:
+        """Some of these rows, by their place among them; each as often as it is named."""
+        counts = np.diff(self.row_start)[which]
+        starts = np.concatenate(([0], np.cumsum(counts))).astype(np.int64)
+        at = np.repeat(self.row_start[which] - starts[:-1], counts) + np.arange(starts[-1])
+        return RowSegments(
+            self.data, self.begin[at], self.end[at], starts, self.segment[at], self.role[at], self.supervised[at]
+        )
+
+    def split(self, parts: int) -> list[tuple[slice, RowSegments]]:
+        """The rows in at most `parts` runs of about as much text, each with its place."""
+        size = np.concatenate(([0], np.cumsum(self.end - self.begin)))[self.row_start]
+        edges = np.searchsorted(size, size[-1] * np.arange(parts + 1) / parts)
+        edges[-1] = len(self.row_start) - 1
+        return [
+            (slice(a, b), replace(self, row_start=self.row_start[a : b + 1]))
+            for a, b in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True)
+            if a < b
+        ]
 
 
 @dataclass(frozen=True)
@@ -211,7 +252,6 @@ class Fingerprints:
     answer: UInt64  # (n,) hash of the normalised answer
     context: UInt64  # (n,) hash of system prompt, tool schemas and rejected answers
     normal: UInt64  # (n, 2) hash of the whole normalised row
-    text: UInt64  # (n, 2) hash of the raw text with roles: equal for rows that train alike
     tokens: Int64  # (n,)
     supervised_tokens: Int64  # (n,)
     shingles: Int64  # (n,) repeats counted

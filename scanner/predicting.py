@@ -52,6 +52,7 @@ def predict(
     from scanner.batching import SEQUENCE_TOKENS
     from scanner.contextual import token_features
     from scanner.features import contexts
+    from scanner.fingerprints import text_hashes
     from scanner.prediction import whatif
     from scanner.prediction.skew import skew
     from scanner.sampling import batching_facts
@@ -68,7 +69,7 @@ def predict(
     with progress.stage("predict"):
         answers = prediction.Answers(text.answer_row, text.answer_start, text.answer_end)
         group = likeness.texts.group
-        order = prints.text[:, 0]
+        order = text_hashes(run.segments(), len(rows), threads)[:, 0]
         near = prediction.NearCopies(
             places(rows.row_id, likeness.near["row_a"]),
             places(rows.row_id, likeness.near["row_b"]),

@@ -138,15 +138,15 @@ def find_likeness(
 
     reader = run.segments()
     with progress.stage("find exact duplicates"):
-        records = exact.same_record(rows)
-        texts = exact.same_text(rows, prints, reader)
+        records, normal = exact.same_record(rows), group_by(prints.normal)
+        texts = exact.same_text(normal, reader, threads)
         same = exact.pairs(rows, records, texts)
     with progress.stage("find templates"):
         templates = templating.find(reader, rows, prints, settings.shingle, threads)
     bands = minhash.choose_bands(settings.permutations, settings.jaccard, settings.recall, settings.floor)
     with progress.stage("find near duplicates", bands.bands):
         near = minhash.find(
-            rows, prints, reader,
+            rows, prints, reader, normal=normal, texts=texts,
             jaccard=settings.jaccard, floor=settings.floor, recall=settings.recall, width=settings.shingle,
             threads=threads, advance=progress.advance,
             payload=minhash.Payload(templates.sketched, templates.sketch) if templates else None,
@@ -163,7 +163,7 @@ def find_likeness(
         words_similarity=pl.Series(alike.words, dtype=pl.Float32),
     )
     notes = {"exact": same.notes, "minhash": near.pairs.notes}
-    return Likeness(records, texts, group_by(prints.normal), _frame(same), table, templates, notes)
+    return Likeness(records, texts, normal, _frame(same), table, templates, notes)
 
 
 def describe_templates(

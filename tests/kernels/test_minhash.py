@@ -43,7 +43,7 @@ def fingerprint(packed, rows, width=3, count=COUNT):
     hashes = np.zeros((len(rows), kernels.HASHES), np.uint64)
     counts = np.zeros(len(rows) * kernels.COUNTS, np.int64)
     kernels.fingerprint(
-        data, offsets, row_start, part, part, supervised, code_point_classes(), folded_code_points(), width, a, b,
+        data, offsets, row_start, part, supervised, code_point_classes(), folded_code_points(), width, a, b,
         signature, hashes, counts,
     )  # fmt: skip
     return signature, hashes, counts.reshape(-1, kernels.COUNTS)
@@ -89,7 +89,7 @@ def test_counts_are_those_of_the_twin(packed, rows):
 
 @given(rows_strategy)
 def test_hashes_are_equal_exactly_where_the_texts_are(packed, rows):
-    """Normalised prompt, answer and context; the raw text with roles. Twice the rows, so that equal ones occur."""
+    """Normalised prompt, answer and context. Twice the rows, so that equal ones occur."""
     again = [[(p, s, text.upper() if i % 2 else text) for i, (p, s, text) in enumerate(r)] for r in rows]
     rows = rows + again
     _, hashes, _ = fingerprint(packed, rows)
@@ -97,9 +97,6 @@ def test_hashes_are_equal_exactly_where_the_texts_are(packed, rows):
     for column, part in columns.items():
         keys = [tuple(n for p, _, text in r if p == part and (n := normalise(text))) for r in rows]
         assert_same_pattern(hashes[:, column].tolist(), keys)
-    raw = [tuple(r) for r in rows]
-    assert_same_pattern(hashes[:, kernels.TEXT_A].tolist(), raw)
-    assert_same_pattern(hashes[:, kernels.TEXT_B].tolist(), raw)
     whole = [tuple(tuple(n for p, _, t in r if p == part and (n := normalise(t))) for part in range(3)) for r in rows]
     assert_same_pattern(hashes[:, kernels.NORMAL_A].tolist(), whole)
     assert_same_pattern(hashes[:, kernels.NORMAL_B].tolist(), whole)
@@ -107,6 +104,25 @@ def test_hashes_are_equal_exactly_where_the_texts_are(packed, rows):
 
 def assert_same_pattern(hashes, keys):
     assert len(set(hashes)) == len(set(keys)) == len(set(zip(hashes, keys, strict=True)))
+
+
+@given(rows_strategy)
+def test_raw_text_is_told_apart_byte_for_byte(packed, rows):
+    """By hashes, and by comparison with another row. Every row twice, so that equal ones occur."""
+    rows = [*rows, *([(p, s, text.upper()) for p, s, text in r] for r in rows), *rows]
+    data, offsets, row_start, part, supervised = arrays(packed, rows)
+    segments = (data, offsets[:-1], offsets[1:], row_start, part, supervised)
+    hashes = np.zeros((len(rows), 2), np.uint64)
+    kernels.text_hashes(*segments, hashes)
+    raw = [tuple(r) for r in rows]
+    assert_same_pattern(hashes[:, 0].tolist(), raw)
+    assert_same_pattern(hashes[:, 1].tolist(), raw)
+    same = np.full(len(rows), 9, np.uint8)
+    for shift in range(len(rows)):
+        other = np.roll(np.arange(len(rows)), shift)
+        kernels.same_texts(*segments, other, 0, 1, same)
+        kernels.same_texts(*segments, other, 1, len(rows), same)
+        assert same.tolist() == [raw[i] == raw[j] for i, j in enumerate(other.tolist())]
 
 
 @given(rows_strategy, st.integers(1, 5))
