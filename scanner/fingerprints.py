@@ -67,19 +67,16 @@ def fingerprint(
     """
     a, b = permutations(count, seed)
     signature = np.empty((rows, count), np.uint32)
-    hashes = np.empty((rows, kernels.HASHES), np.uint64)
-    counts = np.empty(rows * kernels.COUNTS, np.int64)
+    hashes, normal = np.empty((kernels.HASHES, rows), np.uint64), np.empty((rows, 2), np.uint64)
+    counts = np.empty((kernels.COUNTS, rows), np.int64)
     classes, fold = code_point_classes(), folded_code_points()
 
     def work(batch: SegmentBatch, starts: np.ndarray, first: int) -> int:
-        n = len(starts) - 1
-        at = slice(first, first + n)
-        flat = slice(first * kernels.COUNTS, (first + n) * kernels.COUNTS)
         kernels.fingerprint(
             batch.data, batch.offsets, starts, parts(batch), batch.supervised, classes, fold, width, a, b,
-            signature[at], hashes[at], counts[flat],
+            first, signature, hashes, normal, counts,
         )  # fmt: skip
-        return n
+        return len(starts) - 1
 
     with ThreadPoolExecutor(threads) as pool:
         jobs, first = [], 0
@@ -91,16 +88,15 @@ def fingerprint(
             first += len(starts) - 1
         for job in jobs:
             advance(job.result())
-    per_row = counts.reshape(rows, kernels.COUNTS)
     return Fingerprints(
         signature=signature,
-        prompt=hashes[:, kernels.PROMPT].copy(),
-        answer=hashes[:, kernels.ANSWER].copy(),
-        context=hashes[:, kernels.CONTEXT].copy(),
-        normal=hashes[:, kernels.NORMAL_A : kernels.NORMAL_B + 1].copy(),
-        tokens=per_row[:, 0].copy(),
-        supervised_tokens=per_row[:, 1].copy(),
-        shingles=per_row[:, 2].copy(),
-        prompt_chars=per_row[:, 3].copy(),
-        response_chars=per_row[:, 4].copy(),
+        prompt=hashes[kernels.PROMPT],
+        answer=hashes[kernels.ANSWER],
+        context=hashes[kernels.CONTEXT],
+        normal=normal,
+        tokens=counts[kernels.TOKENS],
+        supervised_tokens=counts[kernels.LEARNED],
+        shingles=counts[kernels.SHINGLES_MADE],
+        prompt_chars=counts[kernels.PROMPT_POINTS],
+        response_chars=counts[kernels.ANSWER_POINTS],
     )

@@ -10,7 +10,7 @@ from 0; it is never renumbered. Arrays over rows are in ascending row_id order a
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -36,10 +36,12 @@ def stable_order(keys: UInt64) -> Int64:
     n = len(keys)
     bits = np.uint64(max(1, n.bit_length()))
     mask = (np.uint64(1) << bits) - np.uint64(1)
-    words = (keys[:, 0] & ~mask) | np.arange(n, dtype=np.uint64)
+    words = keys[:, 0] & ~mask
+    words |= np.arange(n, dtype=np.uint64)
     words.sort()
-    order = (words & mask).astype(np.int64)
     twins = np.flatnonzero((words[1:] ^ words[:-1]) <= mask)
+    words &= mask
+    order = words.view(np.int64)
     if (keys[order[twins]] != keys[order[twins + 1]]).any():
         return np.lexsort(tuple(keys[:, c] for c in range(keys.shape[1] - 1, -1, -1))).astype(np.int64)
     return order
@@ -179,8 +181,7 @@ class SegmentBatch:
 class RowSegments:
     """The segments of some rows, wherever they stand in private/segments.arrow.
 
-    Text i is data[begin[i]:end[i]]; row r of those asked for has segments row_start[r]:row_start[r + 1], which need
-    not be all segments that are here.
+    Text i is data[begin[i]:end[i]]; row r of those asked for has segments row_start[r]:row_start[r + 1].
     """
 
     data: UInt8  # the whole file
@@ -206,10 +207,19 @@ class RowSegments:
         edges = np.searchsorted(size, size[-1] * np.arange(parts + 1) / parts)
         edges[-1] = len(self.row_start) - 1
         return [
-            (slice(a, b), replace(self, row_start=self.row_start[a : b + 1]))
+            (slice(a, b), self._run(a, b))
             for a, b in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True)
             if a < b
         ]
+
+    def _run(self, first: int, after: int) -> RowSegments:
+        """Rows first to after, as views."""
+        starts = self.row_start[first : after + 1]
+        at = slice(starts[0], starts[-1])
+        return RowSegments(
+            self.data, self.begin[at], self.end[at], starts - starts[0], self.segment[at], self.role[at],
+            self.supervised[at],
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -137,10 +138,14 @@ def find_likeness(
     from scanner.signals import exact, group_by, minhash
 
     reader = run.segments()
-    with progress.stage("find exact duplicates"):
-        records, normal = exact.same_record(rows), group_by(prints.normal)
+    with progress.stage("find exact duplicates"), ThreadPoolExecutor(threads) as pool:
+        ranks = pool.submit(lambda: rows.content_rank)  # what follows needs it, and it takes as long as the rest
+        equal = pool.submit(exact.same_record, rows)
+        normal = group_by(prints.normal)
         texts = exact.same_text(normal, reader, threads)
+        records = equal.result()
         same = exact.pairs(rows, records, texts)
+        ranks.result()
     with progress.stage("find templates"):
         templates = templating.find(reader, rows, prints, settings.shingle, threads)
     bands = minhash.choose_bands(settings.permutations, settings.jaccard, settings.recall, settings.floor)

@@ -10,7 +10,23 @@ from __future__ import annotations
 
 import numpy as np
 
-from scanner.kernels._jit import B1R, I32R, I64, I64R, INT, U8, U8R, U32_2D, U32R, U64, U64_2D, VOID, helper, kernel
+from scanner.kernels._jit import (
+    B1R,
+    I32R,
+    I64,
+    I64_2D,
+    I64R,
+    INT,
+    U8,
+    U8R,
+    U32_2D,
+    U32R,
+    U64,
+    U64_2D,
+    VOID,
+    helper,
+    kernel,
+)
 from scanner.kernels._words import (
     BLOCK,
     LANES,
@@ -25,11 +41,13 @@ from scanner.kernels._words import (
 from scanner.kernels.hashing import combine, fmix64, murmur128
 from scanner.kernels.tokens import ROOM, ascii_tokens, next_tokens
 
-PROMPT, ANSWER, CONTEXT, NORMAL_A, NORMAL_B = 0, 1, 2, 3, 4
-HASHES = 5
-"""Columns of the row hashes: normalised prompt, answer and context (system, tools, rejected answers); two of the whole
-normalised row."""
+PROMPT, ANSWER, CONTEXT = 0, 1, 2
+HASHES = 3
+"""Lines of the row hashes: normalised prompt, answer and context (system, tools, rejected answers)."""
+TOKENS, LEARNED, SHINGLES_MADE, PROMPT_POINTS, ANSWER_POINTS = 0, 1, 2, 3, 4
 COUNTS = 5
+"""Lines of the counts: tokens, supervised tokens, shingles (repeats counted), code points before and in the supervised
+segments."""
 SKIPPED, PROMPT_PART, ANSWER_PART = 0, 1, 2
 IN_PROMPT, IN_ANSWER, IN_BOTH = np.uint64(1), np.uint64(2), np.uint64(3)
 """Lowest bits of a word of `shingle_sets`."""
@@ -86,14 +104,16 @@ def _keep_last(tokens, count, keep):
     return keep
 
 
-@kernel(INT(U8R, I64R, I64R, U8R, B1R, U8R, I32R, INT, U32R, U32R, U32_2D, U64_2D, I64))
-def fingerprint(data, offsets, row_start, part, supervised, classes, fold, width, a, b, signature, hashes, counts):
+@kernel(INT(U8R, I64R, I64R, U8R, B1R, U8R, I32R, INT, U32R, U32R, INT, U32_2D, U64_2D, U64_2D, I64_2D))
+def fingerprint(
+    data, offsets, row_start, part, supervised, classes, fold, width, a, b, first, signature, hashes, normal, counts
+):
     """Signature, hashes and counts of every row; returns the number of tokens.
 
-    data, offsets (s + 1,): segments · row_start (n + 1,): first segment of each row · part (s,): SKIPPED, PROMPT_PART
-    or ANSWER_PART · supervised (s,): learned by the model · a, b (p,): affine32 permutations · signature (n, p): all
-    2^32 - 1 for rows without shingles · hashes (n, HASHES) · counts (COUNTS n,): per row its tokens, its supervised
-    tokens, its shingles (repeats counted), its code points before and in the supervised segments.
+    data, offsets (s + 1,): segments · row_start (r + 1,): first segment of each row · part (s,): SKIPPED, PROMPT_PART
+    or ANSWER_PART · supervised (s,): learned by the model · a, b (p,): affine32 permutations · first: where in the
+    outputs these rows begin · signature (n, p): all 2^32 - 1 for rows without shingles · hashes (HASHES, n) · normal
+    (n, 2): of the whole normalised row · counts (COUNTS, n).
     """
     tokens = np.empty(_BUFFER + SHINGLES, np.uint64)[:_BUFFER]
     starts = np.empty(_BUFFER, np.int64)
@@ -162,19 +182,20 @@ def fingerprint(data, offsets, row_start, part, supervised, classes, fold, width
             if supervised[s]:
                 learned += n
         take_minima(low, a, b, mixed, waiting)
+        out = first + r
         for j in range(columns):
-            signature[r, j] = low[j]
+            signature[out, j] = low[j]
         prompt, answer, context = fmix64(prompt), fmix64(answer), fmix64(context)
-        hashes[r, PROMPT] = prompt
-        hashes[r, ANSWER] = answer
-        hashes[r, CONTEXT] = context
-        hashes[r, NORMAL_A] = fmix64(combine(combine(combine(prompt, answer), context), order))
-        hashes[r, NORMAL_B] = fmix64(combine(combine(combine(context, prompt), answer), order))
-        counts[COUNTS * r] = row_tokens
-        counts[COUNTS * r + 1] = learned
-        counts[COUNTS * r + 2] = made
-        counts[COUNTS * r + 3] = prompt_points
-        counts[COUNTS * r + 4] = answer_points
+        hashes[PROMPT, out] = prompt
+        hashes[ANSWER, out] = answer
+        hashes[CONTEXT, out] = context
+        normal[out, 0] = fmix64(combine(combine(combine(prompt, answer), context), order))
+        normal[out, 1] = fmix64(combine(combine(combine(context, prompt), answer), order))
+        counts[TOKENS, out] = row_tokens
+        counts[LEARNED, out] = learned
+        counts[SHINGLES_MADE, out] = made
+        counts[PROMPT_POINTS, out] = prompt_points
+        counts[ANSWER_POINTS, out] = answer_points
         total += row_tokens
     return total
 

@@ -49,7 +49,7 @@ def same_text(normal: Groups, reader: SegmentReader, threads: int) -> Groups:
 
 
 def _compared(some: RowSegments, proposed: Groups, threads: int) -> Groups:
-    """The proposed groups, but for rows whose text differs from their group's first: these are grouped by themselves."""
+    """The proposed groups, but rows whose text differs from that of their group's first are grouped by themselves."""
     n = len(proposed.group)
     same = np.empty(n, np.uint8)
 

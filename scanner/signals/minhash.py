@@ -273,8 +273,6 @@ def _shingle_sets(
     tokens (m,): of the members.
     """
     classes, fold = code_point_classes(), folded_code_points()
-    whole = reader.segments_of(members)
-    part = PART_OF_ROLE[whole.role]
 
     def work(piece: tuple[slice, RowSegments]) -> tuple[UInt64, Int64, Int64]:
         at, some = piece
@@ -282,13 +280,13 @@ def _shingle_sets(
         sets = np.empty(int(tokens[at].sum()), np.uint64)
         bounds, sizes = np.empty(n + 1, np.int64), np.empty(2 * n, np.int64)
         written = shingling.shingle_sets(
-            some.data, some.begin, some.end, some.row_start, part,
+            some.data, some.begin, some.end, some.row_start, PART_OF_ROLE[some.role],
             classes, fold, width, sets, bounds, sizes,
         )  # fmt: skip
         return sets[:written].copy(), np.diff(bounds), sizes
 
     with ThreadPoolExecutor(threads) as pool:
-        done = list(pool.map(work, whole.split(PIECES * threads)))
+        done = list(pool.map(work, reader.segments_of(members).split(PIECES * threads)))
     none = np.zeros(0, np.int64)
     bounds = np.concatenate([np.zeros(1, np.int64), *(lengths for _, lengths, _ in done)]).cumsum()
     sets = np.concatenate([np.zeros(0, np.uint64), *(sets for sets, _, _ in done)])

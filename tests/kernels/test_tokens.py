@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from numba import njit
 from strategies import texts, words
 
-from scanner.kernels.hashing import combine, fmix64
 from scanner.kernels._words import BLOCK
+from scanner.kernels.hashing import combine, fmix64
 from scanner.kernels.tokens import ROOM, SINGLE, WORD, ascii_tokens, code_point_at, count_distinct, tokenise
 from scanner.text import code_point_classes, folded_code_points, normalise, token_spans
 
