@@ -48,10 +48,9 @@ def cluster(texts: Groups, a: Int64, b: Int64, priority: Int64) -> Clusters:
 
 def _best_of_group(texts: Groups, priority: Int64) -> Int64:
     """(n,) at each group's head: the member of best priority."""
-    n = len(priority)
-    order = np.empty(n, np.int64)
-    order[n - 1 - priority] = np.arange(n)  # worst first, so the best is written last
-    best = np.arange(n)
+    best = np.arange(len(priority))
+    inside = np.flatnonzero(texts.size > 1)
+    order = inside[np.argsort(-priority[inside])]  # worst first, so the best is written last
     best[texts.group[order]] = order
     return best
 

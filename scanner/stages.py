@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -137,16 +138,20 @@ def find_likeness(
     from scanner.signals import exact, group_by, minhash
 
     reader = run.segments()
-    with progress.stage("find exact duplicates"):
-        records = exact.same_record(rows)
-        texts = exact.same_text(rows, prints, reader)
+    with progress.stage("find exact duplicates"), ThreadPoolExecutor(threads) as pool:
+        ranks = pool.submit(lambda: rows.content_rank)  # what follows needs it, and it takes as long as the rest
+        equal = pool.submit(exact.same_record, rows)
+        normal = group_by(prints.normal)
+        texts = exact.same_text(normal, reader, threads)
+        records = equal.result()
         same = exact.pairs(rows, records, texts)
+        ranks.result()
     with progress.stage("find templates"):
         templates = templating.find(reader, rows, prints, settings.shingle, threads)
     bands = minhash.choose_bands(settings.permutations, settings.jaccard, settings.recall, settings.floor)
     with progress.stage("find near duplicates", bands.bands):
         near = minhash.find(
-            rows, prints, reader,
+            rows, prints, reader, normal=normal, texts=texts,
             jaccard=settings.jaccard, floor=settings.floor, recall=settings.recall, width=settings.shingle,
             threads=threads, advance=progress.advance,
             payload=minhash.Payload(templates.sketched, templates.sketch) if templates else None,
@@ -163,7 +168,7 @@ def find_likeness(
         words_similarity=pl.Series(alike.words, dtype=pl.Float32),
     )
     notes = {"exact": same.notes, "minhash": near.pairs.notes}
-    return Likeness(records, texts, group_by(prints.normal), _frame(same), table, templates, notes)
+    return Likeness(records, texts, normal, _frame(same), table, templates, notes)
 
 
 def describe_templates(
