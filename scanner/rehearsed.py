@@ -184,7 +184,7 @@ def planted_rows(rehearsal: Rehearsal) -> tuple[list[Planted], pl.DataFrame]:
     return alongside.load(text), pl.read_parquet(told, glob=False)
 
 
-def meeting(rows: Counted, plan: TrainingPlan, seed: int) -> tuple[Copies, Float64]:
+def meeting(rows: RowsAlone, plan: TrainingPlan, seed: int) -> tuple[Copies, Float64]:
     """Who is a copy of whom, and (n,) what is left of their doses where they meet in one step of the rehearsal.
 
     Who met was not written down: batches drawn alike say how many do.

@@ -331,7 +331,9 @@ def test_taxon_and_reasons_in_words():
     answers = Answers(np.arange(9), offsets[:-1] + 2, offsets[1:])
     prediction = predict(np.concatenate(parts), offsets, answers, group, group.astype(np.uint64), PLAN, SHIPPED)
     assert prediction.taxon.to_list() == ["recite"] * 6 + ["recollect", "reconstruct", "reconstruct"]
-    assert prediction.reasons[0].startswith("6 exact copies; 35 % less, for copies come in the same steps; dose 17 visits")
+    assert prediction.reasons[0].startswith(
+        "6 exact copies; 35 % less, for copies come in the same steps; dose 17 visits"
+    )
     apart = predict(
         np.concatenate(parts), offsets, answers, group, group.astype(np.uint64), replace(PLAN, batch_size=1), SHIPPED
     )
