@@ -221,7 +221,9 @@ def weights_of(settings: Settings, progress: Progress) -> Weights:
     from scanner.prediction.calibration import OWN_TOKENS
 
     unit = OWN_TOKENS if settings.tokenizer is None else settings.tokenizer.name
-    weights = prediction.load_weights(calibration=settings.calibration, plan=settings.plan, token_unit=unit)
+    weights = prediction.load_weights(
+        calibration=settings.calibration, plan=settings.plan, token_unit=unit, with_base=settings.base is not None
+    )
     told = weights.provenance.get("calibration") or {}
     if told.get("mismatch"):
         progress.say(f"{told['file']}: {told['mismatch']}")

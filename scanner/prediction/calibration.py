@@ -112,14 +112,22 @@ def load_weights(
     calibration: Path | None = None,
     plan: TrainingPlan | None = None,
     token_unit: str = OWN_TOKENS,
+    with_base: bool = False,
 ) -> Weights:
     """The shipped weights, with the level of a calibration file where one is given and fits the plan.
+
+    with_base: the weights for the base's own losses.
 
     What was done stands in provenance["calibration"]: `on`, and `mismatch` and `caution` where there is one.
     Raises SettingsError for a file that is none, is broken, or belongs to other weights.
     """
-    weights = load_shipped(path)
-    return weights if calibration is None else merged(weights, read(calibration), plan or TrainingPlan(), token_unit)
+    weights = load_shipped(path, with_base)
+    if calibration is None:
+        return weights
+    found = read(calibration)
+    if with_base and found.weights["version"] == version(load_shipped(path)):
+        return replace(weights, provenance={**weights.provenance, "calibration": without_base(found)})
+    return merged(weights, found, plan or TrainingPlan(), token_unit)
 
 
 def merged(weights: Weights, found: Calibration, plan: TrainingPlan, token_unit: str = OWN_TOKENS) -> Weights:
@@ -161,6 +169,15 @@ def merged(weights: Weights, found: Calibration, plan: TrainingPlan, token_unit:
         log_factor_step=wider * float(level["log_factor_step"]),
         rehearsed=found.validated,
     )
+
+
+def without_base(found: Calibration) -> dict[str, str]:
+    """What is told of a calibration in an audit with --base: rehearsals are predicted without the base's losses."""
+    mismatch = (
+        f"calibrated on {described(found.base)} with the table of general text; this audit predicts with the base's "
+        "own losses (--base), by other weights: not calibrated for them; leave --base out to use it"
+    )
+    return {"file": found.name, "on": found.on(), "mismatch": mismatch, "caution": found.caution()}
 
 
 def version(weights: Weights) -> str:

@@ -45,6 +45,8 @@ __all__ = [
 ]
 
 WEIGHTS = Path(__file__).resolve().parents[2] / "rules" / "weights" / "prediction.toml"
+WITH_BASE = "hazard_with_base"
+"""The table of weights that were fitted with the base's own losses."""
 NODES = 7
 """Gauss-Hermite nodes for the row effect."""
 
@@ -110,11 +112,15 @@ class Weights:
         return float(kind * size**priors.size_exponent * self.dose_factor)
 
 
-def load_weights(path: Path = WEIGHTS) -> Weights:
-    """Read the weights; a missing or unknown name, or a sign that breaks monotonicity, is refused."""
+def load_weights(path: Path = WEIGHTS, with_base: bool = False) -> Weights:
+    """Read the weights; a missing or unknown name, or a sign that breaks monotonicity, is refused.
+
+    with_base: those that were fitted with the base's own losses in the place of the table of general text.
+    """
     values = tomllib.loads(path.read_text("utf-8"))
+    chosen = WITH_BASE if with_base else "hazard"
     parts = {}
-    for name, kind in (("hazard", Hazard), ("priors", Priors)):
+    for name, kind in ((chosen, Hazard), ("priors", Priors)):
         wanted, seen = {f.name for f in fields(kind)}, set(values.get(name, {}))
         if wanted != seen:
             raise RuleError(
@@ -122,7 +128,7 @@ def load_weights(path: Path = WEIGHTS) -> Weights:
                 "write it again with benchmarks/prediction/fit.py"
             )
         parts[name] = kind(**{key: float(value) for key, value in values[name].items()})
-    hazard, priors = parts["hazard"], parts["priors"]
+    hazard, priors = parts[chosen], parts["priors"]
     assert isinstance(hazard, Hazard)
     assert isinstance(priors, Priors)
     if min(hazard.dose_progress, hazard.dose_epochs, hazard.spread) < 0 or hazard.dose_power <= 0:
@@ -132,8 +138,9 @@ def load_weights(path: Path = WEIGHTS) -> Weights:
         )
     validated = read(values.get("validated"), path.name)
     return Weights(
-        hazard, priors, bool(values.get("calibrated", False)), values.get("provenance", {}), validated=validated
-    )
+        hazard, priors, bool(values.get("calibrated", False)), values.get("provenance", {}), validated=validated,
+        with_base=with_base,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
