@@ -62,4 +62,5 @@ def _adjacency(left: Int64, right: Int64) -> dict[int, list[int]]:
     order = np.lexsort((right, left))
     left, right = left[order], right[order]
     nodes, first = np.unique(left, return_index=True)
-    return {int(node): part.tolist() for node, part in zip(nodes, np.split(right, first[1:]), strict=True)}
+    ends, others = [*first[1:].tolist(), len(right)], right.tolist()
+    return {node: others[a:b] for node, a, b in zip(nodes.tolist(), first.tolist(), ends, strict=True)}

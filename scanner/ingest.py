@@ -36,7 +36,7 @@ from scanner.store import (
 SAMPLE = 200
 """Records of each source from which its layout is found."""
 JOBS_AHEAD = 2
-PIECES, FEWEST_ROWS = 8, 1024
+PIECES, FEWEST_ROWS = 4, 1024
 """Into how many pieces a run of records is cut, so that all threads have work, and the rows that are worth one."""
 
 
@@ -231,6 +231,8 @@ def _read_slow(
     damage: list[str],
 ) -> tuple[pa.RecordBatch, list[tuple[int, Skip]]]:
     """Segments of the records at `places`, parsed one by one; what cannot be read comes back as skips."""
+    if not len(places):
+        return _NO_SEGMENTS, []
     found: list[tuple[int, int, Segment]] = []
     canonical: list[bytes] = []
     skips: list[tuple[int, Skip]] = []
@@ -271,6 +273,9 @@ def _read_slow(
         pa.array([jsontext.encodable(s.text) for _, _, s in found], pa.large_string()),
     ]
     return pa.RecordBatch.from_arrays(arrays, schema=SEGMENT_SCHEMA), skips
+
+
+_NO_SEGMENTS = pa.RecordBatch.from_pylist([], SEGMENT_SCHEMA)
 
 
 def _merged(fast: pa.RecordBatch, slow: pa.RecordBatch) -> pa.RecordBatch:

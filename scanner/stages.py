@@ -228,7 +228,7 @@ def find_clusters(
         ends = pl.concat([likeness.near["row_a"], likeness.near["row_b"], semantic["row_a"], semantic["row_b"]])
         involved = np.unique(likeness.texts.group[places(rows.row_id, ends)])
         if len(involved):
-            quality[involved] = _quality_of_answers(run, rows.row_id[involved])
+            quality[involved] = _quality_of_answers(run, involved)
             quality = quality[likeness.texts.group]  # equal text, equal quality
         pairs = pl.concat([likeness.near, semantic], how="diagonal")
         field = None
@@ -257,6 +257,8 @@ def keep_notes(settings: Settings, field: fieldranks.FieldRanks | None) -> dict[
 
 def is_copied(rows: Rows, matches: pl.DataFrame) -> np.ndarray:
     """(n,) whether an earlier run holds the row as it is."""
+    if not len(matches):
+        return np.zeros(len(rows), np.bool_)
     return np.isin(rows.row_id, earlier.matched_rows(matches)["row_id"].to_numpy())
 
 
@@ -323,14 +325,17 @@ def find_passages(
     return Passages(found.spans, pairs, features, {"span": {"measured": True, **found.pairs.notes}})
 
 
-def _quality_of_answers(run: RunFolder, row_ids: Int64) -> np.ndarray:
-    """features.quality of each row's learned text; rows ascending."""
+def _quality_of_answers(run: RunFolder, positions: Int64) -> np.ndarray:
+    """features.quality of the learned text of the rows at these positions (ascending)."""
     from scanner.features.quality import qualities
 
-    text = run.segments().rows(row_ids.tolist(), ["row_id", "supervised", "text"])
-    joined = text.filter("supervised").group_by("row_id").agg(pl.col("text").str.join("\n"))
-    answers = pl.DataFrame({"row_id": row_ids}).join(joined, on="row_id", how="left", maintain_order="left")
-    return qualities(answers["text"].fill_null(""))
+    some = run.segments().segments_of(positions)
+    learned = np.flatnonzero(some.supervised)
+    owner = np.searchsorted(some.row_start, learned, "right") - 1
+    answers: list[list[str]] = [[] for _ in range(len(positions))]
+    for row, begin, end in zip(owner.tolist(), some.begin[learned].tolist(), some.end[learned].tolist(), strict=True):
+        answers[row].append(some.data[begin:end].tobytes().decode())
+    return qualities(pl.Series(["\n".join(texts) for texts in answers], dtype=pl.String))
 
 
 def find_meaning(

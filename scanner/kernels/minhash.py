@@ -226,6 +226,9 @@ def same_texts(data, begin, end_of, row_start, role, supervised, other, first, l
     Segments as in `text_hashes` · other (n,) · same (n,): 1 or 0.
     """
     for r in range(first, last):
+        if other[r] == r:
+            same[r] = 1
+            continue
         shift = row_start[other[r]] - row_start[r]
         same[r] = row_start[other[r] + 1] - row_start[r + 1] == shift
         for s in range(row_start[r], row_start[r + 1]):
