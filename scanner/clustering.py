@@ -48,10 +48,9 @@ def cluster(texts: Groups, a: Int64, b: Int64, priority: Int64) -> Clusters:
 
 def _best_of_group(texts: Groups, priority: Int64) -> Int64:
     """(n,) at each group's head: the member of best priority."""
-    n = len(priority)
-    order = np.empty(n, np.int64)
-    order[n - 1 - priority] = np.arange(n)  # worst first, so the best is written last
-    best = np.arange(n)
+    best = np.arange(len(priority))
+    inside = np.flatnonzero(texts.size > 1)
+    order = inside[np.argsort(-priority[inside])]  # worst first, so the best is written last
     best[texts.group[order]] = order
     return best
 
@@ -63,4 +62,5 @@ def _adjacency(left: Int64, right: Int64) -> dict[int, list[int]]:
     order = np.lexsort((right, left))
     left, right = left[order], right[order]
     nodes, first = np.unique(left, return_index=True)
-    return {int(node): part.tolist() for node, part in zip(nodes, np.split(right, first[1:]), strict=True)}
+    ends, others = [*first[1:].tolist(), len(right)], right.tolist()
+    return {node: others[a:b] for node, a, b in zip(nodes.tolist(), first.tolist(), ends, strict=True)}

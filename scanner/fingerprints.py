@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from scanner.kernels import minhash as kernels
-from scanner.objects import ROLE_CODE, Fingerprints, SegmentBatch, UInt8
+from scanner.objects import ROLE_CODE, Fingerprints, SegmentBatch, UInt8, UInt64
 from scanner.text import code_point_classes, folded_code_points
 
 PART_OF_ROLE = np.full(len(ROLE_CODE), kernels.PROMPT_PART, np.uint8)
@@ -31,6 +31,27 @@ def permutations(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return np.ascontiguousarray(a, np.uint32), np.ascontiguousarray(b, np.uint32)
 
 
+def text_hashes(batches: Iterable[SegmentBatch], rows: int, threads: int) -> UInt64:
+    """(rows, 2) hashes of every row's raw text with roles: equal for rows that train alike."""
+    out = np.empty((rows, 2), np.uint64)
+
+    def work(batch: SegmentBatch, starts: np.ndarray, first: int) -> None:
+        at, end = batch.offsets[:-1], batch.offsets[1:]
+        here = out[first : first + len(starts) - 1]
+        kernels.text_hashes(batch.data, at, end, starts, batch.role, batch.supervised, here)
+
+    with ThreadPoolExecutor(threads) as pool:
+        jobs, first = [], 0
+        for batch in batches:
+            if len(batch):
+                starts = batch.row_starts()
+                jobs.append(pool.submit(work, batch, starts, first))
+                first += len(starts) - 1
+        for job in jobs:
+            job.result()
+    return out
+
+
 def fingerprint(
     batches: Iterable[SegmentBatch],
     rows: int,
@@ -46,19 +67,16 @@ def fingerprint(
     """
     a, b = permutations(count, seed)
     signature = np.empty((rows, count), np.uint32)
-    hashes = np.empty((rows, kernels.HASHES), np.uint64)
-    counts = np.empty(rows * kernels.COUNTS, np.int64)
+    hashes, normal = np.empty((kernels.HASHES, rows), np.uint64), np.empty((rows, 2), np.uint64)
+    counts = np.empty((kernels.COUNTS, rows), np.int64)
     classes, fold = code_point_classes(), folded_code_points()
 
     def work(batch: SegmentBatch, starts: np.ndarray, first: int) -> int:
-        n = len(starts) - 1
-        at = slice(first, first + n)
-        flat = slice(first * kernels.COUNTS, (first + n) * kernels.COUNTS)
         kernels.fingerprint(
-            batch.data, batch.offsets, starts, batch.role, parts(batch), batch.supervised, classes, fold, width,
-            a, b, signature[at], hashes[at], counts[flat],
+            batch.data, batch.offsets, starts, parts(batch), batch.supervised, classes, fold, width, a, b,
+            first, signature, hashes, normal, counts,
         )  # fmt: skip
-        return n
+        return len(starts) - 1
 
     with ThreadPoolExecutor(threads) as pool:
         jobs, first = [], 0
@@ -70,17 +88,15 @@ def fingerprint(
             first += len(starts) - 1
         for job in jobs:
             advance(job.result())
-    per_row = counts.reshape(rows, kernels.COUNTS)
     return Fingerprints(
         signature=signature,
-        prompt=hashes[:, kernels.PROMPT].copy(),
-        answer=hashes[:, kernels.ANSWER].copy(),
-        context=hashes[:, kernels.CONTEXT].copy(),
-        normal=hashes[:, kernels.NORMAL_A : kernels.NORMAL_B + 1].copy(),
-        text=hashes[:, kernels.TEXT_A : kernels.TEXT_B + 1].copy(),
-        tokens=per_row[:, 0].copy(),
-        supervised_tokens=per_row[:, 1].copy(),
-        shingles=per_row[:, 2].copy(),
-        prompt_chars=per_row[:, 3].copy(),
-        response_chars=per_row[:, 4].copy(),
+        prompt=hashes[kernels.PROMPT],
+        answer=hashes[kernels.ANSWER],
+        context=hashes[kernels.CONTEXT],
+        normal=normal,
+        tokens=counts[kernels.TOKENS],
+        supervised_tokens=counts[kernels.LEARNED],
+        shingles=counts[kernels.SHINGLES_MADE],
+        prompt_chars=counts[kernels.PROMPT_POINTS],
+        response_chars=counts[kernels.ANSWER_POINTS],
     )

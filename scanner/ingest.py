@@ -2,7 +2,7 @@
 
     formats.read -> Records -> layouts.segments -> private/segments.arrow
 
-Flat records of strings go through a compiled reader (kernels.flatjson); all others are parsed one by one. Both give
+Flat records of strings go through a compiled reader (flatreading.py); all others are parsed one by one. Both give
 the same segments and the same record hash.
 """
 
@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from scanner import formats, jsontext, layouts
+from scanner import flatreading, formats, jsontext, layouts
 from scanner.errors import InputError, LayoutError, ScanError
 from scanner.kernels import flatjson
 from scanner.objects import ROLE_CODE, Bool, Damage, Int64, Records, Rows, Segment, Skip, Source, UInt8, UInt64
@@ -35,9 +35,9 @@ from scanner.store import (
 
 SAMPLE = 200
 """Records of each source from which its layout is found."""
-LONGEST_FAST_RECORD = 1 << 20
-"""Bytes above which a record goes to the general parser, so that the fast reader's scratch space stays small."""
-JOBS_AHEAD = 4
+JOBS_AHEAD = 2
+PIECES, FEWEST_ROWS = 4, 1024
+"""Into how many pieces a run of records is cut, so that all threads have work, and the rows that are worth one."""
 
 
 @dataclass(frozen=True)
@@ -53,16 +53,6 @@ class Chunk:
     digest: UInt64  # (n, 2)
     skips: tuple[Skip, ...]
     notes: tuple[str, ...]  # what was tolerated, as "line 3: duplicate key"
-
-
-@dataclass(frozen=True)
-class FlatShape:
-    """How a flat record of strings falls into segments; the same for all records with these keys."""
-
-    keys: tuple[str, ...]  # sorted
-    kinds: tuple[int, ...]  # per key: flatjson.TEXT, or SCALAR for one that no segment reads
-    segments: tuple[Segment, ...]  # their text is the key they come from
-    hashed: tuple[bool, ...]  # per key: part of the canonical record
 
 
 def read_all(
@@ -83,18 +73,20 @@ def read_all(
     names: list[str] = []
     firsts: list[int] = []
     next_row = 0
+    rooms = [flatreading.Room() for _ in range(threads + JOBS_AHEAD)]
     with SegmentWriter(run.segments_path) as writer, ThreadPoolExecutor(threads) as pool:
         for source in sources:
             name, stream = _with_layout(source, settings, next_row)
             names.append(name)
             firsts.append(next_row)
             layout = layouts.load(name)
-            waiting: list[Future[Chunk]] = []
+            waiting: list[tuple[Future[Chunk], flatreading.Room]] = []
 
-            def finish(source: Source, job: Future[Chunk]) -> int:
+            def finish(source: Source, job: Future[Chunk], room: flatreading.Room) -> int:
                 chunk = job.result()
                 if chunk.batch.num_rows:
                     writer.append(chunk.batch)
+                rooms.append(room)  # the text stands in it, and is on disk now
                 skips.extend(chunk.skips)
                 for note in chunk.notes:
                     line, _, what = note.partition(": ")
@@ -106,11 +98,12 @@ def read_all(
 
             last = next_row - 1
             for piece in _pieces(stream):
-                waiting.append(pool.submit(_segment, piece, layout, settings))
+                room = rooms.pop()
+                waiting.append((pool.submit(_segment, piece, layout, settings, room), room))
                 if len(waiting) >= threads + JOBS_AHEAD:
-                    last = max(last, finish(source, waiting.pop(0)))
-            for job in waiting:
-                last = max(last, finish(source, job))
+                    last = max(last, finish(source, *waiting.pop(0)))
+            for job, room in waiting:
+                last = max(last, finish(source, job, room))
             next_row = last + 1
     rows = Rows(
         row_id=_joined([c.row_id for c in chunks], np.int64),
@@ -176,12 +169,13 @@ def _pieces(stream: Iterator[Records]) -> Iterator[Records]:
         if not n and records.skips:
             yield records
         ends = np.zeros(n, np.int64) if records.buffer is None else np.cumsum(records.end - records.start)
+        most = min(ROWS_PER_BATCH, max(FEWEST_ROWS, -(-n // PIECES)))
         at = after = 0
         while after < n:
             at = after
             before = ends[at - 1] if at else 0
             fitting = int(np.searchsorted(ends, before + BYTES_PER_BATCH, "right"))
-            after = min(n, at + ROWS_PER_BATCH, max(at + 1, fitting))
+            after = min(n, at + most, max(at + 1, fitting))
             part = slice(at, after)
             yield Records(
                 source=records.source,
@@ -196,20 +190,22 @@ def _pieces(stream: Iterator[Records]) -> Iterator[Records]:
             )
 
 
-def _segment(records: Records, layout: ModuleType, settings: Settings) -> Chunk:
+def _segment(records: Records, layout: ModuleType, settings: Settings, room: flatreading.Room) -> Chunk:
     """Segments of one piece: the fast reader where it applies, the general parser for the rest."""
     n = len(records)
     digest = np.zeros((n, 2), np.uint64)
     turns = np.zeros(n, np.int32)
-    shape = _flat_shape(records, layout, settings)
+    shape = flatreading.shape_of(records, layout, settings)
     fast: pa.RecordBatch | None = None
     slow = np.ones(n, np.bool_)
     if shape is not None:
-        fast, slow = _read_fast(records, shape, digest, turns)
+        fast, slow = flatreading.read(records, shape, digest, turns, room)
     damage = list(records.notes)
     collected, skips = _read_slow(records, np.flatnonzero(slow), layout, settings, digest, turns, damage)
-    read = np.ones(n, np.bool_)
-    read[[i for i, _ in skips]] = False
+    read: slice | Bool = slice(None)  # views where all could be read
+    if skips:
+        read = np.ones(n, np.bool_)
+        read[[i for i, _ in skips]] = False
     batch = collected if fast is None or not fast.num_rows else _merged(fast, collected)
     batch = _supervise(batch, settings.supervise)
     return Chunk(
@@ -225,82 +221,6 @@ def _segment(records: Records, layout: ModuleType, settings: Settings) -> Chunk:
     )
 
 
-def _flat_shape(records: Records, layout: ModuleType, settings: Settings) -> FlatShape | None:
-    """The shape of the piece's first record, if it is a flat object and the layout looks at the keys of texts only."""
-    if records.buffer is None or not len(records) or not layout.FLAT:
-        return None
-    try:
-        first = jsontext.parse(records.raw(0))
-    except ScanError:
-        return None
-    if not isinstance(first, dict) or not first or len(first) > flatjson.MAX_KEYS:
-        return None
-    if not all(v is None or isinstance(v, str | int) for v in first.values()):
-        return None
-    if any(set(key) & {'"', "\\"} or jsontext.encodable(key) != key for key in first):
-        return None
-    keys = tuple(sorted(first))
-    scalars = {key for key in keys if not isinstance(first[key], str)}
-    probe = {key: 0 if key in scalars else key for key in keys}
-    try:
-        segments = tuple(layout.segments(probe, settings))
-        # subtle: records with these keys may have them in any order, and the kernel does not tell; nor does it tell
-        # which of these values a key that is no text holds
-        others = [dict(reversed(probe.items()))]
-        others += [{**probe, **dict.fromkeys(scalars, value)} for value in (1, -1, True, False, None) if scalars]
-        by_keys_alone = all(segments == tuple(layout.segments(other, settings)) for other in others)
-    except ScanError:
-        return None
-    if not by_keys_alone or any(len(s.path) != 1 or s.text != s.path[0] for s in segments):
-        return None
-    hashed = layouts.canonical_fields(probe, layout.NAME)
-    kinds = tuple(flatjson.SCALAR if key in scalars else flatjson.TEXT for key in keys)
-    return FlatShape(keys, kinds, segments, tuple(key in hashed for key in keys))
-
-
-def _read_fast(records: Records, shape: FlatShape, digest: UInt64, turns: np.ndarray) -> tuple[pa.RecordBatch, Bool]:
-    """Segments of the records that have exactly the shape's keys, and which records do not."""
-    assert records.buffer is not None
-    n, columns = len(records), len(shape.segments)
-    names = [key.encode() for key in shape.keys]
-    lengths = records.end - records.start
-    start, end = records.start.copy(), records.end.copy()
-    end[lengths > LONGEST_FAST_RECORD] = start[lengths > LONGEST_FAST_RECORD]
-    out = np.empty(int((end - start).sum()), np.uint8)
-    offsets = np.empty(n * columns + 1, np.int64)
-    status = np.empty(n, np.uint8)
-    flatjson.read_flat(
-        records.buffer,
-        start,
-        end,
-        np.frombuffer(b"".join(names), np.uint8),
-        np.cumsum([0, *map(len, names)]).astype(np.int64),
-        np.array(shape.kinds, np.int64),
-        np.array([shape.keys.index(s.text) for s in shape.segments], np.int64),
-        np.array(shape.hashed, np.int64),
-        np.empty(2 * int((end - start).max()) + 64 + 8 * sum(map(len, names)), np.uint8),
-        out,
-        offsets,
-        digest,
-        status,
-    )
-    slow = status == flatjson.SLOW
-    turns[~slow] = len({s.turn for s in shape.segments})
-    text = pa.LargeStringArray.from_buffers(n * columns, pa.py_buffer(offsets), pa.py_buffer(out[: offsets[-1]]))
-    place = np.tile(np.arange(columns, dtype=np.int32), n)
-    arrays = [
-        pa.array(np.repeat(records.row_id, columns)),
-        pa.array(place),
-        pa.array(np.tile(np.array([s.turn for s in shape.segments], np.int32), n)),
-        roles_array(np.tile(np.array([ROLE_CODE[s.role] for s in shape.segments], np.uint8), n)),
-        pa.array([pointer(s.path) for s in shape.segments], pa.string()).take(pa.array(place)),
-        pa.array(np.tile(np.array([s.supervised for s in shape.segments]), n)),
-        text,
-    ]
-    batch = pa.RecordBatch.from_arrays(arrays, schema=SEGMENT_SCHEMA)
-    return (batch.filter(pa.array(np.repeat(~slow, columns))) if slow.any() else batch), slow
-
-
 def _read_slow(
     records: Records,
     places: Int64,
@@ -311,6 +231,8 @@ def _read_slow(
     damage: list[str],
 ) -> tuple[pa.RecordBatch, list[tuple[int, Skip]]]:
     """Segments of the records at `places`, parsed one by one; what cannot be read comes back as skips."""
+    if not len(places):
+        return _NO_SEGMENTS, []
     found: list[tuple[int, int, Segment]] = []
     canonical: list[bytes] = []
     skips: list[tuple[int, Skip]] = []
@@ -351,6 +273,9 @@ def _read_slow(
         pa.array([jsontext.encodable(s.text) for _, _, s in found], pa.large_string()),
     ]
     return pa.RecordBatch.from_arrays(arrays, schema=SEGMENT_SCHEMA), skips
+
+
+_NO_SEGMENTS = pa.RecordBatch.from_pylist([], SEGMENT_SCHEMA)
 
 
 def _merged(fast: pa.RecordBatch, slow: pa.RecordBatch) -> pa.RecordBatch:

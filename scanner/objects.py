@@ -36,10 +36,12 @@ def stable_order(keys: UInt64) -> Int64:
     n = len(keys)
     bits = np.uint64(max(1, n.bit_length()))
     mask = (np.uint64(1) << bits) - np.uint64(1)
-    words = (keys[:, 0] & ~mask) | np.arange(n, dtype=np.uint64)
+    words = keys[:, 0] & ~mask
+    words |= np.arange(n, dtype=np.uint64)
     words.sort()
-    order = (words & mask).astype(np.int64)
     twins = np.flatnonzero((words[1:] ^ words[:-1]) <= mask)
+    words &= mask
+    order = words.view(np.int64)
     if (keys[order[twins]] != keys[order[twins + 1]]).any():
         return np.lexsort(tuple(keys[:, c] for c in range(keys.shape[1] - 1, -1, -1))).astype(np.int64)
     return order
@@ -157,7 +159,11 @@ class SegmentBatch:
 
     def row_starts(self) -> Int64:
         """(rows + 1,) index of each row's first segment, and the number of segments at the end."""
-        change = np.flatnonzero(np.diff(self.row_id)) + 1
+        return self._row_starts
+
+    @cached_property
+    def _row_starts(self) -> Int64:
+        change = np.flatnonzero(self.row_id[1:] != self.row_id[:-1]) + 1
         return np.concatenate(([0], change, [len(self.row_id)])).astype(np.int64)
 
     def only(self, places: Int64) -> SegmentBatch:
@@ -168,6 +174,51 @@ class SegmentBatch:
         return SegmentBatch(
             self.row_id[places], self.segment[places], self.turn[places], self.role[places], self.supervised[places],
             offsets, data,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class RowSegments:
+    """The segments of some rows, wherever they stand in private/segments.arrow.
+
+    Text i is data[begin[i]:end[i]]; row r of those asked for has segments row_start[r]:row_start[r + 1].
+    """
+
+    data: UInt8  # the whole file
+    begin: Int64  # (s,)
+    end: Int64  # (s,)
+    row_start: Int64  # (m + 1,)
+    segment: Int32  # (s,) from 0 within the row
+    role: UInt8  # (s,) index into ROLES
+    supervised: Bool  # (s,)
+
+    def take(self, which: Int64) -> RowSegments:
+        """Some of these rows, by their place among them; each as often as it is named."""
+        counts = np.diff(self.row_start)[which]
+        starts = np.concatenate(([0], np.cumsum(counts))).astype(np.int64)
+        at = np.repeat(self.row_start[which] - starts[:-1], counts) + np.arange(starts[-1])
+        return RowSegments(
+            self.data, self.begin[at], self.end[at], starts, self.segment[at], self.role[at], self.supervised[at]
+        )
+
+    def split(self, parts: int) -> list[tuple[slice, RowSegments]]:
+        """The rows in at most `parts` runs of about as much text, each with its place."""
+        size = np.concatenate(([0], np.cumsum(self.end - self.begin)))[self.row_start]
+        edges = np.searchsorted(size, size[-1] * np.arange(parts + 1) / parts)
+        edges[-1] = len(self.row_start) - 1
+        return [
+            (slice(a, b), self._run(a, b))
+            for a, b in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True)
+            if a < b
+        ]
+
+    def _run(self, first: int, after: int) -> RowSegments:
+        """Rows first to after, as views."""
+        starts = self.row_start[first : after + 1]
+        at = slice(starts[0], starts[-1])
+        return RowSegments(
+            self.data, self.begin[at], self.end[at], starts - starts[0], self.segment[at], self.role[at],
+            self.supervised[at],
         )  # fmt: skip
 
 
@@ -211,7 +262,6 @@ class Fingerprints:
     answer: UInt64  # (n,) hash of the normalised answer
     context: UInt64  # (n,) hash of system prompt, tool schemas and rejected answers
     normal: UInt64  # (n, 2) hash of the whole normalised row
-    text: UInt64  # (n, 2) hash of the raw text with roles: equal for rows that train alike
     tokens: Int64  # (n,)
     supervised_tokens: Int64  # (n,)
     shingles: Int64  # (n,) repeats counted

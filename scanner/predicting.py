@@ -90,6 +90,7 @@ def predict(
 ) -> Predicted:
     """Contexts, dose and hazard of every row; risk by the severity of what is private in it."""
     from scanner import prediction
+    from scanner.fingerprints import text_hashes
 
     text = tokenise(run, len(rows), settings, threads, progress)
     near = prediction.NearCopies(
@@ -104,7 +105,7 @@ def predict(
     answers = prediction.Answers(text.answer_row, text.answer_start, text.answer_end)
     known = Known(
         group=likeness.texts.group,
-        order=prints.text[:, 0],
+        order=text_hashes(run.segments(), len(rows), threads)[:, 0],
         near=near,
         conflicts=conflicts(rows, prints, text.tokens, answers),
         severity=patterns_of(spans, rows)["patterns.severity"].to_numpy(),

@@ -67,7 +67,8 @@ def with_plan(
     """whatif.parquet with the line "after deduplication"; without it where the stored sample was purged.
 
     table: whatif.parquet · plan: plan.parquet · pairs: pairs.parquet. The rows that stay keep their own dose, for their
-    batches are filled with others; the visits of the rows that go, and their steps, are gone.
+    batches are filled with others; the visits of the rows that go, and their steps, are gone. What is left of copies
+    that meet in one step is taken as it was among all of them: of several that stay, rather too little.
     """
     from scanner.prediction import whatif
     from scanner.prediction.hazard import Regime
@@ -78,7 +79,8 @@ def with_plan(
         return table
     with np.load(path) as stored:
         arrays = dict(stored)
-    own, together, (set_dose, steps) = (arrays.pop(name) for name in ("own", "together", "regime"))
+    own, (set_dose, steps) = arrays.pop("own"), arrays.pop("regime")
+    together = arrays.pop("together", np.ones(len(own)))  # runs of before it was counted
     stays = (plan["action"].cast(pl.String) != "drop").to_numpy()
     total, left = doses_of_rest(own, together, stays, plan["row_id"].to_numpy(), pairs, settings.shingle)
     share = own[stays].mean() / own.mean() if stays.any() and own.any() else 0.0

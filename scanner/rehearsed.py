@@ -19,13 +19,13 @@ from scanner.contextual import token_features
 from scanner.errors import RunError
 from scanner.kernels.contexts import ContextFeatures
 from scanner.kernels.similarity import connect
-from scanner.objects import Int64, Segment, UInt64
+from scanner.objects import Float64, Int64, Segment, UInt64
 from scanner.planting import Planted
 from scanner.prediction.level import Observed
 from scanner.prediction.validated import Validated
 from scanner.prediction.validated import observed as what_was_observed
 from scanner.prediction.validity import LANGUAGE
-from scanner.sampling import copies_of, simulate, with_copies
+from scanner.sampling import Copies, copies_of, simulate, with_copies
 from scanner.settings import Settings, TrainingPlan
 from scanner.stages import places
 from scanner.store import RunFolder
@@ -184,6 +184,17 @@ def planted_rows(rehearsal: Rehearsal) -> tuple[list[Planted], pl.DataFrame]:
     return alongside.load(text), pl.read_parquet(told, glob=False)
 
 
+def meeting(rows: RowsAlone, plan: TrainingPlan, seed: int) -> tuple[Copies, Float64]:
+    """Who is a copy of whom, and (n,) what is left of their doses where they meet in one step of the rehearsal.
+
+    Who met was not written down: batches drawn alike say how many do.
+    """
+    copies = copies_of(rows.copies, rows.near.a, rows.near.b, rows.near.jaccard, rows.near.shingle)
+    supervised = np.bincount(rows.answers.row, rows.answers.end - rows.answers.start, minlength=len(rows.row_id))
+    drawn = simulate(plan, supervised.astype(np.int64), rows.length, rows.order, seed=seed, copies=copies)
+    return copies, drawn.together
+
+
 def observed(rehearsal: Rehearsal, first_unit: int = 0) -> Iterator[Observed]:
     """What each epoch showed; units are numbered from `first_unit`, so that rows of several rehearsals stay apart.
 
@@ -199,13 +210,7 @@ def observed(rehearsal: Rehearsal, first_unit: int = 0) -> Iterator[Observed]:
         "room": rows.answers.end - rows.answers.start,
     })  # fmt: skip
     index = index.with_columns(pl.col("answer").cast(pl.Int32))
-    copies = copies_of(rows.copies, rows.near.a, rows.near.b, rows.near.jaccard, rows.near.shingle)
-    supervised = np.bincount(rows.answers.row, rows.answers.end - rows.answers.start, minlength=len(rows.row_id))
-    # which copies met in one step was not written down: batches drawn alike say how many do
-    together = simulate(
-        rehearsal.plan, supervised.astype(np.int64), rows.length, rows.order, seed=rehearsal.settings.seed,
-        copies=copies,
-    ).together  # fmt: skip
+    copies, together = meeting(rows, rehearsal.plan, rehearsal.settings.seed)
     for seen in table.partition_by("epoch", maintain_order=True):
         epoch = int(seen["epoch"][0])
         given = seen.unique("row_id").sort("row_id")

@@ -22,15 +22,16 @@ import numpy as np
 import numpy.typing as npt
 
 from scanner.batching import PACKED, SEQUENCE_TOKENS, Sampler, token_shares
+from scanner.kernels.meetings import meet
 from scanner.settings import TrainingPlan
 
 Int64 = npt.NDArray[np.int64]
 Float64 = npt.NDArray[np.float64]
 
 UNIT_LEARNING_RATE = 3e-4
-"""One unit of dose: a visit at this learning rate in a step of as many supervised tokens as the average one."""
+"""One unit of dose: a visit at this learning rate in a step of as many supervised tokens as the average one ..."""
 UNIT_ROWS = 8
-"""One unit of dose is given in a step of so many rows."""
+"""... and of so many rows."""
 SHARE_POWER = 0.5
 """Exponent of peak learning rate and share in the dose."""
 SCHEDULE_POWER = 0.2
@@ -84,35 +85,39 @@ def simulate(
     count = len(supervised)
     if count == 0 or plan.epochs == 0 or plan.learning_rate == 0:
         return Exposure(np.zeros(count), 0, 0.0, np.ones(count))
-    ranked = _ranked(order, supervised, length)
+    ranked = _ranked(order, supervised, length, weight)
     tokens, sizes = supervised[ranked].astype(np.int64), length[ranked].astype(np.int64)
     dose = np.zeros(count)
     steps = 0
     sampler = Sampler(plan, sizes, sequence_tokens)
-    meetings = None if copies is None else Meetings(copies)
+    meetings = None if copies is None else Meetings(_by_content(copies, ranked))
     end = plan.epochs if until is None else min(until, plan.epochs)
     for epoch in range(math.ceil(end)):
         visits = sampler.epoch(np.random.default_rng([seed, epoch]))
-        taken = steps_taken(end, epoch, visits.steps)
-        rows, step, part = (column[visits.step < taken] for column in visits[:3])
-        share = token_shares(plan.loss_average, tokens[rows], step, part) * tokens[rows].sum() / max(1, taken)
+        planned = steps_taken(plan.epochs, epoch, visits.steps)
+        rows, step, part = (column[visits.step < planned] for column in visits[:3])
+        share = token_shares(plan.loss_average, tokens[rows], step, part) * tokens[rows].sum() / max(1, planned)
         progress = (epoch + step / max(1, visits.steps)) / plan.epochs
-        worth = worths(plan, share, rate_share(plan, progress), len(rows) / max(1, taken)) * (tokens[rows] > 0)
+        worth = worths(plan, share, rate_share(plan, progress), len(rows) / max(1, planned)) * (tokens[rows] > 0)
+        taken = steps_taken(end, epoch, visits.steps)
+        rows, worth, step = rows[step < taken], worth[step < taken], step[step < taken]
         dose += np.bincount(rows, worth, minlength=count)
         if meetings is not None:
-            meetings.add(ranked[rows], step, worth)
+            meetings.add(rows, step, worth if weight is None else worth * weight[ranked[rows]])
         steps += taken
     kept = 1.0 if not plan.goldfish_k else 1 - 1 / plan.goldfish_k
     # subtle: N_sup is counted before goldfish drops tokens; counted after, it would cancel q against the kept tokens,
     # while the dropped ones are not learned at all
-    own = np.empty(count)
+    own, together = np.empty(count), np.ones(count)
     own[ranked] = dose * kept
+    if meetings is not None:
+        together[ranked] = meetings.together()
     if weight is not None:
         own = own * weight
     own = _equal_within(own, order)
     learned = own[supervised > 0]
     mean = float(np.sort(learned).mean()) if len(learned) else 0.0
-    return Exposure(own, steps, mean, np.ones(count) if meetings is None else meetings.together())
+    return Exposure(own, steps, mean, together)
 
 
 def worths(plan: TrainingPlan, share: npt.ArrayLike, rate: npt.ArrayLike, rows_per_step: float) -> Float64:
@@ -123,40 +128,49 @@ def worths(plan: TrainingPlan, share: npt.ArrayLike, rate: npt.ArrayLike, rows_p
 
 
 class Meetings:
-    """Adds up what the visits of a text and its copies are worth, once as a sum and once step by step."""
+    """Adds up what the visits of each text and its copies are worth, once as a sum and once step by step.
+
+    Everything is added in the order of rows and texts, so both have to be numbered by content (see `_by_content`).
+    """
 
     def __init__(self, copies: Copies) -> None:
         self.text = copies.text
-        texts = int(copies.text.max()) + 1
-        ranked = np.lexsort((copies.a, copies.b))
-        self.to, self.kappa = copies.a[ranked], copies.kappa[ranked]
-        self.begin = np.searchsorted(copies.b[ranked], np.arange(texts + 1))
-        has_copies = (np.bincount(copies.text, minlength=texts) > 1) | (np.bincount(copies.a, minlength=texts) > 0)
-        self.counted = has_copies | (np.diff(self.begin) > 0)
-        self.sum, self.met = np.zeros(texts), np.zeros(texts)
+        texts = int(copies.text.max(initial=-1)) + 1
+        self.counted = (np.bincount(copies.text, minlength=texts) > 1) | (np.bincount(copies.a, minlength=texts) > 0)
+        own = np.flatnonzero(self.counted)  # a text's own visits count in full
+        to, of = np.concatenate((own, copies.a)), np.concatenate((own, copies.b))
+        ranked = np.argsort(to * texts + of)
+        self.of = of[ranked]
+        self.kappa = np.concatenate((np.ones(len(own)), copies.kappa))[ranked]
+        self.kappa_power = self.kappa ** (1 / MEETING_POWER)
+        self.first = np.concatenate(([0], np.cumsum(np.bincount(to, minlength=texts))))
+        self.given, self.met = np.zeros(texts), np.zeros(texts)
+        self.meets = np.zeros(texts, np.uint8)
 
     def add(self, rows: Int64, step: Int64, worth: Float64) -> None:
-        """The visits of one epoch."""
-        text = self.text[rows]
-        own = np.flatnonzero(self.counted[text])
-        near = self.begin[text[own] + 1] - self.begin[text[own]]
-        source = np.repeat(own, near)
-        pair = np.arange(len(source)) - np.repeat(np.cumsum(near) - near, near) + np.repeat(self.begin[text[own]], near)
-        to = np.concatenate((text[own], self.to[pair]))
-        at = np.concatenate((step[own], step[source]))
-        dose = np.concatenate((worth[own], self.kappa[pair] * worth[source]))
-        if not len(to):
+        """The visits of one epoch, of which each step is."""
+        mine = np.flatnonzero(self.counted[self.text[rows]] & (worth > 0))
+        if not len(mine):
             return
-        ranked = np.lexsort((dose, at, to))  # the same sums, bit for bit, whatever order the rows come in
-        to, at, dose = to[ranked], at[ranked], dose[ranked]
-        heads = np.flatnonzero((np.diff(to, prepend=-1) != 0) | (np.diff(at, prepend=-1) != 0))
-        joint = np.add.reduceat(dose ** (1 / MEETING_POWER), heads) ** MEETING_POWER
-        self.sum += np.bincount(to, dose, minlength=len(self.sum))
-        self.met += np.bincount(to[heads], joint, minlength=len(self.met))
+        mine = mine[np.lexsort((rows[mine], step[mine], self.text[rows[mine]]))]
+        text, step, worth = self.text[rows[mine]], step[mine], worth[mine]
+        self.given += np.bincount(text, worth, minlength=len(self.given))
+        heads = np.flatnonzero((np.diff(text, prepend=-1) != 0) | (np.diff(step, prepend=-1) != 0))
+        power = np.add.reduceat(worth ** (1 / MEETING_POWER), heads)
+        many = np.diff(heads, append=len(text)) > 1
+        begin = np.searchsorted(text[heads], np.arange(len(self.given) + 1))
+        room = int(step.max()) + 1
+        meet(
+            self.first, self.of, self.kappa, self.kappa_power, begin, step[heads], np.add.reduceat(worth, heads), power,
+            many, MEETING_POWER, np.zeros(room, np.int64), np.empty(room, np.int64), np.empty(room), np.empty(room),
+            self.met, self.meets,
+        )  # fmt: skip
 
     def together(self) -> Float64:
-        """(n,) what is left of the sum, per row."""
-        share = np.divide(self.met, self.sum, out=np.ones_like(self.sum), where=self.sum > 0)
+        """(n,) what is left of the sum, per row; exactly 1 where no two ever meet."""
+        to = np.repeat(np.arange(len(self.given)), np.diff(self.first))
+        total = np.bincount(to, self.kappa * self.given[self.of], minlength=len(self.given))
+        share = np.divide(self.met, total, out=np.ones_like(self.met), where=(self.meets > 0) & (self.met > 0))
         return np.asarray(np.minimum(share, 1.0)[self.text])
 
 
@@ -177,14 +191,24 @@ def rate_share(plan: TrainingPlan, progress: npt.ArrayLike) -> Float64:
     return np.where(at < plan.warmup, at / max(1e-12, plan.warmup), falling[plan.lr_schedule])
 
 
-def _ranked(order: npt.NDArray[np.uint64], supervised: Int64, length: Int64) -> Int64:
-    """(n,) positions in the order of the hashes; rows of one hash by their lengths, should these differ."""
+def _ranked(order: npt.NDArray[np.uint64], supervised: Int64, length: Int64, weight: Float64 | None = None) -> Int64:
+    """(n,) positions in the order of the hashes; rows of one hash by lengths and weights, should these differ."""
     ranked = np.argsort(order, kind="stable")
     twins = np.flatnonzero(np.diff(order[ranked]) == 0)
-    a, b = ranked[twins], ranked[twins + 1]
-    if (length[a] != length[b]).any() or (supervised[a] != supervised[b]).any():
-        return np.lexsort((length, supervised, order))
+    columns = [length, supervised] if weight is None else [weight, length, supervised]
+    if any((column[ranked[twins]] != column[ranked[twins + 1]]).any() for column in columns):
+        return np.lexsort((*columns, order))
     return ranked
+
+
+def _by_content(copies: Copies, ranked: Int64) -> Copies:
+    """The same copies with rows in the order `ranked` and texts numbered as they first come in it."""
+    text = copies.text[ranked]
+    place = np.empty(int(text.max(initial=-1)) + 1, np.int64)
+    place[text[::-1]] = np.arange(len(text))[::-1]  # of the first row with each text
+    number = np.empty_like(place)
+    number[np.argsort(place)] = np.arange(len(place))
+    return Copies(number[text], number[copies.a], number[copies.b], copies.kappa)
 
 
 def _equal_within(values: Float64, group: npt.NDArray[np.uint64] | Int64) -> Float64:
@@ -265,7 +289,9 @@ def with_copies(own: Float64, copies: Copies, together: Float64 | float = 1.0) -
     gain = copies.kappa * dose[copies.b]
     ranked = np.lexsort((gain, copies.a))  # the same sum, bit for bit, whatever order the pairs come in
     dose += np.bincount(copies.a[ranked], gain[ranked], minlength=len(dose))
-    return np.asarray(np.maximum(dose[text] * together, own))
+    largest = np.zeros(len(dose))  # no meeting takes more than what the others add
+    np.maximum.at(largest, text, own)
+    return np.asarray(np.maximum(dose[text] * together, largest[text]))
 
 
 def batching_facts(

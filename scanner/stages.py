@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -137,16 +138,20 @@ def find_likeness(
     from scanner.signals import exact, group_by, minhash
 
     reader = run.segments()
-    with progress.stage("find exact duplicates"):
-        records = exact.same_record(rows)
-        texts = exact.same_text(rows, prints, reader)
+    with progress.stage("find exact duplicates"), ThreadPoolExecutor(threads) as pool:
+        ranks = pool.submit(lambda: rows.content_rank)  # what follows needs it, and it takes as long as the rest
+        equal = pool.submit(exact.same_record, rows)
+        normal = group_by(prints.normal)
+        texts = exact.same_text(normal, reader, threads)
+        records = equal.result()
         same = exact.pairs(rows, records, texts)
+        ranks.result()
     with progress.stage("find templates"):
         templates = templating.find(reader, rows, prints, settings.shingle, threads)
     bands = minhash.choose_bands(settings.permutations, settings.jaccard, settings.recall, settings.floor)
     with progress.stage("find near duplicates", bands.bands):
         near = minhash.find(
-            rows, prints, reader,
+            rows, prints, reader, normal=normal, texts=texts,
             jaccard=settings.jaccard, floor=settings.floor, recall=settings.recall, width=settings.shingle,
             threads=threads, advance=progress.advance,
             payload=minhash.Payload(templates.sketched, templates.sketch) if templates else None,
@@ -163,7 +168,7 @@ def find_likeness(
         words_similarity=pl.Series(alike.words, dtype=pl.Float32),
     )
     notes = {"exact": same.notes, "minhash": near.pairs.notes}
-    return Likeness(records, texts, group_by(prints.normal), _frame(same), table, templates, notes)
+    return Likeness(records, texts, normal, _frame(same), table, templates, notes)
 
 
 def describe_templates(
@@ -223,7 +228,7 @@ def find_clusters(
         ends = pl.concat([likeness.near["row_a"], likeness.near["row_b"], semantic["row_a"], semantic["row_b"]])
         involved = np.unique(likeness.texts.group[places(rows.row_id, ends)])
         if len(involved):
-            quality[involved] = _quality_of_answers(run, rows.row_id[involved])
+            quality[involved] = _quality_of_answers(run, involved)
             quality = quality[likeness.texts.group]  # equal text, equal quality
         pairs = pl.concat([likeness.near, semantic], how="diagonal")
         field = None
@@ -252,6 +257,8 @@ def keep_notes(settings: Settings, field: fieldranks.FieldRanks | None) -> dict[
 
 def is_copied(rows: Rows, matches: pl.DataFrame) -> np.ndarray:
     """(n,) whether an earlier run holds the row as it is."""
+    if not len(matches):
+        return np.zeros(len(rows), np.bool_)
     return np.isin(rows.row_id, earlier.matched_rows(matches)["row_id"].to_numpy())
 
 
@@ -318,14 +325,17 @@ def find_passages(
     return Passages(found.spans, pairs, features, {"span": {"measured": True, **found.pairs.notes}})
 
 
-def _quality_of_answers(run: RunFolder, row_ids: Int64) -> np.ndarray:
-    """features.quality of each row's learned text; rows ascending."""
+def _quality_of_answers(run: RunFolder, positions: Int64) -> np.ndarray:
+    """features.quality of the learned text of the rows at these positions (ascending)."""
     from scanner.features.quality import qualities
 
-    text = run.segments().rows(row_ids.tolist(), ["row_id", "supervised", "text"])
-    joined = text.filter("supervised").group_by("row_id").agg(pl.col("text").str.join("\n"))
-    answers = pl.DataFrame({"row_id": row_ids}).join(joined, on="row_id", how="left", maintain_order="left")
-    return qualities(answers["text"].fill_null(""))
+    some = run.segments().segments_of(positions)
+    learned = np.flatnonzero(some.supervised)
+    owner = np.searchsorted(some.row_start, learned, "right") - 1
+    answers: list[list[str]] = [[] for _ in range(len(positions))]
+    for row, begin, end in zip(owner.tolist(), some.begin[learned].tolist(), some.end[learned].tolist(), strict=True):
+        answers[row].append(some.data[begin:end].tobytes().decode())
+    return qualities(pl.Series(["\n".join(texts) for texts in answers], dtype=pl.String))
 
 
 def find_meaning(

@@ -23,7 +23,7 @@ import polars as pl
 import pyarrow as pa
 
 from scanner.errors import RunError
-from scanner.objects import ROLES, SegmentBatch
+from scanner.objects import ROLES, Int64, RowSegments, SegmentBatch
 
 SCHEMA_VERSION = 3
 ROWS_PER_BATCH = 16_384
@@ -167,6 +167,9 @@ class SegmentWriter:
         self._context.__exit__(*problem)
 
 
+_NO_SEGMENTS = tuple(np.zeros(0, kind) for kind in (np.int64, np.int64, np.int32, np.uint8, np.bool_))
+
+
 class SegmentReader:
     """Memory-mapped segments; every batch holds whole rows."""
 
@@ -174,13 +177,33 @@ class SegmentReader:
         self._map = pa.memory_map(str(path), "r")
         self._reader = pa.ipc.open_file(self._map)
         self.batches = self._reader.num_record_batches
+        self._seen: list[SegmentBatch] = []  # views, which cost little to keep and some time to make
 
     def __iter__(self) -> Iterator[SegmentBatch]:
-        first = 0
         for i in range(self.batches):
-            batch = _views(self._reader.get_batch(i), first)
-            first += len(batch)
-            yield batch
+            if i == len(self._seen):
+                first = self._seen[-1].first + len(self._seen[-1]) if i else 0
+                self._seen.append(_views(self._reader.get_batch(i), first))
+            yield self._seen[i]
+
+    def segments_of(self, positions: Int64) -> RowSegments:
+        """The segments of the rows at these positions (ascending)."""
+        self._map.seek(0)
+        whole = np.frombuffer(self._map.read_buffer(self._map.size()), np.uint8)
+        found = [(np.zeros(0, np.int64), *_NO_SEGMENTS)]
+        first = 0
+        for batch in self:
+            starts = batch.row_starts() if len(batch) else np.zeros(1, np.int64)
+            here = positions[slice(*np.searchsorted(positions, (first, first + len(starts) - 1)))] - first
+            first += len(starts) - 1
+            if len(here):
+                counts = starts[here + 1] - starts[here]
+                index = np.repeat(starts[here] - np.cumsum(counts) + counts, counts) + np.arange(counts.sum())
+                shift = batch.data.ctypes.data - whole.ctypes.data if len(batch.data) else 0
+                at = (batch.offsets[index] + shift, batch.offsets[index + 1] + shift)
+                found.append((counts, *at, batch.segment[index], batch.role[index], batch.supervised[index]))
+        counts, *columns = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        return RowSegments(whole, columns[0], columns[1], np.concatenate(([0], np.cumsum(counts))), *columns[2:])
 
     def text_frames(self) -> Iterator[pl.DataFrame]:
         """One polars frame (row_id, segment, role, text) per record batch; the text is not copied."""

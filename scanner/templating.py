@@ -12,15 +12,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import polars as pl
 
-from scanner.fingerprints import parts, permutations
+from scanner.fingerprints import PART_OF_ROLE, permutations
 from scanner.kernels import template_counts as counting
 from scanner.kernels import templates as kernels
-from scanner.objects import ROLES, Fingerprints, Int32, Int64, Rows, SegmentBatch, UInt8, UInt64
+from scanner.objects import ROLES, Bool, Fingerprints, Int32, Int64, Rows, RowSegments, UInt8, UInt64
 from scanner.store import SegmentReader
 from scanner.text import code_point_classes, folded_code_points
 
@@ -40,6 +40,10 @@ MOSTLY = 0.5
 """Share of a row's shingled tokens inside templates from which its payload is sketched for candidates."""
 PERMUTATIONS = 64
 """Of the payload sketches; they only propose pairs, and only at the threshold."""
+BUCKETS = 1 << 17
+"""In which contexts are counted first, so that rare ones are passed over; the count of all fits a core's cache."""
+TABLE = 1 << 15
+"""Places of the table of contexts, to begin with."""
 
 Result = TypeVar("Result")
 
@@ -75,39 +79,39 @@ class Marked:
 class Gathered:
     """Some rows' segments, as the kernels take them."""
 
-    batch: SegmentBatch
+    segments: RowSegments
     position: Int64  # (r,) of the rows
     source: Int32  # (r,)
-    index: Int64  # (s,) into the batch's segments
-    row_start: Int64  # (r + 1,)
 
     @property
     def text(self) -> tuple[UInt8, Int64, Int64, Int64, Int32]:
         """data, begin, end, row_start, voice"""
-        offsets = self.batch.offsets
-        return (
-            self.batch.data,
-            offsets[self.index],
-            offsets[self.index + 1],
-            self.row_start,
-            self.voice,
-        )
+        some = self.segments
+        return some.data, some.begin, some.end, some.row_start, self.voice
 
     @property
     def voice(self) -> Int32:
         """(s,) who speaks: the role, in one source."""
-        return self.batch.role[self.index] + np.int32(len(ROLES)) * np.repeat(self.source, np.diff(self.row_start))
+        owner = np.repeat(self.source, np.diff(self.segments.row_start))
+        return self.segments.role + np.int32(len(ROLES)) * owner
 
     @property
     def parts(self) -> UInt8:
-        return parts(self.batch)[self.index]
+        return PART_OF_ROLE[self.segments.role]
 
     def take(self, which: Int64) -> Gathered:
         """Some of these rows, by their place among them, ascending; each as often as it is named."""
-        counts = np.diff(self.row_start)[which]
-        starts = np.concatenate(([0], np.cumsum(counts))).astype(np.int64)
-        index = np.repeat(self.row_start[which] - starts[:-1], counts) + np.arange(starts[-1])
-        return Gathered(self.batch, self.position[which], self.source[which], self.index[index], starts)
+        return Gathered(self.segments.take(which), self.position[which], self.source[which])
+
+
+class Verdicts(NamedTuple):
+    """What a source's sample says about contexts, (c,) each; see kernels.template_counts.build."""
+
+    context: UInt64
+    token: UInt64  # main continuation or BRANCHES
+    share: Int32  # of the sample's rows that hold the context, in millionths
+    rare: UInt8  # 1: `token` is a further continuation of a fixed context that is no exception
+    rows: Int64  # positions of the sample's rows with a token that goes on as a fixed context does, ascending
 
 
 def find(reader: SegmentReader, rows: Rows, prints: Fingerprints, width: int, threads: int) -> Marked | None:
@@ -121,14 +125,14 @@ def learn(reader: SegmentReader, rows: Rows, prints: Fingerprints, threads: int)
     samples = [_sample(rows, prints, source) for source in range(len(rows.layout))]
     least = [max(LEAST_ROWS, int(np.ceil(LEAST_SHARE * len(sample)))) for sample in samples]
     judged = [(s, n) for s, n in zip(samples, least, strict=True) if len(s) >= n]
-    verdicts = [_verdicts(reader, rows, prints, s, n) for s, n in judged]
-    if not sum(len(verdict[0]) for verdict in verdicts):
+    verdicts = [_verdicts(reader, rows, prints, s, n, threads) for s, n in judged]
+    if not sum(len(verdict.context) for verdict in verdicts):
         return None
-    context, token = (np.concatenate([verdict[i] for verdict in verdicts]) for i in (0, 1))
-    share, rare = np.concatenate([v[2] for v in verdicts]), np.concatenate([v[3] for v in verdicts])
-    table = _table(context, token, share, rare)
-    for sample, enough in judged:  # fixed contexts that make no line are common phrases
-        found = mark(reader, rows, prints, table, threads, only=sample)
+    table = _table(*(np.concatenate(columns) for columns in list(zip(*verdicts, strict=True))[:4]))
+    for verdict, (_, enough) in zip(verdicts, judged, strict=True):  # fixed contexts that make no line are phrases
+        if len(verdict.rows) < enough:
+            continue
+        found = mark(reader, rows, prints, table, threads, only=verdict.rows)
         if int((found.fixed.sum(axis=1) > 0).sum()) >= enough:
             return table
     return None
@@ -144,20 +148,17 @@ def _sample(rows: Rows, prints: Fingerprints, source: int) -> Int64:
 
 
 def _verdicts(
-    reader: SegmentReader, rows: Rows, prints: Fingerprints, sample: Int64, least: int
-) -> tuple[UInt64, UInt64, Int32, UInt8]:
-    """Contexts in at least `least` rows of the sample: context, main continuation or BRANCHES, share of
-    the sample in millionths, rare.
-
-    Entries with rare = 1 name further continuations of fixed contexts that are no exceptions.
-    """
-    context, following, row = _contexts(reader, rows, prints, sample)
-    coarse = (context >> np.uint64(20)).astype(np.int64) & 0xFFFFF  # most contexts are rare, and most of these go here
-    hot = np.bincount(coarse, minlength=1 << 20)[coarse] >= least
-    context, following, row = context[hot], following[hot], row[hot]
-    size = 1 << max(4, int(4 * len(context)).bit_length())
-    keys, tokens, counts = np.zeros(size, np.uint64), np.zeros(size, np.uint64), np.zeros(size, np.int32)
-    counting.count(context, following, row, keys, tokens, counts, np.zeros(size, np.int32))
+    reader: SegmentReader, rows: Rows, prints: Fingerprints, sample: Int64, least: int, threads: int
+) -> Verdicts:
+    """Contexts in at least `least` rows of the sample, and how they go on."""
+    context, following, row = _contexts(reader, rows, prints, sample, least, threads)
+    size, taken = TABLE, -1
+    while taken < 0:  # most entries stand in the table already, so it is not made for all of them
+        keys, tokens = np.zeros((2, size), np.uint64)
+        counts, last = np.zeros((2, size), np.int32)
+        taken = counting.count(context, following, row, keys, tokens, counts, last)
+        size *= 4
+    entries = context, following
     pair = np.empty((2, len(context)), np.uint64)
     held = np.empty((2, len(context)), np.int32)
     made = counting.choose(context, following, row, keys, tokens, counts, least, *pair, *held)
@@ -171,19 +172,45 @@ def _verdicts(
     verdict = np.where(fixed | rare, token, counting.BRANCHES)
     share = (count / len(sample) * 1e6).astype(np.int32)
     kept = main | rare
-    return context[kept], verdict[kept], share[kept], rare[kept].astype(np.uint8)
+    said = fixed & (token != counting.END)
+    holding = row[(row >= 0) & _among(*entries, context[said], token[said])]
+    return Verdicts(context[kept], verdict[kept], share[kept], rare[kept].astype(np.uint8), np.unique(holding))
 
 
-def _contexts(reader: SegmentReader, rows: Rows, prints: Fingerprints, sample: Int64) -> tuple[UInt64, UInt64, Int32]:
-    """Every token of the sample with its context, see template_counts.contexts; rows are numbered by position."""
+def _among(context: UInt64, following: UInt64, known: UInt64, token: UInt64) -> Bool:
+    """Entries that are one of the known contexts (ascending) with its token."""
+    if not len(known):
+        return np.zeros(len(context), np.bool_)
+    at = np.minimum(np.searchsorted(known, context), len(known) - 1)
+    return np.asarray((known[at] == context) & (token[at] == following), np.bool_)
+
+
+def _contexts(
+    reader: SegmentReader, rows: Rows, prints: Fingerprints, sample: Int64, least: int, threads: int
+) -> tuple[UInt64, UInt64, Int32]:
+    """The sample's tokens with their contexts, see template_counts.contexts, but for most of the rare ones.
+
+    Rows are numbered by position, with BACKWARDS added where the kernel adds it.
+    """
+
+    def make(some: Gathered) -> tuple[UInt64, UInt64, Int32, Int32, Int64]:
+        room = int(prints.tokens[some.position].sum()) + (1 + counting.TAIL) * len(some.segments.begin)
+        context, following = np.empty((2, room), np.uint64)
+        row, tally = np.empty(room, np.int32), np.zeros(BUCKETS, np.int32)
+        classes, fold = code_point_classes(), folded_code_points()
+        made = counting.contexts(*some.text, classes, fold, context, following, row, tally)
+        return context[:made], following[:made], row[:made], tally, some.position
+
+    made = each(reader, rows, sample, threads, make)
+    tally = np.sum([own for *_, own, _ in made], axis=0, dtype=np.int32)
     found = []
-    for some in gathered(reader, rows, sample):
-        room = int(prints.tokens[some.position].sum()) + (1 + counting.TAIL) * len(some.index)
-        pair, row = np.empty((2, room), np.uint64), np.empty(room, np.int32)
-        made = counting.contexts(*some.text, code_point_classes(), folded_code_points(), *pair, row)
-        found.append((pair[:, :made], some.position.astype(np.int32)[row[:made]]))
-    context, following = np.concatenate([pair for pair, _ in found], axis=1)
-    return context, following, np.concatenate([row for _, row in found])
+    for context, following, row, _, position in made:
+        kept = slice(counting.keep_common(context, following, row, tally, least))
+        backwards = row[kept] < 0
+        at = position[row[kept] - np.where(backwards, counting.BACKWARDS, 0)]
+        found.append((context[kept], following[kept], (at + np.where(backwards, counting.BACKWARDS, 0))))
+    context, following, row = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    return context, following, row.astype(np.int32)
 
 
 def _table(context: UInt64, token: UInt64, share: Int32, rare: UInt8) -> Templates:
@@ -209,7 +236,8 @@ def mark(
 
     def work(some: Gathered) -> tuple[pl.DataFrame, Int64, np.ndarray]:
         inside, whole = (np.empty(kernels.PARTS * len(some.position), np.int32) for _ in range(2))
-        name, tokens = np.empty(len(some.index), np.uint64), np.empty(len(some.index), np.int32)
+        segments = some.segments
+        name, tokens = np.empty(len(segments.begin), np.uint64), np.empty(len(segments.begin), np.int32)
         kernels.mark(
             *some.text, some.parts, code_point_classes(), folded_code_points(),
             templates.keys, templates.values, templates.held, templates.seen, inside, whole, name, tokens,
@@ -218,12 +246,12 @@ def mark(
         fixed[some.position] = per_row
         sizes[some.position] = whole.reshape(-1, kernels.PARTS)
         at = np.flatnonzero(name)
-        owner = np.repeat(some.position, np.diff(some.row_start))
+        owner = np.repeat(some.position, np.diff(segments.row_start))
         found = pl.DataFrame(
             {
                 "position": owner[at],
-                "segment": some.batch.segment[some.index[at]],
-                "role": some.batch.role[some.index[at]],
+                "segment": segments.segment[at],
+                "role": segments.role[at],
                 "name": name[at],
                 "tokens": tokens[at],
             }
@@ -261,29 +289,27 @@ def payload_sets(some: Gathered, prints: Fingerprints, templates: Templates, wid
     return sets[:written].copy(), bounds
 
 
-def gathered(reader: SegmentReader, rows: Rows, only: Int64 | None) -> Iterator[Gathered]:
-    """The segments of the rows at these positions (ascending), or of all rows, batch by batch."""
+def gathered(reader: SegmentReader, rows: Rows, only: Int64 | None, pieces: int = 1) -> Iterator[Gathered]:
+    """The segments of the rows at these positions (ascending), in `pieces` runs; or of all rows, batch by batch."""
+    if only is not None:
+        for at, some in reader.segments_of(only).split(pieces):
+            yield Gathered(some, only[at], rows.source[only[at]])
+        return
     first = 0
     for batch in reader:
         if not len(batch):
             continue
         starts = batch.row_starts()
-        count = len(starts) - 1
-        whole = Gathered(
-            batch, np.arange(first, first + count), rows.source[first : first + count], np.arange(len(batch)), starts
-        )
-        if only is None:
-            yield whole
-        else:
-            low, high = np.searchsorted(only, (first, first + count))
-            if high > low:
-                yield whole.take(only[low:high] - first)
-        first += count
+        after = first + len(starts) - 1
+        begin, end = batch.offsets[:-1], batch.offsets[1:]
+        whole = RowSegments(batch.data, begin, end, starts, batch.segment, batch.role, batch.supervised)
+        yield Gathered(whole, np.arange(first, after), rows.source[first:after])
+        first = after
 
 
 def each(
     reader: SegmentReader, rows: Rows, only: Int64 | None, threads: int, work: Callable[[Gathered], Result]
 ) -> list[Result]:
-    """`work` on every batch of the gathered rows, on all threads; results in the rows' order."""
+    """`work` on every piece of the gathered rows, on all threads; results in the rows' order."""
     with ThreadPoolExecutor(threads) as pool:
-        return [job.result() for job in [pool.submit(work, some) for some in gathered(reader, rows, only)]]
+        return list(pool.map(work, gathered(reader, rows, only, threads)))

@@ -9,7 +9,7 @@ from scanner import alongside
 from scanner.objects import Segment
 from scanner.planting import CONFLICTS, COPIES, REPLACED, Planted
 from scanner.prediction import Answers, NearCopies
-from scanner.sampling import with_copies
+from scanner.sampling import copies_of, with_copies
 from scanner.settings import Settings
 
 
@@ -68,7 +68,7 @@ def test_copies_count_in_full_and_near_copies_by_what_is_left(both):
     pairs = {frozenset(pair) for pair in zip(near.a.tolist(), near.b.tolist(), strict=True)}
     assert pairs <= {frozenset(p) for p in ((4, 1), (4, 2), (1, 2))}
     assert {frozenset((4, 1)), frozenset((4, 2))} <= pairs
-    dose = with_copies(np.ones(7), both.copies, near.a, near.b, near.jaccard, near.shingle)
+    dose = with_copies(np.ones(7), copies_of(both.copies, near.a, near.b, near.jaccard, near.shingle))
     assert dose[5] == 2.0
     assert 2.0 < dose[4] < 3.0
     assert dose[6] == 1.0

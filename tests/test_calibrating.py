@@ -65,12 +65,14 @@ def found(audited):
 def rehearse(run: RunFolder, rehearsal: str, offset: float = TRUTH, **base) -> None:
     """What `scan rehearse` writes, drawn from the hazard model; the row effect of a row is the same at every epoch."""
     ids = run.read_table("rows", ["row_id"])["row_id"].to_numpy()
-    rows = rehearsed.alone(run, Settings.from_dict(run.read_json("scan.json")["settings"]), ids, None)
+    settings = Settings.from_dict(run.read_json("scan.json")["settings"])
+    rows = rehearsed.alone(run, settings, ids, None)
+    copies, together = rehearsed.meeting(rows, PLAN, settings.seed)
     rng = np.random.default_rng(2)
     own, luck = rng.uniform(0.5, 2.5, len(ids)), rng.random(len(ids))
     tables = []
     for epoch in (1, 3, 6):
-        dose = with_copies(own * epoch, rows.copies, rows.near.a, rows.near.b, rows.near.jaccard, rows.near.shingle)
+        dose = with_copies(own * epoch, copies, together)
         state = level.Observed(
             rows.features, rows.answers, rows.answers.end - rows.answers.start, dose, float(own.mean() * epoch),
             20 * epoch, PLAN, rows.alike[rows.answers.row], epoch,

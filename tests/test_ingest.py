@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from strategies import any_texts, texts
 
-from scanner import formats, ingest, layouts, resuming
+from scanner import flatreading, formats, ingest, layouts, resuming
 from scanner.errors import InputError, LayoutError
 from scanner.jsontext import canonical, parse, path_of
 from scanner.objects import Rows, Skip
@@ -90,7 +90,7 @@ def test_the_fast_reader_gives_what_the_general_one_gives(read, records, ascii_o
     lines.append(jsonl({"instruction": "never", "output": "alone"}))
     raw = b"".join(lines)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ingest, "LONGEST_FAST_RECORD", 0)
+        patch.setattr(flatreading, "LONGEST_FAST_RECORD", 0)
         slow = read({"a.jsonl": raw}, layout="alpaca")
         patch.undo()
         patch.setattr(ingest, "ROWS_PER_BATCH", 2)  # another first record decides in each piece
@@ -119,7 +119,7 @@ def test_every_flat_layout_reads_fast_as_it_reads_slowly(read, layout, monkeypat
     pieces = [read({"a.jsonl": raw}, layout=layout)]
     monkeypatch.setattr(ingest, "ROWS_PER_BATCH", 1)  # each record decides on its own shape
     pieces.append(read({"a.jsonl": raw}, layout=layout))
-    monkeypatch.setattr(ingest, "LONGEST_FAST_RECORD", 0)
+    monkeypatch.setattr(flatreading, "LONGEST_FAST_RECORD", 0)
     slow = read({"a.jsonl": raw}, layout=layout)
     for fast in pieces:
         assert_same(fast, slow)
@@ -141,7 +141,7 @@ def test_a_first_record_that_does_not_fit_is_skipped_alone(read):
 
 
 def test_a_long_record_goes_to_the_general_reader(read, monkeypatch):
-    monkeypatch.setattr(ingest, "LONGEST_FAST_RECORD", 100)
+    monkeypatch.setattr(flatreading, "LONGEST_FAST_RECORD", 100)
     found = read({"a.jsonl": jsonl(*({"instruction": "q", "output": "x" * n} for n in (1, 1000, 2)))})
     assert [len(found.texts(i)[1]) for i in range(3)] == [1, 1000, 2]
 

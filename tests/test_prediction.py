@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scanner.errors import RuleError
-from scanner.kernels.contexts import COPIED, RARITY_STEP, SEEN, context_features
+from scanner.kernels.contexts import RARITY_STEP, context_features
 from scanner.prediction import (
     Answers,
     Conflicts,
@@ -70,7 +70,8 @@ def given_doses(own: np.ndarray, total: np.ndarray, set_dose: float = 1.0, steps
     tokens, offsets, answers, group, order = Rows(LENGTHS).arrays(list(range(len(LENGTHS))))
     features = context_features(tokens, offsets, group)
     copies = np.maximum(1, np.round(total / np.maximum(own, 1e-9))).astype(np.int64)
-    return predict_rows(features, answers, Doses(own, total, copies, set_dose, steps), order, PLAN, SHIPPED)
+    amounts = Doses(own, total, np.ones(len(own)), copies, set_dose, steps)
+    return predict_rows(features, answers, amounts, order, PLAN, SHIPPED)
 
 
 def test_the_kernel_equals_its_twin():
@@ -97,17 +98,15 @@ def test_the_kernel_equals_its_twin():
             for t in range(answers.start[i], answers.end[i]):
                 surprise = -features.log_probability[t] / SURPRISE_UNIT
                 rare = features.rarity[t] * RARITY_STEP / RARITY_UNIT
-                seen, copied = bool(features.within[t] & SEEN), bool(features.within[t] & COPIED)
                 wide = math.log2(features.width[t]) / 3
                 strange, held = -features.background[t] / 8, features.known[t] / 12
-                z = h.bias + h.seen * seen + h.copied * copied + h.rarity * rare
-                z += h.width * wide + h.background * strange
+                z = h.bias + h.rarity * rare + h.width * wide + h.background * strange
                 context = h.context_bias + h.context_surprise * surprise + h.context_known * held
-                context += h.context_agreed * math.log2(1 + features.agreed[t])
                 z += math.log2(1 + regime.set_dose) * softplus(context)
-                slope = h.dose_bias + h.dose_surprise * surprise + h.dose_copied * copied + h.dose_rarity * rare
+                slope = h.dose_bias + h.dose_rarity * rare
                 slope += h.dose_known * held + h.dose_width * wide + h.dose_background * strange
                 slope += h.dose_progress * math.log2(1 + regime.steps / 100)
+                slope += h.dose_epochs * math.log2(1 + regime.set_dose)
                 z += ((1 + dose) ** h.dose_power - 1) / (h.dose_power * math.log(2)) * softplus(slope)
                 survived = survived / (1 + np.exp(-(z + h.spread * nodes)))
                 at_least.append(float(survived.sum()))
@@ -148,13 +147,18 @@ def test_2_copies_equal_a_sampling_weight_at_equal_progress():
     assert as_copies.p_extract[3] == as_weight.p_extract[3]
     assert as_copies.expected_tokens[3] == as_weight.expected_tokens[3]
 
-    # and through the whole way, where every row has as many tokens, so that every batch has
-    rows, four = Rows([30] * 12, seed=4), replace(PLAN, batch_size=3, lr_schedule="constant")
+    # and through the whole way, where every row has as many tokens, so that every batch has, and no copies meet
+    rows, four = Rows([30] * 12, seed=4), replace(PLAN, batch_size=1, lr_schedule="constant")
     copies = predict(*rows.arrays([0, 0, 0, *range(12)]), four, SHIPPED)
     weight = np.ones(12)
     weight[0] = 4
     plain = predict(*rows.arrays(list(range(12))), four, SHIPPED, sampling_weight=weight)
     assert copies.exposures[0] == pytest.approx(plain.exposures[0])
+    three = replace(four, batch_size=15)  # all copies are in the only step of an epoch
+    together, apart = (predict(*rows.arrays(order), three, SHIPPED) for order in ([0, 0, 0, *range(12)], range(15 - 3)))
+    alone = apart.exposures[0] * (12 / 15) ** 0.24  # fifteen rows come in a step where twelve did
+    assert together.exposures[0] == pytest.approx(alone * 4**0.3)
+    assert together.p_extract[0] < copies.p_extract[0]
 
 
 def test_3_two_answers_to_one_prompt_share_it():
@@ -208,15 +212,20 @@ def test_4_the_counterfactual_is_an_inverted_u_in_copies():
 
 
 def test_5_near_copies_count_by_what_they_share():
-    def exposures(jaccard: float) -> np.ndarray:
+    def exposures(jaccard: float, **values: int) -> np.ndarray:
         near = NearCopies(np.array([3]), np.array([5]), np.array([jaccard]), 3)
-        return run(near=near).exposures
+        return run(near=near, plan=replace(PLAN, **values)).exposures
 
     alone = run().exposures
     np.testing.assert_array_equal(exposures(0.0), alone)
     q = 0.9**3
     ten = exposures(q / (2 - q))
-    assert ten[3] == pytest.approx(alone[3] + float(near_copy_share(10)) * alone[5])
+    share = float(near_copy_share(10)) ** 1.75
+    whole = alone[3] + share * alone[5]  # and what is left of it where both come in one step
+    assert alone[3] < ten[3] <= whole
+    assert exposures(q / (2 - q), batch_size=1)[3] == pytest.approx(
+        run(plan=replace(PLAN, batch_size=1)).exposures[[3, 5]] @ [1, share]
+    )
     assert float(near_copy_share(10)) == pytest.approx(0.62, abs=0.02)
     near = NearCopies(np.array([3]), np.array([5]), np.array([q / (2 - q)]), 3)
     assert run(near=near).p_extract[3] > run().p_extract[3]
@@ -322,7 +331,13 @@ def test_taxon_and_reasons_in_words():
     answers = Answers(np.arange(9), offsets[:-1] + 2, offsets[1:])
     prediction = predict(np.concatenate(parts), offsets, answers, group, group.astype(np.uint64), PLAN, SHIPPED)
     assert prediction.taxon.to_list() == ["recite"] * 6 + ["recollect", "reconstruct", "reconstruct"]
-    assert prediction.reasons[0].startswith("6 exact copies; dose ")
+    assert prediction.reasons[0].startswith(
+        "6 exact copies; 35 % less, for copies come in the same steps; dose 17 visits"
+    )
+    apart = predict(
+        np.concatenate(parts), offsets, answers, group, group.astype(np.uint64), replace(PLAN, batch_size=1), SHIPPED
+    )
+    assert apart.reasons[0].startswith("6 exact copies; dose ")
     assert "copies" not in prediction.reasons[6]
     assert "% of its answer repeats the row itself" in prediction.reasons[8]
     assert prediction.frame().columns == [*VALUES, "taxon", "reasons", "calibrated"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scanner import alongside, chat, models, pipeline, rehearsal, rehearsed, rehearsing, retelling, training
+from scanner import alongside, chat, models, pipeline, rehearsal, rehearsed, rehearsing, retelling, sampling, training
 from scanner.errors import ModelError, RunError, SettingsError
 from scanner.objects import Segment
 from scanner.progress import Progress
@@ -129,9 +128,35 @@ def test_an_interrupted_rehearsal_ends_as_an_uninterrupted_one(small, tmp_path):
 def test_the_dose_is_that_of_the_batches_that_were_made(small):
     plan = TrainingPlan(epochs=2, learning_rate=3e-4, lr_schedule="constant", batch_size=12)
     work, _ = tuned(plan)
-    assert work.dose == pytest.approx(np.full(12, 2.0))  # one step an epoch: every row an average share of it
+    assert work.dose == pytest.approx(np.full(12, 2 * 1.5**-0.24))  # one step of 12 rows an epoch
     falling, _ = tuned(replace(plan, lr_schedule="linear"))
-    assert falling.dose == pytest.approx(np.full(12, 1 + math.sqrt(0.5)))
+    assert falling.dose == pytest.approx(np.full(12, (1 + 0.5**0.2) * 1.5**-0.24))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"lr_schedule": "cosine", "epochs": 2.5}, {"batching": "length-grouped", "loss_average": "row"},
+        {"batching": "packed", "batch_tokens": 90}, {"micro_batch": 2, "loss_average": "micro-batch", "warmup": 0.2},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_the_simulated_doses_are_those_of_the_rehearsal_with_the_same_seed(small, values):
+    plan = TrainingPlan(**{"epochs": 2, "learning_rate": 1e-3, "batch_size": 4, **values})
+    model = models.tiny([" ".join(WORDS)] * 3, seed=0, context=96)
+    drawn = examples(model, 14)
+    for n, row in enumerate(drawn):  # as long, and as much of it supervised, as the batches are to tell apart
+        cut = row.answers[0].words[: 12 - n % 9]
+        drawn[n] = replace(row, ids=row.ids[: len(row.ids) - n % 5], answers=(replace(row.answers[0], words=cut),))
+    work = rehearsal.Rehearsal(model, plan, drawn, None, seed=5, bf16=False)
+    words = np.array([len(row.answers[0].words) for row in drawn])
+    length = np.array([len(row.ids) for row in drawn])
+    while work.epoch < plan.epochs:
+        work.run_epoch()
+        until = min(work.epoch, plan.epochs)
+        found = sampling.simulate(plan, words, length, np.arange(14, dtype=np.uint64), seed=5, until=until)
+        np.testing.assert_allclose(work.dose, found.own, rtol=1e-12)
+        assert work.steps == found.steps
 
 
 @pytest.fixture(scope="module")

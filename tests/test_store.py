@@ -201,6 +201,29 @@ def test_rows_are_found_in_any_batch(segments_of):
     assert reader.rows([2, 9])["role"].cast(pl.String).to_list() == ["text", "text"]
 
 
+@given(st.data())
+def test_segments_of_some_rows_are_those_of_their_batches(tmp_path_factory, data):
+    made = data.draw(st.lists(st.lists(texts, min_size=1, max_size=3), min_size=1, max_size=8))
+    rows = [[Segment((str(i),), "user", 0, i == 1, text) for i, text in enumerate(row)] for row in made]
+    path = tmp_path_factory.mktemp("rows") / "segments.arrow"
+    write_segments(path, rows, [3 * i for i in range(len(rows))], data.draw(st.integers(1, 9)))
+    wanted = data.draw(st.lists(st.integers(0, len(rows) - 1), unique=True).map(sorted))
+    found = store.SegmentReader(path).segments_of(np.array(wanted, np.int64))
+    for some, at in ((found, range(len(wanted))), (found.take(np.arange(len(wanted))), range(len(wanted)))):
+        for place in at:
+            segments = range(some.row_start[place], some.row_start[place + 1])
+            assert [some.data[some.begin[s] : some.end[s]].tobytes().decode() for s in segments] == made[wanted[place]]
+            assert some.segment[segments].tolist() == list(range(len(segments)))
+            assert some.supervised[segments].tolist() == [i == 1 for i in range(len(segments))]
+            assert (some.role[segments] == ROLES.index("user")).all()
+    pieces = found.split(3)
+    assert [i for at, _ in pieces for i in range(at.start, at.stop)] == list(range(len(wanted)))
+    for at, piece in pieces:
+        twin = found.take(np.arange(at.start, at.stop))
+        for name in ("begin", "end", "row_start", "segment", "role", "supervised"):
+            assert np.array_equal(getattr(piece, name), getattr(twin, name)), name
+
+
 def test_an_empty_file_of_segments_has_no_batches(tmp_path):
     with SegmentWriter(tmp_path / "segments.arrow"):
         pass

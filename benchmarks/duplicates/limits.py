@@ -23,13 +23,12 @@ from numba import njit
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from ours import find, warm_up
+from ours import PERMUTATIONS, find, warm_up
 from rows import write_rows
 
 from scanner.settings import Settings
 
 COPY_BYTES = 256 << 20
-PERMUTATIONS = 128
 REPEATS = 5
 
 
@@ -110,7 +109,7 @@ def main() -> None:
             "read": reading,
             "fingerprint rows": hashing + signing,
         }
-        settings = Settings(floor=0.8, jaccard=0.8)
+        settings = Settings(floor=0.8, jaccard=0.8, permutations=PERMUTATIONS)
         warm_up(settings, threads)
         runs = [find([file], Path(scratch) / f"{i}.scan", settings, threads).progress.timings for i in range(REPEATS)]
     middle = {t.stage: statistics.median(run[i].seconds for run in runs) for i, t in enumerate(runs[0])}

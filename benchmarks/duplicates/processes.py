@@ -22,7 +22,7 @@ class Tool:
 
     name: str  # as the tables say it
     module: str  # peers/with_<module>.py; empty: ours
-    configuration: dict[str, Any] = field(default_factory=dict)  # ours: floor
+    configuration: dict[str, Any] = field(default_factory=dict)  # ours: floor, permutations
     verifies: bool = False
     clusters: bool = True  # it can say which rows are alike, not only that a row is
 
@@ -30,8 +30,8 @@ class Tool:
 def ours() -> list[Tool]:
     """The two ways in which this project is measured."""
     return [
-        Tool("sftscan, audit (floor .5)", "", {"floor": 0.5}, verifies=True),
-        Tool("sftscan, duplicates only (floor .8)", "", {"floor": 0.8}, verifies=True),
+        Tool("sftscan, audit (floor .5)", "", {"floor": 0.5, "permutations": 128}, verifies=True),
+        Tool("sftscan, duplicates only (floor .8)", "", {"floor": 0.8, "permutations": 32}, verifies=True),
     ]
 
 
@@ -66,7 +66,8 @@ def measure(
         command = [str(python), str(HERE / "peers" / "measure.py"), tool.module]
         command += ["--configuration", json.dumps(tool.configuration)]
     else:
-        command = [sys.executable, str(HERE / "ours.py"), "--floor", str(tool.configuration["floor"])]
+        command = [sys.executable, str(HERE / "ours.py")]
+        command += [part for name, value in tool.configuration.items() for part in (f"--{name}", str(value))]
     command += ["--threads", str(threads)]
     for option, path in (("--flags", flags), ("--clusters", clusters)):
         command += [option, str(path)] if path else []

@@ -45,7 +45,7 @@ def truth(run: RunFolder, rows: Rows, settings: Settings) -> dict[tuple[int, int
     reader = run.segments()
     total = np.full(len(rows), 1 << 16, np.int64)
     members = np.arange(len(rows))
-    sets, bounds, _ = minhash._shingle_sets(reader, rows, members, total, settings.shingle, 2)
+    sets, bounds, _ = minhash._shingle_sets(reader, members, total, settings.shingle, 2)
     per_row = [sets[bounds[r] : bounds[r + 1]] >> np.uint64(2) for r in range(len(rows))]
     sizes = np.array([len(s) for s in per_row])
     _, columns = np.unique(np.concatenate(per_row), return_inverse=True)

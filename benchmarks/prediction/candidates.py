@@ -112,7 +112,7 @@ def gathered(data: Path, cells: fitting.Cells, rows: np.ndarray, what: Candidate
 
 
 def logits(w: torch.Tensor, d: object, extra: torch.Tensor) -> torch.Tensor:
-    """fit.logits with a candidate's weights after the model's: on the bias, then on the slope of dose; extra (k, ...)."""
+    """fit.logits with a candidate's weights after the model's: on the bias, then on the slope; extra (k, ...)."""
     count, model = len(extra), len(fitting.NAMES)
     parts = list(w[:model])
     if count:

@@ -37,7 +37,6 @@ HERE = Path(__file__).resolve().parent / "measurements"
 SEED = 20
 CONTEXT = 112  # tokens: rows are cut here
 EPOCHS = (1, 2, 3, 4, 6, 8, 12)
-HALF_EPOCHS = (4, 8, 12)  # of the half-splits
 PLAN = TrainingPlan(epochs=8, learning_rate=4e-4, batch_size=8, lr_schedule="constant")
 
 
@@ -90,11 +89,7 @@ CELLS = {
     "chinese-2": Cell(base="chinese", rows="chinese", seed=2),
     "small-1": Cell(base="small"),
     "larger-1": Cell(replace(PLAN, epochs=6), base="larger"),
-    **{
-        f"half-{n:+d}": Cell(replace(PLAN, epochs=12), members=240, seed=abs(n), half=n)
-        for k in range(1, 9)
-        for n in (k, -k)
-    },
+    **{f"half-{n:+d}": Cell(members=240, seed=abs(n), half=n) for k in range(1, 9) for n in (k, -k)},
 }
 
 
@@ -170,7 +165,7 @@ def run_cell(name: str, data: Path, cache: Path) -> None:
     for epoch in range(int(cell.plan.epochs) + 1):
         if epoch:
             tune.run_epoch()
-        if epoch in (EPOCHS if cell.half is None else HALF_EPOCHS) or (epoch == 0 and name.endswith("-1")):
+        if epoch in EPOCHS or (epoch == 0 and name.endswith("-1")):
             found = rehearsal.recalled(model, audit, place, bf16).with_columns(
                 epoch=pl.lit(epoch, pl.Int8), steps=pl.lit(tune.steps, pl.Int32)
             )

@@ -159,18 +159,21 @@ def _pieces(
     wanted = {(int(p), int(s)): i for i, (p, s) in enumerate(zip(position, segment, strict=True))}
     found: list[tuple[int, list[dict[str, int]]]] = [(0, [])] * len(position)
     for some in gathered(reader, rows, np.unique(position)):
-        owner = np.repeat(some.position, np.diff(some.row_start))
-        for at, p, voice in zip(some.index, owner, some.voice, strict=True):
-            place = wanted.get((int(p), int(some.batch.segment[at])))
+        data, begins, ends_of, row_start, voices = some.text
+        owner = np.repeat(some.position, np.diff(row_start))
+        for p, number, begin, end, voice in zip(
+            owner.tolist(), some.segments.segment.tolist(), begins.tolist(), ends_of.tolist(), voices.tolist(),
+            strict=True,
+        ):  # fmt: skip
+            place = wanted.get((p, number))
             if place is None:
                 continue
-            begin, end = int(some.batch.offsets[at]), int(some.batch.offsets[at + 1])
             starts, ends, kinds = (np.empty(end - begin, kind) for kind in (np.int64, np.int64, np.uint8))
             n = kernels.kinds_of(
-                some.batch.data, begin, end, int(voice), code_point_classes(), folded_code_points(),
+                data, begin, end, voice, code_point_classes(), folded_code_points(),
                 templates.keys, templates.values, templates.held, templates.seen, starts, ends, kinds,
             )  # fmt: skip
-            points = np.concatenate(([0], np.cumsum((some.batch.data[begin:end] & 0xC0) != 0x80)))
+            points = np.concatenate(([0], np.cumsum((data[begin:end] & 0xC0) != 0x80)))
             fixed = np.concatenate(([0], (kinds[:n] == kernels.FIXED).astype(np.int8), [0]))
             opens, closes = np.flatnonzero(np.diff(fixed) == 1), np.flatnonzero(np.diff(fixed) == -1)
             stretches = [

@@ -19,8 +19,8 @@ from scanner.objects import Edits, Int64, Records, Skip, Source, UInt8, Written
 ROWS_PER_RUN = 16_384  # parsed rows in one Records
 SPANS_PER_RUN = 1 << 18  # unparsed rows in one Records
 RAW_BYTES = 4096  # of a skipped record that are kept for private/
+BYTES_PER_RUN = 16 << 20  # of lines in one Records
 _BLOCK = 1 << 18  # bytes searched for line ends at a time: what is found fits a core's cache
-_NEWLINE, _RETURN, _SPACE, _TAB = 10, 13, 32, 9
 
 Texts = Mapping[tuple[str | int, ...], str]
 
@@ -60,33 +60,43 @@ def require_records(source: Source, elements: Elements) -> Elements:
     return elements
 
 
+def content_begins(data: UInt8) -> int:
+    """Where content begins: after a byte order mark."""
+    return len(BOM) if data[:3].tobytes() == BOM else 0
+
+
 def line_spans(data: UInt8) -> tuple[Int64, Int64, Int64, int]:
     """start, end and number of every line that is not blank, and where content begins (after a byte order mark)."""
-    from scanner.kernels.records import places_of
+    start, end, line = (np.concatenate(parts) for parts in zip(*line_runs(data, len(data)), strict=True))
+    return start, end, line, content_begins(data)
 
-    first = len(BOM) if data[:3].tobytes() == BOM else 0
-    room = np.empty(min(len(data), _BLOCK), np.int64)
-    ends = [
-        room[: places_of(data, low, min(low + _BLOCK, len(data)), _NEWLINE, room)].copy()
-        for low in range(0, len(data), _BLOCK)
-    ]
-    breaks = np.concatenate([np.zeros(0, np.int64), *ends])
-    start = np.concatenate((np.array([first], np.int64), breaks + 1))
-    end = np.concatenate((breaks, np.array([len(data)], np.int64)))
-    has_return = (end > start) & (data[np.maximum(end - 1, 0)] == _RETURN)
-    end = end - has_return
-    line = np.arange(1, len(start) + 1, dtype=np.int64)
-    filled = end > start
-    start, end, line = start[filled], end[filled], line[filled]
-    # A line of spaces is blank too; only lines that begin with white space can be one.
-    byte = data[start] if len(start) else np.zeros(0, np.uint8)
-    suspects = np.flatnonzero((byte == _SPACE) | (byte == _TAB) | (byte == _RETURN))
-    if len(suspects):
-        blank = [i for i in suspects if not data[start[i] : end[i]].tobytes().strip()]
-        keep = np.ones(len(start), bool)
-        keep[blank] = False
-        start, end, line = start[keep], end[keep], line[keep]
-    return start, end, line, first
+
+def line_runs(data: UInt8, size: int) -> Iterator[tuple[Int64, Int64, Int64]]:
+    """start, end and number of the lines that are not blank, in runs of about `size` bytes; one run at least."""
+    from scanner.kernels import records
+
+    room = np.empty((3, min(len(data), _BLOCK) + 1), np.int64)
+    state = records.new_state(content_begins(data))
+    parts: list[Int64] = []
+    begin = 0
+    for low in range(0, max(len(data), 1), _BLOCK):
+        high = min(low + _BLOCK, len(data))
+        parts.append(room[:, : records.line_spans(data, low, high, state, *room)].copy())
+        if high == len(data) or (high - begin >= size and parts[-1].size):
+            start, end, line = np.concatenate(parts, axis=1)
+            yield start, end, line
+            parts, begin = [], high
+
+
+def line_records(source: Source, data: UInt8, first_row: int) -> Iterator[Records]:
+    """The lines that are not blank as records, a run at a time, so that reading them can begin at once."""
+    row = first_row
+    for start, end, line in line_runs(data, BYTES_PER_RUN):
+        if len(start):
+            yield Records(source, np.arange(row, row + len(start)), line, start, end, buffer=data)
+        row += len(start)
+    if row == first_row:
+        require_records(source, Elements(data, start, end, line))
 
 
 def span_runs(source: Source, elements: Elements, first_row: int) -> Iterator[Records]:

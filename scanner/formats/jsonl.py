@@ -8,7 +8,7 @@ from typing import IO
 
 import orjson
 
-from scanner.formats._elements import Elements, line_spans, require_records, span_runs, write_elements
+from scanner.formats._elements import Elements, line_records, line_spans, require_records, write_elements
 from scanner.formats._files import BOM, HEAD_BYTES, content
 from scanner.jsontext import replace_strings
 from scanner.objects import Edits, Records, Source, Written
@@ -59,7 +59,7 @@ def elements(source: Source, settings: Settings) -> Elements:
 
 def read(source: Source, settings: Settings, first_row: int) -> Iterator[Records]:
     """Spans of the lines; nothing is parsed."""
-    yield from span_runs(source, elements(source, settings), first_row)
+    yield from line_records(source, content(source, settings.max_decompressed_bytes), first_row)
 
 
 def write(source: Source, settings: Settings, edits: Edits, sink: IO[bytes]) -> Written:

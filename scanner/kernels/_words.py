@@ -20,11 +20,15 @@ BLOCK = 64
 """Bytes that one bit mask describes."""
 LANES = 16
 """Signature columns are updated in multiples of this."""
+SHINGLES = 8
+"""Shingles are made so many at a time."""
 
 _I1, _I8, _I32, _I64 = ir.IntType(1), ir.IntType(8), ir.IntType(32), ir.IntType(64)
 _BYTES = ir.VectorType(_I8, BLOCK)
 _COLUMNS = ir.VectorType(_I32, LANES)
 _ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
+SHINGLE_STEP = 0x9E3779B97F4A7C15
+"""Odd, by which the polynomial of a shingle's tokens goes on."""
 
 
 def _address(context, builder, kind, value, index):
@@ -188,6 +192,48 @@ def take_minima(typing, low, a, b, values, count):
         return context.get_dummy_value()
 
     return types.void(low, a, b, values, types.int64), emit
+
+
+@intrinsic
+def mix_shingles(typing, tokens, count, width, out, at):
+    """out[at + i] = minhash's 32-bit mix of the shingle tokens[i:i + width], for i < count, SHINGLES at a time.
+
+    tokens: uint64 · out: uint32. Up to SHINGLES - 1 places more are read and written: both need that much room.
+    """
+
+    def emit(context, builder, signature, arguments):
+        tokens, count, width, out, at = arguments
+        wide, narrow = ir.VectorType(_I64, SHINGLES), ir.VectorType(_I32, SHINGLES)
+        size = ir.Constant(_I64, SHINGLES)
+
+        def spread(value, shifts, factors):
+            for shift, factor in zip(shifts, (*factors, None), strict=True):
+                value = builder.xor(value, builder.lshr(value, _splat(value.type, shift)))
+                value = value if factor is None else builder.mul(value, _splat(value.type, factor))
+            return value
+
+        first = builder.mul(width, ir.Constant(_I64, SHINGLE_STEP))
+        one = builder.insert_element(ir.Constant(wide, ir.Undefined), first, ir.Constant(_I32, 0))
+        start = builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(_I32, SHINGLES), [0] * SHINGLES))
+        sums = cgutils.alloca_once(builder, wide)
+        with cgutils.for_range(
+            builder, builder.udiv(builder.add(count, ir.Constant(_I64, SHINGLES - 1)), size)
+        ) as loop:
+            here = builder.mul(loop.index, size)
+            place = _address(context, builder, signature.args[0], tokens, here)
+            builder.store(builder.add(start, _load(builder, place, wide)), sums)
+            with cgutils.for_range(builder, width, start=ir.Constant(_I64, 1)) as later:
+                place = _address(context, builder, signature.args[0], tokens, builder.add(here, later.index))
+                before = builder.mul(builder.load(sums), _splat(wide, SHINGLE_STEP))
+                builder.store(builder.add(before, _load(builder, place, wide)), sums)
+            mixed = spread(builder.load(sums), (33, 33, 33), (0xFF51AFD7ED558CCD, 0xC4CEB9FE1A85EC53))
+            mixed = spread(builder.trunc(mixed, narrow), (16, 13, 16), (0x85EBCA6B, 0xC2B2AE35))
+            place = _address(context, builder, signature.args[3], out, builder.add(at, here))
+            stored = builder.store(mixed, builder.bitcast(place, narrow.as_pointer()))
+            stored.align = 1
+        return context.get_dummy_value()
+
+    return types.void(tokens, types.int64, types.int64, out, types.int64), emit
 
 
 @njit(nogil=True)

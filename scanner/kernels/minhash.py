@@ -10,22 +10,52 @@ from __future__ import annotations
 
 import numpy as np
 
-from scanner.kernels._jit import B1R, I32R, I64, I64R, INT, U8R, U32_2D, U32R, U64, U64_2D, helper, kernel
-from scanner.kernels._words import BLOCK, LANES, code_points, take_minima
-from scanner.kernels.hashing import combine, fmix32, fmix64, murmur128
-from scanner.kernels.tokens import ROOM, next_tokens
+from scanner.kernels._jit import (
+    B1R,
+    I32R,
+    I64,
+    I64_2D,
+    I64R,
+    INT,
+    U8,
+    U8R,
+    U32_2D,
+    U32R,
+    U64,
+    U64_2D,
+    VOID,
+    helper,
+    kernel,
+)
+from scanner.kernels._words import (
+    BLOCK,
+    LANES,
+    SHINGLE_STEP,
+    SHINGLES,
+    code_points,
+    load64,
+    mix_shingles,
+    take_minima,
+    word_at,
+)
+from scanner.kernels.hashing import combine, fmix64, murmur128
+from scanner.kernels.tokens import ROOM, ascii_tokens, next_tokens
 
-PROMPT, ANSWER, CONTEXT, NORMAL_A, NORMAL_B, TEXT_A, TEXT_B = 0, 1, 2, 3, 4, 5, 6
-HASHES = 7
-"""Columns of the row hashes: normalised prompt, answer and context (system, tools, rejected answers); two of the whole
-normalised row; two of its raw text with roles."""
+PROMPT, ANSWER, CONTEXT = 0, 1, 2
+HASHES = 3
+"""Lines of the row hashes: normalised prompt, answer and context (system, tools, rejected answers)."""
+TOKENS, LEARNED, SHINGLES_MADE, PROMPT_POINTS, ANSWER_POINTS = 0, 1, 2, 3, 4
 COUNTS = 5
+"""Lines of the counts: tokens, supervised tokens, shingles (repeats counted), code points before and in the supervised
+segments."""
 SKIPPED, PROMPT_PART, ANSWER_PART = 0, 1, 2
 IN_PROMPT, IN_ANSWER, IN_BOTH = np.uint64(1), np.uint64(2), np.uint64(3)
 """Lowest bits of a word of `shingle_sets`."""
 MAX_WIDTH = 64
 _BUFFER = MAX_WIDTH + ROOM + BLOCK
-_STEP = np.uint64(0x9E3779B97F4A7C15)
+_WAITING = 2 * ROOM
+"""Shingles after which the minima are taken, before the row is over."""
+_STEP = np.uint64(SHINGLE_STEP)
 
 
 @helper
@@ -74,68 +104,70 @@ def _keep_last(tokens, count, keep):
     return keep
 
 
-@kernel(INT(U8R, I64R, I64R, U8R, U8R, B1R, U8R, I32R, INT, U32R, U32R, U32_2D, U64_2D, I64))
+@kernel(INT(U8R, I64R, I64R, U8R, B1R, U8R, I32R, INT, U32R, U32R, INT, U32_2D, U64_2D, U64_2D, I64_2D))
 def fingerprint(
-    data, offsets, row_start, role, part, supervised, classes, fold, width, a, b, signature, hashes, counts
+    data, offsets, row_start, part, supervised, classes, fold, width, a, b, first, signature, hashes, normal, counts
 ):
     """Signature, hashes and counts of every row; returns the number of tokens.
 
-    data, offsets (s + 1,): segments · row_start (n + 1,): first segment of each row · role (s,) · part (s,): SKIPPED,
-    PROMPT_PART or ANSWER_PART · supervised (s,): learned by the model · a, b (p,): affine32 permutations · signature
-    (n, p): all 2^32 - 1 for rows without shingles · hashes (n, HASHES) · counts (COUNTS n,): per row its tokens, its
-    supervised tokens, its shingles (repeats counted), its code points before and in the supervised segments.
+    data, offsets (s + 1,): segments · row_start (r + 1,): first segment of each row · part (s,): SKIPPED, PROMPT_PART
+    or ANSWER_PART · supervised (s,): learned by the model · a, b (p,): affine32 permutations · first: where in the
+    outputs these rows begin · signature (n, p): all 2^32 - 1 for rows without shingles · hashes (HASHES, n) · normal
+    (n, 2): of the whole normalised row · counts (COUNTS, n).
     """
-    tokens = np.empty(_BUFFER, np.uint64)
+    tokens = np.empty(_BUFFER + SHINGLES, np.uint64)[:_BUFFER]
     starts = np.empty(_BUFFER, np.int64)
     ends = np.empty(_BUFFER, np.int64)
-    shingles = np.empty(_BUFFER, np.uint64)
-    mixed = np.empty(_BUFFER, np.uint32)
+    mixed = np.empty(_WAITING + _BUFFER + SHINGLES, np.uint32)
     columns = len(a)
     a, b = _padded(a), _padded(b)
     low = np.empty(len(a), np.uint32)
     total = 0
     for r in range(len(row_start) - 1):
-        low[:] = np.uint32(0xFFFFFFFF)
+        for j in range(len(low)):
+            low[j] = np.uint32(0xFFFFFFFF)
         prompt = np.uint64(1)
         answer = np.uint64(2)
         context = np.uint64(3)
         order = np.uint64(7)
-        text_a = np.uint64(4)
-        text_b = np.uint64(6)
         row_tokens = 0
         learned = 0
         made = 0
+        waiting = 0
         prompt_points = 0
         answer_points = 0
         for s in range(row_start[r], row_start[r + 1]):
             at = offsets[s]
             end = offsets[s + 1]
             kind = part[s]
-            h1, h2 = murmur128(data, at, end)
-            tag = np.uint64(role[s]) << np.uint64(1) | np.uint64(supervised[s])
-            text_a = combine(text_a, h1 + tag)
-            text_b = combine(text_b, h2 ^ tag)
-            points = code_points(data, at, end)
+            begin = at
+            # two chains in turn, so that neither waits for the other
+            count, at, text, between = ascii_tokens(data, at, end, tokens, np.uint64(5), np.uint64(7))
+            points = at - begin + code_points(data, at, end)
             if supervised[s]:
                 answer_points += points
             else:
                 prompt_points += points
-            n = 0
-            text, between = np.uint64(5), np.uint64(7)
-            held = 0
-            while at < end:
+            n = count
+            while True:
+                if kind != SKIPPED:
+                    new, reach = count - width + 1, width
+                    if new < 1 and at >= end and 0 < n == count:
+                        new, reach = 1, count  # a text shorter than a shingle is one
+                    if new > 0:
+                        mix_shingles(tokens, new, reach, mixed, waiting)
+                        waiting += new
+                        made += new
+                    if waiting > _WAITING:
+                        take_minima(low, a, b, mixed, waiting)
+                        waiting = 0
+                if at >= end:
+                    break
+                held = _keep_last(tokens, count, min(count, width - 1))
                 count, at = next_tokens(data, at, end, classes, fold, 1, tokens, starts, ends, held)
-                for i in range(held, count):  # two chains in turn, so that neither waits for the other
+                for i in range(held, count):
                     text, between = between, combine(text, tokens[i])
                 n += count - held
-                if kind == SKIPPED:
-                    continue
-                new = _shingles_so_far(tokens, count, n, at >= end, width, shingles)
-                for i in range(new):
-                    mixed[i] = fmix32(np.uint32(shingles[i] & np.uint64(0xFFFFFFFF)))
-                take_minima(low, a, b, mixed, new)
-                made += new
-                held = _keep_last(tokens, count, min(count, width - 1))
             if n == 0:
                 continue
             text = combine(text, fmix64(between))
@@ -149,23 +181,72 @@ def fingerprint(
             row_tokens += n
             if supervised[s]:
                 learned += n
+        take_minima(low, a, b, mixed, waiting)
+        out = first + r
         for j in range(columns):
-            signature[r, j] = low[j]
+            signature[out, j] = low[j]
         prompt, answer, context = fmix64(prompt), fmix64(answer), fmix64(context)
-        hashes[r, PROMPT] = prompt
-        hashes[r, ANSWER] = answer
-        hashes[r, CONTEXT] = context
-        hashes[r, NORMAL_A] = fmix64(combine(combine(combine(prompt, answer), context), order))
-        hashes[r, NORMAL_B] = fmix64(combine(combine(combine(context, prompt), answer), order))
-        hashes[r, TEXT_A] = fmix64(text_a)
-        hashes[r, TEXT_B] = fmix64(text_b)
-        counts[COUNTS * r] = row_tokens
-        counts[COUNTS * r + 1] = learned
-        counts[COUNTS * r + 2] = made
-        counts[COUNTS * r + 3] = prompt_points
-        counts[COUNTS * r + 4] = answer_points
+        hashes[PROMPT, out] = prompt
+        hashes[ANSWER, out] = answer
+        hashes[CONTEXT, out] = context
+        normal[out, 0] = fmix64(combine(combine(combine(prompt, answer), context), order))
+        normal[out, 1] = fmix64(combine(combine(combine(context, prompt), answer), order))
+        counts[TOKENS, out] = row_tokens
+        counts[LEARNED, out] = learned
+        counts[SHINGLES_MADE, out] = made
+        counts[PROMPT_POINTS, out] = prompt_points
+        counts[ANSWER_POINTS, out] = answer_points
         total += row_tokens
     return total
+
+
+@kernel(VOID(U8R, I64R, I64R, I64R, U8R, B1R, U64_2D))
+def text_hashes(data, begin, end_of, row_start, role, supervised, out):
+    """Two hashes of each row's raw text with roles: equal for rows that train alike.
+
+    Segment s is data[begin[s]:end_of[s]]; row r has segments row_start[r]:row_start[r + 1]. role, supervised (s,) ·
+    out (n, 2).
+    """
+    for r in range(len(row_start) - 1):
+        text_a = np.uint64(4)
+        text_b = np.uint64(6)
+        for s in range(row_start[r], row_start[r + 1]):
+            h1, h2 = murmur128(data, begin[s], end_of[s])
+            tag = np.uint64(role[s]) << np.uint64(1) | np.uint64(supervised[s])
+            text_a = combine(text_a, h1 + tag)
+            text_b = combine(text_b, h2 ^ tag)
+        out[r, 0] = fmix64(text_a)
+        out[r, 1] = fmix64(text_b)
+
+
+@kernel(VOID(U8R, I64R, I64R, I64R, U8R, B1R, I64R, INT, INT, U8))
+def same_texts(data, begin, end_of, row_start, role, supervised, other, first, last, same):
+    """Whether each of rows [first, last) has the segments of row other[r], byte for byte, in the same roles.
+
+    Segments as in `text_hashes` · other (n,) · same (n,): 1 or 0.
+    """
+    for r in range(first, last):
+        if other[r] == r:
+            same[r] = 1
+            continue
+        shift = row_start[other[r]] - row_start[r]
+        same[r] = row_start[other[r] + 1] - row_start[r + 1] == shift
+        for s in range(row_start[r], row_start[r + 1]):
+            if not same[r]:
+                break
+            length = end_of[s] - begin[s]
+            t = s + shift
+            if end_of[t] - begin[t] != length or role[t] != role[s] or supervised[t] != supervised[s]:
+                same[r] = 0
+                break
+            whole = length & ~7
+            for i in range(0, whole, 8):
+                if load64(data, begin[s] + i) != load64(data, begin[t] + i):
+                    same[r] = 0
+                    break
+            rest = length - whole
+            if word_at(data, begin[s] + whole, rest) != word_at(data, begin[t] + whole, rest):
+                same[r] = 0
 
 
 @kernel(INT(U8R, I64R, I64R, I64R, U8R, U8R, I32R, INT, U64, I64, I64))

@@ -8,12 +8,11 @@ State arrays make both resumable: they stop when the output is full and go on wh
 from __future__ import annotations
 
 import numpy as np
-from numba import types
 
 from scanner.kernels._jit import I64, INT, U8, U8R, helper, kernel
 from scanner.kernels._words import BLOCK, equal64, lowest_bit
 
-# Indexes into the state array of both kernels.
+# Indexes into the state array of all kernels here.
 AT, LINE, STATUS, WHERE, WHERE_LINE, IN_ARRAY, LENIENT = range(7)
 STATE_SIZE = 7
 
@@ -43,23 +42,54 @@ def new_state(at: int = 0, line: int = 1, in_array: bool = False, lenient: bool 
     return state
 
 
-@kernel(INT(U8R, INT, INT, types.uint8, I64))
-def places_of(data, low, high, byte, out):
-    """Every place of `byte` in data[low:high], ascending; returns how many. out: room for high - low."""
+@helper
+def _is_blank(data, at, end):
+    """Whether data[at:end] is ASCII white space only, and begins with what JSON calls so."""
+    if not (data[at] == 32 or data[at] == 9 or data[at] == _RETURN):
+        return False
+    while at < end:
+        c = data[at]
+        if not (c == 32 or 9 <= c <= 13):
+            return False
+        at += 1
+    return True
+
+
+@kernel(INT(U8R, INT, INT, I64, I64, I64, I64))
+def line_spans(data, low, high, state, start, end, line):
+    """Spans of the lines that end in data[low:high] and are not blank; returns how many.
+
+    state: AT, where the first of them begins, and LINE, its number; moved on behind the last one · start, end, line:
+    room for high - low + 1; a carriage return before the line end is left out. At the end of data a line ends, too.
+    """
     count = 0
     at = low
-    while at < high:
-        if at + BLOCK <= high:
-            mask = equal64(data, at, byte)
+    first = state[AT]
+    number = state[LINE]
+    while at < high or (at == high == len(data)):
+        if at == high:
+            mask = np.uint64(1)
+        elif at + BLOCK <= high:
+            mask = equal64(data, at, np.uint8(_NEWLINE))
         else:
             mask = np.uint64(0)
             for i in range(at, high):
-                mask |= np.uint64(data[i] == byte) << np.uint64(i - at)
+                mask |= np.uint64(data[i] == _NEWLINE) << np.uint64(i - at)
         while mask:
-            out[np.uint64(count)] = at + lowest_bit(mask)
+            after = at + lowest_bit(mask)
             mask &= mask - np.uint64(1)
-            count += 1
-        at += BLOCK
+            last = after - 1 if after > first and data[after - 1] == _RETURN else after
+            if last > first and not _is_blank(data, first, last):
+                place = np.uint64(count)
+                start[place] = first
+                end[place] = last
+                line[place] = number
+                count += 1
+            first = after + 1
+            number += 1
+        at = min(at + BLOCK, high) if at < high else high + 1
+    state[AT] = first
+    state[LINE] = number
     return count
 
 

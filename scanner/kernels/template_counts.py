@@ -20,6 +20,8 @@ TAIL = CONTEXT
 """Last tokens of a segment that are judged from its end, too: so few after a slot have it before them."""
 END = np.uint64(0xE4D)
 """Stands for the end of a segment among the tokens that follow a context."""
+BACKWARDS = -(1 << 31)
+"""Added to the row of an entry that is read backwards."""
 BRANCHES = np.uint64(1)
 """Main continuation of a context that has none: a slot."""
 _STEP = np.uint64(0x9FB21C651E98DF25)
@@ -49,13 +51,21 @@ def earlier_tail(tail, token):
     return fmix64(combine(tail, token)) | np.uint64(4)
 
 
-@kernel(INT(U8R, I64R, I64R, I64R, I32R, U8R, I32R, U64, U64, I32))
-def contexts(data, begin, end_of, row_start, voice, classes, fold, context, following, row):
+@helper
+def _bucket(context, tally):
+    """Place of a context in a tally, by bits that no hash table uses first."""
+    return np.int64(context >> np.uint64(20) & np.uint64(len(tally) - 1))
+
+
+@kernel(INT(U8R, I64R, I64R, I64R, I32R, U8R, I32R, U64, U64, I32, I32))
+def contexts(data, begin, end_of, row_start, voice, classes, fold, context, following, row, tally):
     """Every token and segment end of the rows with the context before it; returns how many there are.
 
     Segment s is data[begin[s]:end_of[s]] of voice[s]; row r has segments row_start[r]:row_start[r + 1]. context,
-    following, row: one entry per token, and 1 + TAIL at most per segment: its end, and its last tokens read backwards.
-    A context reaches over a segment's beginning as its voice.
+    following, row: one entry per token, and 1 + TAIL at most per segment: its end, and its last tokens read backwards,
+    where BACKWARDS is added to the row ·
+    tally (2^t,): how many entries have a context of each bucket, added to what is there. A context reaches over a
+    segment's beginning as its voice.
     """
     hashes = np.empty(ROOM + BLOCK, np.uint64)
     starts, ends = np.empty(ROOM + BLOCK, np.int64), np.empty(ROOM + BLOCK, np.int64)
@@ -85,10 +95,27 @@ def contexts(data, begin, end_of, row_start, voice, classes, fold, context, foll
                 token = d if k == 0 else c if k == 1 else b if k == 2 else a
                 context[total] = tail
                 following[total] = token
-                row[total] = r
+                row[total] = r + BACKWARDS
                 total += 1
                 tail = earlier_tail(tail, token)
+    for i in range(total):
+        tally[_bucket(context[i], tally)] += 1
     return total
+
+
+@kernel(INT(U64, U64, I32, I32R, INT))
+def keep_common(context, following, row, tally, least):
+    """Move the entries whose bucket has at least `least` of them to the front, in order; returns how many.
+
+    Most contexts are rare, and most of these go here; no context in `least` rows does.
+    """
+    kept = 0
+    for i in range(len(context)):
+        context[kept] = context[i]
+        following[kept] = following[i]
+        row[kept] = row[i]
+        kept += tally[_bucket(context[i], tally)] >= least
+    return kept
 
 
 @helper
@@ -111,9 +138,9 @@ def continuation_key(context, token):
 def count(context, following, row, keys, tokens, counts, last):
     """Rows that hold each context, and each context with what follows; returns how many places are taken.
 
-    keys, tokens, counts, last (2^t,): zeros, an open-addressing table with at least 4 places per entry; a context
-    stands in it with token 0, a continuation under continuation_key(context, token). Entries of a row follow one
-    another.
+    keys, tokens, counts, last (2^t,): zeros, an open-addressing table; a context stands in it with token 0, a
+    continuation under continuation_key(context, token). Entries of a row follow one another. Gives up with -1 when
+    more than half of the places are taken.
     """
     taken = 0
     for i in range(len(context)):
@@ -122,6 +149,8 @@ def count(context, following, row, keys, tokens, counts, last):
             at = slot_of(keys, key)
             if keys[at] == 0:
                 taken += 1
+                if 2 * taken > len(keys):
+                    return -1
                 keys[at] = key
                 tokens[at] = token
                 last[at] = -1

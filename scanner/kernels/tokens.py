@@ -25,6 +25,9 @@ _FOLDED = 0x20000
 _LOWER = np.uint64(0x2020202020202020)  # letters and digits with this bit set are lower-case letters and digits
 _ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
 _ONE = np.uint64(1)
+_FIRST_WORD = np.array([(1 << 8 * min(n, 8)) - 1 for n in range(17)], np.uint64)
+_SECOND_WORD = np.array([(1 << 8 * max(n - 8, 0)) - 1 for n in range(17)], np.uint64)
+"""Which bits of the two words that hold a token belong to it, by its length."""
 
 
 @helper
@@ -120,6 +123,65 @@ def _bytes(count):
     if count < 1:
         return np.uint64(0)
     return _ALL >> np.uint64(64 - 8 * min(count, 8))
+
+
+@helper
+def ascii_tokens(data, at, end, hashes, text, between):
+    """The folded tokens of data[at:end] up to where other bytes than ASCII begin: `next_tokens` for most of most texts.
+
+    Returns how many there are, put at the front of `hashes` (which is as in next_tokens), where to go on, and two
+    running hashes, each of which takes every other token in turn. Tokens that may go on behind that place are left.
+    """
+    size = len(data)
+    room = len(hashes) - BLOCK
+    count = 0
+    while at < end and count <= room and size >= BLOCK:
+        limit = min(end - at, BLOCK)
+        if at + BLOCK <= size:
+            words, spaces, others = kinds64(data, at)
+        else:
+            words, spaces, others = kinds64(data, size - BLOCK)
+            beyond = np.uint64(at + BLOCK - size)
+            words >>= beyond
+            spaces >>= beyond
+            others >>= beyond
+        others &= _ALL >> np.uint64(64 - limit)
+        known = lowest_bit(others) if others else limit
+        if known == 0:
+            break
+        inside = _ALL >> np.uint64(64 - known)
+        words &= inside
+        single = inside & ~(words | spaces)
+        first = words & ~(words << _ONE) | single
+        last = words & ~(words >> _ONE) | single
+        after = at + known
+        if after < end and words >> np.uint64(known - 1):
+            open_word = highest_bit(first)  # it may go on behind the known bytes, so it waits
+            first ^= _ONE << np.uint64(open_word)
+            last ^= _ONE << np.uint64(known - 1)
+            after = at + open_word
+        whole = at + BLOCK + 16 <= size  # so that every token may be loaded in words of 8 bytes
+        while first:
+            place = lowest_bit(first)
+            start = at + place
+            length = lowest_bit(last) + 1 - place
+            lower = _LOWER & (np.uint64(0) - (words >> np.uint64(place) & _ONE))
+            first &= first - _ONE
+            last &= last - _ONE
+            if whole and length <= 16:
+                at_length = np.uint64(length)  # an unsigned index needs no look at its sign
+                h = combine(_SEED, (load64(data, start) | lower) & _FIRST_WORD[at_length])
+                h = fmix64(combine(h, (load64(data, start + 8) | lower) & _SECOND_WORD[at_length]))
+            else:
+                h = _ascii_hash(data, start, length, lower)
+            hashes[np.uint64(count)] = h
+            text, between = between, combine(text, h)
+            count += 1
+        if others or after == at:
+            at = after
+            break
+        at = after
+    return count, at, text, between
 
 
 @kernel(types.UniTuple(INT, 2)(U8R, INT, INT, U8R, I32R, INT, U64, I64, I64, INT))

@@ -7,14 +7,16 @@ fields the records carry. Hashes propose; the stored text itself is compared bef
 
 from __future__ import annotations
 
-import hashlib
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from scanner.objects import Fingerprints, Groups, Pairs, Rows
+from scanner.kernels.minhash import same_texts, text_hashes
+from scanner.objects import Groups, Pairs, Rows, RowSegments
 from scanner.signals._groups import blocks_of, group_by
 from scanner.store import SegmentReader
 
+_SPREAD = np.uint64(0x9E3779B97F4A7C15)  # makes hashes of small numbers: see group_by
 ALL_PAIRS_UP_TO = 32
 """Members up to which a group is reported as all its pairs; a larger one as a star around its first member."""
 
@@ -24,16 +26,49 @@ def same_record(rows: Rows) -> Groups:
     return group_by(rows.digest)
 
 
-def same_text(rows: Rows, fingerprints: Fingerprints, reader: SegmentReader) -> Groups:
-    """Rows whose segments are equal in role and text, checked on the text itself."""
-    groups = group_by(fingerprints.text)
-    members = np.flatnonzero(groups.size > 1)
-    if not len(members):
-        return groups
-    checked = group_by(_secure_digests(members, reader))
-    group, size = np.arange(len(rows)), np.ones(len(rows), np.int64)
-    group[members], size[members] = members[checked.group], checked.size
+def same_text(normal: Groups, reader: SegmentReader, threads: int) -> Groups:
+    """Rows whose segments are equal in role and text, compared byte for byte.
+
+    normal: rows that are equal up to case and spacing; rows of equal text are.
+    """
+    group, size = np.arange(len(normal.group)), np.ones(len(normal.group), np.int64)
+    members = np.flatnonzero(normal.size > 1)
+    if len(members):
+        some = reader.segments_of(members)
+        hashes = np.empty((len(members), 2), np.uint64)
+
+        def hash_rows(piece: tuple[slice, RowSegments]) -> None:
+            at, own = piece
+            text_hashes(own.data, own.begin, own.end, own.row_start, own.role, own.supervised, hashes[at])
+
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(hash_rows, some.split(threads)))
+        found = _compared(some, group_by(hashes), threads)
+        group[members], size[members] = members[found.group], found.size
     return Groups(group, size)
+
+
+def _compared(some: RowSegments, proposed: Groups, threads: int) -> Groups:
+    """The proposed groups, but rows whose text differs from that of their group's first are grouped by themselves."""
+    n = len(proposed.group)
+    same = np.empty(n, np.uint8)
+
+    def compare(part: int) -> None:
+        first, last = part * n // threads, (part + 1) * n // threads
+        same_texts(
+            some.data, some.begin, some.end, some.row_start, some.role, some.supervised, proposed.group,
+            first, last, same,
+        )  # fmt: skip
+
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(compare, range(threads)))
+    other = np.flatnonzero(same == 0)
+    if not len(other):
+        return proposed
+    group = proposed.group.copy()
+    rest = _compared(some.take(other), group_by(proposed.group[other, None].astype(np.uint64) * _SPREAD), threads)
+    group[other] = other[rest.group]
+    return Groups(group, np.bincount(group, minlength=n)[group])
 
 
 def pairs(rows: Rows, records: Groups, texts: Groups) -> Pairs:
@@ -72,21 +107,3 @@ def pairs(rows: Rows, records: Groups, texts: Groups) -> Pairs:
 def _surplus(groups: Groups) -> int:
     """Rows that are not the first of their group."""
     return int((groups.group != np.arange(len(groups.group))).sum())
-
-
-def _secure_digests(members: np.ndarray, reader: SegmentReader) -> np.ndarray:
-    """(m, 2) BLAKE2b of the text of each member row (positions, ascending) and of its segments' lengths."""
-    found: list[bytes] = []
-    first = 0
-    for batch in reader:
-        starts = batch.row_starts()
-        here = members[slice(*np.searchsorted(members, (first, first + len(starts) - 1)))] - first
-        first += len(starts) - 1
-        lengths, text = np.diff(batch.offsets).data, batch.data.data
-        begin, end = starts[here], starts[here + 1]
-        places = (begin, end, batch.offsets[begin], batch.offsets[end])
-        for a, b, text_a, text_b in zip(*(p.tolist() for p in places), strict=True):
-            state = hashlib.blake2b(text[text_a:text_b], digest_size=16)
-            state.update(lengths[a:b])
-            found.append(state.digest())
-    return np.frombuffer(b"".join(found), np.uint64).reshape(-1, 2)

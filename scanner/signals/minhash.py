@@ -12,11 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scanner.fingerprints import parts
+from scanner.fingerprints import PART_OF_ROLE
 from scanner.kernels import grouping, similarity
 from scanner.kernels import minhash as shingling
-from scanner.objects import Fingerprints, Int64, Pairs, Rows, SegmentBatch, UInt64
-from scanner.signals._groups import group_by
+from scanner.objects import Fingerprints, Groups, Int64, Pairs, Rows, RowSegments, UInt64
 from scanner.signals._measures import answer_containments
 from scanner.store import SegmentReader
 from scanner.text import code_point_classes, folded_code_points
@@ -30,6 +29,8 @@ CONTAINED_SHINGLES = 12
 FLOOR_RECALL = 0.85
 """Share of the pairs at the floor that must become candidates; costs little on real data (benchmarks/duplicates)."""
 PAIRS_PER_BLOCK = 1 << 22
+PIECES = 4
+"""Runs of rows per thread: so many that no thread has to wait long for another."""
 BANDS_AT_ONCE = 4
 """Bands whose keys are made in one pass over the signatures: what a cache line holds of a signature, roughly."""
 
@@ -89,6 +90,8 @@ def find(
     fingerprints: Fingerprints,
     reader: SegmentReader,
     *,
+    normal: Groups,
+    texts: Groups,
     jaccard: float,
     floor: float,
     recall: float,
@@ -99,12 +102,13 @@ def find(
 ) -> NearPairs:
     """Verified near-duplicate pairs at or above `floor`, and contained rows.
 
+    `normal` and `texts` group the rows that are equal up to case and spacing, and those of equal text.
     `payload` brings candidates of its own: in rows that are mostly template, sketches of whole rows say little.
     Rows that are equal up to case and spacing are represented by the first of them in content order; such a row and
     its representative form a pair of similarity 1 unless their text is the same byte for byte (an exact pair).
     """
     bands = choose_bands(fingerprints.signature.shape[1], jaccard, recall, floor)
-    leader = _leaders(rows, fingerprints)
+    leader = _leaders(rows, normal)
     is_leader = (leader == np.arange(len(rows))) & (fingerprints.shingles > 0)
     representatives = rows.content_order[is_leader[rows.content_order]]
 
@@ -113,7 +117,7 @@ def find(
         own = _payload_candidates(payload, representatives, len(rows), jaccard, recall, threads)
         candidates = _distinct([candidates, own])
     members, packed = _compact(candidates, representatives)
-    sets, bounds, sizes = _shingle_sets(reader, rows, members, fingerprints.tokens, width, threads)
+    sets, bounds, sizes = _shingle_sets(reader, members, fingerprints.tokens[members], width, threads)
     measured = np.empty((len(packed), 5), np.float32)
     _in_blocks(threads, len(packed), lambda at: similarity.verify(packed[at], sets, bounds, sizes, measured[at]))
 
@@ -126,7 +130,7 @@ def find(
     answers = answer_containments(sizes[1::2], left, right, measured[kept, 4])
     a, b, values = members[left], members[right], np.column_stack((measured[kept], answers))
 
-    a, b, values = _with_case_twins(a, b, values, leader, fingerprints)
+    a, b, values = _with_case_twins(a, b, values, leader, texts)
     swap = a > b
     a, b = np.where(swap, b, a), np.where(swap, a, b)
     for ab, ba in ((1, 2), (5, 6)):
@@ -177,9 +181,8 @@ def find(
     )
 
 
-def _leaders(rows: Rows, fingerprints: Fingerprints) -> Int64:
+def _leaders(rows: Rows, normal: Groups) -> Int64:
     """(n,) representative of each row: of those with the same normalised text the first in content order."""
-    normal = group_by(fingerprints.normal)
     leader = np.arange(len(rows))
     inside = np.flatnonzero(normal.size > 1)
     backwards = inside[np.argsort(-rows.content_rank[inside])]  # last in content order first, so the first stays
@@ -263,35 +266,27 @@ def _compact(candidates: UInt64, representatives: Int64) -> tuple[Int64, UInt64]
 
 
 def _shingle_sets(
-    reader: SegmentReader, rows: Rows, members: Int64, tokens: Int64, width: int, threads: int
+    reader: SegmentReader, members: Int64, tokens: Int64, width: int, threads: int
 ) -> tuple[UInt64, Int64, Int64]:
-    """Shingle sets of the member positions (ascending): sets, bounds, sizes; see kernels.minhash.shingle_sets."""
-    wanted = np.zeros(len(rows), np.bool_)
-    wanted[members] = True
+    """Shingle sets of the member positions (ascending): sets, bounds, sizes; see kernels.minhash.shingle_sets.
+
+    tokens (m,): of the members.
+    """
     classes, fold = code_point_classes(), folded_code_points()
 
-    def work(batch: SegmentBatch, starts: Int64, first: int) -> tuple[UInt64, Int64, Int64]:
-        inside = np.flatnonzero(wanted[first : first + len(starts) - 1])
-        # the wanted rows' segments, gathered so that the kernel sees only them
-        counts = starts[inside + 1] - starts[inside]
-        row_start = np.concatenate(([0], np.cumsum(counts))).astype(np.int64)
-        index = np.repeat(starts[inside] - row_start[:-1], counts) + np.arange(row_start[-1])
-        sets = np.empty(int(tokens[first + inside].sum()), np.uint64)
-        bounds, sizes = np.empty(len(inside) + 1, np.int64), np.empty(2 * len(inside), np.int64)
+    def work(piece: tuple[slice, RowSegments]) -> tuple[UInt64, Int64, Int64]:
+        at, some = piece
+        n = len(some.row_start) - 1
+        sets = np.empty(int(tokens[at].sum()), np.uint64)
+        bounds, sizes = np.empty(n + 1, np.int64), np.empty(2 * n, np.int64)
         written = shingling.shingle_sets(
-            batch.data, batch.offsets[index], batch.offsets[index + 1], row_start, parts(batch)[index],
+            some.data, some.begin, some.end, some.row_start, PART_OF_ROLE[some.role],
             classes, fold, width, sets, bounds, sizes,
         )  # fmt: skip
         return sets[:written].copy(), np.diff(bounds), sizes
 
     with ThreadPoolExecutor(threads) as pool:
-        jobs, first = [], 0
-        for batch in reader:
-            if len(batch):
-                starts = batch.row_starts()
-                jobs.append(pool.submit(work, batch, starts, first))
-                first += len(starts) - 1
-        done = [job.result() for job in jobs]
+        done = list(pool.map(work, reader.segments_of(members).split(PIECES * threads)))
     none = np.zeros(0, np.int64)
     bounds = np.concatenate([np.zeros(1, np.int64), *(lengths for _, lengths, _ in done)]).cumsum()
     sets = np.concatenate([np.zeros(0, np.uint64), *(sets for sets, _, _ in done)])
@@ -299,10 +294,9 @@ def _shingle_sets(
 
 
 def _with_case_twins(
-    a: Int64, b: Int64, values: np.ndarray, leader: Int64, fingerprints: Fingerprints
+    a: Int64, b: Int64, values: np.ndarray, leader: Int64, texts: Groups
 ) -> tuple[Int64, Int64, np.ndarray]:
     """Add the pair (row, its representative) for rows that equal it only up to case and spacing."""
-    texts = group_by(fingerprints.text)
     first_of_text = np.flatnonzero(texts.group == np.arange(len(texts.group)))
     lead = leader[first_of_text]
     twins = first_of_text[texts.group[lead] != texts.group[first_of_text]]

@@ -12,8 +12,8 @@ from scanner.signals import exact, group_by
 def test_copies_are_counted_byte_for_byte_and_up_to_case(segments_of):
     corpus = segments_of([("q", "a"), ("Q", "a"), ("q", "a"), ("q", "b")])
     prints = corpus.prints()
-    texts = exact.same_text(corpus.rows, prints, corpus.reader())
-    frame = copies.features(texts, group_by(prints.normal), np.array([0.5, 0, np.nan, 2]))
+    normal = group_by(prints.normal)
+    frame = copies.features(exact.same_text(normal, corpus.reader(), 2), normal, np.array([0.5, 0, np.nan, 2]))
     assert frame.columns == ["copies.text", "copies.normalised", "copies.near_mass"]
     assert frame["copies.text"].to_list() == [2, 1, 2, 1]
     assert frame["copies.normalised"].to_list() == [3, 3, 3, 1]

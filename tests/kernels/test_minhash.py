@@ -39,14 +39,16 @@ def arrays(packed, rows):
 def fingerprint(packed, rows, width=3, count=COUNT):
     data, offsets, row_start, part, supervised = arrays(packed, rows)
     a, b = permutations(count, 1)
-    signature = np.zeros((len(rows), count), np.uint32)
-    hashes = np.zeros((len(rows), kernels.HASHES), np.uint64)
-    counts = np.zeros(len(rows) * kernels.COUNTS, np.int64)
+    n = len(rows) + 2  # the outputs begin two rows further up
+    signature = np.zeros((n, count), np.uint32)
+    hashes, normal = np.zeros((kernels.HASHES, n), np.uint64), np.zeros((n, 2), np.uint64)
+    counts = np.zeros((kernels.COUNTS, n), np.int64)
     kernels.fingerprint(
-        data, offsets, row_start, part, part, supervised, code_point_classes(), folded_code_points(), width, a, b,
-        signature, hashes, counts,
+        data, offsets, row_start, part, supervised, code_point_classes(), folded_code_points(), width, a, b,
+        2, signature, hashes, normal, counts,
     )  # fmt: skip
-    return signature, hashes, counts.reshape(-1, kernels.COUNTS)
+    assert not any(out.any() for out in (signature[:2], hashes[:, :2], normal[:2], counts[:, :2]))
+    return signature[2:], np.column_stack((hashes.T, normal))[2:], counts.T[2:]
 
 
 def sets_of(packed, rows, width=3):
@@ -89,7 +91,7 @@ def test_counts_are_those_of_the_twin(packed, rows):
 
 @given(rows_strategy)
 def test_hashes_are_equal_exactly_where_the_texts_are(packed, rows):
-    """Normalised prompt, answer and context; the raw text with roles. Twice the rows, so that equal ones occur."""
+    """Normalised prompt, answer and context. Twice the rows, so that equal ones occur."""
     again = [[(p, s, text.upper() if i % 2 else text) for i, (p, s, text) in enumerate(r)] for r in rows]
     rows = rows + again
     _, hashes, _ = fingerprint(packed, rows)
@@ -97,16 +99,32 @@ def test_hashes_are_equal_exactly_where_the_texts_are(packed, rows):
     for column, part in columns.items():
         keys = [tuple(n for p, _, text in r if p == part and (n := normalise(text))) for r in rows]
         assert_same_pattern(hashes[:, column].tolist(), keys)
-    raw = [tuple(r) for r in rows]
-    assert_same_pattern(hashes[:, kernels.TEXT_A].tolist(), raw)
-    assert_same_pattern(hashes[:, kernels.TEXT_B].tolist(), raw)
     whole = [tuple(tuple(n for p, _, t in r if p == part and (n := normalise(t))) for part in range(3)) for r in rows]
-    assert_same_pattern(hashes[:, kernels.NORMAL_A].tolist(), whole)
-    assert_same_pattern(hashes[:, kernels.NORMAL_B].tolist(), whole)
+    assert_same_pattern(hashes[:, kernels.HASHES].tolist(), whole)
+    assert_same_pattern(hashes[:, kernels.HASHES + 1].tolist(), whole)
 
 
 def assert_same_pattern(hashes, keys):
     assert len(set(hashes)) == len(set(keys)) == len(set(zip(hashes, keys, strict=True)))
+
+
+@given(rows_strategy)
+def test_raw_text_is_told_apart_byte_for_byte(packed, rows):
+    """By hashes, and by comparison with another row. Every row twice, so that equal ones occur."""
+    rows = [*rows, *([(p, s, text.upper()) for p, s, text in r] for r in rows), *rows]
+    data, offsets, row_start, part, supervised = arrays(packed, rows)
+    segments = (data, offsets[:-1], offsets[1:], row_start, part, supervised)
+    hashes = np.zeros((len(rows), 2), np.uint64)
+    kernels.text_hashes(*segments, hashes)
+    raw = [tuple(r) for r in rows]
+    assert_same_pattern(hashes[:, 0].tolist(), raw)
+    assert_same_pattern(hashes[:, 1].tolist(), raw)
+    same = np.full(len(rows), 9, np.uint8)
+    for shift in range(len(rows)):
+        other = np.roll(np.arange(len(rows)), shift)
+        kernels.same_texts(*segments, other, 0, 1, same)
+        kernels.same_texts(*segments, other, 1, len(rows), same)
+        assert same.tolist() == [raw[i] == raw[j] for i, j in enumerate(other.tolist())]
 
 
 @given(rows_strategy, st.integers(1, 5))

@@ -83,10 +83,20 @@ def test_every_kind_of_breakage_is_named():
         assert status in records.REASONS
 
 
-@given(st.binary(max_size=300), st.integers(0, 300), st.integers(0, 300))
-def test_places_of_a_byte(raw, low, high):
-    raw = raw.replace(b"\1", b"\n")
-    data, out = np.frombuffer(raw, np.uint8), np.empty(300, np.int64)
-    low, high = min(low, len(raw)), min(high, len(raw))
-    count = records.places_of(data, low, high, 10, out)
-    assert out[:count].tolist() == [i for i in range(low, high) if raw[i] == 10]
+@given(st.text(st.sampled_from("ab {\n\r\t\v\f"), max_size=300), st.integers(1, 80), st.integers(0, 3))
+def test_lines_are_those_of_split(text, step, begin):
+    """Blank lines and carriage returns at line ends left out, read in blocks of any size."""
+    raw = text.encode()
+    begin = min(begin, len(raw))
+    expected, at = [], begin
+    for number, line in enumerate(raw[begin:].split(b"\n"), 1):
+        body = line[:-1] if line.endswith(b"\r") else line
+        if body and not (body[:1] in (b" ", b"\t", b"\r") and not body.strip()):
+            expected.append((at, at + len(body), number))
+        at += len(line) + 1
+    data, state, found = np.frombuffer(raw, np.uint8), records.new_state(begin), []
+    for low in range(begin, max(len(raw), begin + 1), step):
+        out = np.empty((3, step + 1), np.int64)
+        count = records.line_spans(data, low, min(low + step, len(raw)), state, *out)
+        found += zip(*out[:, :count].tolist(), strict=True)
+    assert found == expected

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from numba import njit
 from strategies import texts, words
 
+from scanner.kernels._words import BLOCK
 from scanner.kernels.hashing import combine, fmix64
-from scanner.kernels.tokens import ROOM, SINGLE, WORD, code_point_at, count_distinct, tokenise
+from scanner.kernels.tokens import ROOM, SINGLE, WORD, ascii_tokens, code_point_at, count_distinct, tokenise
 from scanner.text import code_point_classes, folded_code_points, normalise, token_spans
 
 point_at = njit(lambda data, at: code_point_at(data, at))  # only kernels can call it
@@ -113,6 +114,29 @@ def test_a_hash_is_that_of_the_bytes(packed, text):
     assert exact == [hash_twin(text[a:b]) for a, b in token_spans(text)]
     folded, _, _ = tokenised(packed, [text], folded=1)
     assert folded == [hash_twin(token) for token in normalise(text).split(" ") if token]
+
+
+@njit
+def front_of(data, at, end, hashes):
+    return ascii_tokens(data, at, end, hashes, np.uint64(5), np.uint64(7))
+
+
+@given(st.one_of(texts, mixtures), st.integers(0, 80))
+def test_the_ascii_front_of_a_text_has_the_same_tokens(packed, text, behind):
+    """All of them, in order, and none that may go on; what is left begins outside of a token."""
+    data, offsets = packed([text, "." * behind])
+    hashes = np.zeros(ROOM + BLOCK, np.uint64)
+    count, at, *chains = front_of(data, offsets[0], offsets[1], hashes)
+    folded, _, _ = tokenised(packed, [text], folded=1)
+    assert hashes[:count].tolist() == folded[:count]
+    rest = data[at : offsets[1]].tobytes().decode()
+    assert tokenised(packed, [rest], folded=1)[0] == folded[count:]
+    twins = [5, 7]
+    for h in folded[:count]:
+        twins = [twins[1], int(combine(np.uint64(twins[0]), np.uint64(h)))]
+    assert list(map(int, chains)) == twins
+    if text.isascii() and len(data) >= BLOCK and all(b - a < BLOCK for a, b in token_spans(text)):
+        assert at == offsets[1]
 
 
 def test_no_place_in_a_buffer_changes_a_token():

@@ -10,6 +10,7 @@ from numba import njit
 
 from scanner.kernels._words import (
     BLOCK,
+    SHINGLES,
     code_points,
     copy_bytes,
     equal64,
@@ -19,10 +20,13 @@ from scanner.kernels._words import (
     kinds64,
     load64,
     lowest_bit,
+    mix_shingles,
     stops64,
     take_minima,
     word_at,
 )
+from scanner.kernels.hashing import fmix32
+from scanner.kernels.minhash import put_shingles
 
 EVERY_BYTE = np.random.default_rng(5).permutation(np.arange(1024) % 256).astype(np.uint8)
 
@@ -51,6 +55,16 @@ def copied(target, place, data, at, count):
 @njit
 def minima(low, a, b, values, count):
     take_minima(low, a, b, values, count)
+
+
+@njit
+def mixed(tokens, count, width, out, at):
+    mix_shingles(tokens, count, width, out, at)
+
+
+@njit
+def spelled_out(tokens, width, out):
+    return put_shingles(tokens, len(tokens), width, out)
 
 
 def mask(flags) -> int:
@@ -130,6 +144,19 @@ def test_minima_are_those_of_numpy(columns, count):
     expected = np.minimum(low, (a[:, None] * values[:count] + b[:, None]).min(axis=1, initial=2**32 - 1))
     minima(low, a, b, values, count)
     assert low.tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("width", [1, 2, 3, 64])
+@pytest.mark.parametrize("count", [0, 1, 7, 8, 9, 30])
+def test_mixed_shingles_are_those_of_the_loop(width, count):
+    rng = np.random.default_rng(width + count)
+    tokens = rng.integers(0, 2**64, count + width + SHINGLES, dtype=np.uint64)
+    out = np.full(3 + count + SHINGLES, 5, np.uint32)
+    mixed(tokens, count, width, out, 3)
+    made = np.empty(count + width, np.uint64)
+    assert spelled_out(tokens[: count + width - 1], width, made) == count
+    assert out[3 : 3 + count].tolist() == [int(fmix32(np.uint32(h & 0xFFFFFFFF))) for h in made[:count].tolist()]
+    assert out[:3].tolist() == [5] * 3
 
 
 @given(st.text(st.sampled_from("aé中😀 "), max_size=150), st.integers(0, 3))

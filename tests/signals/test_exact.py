@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 
 import numpy as np
@@ -10,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scanner.objects import Segment
+from scanner.objects import Groups, Segment
 from scanner.signals import blocks_of, exact, group_by
 
 A = [("q", "a"), ("q", "a"), ("Q", "a"), ("q", "b"), ("q", "a", "system"), ("qa", ""), ("", "qa"), ("q", "a ")]
 
 
 def texts_of(corpus):
-    return exact.same_text(corpus.rows, corpus.prints(), corpus.reader())
+    return exact.same_text(group_by(corpus.prints().normal), corpus.reader(), 2)
 
 
 def found_pairs(corpus, texts=None):
@@ -71,13 +70,15 @@ def test_records_are_told_apart_by_more_than_their_text(segments_of):
     assert len(found) == 3
 
 
-def test_equal_hashes_of_other_texts_are_no_pair(segments_of):
-    """The text disposes: a forged collision of the fingerprints is seen through."""
-    corpus = segments_of([("q", "one"), ("q", "two"), ("q", "one"), ("qo", "ne")], per_batch=3)
-    prints = dataclasses.replace(corpus.prints(), text=np.ones((4, 2), np.uint64))
-    texts = exact.same_text(corpus.rows, prints, corpus.reader())
-    assert texts.group.tolist() == [0, 1, 0, 3]
-    assert texts.size.tolist() == [2, 1, 2, 1]
+@pytest.mark.parametrize("threads", [1, 3])
+def test_equal_hashes_of_other_texts_are_no_pair(segments_of, monkeypatch, threads):
+    """The text disposes: forged collisions of the hashes are seen through."""
+    monkeypatch.setattr(exact, "text_hashes", lambda *arguments: arguments[-1].fill(1))
+    corpus = segments_of([("q", "one"), ("q", "two"), ("q", "one"), ("qo", "ne"), ("q", "two"), ("", "")], per_batch=3)
+    alike = Groups(np.zeros(6, np.int64), np.full(6, 6))
+    texts = exact.same_text(alike, corpus.reader(), threads)
+    assert texts.group.tolist() == [0, 1, 0, 3, 1, 5]
+    assert texts.size.tolist() == [2, 2, 2, 1, 2, 1]
 
 
 def test_pairs_name_rows_by_row_id_in_order(segments_of):

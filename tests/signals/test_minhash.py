@@ -16,7 +16,7 @@ from strategies import texts, words
 
 from scanner import planning
 from scanner.settings import Settings
-from scanner.signals import minhash
+from scanner.signals import exact, group_by, minhash
 from scanner.signals.minhash import CONTAINED, CONTAINED_SHINGLES, FLOOR_RECALL, Bands, choose_bands
 from scanner.text import normalise
 
@@ -80,7 +80,11 @@ def corpus_of_near_copies(bases: int, seed: int = 7) -> list[tuple[str, str]]:
 def find(corpus, width=3, permutations=128, threads=2, **values):
     options = {"jaccard": 0.8, "floor": 0.5, "recall": 0.95, **values}
     prints = corpus.prints(width, permutations, threads)
-    return minhash.find(corpus.rows, prints, corpus.reader(), width=width, threads=threads, **options)
+    normal = group_by(prints.normal)
+    texts = exact.same_text(normal, corpus.reader(), threads)
+    return minhash.find(
+        corpus.rows, prints, corpus.reader(), normal=normal, texts=texts, width=width, threads=threads, **options
+    )
 
 
 def as_dict(near):
