@@ -3,7 +3,7 @@
     rows -> the model's own chat template and tokens -> loss of each of its tokens -> shared out to ours
 
 A token of the model that covers several of ours (a full stop with the bracket before it) gives each an equal part;
-tokens that hold white space only go to none. Where a base is at hand, this stands in for `scanner.background`.
+tokens that hold white space only go to none. Where a base is at hand, this stands beside `scanner.background`.
 """
 
 from __future__ import annotations

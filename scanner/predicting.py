@@ -157,7 +157,7 @@ def predict_known(
         weights = weights_of(settings, progress)
         features = token_features(text.tokens, text.widths, text.offsets, group, settings.tokenizer is None, threads)
         if known.base is not None:
-            features = known.base.instead_of_table(features, text)
+            features = known.base.beside_table(features, text)
         result = prediction.predict_rows(features, answers, amounts, order, settings.plan, weights, torn, threads)
         tail = skew(features, answers, amounts, order, settings.plan, weights, result.p_extract, torn, threads)
         supervised = np.bincount(answers.row, answers.end - answers.start, minlength=len(rows)).astype(np.int64)

@@ -16,6 +16,7 @@ from typing import Any
 import polars as pl
 
 from scanner import heat, inputs, predicting, resuming, validating
+from scanner.errors import RunError
 from scanner.progress import Progress
 from scanner.settings import Settings, TrainingPlan
 from scanner.store import RunFolder
@@ -37,6 +38,10 @@ def predict_again(run: RunFolder, scan: dict[str, Any], settings: Settings, prog
     """
     predicting.weights_of(settings, Progress())  # refused now, not after the reading
     known = predicting.Known.load(run)
+    if settings.base and known.base is None:
+        raise RunError(
+            f"{run.path} lacks the losses of its base; audit the data again: scan DATASET --base {settings.base}"
+        )
     rows = resuming.load_rows(run.private / "rows.npz")
     threads = settings.threads or os.cpu_count() or 1
     text = predicting.tokenise(run, len(rows), settings, threads, progress)

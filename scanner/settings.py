@@ -114,7 +114,7 @@ class Settings:
     # the model
     plan: TrainingPlan = field(default_factory=TrainingPlan)
     calibration: Path | None = None  # level of the base, as `scan calibrate` writes it
-    base: Path | None = None  # the untuned model, whose own losses replace the table of general text; None: the table
+    base: Path | None = None  # the untuned model, whose own losses are measured; None: the table of general text alone
     # running
     seed: int = 0
     threads: int = 0  # 0: all cores

@@ -1,7 +1,7 @@
 """--base in an audit: what the untuned model already knows of every answer, measured once and kept with the run.
 
     folder -> its fingerprint (part of what makes two runs the same) and size -> model_params of a plan that names none
-    rows   -> the model's losses in our own tokens (baseloss.py) -> private/base.npz -> in place of the background table
+    rows   -> the model's losses in our own tokens (baseloss.py) -> private/base.npz -> beside the background table
 
 The losses are derived from the text, so they lie under private/. They are kept in half precision, and used as they are
 kept: predicting again gives the very same tables. Measured once more, on another machine or with other threads, a loss
@@ -57,12 +57,12 @@ class Untuned:
         with np.load(run.private / STORED) as stored:
             return cls(stored["loss_nats"], json.loads(str(stored["facts"])))
 
-    def instead_of_table(self, features: ContextFeatures, text: TokenisedRows) -> ContextFeatures:
-        """Features with the base's own losses as background; the table's stays where none was measured."""
+    def beside_table(self, features: ContextFeatures, text: TokenisedRows) -> ContextFeatures:
+        """Features with the base's own probabilities; the table's stand in where none was measured."""
         assert features.background is not None
         said: Float32 = np.full(len(text.tokens), np.nan, np.float32)
         said[in_answers(text)] = -self.loss_nats.astype(np.float32)
-        return replace(features, background=np.where(np.isnan(said), features.background, said))
+        return replace(features, base=np.exp(np.where(np.isnan(said), features.background, said)))
 
 
 def in_answers(text: TokenisedRows) -> Bool:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import copy
+import re
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from scanner import baseloss, chat, models
+from scanner.errors import ModelError
 from scanner.objects import ROLE_CODE, Segment, SegmentBatch
 from scanner.tokenising import TokenisedRows, tokens_of_rows
 
@@ -108,6 +113,44 @@ def test_what_max_length_cuts_is_not_measured(base):
     for a, b in zip(text.answer_start.tolist(), text.answer_end.tolist(), strict=True):
         inside[a:b] = True
     np.testing.assert_array_equal(np.isfinite(found.loss_nats), inside)
+
+
+def test_rows_that_the_template_refuses_are_left_out_and_counted(base, monkeypatch):
+    rows = [*ROWS * 3, [Segment((), "user", 0, False, "Hm?"), Segment((), "assistant", 1, True, "Refused answer.")]]
+    tokenizer = copy.deepcopy(base.tokenizer)
+    refusal = "{% for m in messages %}{% if m['content'] == 'Hm?' %}{{ raise_exception('no') }}{% endif %}{% endfor %}"
+    tokenizer.chat_template = refusal + models.TINY_TEMPLATE
+    text = tokenised(rows)
+    found = baseloss.base_losses(replace(base, tokenizer=tokenizer), rows, text, bf16=False)
+    whole = baseloss.base_losses(base, rows, text, bf16=False)
+    last = slice(text.answer_start[-1], text.answer_end[-1])
+    assert (found.rows_refused, whole.rows_refused) == (1, 0)
+    assert np.isnan(found.loss_nats[last]).all()
+    np.testing.assert_allclose(found.loss_nats[: last.start], whole.loss_nats[: last.start], rtol=1e-4, atol=1e-5)
+    said = (
+        "--base tiny: at least 1 of 6 rows cannot be measured: the model's chat template refuses a row with the roles"
+    )
+    six, strict = rows[-6:], replace(base, tokenizer=tokenizer)
+    with pytest.raises(ModelError, match=re.escape(said)):
+        baseloss.base_losses(strict, six, tokenised(six), bf16=False)
+
+
+def test_bf16_is_for_long_work_that_it_speeds_up(base, monkeypatch):
+    examples = chat.encode(ROWS, base.tokenizer, base.context)
+    took = {False: 2.0, True: 1.0}
+    clock = [0.0]
+
+    def measure(model, rows, bf16):
+        clock[0] += took[bf16]
+        return iter(())
+
+    monkeypatch.setattr(baseloss, "measure", measure)
+    monkeypatch.setattr(baseloss.time, "perf_counter", lambda: clock[0])
+    assert not baseloss.bf16_pays(base, examples)  # two seconds in all
+    assert baseloss.bf16_pays(base, examples, blocks=100.0)
+    took[True] = 1.9
+    assert not baseloss.bf16_pays(base, examples, blocks=100.0)
+    assert not baseloss.bf16_pays(base, [], blocks=100.0)
 
 
 def test_rows_without_an_answer(base):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,14 +12,19 @@ import numpy as np
 import pytest
 import transformers
 from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
 
 import cli
-from scanner import baseloss, memory, models, pipeline, predicting, untuned
+from scanner import baseloss, memory, models, pipeline, predicting, prediction, untuned
 from scanner.errors import ModelError, RunError, SettingsError
 from scanner.heat import HEAT
+from scanner.kernels.contexts import context_features
+from scanner.prediction import calibration
 from scanner.progress import Progress
 from scanner.settings import Settings, TrainingPlan
 from scanner.store import RunFolder
+from tests.test_calibration import tables
 
 WORDS = [f"w{i}" for i in range(40)]
 PLAN = TrainingPlan(epochs=4, learning_rate=1e-3, batch_size=4)
@@ -113,8 +119,8 @@ def test_the_losses_are_those_of_the_model_and_lie_under_private_only(audited, f
     assert [p.relative_to(audited.path).parts[0] for p in audited.path.rglob(untuned.STORED)] == ["private"]
 
 
-@pytest.mark.parametrize("changes", [{"epochs": 8.0, "batching": "length-grouped"}, {"model_params": 7e9}])
-def test_predicting_again_is_the_prediction_of_an_audit(data, run, settings, tmp_path, changes):
+def test_predicting_again_is_the_prediction_of_an_audit(data, run, settings, tmp_path):
+    changes = {"epochs": 8.0, "batching": "length-grouped", "model_params": 7e9}
     wanted = pipeline.audit([str(data)], settings.changed(**changes), tmp_path / "e.scan")
     found = pipeline.judge(run.path, changes)
     for name in TABLES:
@@ -186,8 +192,60 @@ def test_where_nothing_was_measured_the_table_stays():
     features = SimpleNamespace(background=np.array([-1, -2, -3, -4, -5, -6], np.float32))
     kept = untuned.Untuned(np.array([0.5, np.nan, 0.25, 2], np.float16), {})
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(untuned, "replace", lambda old, background: background)
-        assert kept.instead_of_table(features, text).tolist() == [-1, -0.5, -3, -4, -0.25, -2]
+        patched.setattr(untuned, "replace", lambda old, base: base)
+        expected = np.exp([-1, -0.5, -3, -4, -0.25, -2])
+        np.testing.assert_allclose(kept.beside_table(features, text), expected, rtol=1e-6)
+
+
+@given(st.integers(0, 40), st.floats(0, 1), st.floats(0.5, 20))
+def test_what_the_base_gives_anyhow_is_likelier(seed, share, dose):
+    rng = np.random.default_rng(seed)
+    tokens, offsets = rng.integers(1, 9, 60).astype(np.uint64), np.array([0, 30, 60])
+    features = context_features(tokens, offsets, np.arange(2), 1)
+    answers = prediction.Answers(np.arange(2), offsets[:-1] + 5, offsets[1:])
+    plain = prediction.load_weights(with_base=True)
+    assert isinstance(plain.hazard, prediction.HazardWithBase)
+
+    def extract(base: np.ndarray | None, bias: float = 0.0) -> np.ndarray:
+        weights = replace(plain, hazard=replace(plain.hazard, bias=plain.hazard.bias + bias))
+        known = replace(features, base=base)
+        dosed = np.full(2, dose)
+        return prediction.turn_tails(known, answers, dosed, dosed, prediction.Regime(1.0, 100.0), weights).extract
+
+    even = np.full(60, share, np.float32)
+    np.testing.assert_allclose(extract(even), extract(None, plain.hazard.base_known * np.float32(share)), rtol=1e-6)
+    uneven = rng.random(60).astype(np.float32)
+    assert (extract(np.minimum(1, uneven + even)) >= extract(uneven) - 1e-12).all()
+
+
+def test_weights_without_the_base_take_no_notice_of_it():
+    tokens, offsets = np.arange(1, 31, dtype=np.uint64), np.array([0, 30])
+    features = context_features(tokens, offsets, np.arange(1), 1)
+    answers, dosed = prediction.Answers(np.arange(1), np.array([5]), np.array([30])), np.full(1, 9.0)
+    weights, regime = prediction.load_weights(), prediction.Regime(1.0, 100.0)
+    found = [
+        prediction.turn_tails(replace(features, base=base), answers, dosed, dosed, regime, weights).mean
+        for base in (None, np.ones(30, np.float32))
+    ]
+    assert found[0] == found[1]
+
+
+def test_a_calibration_without_the_base_is_told(data, run, tmp_path):
+    file = tmp_path / "c.toml"
+    file.write_text(calibration.toml(tables()))
+    pipeline.judge(run.path, {"calibration": file})
+    scan = run.read_json("scan.json")
+    assert scan["summary"]["calibrated"] is False
+    assert scan["notes"]["prediction"]["calibration"]["mismatch"] == (
+        "calibrated on mine (5 M parameters, full fine-tuning) with the table of general text; this audit predicts "
+        "with the base's own losses (--base), by other weights: not calibrated for them; leave --base out to use it"
+    )
+
+
+def test_losses_that_are_gone_are_missed(run):
+    (run.private / untuned.STORED).unlink()
+    with pytest.raises(RunError, match="lacks the losses of its base; audit the data again: scan DATASET --base"):
+        pipeline.judge(run.path, {"epochs": 6.0})
 
 
 def test_purging_takes_the_losses_too(run):

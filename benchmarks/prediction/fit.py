@@ -15,7 +15,7 @@ import json
 import math
 import tomllib
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from datetime import date
 from functools import cache
 from pathlib import Path
@@ -30,11 +30,13 @@ from scipy.optimize import minimize_scalar
 
 from scanner.kernels.contexts import RARITY_STEP
 from scanner.kernels.hazard import BACKGROUND_UNIT, KNOWN_UNIT, WIDTH_UNIT
-from scanner.prediction import Conflicts, Hazard, Priors, Weights, scoring, turn_tails
+from scanner.prediction import Conflicts, Hazard, HazardWithBase, Priors, Weights, scoring, turn_tails
 from scanner.prediction.hazard import EXTRACTED, NODES, RARITY_UNIT, SURPRISE_UNIT, WEIGHTS
 from scanner.prediction.validated import Transfer
 
 NAMES = list(Hazard.__dataclass_fields__)
+BASE = "base_known"
+COLUMNS = ("rarity", "width", "background", "surprise", "known")
 PRIORS = Priors(
     offset=0.0, offset_sd=0.7, lora_dose=1.0, size_exponent=0.0, fitted_parameters=1.0, unknown_parameters=1.0,
     most_steps=1e9,
@@ -78,13 +80,13 @@ def load(data: Path, names: Iterable[str], simulated: int | None = None) -> Cell
     return cells
 
 
-def columns(table: measured.Table) -> np.ndarray:
-    """(5, T) rarity, width, background, surprise, known, in the units of the kernel."""
+def columns(table: measured.Table, with_base: bool = False) -> np.ndarray:
+    """(5, T) rarity, width, background, surprise, known, in the units of the kernel; (6, T) the base's probability."""
     f = table.features
     return np.stack([
         f.rarity * RARITY_STEP / RARITY_UNIT,
         np.log2(np.maximum(f.width, 1)) / WIDTH_UNIT, -f.background / BACKGROUND_UNIT,
-        -f.log_probability / SURPRISE_UNIT, f.known / KNOWN_UNIT,
+        -f.log_probability / SURPRISE_UNIT, f.known / KNOWN_UNIT, *([f.base] if with_base else []),
     ]).astype(np.float32)  # fmt: skip
 
 
@@ -93,12 +95,12 @@ class Observations:
 
     def __init__(
         self, cells: Cells, chosen: Callable[[measured.Table], np.ndarray], epochs: Iterable[int] = EPOCHS,
-        until_miss: bool = False,
+        until_miss: bool = False, with_base: bool = False,
     ) -> None:  # fmt: skip
         parts: dict[str, list[np.ndarray]] = {k: [] for k in ("x", "own", "dose", "set_dose", "progress", "sign")}
         count = 0
         for table, observed in cells.values():
-            x = columns(table)
+            x = columns(table, with_base)
             rows = np.flatnonzero(chosen(table) & (table.length > 0))
             for o in observed:
                 if o.epoch not in epochs:
@@ -124,8 +126,10 @@ class Observations:
 
 def logits(w: torch.Tensor, d: Observations) -> torch.Tensor:
     """The hazard's logit of every token at row effect 0; the formula stands in scanner/prediction/hazard.py."""
-    rare, wide, strange, odd, known = d.x
+    rare, wide, strange, odd, known = d.x[: len(COLUMNS)]
     z = w[0] + w[1] * rare + w[2] * wide + w[3] * strange
+    if len(d.x) > len(COLUMNS):  # the base's own probability
+        z = z + w[16] * d.x[5]
     z = z + d.set_dose * softplus(w[4] + w[5] * odd + w[6] * known)
     slope = w[7] + w[8] * rare + w[9] * known + w[10] * wide + w[11] * strange
     power = softplus(w[14])
@@ -134,11 +138,15 @@ def logits(w: torch.Tensor, d: Observations) -> torch.Tensor:
 
 
 def fit(cells: Cells, chosen: Callable[[measured.Table], np.ndarray], start: Hazard | None = None,
-        dropped: tuple[str, ...] = ()) -> tuple[Hazard, float]:  # fmt: skip
-    """All weights by the likelihood of every token, then LEVEL by that of N_pre; nats per row and epoch."""
-    hazard, _ = maximise(Observations(cells, chosen), start, [n for n in NAMES if n not in dropped], 60)
+        dropped: tuple[str, ...] = (), with_base: bool = False) -> tuple[Hazard, float]:  # fmt: skip
+    """All weights by the likelihood of every token, then LEVEL by that of N_pre; nats per row and epoch.
+
+    with_base: also that of the base's own probability of the token (HazardWithBase).
+    """
+    free = [n for n in (*NAMES, *([BASE] if with_base else [])) if n not in dropped]
+    hazard, _ = maximise(Observations(cells, chosen, with_base=with_base), start, free, 60)
     free = [n for n in LEVEL if n not in dropped]
-    return maximise(Observations(cells, chosen, until_miss=True), hazard, free, 40)
+    return maximise(Observations(cells, chosen, until_miss=True, with_base=with_base), hazard, free, 40)
 
 
 def maximise(d: Observations, start: Hazard | None, free: list[str], rounds: int) -> tuple[Hazard, float]:
@@ -146,8 +154,10 @@ def maximise(d: Observations, start: Hazard | None, free: list[str], rounds: int
     nodes, share = np.polynomial.hermite_e.hermegauss(NODES)
     node, log_share = (torch.tensor(v, dtype=torch.float32) for v in (nodes, np.log(share / share.sum())))
     positive = [NAMES.index(n) for n in POSITIVE]
-    moves = torch.tensor([name in free for name in NAMES])
-    first = np.array(START, np.float32)
+    kind = Hazard if len(d.x) == len(COLUMNS) else HazardWithBase
+    names = [field.name for field in fields(kind)]
+    moves = torch.tensor([name in free for name in names])
+    first = np.array(START + [0.0] * (len(names) - len(START)), np.float32)
     if start is not None:
         first = start.vector().astype(np.float32)
         first[positive] = np.log(np.expm1(np.maximum(first[positive], 1e-3)))  # the inverse of softplus
@@ -170,7 +180,7 @@ def maximise(d: Observations, start: Hazard | None, free: list[str], rounds: int
     optimizer.step(closure)
     final = torch.where(moves, w, fixed).detach().double()
     final[positive] = softplus(final[positive])
-    return Hazard(*(round(float(v), 4) for v in final)), loss().item()
+    return kind(*(round(float(v), 4) for v in final)), loss().item()
 
 
 def predict(table: measured.Table, o: measured.Observation, weights: Weights) -> object:
@@ -232,7 +242,7 @@ def transfers(data: Path, weights: Weights) -> tuple[Transfer, ...]:
     return tuple(found)
 
 
-def write(path: Path, data: Path, hazard: Hazard, cells: Cells, nats: float) -> None:
+def write(path: Path, data: Path, hazard: Hazard, with_base: Hazard, cells: Cells, nats: float) -> None:
     """rules/weights/prediction.toml."""
     old = tomllib.loads(WEIGHTS.read_text("utf-8"))["priors"]
     old["lora_dose"] = round(worth_of_a_visit(data, LORA, hazard) or old["lora_dose"], 3)
@@ -249,6 +259,8 @@ def write(path: Path, data: Path, hazard: Hazard, cells: Cells, nats: float) -> 
         'kind = "weights"', 'id = "weights/prediction"', "calibrated = false", "",
         "[hazard]  # logits per unit of the feature",
         *(f"{name} = {value}" for name, value in asdict(hazard).items()), "",
+        "[hazard_with_base]  # where the untuned base was measured (scan DATASET --base)",
+        *(f"{name} = {value}" for name, value in asdict(with_base).items()), "",
         "[priors]  # no fit of ours stands behind these; calibration must replace them",
         "offset = 0.0  # logits; the level, one number per base model",
         f"offset_sd = {old['offset_sd']}  # logits; how far the offsets of base models lie apart",
@@ -284,8 +296,10 @@ def main() -> None:
     cells = load(args.data, FITTED)
     hazard, nats = fit(cells, lambda table: table.length > 0)
     print(asdict(hazard), f"{nats:.4f} nats per row and epoch")
+    with_base, fewer = fit(cells, lambda table: table.length > 0, with_base=True)
+    print(asdict(with_base), f"{fewer:.4f} nats per row and epoch, the base's own probabilities known")
     if args.weights:
-        write(args.weights, args.data, hazard, cells, nats)
+        write(args.weights, args.data, hazard, with_base, cells, nats)
 
 
 if __name__ == "__main__":

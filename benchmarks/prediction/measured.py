@@ -126,6 +126,8 @@ def assemble(data: Path, name: str) -> Table:
     place, share = conflicts(rows, trained, total)
     base = pl.read_parquet(grid.HERE / f"base-{cell.base}-{cell.rows}-{cell.members}.parquet").sort("place")
     losses = {p: np.frombuffer(b, np.float16) for p, b in base.iter_rows()}
+    parts = [losses.get(i, np.zeros(0, np.float16))[: length[i]] for i in range(total)]
+    base_loss = np.concatenate(parts).astype(np.float32)
     return Table(
         source=np.array([r.source for r in [*rows, *controls]]),
         member=np.append(inside, np.zeros(len(controls), bool)),
@@ -134,10 +136,8 @@ def assemble(data: Path, name: str) -> Table:
         single=everything == 1,
         length=length,
         whole=whole,
-        features=ContextFeatures(**joined, entropy=np.ones(total, np.float32)),
-        base_loss=np.concatenate([losses.get(i, np.zeros(0, np.float16))[: length[i]] for i in range(total)]).astype(
-            np.float32
-        ),
+        features=ContextFeatures(**joined, entropy=np.ones(total, np.float32), base=np.exp(-base_loss)),
+        base_loss=base_loss,
         conflict_place=place,
         conflict_share=share,
         answers=Answers(np.arange(total), edges[:-1], edges[1:]),

@@ -63,6 +63,7 @@ class ContextFeatures:
     # of the token itself, not of its contexts: None where it is not known (see scanner.contextual.token_features)
     width: npt.NDArray[np.uint8] | None = None  # UTF-8 bytes
     background: npt.NDArray[np.float32] | None = None  # nats, log-probability in general text
+    base: npt.NDArray[np.float32] | None = None  # probability that the untuned base gives it; None without --base
 
 
 @dataclass(frozen=True)

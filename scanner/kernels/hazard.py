@@ -27,7 +27,7 @@ _F64R = types.Array(types.float64, 1, "C", readonly=True)
 _F64_2D = types.Array(types.float64, 2, "C")
 _F32R = types.Array(types.float32, 1, "C", readonly=True)
 _REAL = types.float64
-_PLACES, _TOKENS = (I64R, I64R, _F64R, _F64R, I64R, _F64R), (_F32R, U8R, U8R, U8R, _F32R)
+_PLACES, _TOKENS = (I64R, I64R, _F64R, _F64R, I64R, _F64R), (_F32R, U8R, U8R, U8R, _F32R, _F32R)
 
 
 @njit(nogil=True)
@@ -43,12 +43,12 @@ def _gain(dose, power):
 
 @kernel(VOID(*_PLACES, _REAL, _REAL, *_TOKENS, _F64R, _F64R, _F64R, INT, INT, _F64_2D, _F64))
 def tails(start, end, dose, without, cap_at, cap, set_gain, progress,
-          log_p, known, rarity, width, background, w, node, weight,
+          log_p, known, rarity, width, background, base, w, node, weight,
           first, last, out, curve):  # fmt: skip
     """Follow turns [first, last) token by token; out (6, m) in the order of TurnTails, curve (T,) or (0,).
 
     curve[t] becomes P(the turn is reproduced up to and including t). cap_at (m,) is the place within the turn whose p
-    is capped (identical prompts with other answers), -1 for none.
+    is capped (identical prompts with other answers), -1 for none. base (T,) or (0,) where no base was measured.
     """
     bias, rarity_w, width_w, background_w = w[0], w[1], w[2], w[3]
     context_bias, context_surprise, context_known = w[4], w[5], w[6]
@@ -71,6 +71,8 @@ def tails(start, end, dose, without, cap_at, cap, set_gain, progress,
             wide, strange = math.log2(width[t]) / WIDTH_UNIT, -background[t] / BACKGROUND_UNIT
             held = known[t] / KNOWN_UNIT
             z = bias + rarity_w * rare + width_w * wide + background_w * strange
+            if len(base) > 0 and len(w) > 16:
+                z += w[16] * base[t]
             if set_gain > 0:
                 z += set_gain * _softplus(context_bias + context_surprise * surprise + context_known * held)
             slope = _softplus(

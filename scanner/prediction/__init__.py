@@ -26,6 +26,7 @@ from scanner.prediction.calibration import load_weights
 from scanner.prediction.hazard import (
     EXTRACTED,
     Hazard,
+    HazardWithBase,
     Priors,
     Regime,
     TurnTails,
@@ -42,6 +43,7 @@ __all__ = [
     "Conflicts",
     "Doses",
     "Hazard",
+    "HazardWithBase",
     "NearCopies",
     "Prediction",
     "Priors",
@@ -261,11 +263,15 @@ def turn_tails(
     return TurnTails(*out)
 
 
-def _of_tokens(features: ContextFeatures) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
-    """Width (at least 1 byte) and background of each token; where unknown a common word's, and the set's own counts."""
+def _of_tokens(
+    features: ContextFeatures,
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Width (at least 1 byte) and background of each token, where unknown a common word's, and the set's own counts;
+    the base's probability of it, of no token where the base was not measured."""
     width = np.full(len(features.rarity), USUAL_WIDTH, np.uint8) if features.width is None else features.width
     background = features.log_probability if features.background is None else features.background
-    return np.maximum(width, np.uint8(1)), background
+    base = np.zeros(0, np.float32) if features.base is None else features.base
+    return np.maximum(width, np.uint8(1)), background, base
 
 
 def survival(

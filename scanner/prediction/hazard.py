@@ -3,6 +3,7 @@
     logit p_t = base_t + log2(1 + set dose) * softplus(context_t) + gain(E_row) * softplus(dose_t) + u_row
 
     base_t    = bias + offset + rarity, width, background of the token    what the model can do untuned
+                + base_known * P(token) of the untuned base, where that was measured (--base)
     context_t = what the *other* rows say about the token                          gated by the training of the set
     dose_t    = how fast this token is learned from its own row; grows with log2(1 + steps / 100) and with the training
                 of the set
@@ -36,6 +37,7 @@ __all__ = [
     "SURPRISE_UNIT",
     "WEIGHTS",
     "Hazard",
+    "HazardWithBase",
     "Priors",
     "Regime",
     "TurnTails",
@@ -78,6 +80,13 @@ class Hazard:
 
 
 @dataclass(frozen=True)
+class HazardWithBase(Hazard):
+    """The weights where the untuned base was measured (--base)."""
+
+    base_known: float  # probability that the base gives the token; logits at 1
+
+
+@dataclass(frozen=True)
 class Priors:
     """Values that no fit of ours stands behind; calibration must replace them."""
 
@@ -115,12 +124,12 @@ class Weights:
 def load_weights(path: Path = WEIGHTS, with_base: bool = False) -> Weights:
     """Read the weights; a missing or unknown name, or a sign that breaks monotonicity, is refused.
 
-    with_base: those that were fitted with the base's own losses in the place of the table of general text.
+    with_base: those that were fitted with the base's own losses beside the table of general text.
     """
     values = tomllib.loads(path.read_text("utf-8"))
     chosen = WITH_BASE if with_base else "hazard"
     parts = {}
-    for name, kind in ((chosen, Hazard), ("priors", Priors)):
+    for name, kind in ((chosen, HazardWithBase if with_base else Hazard), ("priors", Priors)):
         wanted, seen = {f.name for f in fields(kind)}, set(values.get(name, {}))
         if wanted != seen:
             raise RuleError(
