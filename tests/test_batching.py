@@ -207,7 +207,7 @@ def test_batches_and_gradients_are_those_of_a_real_trainer(average, grouped, tmp
     optimizer, done, parts = Keeping(model.parameters(), lr=0.0), 0, iter(seen)
     for epoch in range(2):
         visits = sampler.epoch(SimpleNamespace(permutation=lambda count, epoch=epoch: orders[epoch]))
-        for step in range(steps_taken(plan, epoch, visits.steps)):
+        for step in range(steps_taken(plan.epochs, epoch, visits.steps)):
             inside = visits.step == step
             part = visits.part[inside]
             for number in np.unique(part):

@@ -16,7 +16,7 @@ import argparse
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -112,7 +112,7 @@ def gathered(data: Path, cells: fitting.Cells, rows: np.ndarray, what: Candidate
 
 
 def logits(w: torch.Tensor, d: object, extra: torch.Tensor) -> torch.Tensor:
-    """fit.logits with a candidate's weights after the model's: on the bias, then on the slope; extra (k, ...)."""
+    """fit.logits with a candidate's weights after the model's: on bias, then on the slope of dose; extra (k, ...)."""
     count, model = len(extra), len(fitting.NAMES)
     parts = list(w[:model])
     if count:
@@ -154,9 +154,7 @@ class Fold:
         self.data, self.cells = data, fitting.load(data, FITTED_ON)
         self.table = next(iter(self.cells.values()))[0]
         self.rows = np.flatnonzero((self.table.source != source) & (self.table.length > 0))
-        chosen = lambda table: table.source != source  # noqa: E731
-        self.all = fitting.Observations(self.cells, chosen)
-        self.first = fitting.Observations(self.cells, chosen, until_miss=True)
+        self.source = source
         stored = folder / f"base-{source}.npy"
         if stored.exists():
             self.fitted = np.load(stored)
@@ -165,6 +163,16 @@ class Fold:
             tokens = maximise(self.all, none[0], start, np.ones(len(start), bool), 60)
             self.fitted = np.stack((tokens, maximise(self.first, none[1], tokens, self._level(0, False), 40)))
             np.save(stored, self.fitted)
+
+    @cached_property
+    def all(self) -> fitting.Observations:
+        """Every token."""
+        return fitting.Observations(self.cells, lambda table: table.source != self.source)
+
+    @cached_property
+    def first(self) -> fitting.Observations:
+        """Tokens up to the first miss."""
+        return fitting.Observations(self.cells, lambda table: table.source != self.source, until_miss=True)
 
     def _level(self, extra: int, moves: bool) -> np.ndarray:
         return np.array([name in fitting.LEVEL for name in fitting.NAMES] + [moves] * extra)
