@@ -4,8 +4,8 @@
     rows   -> the model's losses in our own tokens (baseloss.py) -> private/base.npz -> beside the background table
 
 The losses are derived from the text, so they lie under private/. They are kept in half precision, and used as they are
-kept: predicting again gives the very same tables. Measured once more, on another machine or with other threads, a loss
-may differ in its last digit.
+kept: predicting again gives the very same tables. Measured once more, with other threads or on another machine, a loss
+may differ in its last digit; in bf16 instead of fp32, which the facts tell, by .02 nats at most for 95 % of the tokens.
 """
 
 from __future__ import annotations
