@@ -19,6 +19,7 @@ from scanner import calibrating, pipeline, rehearsed
 from scanner.errors import OutputError, RunError, SettingsError
 from scanner.prediction import level, load_weights, scoring
 from scanner.prediction.calibration import amount
+from scanner.prediction.validated import ENOUGH_ROWS
 from scanner.progress import Progress
 from scanner.sampling import with_copies
 from scanner.settings import Settings, TrainingPlan
@@ -143,7 +144,8 @@ def test_an_audit_with_it_says_so(audited, found, tmp_path):
     page = " ".join((run.path / "report.html").read_text("utf-8").split())
     assert page.count("Calibration on 110 rows of d.scan/tiny-0 after epoch 6, ") == 2
     topics = {s["topic"]: s for s in scan["summary"]["prediction"]["validity"]["statements"]}
-    assert topics["calibration"]["severity"] == "note", "only five rows recited 16 tokens"
+    assert found.within.true_rows >= ENOUGH_ROWS, "of 16 tokens or more; with fewer a note says so (test_crediting.py)"
+    assert topics["calibration"]["severity"] == "inside"
     assert scan["summary"]["prediction"]["validity"]["severity"] in ("inside", "note")
     plain = pl.read_parquet(audited / "prediction.parquet")["p_extract"].mean()
     assert run.read_table("prediction")["p_extract"].mean() > plain  # the level found is higher than the shipped one
@@ -173,7 +175,13 @@ def test_rehearsals_of_several_runs_count_together(audited, found, tmp_path):
     both = pipeline.calibrate([audited, other], tmp_path / "both.toml")
     assert both.values["fitted_on"]["rows"] == 2 * found.values["fitted_on"]["rows"]
     assert both.values["fitted_on"]["runs"] == ["d.scan/tiny-0", "other.scan/tiny-0"]
-    assert both.level.offset == pytest.approx(found.level.offset, abs=0.15)
+    # twice the same rows: surer, and at every epoch the level that one of them has
+    assert both.level.tempering > found.level.tempering
+    assert abs(both.level.offset - TRUTH) <= 2 * both.level.offset_sd
+    for (epoch, one, one_sd), (same, two, two_sd) in zip(found.level.by_epoch, both.level.by_epoch, strict=True):
+        assert epoch == same
+        assert two == pytest.approx(one, abs=0.05)
+        assert two_sd < one_sd
 
 
 def test_a_base_that_recites_nothing_gets_a_caution(audited, tmp_path):

@@ -146,8 +146,9 @@ def test_the_simulated_doses_are_those_of_the_rehearsal_with_the_same_seed(small
     model = models.tiny([" ".join(WORDS)] * 3, seed=0, context=96)
     drawn = examples(model, 14)
     for n, row in enumerate(drawn):  # as long, and as much of it supervised, as the batches are to tell apart
-        cut = row.answers[0].words[: 12 - n % 9]
-        drawn[n] = replace(row, ids=row.ids[: len(row.ids) - n % 5], answers=(replace(row.answers[0], words=cut),))
+        kept = len(row.ids) - n % 5
+        answer = replace(row.answers[0], words=row.answers[0].words[: 12 - n % 9])
+        drawn[n] = replace(row, ids=row.ids[:kept], supervised=row.supervised[:kept], answers=(answer,))
     work = rehearsal.Rehearsal(model, plan, drawn, None, seed=5, bf16=False)
     words = np.array([len(row.answers[0].words) for row in drawn])
     length = np.array([len(row.ids) for row in drawn])
