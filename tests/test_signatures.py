@@ -16,7 +16,7 @@ from strategies import words
 from scanner import signatures
 from scanner.errors import RunError
 from scanner.fingerprints import permutations
-from scanner.signals import minhash
+from scanner.signals import group_by, minhash
 from scanner.signatures import ANSWER, OPENING, PAIR, PROMPT, ROW_A, ROW_B
 
 PARAMETERS = {"seed": 1, "shingle_tokens": 3, "bands": 25, "rows_per_band": 5}
@@ -142,7 +142,7 @@ def test_lsh_proposes_what_this_program_proposes(segments_of, answers):
     index = indexed(corpus)
     bands = minhash.Bands(*index.bands)
     prints = corpus.prints()
-    first = np.flatnonzero(minhash.group_by(prints.normal).group == np.arange(len(answers)))
+    first = np.flatnonzero(group_by(prints.normal).group == np.arange(len(answers)))
     found, _ = minhash._candidates(prints.signature, first, bands, 1, lambda done: None)
     low = np.uint64(0xFFFFFFFF)
     ours = {(int(first[int(p >> np.uint64(32))]), int(first[int(p & low)])) for p in found}
