@@ -144,7 +144,7 @@ def predict_known(
     from scanner.features import contexts
     from scanner.prediction import whatif
     from scanner.prediction.skew import skew
-    from scanner.sampling import batching_facts
+    from scanner.sampling import batching_facts, meeting_facts
 
     group, order, near, torn, severity = known.group, known.order, known.near, known.conflicts, known.severity
     with progress.stage("predict"):
@@ -204,7 +204,8 @@ def predict_known(
                 settings.seed,
                 rows.row_id,
                 sequence,
-            ),
+            )
+            + meeting_facts(amounts.together, order, rows.row_id),
             **asked,
         },
         **stretches.notes,

@@ -12,7 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_sampling import BATCHES, plan, rows, twin
 
-from scanner.sampling import Copies, Meetings, copies_of, near_copy_share, replaced_of_100, simulate, with_copies
+from scanner.sampling import (
+    Copies,
+    Meetings,
+    copies_of,
+    meeting_facts,
+    near_copy_share,
+    replaced_of_100,
+    simulate,
+    with_copies,
+)
 from scanner.settings import BATCHINGS, LR_SCHEDULES
 
 
@@ -187,3 +196,14 @@ def test_what_meetings_leave_is_at_least_the_largest_single_dose():
     own = np.array([3.0, 3.0, 3.0, 2.0])
     np.testing.assert_allclose(with_copies(own, copies, np.array([0.5, 0.5, 0.5, 1])), [4.5, 4.5, 4.5, 2])
     assert len(with_copies(np.zeros(0), copies_of(np.zeros(0, np.int64)), np.zeros(0))) == 0
+
+
+def test_facts_name_the_rows_whose_copies_meet():
+    together = np.array([1.0, 0.5, 0.9, 0.5, 0.25])
+    order = np.array([5, 4, 3, 2, 1], np.uint64)
+    (said,) = meeting_facts(together, order, np.array([10, 11, 12, 13, 14]))
+    assert said == (
+        "copies of 3 rows often meet in one optimizer step, which is taken once for all of them: their dose is 25 to "
+        "50 % of what it would be in steps of their own (least: rows 14, 13, 11)"
+    )
+    assert meeting_facts(np.ones(5), order, np.arange(5)) == []
