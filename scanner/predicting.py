@@ -205,7 +205,7 @@ def predict_known(
                 rows.row_id,
                 sequence,
             )
-            + meeting_facts(amounts.together, order, rows.row_id),
+            + meeting_facts(amounts.together),
             **asked,
         },
         **stretches.notes,

@@ -329,21 +329,13 @@ def batching_facts(
     return facts
 
 
-def meeting_facts(together: Float64, order: npt.NDArray[np.uint64], row_id: Int64) -> list[str]:
-    """Which rows lose at least a fifth of their dose because copies of them come in the same steps; in words.
-
-    together, order, row_id (n,): see `Exposure` and `simulate`.
-    """
-    fewer = np.flatnonzero(together <= 0.8)
+def meeting_facts(together: Float64) -> list[str]:
+    """How many rows lose at least a quarter of their dose because copies of them come in the same steps; in words."""
+    fewer = 100 * together[together <= 0.75]
     if not len(fewer):
         return []
-    top = fewer[np.lexsort((order[fewer], together[fewer]))][:3]
-    named = ", ".join(map(str, row_id[top].tolist()))
-    return [
-        f"copies of {len(fewer):,} rows often meet in one optimizer step, which is taken once for all of them: their "
-        f"dose is {100 * together[fewer].min():.0f} to {100 * together[fewer].max():.0f} % of what it would be in "
-        f"steps of their own (least: rows {named})"
-    ]
+    left = f"{fewer.min():.0f} to {fewer.max():.0f} % of the dose is left"
+    return [f"copies of {len(fewer):,} rows often meet in a step; {left}"]
 
 
 def _last(plan: TrainingPlan) -> str:
