@@ -8,7 +8,7 @@
              contextual rulebook rulefiles checksums turns
              plausibility redaction evidence repeats display
              keyed signatures keeping templating wording contrast
-             decontaminating models chat training heat
+             decontaminating models chat training heat closeness
     floor 2  formats/ layouts/ signals/ features/ outputs/      stages, strangers to one another
              reports/ clustering contamination/ earlier
              prediction/ planning/ explain/ rehearsal

@@ -1,7 +1,7 @@
 """Semantic pairs that a transformer decides: it reads what the fast encoder proposes, and nothing else.
 
-    neighbours -> proposals -> rows worth a look, within --confirm-share of the whole -> transformer -> exact search
-    among the encoded rows -> pairs with its cosine
+    neighbours -> proposals -> scored (scanner.closeness) -> rows worth a look, within --confirm-share of the whole ->
+    transformer -> exact search among the encoded rows -> pairs with its cosine
 
 Also what every semantic pair is asked, whoever found it: do its rows differ in numbers, negation, names or code?
 """
@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 import polars as pl
 
+from scanner.closeness import Sketcher, Sketches
 from scanner.contrast import Traits, differences, traits
 from scanner.embedding import Embeddings, Int16, taken_segments
 from scanner.objects import Bool, Float64, Int32, Int64, Neighbours, Pairs, Rows, SegmentBatch
@@ -59,10 +60,15 @@ def confirm(
     taken = [taken_segments(batch) for batch in batches]
     confirmer.learn(batches, taken)
     with progress.stage("choose what the transformer reads", len(rows)):
-        pieces = _costs(batches, taken, rows, confirmer, progress)
+        # The score is made for the static table; another embedder's cosine is taken as it is.
+        sketcher = Sketcher() if settings.embedder is None else None
+        pieces, sketches = _costs(batches, taken, rows, confirmer, sketcher, progress)
         copies = copies_of(lexical, settings)
         known = tuple(np.searchsorted(rows.row_id, copies[end].to_numpy()) for end in ("row_a", "row_b"))
         proposals = _cascade.propose(near, text, rows.content_rank, (known[0], known[1]))
+        if sketcher and sketches:
+            score = sketcher.scores(sketches, proposals.a, proposals.b, proposals.cosine, threads)
+            proposals = _cascade.ranked(proposals, score)
         alone = text == np.arange(len(text))  # copies are read once
         total = int(pieces[alone].sum(dtype=np.int64))
         chosen = _cascade.choose(proposals, pieces, int(total * settings.confirm_share))
@@ -85,6 +91,7 @@ def confirm(
     encoded[chosen.rows] = True
     notes = {
         "confirmed_with": confirmer.name,
+        "ranked_by": "closeness" if sketches else "cosine",
         "pieces": total,
         "pieces_read": chosen.pieces,
         "work_share": chosen.pieces / total if total else 0.0,
@@ -155,16 +162,25 @@ def _traits(reader: SegmentReader, row_ids: list[int]) -> dict[int, tuple[Traits
 
 
 def _costs(
-    batches: Sequence[SegmentBatch], taken: Sequence[Bool], rows: Rows, confirmer: Confirmer, progress: Progress
-) -> Int32:
-    """(n,) pieces of each row as the transformer would read it."""
+    batches: Sequence[SegmentBatch],
+    taken: Sequence[Bool],
+    rows: Rows,
+    confirmer: Confirmer,
+    sketcher: Sketcher | None,
+    progress: Progress,
+) -> tuple[Int32, Sketches | None]:
+    """(n,) pieces of each row as the transformer would read it, and the rows' sketches."""
     pieces = np.zeros(len(rows), np.int32)
+    sketches = Sketches.empty(len(rows), sketcher.dimension) if sketcher else None
     for batch, take in zip(batches, taken, strict=True):
         if len(batch):
             at = np.searchsorted(rows.row_id, batch.row_id[batch.row_starts()[:-1]])
-            pieces[at] = confirmer.pieces(confirmer.row_texts(batch, take))
+            texts = confirmer.row_texts(batch, take)
+            pieces[at] = confirmer.pieces(texts)
+            if sketcher and sketches:
+                sketches.put(at, sketcher.sketch(texts))
             progress.advance(len(at))
-    return pieces
+    return pieces, sketches
 
 
 def _texts(

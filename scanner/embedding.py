@@ -167,16 +167,16 @@ class StaticEncoder:
         self.table = np.rint(full * (_FIXED_POINT / np.abs(full).max())).astype(np.int16)
         self.name = str(about["name"])
         self.dimension = self.table.shape[1]
-        self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        self._tokenizer.no_truncation()
-        self._tokenizer.no_padding()
-        self._unknown_piece = self._tokenizer.token_to_id("[UNK]")
+        self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        self.tokenizer.no_truncation()
+        self.tokenizer.no_padding()
+        self.unknown_piece = self.tokenizer.token_to_id("[UNK]")
         # A piece carries meaning in an English table if it holds an ASCII letter or digit (accents are stripped by
         # the tokenizer); other scripts are in the vocabulary as single characters only, which mean nothing alone.
         self._meaningful = np.zeros(len(self.table), np.bool_)
-        for piece, number in self._tokenizer.get_vocab().items():
+        for piece, number in self.tokenizer.get_vocab().items():
             self._meaningful[number] = any(c.isascii() and c.isalnum() for c in piece)
-        self._meaningful[self._unknown_piece] = False
+        self._meaningful[self.unknown_piece] = False
         self._hashes = np.zeros(0, np.uint64)  # (w,) the words learned so far
         self._first = np.zeros(1, np.int64)  # (w + 1,) into _pieces
         self._pieces = np.zeros(0, np.int32)
@@ -251,11 +251,11 @@ class StaticEncoder:
         """Append the pieces and kinds of `words`."""
         from scanner.kernels.embed import PUNCTUATION, UNKNOWN, WORD
 
-        split = [e.ids for e in self._tokenizer.encode_batch_fast(words, add_special_tokens=False)]
+        split = [e.ids for e in self.tokenizer.encode_batch_fast(words, add_special_tokens=False)]
         length = np.fromiter(map(len, split), np.int64, len(split))
         pieces = np.fromiter((piece for ids in split for piece in ids), np.int32, int(length.sum()))
         owner = np.repeat(np.arange(len(split)), length)
-        known = pieces != self._unknown_piece
+        known = pieces != self.unknown_piece
         has_unknown = np.bincount(owner, ~known, len(split)) > 0
         has_meaning = np.bincount(owner, self._meaningful[pieces], len(split)) > 0
         leading = np.fromiter((ord(word[0]) for word in words), np.int64, len(words))

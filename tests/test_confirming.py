@@ -103,6 +103,15 @@ def test_the_reader_decides_and_its_cosine_is_the_similarity(tmp_path):
     assert notes["work_share"] == notes["pieces_read"] / notes["pieces"] <= 1
 
 
+def test_another_embedder_is_taken_at_its_word(tmp_path):
+    ranked, found, _ = cascade(tmp_path, [*TOPICS, *OTHER_WORDS])
+    assert found.notes["ranked_by"] == "closeness"
+    (tmp_path / "again").mkdir()
+    plain, again, _ = cascade(tmp_path / "again", [*TOPICS, *OTHER_WORDS], embedder="a-multilingual-model")
+    assert again.notes["ranked_by"] == "cosine"
+    assert ranked == plain == EXPECTED  # with all of the work allowed, the order does not matter
+
+
 def test_copies_are_read_once_and_never_reported_again(tmp_path):
     near_copy = (TOPICS[3][0] + " Please.", TOPICS[3][1])
     named, found, reader = cascade(tmp_path, [*TOPICS, *OTHER_WORDS, TOPICS[0], TOPICS[0], near_copy], jaccard=0.5)

@@ -4,7 +4,7 @@
     pays for -> (encoded elsewhere) -> how many pairs were probably missed
 
 Costs are pieces (tokens of the slow model, cut where it cuts). A part of the budget is kept for a sample of the pairs
-that were not chosen: it tells how the slow cosine follows from the fast one there, and so how much was missed.
+that were not chosen: it tells how the slow cosine follows from the score there, and so how much was missed.
 """
 
 from __future__ import annotations
@@ -26,15 +26,17 @@ _RESAMPLES = 100  # for the interval
 _MOST_FITTED = 5_000  # pairs
 _PRIOR_SLOPE, _PRIOR_WEIGHT = 10.0, 1e-3  # of the logistic curve, per unit of cosine
 _NEWTON_STEPS = 30
+_NEAREST_1 = 0.999  # a cosine, for Fisher's z, which has no value at 1
 
 
 @dataclass(frozen=True)
 class Proposals:
-    """Pairs of positions, a < b, the highest cosine by the fast encoder first, ties in content order."""
+    """Pairs of positions, a < b, the highest score first, ties in content order."""
 
     a: Int64  # (p,)
     b: Int64  # (p,)
     cosine: Float64  # (p,) by the fast encoder
+    score: Float64  # (p,) the likelier a pair of the slow encoder's, the higher; the cosine unless `ranked` said more
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,13 @@ def propose(near: Neighbours, text: Int64, rank: Int64, known: tuple[Int64, Int6
     low, high, cosine = low[fresh], high[fresh], cosine[fresh]
     first, second = np.minimum(rank[low], rank[high]), np.maximum(rank[low], rank[high])
     order = np.lexsort((second, first, -cosine))
-    return Proposals(low[order], high[order], cosine[order])
+    return Proposals(low[order], high[order], cosine[order], cosine[order])
+
+
+def ranked(proposals: Proposals, score: Float64) -> Proposals:
+    """The proposals in the order of (p,) other scores; those with equal ones stay in theirs."""
+    order = np.argsort(-score, kind="stable")
+    return Proposals(proposals.a[order], proposals.b[order], proposals.cosine[order], score[order])
 
 
 def choose(proposals: Proposals, pieces: Int32, budget: int) -> Chosen:
@@ -69,8 +77,8 @@ def choose(proposals: Proposals, pieces: Int32, budget: int) -> Chosen:
 
     pieces: (n,) cost of each row.
     """
-    worth = int(np.searchsorted(-proposals.cosine, -LEAST_COSINE, side="right"))
-    in_order = np.stack((proposals.a[:worth], proposals.b[:worth]), axis=1).ravel()
+    worth = proposals.cosine >= LEAST_COSINE
+    in_order = np.stack((proposals.a[worth], proposals.b[worth]), axis=1).ravel()
     rows, first = np.unique(in_order, return_index=True)
     rows = rows[np.argsort(first)]
     cost = np.cumsum(pieces[rows], dtype=np.int64)
@@ -90,10 +98,10 @@ def missed(proposals: Proposals, chosen: Chosen, slow: Float64, encoded: Bool, c
     """The expected number of pairs at or above `cosine` among the proposals not encoded, with an interval.
 
     slow: (p,) cosine by the slow encoder, NaN where a row was not encoded. Two models are fitted to the encoded pairs
-    and read off at the others: the slow cosine scatters normally around a line, which tends to expect too many; or the
-    share of pairs that reach the threshold follows a logistic curve, which tends to expect too few. Expected is the
-    mean of the two, the interval spans both of theirs (5 % to 95 %, by resampling pairs). Pairs that are not among any
-    row's nearest are not counted. On real files: benchmarks/semantic/README.md.
+    and read off at the others: Fisher's z of the slow cosine scatters normally around a line (the cosine itself does
+    not: it ends at 1); or the share of pairs that reach the threshold follows a logistic curve. Neither is right
+    everywhere. Expected is the mean of the two, the interval spans both of theirs (5 % to 95 %, by resampling pairs).
+    Pairs that are not among any row's nearest are not counted. On real files: benchmarks/semantic/README.md.
     """
     left = ~(encoded[proposals.a] & encoded[proposals.b])
     if not left.any():
@@ -102,8 +110,8 @@ def missed(proposals: Proposals, chosen: Chosen, slow: Float64, encoded: Bool, c
         return {"expected": None, "low": None, "high": None, "sampled_pairs": len(chosen.sampled)}
     seen = np.flatnonzero(np.isfinite(slow))
     seen = seen[:: max(1, len(seen) // _MOST_FITTED)]
-    x, y = proposals.cosine[seen], slow[seen]
-    levels, counts = np.unique(np.round(proposals.cosine[left], 2), return_counts=True)
+    x, y = proposals.score[seen], slow[seen]
+    levels, counts = np.unique(np.round(proposals.score[left], 2), return_counts=True)
     rng = np.random.default_rng(0)
     draws = [rng.integers(len(x), size=len(x)) for _ in range(_RESAMPLES)]
     models = (_scatter, _curve)
@@ -120,13 +128,14 @@ def missed(proposals: Proposals, chosen: Chosen, slow: Float64, encoded: Bool, c
 
 
 def _scatter(x: Float64, y: Float64, at: Float64, cosine: float) -> Float64:
-    """The probability that y reaches the threshold at each x of `at`, if y scatters normally around a line."""
+    """The probability that y reaches the threshold at each x of `at`, if its Fisher's z scatters around a line."""
+    y, reached = np.arctanh(np.clip(y, -_NEAREST_1, _NEAREST_1)), np.arctanh(np.clip(cosine, -_NEAREST_1, _NEAREST_1))
     middle = x.mean()
     spread = float(((x - middle) ** 2).sum())
     slope = float(((x - middle) * (y - y.mean())).sum() / spread) if spread > 0 else 0.0
     rest = y - y.mean() - slope * (x - middle)
     deviation = max(float(np.sqrt((rest**2).mean())), 1e-6)
-    z = (cosine - y.mean() - slope * (at - middle)) / (deviation * sqrt(2))
+    z = (reached - y.mean() - slope * (at - middle)) / (deviation * sqrt(2))
     return np.array([0.5 * (1 - erf(value)) for value in z.tolist()])
 
 
@@ -151,17 +160,21 @@ def _curve(x: Float64, y: Float64, at: Float64, cosine: float) -> Float64:
 
 
 def _sample(proposals: Proposals, encoded: Bool, pieces: Int32, budget: int) -> Int64:
-    """Pairs not encoded, evenly spaced by their cosine, as many as the budget pays for."""
+    """Pairs not encoded, evenly spaced by their score, as many as the budget pays for."""
     left = np.flatnonzero(~(encoded[proposals.a] & encoded[proposals.b]))
     if not len(left):
         return left
     cost = (pieces * ~encoded).astype(np.int64)
     pair = cost[proposals.a[left]] + cost[proposals.b[left]]
     count = int(min(MOST_SAMPLED, len(left), budget // max(1, int(pair.mean()))))
-    marks = np.linspace(-proposals.cosine[left[0]], -proposals.cosine[left[-1]], count)
-    picked = np.unique(np.minimum(np.searchsorted(-proposals.cosine[left], marks), len(left) - 1))
-    affordable = np.cumsum(pair[picked]) <= budget
-    sampled: Int64 = left[picked[affordable]]
+    while True:
+        marks = np.linspace(-proposals.score[left[0]], -proposals.score[left[-1]], count)
+        picked = np.unique(np.minimum(np.searchsorted(-proposals.score[left], marks), len(left) - 1))
+        price = int(pair[picked].sum())
+        if price <= budget:
+            break
+        count = min(count - 1, count * budget // price)  # fewer, and still spread over the whole range
+    sampled: Int64 = left[picked]
     return sampled
 
 
