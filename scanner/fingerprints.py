@@ -7,8 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from scanner.growing import Growing
 from scanner.kernels import minhash as kernels
-from scanner.objects import ROLE_CODE, Fingerprints, SegmentBatch, UInt8, UInt64
+from scanner.objects import ROLE_CODE, Fingerprints, Int64, SegmentBatch, UInt8, UInt64
 from scanner.text import code_point_classes, folded_code_points
 
 PART_OF_ROLE = np.full(len(ROLE_CODE), kernels.PROMPT_PART, np.uint8)
@@ -52,6 +53,58 @@ def text_hashes(batches: Iterable[SegmentBatch], rows: int, threads: int) -> UIn
     return out
 
 
+class Fingerprinter:
+    """Signatures, hashes and counts a batch at a time: made on any thread, put together on one."""
+
+    def __init__(self, width: int, count: int, seed: int):
+        self._width = width
+        self._permutations = permutations(count, seed)
+        self._made = Growing()
+        self.add(_named(*self._room(0)))
+
+    def _room(self, rows: int) -> tuple[np.ndarray, UInt64, UInt64, Int64]:
+        """signature, hashes, normal and counts, as the kernel fills them."""
+        return (
+            np.empty((rows, len(self._permutations[0])), np.uint32),
+            np.empty((kernels.HASHES, rows), np.uint64),
+            np.empty((rows, 2), np.uint64),
+            np.empty((kernels.COUNTS, rows), np.int64),
+        )
+
+    def of(self, batch: SegmentBatch) -> Fingerprints:
+        """Those of the rows of one batch."""
+        starts = batch.row_starts() if len(batch) else np.zeros(1, np.int64)
+        room = self._room(len(starts) - 1)
+        kernels.fingerprint(
+            batch.data, batch.offsets, starts, parts(batch), batch.supervised, code_point_classes(),
+            folded_code_points(), self._width, *self._permutations, *room,
+        )  # fmt: skip
+        return _named(*room)
+
+    def add(self, part: Fingerprints, expected: int = 0) -> None:
+        """Put the next rows at the end; `expected`: how many rows there will be in all, as far as is known."""
+        self._made.append(vars(part), expected)
+
+    def whole(self) -> Fingerprints:
+        """Those of all rows that were added."""
+        return Fingerprints(**self._made.arrays())
+
+
+def _named(signature: np.ndarray, hashes: UInt64, normal: UInt64, counts: Int64) -> Fingerprints:
+    return Fingerprints(
+        signature=signature,
+        prompt=hashes[kernels.PROMPT],
+        answer=hashes[kernels.ANSWER],
+        context=hashes[kernels.CONTEXT],
+        normal=normal,
+        tokens=counts[kernels.TOKENS],
+        supervised_tokens=counts[kernels.LEARNED],
+        shingles=counts[kernels.SHINGLES_MADE],
+        prompt_chars=counts[kernels.PROMPT_POINTS],
+        response_chars=counts[kernels.ANSWER_POINTS],
+    )
+
+
 def fingerprint(
     batches: Iterable[SegmentBatch],
     rows: int,
@@ -65,38 +118,10 @@ def fingerprint(
 
     `batches` must hold `rows` rows in order; `advance` is told how many rows a batch had when it is done.
     """
-    a, b = permutations(count, seed)
-    signature = np.empty((rows, count), np.uint32)
-    hashes, normal = np.empty((kernels.HASHES, rows), np.uint64), np.empty((rows, 2), np.uint64)
-    counts = np.empty((kernels.COUNTS, rows), np.int64)
-    classes, fold = code_point_classes(), folded_code_points()
-
-    def work(batch: SegmentBatch, starts: np.ndarray, first: int) -> int:
-        kernels.fingerprint(
-            batch.data, batch.offsets, starts, parts(batch), batch.supervised, classes, fold, width, a, b,
-            first, signature, hashes, normal, counts,
-        )  # fmt: skip
-        return len(starts) - 1
-
+    printer = Fingerprinter(width, count, seed)
     with ThreadPoolExecutor(threads) as pool:
-        jobs, first = [], 0
-        for batch in batches:
-            if not len(batch):
-                continue
-            starts = batch.row_starts()
-            jobs.append(pool.submit(work, batch, starts, first))
-            first += len(starts) - 1
-        for job in jobs:
-            advance(job.result())
-    return Fingerprints(
-        signature=signature,
-        prompt=hashes[kernels.PROMPT],
-        answer=hashes[kernels.ANSWER],
-        context=hashes[kernels.CONTEXT],
-        normal=normal,
-        tokens=counts[kernels.TOKENS],
-        supervised_tokens=counts[kernels.LEARNED],
-        shingles=counts[kernels.SHINGLES_MADE],
-        prompt_chars=counts[kernels.PROMPT_POINTS],
-        response_chars=counts[kernels.ANSWER_POINTS],
-    )
+        for part in pool.map(printer.of, batches):
+            printer.add(part, rows)
+            if len(part.tokens):
+                advance(len(part.tokens))
+    return printer.whole()

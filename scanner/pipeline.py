@@ -126,8 +126,7 @@ def _measure_and_judge(
     progress: Progress,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The stages of an audit in their order; writes every table, returns notes and facts for scan.json."""
-    rows, skips = stages.read(run, sources, settings, threads, identity, progress)
-    prints = stages.fingerprint_rows(run, rows, settings, threads, progress)
+    rows, skips, prints = stages.read(run, sources, settings, threads, identity, progress)
     names = [s.name for s in sources]
     likeness = stages.find_likeness(run, rows, prints, settings, threads, progress)
     known, compared = stages.compare_with_earlier(

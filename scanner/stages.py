@@ -15,6 +15,7 @@ import numpy as np
 import polars as pl
 
 from scanner import earlier, fieldranks, keeping, planning
+from scanner.fingerprints import Fingerprinter, fingerprint
 from scanner.objects import Clusters, Fingerprints, Groups, Int64, Pairs, Rows, Skip, Source
 from scanner.progress import Progress
 from scanner.settings import Settings
@@ -90,17 +91,21 @@ class Choice:
 
 def read(
     run: RunFolder, sources: list[Source], settings: Settings, threads: int, identity: str, progress: Progress
-) -> tuple[Rows, list[Skip]]:
-    """Read the inputs, or take over what an interrupted run of the same input and settings has read."""
+) -> tuple[Rows, list[Skip], Fingerprints]:
+    """Read the inputs and fingerprint every row, or take over what an interrupted run of the same has read."""
     from scanner import ingest, resuming
 
     state = run.private / "ingested.json"
     arrays = run.private / "rows.npz"
     if state.exists() and json.loads(state.read_text("utf-8"))["identity"] == identity:
         progress.say("the text was read by an earlier, interrupted run; going on from there")
-        return resuming.load_rows(arrays), resuming.load_skips(state)
+        rows = resuming.load_rows(arrays)
+        with progress.stage("fingerprint", len(rows)):
+            shape = settings.shingle, settings.permutations, SIGNATURE_SEED
+            prints = fingerprint(run.segments(), len(rows), *shape, threads, progress.advance)
+        return rows, resuming.load_skips(state), prints
     total = sum(s.bytes_on_disk for s in sources)
-    with progress.stage("read", total):
+    with progress.stage("read and fingerprint", total):
         done = {s.index: 0 for s in sources}
 
         def advance(source: Source, rows: int, byte: int) -> None:
@@ -108,26 +113,16 @@ def read(
             done[source.index] += step
             progress.advance(step)
 
-        rows, skips = ingest.read_all(sources, run, settings, threads, advance)
+        printer = fingerprinter(settings)
+        rows, skips = ingest.read_all(sources, run, settings, threads, advance, printer)
         resuming.save_rows(arrays, rows)
         resuming.save_skips(state, skips, identity)
-    return rows, skips
+    return rows, skips, printer.whole()
 
 
-def fingerprint_rows(run: RunFolder, rows: Rows, settings: Settings, threads: int, progress: Progress) -> Fingerprints:
-    """Signatures, hashes and counts of every row, in one pass over the text."""
-    from scanner.fingerprints import fingerprint
-
-    with progress.stage("fingerprint rows", len(rows)):
-        return fingerprint(
-            run.segments(),
-            len(rows),
-            settings.shingle,
-            settings.permutations,
-            SIGNATURE_SEED,
-            threads,
-            progress.advance,
-        )
+def fingerprinter(settings: Settings) -> Fingerprinter:
+    """What makes signatures, hashes and counts of every row while its text is read."""
+    return Fingerprinter(settings.shingle, settings.permutations, SIGNATURE_SEED)
 
 
 def find_likeness(

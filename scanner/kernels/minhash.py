@@ -104,16 +104,16 @@ def _keep_last(tokens, count, keep):
     return keep
 
 
-@kernel(INT(U8R, I64R, I64R, U8R, B1R, U8R, I32R, INT, U32R, U32R, INT, U32_2D, U64_2D, U64_2D, I64_2D))
+@kernel(INT(U8R, I64R, I64R, U8R, B1R, U8R, I32R, INT, U32R, U32R, U32_2D, U64_2D, U64_2D, I64_2D))
 def fingerprint(
-    data, offsets, row_start, part, supervised, classes, fold, width, a, b, first, signature, hashes, normal, counts
+    data, offsets, row_start, part, supervised, classes, fold, width, a, b, signature, hashes, normal, counts
 ):
     """Signature, hashes and counts of every row; returns the number of tokens.
 
     data, offsets (s + 1,): segments · row_start (r + 1,): first segment of each row · part (s,): SKIPPED, PROMPT_PART
-    or ANSWER_PART · supervised (s,): learned by the model · a, b (p,): affine32 permutations · first: where in the
-    outputs these rows begin · signature (n, p): all 2^32 - 1 for rows without shingles · hashes (HASHES, n) · normal
-    (n, 2): of the whole normalised row · counts (COUNTS, n).
+    or ANSWER_PART · supervised (s,): learned by the model · a, b (p,): affine32 permutations · signature (r, p): all
+    2^32 - 1 for rows without shingles · hashes (HASHES, r) · normal (r, 2): of the whole normalised row · counts
+    (COUNTS, r).
     """
     tokens = np.empty(_BUFFER + SHINGLES, np.uint64)[:_BUFFER]
     starts = np.empty(_BUFFER, np.int64)
@@ -182,20 +182,19 @@ def fingerprint(
             if supervised[s]:
                 learned += n
         take_minima(low, a, b, mixed, waiting)
-        out = first + r
         for j in range(columns):
-            signature[out, j] = low[j]
+            signature[r, j] = low[j]
         prompt, answer, context = fmix64(prompt), fmix64(answer), fmix64(context)
-        hashes[PROMPT, out] = prompt
-        hashes[ANSWER, out] = answer
-        hashes[CONTEXT, out] = context
-        normal[out, 0] = fmix64(combine(combine(combine(prompt, answer), context), order))
-        normal[out, 1] = fmix64(combine(combine(combine(context, prompt), answer), order))
-        counts[TOKENS, out] = row_tokens
-        counts[LEARNED, out] = learned
-        counts[SHINGLES_MADE, out] = made
-        counts[PROMPT_POINTS, out] = prompt_points
-        counts[ANSWER_POINTS, out] = answer_points
+        hashes[PROMPT, r] = prompt
+        hashes[ANSWER, r] = answer
+        hashes[CONTEXT, r] = context
+        normal[r, 0] = fmix64(combine(combine(combine(prompt, answer), context), order))
+        normal[r, 1] = fmix64(combine(combine(combine(context, prompt), answer), order))
+        counts[TOKENS, r] = row_tokens
+        counts[LEARNED, r] = learned
+        counts[SHINGLES_MADE, r] = made
+        counts[PROMPT_POINTS, r] = prompt_points
+        counts[ANSWER_POINTS, r] = answer_points
         total += row_tokens
     return total
 

@@ -39,16 +39,15 @@ def arrays(packed, rows):
 def fingerprint(packed, rows, width=3, count=COUNT):
     data, offsets, row_start, part, supervised = arrays(packed, rows)
     a, b = permutations(count, 1)
-    n = len(rows) + 2  # the outputs begin two rows further up
+    n = len(rows)
     signature = np.zeros((n, count), np.uint32)
     hashes, normal = np.zeros((kernels.HASHES, n), np.uint64), np.zeros((n, 2), np.uint64)
     counts = np.zeros((kernels.COUNTS, n), np.int64)
     kernels.fingerprint(
         data, offsets, row_start, part, supervised, code_point_classes(), folded_code_points(), width, a, b,
-        2, signature, hashes, normal, counts,
+        signature, hashes, normal, counts,
     )  # fmt: skip
-    assert not any(out.any() for out in (signature[:2], hashes[:, :2], normal[:2], counts[:, :2]))
-    return signature[2:], np.column_stack((hashes.T, normal))[2:], counts.T[2:]
+    return signature, np.column_stack((hashes.T, normal)), counts.T
 
 
 def sets_of(packed, rows, width=3):
