@@ -26,6 +26,7 @@ from scanner import (
     inputs,
     keeping,
     matching,
+    memory,
     models,
     planning,
     predicting,
@@ -65,6 +66,7 @@ def audit(
 ) -> RunFolder:
     """Audit data sets into a run folder; a finished run of the same input and settings is returned as it is."""
     progress = progress or Progress()
+    memory.reuse()
     threads = settings.threads or os.cpu_count() or 1
     run = RunFolder(out or inputs.default_run_path(datasets))
     with inputs.at_hand(datasets, run) as files:

@@ -23,7 +23,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from scanner import compiling, earlier, formats, ingest, stages
+from scanner import compiling, earlier, formats, ingest, memory, stages
 from scanner.objects import Clusters, Rows
 from scanner.progress import Progress
 from scanner.settings import Settings
@@ -90,6 +90,7 @@ def main() -> None:
     options = parser.parse_args()
     settings = Settings(floor=options.floor, jaccard=0.8, permutations=options.permutations)
     began = time.perf_counter()
+    memory.reuse()  # as `scan` begins
     warm_up(settings, options.threads)
     startup = time.perf_counter() - began
     with tempfile.TemporaryDirectory() as folder:
