@@ -7,9 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from scanner.growing import Growing
+from scanner.growing import Growing, Place
 from scanner.kernels import minhash as kernels
-from scanner.objects import ROLE_CODE, Fingerprints, Int64, SegmentBatch, UInt8, UInt64
+from scanner.objects import ROLE_CODE, Fingerprints, SegmentBatch, UInt8, UInt64
 from scanner.text import code_point_classes, folded_code_points
 
 PART_OF_ROLE = np.full(len(ROLE_CODE), kernels.PROMPT_PART, np.uint8)
@@ -54,55 +54,35 @@ def text_hashes(batches: Iterable[SegmentBatch], rows: int, threads: int) -> UIn
 
 
 class Fingerprinter:
-    """Signatures, hashes and counts a batch at a time: made on any thread, put together on one."""
+    """Signatures, hashes and counts of every row, batch by batch, made on any thread."""
 
     def __init__(self, width: int, count: int, seed: int):
         self._width = width
         self._permutations = permutations(count, seed)
-        self._made = Growing()
-        self.add(_named(*self._room(0)))
+        signature, hashes, normal = np.empty((0, count), np.uint32), np.empty(0, np.uint64), np.empty((0, 2), np.uint64)
+        counts = np.empty(0, np.int64)
+        kinds = Fingerprints(signature, hashes, hashes, hashes, normal, counts, counts, counts, counts, counts)
+        self._made = Growing(vars(kinds))
 
-    def _room(self, rows: int) -> tuple[np.ndarray, UInt64, UInt64, Int64]:
-        """signature, hashes, normal and counts, as the kernel fills them."""
-        return (
-            np.empty((rows, len(self._permutations[0])), np.uint32),
-            np.empty((kernels.HASHES, rows), np.uint64),
-            np.empty((rows, 2), np.uint64),
-            np.empty((kernels.COUNTS, rows), np.int64),
-        )
+    def reserve(self, rows: int, expected: int = 0) -> Place:
+        """Room for a batch of at most so many rows; `expected`: rows in all, as far as is known."""
+        return self._made.reserve(rows, expected)
 
-    def of(self, batch: SegmentBatch) -> Fingerprints:
-        """Those of the rows of one batch."""
+    def fill(self, place: Place, batch: SegmentBatch) -> None:
+        """Fingerprint the rows of a batch into its place."""
         starts = batch.row_starts() if len(batch) else np.zeros(1, np.int64)
-        room = self._room(len(starts) - 1)
         kernels.fingerprint(
             batch.data, batch.offsets, starts, parts(batch), batch.supervised, code_point_classes(),
-            folded_code_points(), self._width, *self._permutations, *room,
+            folded_code_points(), self._width, *self._permutations, *place.arrays.values(),
         )  # fmt: skip
-        return _named(*room)
 
-    def add(self, part: Fingerprints, expected: int = 0) -> None:
-        """Put the next rows at the end; `expected`: how many rows there will be in all, as far as is known."""
-        self._made.append(vars(part), expected)
+    def settle(self, place: Place, rows: int) -> None:
+        """A place is filled, with so many rows; to be called in the order in which they were reserved."""
+        self._made.settle(place, rows)
 
     def whole(self) -> Fingerprints:
-        """Those of all rows that were added."""
+        """Those of all rows."""
         return Fingerprints(**self._made.arrays())
-
-
-def _named(signature: np.ndarray, hashes: UInt64, normal: UInt64, counts: Int64) -> Fingerprints:
-    return Fingerprints(
-        signature=signature,
-        prompt=hashes[kernels.PROMPT],
-        answer=hashes[kernels.ANSWER],
-        context=hashes[kernels.CONTEXT],
-        normal=normal,
-        tokens=counts[kernels.TOKENS],
-        supervised_tokens=counts[kernels.LEARNED],
-        shingles=counts[kernels.SHINGLES_MADE],
-        prompt_chars=counts[kernels.PROMPT_POINTS],
-        response_chars=counts[kernels.ANSWER_POINTS],
-    )
 
 
 def fingerprint(
@@ -120,8 +100,14 @@ def fingerprint(
     """
     printer = Fingerprinter(width, count, seed)
     with ThreadPoolExecutor(threads) as pool:
-        for part in pool.map(printer.of, batches):
-            printer.add(part, rows)
-            if len(part.tokens):
-                advance(len(part.tokens))
+        jobs = []
+        for batch in batches:
+            if len(batch):
+                own = len(batch.row_starts()) - 1
+                place = printer.reserve(own, rows)
+                jobs.append((pool.submit(printer.fill, place, batch), place, own))
+        for job, place, own in jobs:
+            job.result()
+            printer.settle(place, own)
+            advance(own)
     return printer.whole()

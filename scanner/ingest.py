@@ -21,13 +21,12 @@ import pyarrow.compute as pc
 from scanner import flatreading, formats, jsontext, layouts
 from scanner.errors import InputError, LayoutError, ScanError
 from scanner.fingerprints import Fingerprinter
-from scanner.growing import Growing
+from scanner.growing import Growing, Place
 from scanner.kernels import flatjson
 from scanner.objects import (
     ROLE_CODE,
     Bool,
     Damage,
-    Fingerprints,
     Int64,
     Records,
     Rows,
@@ -53,6 +52,8 @@ from scanner.store import (
 SAMPLE = 200
 """Records of each source from which its layout is found."""
 JOBS_AHEAD = 2
+ROWS_AHEAD, TIMES_AHEAD = 1 << 20, 32
+"""Rows that room may be made for though they have not been seen, at least, and as a multiple of those seen."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,6 @@ class Chunk:
     end: Int64
     turns: np.ndarray  # (n,) int32
     digest: UInt64  # (n, 2)
-    prints: Fingerprints | None  # where they were asked for
     skips: tuple[Skip, ...]
     notes: tuple[str, ...]  # what was tolerated, as "line 3: duplicate key"
 
@@ -87,15 +87,15 @@ def read_all(
     """Read every source into RUN/private/segments.arrow; returns where the rows stand and what was skipped.
 
     `advance` is told the source, how many rows were added and the byte position reached in it. `printer` makes the
-    fingerprints of every row meanwhile, while its text is in the processor's cache.
+    fingerprints of every row meanwhile.
     """
-    made = Growing()
+    made: Growing | None = None
     skips: list[Skip] = []
     damage: dict[str, list[str]] = {}
     names: list[str] = []
     firsts: list[int] = []
     next_row = 0
-    size, before = sum(source.bytes_on_disk for source in sources), 0
+    size, before, begun = sum(source.bytes_on_disk for source in sources), 0, 0
     rooms = [flatreading.Room() for _ in range(threads + JOBS_AHEAD)]
     with SegmentWriter(run.segments_path) as writer, ThreadPoolExecutor(threads) as pool:
         for source in sources:
@@ -103,9 +103,12 @@ def read_all(
             names.append(name)
             firsts.append(next_row)
             layout = layouts.load(name)
-            waiting: list[tuple[Future[Chunk], flatreading.Room]] = []
+            waiting: list[tuple[Future[Chunk], flatreading.Room, Place | None, int]] = []
 
-            def finish(source: Source, before: int, job: Future[Chunk], room: flatreading.Room) -> int:
+            def finish(
+                source: Source, job: Future[Chunk], room: flatreading.Room, place: Place | None, expected: int
+            ) -> int:
+                nonlocal made
                 chunk = job.result()
                 if chunk.batch.num_rows:
                     writer.append(chunk.batch)
@@ -114,25 +117,29 @@ def read_all(
                 for note in chunk.notes:
                     line, _, what = note.partition(": ")
                     damage.setdefault(what, []).append(f"{source.name}:{line.removeprefix('line ')}")
-                reached = int(chunk.end.max(initial=0))
-                expected = int((len(made) + len(chunk.row_id)) * size / max(1, before + reached))
-                made.append(chunk.rows(source.index), expected)
-                if printer is not None and chunk.prints is not None:
-                    printer.add(chunk.prints, expected)
-                advance(source, len(chunk.row_id), reached)
+                found = chunk.rows(source.index)
+                if made is None:
+                    made = Growing(found)
+                made.append(found, expected)
+                if printer is not None and place is not None:
+                    printer.settle(place, len(chunk.row_id))
+                advance(source, len(chunk.row_id), int(chunk.end.max(initial=0)))
                 return max((*chunk.row_id.tolist()[-1:], *(s.row_id for s in chunk.skips)), default=-1)
 
             last = next_row - 1
             for piece in _pieces(stream):
-                room = rooms.pop()
-                waiting.append((pool.submit(_segment, piece, layout, settings, room, printer), room))
+                begun += len(piece)
+                expected = _expected(begun, before + int(piece.end.max(initial=0)), size)
+                room, place = rooms.pop(), printer.reserve(len(piece), expected) if printer else None
+                job = pool.submit(_segment, piece, layout, settings, room, printer, place)
+                waiting.append((job, room, place, expected))
                 if len(waiting) >= threads + JOBS_AHEAD:
-                    last = max(last, finish(source, before, *waiting.pop(0)))
-            for job, room in waiting:
-                last = max(last, finish(source, before, job, room))
+                    last = max(last, finish(source, *waiting.pop(0)))
+            for jobs in waiting:
+                last = max(last, finish(source, *jobs))
             next_row = last + 1
             before += source.bytes_on_disk
-    if not len(made):
+    if made is None or not len(made):
         reasons = f"; the first of {len(skips)} unreadable records: {skips[0].reason}" if skips else ""
         raise InputError(f"{', '.join(s.name for s in sources)}: no record could be read{reasons}")
     columns = made.arrays()
@@ -144,6 +151,11 @@ def read_all(
         damage=tuple(Damage(what, len(places), places[0]) for what, places in sorted(damage.items())),
     )
     return rows, sorted(skips, key=lambda s: s.row_id)
+
+
+def _expected(rows: int, reached: int, size: int) -> int:
+    """Rows in all, if those seen by this byte are like the others; 0 where no byte is known."""
+    return min(int(rows * size / reached), max(ROWS_AHEAD, TIMES_AHEAD * rows)) if reached > 0 else 0
 
 
 def _with_layout(source: Source, settings: Settings, first_row: int) -> tuple[str, Iterator[Records]]:
@@ -218,6 +230,7 @@ def _segment(
     settings: Settings,
     room: flatreading.Room,
     printer: Fingerprinter | None,
+    place: Place | None,
 ) -> Chunk:
     """Segments of one piece: the fast reader where it applies, the general parser for the rest."""
     n = len(records)
@@ -236,6 +249,8 @@ def _segment(
         read[[i for i, _ in skips]] = False
     batch = collected if fast is None or not fast.num_rows else _merged(fast, collected)
     batch = _supervise(batch, settings.supervise)
+    if printer is not None and place is not None:
+        printer.fill(place, views(batch))
     return Chunk(
         batch=batch,
         row_id=records.row_id[read],
@@ -244,7 +259,6 @@ def _segment(
         end=records.end[read],
         turns=turns[read],
         digest=digest[read],
-        prints=printer.of(views(batch)) if printer else None,
         skips=(*records.skips, *(skip for _, skip in skips)),
         notes=tuple(damage),
     )
@@ -331,4 +345,3 @@ def _supervise(batch: pa.RecordBatch, which: str) -> pa.RecordBatch:
         chosen = supervised & (turn == np.repeat(last, np.diff(np.append(starts, len(row)))))
     at = batch.schema.get_field_index("supervised")
     return batch.set_column(at, SEGMENT_SCHEMA.field("supervised"), pa.array(chosen))
-

@@ -27,4 +27,3 @@ def stable_order(keys: UInt64) -> Int64:
     if (keys[order[twins]] != keys[order[twins + 1]]).any():
         return np.lexsort(tuple(keys[:, c] for c in range(keys.shape[1] - 1, -1, -1))).astype(np.int64)
     return order
-

@@ -18,7 +18,7 @@ from scanner.objects import Edits, Int64, Records, Skip, Source, UInt8, Written
 
 ROWS_PER_RUN = 16_384  # parsed rows in one Records
 RAW_BYTES = 4096  # of a skipped record that are kept for private/
-LEAST_RUN, MOST_RUN = 1 << 20, 4 << 20  # bytes of unparsed rows in one Records
+LEAST_RUN, MOST_RUN = 2 << 20, 4 << 20  # bytes of unparsed rows in one Records
 _BLOCK = 1 << 18  # bytes searched for line ends at a time: what is found fits a core's cache
 
 Texts = Mapping[tuple[str | int, ...], str]
