@@ -36,14 +36,14 @@ def cluster(texts: Groups, a: Int64, b: Int64, priority: Int64) -> Clusters:
             if not taken[other]:
                 taken[other] = True
                 centre[other] = head
-    keep = best[centre[texts.group]]
-    members = np.bincount(keep, minlength=n)[keep]
-    alone = members == 1
+    inside = np.flatnonzero(taken[texts.group] | (texts.size > 1))  # all others stay, in no cluster
+    keep, size, cluster = np.arange(n), np.ones(n, np.int64), np.full(n, -1, np.int64)
+    keep[inside] = best[centre[texts.group[inside]]]
     # subtle: np.unique numbers clusters by kept position, so numbers do not depend on the order of discovery
-    _, number = np.unique(keep[~alone], return_inverse=True)
-    cluster = np.full(n, -1, np.int64)
-    cluster[~alone] = number
-    return Clusters(cluster=cluster, size=members.astype(np.int64), keep=keep.astype(np.int64))
+    _, number, members = np.unique(keep[inside], return_inverse=True, return_counts=True)
+    size[inside] = members[number]
+    cluster[inside] = np.where(members > 1, np.cumsum(members > 1) - 1, -1)[number]
+    return Clusters(cluster=cluster, size=size, keep=keep)
 
 
 def _best_of_group(texts: Groups, priority: Int64) -> Int64:

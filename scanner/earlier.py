@@ -22,7 +22,8 @@ import numpy as np
 import polars as pl
 
 from scanner.kernels.agreement import agreement
-from scanner.objects import Int64, UInt64, stable_order
+from scanner.objects import Int64, UInt64
+from scanner.ordering import stable_order
 from scanner.signatures import ANSWER, OPENING, PAIR, PROMPT, ROW_A, ROW_B, Index
 
 KIND = "earlier"

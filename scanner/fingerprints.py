@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from scanner.growing import Growing, Place
 from scanner.kernels import minhash as kernels
 from scanner.objects import ROLE_CODE, Fingerprints, SegmentBatch, UInt8, UInt64
 from scanner.text import code_point_classes, folded_code_points
@@ -52,6 +53,38 @@ def text_hashes(batches: Iterable[SegmentBatch], rows: int, threads: int) -> UIn
     return out
 
 
+class Fingerprinter:
+    """Signatures, hashes and counts of every row, batch by batch, made on any thread."""
+
+    def __init__(self, width: int, count: int, seed: int):
+        self._width = width
+        self._permutations = permutations(count, seed)
+        signature, hashes, normal = np.empty((0, count), np.uint32), np.empty(0, np.uint64), np.empty((0, 2), np.uint64)
+        counts = np.empty(0, np.int64)
+        kinds = Fingerprints(signature, hashes, hashes, hashes, normal, counts, counts, counts, counts, counts)
+        self._made = Growing(vars(kinds))
+
+    def reserve(self, rows: int, expected: int = 0) -> Place:
+        """Room for a batch of at most so many rows; `expected`: rows in all, as far as is known."""
+        return self._made.reserve(rows, expected)
+
+    def fill(self, place: Place, batch: SegmentBatch) -> None:
+        """Fingerprint the rows of a batch into its place."""
+        starts = batch.row_starts() if len(batch) else np.zeros(1, np.int64)
+        kernels.fingerprint(
+            batch.data, batch.offsets, starts, parts(batch), batch.supervised, code_point_classes(),
+            folded_code_points(), self._width, *self._permutations, *place.arrays.values(),
+        )  # fmt: skip
+
+    def settle(self, place: Place, rows: int) -> None:
+        """A place is filled, with so many rows; to be called in the order in which they were reserved."""
+        self._made.settle(place, rows)
+
+    def whole(self) -> Fingerprints:
+        """Those of all rows."""
+        return Fingerprints(**self._made.arrays())
+
+
 def fingerprint(
     batches: Iterable[SegmentBatch],
     rows: int,
@@ -65,38 +98,16 @@ def fingerprint(
 
     `batches` must hold `rows` rows in order; `advance` is told how many rows a batch had when it is done.
     """
-    a, b = permutations(count, seed)
-    signature = np.empty((rows, count), np.uint32)
-    hashes, normal = np.empty((kernels.HASHES, rows), np.uint64), np.empty((rows, 2), np.uint64)
-    counts = np.empty((kernels.COUNTS, rows), np.int64)
-    classes, fold = code_point_classes(), folded_code_points()
-
-    def work(batch: SegmentBatch, starts: np.ndarray, first: int) -> int:
-        kernels.fingerprint(
-            batch.data, batch.offsets, starts, parts(batch), batch.supervised, classes, fold, width, a, b,
-            first, signature, hashes, normal, counts,
-        )  # fmt: skip
-        return len(starts) - 1
-
+    printer = Fingerprinter(width, count, seed)
     with ThreadPoolExecutor(threads) as pool:
-        jobs, first = [], 0
+        jobs = []
         for batch in batches:
-            if not len(batch):
-                continue
-            starts = batch.row_starts()
-            jobs.append(pool.submit(work, batch, starts, first))
-            first += len(starts) - 1
-        for job in jobs:
-            advance(job.result())
-    return Fingerprints(
-        signature=signature,
-        prompt=hashes[kernels.PROMPT],
-        answer=hashes[kernels.ANSWER],
-        context=hashes[kernels.CONTEXT],
-        normal=normal,
-        tokens=counts[kernels.TOKENS],
-        supervised_tokens=counts[kernels.LEARNED],
-        shingles=counts[kernels.SHINGLES_MADE],
-        prompt_chars=counts[kernels.PROMPT_POINTS],
-        response_chars=counts[kernels.ANSWER_POINTS],
-    )
+            if len(batch):
+                own = len(batch.row_starts()) - 1
+                place = printer.reserve(own, rows)
+                jobs.append((pool.submit(printer.fill, place, batch), place, own))
+        for job, place, own in jobs:
+            job.result()
+            printer.settle(place, own)
+            advance(own)
+    return printer.whole()

@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from scanner import jsontext, layouts
 from scanner.errors import ScanError
+from scanner.growing import block
 from scanner.kernels import flatjson
 from scanner.objects import ROLE_CODE, Bool, Records, Segment, UInt8, UInt64
 from scanner.settings import Settings
@@ -25,7 +26,7 @@ from scanner.store import SEGMENT_SCHEMA, pointer, roles_array
 LONGEST_FAST_RECORD = 1 << 20
 """Bytes above which a record goes to the general parser, so that the fast reader's scratch space stays small."""
 COLUMNS_KEPT = 16
-"""Lengths of pieces for which the columns that do not depend on the text are kept."""
+"""Shapes and lengths for which the columns that do not depend on the text are kept."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class Room:
         """`count` values of a kind; what they held before is overwritten."""
         size = count * np.dtype(kind).itemsize
         if name not in self._bytes or len(self._bytes[name]) < size:
-            self._bytes[name] = np.empty(size + size // 4, np.uint8)  # the next piece may be a little larger
+            self._bytes[name] = block(size + size // 4)  # the next piece may be a little larger
         return self._bytes[name][:size].view(kind)
 
 
@@ -127,9 +128,15 @@ def read(
     return (batch.filter(pa.array(np.repeat(~slow, columns))) if slow.any() else batch), slow
 
 
-@lru_cache(COLUMNS_KEPT)
-def _columns(shape: FlatShape, n: int) -> tuple[pa.Array, ...]:
+def _columns(shape: FlatShape, n: int) -> list[pa.Array]:
     """segment, turn, role, field_path and supervised of n records of a shape."""
+    enough = 1 << max(0, n - 1).bit_length()
+    return [column.slice(0, n * len(shape.segments)) for column in _repeated(shape, enough)]
+
+
+@lru_cache(COLUMNS_KEPT)
+def _repeated(shape: FlatShape, n: int) -> tuple[pa.Array, ...]:
+    """The columns, for so many records: lengths of pieces vary, and making them takes as long as reading some."""
     segments = shape.segments
     place = pa.array(np.tile(np.arange(len(segments), dtype=np.int32), n))
     return (

@@ -1,6 +1,6 @@
 """Files to segments: reads every input once, finds its layout, and leaves the text as Arrow in the run folder.
 
-    formats.read -> Records -> layouts.segments -> private/segments.arrow
+    formats.read -> Records -> layouts.segments -> private/segments.arrow, and fingerprints where asked for
 
 Flat records of strings go through a compiled reader (flatreading.py); all others are parsed one by one. Both give
 the same segments and the same record hash.
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
@@ -20,8 +20,23 @@ import pyarrow.compute as pc
 
 from scanner import flatreading, formats, jsontext, layouts
 from scanner.errors import InputError, LayoutError, ScanError
+from scanner.fingerprints import Fingerprinter
+from scanner.growing import Growing, Place
 from scanner.kernels import flatjson
-from scanner.objects import ROLE_CODE, Bool, Damage, Int64, Records, Rows, Segment, Skip, Source, UInt8, UInt64
+from scanner.objects import (
+    ROLE_CODE,
+    Bool,
+    Damage,
+    Int64,
+    Records,
+    Rows,
+    Segment,
+    Skip,
+    Source,
+    UInt8,
+    UInt64,
+)
+from scanner.ordering import stable_order
 from scanner.settings import Settings
 from scanner.store import (
     BYTES_PER_BATCH,
@@ -31,13 +46,14 @@ from scanner.store import (
     SegmentWriter,
     pointer,
     roles_array,
+    views,
 )
 
 SAMPLE = 200
 """Records of each source from which its layout is found."""
 JOBS_AHEAD = 2
-PIECES, FEWEST_ROWS = 4, 1024
-"""Into how many pieces a run of records is cut, so that all threads have work, and the rows that are worth one."""
+ROWS_AHEAD, TIMES_AHEAD = 1 << 20, 32
+"""Rows that room may be made for though they have not been seen, at least, and as a multiple of those seen."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +70,11 @@ class Chunk:
     skips: tuple[Skip, ...]
     notes: tuple[str, ...]  # what was tolerated, as "line 3: duplicate key"
 
+    def rows(self, source: int) -> dict[str, np.ndarray]:
+        """What `Rows` holds of these rows, which are the source's of that index."""
+        columns = {name: getattr(self, name) for name in ("row_id", "line", "start", "end", "turns", "digest")}
+        return {**columns, "source": np.full(len(self.row_id), source, np.int32)}
+
 
 def read_all(
     sources: list[Source],
@@ -61,18 +82,20 @@ def read_all(
     settings: Settings,
     threads: int,
     advance: Callable[[Source, int, int], None] = lambda source, rows, byte: None,
+    printer: Fingerprinter | None = None,
 ) -> tuple[Rows, list[Skip]]:
     """Read every source into RUN/private/segments.arrow; returns where the rows stand and what was skipped.
 
-    `advance` is told the source, how many rows were added and the byte position reached in it.
+    `advance` is told the source, how many rows were added and the byte position reached in it. `printer` makes the
+    fingerprints of every row meanwhile.
     """
-    chunks: list[Chunk] = []
-    owners: list[int] = []
+    made: Growing | None = None
     skips: list[Skip] = []
     damage: dict[str, list[str]] = {}
     names: list[str] = []
     firsts: list[int] = []
     next_row = 0
+    size, before, begun = sum(source.bytes_on_disk for source in sources), 0, 0
     rooms = [flatreading.Room() for _ in range(threads + JOBS_AHEAD)]
     with SegmentWriter(run.segments_path) as writer, ThreadPoolExecutor(threads) as pool:
         for source in sources:
@@ -80,9 +103,12 @@ def read_all(
             names.append(name)
             firsts.append(next_row)
             layout = layouts.load(name)
-            waiting: list[tuple[Future[Chunk], flatreading.Room]] = []
+            waiting: list[tuple[Future[Chunk], flatreading.Room, Place | None, int]] = []
 
-            def finish(source: Source, job: Future[Chunk], room: flatreading.Room) -> int:
+            def finish(
+                source: Source, job: Future[Chunk], room: flatreading.Room, place: Place | None, expected: int
+            ) -> int:
+                nonlocal made
                 chunk = job.result()
                 if chunk.batch.num_rows:
                     writer.append(chunk.batch)
@@ -91,36 +117,45 @@ def read_all(
                 for note in chunk.notes:
                     line, _, what = note.partition(": ")
                     damage.setdefault(what, []).append(f"{source.name}:{line.removeprefix('line ')}")
-                chunks.append(replace(chunk, batch=None))
-                owners.append(source.index)
+                found = chunk.rows(source.index)
+                if made is None:
+                    made = Growing(found)
+                made.append(found, expected)
+                if printer is not None and place is not None:
+                    printer.settle(place, len(chunk.row_id))
                 advance(source, len(chunk.row_id), int(chunk.end.max(initial=0)))
                 return max((*chunk.row_id.tolist()[-1:], *(s.row_id for s in chunk.skips)), default=-1)
 
             last = next_row - 1
             for piece in _pieces(stream):
-                room = rooms.pop()
-                waiting.append((pool.submit(_segment, piece, layout, settings, room), room))
+                begun += len(piece)
+                expected = _expected(begun, before + int(piece.end.max(initial=0)), size)
+                room, place = rooms.pop(), printer.reserve(len(piece), expected) if printer else None
+                job = pool.submit(_segment, piece, layout, settings, room, printer, place)
+                waiting.append((job, room, place, expected))
                 if len(waiting) >= threads + JOBS_AHEAD:
                     last = max(last, finish(source, *waiting.pop(0)))
-            for job, room in waiting:
-                last = max(last, finish(source, job, room))
+            for jobs in waiting:
+                last = max(last, finish(source, *jobs))
             next_row = last + 1
+            before += source.bytes_on_disk
+    if made is None or not len(made):
+        reasons = f"; the first of {len(skips)} unreadable records: {skips[0].reason}" if skips else ""
+        raise InputError(f"{', '.join(s.name for s in sources)}: no record could be read{reasons}")
+    columns = made.arrays()
     rows = Rows(
-        row_id=_joined([c.row_id for c in chunks], np.int64),
-        source=np.repeat(np.asarray(owners, np.int32), [len(c.row_id) for c in chunks]),
-        line=_joined([c.line for c in chunks], np.int64),
-        start=_joined([c.start for c in chunks], np.int64),
-        end=_joined([c.end for c in chunks], np.int64),
-        turns=_joined([c.turns for c in chunks], np.int32),
-        digest=np.concatenate([np.zeros((0, 2), np.uint64), *(c.digest for c in chunks)]),
+        **columns,
+        order=stable_order(columns["digest"]),
         layout=tuple(names),
         first_row=tuple(firsts),
         damage=tuple(Damage(what, len(places), places[0]) for what, places in sorted(damage.items())),
     )
-    if not len(rows):
-        reasons = f"; the first of {len(skips)} unreadable records: {skips[0].reason}" if skips else ""
-        raise InputError(f"{', '.join(s.name for s in sources)}: no record could be read{reasons}")
     return rows, sorted(skips, key=lambda s: s.row_id)
+
+
+def _expected(rows: int, reached: int, size: int) -> int:
+    """Rows in all, if those seen by this byte are like the others; 0 where no byte is known."""
+    return min(int(rows * size / reached), max(ROWS_AHEAD, TIMES_AHEAD * rows)) if reached > 0 else 0
 
 
 def _with_layout(source: Source, settings: Settings, first_row: int) -> tuple[str, Iterator[Records]]:
@@ -169,13 +204,12 @@ def _pieces(stream: Iterator[Records]) -> Iterator[Records]:
         if not n and records.skips:
             yield records
         ends = np.zeros(n, np.int64) if records.buffer is None else np.cumsum(records.end - records.start)
-        most = min(ROWS_PER_BATCH, max(FEWEST_ROWS, -(-n // PIECES)))
         at = after = 0
         while after < n:
             at = after
             before = ends[at - 1] if at else 0
             fitting = int(np.searchsorted(ends, before + BYTES_PER_BATCH, "right"))
-            after = min(n, at + most, max(at + 1, fitting))
+            after = min(n, at + ROWS_PER_BATCH, max(at + 1, fitting))
             part = slice(at, after)
             yield Records(
                 source=records.source,
@@ -190,7 +224,14 @@ def _pieces(stream: Iterator[Records]) -> Iterator[Records]:
             )
 
 
-def _segment(records: Records, layout: ModuleType, settings: Settings, room: flatreading.Room) -> Chunk:
+def _segment(
+    records: Records,
+    layout: ModuleType,
+    settings: Settings,
+    room: flatreading.Room,
+    printer: Fingerprinter | None,
+    place: Place | None,
+) -> Chunk:
     """Segments of one piece: the fast reader where it applies, the general parser for the rest."""
     n = len(records)
     digest = np.zeros((n, 2), np.uint64)
@@ -208,6 +249,8 @@ def _segment(records: Records, layout: ModuleType, settings: Settings, room: fla
         read[[i for i, _ in skips]] = False
     batch = collected if fast is None or not fast.num_rows else _merged(fast, collected)
     batch = _supervise(batch, settings.supervise)
+    if printer is not None and place is not None:
+        printer.fill(place, views(batch))
     return Chunk(
         batch=batch,
         row_id=records.row_id[read],
@@ -302,7 +345,3 @@ def _supervise(batch: pa.RecordBatch, which: str) -> pa.RecordBatch:
         chosen = supervised & (turn == np.repeat(last, np.diff(np.append(starts, len(row)))))
     at = batch.schema.get_field_index("supervised")
     return batch.set_column(at, SEGMENT_SCHEMA.field("supervised"), pa.array(chosen))
-
-
-def _joined(parts: list[np.ndarray], dtype: type) -> np.ndarray:
-    return np.concatenate([np.zeros(0, dtype), *parts]).astype(dtype, copy=False)

@@ -103,8 +103,8 @@ def preference(
         values = np.where(np.isnan(field_rank), np.inf, field_rank if chosen.smaller else -field_rank)
         keys = [Key("field", values), before, best]
     else:
-        own = {"best": best, "longest": Key("tokens", -answer_tokens), "first": Key("place", rows.row_id)}
-        keys = [before, own[chosen.kind]]
+        own = {"longest": ("tokens", -answer_tokens), "first": ("place", rows.row_id)}
+        keys = [before, best if chosen.kind == "best" else Key(*own[chosen.kind])]
     if is_earlier is not None and is_earlier.any():
         keys.insert(0, Key("earlier", (~is_earlier).astype(np.int8)))
     order = rows.content_order

@@ -27,26 +27,6 @@ Float64 = npt.NDArray[np.float64]
 Bool = npt.NDArray[np.bool_]
 
 
-def stable_order(keys: UInt64) -> Int64:
-    """(n,) positions that sort well-mixed hashes (n, c), equal ones by position.
-
-    The key's upper bits and the position share one word, so that one plain sort does it, several times faster than a
-    stable argsort; should two different keys agree in those bits, all columns are sorted instead.
-    """
-    n = len(keys)
-    bits = np.uint64(max(1, n.bit_length()))
-    mask = (np.uint64(1) << bits) - np.uint64(1)
-    words = keys[:, 0] & ~mask
-    words |= np.arange(n, dtype=np.uint64)
-    words.sort()
-    twins = np.flatnonzero((words[1:] ^ words[:-1]) <= mask)
-    words &= mask
-    order = words.view(np.int64)
-    if (keys[order[twins]] != keys[order[twins + 1]]).any():
-        return np.lexsort(tuple(keys[:, c] for c in range(keys.shape[1] - 1, -1, -1))).astype(np.int64)
-    return order
-
-
 ROLES = ("system", "tools", "user", "assistant", "tool", "rejected", "text")
 """Who speaks in a segment; SegmentBatch.role holds the index.
 
@@ -236,6 +216,7 @@ class Rows:
     layout: tuple[str, ...]  # per source
     first_row: tuple[int, ...]  # per source: row_id of its first record, read or skipped
     damage: tuple[Damage, ...] = ()  # what was tolerated while reading
+    order: Int64 | None = field(default=None, repr=False)  # (n,) content_order, where it is known already
 
     def __len__(self) -> int:
         return len(self.row_id)
@@ -243,7 +224,7 @@ class Rows:
     @cached_property
     def content_order(self) -> Int64:
         """(n,) positions sorted by content digest; equal content by place in the input."""
-        return stable_order(self.digest)
+        return np.lexsort((self.digest[:, 1], self.digest[:, 0])) if self.order is None else self.order
 
     @cached_property
     def content_rank(self) -> Int64:

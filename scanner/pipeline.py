@@ -26,6 +26,7 @@ from scanner import (
     inputs,
     keeping,
     matching,
+    memory,
     models,
     planning,
     predicting,
@@ -65,6 +66,7 @@ def audit(
 ) -> RunFolder:
     """Audit data sets into a run folder; a finished run of the same input and settings is returned as it is."""
     progress = progress or Progress()
+    memory.reuse()
     threads = settings.threads or os.cpu_count() or 1
     run = RunFolder(out or inputs.default_run_path(datasets))
     with inputs.at_hand(datasets, run) as files:
@@ -126,8 +128,7 @@ def _measure_and_judge(
     progress: Progress,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The stages of an audit in their order; writes every table, returns notes and facts for scan.json."""
-    rows, skips = stages.read(run, sources, settings, threads, identity, progress)
-    prints = stages.fingerprint_rows(run, rows, settings, threads, progress)
+    rows, skips, prints = stages.read(run, sources, settings, threads, identity, progress)
     names = [s.name for s in sources]
     likeness = stages.find_likeness(run, rows, prints, settings, threads, progress)
     known, compared = stages.compare_with_earlier(

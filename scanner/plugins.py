@@ -37,4 +37,4 @@ def load(package: str, name: str) -> ModuleType:
 
 def load_all(package: str) -> dict[str, ModuleType]:
     """Every choice of a folder, imported, by name."""
-    return {name: load(package, name) for name in names(package)}
+    return {name: importlib.import_module(f"{package}.{name}") for name in names(package)}

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from scanner.objects import Damage, Rows, Skip
+from scanner.ordering import stable_order
 from scanner.store import atomic, write_bytes
 
 
@@ -30,7 +31,8 @@ def load_rows(path: Path) -> Rows:
         values = {name: stored[name] for name in stored.files}
     layout = tuple(str(name) for name in values.pop("layout"))
     damage = tuple(Damage(*entry) for entry in json.loads(str(values.pop("damage"))))
-    return Rows(layout=layout, first_row=tuple(values.pop("first_row").tolist()), damage=damage, **values)
+    firsts = tuple(values.pop("first_row").tolist())
+    return Rows(layout=layout, first_row=firsts, damage=damage, order=stable_order(values["digest"]), **values)
 
 
 def save_skips(path: Path, skips: list[Skip], identity: str) -> None:

@@ -13,8 +13,10 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 
 from scanner import earlier, fieldranks, keeping, planning
+from scanner.fingerprints import Fingerprinter, fingerprint
 from scanner.objects import Clusters, Fingerprints, Groups, Int64, Pairs, Rows, Skip, Source
 from scanner.progress import Progress
 from scanner.settings import Settings
@@ -90,17 +92,21 @@ class Choice:
 
 def read(
     run: RunFolder, sources: list[Source], settings: Settings, threads: int, identity: str, progress: Progress
-) -> tuple[Rows, list[Skip]]:
-    """Read the inputs, or take over what an interrupted run of the same input and settings has read."""
+) -> tuple[Rows, list[Skip], Fingerprints]:
+    """Read the inputs and fingerprint every row, or take over what an interrupted run of the same has read."""
     from scanner import ingest, resuming
 
     state = run.private / "ingested.json"
     arrays = run.private / "rows.npz"
     if state.exists() and json.loads(state.read_text("utf-8"))["identity"] == identity:
         progress.say("the text was read by an earlier, interrupted run; going on from there")
-        return resuming.load_rows(arrays), resuming.load_skips(state)
+        rows = resuming.load_rows(arrays)
+        with progress.stage("fingerprint", len(rows)):
+            shape = settings.shingle, settings.permutations, SIGNATURE_SEED
+            prints = fingerprint(run.segments(), len(rows), *shape, threads, progress.advance)
+        return rows, resuming.load_skips(state), prints
     total = sum(s.bytes_on_disk for s in sources)
-    with progress.stage("read", total):
+    with progress.stage("read and fingerprint", total):
         done = {s.index: 0 for s in sources}
 
         def advance(source: Source, rows: int, byte: int) -> None:
@@ -108,26 +114,16 @@ def read(
             done[source.index] += step
             progress.advance(step)
 
-        rows, skips = ingest.read_all(sources, run, settings, threads, advance)
+        printer = fingerprinter(settings)
+        rows, skips = ingest.read_all(sources, run, settings, threads, advance, printer)
         resuming.save_rows(arrays, rows)
         resuming.save_skips(state, skips, identity)
-    return rows, skips
+    return rows, skips, printer.whole()
 
 
-def fingerprint_rows(run: RunFolder, rows: Rows, settings: Settings, threads: int, progress: Progress) -> Fingerprints:
-    """Signatures, hashes and counts of every row, in one pass over the text."""
-    from scanner.fingerprints import fingerprint
-
-    with progress.stage("fingerprint rows", len(rows)):
-        return fingerprint(
-            run.segments(),
-            len(rows),
-            settings.shingle,
-            settings.permutations,
-            SIGNATURE_SEED,
-            threads,
-            progress.advance,
-        )
+def fingerprinter(settings: Settings) -> Fingerprinter:
+    """What makes signatures, hashes and counts of every row while its text is read."""
+    return Fingerprinter(settings.shingle, settings.permutations, SIGNATURE_SEED)
 
 
 def find_likeness(
@@ -138,23 +134,20 @@ def find_likeness(
     from scanner.signals import exact, group_by, minhash
 
     reader = run.segments()
-    with progress.stage("find exact duplicates"), ThreadPoolExecutor(threads) as pool:
-        ranks = pool.submit(lambda: rows.content_rank)  # what follows needs it, and it takes as long as the rest
-        equal = pool.submit(exact.same_record, rows)
-        normal = group_by(prints.normal)
-        texts = exact.same_text(normal, reader, threads)
-        records = equal.result()
-        same = exact.pairs(rows, records, texts)
-        ranks.result()
-    with progress.stage("find templates"):
-        templates = templating.find(reader, rows, prints, settings.shingle, threads)
     bands = minhash.choose_bands(settings.permutations, settings.jaccard, settings.recall, settings.floor)
-    with progress.stage("find near duplicates", bands.bands):
+    with progress.stage("find duplicates and templates", bands.bands), ThreadPoolExecutor(1) as aside:
+        learned = aside.submit(templating.find, reader, rows, prints, settings.shingle, threads)
+        normal = group_by(prints.normal)
+        records = exact.same_record(rows)
+        texts = exact.same_text(normal, reader, threads)
+        same = exact.pairs(rows, records, texts)
+        proposed = minhash.propose(rows, prints, normal, bands, threads, progress.advance)
+        templates = learned.result()
+    with progress.stage("verify near duplicates"):
         near = minhash.find(
-            rows, prints, reader, normal=normal, texts=texts,
+            rows, prints, reader, proposed, texts=texts,
             jaccard=settings.jaccard, floor=settings.floor, recall=settings.recall, width=settings.shingle,
-            threads=threads, advance=progress.advance,
-            payload=minhash.Payload(templates.sketched, templates.sketch) if templates else None,
+            threads=threads, payload=minhash.Payload(templates.sketched, templates.sketch) if templates else None,
         )  # fmt: skip
         wanted = near.same_context & (near.pairs.similarity >= settings.floor)
         alike = wording.compare(reader, rows, prints, templates, near.a, near.b, wanted, settings.shingle, threads)
@@ -229,7 +222,8 @@ def find_clusters(
         involved = np.unique(likeness.texts.group[places(rows.row_id, ends)])
         if len(involved):
             quality[involved] = _quality_of_answers(run, involved)
-            quality = quality[likeness.texts.group]  # equal text, equal quality
+            copies = np.flatnonzero(likeness.texts.size > 1)
+            quality[copies] = quality[likeness.texts.group[copies]]  # equal text, equal quality
         pairs = pl.concat([likeness.near, semantic], how="diagonal")
         field = None
         if keeping.parse(settings.keep_policy).kind == "field":
@@ -331,11 +325,13 @@ def _quality_of_answers(run: RunFolder, positions: Int64) -> np.ndarray:
 
     some = run.segments().segments_of(positions)
     learned = np.flatnonzero(some.supervised)
-    owner = np.searchsorted(some.row_start, learned, "right") - 1
-    answers: list[list[str]] = [[] for _ in range(len(positions))]
-    for row, begin, end in zip(owner.tolist(), some.begin[learned].tolist(), some.end[learned].tolist(), strict=True):
-        answers[row].append(some.data[begin:end].tobytes().decode())
-    return qualities(pl.Series(["\n".join(texts) for texts in answers], dtype=pl.String))
+    begin, end = some.begin[learned], some.end[learned]
+    text = some.data.data
+    # a line end after every segment: white space changes no quality
+    joined = b"\n".join([text[a:b] for a, b in zip(begin.tolist(), end.tolist(), strict=True)] + [b""])
+    ends = np.concatenate(([0], np.cumsum(end - begin + 1)))[np.searchsorted(learned, some.row_start)]
+    answers = pa.LargeStringArray.from_buffers(len(positions), pa.py_buffer(ends), pa.py_buffer(joined))
+    return qualities(pl.Series(answers))
 
 
 def find_meaning(

@@ -16,6 +16,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -72,6 +73,7 @@ class RunFolder:
 
     def __init__(self, path: Path):
         self.path = path
+        self._opened: tuple[tuple[int, int], SegmentReader] | None = None
 
     @classmethod
     def open_for_writing(cls, path: Path) -> RunFolder:
@@ -143,7 +145,11 @@ class RunFolder:
         """The audited text, memory-mapped."""
         if not self.segments_path.exists():
             raise RunError(f"{self.path} no longer holds the text (it was purged); audit the data set again")
-        return SegmentReader(self.segments_path)
+        state = self.segments_path.stat()
+        file = state.st_ino, state.st_mtime_ns
+        if self._opened is None or self._opened[0] != file:
+            self._opened = file, SegmentReader(self.segments_path)
+        return self._opened[1]
 
 
 class SegmentWriter:
@@ -167,43 +173,51 @@ class SegmentWriter:
         self._context.__exit__(*problem)
 
 
-_NO_SEGMENTS = tuple(np.zeros(0, kind) for kind in (np.int64, np.int64, np.int32, np.uint8, np.bool_))
-
-
 class SegmentReader:
     """Memory-mapped segments; every batch holds whole rows."""
 
     def __init__(self, path: Path):
         self._map = pa.memory_map(str(path), "r")
+        self._whole = np.frombuffer(self._map.read_buffer(self._map.size()), np.uint8)
+        self._map.seek(0)
         self._reader = pa.ipc.open_file(self._map)
         self.batches = self._reader.num_record_batches
         self._seen: list[SegmentBatch] = []  # views, which cost little to keep and some time to make
+        self._lock = Lock()
 
     def __iter__(self) -> Iterator[SegmentBatch]:
         for i in range(self.batches):
-            if i == len(self._seen):
-                first = self._seen[-1].first + len(self._seen[-1]) if i else 0
-                self._seen.append(_views(self._reader.get_batch(i), first))
+            with self._lock:
+                if i == len(self._seen):
+                    first = self._seen[-1].first + len(self._seen[-1]) if i else 0
+                    self._seen.append(views(self._reader.get_batch(i), first))
             yield self._seen[i]
 
     def segments_of(self, positions: Int64) -> RowSegments:
         """The segments of the rows at these positions (ascending)."""
-        self._map.seek(0)
-        whole = np.frombuffer(self._map.read_buffer(self._map.size()), np.uint8)
-        found = [(np.zeros(0, np.int64), *_NO_SEGMENTS)]
+        from scanner.kernels.sorting import take_segments
+
+        positions = np.asarray(positions, np.int64)
+        found, sizes = [], [np.zeros(1, np.int64)]
         first = 0
         for batch in self:
             starts = batch.row_starts() if len(batch) else np.zeros(1, np.int64)
             here = positions[slice(*np.searchsorted(positions, (first, first + len(starts) - 1)))] - first
             first += len(starts) - 1
             if len(here):
-                counts = starts[here + 1] - starts[here]
-                index = np.repeat(starts[here] - np.cumsum(counts) + counts, counts) + np.arange(counts.sum())
-                shift = batch.data.ctypes.data - whole.ctypes.data if len(batch.data) else 0
-                at = (batch.offsets[index] + shift, batch.offsets[index + 1] + shift)
-                found.append((counts, *at, batch.segment[index], batch.role[index], batch.supervised[index]))
-        counts, *columns = (np.concatenate(parts) for parts in zip(*found, strict=True))
-        return RowSegments(whole, columns[0], columns[1], np.concatenate(([0], np.cumsum(counts))), *columns[2:])
+                found.append((batch, here, starts))
+                sizes.append(starts[here + 1] - starts[here])
+        row_start = np.concatenate(sizes).cumsum()
+        begin, end, *others = (
+            np.empty(row_start[-1], kind) for kind in (np.int64, np.int64, np.int32, np.uint8, np.bool_)
+        )
+        at = 0
+        for batch, here, starts in found:
+            shift = batch.data.ctypes.data - self._whole.ctypes.data if len(batch.data) else 0
+            at = take_segments(
+                here, starts, batch.offsets, batch.segment, batch.role, batch.supervised, shift, at, begin, end, *others
+            )
+        return RowSegments(self._whole, begin, end, row_start, *others)
 
     def text_frames(self) -> Iterator[pl.DataFrame]:
         """One polars frame (row_id, segment, role, text) per record batch; the text is not copied."""
@@ -243,7 +257,7 @@ class SegmentReader:
         return empty.select(columns) if columns else empty
 
 
-def _views(batch: pa.RecordBatch, first: int) -> SegmentBatch:
+def views(batch: pa.RecordBatch, first: int = 0) -> SegmentBatch:
     """A record batch as numpy views; only `supervised` (bit-packed in Arrow) is copied."""
     text = batch.column("text")
     _, offsets, data = text.buffers()

@@ -133,7 +133,7 @@ def learn(reader: SegmentReader, rows: Rows, prints: Fingerprints, threads: int)
         if len(verdict.rows) < enough:
             continue
         found = mark(reader, rows, prints, table, threads, only=verdict.rows)
-        if int((found.fixed.sum(axis=1) > 0).sum()) >= enough:
+        if int(found.fixed[verdict.rows].any(axis=1).sum()) >= enough:
             return table
     return None
 

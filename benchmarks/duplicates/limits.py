@@ -106,8 +106,7 @@ def main() -> None:
             f"{PERMUTATIONS} permutations"
         )
         floors = {
-            "read": reading,
-            "fingerprint rows": hashing + signing,
+            "read and fingerprint": reading + hashing + signing,
         }
         settings = Settings(floor=0.8, jaccard=0.8, permutations=PERMUTATIONS)
         warm_up(settings, threads)

@@ -24,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from ours import find
 from rows import write_rows
 
+from scanner import memory
 from scanner.objects import Rows
 from scanner.progress import Progress
 from scanner.settings import Settings
@@ -94,6 +95,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     settings = Settings()
+    memory.reuse()  # as `scan` begins
     bands = minhash.choose_bands(settings.permutations, settings.jaccard, settings.recall, settings.floor)
     print(f"{bands.bands} bands of {bands.rows} rows; promised recall at .8 {bands.probability(0.8):.4f}")
     print(f"accuracy at {options.truth_rows:,} rows")

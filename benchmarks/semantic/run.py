@@ -78,8 +78,7 @@ def cosines(rows: list[str], pairs: list[Pair], chosen: argparse.Namespace) -> t
         file = Path(folder) / "rows.jsonl"
         file.write_text("".join(f"{row}\n" for row in rows), "utf-8")
         run, settings, progress = RunFolder.open_for_writing(Path(folder) / "run"), Settings(), Progress()
-        read, _ = stages.read(run, discover([str(file)]), settings, chosen.threads, "truth", progress)
-        prints = stages.fingerprint_rows(run, read, settings, chosen.threads, progress)
+        read, _, prints = stages.read(run, discover([str(file)]), settings, chosen.threads, "truth", progress)
         likeness = stages.find_likeness(run, read, prints, settings, chosen.threads, progress)
         batches = list(run.segments())
         fast = embedding.encode(batches, read.row_id, threads=chosen.threads)

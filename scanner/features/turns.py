@@ -13,7 +13,8 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from scanner.objects import LONG_TURN, Int64, Shared, Turns, stable_order
+from scanner.objects import LONG_TURN, Int64, Shared, Turns
+from scanner.ordering import stable_order
 
 NEEDS = ("turns", "same_opening")
 

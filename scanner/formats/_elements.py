@@ -17,9 +17,8 @@ from scanner.formats._files import BOM
 from scanner.objects import Edits, Int64, Records, Skip, Source, UInt8, Written
 
 ROWS_PER_RUN = 16_384  # parsed rows in one Records
-SPANS_PER_RUN = 1 << 18  # unparsed rows in one Records
 RAW_BYTES = 4096  # of a skipped record that are kept for private/
-BYTES_PER_RUN = 16 << 20  # of lines in one Records
+LEAST_RUN, MOST_RUN = 2 << 20, 4 << 20  # bytes of unparsed rows in one Records
 _BLOCK = 1 << 18  # bytes searched for line ends at a time: what is found fits a core's cache
 
 Texts = Mapping[tuple[str | int, ...], str]
@@ -67,12 +66,17 @@ def content_begins(data: UInt8) -> int:
 
 def line_spans(data: UInt8) -> tuple[Int64, Int64, Int64, int]:
     """start, end and number of every line that is not blank, and where content begins (after a byte order mark)."""
-    start, end, line = (np.concatenate(parts) for parts in zip(*line_runs(data, len(data)), strict=True))
+    start, end, line = (np.concatenate(parts) for parts in zip(*line_runs(data, lambda read: len(data)), strict=True))
     return start, end, line, content_begins(data)
 
 
-def line_runs(data: UInt8, size: int) -> Iterator[tuple[Int64, Int64, Int64]]:
-    """start, end and number of the lines that are not blank, in runs of about `size` bytes; one run at least."""
+def run_bytes(read: int) -> int:
+    """Bytes of the next run of unparsed rows: an eighth of what was read, so that small files keep all threads busy."""
+    return min(MOST_RUN, max(LEAST_RUN, read // 8))
+
+
+def line_runs(data: UInt8, size: Callable[[int], int] = run_bytes) -> Iterator[tuple[Int64, Int64, Int64]]:
+    """start, end and number of the lines that are not blank, in runs of about so many bytes; one run at least."""
     from scanner.kernels import records
 
     room = np.empty((3, min(len(data), _BLOCK) + 1), np.int64)
@@ -82,7 +86,7 @@ def line_runs(data: UInt8, size: int) -> Iterator[tuple[Int64, Int64, Int64]]:
     for low in range(0, max(len(data), 1), _BLOCK):
         high = min(low + _BLOCK, len(data))
         parts.append(room[:, : records.line_spans(data, low, high, state, *room)].copy())
-        if high == len(data) or (high - begin >= size and parts[-1].size):
+        if high == len(data) or (high - begin >= size(begin) and parts[-1].size):
             start, end, line = np.concatenate(parts, axis=1)
             yield start, end, line
             parts, begin = [], high
@@ -91,7 +95,7 @@ def line_runs(data: UInt8, size: int) -> Iterator[tuple[Int64, Int64, Int64]]:
 def line_records(source: Source, data: UInt8, first_row: int) -> Iterator[Records]:
     """The lines that are not blank as records, a run at a time, so that reading them can begin at once."""
     row = first_row
-    for start, end, line in line_runs(data, BYTES_PER_RUN):
+    for start, end, line in line_runs(data):
         if len(start):
             yield Records(source, np.arange(row, row + len(start)), line, start, end, buffer=data)
         row += len(start)
@@ -101,8 +105,10 @@ def line_records(source: Source, data: UInt8, first_row: int) -> Iterator[Record
 
 def span_runs(source: Source, elements: Elements, first_row: int) -> Iterator[Records]:
     """Records that are not parsed: views of the buffer with their spans."""
-    for low in range(0, len(elements), SPANS_PER_RUN):
-        high = min(low + SPANS_PER_RUN, len(elements))
+    high = 0
+    while high < len(elements):
+        low, begin = high, int(elements.start[high])
+        high = max(low + 1, int(np.searchsorted(elements.end, begin + run_bytes(begin), "right")))
         skips = tuple(
             elements.skip(source, place, first_row, reason)
             for place, reason in sorted(elements.broken.items())

@@ -39,10 +39,11 @@ def sniff(path: Path, first: bytes, extension: str) -> float:
     text = first.removeprefix(BOM).lstrip()
     if text[:1] not in (b"[", b"{"):
         return 0.3 if extension in EXTENSIONS and text else 0.0
-    line, _, rest = text.partition(b"\n")
+    end = text.find(b"\n") % (len(text) + 1)  # the text's own end where there is no other
+    line = text[:end]
     if text[:1] == b"[":
         # An array on one line with more lines after it is JSON Lines whose first record is an array.
-        return 0.6 if rest.strip() and _parses(line) else 0.95
+        return 0.6 if text[end:].strip() and _parses(line) else 0.95
     if extension in EXTENSIONS:
         return 0.85
     return 0.7 if not _parses(line) else 0.6

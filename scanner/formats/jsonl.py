@@ -24,7 +24,7 @@ _LINES_TRIED = 20
 
 def sniff(path: Path, first: bytes, extension: str) -> float:
     """How sure these first bytes are JSON Lines, 0 to 1."""
-    lines = [line.strip() for line in first.removeprefix(BOM).split(b"\n")]
+    lines = [line.strip() for line in first.removeprefix(BOM).split(b"\n", _LINES_TRIED + 1)]
     complete = [line for line in lines[: _LINES_TRIED + 1][:-1] or lines if line]
     if len(lines) <= _LINES_TRIED and lines[-1] and len(lines) > 1:
         complete.append(lines[-1])

@@ -14,7 +14,6 @@ from scanner.kernels._jit import (
     B1R,
     I32R,
     I64,
-    I64_2D,
     I64R,
     INT,
     U8,
@@ -41,13 +40,6 @@ from scanner.kernels._words import (
 from scanner.kernels.hashing import combine, fmix64, murmur128
 from scanner.kernels.tokens import ROOM, ascii_tokens, next_tokens
 
-PROMPT, ANSWER, CONTEXT = 0, 1, 2
-HASHES = 3
-"""Lines of the row hashes: normalised prompt, answer and context (system, tools, rejected answers)."""
-TOKENS, LEARNED, SHINGLES_MADE, PROMPT_POINTS, ANSWER_POINTS = 0, 1, 2, 3, 4
-COUNTS = 5
-"""Lines of the counts: tokens, supervised tokens, shingles (repeats counted), code points before and in the supervised
-segments."""
 SKIPPED, PROMPT_PART, ANSWER_PART = 0, 1, 2
 IN_PROMPT, IN_ANSWER, IN_BOTH = np.uint64(1), np.uint64(2), np.uint64(3)
 """Lowest bits of a word of `shingle_sets`."""
@@ -104,16 +96,18 @@ def _keep_last(tokens, count, keep):
     return keep
 
 
-@kernel(INT(U8R, I64R, I64R, U8R, B1R, U8R, I32R, INT, U32R, U32R, INT, U32_2D, U64_2D, U64_2D, I64_2D))
+@kernel(
+    INT(U8R, I64R, I64R, U8R, B1R, U8R, I32R, INT, U32R, U32R, U32_2D, U64, U64, U64, U64_2D, I64, I64, I64, I64, I64)
+)
 def fingerprint(
-    data, offsets, row_start, part, supervised, classes, fold, width, a, b, first, signature, hashes, normal, counts
-):
+    data, offsets, row_start, part, supervised, classes, fold, width, a, b, signature, prompts, answers, contexts,
+    normal, all_tokens, learned_tokens, shingles, prompt_chars, answer_chars,
+):  # fmt: skip
     """Signature, hashes and counts of every row; returns the number of tokens.
 
     data, offsets (s + 1,): segments · row_start (r + 1,): first segment of each row · part (s,): SKIPPED, PROMPT_PART
-    or ANSWER_PART · supervised (s,): learned by the model · a, b (p,): affine32 permutations · first: where in the
-    outputs these rows begin · signature (n, p): all 2^32 - 1 for rows without shingles · hashes (HASHES, n) · normal
-    (n, 2): of the whole normalised row · counts (COUNTS, n).
+    or ANSWER_PART · supervised (s,): learned by the model · a, b (p,): affine32 permutations · the others (r, ...): as
+    in objects.Fingerprints, signature (r, p) all 2^32 - 1 for rows without shingles, shingles with repeats.
     """
     tokens = np.empty(_BUFFER + SHINGLES, np.uint64)[:_BUFFER]
     starts = np.empty(_BUFFER, np.int64)
@@ -182,20 +176,19 @@ def fingerprint(
             if supervised[s]:
                 learned += n
         take_minima(low, a, b, mixed, waiting)
-        out = first + r
         for j in range(columns):
-            signature[out, j] = low[j]
+            signature[r, j] = low[j]
         prompt, answer, context = fmix64(prompt), fmix64(answer), fmix64(context)
-        hashes[PROMPT, out] = prompt
-        hashes[ANSWER, out] = answer
-        hashes[CONTEXT, out] = context
-        normal[out, 0] = fmix64(combine(combine(combine(prompt, answer), context), order))
-        normal[out, 1] = fmix64(combine(combine(combine(context, prompt), answer), order))
-        counts[TOKENS, out] = row_tokens
-        counts[LEARNED, out] = learned
-        counts[SHINGLES_MADE, out] = made
-        counts[PROMPT_POINTS, out] = prompt_points
-        counts[ANSWER_POINTS, out] = answer_points
+        prompts[r] = prompt
+        answers[r] = answer
+        contexts[r] = context
+        normal[r, 0] = fmix64(combine(combine(combine(prompt, answer), context), order))
+        normal[r, 1] = fmix64(combine(combine(combine(context, prompt), answer), order))
+        all_tokens[r] = row_tokens
+        learned_tokens[r] = learned
+        shingles[r] = made
+        prompt_chars[r] = prompt_points
+        answer_chars[r] = answer_points
         total += row_tokens
     return total
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from scanner.kernels.minhash import same_texts, text_hashes
 from scanner.objects import Groups, Pairs, Rows, RowSegments
-from scanner.signals._groups import blocks_of, group_by
+from scanner.signals._groups import blocks_of, group_by, groups_in_order
 from scanner.store import SegmentReader
 
 _SPREAD = np.uint64(0x9E3779B97F4A7C15)  # makes hashes of small numbers: see group_by
@@ -23,7 +23,7 @@ ALL_PAIRS_UP_TO = 32
 
 def same_record(rows: Rows) -> Groups:
     """Rows whose canonical records are equal."""
-    return group_by(rows.digest)
+    return groups_in_order(rows.digest, rows.content_order)
 
 
 def same_text(normal: Groups, reader: SegmentReader, threads: int) -> Groups:

@@ -15,6 +15,7 @@ import numpy as np
 from scanner.fingerprints import PART_OF_ROLE
 from scanner.kernels import grouping, similarity
 from scanner.kernels import minhash as shingling
+from scanner.kernels.sorting import sort_words
 from scanner.objects import Fingerprints, Groups, Int64, Pairs, Rows, RowSegments, UInt64
 from scanner.signals._measures import answer_containments
 from scanner.store import SegmentReader
@@ -85,34 +86,58 @@ class Payload:
     signature: np.ndarray  # (m, permutations) uint32
 
 
+@dataclass(frozen=True)
+class Proposed:
+    """Pairs of rows that the banding makes candidates."""
+
+    bands: Bands
+    leader: Int64  # (n,) which row stands for each: of those equal up to case and spacing the first in content order
+    representatives: Int64  # (m,) positions of the leaders that have shingles, in content order
+    candidates: UInt64  # packed pairs of places in `representatives`, distinct and sorted
+    buckets_cut: int
+    pairs_cut: int
+
+
+def propose(
+    rows: Rows,
+    fingerprints: Fingerprints,
+    normal: Groups,
+    bands: Bands,
+    threads: int,
+    advance: Callable[[int], None] = lambda bands: None,
+) -> Proposed:
+    """Candidates of near duplicates by their signatures.
+
+    normal: groups of rows equal up to case and spacing; the first of each in content order represents the others.
+    """
+    leader = _leaders(rows, normal)
+    is_leader = (leader == np.arange(len(rows))) & (fingerprints.shingles > 0)
+    representatives = rows.content_order[is_leader[rows.content_order]]
+    candidates, cut = _candidates(fingerprints.signature, representatives, bands, threads, advance)
+    return Proposed(bands, leader, representatives, candidates, int(cut[0]), int(cut[1]))
+
+
 def find(
     rows: Rows,
     fingerprints: Fingerprints,
     reader: SegmentReader,
+    proposed: Proposed,
     *,
-    normal: Groups,
     texts: Groups,
     jaccard: float,
     floor: float,
     recall: float,
     width: int,
     threads: int,
-    advance: Callable[[int], None] = lambda bands: None,
     payload: Payload | None = None,
 ) -> NearPairs:
     """Verified near-duplicate pairs at or above `floor`, and contained rows.
 
-    `normal` and `texts` group the rows that are equal up to case and spacing, and those of equal text.
-    `payload` brings candidates of its own: in rows that are mostly template, sketches of whole rows say little.
-    Rows that are equal up to case and spacing are represented by the first of them in content order; such a row and
-    its representative form a pair of similarity 1 unless their text is the same byte for byte (an exact pair).
+    `texts` groups the rows of equal text. `payload` brings candidates of its own: in rows that are mostly template,
+    sketches of whole rows say little. A row and its representative (see `propose`) form a pair of similarity 1 unless
+    their text is the same byte for byte (an exact pair).
     """
-    bands = choose_bands(fingerprints.signature.shape[1], jaccard, recall, floor)
-    leader = _leaders(rows, normal)
-    is_leader = (leader == np.arange(len(rows))) & (fingerprints.shingles > 0)
-    representatives = rows.content_order[is_leader[rows.content_order]]
-
-    candidates, cut = _candidates(fingerprints.signature, representatives, bands, threads, advance)
+    candidates, representatives = proposed.candidates, proposed.representatives
     if payload is not None and len(payload.position):
         own = _payload_candidates(payload, representatives, len(rows), jaccard, recall, threads)
         candidates = _distinct([candidates, own])
@@ -130,7 +155,7 @@ def find(
     answers = answer_containments(sizes[1::2], left, right, measured[kept, 4])
     a, b, values = members[left], members[right], np.column_stack((measured[kept], answers))
 
-    a, b, values = _with_case_twins(a, b, values, leader, texts)
+    a, b, values = _with_case_twins(a, b, values, proposed.leader, texts)
     swap = a > b
     a, b = np.where(swap, b, a), np.where(swap, a, b)
     for ab, ba in ((1, 2), (5, 6)):
@@ -159,16 +184,16 @@ def find(
             containment_ba=values[:, 2],
             notes={
                 "permutations": int(fingerprints.signature.shape[1]),
-                "bands": bands.bands,
-                "rows_per_band": bands.rows,
+                "bands": proposed.bands.bands,
+                "rows_per_band": proposed.bands.rows,
                 "shingle_tokens": width,
-                "recall_curve": bands.curve(),
-                "recall_at_threshold": bands.probability(jaccard),
-                "recall_at_floor": bands.probability(floor),
+                "recall_curve": proposed.bands.curve(),
+                "recall_at_threshold": proposed.bands.probability(jaccard),
+                "recall_at_floor": proposed.bands.probability(floor),
                 "candidates": len(packed),
                 "verified": len(a),
-                "buckets_cut": int(cut[0]),
-                "pairs_not_compared_at_least": int(cut[1]),
+                "buckets_cut": proposed.buckets_cut,
+                "pairs_not_compared_at_least": proposed.pairs_cut,
                 "rows_without_shingles": int((fingerprints.shingles == 0).sum()),
             },
         ),
@@ -206,7 +231,7 @@ def _candidates(
         found, cuts = [], np.zeros(2, np.int64)
         for words in packed:
             shared = some[: grouping.keep_repeated(words, some)]
-            shared.sort()
+            sort_words(shared, np.empty(len(shared), np.uint64))
             cut = np.zeros(2, np.int64)
             out = np.empty(max(1024, 2 * len(shared)), np.uint64)
             made = similarity.pairs_of_band(shared, bits, WINDOW, out, cut)
@@ -297,9 +322,9 @@ def _with_case_twins(
     a: Int64, b: Int64, values: np.ndarray, leader: Int64, texts: Groups
 ) -> tuple[Int64, Int64, np.ndarray]:
     """Add the pair (row, its representative) for rows that equal it only up to case and spacing."""
-    first_of_text = np.flatnonzero(texts.group == np.arange(len(texts.group)))
-    lead = leader[first_of_text]
-    twins = first_of_text[texts.group[lead] != texts.group[first_of_text]]
+    led = np.flatnonzero(leader != np.arange(len(leader)))
+    led = led[texts.group[led] == led]  # one row of each text
+    twins = led[texts.group[leader[led]] != led]
     if not len(twins):
         return a, b, values
     ones = np.ones((len(twins), values.shape[1]), np.float32)

@@ -82,8 +82,10 @@ def find(corpus, width=3, permutations=128, threads=2, **values):
     prints = corpus.prints(width, permutations, threads)
     normal = group_by(prints.normal)
     texts = exact.same_text(normal, corpus.reader(), threads)
+    bands = minhash.choose_bands(permutations, options["jaccard"], options["recall"], options["floor"])
+    proposed = minhash.propose(corpus.rows, prints, normal, bands, threads)
     return minhash.find(
-        corpus.rows, prints, corpus.reader(), normal=normal, texts=texts, width=width, threads=threads, **options
+        corpus.rows, prints, corpus.reader(), proposed, texts=texts, width=width, threads=threads, **options
     )
 
 
