@@ -68,8 +68,7 @@ BASES = {
     "small": Base("english", 2_000_000, 128, 3),
     "larger": Base("english", 1_600_000, 448, 6),
     "short": Base("english", 800_000, 256, 4),
-    "small-long": Base("english", 5_200_000, 128, 3),
-    "middle": Base("english", 2_600_000, 192, 4),
+    "middle": Base("english", 800_000, 192, 4),
 }
 CELLS = {
     **{f"random-{seed}": Cell(seed=seed) for seed in (1, 2, 3, 4)},
@@ -92,7 +91,7 @@ CELLS = {
     "chinese-2": Cell(base="chinese", rows="chinese", seed=2),
     "small-1": Cell(base="small"),
     "larger-1": Cell(replace(PLAN, epochs=6), base="larger"),
-    **{f"{base}-1": Cell(base=base) for base in ("short", "small-long", "middle")},
+    **{f"{base}-1": Cell(base=base) for base in ("short", "middle")},
     **{f"half-{n:+d}": Cell(members=240, seed=abs(n), half=n) for k in range(1, 9) for n in (k, -k)},
 }
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -35,7 +36,8 @@ REHEARSED = {  # rehearsal -> cells that are predicted with its level, beside it
         "random-4", "grouped-3", "grouped-4", "batch-32", "linear", "cosine", "steep", "gentle", "per-row", "micro-2",
         "packed", "few", "other-1", "linear-other", "other-grouped",
     ],
-    "other-1": ["linear-other", "other-grouped"], "lora": [], "small-1": [], "larger-1": [], "chinese-1": [],
+    "other-1": ["linear-other", "other-grouped"], "lora": [], "short-1": [], "small-1": [], "middle-1": [],
+    "larger-1": [], "chinese-1": [],
 }  # fmt: skip
 ABLATIONS = {
     "all features": (),
@@ -46,6 +48,9 @@ ABLATIONS = {
     "rarity": ("rarity", "dose_rarity"),
     "progress": ("dose_progress", "dose_epochs"),
 }
+
+FITTED_BEFORE: list[Hazard] = []
+"""What `hazard_of` fitted, the latest last: where the next fit begins."""
 
 Predicted = dict[tuple[str, int], "Tails"]
 
@@ -200,8 +205,6 @@ def _ceiling(observed: list[measured.Observation], rows: np.ndarray, truth_of: C
 
 def observed_for_level(table: measured.Table, o: measured.Observation, rows: np.ndarray) -> level.Observed:
     """A cell's epoch as `scan calibrate` sees a rehearsal, restricted to some rows."""
-    from dataclasses import replace
-
     part = replace(
         table.answers, row=table.answers.row[rows], start=table.answers.start[rows], end=table.answers.end[rows]
     )
@@ -264,12 +267,25 @@ def calibration(data: Path, rehearsals: dict[str, list[str]], weights_for: Calla
 
 @cache
 def weights_without(data: Path, name: str) -> Weights:
-    """Weights fitted to what does not resemble a cell: neither itself nor its rows, where they are others."""
+    """Weights fitted to what does not resemble a cell: neither itself nor its rows, where they are others.
+
+    Their level is that of the base of the fit, known to no more than bases lie apart.
+    """
     cells = [c for c in fitting.FITTED if c not in (*HELD, name)]
     if grid.CELLS[name].rows != "english":
         cells = [c for c in cells if grid.CELLS[c].rows == "english"]
-    hazard, _ = fitting.fit(fitting.load(data, cells), lambda t: t.length > 0)
-    return Weights(hazard, load_weights().priors, False, {})
+    hazard = hazard_of(data, tuple(cells))
+    priors = replace(load_weights().priors, offset=fitting.PRIORS.offset, offset_sd=fitting.PRIORS.offset_sd)
+    return Weights(hazard, priors, False, {})
+
+
+@cache
+def hazard_of(data: Path, cells: tuple[str, ...]) -> Hazard:
+    """The hazard fitted to some cells."""
+    start = FITTED_BEFORE[-1] if FITTED_BEFORE else None
+    hazard, _ = fitting.fit(fitting.load(data, cells), lambda t: t.length > 0, start)
+    FITTED_BEFORE.append(hazard)
+    return hazard
 
 
 def _shift(found: level.Level, sign: float) -> list[float]:
