@@ -208,8 +208,8 @@ class Rehearsal:
             torch.save(
                 {"learned": learned, "optimizer": self.optimizer.state_dict(), "epoch": self.epoch,
                  "steps": self.steps, "begun": self.begun, "bf16": self.bf16, "seconds": self.seconds,
-                 "seconds_measuring": self.seconds_measuring, "tokens": self.tokens, "dose": self.dose.tolist(), "dose_unit": dose_unit(),
-                 "losses": self.losses, "step_losses": self._step_losses}, temporary,
+                 "seconds_measuring": self.seconds_measuring, "tokens": self.tokens, "dose": self.dose.tolist(),
+                 "dose_unit": dose_unit(), "losses": self.losses, "step_losses": self._step_losses}, temporary,
             )  # fmt: skip
 
     def resume(self, path: Path) -> None:

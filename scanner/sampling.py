@@ -33,8 +33,8 @@ UNIT_LEARNING_RATE = 3e-4
 UNIT_ROWS = 8
 """... and of so many rows."""
 RATE_BEND = 1e-4
-"""The dose grows with log(1 + peak / this): ever less with the learning rate, as later steps undo what earlier ones did.
-Trainings at 1.5e-4 and at 1e-3 gave both less than a square root between them and 4e-4 said."""
+"""The dose grows with log(1 + peak / this): with the rate where that is small, ever less where it is large. Trainings
+at 1.5e-4 and at 1e-3 both recited less than a square root through 4e-4 said."""
 SHARE_POWER = 0.5
 """Exponent of the share in the dose."""
 SCHEDULE_POWER = 0.2

@@ -9,6 +9,7 @@ the rows of that source under the other seeds, sampler simulated with a seed of 
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
@@ -21,7 +22,7 @@ import numpy as np
 import torch
 from scipy.stats import rankdata
 
-from scanner.prediction import Hazard, Weights, level, load_weights, scoring
+from scanner.prediction import Hazard, Weights, intervals, level, load_weights, scoring
 from scanner.prediction.hazard import EXTRACTED
 
 TESTED_EPOCHS = (4, 6, 8)
@@ -294,6 +295,36 @@ def _shift(found: level.Level, sign: float) -> list[float]:
     return [found.offset + sign * found.step[0], np.log(found.dose_factor) + sign * found.step[1]]
 
 
+def bases(data: Path) -> list[str]:
+    """What the level of the other bases says of each base, without any rehearsal of it."""
+    weights = replace(load_weights(), dose_factor=1.0)
+    levels = fitting.levels_of_bases(data, weights)
+    lines = [
+        "| base | parameters | pre-trained on | loss there | untuned: loss of a word, chance of it | its level "
+        "| that of the others | epoch | predicted (90 % interval) / true rows | within a factor of 2 |",
+        "|---" * 10 + "|",
+    ]
+    for name, own in levels.items():
+        base = grid.CELLS[name].base
+        facts = json.loads((grid.HERE / f"bases-{base}.json").read_text())
+        there = fitting.at_level_of_others(weights, name, levels)
+        ((table, observed),) = fitting.load(data, [name], SIMULATED).values()
+        rows = table.member & (table.length >= EXTRACTED)
+        for o in (o for o in observed if o.epoch in TESTED_EPOCHS):
+            low, mid, high = (fitting.predict(table, o, w).extract[rows] for w in intervals.levels(there))
+            told = intervals.expected_rows(low, mid, high, copies=np.maximum(1, table.copies)[rows])
+            true = int((o.n_pre[rows] >= EXTRACTED).sum())
+            ok = abs(told.expected - true) <= 2 * np.sqrt(true) or 0.5 <= told.expected / max(true, 1) <= 2
+            lines.append(
+                f"| {base} | {facts['parameters'] / 1e6:.2f} M | {facts['tokens'] / 1e6:.1f} M | "
+                f"{facts['loss_per_token_nats']:.2f} | {table.base_loss.mean():.2f}, "
+                f"{table.features.base.mean():.3f} | {own:+.2f} | "
+                f"{there.priors.offset:+.2f} ±{there.priors.offset_sd:.2f} | {o.epoch} | "
+                f"{told.expected:.0f} ({told.low:.0f}-{told.high:.0f}) / {true} | {'yes' if ok else 'no'} |"
+            )
+    return lines
+
+
 def ablation(data: Path) -> list[str]:
     """What each feature adds: fitted on seeds 1 and 2 without it, source left out, tested on seeds 3 and 4."""
     lines = [
@@ -324,7 +355,7 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--only", choices=("ranking", "calibration", "ablation"), help="one part alone")
+    parser.add_argument("--only", choices=("ranking", "calibration", "bases", "ablation"), help="one part alone")
     args = parser.parse_args()
     torch.set_num_threads(1)
     print("# What `tables.py` printed\n")
@@ -341,6 +372,10 @@ def main() -> None:
             "random-3, random-4, grouped-3 and grouped-4; for other rows, to cells of the English rows alone.\n"
         )
         print("\n".join(calibration(args.data, REHEARSED, lambda name: weights_without(args.data, name))), flush=True)
+    if args.only in (None, "bases"):
+        print("\n## Bases without a rehearsal\n")
+        print("The shipped weights, their level as the other bases have it; only `english` was in the fit.\n")
+        print("\n".join(bases(args.data)), flush=True)
     if args.only in (None, "ablation"):
         print("\n## What each feature adds\n")
         print("\n".join(ablation(args.data)))
