@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from scanner.kernels.contexts import context_features
-from scanner.prediction import Answers, Weights, load_weights
+from scanner.prediction import Answers, Weights
 from scanner.prediction import level as levels
+from scanner.prediction.hazard import load_weights
 from scanner.prediction.level import Observed
 from scanner.settings import TrainingPlan
 

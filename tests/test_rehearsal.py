@@ -247,7 +247,7 @@ def test_a_rehearsal_interrupted_within_an_epoch_goes_on_with_its_next_step(smal
     again.resume(tmp_path / "state.pt")
     state = torch.load(tmp_path / "state.pt", weights_only=True)
     torch.save({**state, "dose_unit": "visits of old"}, tmp_path / "old.pt")
-    with pytest.raises(ModelError, match="begun by another version.*another --name"):
+    with pytest.raises(ModelError, match=r"begun by another version.*another --name"):
         broken.resume(tmp_path / "old.pt")
     seen: list[int] = []
     again.run_epoch(seen.append)

@@ -39,8 +39,8 @@ NAMES = list(Hazard.__dataclass_fields__)
 BASE = "base_known"
 COLUMNS = ("rarity", "width", "background", "surprise", "known")
 PRIORS = Priors(
-    offset=0.0, offset_sd=0.7, lora_dose=1.0, size_exponent=0.0, fitted_parameters=1.0, unknown_parameters=1.0,
-    most_steps=1e9,
+    offset=0.0, offset_sd=0.7, level_factor=1.0, level_factor_sd=0.0, lora_dose=1.0, size_exponent=0.0,
+    fitted_parameters=1.0, unknown_parameters=1.0, most_steps=1e9,
 )  # fmt: skip
 LEVEL = ("bias", "context_bias", "dose_bias", "dose_progress", "dose_epochs", "dose_power", "spread", "ceiling")
 """Weights that are fitted once more to N_pre alone, when all have been fitted to every token: the row effect of a run
@@ -239,7 +239,10 @@ def new_in(name: str, topic: str) -> str:
 
 
 def levels_of_bases(data: Path, weights: Weights) -> dict[str, float]:
-    """Offset of each base, logits: the one at which as many rows are expected after SETTLED epochs as were recited."""
+    """Log of what a visit is worth to each base: where as many rows are expected after SETTLED epochs as were recited.
+
+    Beside what its size does. An offset instead would be another at every epoch.
+    """
     found = {}
     for name in OF_BASES:
         for table, observed in load(data, [name]).values():
@@ -247,16 +250,16 @@ def levels_of_bases(data: Path, weights: Weights) -> dict[str, float]:
             late = [o for o in observed if o.epoch > SETTLED]
             truth = sum(int((o.n_pre[rows] >= EXTRACTED).sum()) for o in late)
 
-            def surplus(offset: float, table=table, rows=rows, late=late, truth=truth) -> float:
-                there = replace(weights, priors=replace(weights.priors, offset=offset))
+            def surplus(log_factor: float, table=table, rows=rows, late=late, truth=truth) -> float:
+                there = replace(weights, dose_factor=math.exp(log_factor))
                 return sum(predict(table, o, there).extract[rows].sum() for o in late) - truth
 
-            found[name] = brentq(surplus, -8.0, 8.0, xtol=1e-4)
+            found[name] = brentq(surplus, -4.0, 4.0, xtol=1e-4)
     return found
 
 
 def level_of_a_base(levels: Iterable[float]) -> tuple[float, float]:
-    """Offset of a base that was not measured, and its standard deviation: as wide as a 90 % interval of so few needs.
+    """Level of a base that was not measured, and its standard deviation: as wide as a 90 % interval of so few needs.
 
     The predictive t interval of a normal distribution whose mean and variance are not known.
     """
@@ -267,8 +270,9 @@ def level_of_a_base(levels: Iterable[float]) -> tuple[float, float]:
 
 def at_level_of_others(weights: Weights, name: str, levels: dict[str, float]) -> Weights:
     """The weights at the level, and its doubt, that all bases but that of one cell tell."""
-    offset, doubt = level_of_a_base(level for other, level in levels.items() if other != name)
-    return replace(weights, priors=replace(weights.priors, offset=offset, offset_sd=doubt))
+    level, doubt = level_of_a_base(level for other, level in levels.items() if other != name)
+    priors = replace(weights.priors, level_factor=math.exp(level), level_factor_sd=doubt)
+    return replace(weights, priors=priors).of_another_base()
 
 
 def transfers(data: Path, weights: Weights, levels: dict[str, float]) -> tuple[Transfer, ...]:
@@ -294,7 +298,7 @@ def write(path: Path, data: Path, hazard: Hazard, with_base: Hazard, cells: Cell
     priors = Priors(**{**old, "fitted_parameters": float(base["parameters"]), "most_steps": steps})
     weights = Weights(hazard, priors, False, {})
     levels = levels_of_bases(data, weights)
-    offset, doubt = level_of_a_base(levels.values())
+    level, doubt = level_of_a_base(levels.values())
     tested = transfers(data, weights, levels)
     sources = sorted(
         {s for name in cells for s in corpus.SETS[grid.CELLS[name].rows]} | {*corpus.PRETRAINING["english"]}
@@ -308,8 +312,11 @@ def write(path: Path, data: Path, hazard: Hazard, with_base: Hazard, cells: Cell
         "[hazard_with_base]  # where the untuned base was measured (scan DATASET --base)",
         *(f"{name} = {value}" for name, value in asdict(with_base).items()), "",
         "[priors]  # little stands behind these; calibration must replace them",
-        f"offset = {offset:.3f}  # logits; the level, one number per base model: the mean of {len(levels)} small ones",
-        f"offset_sd = {doubt:.3f}  # logits; how far that of another base may lie from it, by how far these lie apart",
+        "offset = 0.0  # logits; the level of the base of the fit",
+        f"offset_sd = {old['offset_sd']}  # logits; how far from it a calibration may find that of another base to lie",
+        f"# {len(levels)} bases, beside what their sizes do; the doubt is that of another, by how far these lie apart",
+        f"level_factor = {math.exp(level):.3f}  # what a visit is worth to a base that was not measured",
+        f"level_factor_sd = {doubt:.3f}  # of the log of that",
         "# a LoRA visit beside a full one: measured on one cell of the grid (rank 16, all linear layers) at this size",
         f"lora_dose = {old['lora_dose']}",
         "# a step counts as one at learning rate x parameters^this: Adam moves a layer's output by learning rate x",

@@ -22,8 +22,8 @@ import numpy as np
 import torch
 from scipy.stats import rankdata
 
-from scanner.prediction import Hazard, Weights, intervals, level, load_weights, scoring
-from scanner.prediction.hazard import EXTRACTED
+from scanner.prediction import Hazard, Weights, intervals, level, scoring
+from scanner.prediction.hazard import EXTRACTED, load_weights
 
 TESTED_EPOCHS = (4, 6, 8)
 SIMULATED = 77
@@ -297,11 +297,11 @@ def _shift(found: level.Level, sign: float) -> list[float]:
 
 def bases(data: Path) -> list[str]:
     """What the level of the other bases says of each base, without any rehearsal of it."""
-    weights = replace(load_weights(), dose_factor=1.0)
+    weights = load_weights()
     levels = fitting.levels_of_bases(data, weights)
     lines = [
-        "| base | parameters | pre-trained on | loss there | untuned: loss of a word, chance of it | its level "
-        "| that of the others | epoch | predicted (90 % interval) / true rows | within a factor of 2 |",
+        "| base | parameters | pre-trained on | loss there | untuned: loss of a word, chance of it | worth of a visit "
+        "| as the others have it (log: sd) | epoch | predicted (90 % interval) / true rows | within a factor of 2 |",
         "|---" * 10 + "|",
     ]
     for name, own in levels.items():
@@ -318,8 +318,8 @@ def bases(data: Path) -> list[str]:
             lines.append(
                 f"| {base} | {facts['parameters'] / 1e6:.2f} M | {facts['tokens'] / 1e6:.1f} M | "
                 f"{facts['loss_per_token_nats']:.2f} | {table.base_loss.mean():.2f}, "
-                f"{table.features.base.mean():.3f} | {own:+.2f} | "
-                f"{there.priors.offset:+.2f} ±{there.priors.offset_sd:.2f} | {o.epoch} | "
+                f"{table.features.base.mean():.3f} | {np.exp(own):.2f} | "
+                f"{there.dose_factor:.2f} ±{there.log_factor_step:.2f} | {o.epoch} | "
                 f"{told.expected:.0f} ({told.low:.0f}-{told.high:.0f}) / {true} | {'yes' if ok else 'no'} |"
             )
     return lines

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 import tomllib
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -91,10 +91,12 @@ class HazardWithBase(Hazard):
 
 @dataclass(frozen=True)
 class Priors:
-    """Values that no fit of ours stands behind; calibration must replace them."""
+    """Values that little of ours stands behind; calibration must replace them."""
 
-    offset: float  # logits added to the bias: the level, one number per base model
-    offset_sd: float  # logits; standard deviation of what the offset of another base model may be
+    offset: float  # logits added to the bias: the level, with a factor on the dose
+    offset_sd: float  # logits; standard deviation of what a calibration may find the offset of another base to be
+    level_factor: float  # what a visit is worth to a base that was not measured, beside that of the fit
+    level_factor_sd: float  # of the log of that
     lora_dose: float  # what a visit under LoRA is worth beside one under full fine-tuning
     size_exponent: float  # a step is as large as one at the learning rate * (parameters / fitted parameters) ** this
     fitted_parameters: float
@@ -110,11 +112,17 @@ class Weights:
     priors: Priors
     calibrated: bool
     provenance: dict[str, Any]
-    dose_factor: float = 1.0  # what a calibration found a visit to be worth, beside what the priors hold
+    dose_factor: float = 1.0  # what a visit is found or held to be worth, beside what size and kind of tuning do
     log_factor_step: float = 0.0  # its part in one standard deviation of the level (see intervals.levels)
+    offset_step: float | None = None  # the offset's part in it; None: priors.offset_sd
     validated: Validated = field(default_factory=Validated)  # what they were fitted and tested on
     rehearsed: Validated | None = None  # what the runs behind a calibration add to it
     with_base: bool = False  # fitted with the base's own losses
+
+    def of_another_base(self) -> Weights:
+        """The same for a base that was not measured: its level as other bases have it, and as sure as they agree."""
+        sd = self.priors.level_factor_sd
+        return replace(self, dose_factor=self.priors.level_factor, log_factor_step=sd, offset_step=0.0)
 
     def strength(self, plan: TrainingPlan) -> float:
         """Factor on the dose for the kind of tuning and the size of the model."""
@@ -127,8 +135,9 @@ class Weights:
 
 
 def load_weights(path: Path = WEIGHTS, with_base: bool = False) -> Weights:
-    """Read the weights; a missing or unknown name, or a sign that breaks monotonicity, is refused.
+    """Read the weights, at the level of the base of the fit.
 
+    A missing or unknown name, or a sign that breaks monotonicity, is refused.
     with_base: those that were fitted with the base's own losses beside the table of general text.
     """
     values = tomllib.loads(path.read_text("utf-8"))
