@@ -31,7 +31,7 @@ SHIPPED = load_weights()
 PLAN = TrainingPlan(
     epochs=6, learning_rate=1e-3, batch_size=8, model_params=SHIPPED.priors.fitted_parameters, lr_schedule="constant"
 )
-TRUTH = 0.8
+TRUTH = 0.65
 TINY = f"tiny ({amount(SHIPPED.priors.fitted_parameters)} parameters, full fine-tuning)"
 
 

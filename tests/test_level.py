@@ -73,12 +73,16 @@ def test_a_known_offset_is_found_within_two_deviations():
     assert inside >= 18
 
 
-def test_a_known_dose_factor_is_found_and_chosen():
-    observed = drawn(at(-0.5, 0.5), 120, 3, (6, 24))
+def test_a_known_dose_factor_is_found_and_chosen(monkeypatch):
+    observed = drawn(at(-0.5, 0.3), 120, 3, (6, 24))
     assert levels.factor_pays(observed, SHIPPED)
+    held = levels.fit(observed, SHIPPED)
+    assert 0.3 < held.dose_factor < 1, "it is held to what bases of one size do"
+    monkeypatch.setattr(levels, "FACTOR_SD", 1.0)
     found = levels.fit(observed, SHIPPED)
+    assert found.dose_factor < held.dose_factor
     assert found.fitted == "offset and dose factor"
-    assert abs(math.log(found.dose_factor / 0.5)) <= 2.5 * found.log_factor_sd
+    assert abs(math.log(found.dose_factor / 0.3)) <= 2.5 * found.log_factor_sd
     assert abs(found.offset + 0.5) <= 2.5 * found.offset_sd
     assert found.step[0] >= 0
     assert found.nats > found.nats_before
