@@ -20,7 +20,7 @@ import numpy as np
 from scanner import prediction, rehearsed
 from scanner.errors import OutputError, RunError
 from scanner.prediction import calibration, level, reliability, scoring
-from scanner.prediction.hazard import EXTRACTED, WEIGHTS, Weights
+from scanner.prediction.hazard import EXTRACTED, WEIGHTS, Weights, load_weights
 from scanner.prediction.level import Level, Observed
 from scanner.prediction.scoring import Figure, Scores
 from scanner.prediction.validated import CALIBRATION, LATER, LEFT_OUT, Transfer, Validated
@@ -127,7 +127,7 @@ def calibrate(
             progress.advance(1)
     if not by_run:
         raise RunError("the rehearsals hold no measured answer after training; rehearse with more --rows or --epochs")
-    weights = prediction.load_weights()
+    weights = load_weights()  # at the level of the base of the fit
     with progress.stage("fit the level"):
         fitted = level.fit([o for states in by_run for o in states], weights)
     with progress.stage("try it on rows left out", FOLDS):

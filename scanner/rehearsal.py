@@ -25,7 +25,7 @@ from scanner.chat import Example
 from scanner.errors import ModelError
 from scanner.models import LanguageModel
 from scanner.objects import Int64
-from scanner.sampling import rate_share, steps_taken, worths
+from scanner.sampling import dose_unit, rate_share, steps_taken, worths
 from scanner.settings import TrainingPlan
 from scanner.training import measure, step
 
@@ -209,14 +209,19 @@ class Rehearsal:
                 {"learned": learned, "optimizer": self.optimizer.state_dict(), "epoch": self.epoch,
                  "steps": self.steps, "begun": self.begun, "bf16": self.bf16, "seconds": self.seconds,
                  "seconds_measuring": self.seconds_measuring, "tokens": self.tokens, "dose": self.dose.tolist(),
-                 "losses": self.losses, "step_losses": self._step_losses}, temporary,
+                 "dose_unit": dose_unit(), "losses": self.losses, "step_losses": self._step_losses}, temporary,
             )  # fmt: skip
 
     def resume(self, path: Path) -> None:
-        """Go on from what `save` wrote."""
+        """Go on from what `save` wrote; ModelError where a version that counts doses otherwise did."""
         import torch
 
         state = torch.load(path, map_location=self.model.device, weights_only=True)
+        if state.get("dose_unit") != dose_unit():
+            raise ModelError(
+                "this rehearsal was begun by another version, which counts otherwise what a row is given; begin it "
+                "anew under another --name"
+            )
         known = dict(self.model.model.named_parameters())
         with torch.no_grad():
             for name, value in state["learned"].items():

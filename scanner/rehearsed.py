@@ -25,7 +25,7 @@ from scanner.prediction.level import Observed
 from scanner.prediction.validated import Validated
 from scanner.prediction.validated import observed as what_was_observed
 from scanner.prediction.validity import LANGUAGE
-from scanner.sampling import Copies, copies_of, simulate, with_copies
+from scanner.sampling import Copies, copies_of, dose_unit, simulate, with_copies
 from scanner.settings import Settings, TrainingPlan
 from scanner.stages import places
 from scanner.store import RunFolder
@@ -195,6 +195,26 @@ def meeting(rows: RowsAlone, plan: TrainingPlan, seed: int) -> tuple[Copies, Flo
     return copies, drawn.together
 
 
+def own_doses(rehearsal: Rehearsal, rows: RowsAlone, epoch: int, written: Float64) -> Float64:
+    """(n,) dose of each row's own visits until the end of an epoch, in the unit of `scanner.sampling`.
+
+    Those that the rehearsal wrote down, where its unit is this one; else of batches drawn alike, as an audit's are.
+    """
+    if rehearsal.facts.get("dose_unit") == dose_unit():
+        return written
+    if rehearsal.plan.source_weight:
+        raise RunError(
+            f"{rehearsal.run.path}: the rehearsal {rehearsal.name} was written by another version, which counts "
+            "otherwise what a row is given, and it weighs sources, so that cannot be counted again; rehearse again "
+            "under another --name"
+        )
+    supervised = np.bincount(rows.answers.row, rows.answers.end - rows.answers.start, minlength=len(rows.row_id))
+    drawn = simulate(
+        rehearsal.plan, supervised.astype(np.int64), rows.length, rows.order, seed=rehearsal.settings.seed, until=epoch
+    )
+    return drawn.own
+
+
 def observed(rehearsal: Rehearsal, first_unit: int = 0) -> Iterator[Observed]:
     """What each epoch showed; units are numbered from `first_unit`, so that rows of several rehearsals stay apart.
 
@@ -217,6 +237,7 @@ def observed(rehearsal: Rehearsal, first_unit: int = 0) -> Iterator[Observed]:
         own = np.zeros(len(rows.row_id))
         own[np.searchsorted(rows.row_id, given["row_id"].to_numpy())] = given["own_dose"].fill_null(0).to_numpy()
         own[: len(planted)] = given_to_planted.filter(pl.col("epoch") == epoch).sort("row_id")["own_dose"].to_numpy()
+        own = own_doses(rehearsal, rows, epoch, own)
         dose = with_copies(own, copies, together)
         answer = seen.join(index, on=["row_id", "answer"], how="inner").filter(
             (pl.col("tokens") > 0) & (pl.col("tokens") <= pl.col("room"))

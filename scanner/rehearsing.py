@@ -37,6 +37,7 @@ from scanner.prediction.scoring import auroc
 from scanner.progress import Progress
 from scanner.rehearsed import alone, segments_of
 from scanner.retelling import Rehearsed, duration, of_epoch, per_row, planted_columns, planted_table
+from scanner.sampling import dose_unit
 from scanner.settings import Settings, TrainingPlan
 from scanner.store import RunFolder, atomic
 from scanner.training import LOGITS_AT_A_TIME, probe
@@ -311,7 +312,8 @@ def _facts(
         "base": {"name": model.name, "parameters": model.parameters, "context": model.context,
                  "vocabulary": model.vocabulary,
                  "pretraining": pretraining},
-        "plan": asdict(plan), "seed": options.seed, "trained": len(drawn.row_id), "controls": len(drawn.held_id),
+        "plan": asdict(plan), "dose_unit": dose_unit(), "seed": options.seed,
+        "trained": len(drawn.row_id), "controls": len(drawn.held_id),
         "steps": tune.steps, "losses_per_epoch_nats": tune.losses,
         "seconds": before + tune.seconds + tune.seconds_measuring,
         "seconds_training": tune.seconds, "seconds_measuring": tune.seconds_measuring,

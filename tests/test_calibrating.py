@@ -17,11 +17,12 @@ from click.testing import CliRunner
 import cli
 from scanner import calibrating, pipeline, rehearsed
 from scanner.errors import OutputError, RunError, SettingsError
-from scanner.prediction import level, load_weights, scoring
+from scanner.prediction import level, scoring
 from scanner.prediction.calibration import amount
+from scanner.prediction.hazard import load_weights
 from scanner.prediction.validated import ENOUGH_ROWS
 from scanner.progress import Progress
-from scanner.sampling import with_copies
+from scanner.sampling import dose_unit, simulate, with_copies
 from scanner.settings import Settings, TrainingPlan
 from scanner.store import RunFolder
 
@@ -30,7 +31,7 @@ SHIPPED = load_weights()
 PLAN = TrainingPlan(
     epochs=6, learning_rate=1e-3, batch_size=8, model_params=SHIPPED.priors.fitted_parameters, lr_schedule="constant"
 )
-TRUTH = 0.5
+TRUTH = 0.65
 TINY = f"tiny ({amount(SHIPPED.priors.fitted_parameters)} parameters, full fine-tuning)"
 
 
@@ -91,8 +92,27 @@ def rehearse(run: RunFolder, rehearsal: str, offset: float = TRUTH, **base) -> N
     folder.mkdir(parents=True, exist_ok=True)
     pl.concat(tables).write_parquet(folder / "epochs.parquet")
     base = {"name": "tiny", "parameters": int(SHIPPED.priors.fitted_parameters), **base}
-    facts = {"asked": {"identity": "a" * 64}, "base": base, "plan": asdict(PLAN)}
+    facts = {"asked": {"identity": "a" * 64}, "base": base, "plan": asdict(PLAN), "dose_unit": dose_unit()}
     (folder / "rehearsal.json").write_text(json.dumps(facts))
+
+
+def test_doses_of_another_version_are_counted_again(audited):
+    run = RunFolder(audited)
+    (old,) = rehearsed.rehearsals(run, ("tiny-0",))
+    written = list(rehearsed.observed(old))
+    with_unit, facts = old.facts, {k: v for k, v in old.facts.items() if k != "dose_unit"}
+    assert with_unit["dose_unit"] == dose_unit()
+    old = replace(old, facts=facts)
+    again = list(rehearsed.observed(old))
+    rows = rehearsed.alone(run, old.settings, run.read_table("rows", ["row_id"])["row_id"].to_numpy(), None)
+    supervised = np.bincount(rows.answers.row, rows.answers.end - rows.answers.start)
+    for before, after in zip(written, again, strict=True):
+        own = simulate(PLAN, supervised, rows.length, rows.order, seed=old.settings.seed, until=after.epoch).own
+        assert after.set_dose == pytest.approx(own.mean())
+        assert not np.allclose(after.dose, before.dose)
+    weighed = replace(old, plan=replace(old.plan, source_weight=(("d", 2.0),)))
+    with pytest.raises(RunError, match="cannot be counted again; rehearse again under another --name"):
+        list(rehearsed.observed(weighed))
 
 
 def test_the_level_is_found_tested_and_written(audited, found, tmp_path):

@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 from scanner.errors import SettingsError
 from scanner.prediction import calibration, load_weights
 from scanner.prediction.calibration import PLAN_SD, toml, version
+from scanner.prediction.hazard import load_weights as load_shipped
 from scanner.prediction.validated import Validated
 from scanner.settings import TrainingPlan
 
-SHIPPED = load_weights()
+SHIPPED = load_shipped()
 PLAN = TrainingPlan(model_params=5e6)
 
 

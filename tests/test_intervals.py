@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scanner.prediction import load_weights
+from scanner import prediction
+from scanner.prediction.hazard import load_weights
 from scanner.prediction.intervals import WIDTH, expected_rows, levels
+from scanner.sampling import of_rate
+from scanner.settings import TrainingPlan
 
 LOGITS = st.lists(st.floats(-12, 12), min_size=0, max_size=30)
 
@@ -65,9 +69,34 @@ def test_nine_of_ten_draws_lie_within():
 
 
 def test_the_levels_lie_evenly_about_the_weights():
-    weights = load_weights()
-    low, mid, high = levels(weights)
-    assert mid is weights
-    middle = weights.priors.offset
-    assert high.priors.offset - middle == pytest.approx(WIDTH * weights.priors.offset_sd)
-    assert middle - low.priors.offset == pytest.approx(WIDTH * weights.priors.offset_sd)
+    for weights in (load_weights(), load_weights().of_another_base(), replace(load_weights(), log_factor_step=-0.2)):
+        low, mid, high = levels(weights)
+        assert mid is weights
+        middle = weights.priors.offset
+        offset = weights.priors.offset_sd if weights.offset_step is None else weights.offset_step
+        assert high.priors.offset - middle == pytest.approx(WIDTH * offset)
+        assert middle - low.priors.offset == pytest.approx(WIDTH * offset)
+        factors = np.log([low.dose_factor, mid.dose_factor, high.dose_factor])
+        assert np.diff(factors) == pytest.approx(np.full(2, WIDTH * weights.log_factor_step))
+
+
+def test_the_level_of_a_base_that_was_not_measured_is_that_of_others():
+    shipped = load_weights()
+    other = shipped.of_another_base()
+    assert (shipped.dose_factor, shipped.log_factor_step) == (1, 0)
+    assert (other.dose_factor, other.log_factor_step) == (other.priors.level_factor, other.priors.level_factor_sd)
+    assert other.strength(TrainingPlan()) == pytest.approx(other.dose_factor * shipped.strength(TrainingPlan()))
+    audited = prediction.load_weights()
+    assert (audited.dose_factor, audited.offset_step) == (other.dose_factor, 0)
+
+
+def test_size_and_rate_make_a_step_together():
+    weights, plan = load_weights(), TrainingPlan(learning_rate=3e-4)
+    size = weights.priors.fitted_parameters
+    sizes = [weights.strength(replace(plan, model_params=size * times)) for times in (0.25, 1, 4, 1600)]
+    assert sizes == sorted(sizes)
+    assert sizes[1] == pytest.approx(1)
+    # sixteen times as wide, at a sixteenth of the rate: as large a step
+    wide = replace(plan, learning_rate=3e-4 / 16, model_params=size * 16 ** (1 / weights.priors.size_exponent))
+    assert weights.strength(wide) * of_rate(wide.learning_rate) == pytest.approx(1)
+    assert weights.strength(replace(wide, learning_rate=0.0)) == 1

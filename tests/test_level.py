@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from scanner.kernels.contexts import context_features
-from scanner.prediction import Answers, Weights, load_weights
+from scanner.prediction import Answers, Weights
 from scanner.prediction import level as levels
+from scanner.prediction.hazard import load_weights
 from scanner.prediction.level import Observed
 from scanner.settings import TrainingPlan
 
@@ -72,10 +73,14 @@ def test_a_known_offset_is_found_within_two_deviations():
     assert inside >= 18
 
 
-def test_a_known_dose_factor_is_found_and_chosen():
+def test_a_known_dose_factor_is_found_and_chosen(monkeypatch):
     observed = drawn(at(-0.5, 0.3), 120, 3, (6, 24))
     assert levels.factor_pays(observed, SHIPPED)
+    held = levels.fit(observed, SHIPPED)
+    assert 0.3 < held.dose_factor < 1, "it is held to what bases of one size do"
+    monkeypatch.setattr(levels, "FACTOR_SD", 1.0)
     found = levels.fit(observed, SHIPPED)
+    assert found.dose_factor < held.dose_factor
     assert found.fitted == "offset and dose factor"
     assert abs(math.log(found.dose_factor / 0.3)) <= 2.5 * found.log_factor_sd
     assert abs(found.offset + 0.5) <= 2.5 * found.offset_sd

@@ -108,6 +108,7 @@ def test_the_kernel_equals_its_twin():
                 slope += h.dose_progress * math.log2(1 + regime.steps / 100)
                 slope += h.dose_epochs * math.log2(1 + regime.set_dose)
                 z += ((1 + dose) ** h.dose_power - 1) / (h.dose_power * math.log(2)) * softplus(slope)
+                z = z / math.hypot(1, z / h.ceiling) if z > 0 else z
                 survived = survived / (1 + np.exp(-(z + h.spread * nodes)))
                 at_least.append(float(survived.sum()))
             return at_least

@@ -245,6 +245,10 @@ def test_a_rehearsal_interrupted_within_an_epoch_goes_on_with_its_next_step(smal
     broken.save(tmp_path / "state.pt")
     again = rehearsal.Rehearsal(models.tiny([" ".join(WORDS)] * 3, seed=0, context=96), plan, rows, None, 5, False)
     again.resume(tmp_path / "state.pt")
+    state = torch.load(tmp_path / "state.pt", weights_only=True)
+    torch.save({**state, "dose_unit": "visits of old"}, tmp_path / "old.pt")
+    with pytest.raises(ModelError, match=r"begun by another version.*another --name"):
+        broken.resume(tmp_path / "old.pt")
     seen: list[int] = []
     again.run_epoch(seen.append)
     assert seen == [8, 4]  # what was done before is told at once

@@ -57,7 +57,8 @@ def twin(p: TrainingPlan, supervised, length, order, seed: int, kappa=None) -> t
             for part in step:
                 for row in part:
                     weight = batching_twin.token_weight(p, step, part, row, tokens)
-                    worth = math.sqrt(p.learning_rate / 3e-4 * weight * words) * rate**0.2 / crowd**0.24
+                    worth = math.log1p(p.learning_rate / 1e-4) / math.log(4) * math.sqrt(weight * words)
+                    worth *= rate**0.2 / crowd**0.24
                     worth *= tokens[row] > 0
                     dose[ranked[row]] += worth
                     for i in range(len(supervised)):
@@ -156,10 +157,10 @@ def test_one_visit_in_the_unit_batch_is_one():
     assert exposure.steps == 1
 
 
-def test_dose_grows_with_the_root_of_the_rate_and_the_weight_and_is_zero_without_training():
+def test_dose_grows_with_the_log_of_the_rate_and_with_the_weight_and_is_zero_without_training():
     supervised, length, order = rows(50)
     base = simulate(plan(), supervised, length, order).own
-    np.testing.assert_allclose(simulate(plan(learning_rate=12e-4), supervised, length, order).own, 2 * base)
+    np.testing.assert_allclose(simulate(plan(learning_rate=15e-4), supervised, length, order).own, 2 * base)
     weight = np.linspace(0, 3, 50)
     np.testing.assert_allclose(simulate(plan(), supervised, length, order, weight).own, base * weight)
     for nothing in ({"epochs": 0}, {"learning_rate": 0}):

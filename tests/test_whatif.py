@@ -19,7 +19,7 @@ from scanner.prediction import EXTRACTED, Conflicts, Regime, doses, predict, pre
 from scanner.settings import BATCHINGS, Settings, TrainingPlan
 
 # the level's own doubt is wide; here it is held still where only sums are compared
-SURE = replace(SHIPPED, priors=replace(SHIPPED.priors, offset_sd=0.0))
+SURE = replace(SHIPPED, log_factor_step=0.0)
 
 
 class Predicted:

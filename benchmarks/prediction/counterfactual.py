@@ -221,7 +221,7 @@ def main() -> None:
     import grid
     from planted import planted_once, read
 
-    from scanner.prediction import load_weights
+    from scanner.prediction.hazard import load_weights  # at the level of the base of the fit, which this is
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="the data folder (holds sft/)")

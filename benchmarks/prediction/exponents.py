@@ -20,13 +20,15 @@ from scanner import sampling
 from scanner.prediction.hazard import EXTRACTED
 
 TRIED = {
-    "SHARE_POWER": ((0.3, 0.5, 0.7), ("steep", "gentle", "grouped-1")),
+    "RATE_BEND": ((5e-5, 1e-4, 2e-4), ("steep", "gentle")),
+    "SHARE_POWER": ((0.3, 0.5, 0.7), ("grouped-1", "per-row")),
     "SCHEDULE_POWER": ((0.05, 0.2, 0.5), ("linear", "cosine", "linear-other")),
     "BATCH_POWER": ((0.0, 0.24, 0.5), ("batch-32", "steep")),
     "MEETING_POWER": ((0.1, 0.3, 0.5, 1.0), ("packed", "grouped-1")),
     "NEAR_POWER": ((1.0, 1.75, 2.5), ("random-1", "grouped-1")),
 }
-"""Exponent -> values, cells to show; the shipped value is among them. Meetings at 1: every copy counts in full."""
+"""Exponent, or rate at which the dose bends -> values, cells to show; the shipped value is among them. Meetings at 1:
+every copy counts in full."""
 SHOWN_EPOCHS = (4, 6, 8, 12)
 
 

@@ -26,7 +26,8 @@ import measured
 import numpy as np
 import torch
 import validity
-from scipy.optimize import minimize_scalar
+from scipy.optimize import brentq, minimize_scalar
+from scipy.stats import t as student
 
 from scanner.kernels.contexts import RARITY_STEP
 from scanner.kernels.hazard import BACKGROUND_UNIT, KNOWN_UNIT, WIDTH_UNIT
@@ -38,10 +39,10 @@ NAMES = list(Hazard.__dataclass_fields__)
 BASE = "base_known"
 COLUMNS = ("rarity", "width", "background", "surprise", "known")
 PRIORS = Priors(
-    offset=0.0, offset_sd=0.7, lora_dose=1.0, size_exponent=0.0, fitted_parameters=1.0, unknown_parameters=1.0,
-    most_steps=1e9,
+    offset=0.0, offset_sd=0.7, level_factor=1.0, level_factor_sd=0.0, lora_dose=1.0, size_exponent=0.0,
+    fitted_parameters=1.0, unknown_parameters=1.0, most_steps=1e9,
 )  # fmt: skip
-LEVEL = ("bias", "context_bias", "dose_bias", "dose_progress", "dose_epochs", "dose_power", "spread")
+LEVEL = ("bias", "context_bias", "dose_bias", "dose_progress", "dose_epochs", "dose_power", "spread", "ceiling")
 """Weights that are fitted once more to N_pre alone, when all have been fitted to every token: the row effect of a run
 of hits from the beginning is wider than that of tokens anywhere, and it makes the tail."""
 PULL = 2e-4  # weight decay of the fit per observation: keeps a coefficient that the data do not need near zero
@@ -50,12 +51,16 @@ EPOCHS = (0, 1, 2, 4, 6, 8, 12)
 FITTED = [f"{kind}-{seed}" for kind in ("random", "grouped") for seed in (1, 2, 3, 4)] + [
     "batch-32", "linear", "cosine", "steep", "gentle", "per-row", "micro-2", "packed", "few", "other-1",
 ]  # fmt: skip
-TESTED = {"small-1": "parameters", "larger-1": "parameters", "chinese-1": "script"}
+TESTED = {"small-1": "parameters", "middle-1": "parameters", "larger-1": "parameters", "chinese-1": "script"}
 """Cells that are predicted and never fitted, and what is new in them (see scanner.prediction.validated.Transfer)."""
+OF_BASES = ("random-1", "short-1", *TESTED)
+"""One cell of each base, of which only the first is in the fit: their levels make that of a base not measured."""
+SETTLED = 4
+"""Epochs from which on the level of a base is read: before, few rows are recited."""
 LORA = "lora"
 """The cell that says what a LoRA visit is worth."""
-START = [0, 0, 0, 0, -2, -0.3, 0, -0.5, 0, 0, 0, 0, -2, -1, -0.8, -0.5]
-POSITIVE = ("dose_progress", "dose_epochs", "dose_power", "spread")  # through softplus
+START = [0, 0, 0, 0, -2, -0.3, 0, -0.5, 0, 0, 0, 0, -2, -1, -0.8, -0.5, 6]
+POSITIVE = ("dose_progress", "dose_epochs", "dose_power", "spread", "ceiling")  # through softplus
 
 Cells = dict[str, tuple[measured.Table, list[measured.Observation]]]
 softplus = torch.nn.functional.softplus
@@ -129,12 +134,14 @@ def logits(w: torch.Tensor, d: Observations) -> torch.Tensor:
     rare, wide, strange, odd, known = d.x[: len(COLUMNS)]
     z = w[0] + w[1] * rare + w[2] * wide + w[3] * strange
     if len(d.x) > len(COLUMNS):  # the base's own probability
-        z = z + w[16] * d.x[5]
+        z = z + w[17] * d.x[5]
     z = z + d.set_dose * softplus(w[4] + w[5] * odd + w[6] * known)
     slope = w[7] + w[8] * rare + w[9] * known + w[10] * wide + w[11] * strange
     power = softplus(w[14])
     gain = ((1 + d.dose) ** power - 1) / (power * math.log(2.0))
-    return z + gain * softplus(slope + softplus(w[12]) * d.progress + softplus(w[13]) * d.set_dose)
+    z = z + gain * softplus(slope + softplus(w[12]) * d.progress + softplus(w[13]) * d.set_dose)
+    above = torch.clamp(z, min=0.0)
+    return torch.where(z > 0, above / torch.sqrt(1 + (above / softplus(w[16])) ** 2), z)
 
 
 def fit(cells: Cells, chosen: Callable[[measured.Table], np.ndarray], start: Hazard | None = None,
@@ -144,7 +151,8 @@ def fit(cells: Cells, chosen: Callable[[measured.Table], np.ndarray], start: Haz
     with_base: also that of the base's own probability of the token (HazardWithBase).
     """
     free = [n for n in (*NAMES, *([BASE] if with_base else [])) if n not in dropped]
-    hazard, _ = maximise(Observations(cells, chosen, with_base=with_base), start, free, 60)
+    rounds = 60 if start is None else 30  # the weights of a fit on nearly the same cells are near
+    hazard, _ = maximise(Observations(cells, chosen, with_base=with_base), start, free, rounds)
     free = [n for n in LEVEL if n not in dropped]
     return maximise(Observations(cells, chosen, until_miss=True, with_base=with_base), hazard, free, 40)
 
@@ -157,6 +165,7 @@ def maximise(d: Observations, start: Hazard | None, free: list[str], rounds: int
     kind = Hazard if len(d.x) == len(COLUMNS) else HazardWithBase
     names = [field.name for field in fields(kind)]
     moves = torch.tensor([name in free for name in names])
+    pulled = torch.tensor([name != "ceiling" for name in names])  # 0 would be the strictest ceiling, not none
     first = np.array(START + [0.0] * (len(names) - len(START)), np.float32)
     if start is not None:
         first = start.vector().astype(np.float32)
@@ -169,7 +178,7 @@ def maximise(d: Observations, start: Hazard | None, free: list[str], rounds: int
         v = torch.where(moves, w, fixed)
         each = torch.nn.functional.logsigmoid(d.sign[:, None] * (logits(v, d)[:, None] + softplus(v[15]) * node))
         rows = torch.zeros(d.count, NODES).index_add_(0, d.own, each)
-        return -torch.logsumexp(rows + log_share, 1).mean() + PULL * (v**2).sum()
+        return -torch.logsumexp(rows + log_share, 1).mean() + PULL * (v[pulled] ** 2).sum()
 
     def closure() -> torch.Tensor:
         optimizer.zero_grad()
@@ -229,14 +238,52 @@ def new_in(name: str, topic: str) -> str:
     return str(parameters(cell.base)) if topic == "parameters" else validity.SCRIPTS[cell.rows][0]
 
 
-def transfers(data: Path, weights: Weights) -> tuple[Transfer, ...]:
-    """What came of predicting the cells of TESTED, at their last epoch."""
+def levels_of_bases(data: Path, weights: Weights) -> dict[str, float]:
+    """Log of what a visit is worth to each base: where as many rows are expected after SETTLED epochs as were recited.
+
+    Beside what its size does. An offset instead would be another at every epoch.
+    """
+    found = {}
+    for name in OF_BASES:
+        for table, observed in load(data, [name]).values():
+            rows = table.member & (table.length >= EXTRACTED)
+            late = [o for o in observed if o.epoch > SETTLED]
+            truth = sum(int((o.n_pre[rows] >= EXTRACTED).sum()) for o in late)
+
+            def surplus(log_factor: float, table=table, rows=rows, late=late, truth=truth) -> float:
+                there = replace(weights, dose_factor=math.exp(log_factor))
+                return sum(predict(table, o, there).extract[rows].sum() for o in late) - truth
+
+            found[name] = brentq(surplus, -4.0, 4.0, xtol=1e-4)
+    return found
+
+
+def level_of_a_base(levels: Iterable[float]) -> tuple[float, float]:
+    """Level of a base that was not measured, and its standard deviation: as wide as a 90 % interval of so few needs.
+
+    The predictive t interval of a normal distribution whose mean and variance are not known.
+    """
+    values = np.array(list(levels))
+    wide = student.ppf(0.95, len(values) - 1) / student.ppf(0.95, np.inf)
+    return float(values.mean()), float(wide * values.std(ddof=1) * math.sqrt(1 + 1 / len(values)))
+
+
+def at_level_of_others(weights: Weights, name: str, levels: dict[str, float]) -> Weights:
+    """The weights at the level, and its doubt, that all bases but that of one cell tell."""
+    level, doubt = level_of_a_base(level for other, level in levels.items() if other != name)
+    priors = replace(weights.priors, level_factor=math.exp(level), level_factor_sd=doubt)
+    return replace(weights, priors=priors).of_another_base()
+
+
+def transfers(data: Path, weights: Weights, levels: dict[str, float]) -> tuple[Transfer, ...]:
+    """What came of predicting the cells of TESTED, at their last epoch and the level of the other bases."""
     found = []
     for name, topic in TESTED.items():
         value = new_in(name, topic)
         for table, observed in load(data, [name]).values():
             rows = table.member & (table.length >= EXTRACTED)
-            p, truth = predict(table, observed[-1], weights).extract[rows], observed[-1].n_pre[rows] >= EXTRACTED
+            there = at_level_of_others(weights, name, levels)
+            p, truth = predict(table, observed[-1], there).extract[rows], observed[-1].n_pre[rows] >= EXTRACTED
             ranked = scoring.auroc(p, truth) or 0.0
             found.append(Transfer(topic, value, int(rows.sum()), int(truth.sum()), float(p.sum()), ranked))
     return tuple(found)
@@ -249,7 +296,10 @@ def write(path: Path, data: Path, hazard: Hazard, with_base: Hazard, cells: Cell
     steps = max(o.regime.steps for _, observed in cells.values() for o in observed)
     base = json.loads((grid.HERE / "bases-english.json").read_text())
     priors = Priors(**{**old, "fitted_parameters": float(base["parameters"]), "most_steps": steps})
-    tested = transfers(data, Weights(hazard, priors, False, {}))
+    weights = Weights(hazard, priors, False, {})
+    levels = levels_of_bases(data, weights)
+    level, doubt = level_of_a_base(levels.values())
+    tested = transfers(data, weights, levels)
     sources = sorted(
         {s for name in cells for s in corpus.SETS[grid.CELLS[name].rows]} | {*corpus.PRETRAINING["english"]}
     )
@@ -261,14 +311,17 @@ def write(path: Path, data: Path, hazard: Hazard, with_base: Hazard, cells: Cell
         *(f"{name} = {value}" for name, value in asdict(hazard).items()), "",
         "[hazard_with_base]  # where the untuned base was measured (scan DATASET --base)",
         *(f"{name} = {value}" for name, value in asdict(with_base).items()), "",
-        "[priors]  # no fit of ours stands behind these; calibration must replace them",
-        "offset = 0.0  # logits; the level, one number per base model",
-        f"offset_sd = {old['offset_sd']}  # logits; how far the offsets of base models lie apart",
+        "[priors]  # little stands behind these; calibration must replace them",
+        "offset = 0.0  # logits; the level of the base of the fit",
+        f"offset_sd = {old['offset_sd']}  # logits; how far from it a calibration may find that of another base to lie",
+        f"# {len(levels)} bases, beside what their sizes do; the doubt is that of another, by how far these lie apart",
+        f"level_factor = {math.exp(level):.3f}  # what a visit is worth to a base that was not measured",
+        f"level_factor_sd = {doubt:.3f}  # of the log of that",
         "# a LoRA visit beside a full one: measured on one cell of the grid (rank 16, all linear layers) at this size",
         f"lora_dose = {old['lora_dose']}",
-        "# dose ~ parameters^this: an Adam step moves a layer's output by learning rate x width, and width grows",
-        "# from 256 at 4.5 M parameters to 4,096 at 7 B: 2e-5 on a large model is as large a step as 3e-4 on this one,",
-        "# and the dose grows with the square root of either",
+        "# a step counts as one at learning rate x parameters^this: Adam moves a layer's output by learning rate x",
+        "# width, which grows from 256 at 4.5 M parameters to 4,096 at 7 B: 2e-5 on a large model is as large a step",
+        "# as 3e-4 on this one",
         f"size_exponent = {old['size_exponent']}",
         f"fitted_parameters = {base['parameters']:.4g}",
         f"unknown_parameters = {old['unknown_parameters']:.4g}  # where the plan names no model size",

@@ -67,6 +67,8 @@ BASES = {
     "chinese": Base("chinese", 1_400_000, 256, 4),
     "small": Base("english", 2_000_000, 128, 3),
     "larger": Base("english", 1_600_000, 448, 6),
+    "short": Base("english", 800_000, 256, 4),
+    "middle": Base("english", 800_000, 192, 4),
 }
 CELLS = {
     **{f"random-{seed}": Cell(seed=seed) for seed in (1, 2, 3, 4)},
@@ -89,6 +91,7 @@ CELLS = {
     "chinese-2": Cell(base="chinese", rows="chinese", seed=2),
     "small-1": Cell(base="small"),
     "larger-1": Cell(replace(PLAN, epochs=6), base="larger"),
+    **{f"{base}-1": Cell(base=base) for base in ("short", "middle")},
     **{f"half-{n:+d}": Cell(members=240, seed=abs(n), half=n) for k in range(1, 9) for n in (k, -k)},
 }
 

@@ -9,7 +9,9 @@ the rows of that source under the other seeds, sampler simulated with a seed of 
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -20,8 +22,8 @@ import numpy as np
 import torch
 from scipy.stats import rankdata
 
-from scanner.prediction import Hazard, Weights, level, load_weights, scoring
-from scanner.prediction.hazard import EXTRACTED
+from scanner.prediction import Hazard, Weights, intervals, level, scoring
+from scanner.prediction.hazard import EXTRACTED, load_weights
 
 TESTED_EPOCHS = (4, 6, 8)
 SIMULATED = 77
@@ -35,7 +37,8 @@ REHEARSED = {  # rehearsal -> cells that are predicted with its level, beside it
         "random-4", "grouped-3", "grouped-4", "batch-32", "linear", "cosine", "steep", "gentle", "per-row", "micro-2",
         "packed", "few", "other-1", "linear-other", "other-grouped",
     ],
-    "other-1": ["linear-other", "other-grouped"], "lora": [], "small-1": [], "larger-1": [], "chinese-1": [],
+    "other-1": ["linear-other", "other-grouped"], "lora": [], "short-1": [], "small-1": [], "middle-1": [],
+    "larger-1": [], "chinese-1": [],
 }  # fmt: skip
 ABLATIONS = {
     "all features": (),
@@ -46,6 +49,9 @@ ABLATIONS = {
     "rarity": ("rarity", "dose_rarity"),
     "progress": ("dose_progress", "dose_epochs"),
 }
+
+FITTED_BEFORE: list[Hazard] = []
+"""What `hazard_of` fitted, the latest last: where the next fit begins."""
 
 Predicted = dict[tuple[str, int], "Tails"]
 
@@ -200,8 +206,6 @@ def _ceiling(observed: list[measured.Observation], rows: np.ndarray, truth_of: C
 
 def observed_for_level(table: measured.Table, o: measured.Observation, rows: np.ndarray) -> level.Observed:
     """A cell's epoch as `scan calibrate` sees a rehearsal, restricted to some rows."""
-    from dataclasses import replace
-
     part = replace(
         table.answers, row=table.answers.row[rows], start=table.answers.start[rows], end=table.answers.end[rows]
     )
@@ -264,18 +268,61 @@ def calibration(data: Path, rehearsals: dict[str, list[str]], weights_for: Calla
 
 @cache
 def weights_without(data: Path, name: str) -> Weights:
-    """Weights fitted to what does not resemble a cell: neither itself nor its rows, where they are others."""
+    """Weights fitted to what does not resemble a cell: neither itself nor its rows, where they are others.
+
+    Their level is that of the base of the fit, known to no more than bases lie apart.
+    """
     cells = [c for c in fitting.FITTED if c not in (*HELD, name)]
     if grid.CELLS[name].rows != "english":
         cells = [c for c in cells if grid.CELLS[c].rows == "english"]
-    hazard, _ = fitting.fit(fitting.load(data, cells), lambda t: t.length > 0)
-    return Weights(hazard, load_weights().priors, False, {})
+    hazard = hazard_of(data, tuple(cells))
+    priors = replace(load_weights().priors, offset=fitting.PRIORS.offset, offset_sd=fitting.PRIORS.offset_sd)
+    return Weights(hazard, priors, False, {})
+
+
+@cache
+def hazard_of(data: Path, cells: tuple[str, ...]) -> Hazard:
+    """The hazard fitted to some cells."""
+    start = FITTED_BEFORE[-1] if FITTED_BEFORE else None
+    hazard, _ = fitting.fit(fitting.load(data, cells), lambda t: t.length > 0, start)
+    FITTED_BEFORE.append(hazard)
+    return hazard
 
 
 def _shift(found: level.Level, sign: float) -> list[float]:
     if found.fitted == "offset":
         return [found.offset + sign * found.offset_sd]
     return [found.offset + sign * found.step[0], np.log(found.dose_factor) + sign * found.step[1]]
+
+
+def bases(data: Path) -> list[str]:
+    """What the level of the other bases says of each base, without any rehearsal of it."""
+    weights = load_weights()
+    levels = fitting.levels_of_bases(data, weights)
+    lines = [
+        "| base | parameters | pre-trained on | loss there | untuned: loss of a word, chance of it | worth of a visit "
+        "| as the others have it (log: sd) | epoch | predicted (90 % interval) / true rows | within a factor of 2 |",
+        "|---" * 10 + "|",
+    ]
+    for name, own in levels.items():
+        base = grid.CELLS[name].base
+        facts = json.loads((grid.HERE / f"bases-{base}.json").read_text())
+        there = fitting.at_level_of_others(weights, name, levels)
+        ((table, observed),) = fitting.load(data, [name], SIMULATED).values()
+        rows = table.member & (table.length >= EXTRACTED)
+        for o in (o for o in observed if o.epoch in TESTED_EPOCHS):
+            low, mid, high = (fitting.predict(table, o, w).extract[rows] for w in intervals.levels(there))
+            told = intervals.expected_rows(low, mid, high, copies=np.maximum(1, table.copies)[rows])
+            true = int((o.n_pre[rows] >= EXTRACTED).sum())
+            ok = abs(told.expected - true) <= 2 * np.sqrt(true) or 0.5 <= told.expected / max(true, 1) <= 2
+            lines.append(
+                f"| {base} | {facts['parameters'] / 1e6:.2f} M | {facts['tokens'] / 1e6:.1f} M | "
+                f"{facts['loss_per_token_nats']:.2f} | {table.base_loss.mean():.2f}, "
+                f"{table.features.base.mean():.3f} | {np.exp(own):.2f} | "
+                f"{there.dose_factor:.2f} ±{there.log_factor_step:.2f} | {o.epoch} | "
+                f"{told.expected:.0f} ({told.low:.0f}-{told.high:.0f}) / {true} | {'yes' if ok else 'no'} |"
+            )
+    return lines
 
 
 def ablation(data: Path) -> list[str]:
@@ -308,7 +355,7 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--only", choices=("ranking", "calibration", "ablation"), help="one part alone")
+    parser.add_argument("--only", choices=("ranking", "calibration", "bases", "ablation"), help="one part alone")
     args = parser.parse_args()
     torch.set_num_threads(1)
     print("# What `tables.py` printed\n")
@@ -325,6 +372,10 @@ def main() -> None:
             "random-3, random-4, grouped-3 and grouped-4; for other rows, to cells of the English rows alone.\n"
         )
         print("\n".join(calibration(args.data, REHEARSED, lambda name: weights_without(args.data, name))), flush=True)
+    if args.only in (None, "bases"):
+        print("\n## Bases without a rehearsal\n")
+        print("The shipped weights, their level as the other bases have it; only `english` was in the fit.\n")
+        print("\n".join(bases(args.data)), flush=True)
     if args.only in (None, "ablation"):
         print("\n## What each feature adds\n")
         print("\n".join(ablation(args.data)))

@@ -189,7 +189,7 @@ def main() -> None:
     import grid
     from planted import read
 
-    from scanner.prediction import load_weights
+    from scanner.prediction.hazard import load_weights  # at the level of the base of the fit, which this is
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="+")

@@ -41,6 +41,12 @@ def _gain(dose, power):
     return ((1 + dose) ** power - 1) / (power * math.log(2.0))
 
 
+@njit(nogil=True)
+def _held(z, ceiling):
+    """The logit, which above 0 comes near the ceiling and never past it; weights: ceiling."""
+    return z / math.sqrt(1 + (z / ceiling) ** 2) if z > 0 else z
+
+
 @kernel(VOID(*_PLACES, _REAL, _REAL, *_TOKENS, _F64R, _F64R, _F64R, INT, INT, _F64_2D, _F64))
 def tails(start, end, dose, without, cap_at, cap, set_gain, progress,
           log_p, known, rarity, width, background, base, w, node, weight,
@@ -53,7 +59,7 @@ def tails(start, end, dose, without, cap_at, cap, set_gain, progress,
     bias, rarity_w, width_w, background_w = w[0], w[1], w[2], w[3]
     context_bias, context_surprise, context_known = w[4], w[5], w[6]
     dose_bias, dose_rarity, dose_known, dose_width, dose_background = w[7], w[8], w[9], w[10], w[11]
-    power = w[14]
+    power, ceiling = w[14], w[16]
     ready = dose_bias + w[12] * progress + w[13] * set_gain
     nodes = len(node)
     full, less = np.empty(nodes), np.empty(nodes)
@@ -71,14 +77,14 @@ def tails(start, end, dose, without, cap_at, cap, set_gain, progress,
             wide, strange = math.log2(width[t]) / WIDTH_UNIT, -background[t] / BACKGROUND_UNIT
             held = known[t] / KNOWN_UNIT
             z = bias + rarity_w * rare + width_w * wide + background_w * strange
-            if len(base) > 0 and len(w) > 16:
-                z += w[16] * base[t]
+            if len(base) > 0 and len(w) > 17:
+                z += w[17] * base[t]
             if set_gain > 0:
                 z += set_gain * _softplus(context_bias + context_surprise * surprise + context_known * held)
             slope = _softplus(
                 ready + dose_rarity * rare + dose_known * held + dose_width * wide + dose_background * strange
             )
-            odds = math.exp(-z - gain * slope)
+            odds = math.exp(-_held(z + gain * slope, ceiling))
             capped = n == cap_at[i]
             alive = 0.0
             for q in range(nodes):
@@ -86,7 +92,7 @@ def tails(start, end, dose, without, cap_at, cap, set_gain, progress,
                 full[q] *= min(p, cap[i]) if capped else p
                 alive += full[q]
             if n < EXTRACTED:
-                odds = math.exp(-z - gain_less * slope)
+                odds = math.exp(-_held(z + gain_less * slope, ceiling))
                 for q in range(nodes):
                     p = 1 / (1 + odds * node[q])
                     less[q] *= min(p, cap[i]) if capped else p

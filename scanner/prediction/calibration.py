@@ -114,7 +114,7 @@ def load_weights(
     token_unit: str = OWN_TOKENS,
     with_base: bool = False,
 ) -> Weights:
-    """The shipped weights, with the level of a calibration file where one is given and fits the plan.
+    """The shipped weights, with the level of a calibration file where one is given and fits the plan, else of any base.
 
     with_base: the weights for the base's own losses.
 
@@ -123,10 +123,11 @@ def load_weights(
     """
     weights = load_shipped(path, with_base)
     if calibration is None:
-        return weights
+        return weights.of_another_base()
     found = read(calibration)
     if with_base and found.weights["version"] == version(load_shipped(path)):
-        return replace(weights, provenance={**weights.provenance, "calibration": without_base(found)})
+        provenance = {**weights.provenance, "calibration": without_base(found)}
+        return replace(weights.of_another_base(), provenance=provenance)
     return merged(weights, found, plan or TrainingPlan(), token_unit)
 
 
@@ -142,7 +143,7 @@ def merged(weights: Weights, found: Calibration, plan: TrainingPlan, token_unit:
             "caution": found.caution()}  # fmt: skip
     provenance = {**weights.provenance, "calibration": told}
     if told["mismatch"]:
-        return replace(weights, provenance=provenance)
+        return replace(weights.of_another_base(), provenance=provenance)
     provenance["evaluation"] = found.tried()
     level, fitted = found.level, found.fitted_on
     # what its own test missed beyond chance; that of later epochs for plans that train longer than it did
@@ -182,7 +183,8 @@ def without_base(found: Calibration) -> dict[str, str]:
 
 def version(weights: Weights) -> str:
     """Twelve hex digits that change with every weight and prior a level depends on; not with the level itself."""
-    priors = {k: v for k, v in asdict(weights.priors).items() if k not in ("offset", "offset_sd", "unknown_parameters")}
+    level = ("offset", "offset_sd", "level_factor", "level_factor_sd", "unknown_parameters")
+    priors = {k: v for k, v in asdict(weights.priors).items() if k not in level}
     facts = json.dumps([asdict(weights.hazard), priors], sort_keys=True)
     return hashlib.sha256(facts.encode()).hexdigest()[:12]
 

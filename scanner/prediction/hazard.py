@@ -1,6 +1,6 @@
-"""The token hazard model: sixteen named numbers turn a token's surroundings into the chance that it is recalled.
+"""The token hazard model: seventeen named numbers turn a token's surroundings into the chance that it is recalled.
 
-    logit p_t = base_t + log2(1 + set dose) * softplus(context_t) + gain(E_row) * softplus(dose_t) + u_row
+    logit p_t = held(base_t + log2(1 + set dose) * softplus(context_t) + gain(E_row) * softplus(dose_t)) + u_row
 
     base_t    = bias + offset + rarity, width, background of the token    what the model can do untuned
                 + base_known * P(token) of the untuned base, where that was measured (--base)
@@ -8,6 +8,7 @@
     dose_t    = how fast this token is learned from its own row; grows with log2(1 + steps / 100) and with the training
                 of the set
     gain(E)   = ((1 + E) ** dose_power - 1) / (dose_power * log 2)     from log2(1 + E) at power 0 to E at power 1
+    held(z)   = z / sqrt(1 + (z / ceiling) ** 2) where z > 0           what was seen often enough is missed now and then
 
 Both slopes are positive by construction, so dose, learning rate, copies and epochs can only raise p; with no training
 at all p is the base value, and the other rows' contexts count for nothing. u_row ~ N(0, spread) is integrated out by
@@ -18,7 +19,7 @@ from __future__ import annotations
 
 import math
 import tomllib
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ import numpy.typing as npt
 from scanner.errors import RuleError
 from scanner.kernels.hazard import EXTRACTED, RARITY_UNIT, STEPS_UNIT, SURPRISE_UNIT
 from scanner.prediction.validated import Validated, read
+from scanner.sampling import of_rate
 from scanner.settings import TrainingPlan
 
 __all__ = [
@@ -73,6 +75,7 @@ class Hazard:
     dose_epochs: float  # per doubling of 1 + the set's mean dose; never negative
     dose_power: float  # exponent of the gain; above 0
     spread: float  # standard deviation of the row effect, logits; never negative
+    ceiling: float  # logits that no training gets a token past at row effect 0; above 0
 
     def vector(self) -> npt.NDArray[np.float64]:
         """In the order of the fields, for the kernel."""
@@ -88,12 +91,14 @@ class HazardWithBase(Hazard):
 
 @dataclass(frozen=True)
 class Priors:
-    """Values that no fit of ours stands behind; calibration must replace them."""
+    """Values that little of ours stands behind; calibration must replace them."""
 
-    offset: float  # logits added to the bias: the level, one number per base model
-    offset_sd: float  # logits; standard deviation of what the offset of another base model may be
+    offset: float  # logits added to the bias: the level, with a factor on the dose
+    offset_sd: float  # logits; standard deviation of what a calibration may find the offset of another base to be
+    level_factor: float  # what a visit is worth to a base that was not measured, beside that of the fit
+    level_factor_sd: float  # of the log of that
     lora_dose: float  # what a visit under LoRA is worth beside one under full fine-tuning
-    size_exponent: float  # dose grows as (parameters / fitted parameters) ** this
+    size_exponent: float  # a step is as large as one at the learning rate * (parameters / fitted parameters) ** this
     fitted_parameters: float
     unknown_parameters: float  # taken where the plan names no size
     most_steps: float  # progress is counted up to here, the longest training of the fit: beyond, only dose counts
@@ -107,23 +112,32 @@ class Weights:
     priors: Priors
     calibrated: bool
     provenance: dict[str, Any]
-    dose_factor: float = 1.0  # what a calibration found a visit to be worth, beside what the priors hold
+    dose_factor: float = 1.0  # what a visit is found or held to be worth, beside what size and kind of tuning do
     log_factor_step: float = 0.0  # its part in one standard deviation of the level (see intervals.levels)
+    offset_step: float | None = None  # the offset's part in it; None: priors.offset_sd
     validated: Validated = field(default_factory=Validated)  # what they were fitted and tested on
     rehearsed: Validated | None = None  # what the runs behind a calibration add to it
     with_base: bool = False  # fitted with the base's own losses
+
+    def of_another_base(self) -> Weights:
+        """The same for a base that was not measured: its level as other bases have it, and as sure as they agree."""
+        sd = self.priors.level_factor_sd
+        return replace(self, dose_factor=self.priors.level_factor, log_factor_step=sd, offset_step=0.0)
 
     def strength(self, plan: TrainingPlan) -> float:
         """Factor on the dose for the kind of tuning and the size of the model."""
         priors = self.priors
         size = (plan.model_params or priors.unknown_parameters) / priors.fitted_parameters
         kind = priors.lora_dose if plan.method == "lora" else 1.0
-        return float(kind * size**priors.size_exponent * self.dose_factor)
+        rate = plan.learning_rate
+        larger = of_rate(rate * size**priors.size_exponent) / of_rate(rate) if rate > 0 else 1.0
+        return float(kind * larger * self.dose_factor)
 
 
 def load_weights(path: Path = WEIGHTS, with_base: bool = False) -> Weights:
-    """Read the weights; a missing or unknown name, or a sign that breaks monotonicity, is refused.
+    """Read the weights, at the level of the base of the fit.
 
+    A missing or unknown name, or a sign that breaks monotonicity, is refused.
     with_base: those that were fitted with the base's own losses beside the table of general text.
     """
     values = tomllib.loads(path.read_text("utf-8"))
@@ -140,10 +154,10 @@ def load_weights(path: Path = WEIGHTS, with_base: bool = False) -> Weights:
     hazard, priors = parts[chosen], parts["priors"]
     assert isinstance(hazard, Hazard)
     assert isinstance(priors, Priors)
-    if min(hazard.dose_progress, hazard.dose_epochs, hazard.spread) < 0 or hazard.dose_power <= 0:
+    if min(hazard.dose_progress, hazard.dose_epochs, hazard.spread) < 0 or min(hazard.dose_power, hazard.ceiling) <= 0:
         raise RuleError(
-            f"{path.name}: dose_progress, dose_epochs and spread must not be negative and dose_power must be above 0: "
-            "more training never unlearns"
+            f"{path.name}: dose_progress, dose_epochs and spread must not be negative, dose_power and ceiling must be "
+            "above 0: more training never unlearns"
         )
     validated = read(values.get("validated"), path.name)
     return Weights(

@@ -1,6 +1,6 @@
 """How sure a predicted number of rows is: the level's own doubt, and the chance of each row, put together.
 
-    level of the base: offset +- 1.645 offset_sd, through the hazard: the sum of p moves as a whole
+    level of the base: offset and dose factor +- 1.645 of their doubt, through the hazard: the sum of p moves as a whole
     each row by itself: recited or not, variance p (1 - p) (Poisson-binomial, given the level); exact copies of a row
                         are recited together or not at all
 
@@ -62,6 +62,7 @@ def expected_rows(
 def _moved(weights: Weights, deviations: float) -> Weights:
     """The weights with their level moved by so many of its standard deviations."""
     priors = weights.priors
-    moved = replace(priors, offset=priors.offset + deviations * priors.offset_sd)
+    step = priors.offset_sd if weights.offset_step is None else weights.offset_step
+    moved = replace(priors, offset=priors.offset + deviations * step)
     factor = weights.dose_factor * math.exp(deviations * weights.log_factor_step)
     return replace(weights, priors=moved, dose_factor=factor)
