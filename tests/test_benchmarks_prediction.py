@@ -34,6 +34,22 @@ def test_auroc_by_ranks_is_the_auroc_pair_by_pair(scored):
     )
 
 
+def test_the_level_of_another_base_lies_in_its_interval_as_often_as_it_should():
+    rng, inside = np.random.default_rng(0), 0
+    for _ in range(2000):
+        *known, other = rng.normal(-0.2, 0.2, 6)
+        level, doubt = fit.level_of_a_base(known)
+        inside += abs(other - level) <= 1.645 * doubt
+    assert inside / 2000 == pytest.approx(0.9, abs=0.02)
+
+
+def test_a_base_is_predicted_at_the_level_of_the_others():
+    weights = load_weights()
+    there = fit.at_level_of_others(weights, "a", {"a": 5.0, "b": -0.1, "c": -0.3})
+    assert there.dose_factor == pytest.approx(np.exp(-0.2))
+    assert there.log_factor_step == pytest.approx(fit.level_of_a_base([-0.1, -0.3])[1])
+
+
 def test_runs_of_hits():
     hit = np.array([1, 1, 0, 1, 1, 1, 0, 0, 1, 1, 1, 1], bool)
     assert tokens.runs(hit, 3) == [(3, 6), (8, 12)]
