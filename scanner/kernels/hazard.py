@@ -12,7 +12,7 @@ import numpy as np
 from numba import njit, types
 
 from scanner.kernels._jit import I64R, INT, U8R, VOID, kernel
-from scanner.kernels.contexts import RARITY_STEP
+from scanner.kernels.contexts import RARITY_STEP, SEEN
 
 EXTRACTED = 16
 """Tokens reproduced before the first miss from which on an answer counts as extractable (`p_extract`)."""
@@ -102,9 +102,41 @@ def tails(start, end, dose, without, cap_at, cap, set_gain, progress,
                 out[1, i] = min(less.sum(), alive)
             if alive < FADED and n >= EXTRACTED - 1:
                 alive = 0.0
+                if len(curve) > 0:
+                    curve[t + 1 : end[i]] = 0.0
                 break
         out[2, i] = alive if length > 0 else np.nan
         out[3, i] = mean
         for q in (4, 5):
             if out[q, i] < 0:
                 out[q, i] = length
+
+
+@kernel(VOID(I64R, I64R, _F64R, _REAL, _REAL, *_TOKENS[:4], U8R, *_TOKENS[4:], _F64R, _F64))
+def odds(start, end, dose, set_gain, progress,
+         log_p, known, rarity, width, within, background, base, w, out):  # fmt: skip
+    """Odds that each token of some turns is missed, the text before it being the true one, at row effect 0.
+
+    start, end (m,): turns as tokens [start, end) · dose, out (t,): over their tokens, one turn after the other · w: in
+    the order of the fields of `HeatWeights`, with 0 for what is not looked at · base (T,) or (0,).
+    """
+    power = w[14]
+    ready = w[7] + w[12] * progress + w[13] * set_gain
+    at = 0
+    for i in range(len(start)):
+        before = 0.0  # width of the token before; none before the answer
+        for t in range(start[i], end[i]):
+            surprise, rare = -log_p[t] / SURPRISE_UNIT, rarity[t] * RARITY_STEP / RARITY_UNIT
+            wide, strange = math.log2(width[t]) / WIDTH_UNIT, -background[t] / BACKGROUND_UNIT
+            held = known[t] / KNOWN_UNIT
+            z = w[0] + w[1] * rare + w[2] * wide + w[3] * strange
+            z += w[17] * (within[t] & SEEN) + w[18] * wide * surprise
+            if len(base) > 0:
+                z += w[16] * base[t]
+            if set_gain > 0:
+                z += set_gain * _softplus(w[4] + w[5] * surprise + w[6] * held)
+            slope = ready + w[8] * rare + w[9] * held + w[10] * wide + w[11] * strange
+            slope += (w[19] + w[20] * surprise + w[21] * wide) * before + w[22] * wide * surprise
+            out[at] = math.exp(-z - _gain(dose[at], power) * _softplus(slope))
+            before = wide
+            at += 1
