@@ -203,7 +203,7 @@ def test_the_heat_follows_weights_of_its_own(seed, with_base, per_token):
     nodes, share = np.polynomial.hermite_e.hermegauss(7)
     expected = []
     for i in range(3):
-        before = 0.0
+        before = np.log2(4) / 3
         for t in range(answers.start[i], answers.end[i]):
             odd, rare = -float(features.log_probability[t]) / 4, int(features.rarity[t]) / 64
             wide, strange = np.log2(int(features.width[t])) / 3, -float(features.background[t]) / 8
@@ -215,7 +215,7 @@ def test_the_heat_follows_weights_of_its_own(seed, with_base, per_token):
             z += np.log2(1 + per_token) * np.logaddexp(0, context)
             slope = h.dose_bias + h.dose_rarity * rare + h.dose_known * held + h.dose_width * wide
             slope += h.dose_background * strange + h.dose_wide_surprise * wide * odd
-            slope += (h.dose_before + h.dose_before_surprise * odd + h.dose_before_width * wide) * before
+            slope += (h.dose_before + h.dose_before_width * wide) * before
             slope += h.dose_progress * np.log2(7) + h.dose_epochs * np.log2(1 + per_token)
             z += ((1 + dose[i]) ** h.dose_power - 1) / (h.dose_power * np.log(2)) * np.logaddexp(0, slope)
             expected.append(float(share / share.sum() @ (1 / (1 + np.exp(-z - h.spread * nodes)))))

@@ -29,7 +29,7 @@ import validity
 from scipy.optimize import minimize_scalar
 
 from scanner.kernels.contexts import RARITY_STEP, SEEN
-from scanner.kernels.hazard import BACKGROUND_UNIT, KNOWN_UNIT, WIDTH_UNIT
+from scanner.kernels.hazard import BACKGROUND_UNIT, KNOWN_UNIT, USUAL_WIDTH, WIDTH_UNIT
 from scanner.prediction import Conflicts, Hazard, HazardWithBase, Priors, Weights, scoring, turn_tails
 from scanner.prediction.hazard import EXTRACTED, NODES, RARITY_UNIT, SURPRISE_UNIT, WEIGHTS, HeatWeights
 from scanner.prediction.stretches import Heat, heat
@@ -97,10 +97,10 @@ def columns(table: measured.Table, with_base: bool = False, warm: bool = False) 
 
 
 def _of_heat(table: measured.Table) -> list[np.ndarray]:
-    """(T,) each: whether it stood earlier in its row, and the width of the token before it, 0 at the beginning."""
+    """(T,) each: whether it stood earlier in its row; the width of the token before, the usual one at the beginning."""
     wide = np.log2(np.maximum(table.features.width, 1)) / WIDTH_UNIT
     before = np.append(np.zeros(1), wide[:-1])[: len(wide)]
-    before[table.answers.start[table.length > 0]] = 0
+    before[table.answers.start[table.length > 0]] = np.log2(USUAL_WIDTH) / WIDTH_UNIT
     return [(table.features.within & SEEN) > 0, before]
 
 
@@ -152,7 +152,7 @@ def logits(w: torch.Tensor, d: Observations) -> torch.Tensor:
     z = z + d.set_dose * softplus(w[4] + w[5] * odd + w[6] * known)
     slope = w[7] + w[8] * rare + w[9] * known + w[10] * wide + w[11] * strange
     if len(w) == len(HEAT_NAMES):
-        slope = slope + (w[19] + w[20] * odd + w[21] * wide) * d.x[7] + w[22] * wide * odd
+        slope = slope + (w[19] + w[20] * wide) * d.x[7] + w[21] * wide * odd
     power = softplus(w[14])
     gain = ((1 + d.dose) ** power - 1) / (power * math.log(2.0))
     return z + gain * softplus(slope + softplus(w[12]) * d.progress + softplus(w[13]) * d.set_dose)

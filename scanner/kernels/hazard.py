@@ -20,6 +20,8 @@ STEPS_UNIT = 100.0  # optimizer steps in one unit of progress, before the logari
 SURPRISE_UNIT, RARITY_UNIT, BACKGROUND_UNIT = 4.0, 8.0, 8.0  # nats: features are of order one
 KNOWN_UNIT = 12.0  # tokens, the longest context counted
 WIDTH_UNIT = 3.0  # doublings: a token of 8 bytes is one unit wide
+USUAL_WIDTH = 4
+"""UTF-8 bytes of a token of which the width is not known."""
 FADED = 1e-12  # survival below which a turn is not followed further
 
 _F64 = types.Array(types.float64, 1, "C")
@@ -68,7 +70,7 @@ def tails(start, end, dose, without, cap_at, cap, set_gain, progress,
         for n in range(length):
             t = start[i] + n
             surprise, rare = -log_p[t] / SURPRISE_UNIT, rarity[t] * RARITY_STEP / RARITY_UNIT
-            wide, strange = math.log2(width[t]) / WIDTH_UNIT, -background[t] / BACKGROUND_UNIT
+            wide, strange = math.log2(max(width[t], 1)) / WIDTH_UNIT, -background[t] / BACKGROUND_UNIT
             held = known[t] / KNOWN_UNIT
             z = bias + rarity_w * rare + width_w * wide + background_w * strange
             if len(base) > 0 and len(w) > 16:
@@ -124,10 +126,10 @@ def odds(start, end, dose, set_gain, progress,
     ready = w[7] + w[12] * progress + w[13] * set_gain
     at = 0
     for i in range(len(start)):
-        before = 0.0  # width of the token before; none before the answer
+        before = math.log2(USUAL_WIDTH) / WIDTH_UNIT  # of the token before, which the first one has not in the answer
         for t in range(start[i], end[i]):
             surprise, rare = -log_p[t] / SURPRISE_UNIT, rarity[t] * RARITY_STEP / RARITY_UNIT
-            wide, strange = math.log2(width[t]) / WIDTH_UNIT, -background[t] / BACKGROUND_UNIT
+            wide, strange = math.log2(max(width[t], 1)) / WIDTH_UNIT, -background[t] / BACKGROUND_UNIT
             held = known[t] / KNOWN_UNIT
             z = w[0] + w[1] * rare + w[2] * wide + w[3] * strange
             z += w[17] * (within[t] & SEEN) + w[18] * wide * surprise
@@ -136,7 +138,7 @@ def odds(start, end, dose, set_gain, progress,
             if set_gain > 0:
                 z += set_gain * _softplus(w[4] + w[5] * surprise + w[6] * held)
             slope = ready + w[8] * rare + w[9] * held + w[10] * wide + w[11] * strange
-            slope += (w[19] + w[20] * surprise + w[21] * wide) * before + w[22] * wide * surprise
+            slope += (w[19] + w[20] * wide) * before + w[21] * wide * surprise
             out[at] = math.exp(-z - _gain(dose[at], power) * _softplus(slope))
             before = wide
             at += 1

@@ -21,7 +21,7 @@ import polars as pl
 from scanner.batching import SEQUENCE_TOKENS
 from scanner.contextual import ContextSummary, summarise
 from scanner.kernels.contexts import ContextFeatures, context_features
-from scanner.kernels.hazard import tails
+from scanner.kernels.hazard import USUAL_WIDTH, tails
 from scanner.prediction.calibration import load_weights
 from scanner.prediction.hazard import (
     EXTRACTED,
@@ -60,9 +60,6 @@ __all__ = [
 Int64 = npt.NDArray[np.int64]
 UInt64 = npt.NDArray[np.uint64]
 Float64 = npt.NDArray[np.float64]
-
-USUAL_WIDTH = 4
-"""UTF-8 bytes of a token of which the width is not known."""
 
 
 @dataclass(frozen=True)
@@ -266,12 +263,12 @@ def turn_tails(
 def of_tokens(
     features: ContextFeatures,
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Width (at least 1 byte) and background of each token, where unknown a common word's, and the set's own counts;
+    """Width and background of each token, where unknown a common word's, and the set's own counts;
     the base's probability of it, of no token where the base was not measured."""
     width = np.full(len(features.rarity), USUAL_WIDTH, np.uint8) if features.width is None else features.width
     background = features.log_probability if features.background is None else features.background
     base = np.zeros(0, np.float32) if features.base is None else features.base
-    return np.maximum(width, np.uint8(1)), background, base
+    return width, background, base
 
 
 def survival(

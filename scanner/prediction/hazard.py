@@ -98,9 +98,8 @@ class HeatWeights(HazardWithBase):
 
     seen: float  # the token stood earlier in its row; logits
     wide_surprise: float  # width times leave-one-out surprise
-    dose_before: float  # in the slope of the dose: width of the token before it in the answer, 0 at its beginning
-    dose_before_surprise: float  # that width times the token's own surprise
-    dose_before_width: float  # and times the token's own width
+    dose_before: float  # in the slope of the dose: width of the token before it in the answer, 4 bytes at its beginning
+    dose_before_width: float  # that width times the token's own
     dose_wide_surprise: float
 
 
