@@ -74,7 +74,6 @@ def find(
     weights: Any,
     conflicts: Any,
     settings: Settings,
-    threads: int,
 ) -> Memorized:
     """Spans and heat of the riskiest rows. features, amounts, result, weights, conflicts: as prediction has them."""
     from scanner import prediction, rulebook
@@ -89,8 +88,9 @@ def find(
     strength = weights.strength(settings.plan)
     heat = stretches.heat(
         features, answers, np.flatnonzero(wanted[answers.row]), amounts.total * strength,
-        prediction.Regime(amounts.set_dose * strength, amounts.steps), weights, conflicts, threads,
+        prediction.Regime(amounts.set_dose * strength, amounts.steps), weights, conflicts,
         exact=amounts.own * amounts.copies * amounts.together * strength,
+        per_token=stretches.dose_per_token(amounts.own, answers) * strength,
     )  # fmt: skip
     found = stretches.stretches(heat)
     warm = np.zeros(len(rows), np.bool_)

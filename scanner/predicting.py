@@ -171,7 +171,7 @@ def predict_known(
         )  # fmt: skip
     with progress.stage("find memorized spans"):
         stretches = memorizing.find(
-            run.segments(), rows, text, features, amounts, result, severity, weights, torn, settings, threads
+            run.segments(), rows, text, features, amounts, result, severity, weights, torn, settings
         )
     risk = np.nan_to_num(result.p_extract) * severity
     table = (

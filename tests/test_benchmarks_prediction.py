@@ -182,7 +182,7 @@ def table_of(rows: int, seed: int = 0) -> measured.Table:
 def test_without_a_candidate_the_prediction_is_the_shipped_kernels():
     table, rng = table_of(60), np.random.default_rng(1)
     dose = rng.uniform(0, 40, 60)
-    o = measured.Observation("random-1", 4, dose, dose > 0, [], dose, dose, Regime(4.0, 500.0))
+    o = measured.Observation("random-1", 4, dose, dose > 0, [], dose, dose, Regime(4.0, 500.0), 4.0)
     hazard = load_weights().hazard
     shipped = fit.predict(table, o, fit.plain(hazard)).extract
     w = candidates.before_softplus(hazard)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import io
 import json
 import random
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from rich.console import Console
 
 from scanner import heat, memorizing, pipeline
@@ -18,7 +21,7 @@ from scanner.explain import explain
 from scanner.heat import FROM_START, Shade, _cuts, private_inside
 from scanner.kernels.contexts import context_features
 from scanner.prediction import Answers, Conflicts, Regime, load_weights, turn_tails
-from scanner.prediction.stretches import CHANCE, LEAST_TOKENS, stretches
+from scanner.prediction.stretches import CHANCE, LEAST_TOKENS, LESSON, dose_per_token, stretches
 from scanner.prediction.stretches import heat as heat_of
 from scanner.reports import _heat as told
 from scanner.settings import Settings, TrainingPlan
@@ -156,13 +159,13 @@ def test_a_models_own_tokens(tmp_path):
 
 
 def test_heat_and_scores_are_those_of_the_hazard():
-    """The heat is the chance of each token as a turn of its own; a score that of the stretch as one."""
+    """By its weights the heat is the chance of each token as a turn of its own; a score that of the stretch as one."""
     rng = np.random.default_rng(4)
     tokens = rng.integers(1, 60, 400).astype(np.uint64)
     offsets = np.arange(0, 401, 40)
     answers = Answers(np.arange(10), offsets[:-1] + 4, offsets[1:])
     features = context_features(tokens, offsets, np.arange(10))
-    weights, regime, dose = load_weights(), Regime(4.0, 600.0), np.linspace(0, 40, 10)
+    weights, regime, dose = replace(load_weights(), heat=None), Regime(4.0, 600.0), np.linspace(0, 40, 10)
     place = np.where(np.arange(10) == 9, 2, -1)
     torn = Conflicts(place, np.where(place >= 0, 0.9, np.nan))
     found = heat_of(features, answers, np.arange(3, 10), dose, regime, weights, torn)
@@ -180,7 +183,61 @@ def test_heat_and_scores_are_those_of_the_hazard():
     np.testing.assert_allclose(cut.score[plain], whole[plain], rtol=1e-6)
 
 
-def test_near_copies_teach_nothing_where_they_differ():
+@given(st.integers(0, 99), st.booleans(), st.floats(0, 9))
+def test_the_heat_follows_weights_of_its_own(seed, with_base, per_token):
+    """Token by token against the formula written out; what comes out from the beginning is P(N_pre >= its length)."""
+    rng = np.random.default_rng(seed)
+    tokens, offsets = rng.integers(1, 30, 120).astype(np.uint64), np.array([0, 20, 70, 120])
+    answers = Answers(np.arange(3), offsets[:-1] + 4, offsets[1:])
+    features = replace(
+        context_features(tokens, offsets, np.arange(3), 1),
+        width=rng.integers(1, 20, 120).astype(np.uint8),
+        background=rng.uniform(-14, 0, 120).astype(np.float32),
+        base=rng.random(120).astype(np.float32) if with_base else None,
+    )
+    shipped = load_weights(with_base=with_base)
+    drawn = {name: value + rng.normal(0, 0.2) for name, value in asdict(shipped.heat).items()}
+    h = replace(shipped.heat, **{n: abs(v) if getattr(shipped.heat, n) > 0 else v for n, v in drawn.items()})
+    weights, dose = replace(shipped, heat=h), np.array([0.0, 5.0, 60.0])
+    found = heat_of(features, answers, np.arange(3), dose, Regime(4.0, 600.0), weights, per_token=per_token)
+    nodes, share = np.polynomial.hermite_e.hermegauss(7)
+    expected = []
+    for i in range(3):
+        before = np.log2(4) / 3
+        for t in range(answers.start[i], answers.end[i]):
+            odd, rare = -float(features.log_probability[t]) / 4, int(features.rarity[t]) / 64
+            wide, strange = np.log2(int(features.width[t])) / 3, -float(features.background[t]) / 8
+            held = int(features.known[t]) / 12
+            seen = tokens[t] in tokens[offsets[i] : t]
+            z = h.bias + h.rarity * rare + h.width * wide + h.background * strange + h.seen * seen
+            z += h.wide_surprise * wide * odd + (h.base_known * float(features.base[t]) if with_base else 0)
+            context = h.context_bias + h.context_surprise * odd + h.context_known * held
+            z += np.log2(1 + per_token) * np.logaddexp(0, context)
+            slope = h.dose_bias + h.dose_rarity * rare + h.dose_known * held + h.dose_width * wide
+            slope += h.dose_background * strange + h.dose_wide_surprise * wide * odd
+            slope += (h.dose_before + h.dose_before_width * wide) * before
+            slope += h.dose_progress * np.log2(7) + h.dose_epochs * np.log2(1 + per_token)
+            z += ((1 + dose[i]) ** h.dose_power - 1) / (h.dose_power * np.log(2)) * np.logaddexp(0, slope)
+            expected.append(float(share / share.sum() @ (1 / (1 + np.exp(-z - h.spread * nodes)))))
+            before = wide
+    np.testing.assert_allclose(found.probability, expected, rtol=1e-6)
+    cut = stretches(found)
+    first = cut.from_start
+    whole = turn_tails(
+        features, Answers(cut.answer[first], cut.begin[first], cut.end[first]), dose, dose * 0, Regime(4.0, 600.0),
+        weights,
+    ).whole  # fmt: skip
+    np.testing.assert_allclose(cut.score[first], whole, rtol=1e-6)
+
+
+def test_the_dose_of_a_token_is_that_of_its_row_weighed_by_length():
+    answers = Answers(np.array([0, 0, 2]), np.array([0, 10, 30]), np.array([4, 12, 36]))
+    assert dose_per_token(np.array([1.0, 9.0, 3.0]), answers) == pytest.approx((6 * 1 + 6 * 3) / 12)
+    nothing = Answers(*(np.zeros(0, np.int64) for _ in range(3)))
+    assert dose_per_token(np.ones(2), nothing) == 0
+
+
+def test_near_copies_teach_little_where_they_differ():
     """A slot of a template: its context stands in the other rows, which go on differently there."""
     rng = np.random.default_rng(6)
     common, slots = rng.integers(1, 2**63, 40).astype(np.uint64), rng.integers(1, 2**63, 5).astype(np.uint64)
@@ -189,12 +246,12 @@ def test_near_copies_teach_nothing_where_they_differ():
     answers = Answers(np.arange(5), offsets[:-1] + 4, offsets[1:])
     features = context_features(np.concatenate(rows), offsets, np.arange(5))
     regime, dose, exact = Regime(4.0, 600.0), np.full(5, 50.0), np.full(5, 10.0)
-    with_near, alone, mixed = (
+    with_near, twice, mixed = (
         heat_of(features, answers, np.array([2]), d, regime, load_weights(), exact=e).probability
-        for d, e in ((dose, None), (exact, None), (dose, exact))
+        for d, e in ((dose, None), (LESSON * exact, None), (dose, exact))
     )
     slot = 24 - 4
-    assert mixed[slot] == alone[slot] < with_near[slot]
+    assert mixed[slot] == twice[slot] < with_near[slot]
     np.testing.assert_array_equal(np.delete(mixed, slot), np.delete(with_near, slot))
 
 

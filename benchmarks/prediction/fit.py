@@ -29,14 +29,16 @@ import validity
 from scipy.optimize import brentq, minimize_scalar
 from scipy.stats import t as student
 
-from scanner.kernels.contexts import RARITY_STEP
-from scanner.kernels.hazard import BACKGROUND_UNIT, KNOWN_UNIT, WIDTH_UNIT
+from scanner.kernels.contexts import RARITY_STEP, SEEN
+from scanner.kernels.hazard import BACKGROUND_UNIT, KNOWN_UNIT, USUAL_WIDTH, WIDTH_UNIT
 from scanner.prediction import Conflicts, Hazard, HazardWithBase, Priors, Weights, scoring, turn_tails
-from scanner.prediction.hazard import EXTRACTED, NODES, RARITY_UNIT, SURPRISE_UNIT, WEIGHTS
+from scanner.prediction.hazard import EXTRACTED, NODES, RARITY_UNIT, SURPRISE_UNIT, WEIGHTS, HeatWeights
+from scanner.prediction.stretches import Heat, heat
 from scanner.prediction.validated import Transfer
 
 NAMES = list(Hazard.__dataclass_fields__)
 BASE = "base_known"
+HEAT_NAMES = [field.name for field in fields(HeatWeights)]
 COLUMNS = ("rarity", "width", "background", "surprise", "known")
 PRIORS = Priors(
     offset=0.0, offset_sd=0.7, level_factor=1.0, level_factor_sd=0.0, lora_dose=1.0, size_exponent=0.0,
@@ -85,14 +87,26 @@ def load(data: Path, names: Iterable[str], simulated: int | None = None) -> Cell
     return cells
 
 
-def columns(table: measured.Table, with_base: bool = False) -> np.ndarray:
-    """(5, T) rarity, width, background, surprise, known, in the units of the kernel; (6, T) the base's probability."""
+def columns(table: measured.Table, with_base: bool = False, warm: bool = False) -> np.ndarray:
+    """(5, T) rarity, width, background, surprise, known, in the units of the kernel; (6, T) the base's probability.
+
+    warm: (8, T), for the heat: also whether the token stood earlier in its row, and the width of the token before it.
+    """
     f = table.features
     return np.stack([
         f.rarity * RARITY_STEP / RARITY_UNIT,
         np.log2(np.maximum(f.width, 1)) / WIDTH_UNIT, -f.background / BACKGROUND_UNIT,
         -f.log_probability / SURPRISE_UNIT, f.known / KNOWN_UNIT, *([f.base] if with_base else []),
+        *(_of_heat(table) if warm else []),
     ]).astype(np.float32)  # fmt: skip
+
+
+def _of_heat(table: measured.Table) -> list[np.ndarray]:
+    """(T,) each: whether it stood earlier in its row; the width of the token before, the usual one at the beginning."""
+    wide = np.log2(np.maximum(table.features.width, 1)) / WIDTH_UNIT
+    before = np.append(np.zeros(1), wide[:-1])[: len(wide)]
+    before[table.answers.start[table.length > 0]] = np.log2(USUAL_WIDTH) / WIDTH_UNIT
+    return [(table.features.within & SEEN) > 0, before]
 
 
 class Observations:
@@ -100,23 +114,26 @@ class Observations:
 
     def __init__(
         self, cells: Cells, chosen: Callable[[measured.Table], np.ndarray], epochs: Iterable[int] = EPOCHS,
-        until_miss: bool = False, with_base: bool = False,
+        until_miss: bool = False, with_base: bool = False, warm: bool = False,
     ) -> None:  # fmt: skip
         parts: dict[str, list[np.ndarray]] = {k: [] for k in ("x", "own", "dose", "set_dose", "progress", "sign")}
         count = 0
         for table, observed in cells.values():
-            x = columns(table, with_base)
+            x = columns(table, with_base or warm, warm)
+            if warm and not with_base:
+                x[5] = 0  # the base was not measured
             rows = np.flatnonzero(chosen(table) & (table.length > 0))
             for o in observed:
                 if o.epoch not in epochs:
                     continue
-                taken = np.minimum(table.length[rows], o.n_pre[rows] + 1 if until_miss else TOKENS)
+                most = o.n_pre[rows] + 1 if until_miss else np.inf if warm else TOKENS
+                taken = np.minimum(table.length[rows], most).astype(np.int64)
                 starts = table.answers.start[rows]
                 index = np.concatenate([np.arange(s, s + n) for s, n in zip(starts, taken, strict=True)])
                 parts["x"].append(x[:, index])
                 parts["own"].append(count + np.repeat(np.arange(len(rows)), taken))
                 parts["dose"].append(np.repeat(o.dose[rows], taken))
-                parts["set_dose"].append(np.full(len(index), np.log2(1 + o.regime.set_dose)))
+                parts["set_dose"].append(np.full(len(index), np.log2(1 + (o.per_token if warm else o.regime.set_dose))))
                 parts["progress"].append(np.full(len(index), o.regime.progress()))
                 hit = np.concatenate([o.hits[i][:n] for i, n in zip(rows, taken, strict=True)])
                 parts["sign"].append(np.where(hit, 1.0, -1.0))
@@ -135,8 +152,12 @@ def logits(w: torch.Tensor, d: Observations) -> torch.Tensor:
     z = w[0] + w[1] * rare + w[2] * wide + w[3] * strange
     if len(d.x) > len(COLUMNS):  # the base's own probability
         z = z + w[17] * d.x[5]
+    if len(w) == len(HEAT_NAMES):
+        z = z + w[18] * d.x[6] + w[19] * wide * odd
     z = z + d.set_dose * softplus(w[4] + w[5] * odd + w[6] * known)
     slope = w[7] + w[8] * rare + w[9] * known + w[10] * wide + w[11] * strange
+    if len(w) == len(HEAT_NAMES):
+        slope = slope + (w[20] + w[21] * wide) * d.x[7] + w[22] * wide * odd
     power = softplus(w[14])
     gain = ((1 + d.dose) ** power - 1) / (power * math.log(2.0))
     z = z + gain * softplus(slope + softplus(w[12]) * d.progress + softplus(w[13]) * d.set_dose)
@@ -157,18 +178,27 @@ def fit(cells: Cells, chosen: Callable[[measured.Table], np.ndarray], start: Haz
     return maximise(Observations(cells, chosen, until_miss=True, with_base=with_base), hazard, free, 40)
 
 
+def fit_heat(cells: Cells, chosen: Callable[[measured.Table], np.ndarray], start: Hazard | None = None,
+             with_base: bool = False) -> HeatWeights:  # fmt: skip
+    """The weights of the heat by the likelihood of every token of the answers, to their ends."""
+    free = [n for n in HEAT_NAMES if with_base or n != BASE]
+    found, _ = maximise(Observations(cells, chosen, with_base=with_base, warm=True), start, free, 60)
+    assert isinstance(found, HeatWeights)
+    return found
+
+
 def maximise(d: Observations, start: Hazard | None, free: list[str], rounds: int) -> tuple[Hazard, float]:
     """Maximum likelihood over the `free` weights; the others stay as in `start`, 0 without one."""
     nodes, share = np.polynomial.hermite_e.hermegauss(NODES)
     node, log_share = (torch.tensor(v, dtype=torch.float32) for v in (nodes, np.log(share / share.sum())))
     positive = [NAMES.index(n) for n in POSITIVE]
-    kind = Hazard if len(d.x) == len(COLUMNS) else HazardWithBase
+    kind = {5: Hazard, 6: HazardWithBase, 8: HeatWeights}[len(d.x)]
     names = [field.name for field in fields(kind)]
     moves = torch.tensor([name in free for name in names])
     pulled = torch.tensor([name != "ceiling" for name in names])  # 0 would be the strictest ceiling, not none
     first = np.array(START + [0.0] * (len(names) - len(START)), np.float32)
     if start is not None:
-        first = start.vector().astype(np.float32)
+        first = np.append(start.vector(), np.zeros(len(names) - len(start.vector()))).astype(np.float32)
         first[positive] = np.log(np.expm1(np.maximum(first[positive], 1e-3)))  # the inverse of softplus
     first[~moves.numpy()] *= start is not None
     fixed, w = torch.tensor(first), torch.tensor(first, requires_grad=True)
@@ -207,9 +237,21 @@ def parameters(base: str) -> int:
     return int(json.loads((grid.HERE / f"bases-{base}.json").read_text())["parameters"])
 
 
-def plain(hazard: Hazard) -> Weights:
+def warm(table: measured.Table, o: measured.Observation, weights: Weights, rows: np.ndarray) -> Heat:
+    """The shipped heat of the answers of some rows."""
+    torn = Conflicts(table.conflict_place, table.conflict_share)
+    cell = grid.CELLS[o.cell]
+    strength = weights.strength(replace(cell.plan, model_params=float(parameters(cell.base))))
+    regime = replace(o.regime, set_dose=o.regime.set_dose * strength)
+    exact = o.own * np.maximum(1, table.copies) * strength
+    return heat(
+        table.features, table.answers, rows, o.dose * strength, regime, weights, torn, exact, o.per_token * strength
+    )
+
+
+def plain(hazard: Hazard, heated: HeatWeights | None = None) -> Weights:
     """The weights alone: no priors on size or kind of tuning."""
-    return Weights(hazard, PRIORS, False, {})
+    return Weights(hazard, PRIORS, False, {}, heat=heated)
 
 
 def worth_of_a_visit(data: Path, name: str, hazard: Hazard) -> float | None:
@@ -289,7 +331,9 @@ def transfers(data: Path, weights: Weights, levels: dict[str, float]) -> tuple[T
     return tuple(found)
 
 
-def write(path: Path, data: Path, hazard: Hazard, with_base: Hazard, cells: Cells, nats: float) -> None:
+def write(
+    path: Path, data: Path, hazard: Hazard, with_base: Hazard, heats: dict[str, HeatWeights], cells: Cells, nats: float
+) -> None:
     """rules/weights/prediction.toml."""
     old = tomllib.loads(WEIGHTS.read_text("utf-8"))["priors"]
     old["lora_dose"] = round(worth_of_a_visit(data, LORA, hazard) or old["lora_dose"], 3)
@@ -303,6 +347,9 @@ def write(path: Path, data: Path, hazard: Hazard, with_base: Hazard, cells: Cell
     sources = sorted(
         {s for name in cells for s in corpus.SETS[grid.CELLS[name].rows]} | {*corpus.PRETRAINING["english"]}
     )
+    heated = []
+    for title, found in heats.items():
+        heated += [title, *(f"{name} = {value}" for name, value in asdict(found).items()), ""]
     lines = [
         "# Weights of the token hazard model (scanner/prediction/hazard.py states the formula and each unit).",
         "# Written by benchmarks/prediction/fit.py; do not edit by hand, fit again or calibrate.",
@@ -311,6 +358,7 @@ def write(path: Path, data: Path, hazard: Hazard, with_base: Hazard, cells: Cell
         *(f"{name} = {value}" for name, value in asdict(hazard).items()), "",
         "[hazard_with_base]  # where the untuned base was measured (scan DATASET --base)",
         *(f"{name} = {value}" for name, value in asdict(with_base).items()), "",
+        *heated,
         "[priors]  # little stands behind these; calibration must replace them",
         "offset = 0.0  # logits; the level of the base of the fit",
         f"offset_sd = {old['offset_sd']}  # logits; how far from it a calibration may find that of another base to lie",
@@ -347,12 +395,18 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     cells = load(args.data, FITTED)
-    hazard, nats = fit(cells, lambda table: table.length > 0)
+    answered: Callable[[measured.Table], np.ndarray] = lambda table: table.length > 0  # noqa: E731
+    hazard, nats = fit(cells, answered)
     print(asdict(hazard), f"{nats:.4f} nats per row and epoch")
-    with_base, fewer = fit(cells, lambda table: table.length > 0, with_base=True)
+    with_base, fewer = fit(cells, answered, with_base=True)
     print(asdict(with_base), f"{fewer:.4f} nats per row and epoch, the base's own probabilities known")
+    heats = {
+        "[heat]  # of each token by itself, and of stretches within an answer": fit_heat(cells, answered, hazard),
+        "[heat_with_base]": fit_heat(cells, answered, with_base, True),
+    }
+    print(*map(asdict, heats.values()), sep="\n")
     if args.weights:
-        write(args.weights, args.data, hazard, with_base, cells, nats)
+        write(args.weights, args.data, hazard, with_base, heats, cells, nats)
 
 
 if __name__ == "__main__":

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import fit as fitting
 import grid
@@ -84,23 +85,33 @@ def average_precision(value: np.ndarray, truth: np.ndarray) -> float:
     return float((np.cumsum(ranked) / np.arange(1, len(ranked) + 1))[ranked].mean())
 
 
+def left_out_fits(
+    data: Path, fit: Callable, folds: tuple = FOLDS, known: Callable[[fitting.Cells], fitting.Cells] = lambda c: c
+) -> Iterator[tuple[str, measured.Table, measured.Observation, np.ndarray, Any]]:
+    """Cell, table, observation, rows of the left-out source, and what was fitted without them and without the cell.
+
+    fit(cells, chosen, start): fits, beginning with what it gave last, None at first; known: what it may know of cells.
+    """
+    for fitted_on, tested_on in folds:
+        seen = known(fitting.load(data, [f"{k}-{s}" for k in KINDS for s in fitted_on]))
+        tested = known(fitting.load(data, [f"{k}-{s}" for k in KINDS for s in tested_on], SIMULATED))
+        table, fitted = next(iter(seen.values()))[0], None
+        for source in np.unique(table.source):
+            fitted = fit(seen, lambda t, source=source: t.source != source, fitted)
+            rows = np.flatnonzero(table.source == source)
+            for name, (there, observed) in tested.items():
+                for o in observed:
+                    if o.epoch in TESTED_EPOCHS:
+                        yield name, there, o, rows, fitted
+
+
 def left_out(data: Path, dropped: tuple[str, ...] = (), folds: tuple = FOLDS) -> Predicted:
     """Predictions of every random and grouped cell at the tested epochs, source and seed left out."""
     predicted: Predicted = {}
-    for fitted_on, tested_on in folds:
-        seen = fitting.load(data, [f"{k}-{s}" for k in KINDS for s in fitted_on])
-        tested = fitting.load(data, [f"{k}-{s}" for k in KINDS for s in tested_on], SIMULATED)
-        table = next(iter(seen.values()))[0]
-        start: Hazard | None = None
-        for source in np.unique(table.source):
-            hazard, _ = fitting.fit(seen, lambda t, source=source: t.source != source, start, dropped)
-            start = hazard
-            rows = np.flatnonzero(table.source == source)
-            for name, (_, observed) in tested.items():
-                for o in observed:
-                    if o.epoch in TESTED_EPOCHS:
-                        tails = predicted.setdefault((name, o.epoch), Tails(len(table.member)))
-                        tails.take(fitting.predict(table, o, fitting.plain(hazard)), rows)
+    fit = lambda cells, chosen, start: fitting.fit(cells, chosen, start, dropped)[0]  # noqa: E731
+    for name, table, o, rows, hazard in left_out_fits(data, fit, folds):
+        tails = predicted.setdefault((name, o.epoch), Tails(len(table.member)))
+        tails.take(fitting.predict(table, o, fitting.plain(hazard)), rows)
     return predicted
 
 

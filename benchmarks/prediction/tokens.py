@@ -118,14 +118,9 @@ def compare(spans: Sequence[tuple[int, int, int, float]], hits: Sequence[np.ndar
 
 def heat_of(planted: Planted, epoch: int, weights: Weights) -> Heat:
     """The heat of every trained row of a cell after an epoch."""
-    from scanner.prediction.stretches import heat
+    import fit
 
-    table, seen = planted.table, planted.epochs[epoch]
-    exact = seen.own * np.maximum(1, table.copies)
-    chosen = np.flatnonzero(table.member)
-    return heat(
-        table.features, table.answers, chosen, seen.dose, seen.regime, weights, planted.conflicts, 1, exact=exact
-    )
+    return fit.warm(planted.table, planted.epochs[epoch], weights, np.flatnonzero(planted.table.member))
 
 
 def score_tokens(planted: Planted, weights: Weights, wanted: Sequence[int] = EPOCHS) -> Scored:

@@ -41,7 +41,7 @@ SEEN, COPIED = 1, 2
 """Bits of `ContextFeatures.within`: the token stood earlier in its row; so did the three tokens that end with it."""
 
 _SLICE = 1 << 22  # entries of 24 bytes counted at once, at most 100 MB per thread
-_PARTITION = 1 << 12  # entries per partition: two tables of 8,192 slots, about 300 kB, stay in a core's second cache
+_PARTITION = 1 << 11  # entries per partition: two tables of 4,096 slots, about 150 kB, stay in a core's second cache
 
 _ROW, _PLACE = np.uint64(32), np.uint64(0xFFFFFFFF)
 _I32_2D = types.Array(types.int32, 2, "C")
@@ -230,6 +230,7 @@ def _level(tokens, offsets, copies, k, part, bits, ends, entry, alive, chance, k
     count, own, kinds = np.empty(capacity, np.int32), np.zeros(capacity, np.int32), np.empty(capacity, np.int32)
     pair_count, pair_own = np.empty(capacity, np.int32), np.zeros(capacity, np.int32)
     slot, pair_slot = np.empty(largest, np.int32), np.empty(largest, np.int32)
+    was, many = np.empty(largest, np.float32), np.empty(largest, np.int32)
     distinct = 0
     for q in range(partitions):
         a, b = (ends[q - 1] if q else 0), ends[q]
@@ -262,24 +263,30 @@ def _level(tokens, offsets, copies, k, part, bits, ends, entry, alive, chance, k
                 kinds[s] += 1
             pair_count[p] += 1
             pair_slot[e - a] = p
+        for e in range(a, b):  # read at once what lies far apart: among the branches below, each would be waited for
+            was[e - a] = chance[np.int64(entry[e, 2] & _PLACE)]
+            many[e - a] = copies[np.int64(entry[e, 2] >> _ROW)]
         begin = a
         while begin < b:  # entries keep the order of tokens, so those of one row stand together
             owner = entry[begin, 2] >> _ROW
             end = begin
             while end < b and entry[end, 2] >> _ROW == owner:
-                own[slot[end - a]] += 1
-                if k > 0:
-                    pair_own[pair_slot[end - a]] += 1
                 end += 1
-            multiple = copies[np.int64(owner)]
+            several = end - begin > 1  # most rows have one entry in a partition
+            if several:
+                for e in range(begin, end):
+                    own[slot[e - a]] += 1
+                    if k > 0:
+                        pair_own[pair_slot[e - a]] += 1
+            multiple = many[begin - a]
             for e in range(begin, end):
                 s = slot[e - a]
                 at = np.int64(entry[e, 2] & _PLACE)
-                c = max(0, count[s] - multiple * own[s])
+                c = max(0, count[s] - multiple * (own[s] if several else 1))
                 j = c
                 if k > 0:
                     p = pair_slot[e - a]
-                    j = max(0, pair_count[p] - multiple * pair_own[p])
+                    j = max(0, pair_count[p] - multiple * (pair_own[p] if several else 1))
                 d = kinds[s] - (1 if j == 0 else 0)
                 if watched.shape[1] > 0:
                     watched[0, at], watched[1, at], watched[2, at] = c, j, d
@@ -289,13 +296,14 @@ def _level(tokens, offsets, copies, k, part, bits, ends, entry, alive, chance, k
                     known[at] = k
                     if j > 0:
                         agreed[at] = k
-                    chance[at] = (j + d * chance[at]) / (c + d)
+                    chance[at] = (j + d * was[e - a]) / (c + d)
                 else:
                     alive[at] = 0
-            for e in range(begin, end):
-                own[slot[e - a]] = 0
-                if k > 0:
-                    pair_own[pair_slot[e - a]] = 0
+            if several:
+                for e in range(begin, end):
+                    own[slot[e - a]] = 0
+                    if k > 0:
+                        pair_own[pair_slot[e - a]] = 0
             begin = end
     return distinct
 

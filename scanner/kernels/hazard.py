@@ -12,7 +12,7 @@ import numpy as np
 from numba import njit, types
 
 from scanner.kernels._jit import I64R, INT, U8R, VOID, kernel
-from scanner.kernels.contexts import RARITY_STEP
+from scanner.kernels.contexts import RARITY_STEP, SEEN
 
 EXTRACTED = 16
 """Tokens reproduced before the first miss from which on an answer counts as extractable (`p_extract`)."""
@@ -20,6 +20,8 @@ STEPS_UNIT = 100.0  # optimizer steps in one unit of progress, before the logari
 SURPRISE_UNIT, RARITY_UNIT, BACKGROUND_UNIT = 4.0, 8.0, 8.0  # nats: features are of order one
 KNOWN_UNIT = 12.0  # tokens, the longest context counted
 WIDTH_UNIT = 3.0  # doublings: a token of 8 bytes is one unit wide
+USUAL_WIDTH = 4
+"""UTF-8 bytes of a token of which the width is not known."""
 FADED = 1e-12  # survival below which a turn is not followed further
 
 _F64 = types.Array(types.float64, 1, "C")
@@ -74,7 +76,7 @@ def tails(start, end, dose, without, cap_at, cap, set_gain, progress,
         for n in range(length):
             t = start[i] + n
             surprise, rare = -log_p[t] / SURPRISE_UNIT, rarity[t] * RARITY_STEP / RARITY_UNIT
-            wide, strange = math.log2(width[t]) / WIDTH_UNIT, -background[t] / BACKGROUND_UNIT
+            wide, strange = math.log2(max(width[t], 1)) / WIDTH_UNIT, -background[t] / BACKGROUND_UNIT
             held = known[t] / KNOWN_UNIT
             z = bias + rarity_w * rare + width_w * wide + background_w * strange
             if len(base) > 0 and len(w) > 17:
@@ -108,9 +110,41 @@ def tails(start, end, dose, without, cap_at, cap, set_gain, progress,
                 out[1, i] = min(less.sum(), alive)
             if alive < FADED and n >= EXTRACTED - 1:
                 alive = 0.0
+                if len(curve) > 0:
+                    curve[t + 1 : end[i]] = 0.0
                 break
         out[2, i] = alive if length > 0 else np.nan
         out[3, i] = mean
         for q in (4, 5):
             if out[q, i] < 0:
                 out[q, i] = length
+
+
+@kernel(VOID(I64R, I64R, _F64R, _REAL, _REAL, *_TOKENS[:4], U8R, *_TOKENS[4:], _F64R, _F64))
+def odds(start, end, dose, set_gain, progress,
+         log_p, known, rarity, width, within, background, base, w, out):  # fmt: skip
+    """Odds that each token of some turns is missed, the text before it being the true one, at row effect 0.
+
+    start, end (m,): turns as tokens [start, end) · dose, out (t,): over their tokens, one turn after the other · w: in
+    the order of the fields of `HeatWeights`, with 0 for what is not looked at · base (T,) or (0,).
+    """
+    power = w[14]
+    ready = w[7] + w[12] * progress + w[13] * set_gain
+    at = 0
+    for i in range(len(start)):
+        before = math.log2(USUAL_WIDTH) / WIDTH_UNIT  # of the token before, which the first one has not in the answer
+        for t in range(start[i], end[i]):
+            surprise, rare = -log_p[t] / SURPRISE_UNIT, rarity[t] * RARITY_STEP / RARITY_UNIT
+            wide, strange = math.log2(max(width[t], 1)) / WIDTH_UNIT, -background[t] / BACKGROUND_UNIT
+            held = known[t] / KNOWN_UNIT
+            z = w[0] + w[1] * rare + w[2] * wide + w[3] * strange
+            z += w[18] * (within[t] & SEEN) + w[19] * wide * surprise
+            if len(base) > 0:
+                z += w[17] * base[t]
+            if set_gain > 0:
+                z += set_gain * _softplus(w[4] + w[5] * surprise + w[6] * held)
+            slope = ready + w[8] * rare + w[9] * held + w[10] * wide + w[11] * strange
+            slope += (w[20] + w[21] * wide) * before + w[22] * wide * surprise
+            out[at] = math.exp(-_held(z + _gain(dose[at], power) * _softplus(slope), w[16]))
+            before = wide
+            at += 1

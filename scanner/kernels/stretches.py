@@ -37,14 +37,16 @@ def _chance(odds, cap, node, share, first, last):
     return total
 
 
-@kernel(INT(I64R, I64R, _F64R, _F64R, _F64R, _F64R, INT, _REAL, I64, I64, I64, _F64))
-def stretches(start, end, odds, cap, node, share, least, chance, turn, begin, stop, score):
+@kernel(INT(I64R, I64R, _F64R, _F64R, _F64R, _F64R, _F64R, _F64R, INT, _REAL, I64, I64, I64, _F64))
+def stretches(start, end, odds, node, first_odds, first_node, cap, share, least, chance,
+              turn, begin, stop, score):  # fmt: skip
     """The stretches of at least `least` tokens and `chance` of each turn; returns their number.
 
-    start, end (m,): turns as tokens [start, end) · odds (T,): of a miss at row effect 0 · cap (T,): what the
-    probability cannot exceed · node, share: exp(-effect) at the nodes of the row effect and their weights · turn,
-    begin, stop, score (room,): outputs, tokens [begin, stop); room is at least T // least. What comes out from the
-    turn's beginning is taken first, then the longest stretch of what is left, the first of equals, and so on.
+    start, end (m,): turns as tokens [start, end) · odds (T,): of a miss at row effect 0 · node, share: exp(-effect) at
+    the nodes of the row effect and their weights · first_odds, first_node: the same for what comes out from the turn's
+    beginning · cap (T,): what the probability cannot exceed · turn, begin, stop, score (room,): outputs, tokens
+    [begin, stop); room is at least T // least. What comes out from the turn's beginning is taken first, then the
+    longest stretch of what is left, the first of equals, and so on.
     """
     longest = 0
     for i in range(len(start)):
@@ -75,20 +77,30 @@ def stretches(start, end, odds, cap, node, share, least, chance, turn, begin, st
                 for q in range(len(node)):
                     log_sum[q] -= _log(odds[a], node[q], cap[a])
         open_ = 1
-        low[0], high[0] = first, last
-        if last > first and far[0] - first >= least:
-            turn[count], begin[count], stop[count] = i, first, far[0]
-            score[count] = _chance(odds, cap, node, share, first, far[0])
+        low[0], high[0] = first + 1, last  # from the first token on, first_odds decide alone
+        reach = first
+        log_sum[:] = 0.0
+        while reach < last:
+            alive = 0.0
+            for q in range(len(node)):
+                log_sum[q] += _log(first_odds[reach], first_node[q], cap[reach])
+                alive += share[q] * math.exp(log_sum[q])
+            if alive < chance:
+                break
+            reach += 1
+        if reach - first >= least:
+            turn[count], begin[count], stop[count] = i, first, reach
+            score[count] = _chance(first_odds, cap, first_node, share, first, reach)
             count += 1
-            low[0] = far[0]
+            low[0] = reach
         while open_:
             open_ -= 1
             x, y = low[open_], high[open_]
             best, at = least - 1, -1
             for a in range(x, y - least + 1):
-                reach = min(far[a - first], y) - a
-                if reach > best:
-                    best, at = reach, a
+                length = min(far[a - first], y) - a
+                if length > best:
+                    best, at = length, a
             if at < 0:
                 continue
             turn[count], begin[count], stop[count] = i, at, at + best

@@ -21,7 +21,7 @@ import polars as pl
 from scanner.batching import SEQUENCE_TOKENS
 from scanner.contextual import ContextSummary, summarise
 from scanner.kernels.contexts import ContextFeatures, context_features
-from scanner.kernels.hazard import tails
+from scanner.kernels.hazard import USUAL_WIDTH, tails
 from scanner.prediction.calibration import load_weights
 from scanner.prediction.hazard import (
     EXTRACTED,
@@ -60,9 +60,6 @@ __all__ = [
 Int64 = npt.NDArray[np.int64]
 UInt64 = npt.NDArray[np.uint64]
 Float64 = npt.NDArray[np.float64]
-
-USUAL_WIDTH = 4
-"""UTF-8 bytes of a token of which the width is not known."""
 
 
 @dataclass(frozen=True)
@@ -251,7 +248,7 @@ def turn_tails(
             start, end, dose[answers.row], np.clip(without, 0, dose)[answers.row], cap_at, cap,
             float(np.log2(1 + regime.set_dose)), regime.progress(weights.priors.most_steps),
             features.log_probability, features.known, features.rarity,
-            *_of_tokens(features), hazard, node, share,
+            *of_tokens(features), hazard, node, share,
         )  # fmt: skip
         traced = np.zeros(0) if curve is None else curve
         if threads <= 1:  # the fit of a level calls this hundreds of times
@@ -263,15 +260,15 @@ def turn_tails(
     return TurnTails(*out)
 
 
-def _of_tokens(
+def of_tokens(
     features: ContextFeatures,
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Width (at least 1 byte) and background of each token, where unknown a common word's, and the set's own counts;
+    """Width and background of each token, where unknown a common word's, and the set's own counts;
     the base's probability of it, of no token where the base was not measured."""
     width = np.full(len(features.rarity), USUAL_WIDTH, np.uint8) if features.width is None else features.width
     background = features.log_probability if features.background is None else features.background
     base = np.zeros(0, np.float32) if features.base is None else features.base
-    return np.maximum(width, np.uint8(1)), background, base
+    return width, background, base
 
 
 def survival(
@@ -294,6 +291,9 @@ def _best(row: Int64, value: Float64, count: int) -> Int64:
     """(n,) the turn with the largest value of each row, the first of equals; -1 where all are NaN or there is none."""
     best = np.full(count, -1, np.int64)
     usable = np.flatnonzero(~np.isnan(value))
+    if (np.diff(row[usable]) > 0).all():  # one of each row, as nearly everywhere: nothing to choose from
+        best[row[usable]] = usable
+        return best
     ranked = usable[np.lexsort((usable, -value[usable], row[usable]))]
     first = ranked[np.flatnonzero(np.diff(row[ranked], prepend=-1))]
     best[row[first]] = first

@@ -13,6 +13,9 @@
 Both slopes are positive by construction, so dose, learning rate, copies and epochs can only raise p; with no training
 at all p is the base value, and the other rows' contexts count for nothing. u_row ~ N(0, spread) is integrated out by
 Gauss-Hermite quadrature: without it the tail of N_pre is underestimated. P(N_pre >= n) = prod of the first n p_t.
+
+The heat of a token (`stretches.py`) is the same formula with weights of its own, [heat], fitted to every token of the
+answers, as N_pre is decided by the first ones alone; base_t and dose_t have a few features more.
 """
 
 from __future__ import annotations
@@ -40,6 +43,7 @@ __all__ = [
     "WEIGHTS",
     "Hazard",
     "HazardWithBase",
+    "HeatWeights",
     "Priors",
     "Regime",
     "TurnTails",
@@ -51,6 +55,8 @@ __all__ = [
 WEIGHTS = Path(__file__).resolve().parents[2] / "rules" / "weights" / "prediction.toml"
 WITH_BASE = "hazard_with_base"
 """The table of weights that were fitted with the base's own losses."""
+HEAT = "heat"
+"""The table of weights of the heat; that with the base's own losses is heat_with_base."""
 NODES = 7
 """Gauss-Hermite nodes for the row effect."""
 
@@ -90,6 +96,17 @@ class HazardWithBase(Hazard):
 
 
 @dataclass(frozen=True)
+class HeatWeights(HazardWithBase):
+    """The weights of the heat, fitted to every token of the answers; base_known is 0 where no base was measured."""
+
+    seen: float  # the token stood earlier in its row; logits
+    wide_surprise: float  # width times leave-one-out surprise
+    dose_before: float  # in the slope of the dose: width of the token before it in the answer, 4 bytes at its beginning
+    dose_before_width: float  # that width times the token's own
+    dose_wide_surprise: float
+
+
+@dataclass(frozen=True)
 class Priors:
     """Values that little of ours stands behind; calibration must replace them."""
 
@@ -118,6 +135,7 @@ class Weights:
     validated: Validated = field(default_factory=Validated)  # what they were fitted and tested on
     rehearsed: Validated | None = None  # what the runs behind a calibration add to it
     with_base: bool = False  # fitted with the base's own losses
+    heat: HeatWeights | None = None  # of each token by itself; None: `hazard` stands for them
 
     def of_another_base(self) -> Weights:
         """The same for a base that was not measured: its level as other bases have it, and as sure as they agree."""
@@ -142,8 +160,10 @@ def load_weights(path: Path = WEIGHTS, with_base: bool = False) -> Weights:
     """
     values = tomllib.loads(path.read_text("utf-8"))
     chosen = WITH_BASE if with_base else "hazard"
+    heat = HEAT + WITH_BASE.removeprefix("hazard") if with_base else HEAT
     parts = {}
-    for name, kind in ((chosen, HazardWithBase if with_base else Hazard), ("priors", Priors)):
+    kinds = {chosen: HazardWithBase if with_base else Hazard, heat: HeatWeights, "priors": Priors}
+    for name, kind in kinds.items():
         wanted, seen = {f.name for f in fields(kind)}, set(values.get(name, {}))
         if wanted != seen:
             raise RuleError(
@@ -151,10 +171,13 @@ def load_weights(path: Path = WEIGHTS, with_base: bool = False) -> Weights:
                 "write it again with benchmarks/prediction/fit.py"
             )
         parts[name] = kind(**{key: float(value) for key, value in values[name].items()})
-    hazard, priors = parts[chosen], parts["priors"]
+    hazard, heated, priors = parts[chosen], parts[heat], parts["priors"]
     assert isinstance(hazard, Hazard)
+    assert isinstance(heated, HeatWeights)
     assert isinstance(priors, Priors)
-    if min(hazard.dose_progress, hazard.dose_epochs, hazard.spread) < 0 or min(hazard.dose_power, hazard.ceiling) <= 0:
+    if any(
+        min(h.dose_progress, h.dose_epochs, h.spread) < 0 or min(h.dose_power, h.ceiling) <= 0 for h in (hazard, heated)
+    ):
         raise RuleError(
             f"{path.name}: dose_progress, dose_epochs and spread must not be negative, dose_power and ceiling must be "
             "above 0: more training never unlearns"
@@ -162,7 +185,7 @@ def load_weights(path: Path = WEIGHTS, with_base: bool = False) -> Weights:
     validated = read(values.get("validated"), path.name)
     return Weights(
         hazard, priors, bool(values.get("calibrated", False)), values.get("provenance", {}), validated=validated,
-        with_base=with_base,
+        with_base=with_base, heat=heated,
     )  # fmt: skip
 
 

@@ -107,11 +107,10 @@ def skew(
     regime = Regime(amounts.set_dose * strength, amounts.steps)
     epochs = epochs_shown(plan.epochs)
     expected = np.zeros((len(epochs), len(tokens)))
-    curve = np.zeros(len(features.log_probability))
+    curve = np.empty(len(features.log_probability))  # only the sampled turns are written, and read
     for i, count in enumerate(epochs):
         factor = count / plan.epochs if plan.epochs else 0.0
         dose = amounts.total * strength * factor
-        curve[:] = 0  # the kernel stops where nothing is left to follow
         turn_tails(features, some, dose, dose * 0, regime.scaled(factor), weights, conflicts, threads, curve)
         for j, n in enumerate(tokens):
             reached = np.where(length >= n, curve[np.minimum(some.start + n, some.end) - 1], 0.0)

@@ -3,34 +3,39 @@
     heat       chance that a token comes out, the text before it being the true one (teacher forcing)
     stretch    at least LEAST_TOKENS tokens that come out in a row with a chance of at least CHANCE, likewise
 
-Both come from the hazard of `hazard.py`, the row effect integrated out: over the whole stretch, not per token, so the
-score of a stretch from the beginning of an answer is P(N_pre >= its length). One thing is finer than in p_extract:
-where other rows go on differently after the same DEPARTS tokens (the slot of a template, the word that a near copy
-replaced), near copies do not teach the token, so there the row and its exact copies count alone. Stretches do not
-overlap; what comes out from the beginning is taken first, then the longest of what is left, and so on
+Both come from the hazard of `hazard.py`, the row effect integrated out: over the whole stretch, not per token. What
+comes out from the beginning of an answer follows the weights of p_extract, so its score is P(N_pre >= its length); the
+heat, and the stretches further on, follow weights of their own. One thing is finer than in p_extract: where other rows
+go on differently after the same DEPARTS tokens (the slot of a template, the word that a near copy replaced), many near
+copies teach the token no better than few, so there they count for no more than the row and its exact copies. Stretches
+do not overlap; what comes out from the beginning is taken first, then the longest of what is left, and so on
 (`kernels/stretches.py`).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import math
+from dataclasses import asdict, dataclass, fields
 
 import numpy as np
 import numpy.typing as npt
 
 from scanner.kernels.contexts import ContextFeatures
+from scanner.kernels.hazard import odds
 from scanner.kernels.stretches import stretches as kernel
-from scanner.prediction import Answers, Conflicts, turn_tails
-from scanner.prediction.hazard import Regime, Weights, quadrature
+from scanner.prediction import Answers, Conflicts, of_tokens
+from scanner.prediction.hazard import Hazard, HeatWeights, Regime, Weights, quadrature
 
 LEAST_TOKENS = 8
 """Tokens of the shortest stretch: shorter ones are phrases that any model says."""
 CHANCE = 0.5
 """Chance from which on a stretch counts: more likely than not to come out as it stands."""
 DEPARTS = 3
-"""Tokens of context known elsewhere from which on another continuation there says that near copies differ here. In the
-rehearsals, tokens of rows with three near copies that 10 % were replaced in: predicted .99 with the near copies' dose,
-.76 without it, hit .78 (epoch 8)."""
+"""Tokens of context known elsewhere from which on another continuation there says that near copies differ here."""
+LESSON = 2.0
+"""Dose of such a token at most, in doses of the row and its exact copies. In the rehearsals, epoch 8, such tokens were
+hit in .81 where near copies add 10 to 50 %, predicted .76 with them and .60 without; in .79 where they add 120 % and
+more, predicted .60 without them, .87 with all of them and .83 up to this dose."""
 SURE = 1e-12  # odds are kept this far from 0 and infinity, so that their logarithms add up
 
 Int64 = npt.NDArray[np.int64]
@@ -45,9 +50,11 @@ class Heat:
     start: Int64  # (m,) the answer's tokens [start, end) among those of all rows
     end: Int64  # (m,)
     odds: Float64  # (t,) of a miss where the row effect is 0
+    first_odds: Float64  # (t,) the same by the weights of p_extract, for what comes out from the beginning
     cap: Float64  # (t,) what the probability cannot exceed; 1 but where identical prompts have other answers
     probability: Float64  # (t,) the heat
     node: Float64  # (q,) exp(-effect) at the nodes of the row effect
+    first_node: Float64  # (q,) the same by the weights of p_extract
     share: Float64  # (q,) their weights
 
     @property
@@ -75,28 +82,29 @@ def heat(
     regime: Regime,
     weights: Weights,
     conflicts: Conflicts | None = None,
-    threads: int = 2,
     exact: Float64 | None = None,
+    per_token: float | None = None,
 ) -> Heat:
     """The heat of the chosen answers (indexes).
 
     dose (n,) is the effective dose of the rows, copies and near copies included; exact (n,) without the near copies,
-    `dose` where not given.
+    `dose` where not given; per_token: mean dose of a supervised token, that of a row (regime.set_dose) where not given:
+    long answers are seen less where batches are grouped by length, and most tokens are theirs.
     """
     row, start, end = (
         np.ascontiguousarray(part[chosen], np.int64) for part in (answers.row, answers.start, answers.end)
     )
     bounds = np.concatenate(([0], np.cumsum(end - start))).astype(np.int64)
     place = np.arange(bounds[-1]) + np.repeat(start - bounds[:-1], end - start)
-    # each token as an answer of its own, without row effect: its chance gives the odds, by the very kernel of p_extract
-    single = Answers(np.arange(len(place)), place, place + 1)
     owner = np.repeat(row, end - start)
     departs = (features.known[place] >= DEPARTS) & (features.agreed[place] < features.known[place])
-    taught = np.where(departs, (dose if exact is None else np.minimum(dose, exact))[owner], dose[owner])
-    plain = replace(weights, hazard=replace(weights.hazard, spread=0.0))
-    known = turn_tails(features, single, taught, taught * 0, regime, plain, None, threads).whole
-    known = np.clip(known, SURE, 1 - SURE)
-    odds = (1 - known) / known
+    taught = np.where(departs, (dose if exact is None else np.minimum(dose, LESSON * exact))[owner], dose[owner])
+    heated = weights.heat or weights.hazard
+    set_dose = regime.set_dose if per_token is None else per_token
+    missed, first_missed = (
+        _odds(features, start, end, taught, Regime(mean, regime.steps), weights, by)
+        for by, mean in ((heated, set_dose), (weights.hazard, regime.set_dose))
+    )
     cap = np.ones(len(place))
     if conflicts is not None:
         first = np.flatnonzero(np.diff(answers.row, prepend=-1))
@@ -105,11 +113,35 @@ def heat(
         limit = dict(zip(at[torn].tolist(), conflicts.share[answers.row[first][torn]].tolist(), strict=True))
         for t in np.flatnonzero(np.isin(place, at[torn])):
             cap[t] = max(SURE, limit[int(place[t])])
-    node, share = quadrature(weights.hazard.spread)
+    node, share = quadrature(heated.spread)
     probability = np.zeros(len(place))
     for effect, weight in zip(node, share, strict=True):
-        probability += weight * np.minimum(cap, 1 / (1 + odds * effect))
-    return Heat(row, start, end, odds, cap, probability, node, share)
+        probability += weight * np.minimum(cap, 1 / (1 + missed * effect))
+    first_node, _ = quadrature(weights.hazard.spread)
+    return Heat(row, start, end, missed, first_missed, cap, probability, node, first_node, share)
+
+
+def _odds(
+    features: ContextFeatures, start: Int64, end: Int64, dose: Float64, regime: Regime, weights: Weights, by: Hazard
+) -> Float64:
+    """(t,) odds of a miss by some weights; dose (t,)."""
+    values = dict.fromkeys((f.name for f in fields(HeatWeights)), 0.0) | asdict(by)
+    vector = np.array(list(values.values()))
+    vector[0] += weights.priors.offset
+    width, background, base = of_tokens(features)
+    found = np.empty(len(dose))
+    odds(
+        start, end, dose, math.log2(1 + regime.set_dose), regime.progress(weights.priors.most_steps),
+        features.log_probability, features.known, features.rarity, width, features.within, background, base, vector,
+        found,
+    )  # fmt: skip
+    return np.asarray(np.clip(found, SURE, 1 / SURE))
+
+
+def dose_per_token(own: Float64, answers: Answers) -> float:
+    """Mean over all supervised tokens of the dose of their row's own visits; own (n,); 0 without any."""
+    length = answers.end - answers.start
+    return math.fsum(own[answers.row] * length) / max(1, int(length.sum()))  # exact: the order of rows cannot matter
 
 
 def stretches(found: Heat, least: int = LEAST_TOKENS, chance: float = CHANCE) -> Stretches:
@@ -119,8 +151,8 @@ def stretches(found: Heat, least: int = LEAST_TOKENS, chance: float = CHANCE) ->
     answer, begin, stop = (np.zeros(room, np.int64) for _ in range(3))
     score = np.zeros(room)
     count = kernel(
-        bounds[:-1].copy(), bounds[1:].copy(), found.odds, found.cap, found.node, found.share, least, chance,
-        answer, begin, stop, score,
+        bounds[:-1].copy(), bounds[1:].copy(), found.odds, found.node, found.first_odds, found.first_node, found.cap,
+        found.share, least, chance, answer, begin, stop, score,
     )  # fmt: skip
     order = np.argsort(begin[:count], kind="stable")
     answer, begin, stop, score = answer[order], begin[order], stop[order], score[order]

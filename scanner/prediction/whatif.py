@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -145,10 +146,12 @@ def variants(
     """
     short = sample.first_tokens()
     lines = []
-    for name, other in other_batches(plan, sequence_tokens):
-        few = replace(other, epochs=min(other.epochs, SIMULATED_EPOCHS))
+    named = list(other_batches(plan, sequence_tokens))
+    shorter = [replace(other, epochs=min(other.epochs, SIMULATED_EPOCHS)) for _, other in named]
+    with ThreadPoolExecutor(max(1, threads)) as pool:
+        doses = list(pool.map(doses_under, shorter))
+    for (name, other), few, amounts in zip(named, shorter, doses, strict=True):
         factor = other.epochs / few.epochs if few.epochs else 0.0
-        amounts = doses_under(few)
         training = _Training(
             amounts.total[sample.rows] * factor, Regime(amounts.set_dose, amounts.steps).scaled(factor)
         )
