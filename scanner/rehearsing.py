@@ -378,7 +378,7 @@ def _predicted(
     try:
         weights = prediction.load_weights(calibration=settings.calibration, plan=plan)
     except SettingsError:  # the file is gone or no longer fits: the table says that it is not calibrated
-        weights = prediction.load_weights()
+        weights = prediction.load_weights(plan=plan)
     at = np.searchsorted(rows.row_id, np.concatenate((trained, alongside.row_ids(planted))))
     visits = None
     if weight is not None:

@@ -69,7 +69,11 @@ def test_nine_of_ten_draws_lie_within():
 
 
 def test_the_levels_lie_evenly_about_the_weights():
-    for weights in (load_weights(), load_weights().of_another_base(), replace(load_weights(), log_factor_step=-0.2)):
+    for weights in (
+        load_weights(),
+        load_weights().of_another_base(TrainingPlan()),
+        replace(load_weights(), log_factor_step=-0.2),
+    ):
         low, mid, high = levels(weights)
         assert mid is weights
         middle = weights.priors.offset
@@ -82,12 +86,23 @@ def test_the_levels_lie_evenly_about_the_weights():
 
 def test_the_level_of_a_base_that_was_not_measured_is_that_of_others():
     shipped = load_weights()
-    other = shipped.of_another_base()
+    near = TrainingPlan(model_params=int(shipped.priors.fitted_parameters))
+    other = shipped.of_another_base(near)
     assert (shipped.dose_factor, shipped.log_factor_step) == (1, 0)
     assert (other.dose_factor, other.log_factor_step) == (other.priors.level_factor, other.priors.level_factor_sd)
     assert other.strength(TrainingPlan()) == pytest.approx(other.dose_factor * shipped.strength(TrainingPlan()))
-    audited = prediction.load_weights()
-    assert (audited.dose_factor, audited.offset_step) == (other.dose_factor, 0)
+    audited = prediction.load_weights(plan=near)
+    assert (audited.dose_factor, audited.log_factor_step, audited.offset_step) == (
+        other.dose_factor, other.log_factor_step, 0,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("far", [{"model_params": 1_000_000_000}, {"model_params": None}, {"method": "lora"}])
+def test_far_from_what_was_measured_the_level_is_known_to_about_threefold(far):
+    shipped = load_weights()
+    plan = replace(TrainingPlan(model_params=int(shipped.priors.fitted_parameters), lora_rank=8), **far)
+    assert shipped.of_another_base(plan).log_factor_step == pytest.approx(np.log(3))
+    assert prediction.load_weights(plan=plan).log_factor_step == pytest.approx(np.log(3))
 
 
 def test_size_and_rate_make_a_step_together():

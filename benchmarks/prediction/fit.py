@@ -314,7 +314,8 @@ def at_level_of_others(weights: Weights, name: str, levels: dict[str, float]) ->
     """The weights at the level, and its doubt, that all bases but that of one cell tell."""
     level, doubt = level_of_a_base(level for other, level in levels.items() if other != name)
     priors = replace(weights.priors, level_factor=math.exp(level), level_factor_sd=doubt)
-    return replace(weights, priors=priors).of_another_base()
+    plan = replace(grid.CELLS[name].plan, model_params=float(parameters(grid.CELLS[name].base)))
+    return replace(weights, priors=priors).of_another_base(plan)
 
 
 def transfers(data: Path, weights: Weights, levels: dict[str, float]) -> tuple[Transfer, ...]:

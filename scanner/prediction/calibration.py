@@ -121,14 +121,14 @@ def load_weights(
     What was done stands in provenance["calibration"]: `on`, and `mismatch` and `caution` where there is one.
     Raises SettingsError for a file that is none, is broken, or belongs to other weights.
     """
-    weights = load_shipped(path, with_base)
+    weights, plan = load_shipped(path, with_base), plan or TrainingPlan()
     if calibration is None:
-        return weights.of_another_base()
+        return weights.of_another_base(plan)
     found = read(calibration)
     if with_base and found.weights["version"] == version(load_shipped(path)):
         provenance = {**weights.provenance, "calibration": without_base(found)}
-        return replace(weights.of_another_base(), provenance=provenance)
-    return merged(weights, found, plan or TrainingPlan(), token_unit)
+        return replace(weights.of_another_base(plan), provenance=provenance)
+    return merged(weights, found, plan, token_unit)
 
 
 def merged(weights: Weights, found: Calibration, plan: TrainingPlan, token_unit: str = OWN_TOKENS) -> Weights:
@@ -143,7 +143,7 @@ def merged(weights: Weights, found: Calibration, plan: TrainingPlan, token_unit:
             "caution": found.caution()}  # fmt: skip
     provenance = {**weights.provenance, "calibration": told}
     if told["mismatch"]:
-        return replace(weights.of_another_base(), provenance=provenance)
+        return replace(weights.of_another_base(plan), provenance=provenance)
     provenance["evaluation"] = found.tried()
     level, fitted = found.level, found.fitted_on
     # what its own test missed beyond chance; that of later epochs for plans that train longer than it did

@@ -59,6 +59,10 @@ HEAT = "heat"
 """The table of weights of the heat; that with the base's own losses is heat_with_base."""
 NODES = 7
 """Gauss-Hermite nodes for the row effect."""
+FAR_FACTOR_SD = math.log(3)
+"""Standard deviation of the log of what a visit is worth, for LoRA or a size more than FAR_SIZE times another:
+Priors.lora_dose and size_exponent are known to about threefold."""
+FAR_SIZE = 4.0
 
 
 @dataclass(frozen=True)
@@ -120,6 +124,11 @@ class Priors:
     unknown_parameters: float  # taken where the plan names no size
     most_steps: float  # progress is counted up to here, the longest training of the fit: beyond, only dose counts
 
+    def far(self, plan: TrainingPlan) -> bool:
+        """Whether lora_dose or size_exponent decide what a visit is worth, more than what was measured."""
+        size = (plan.model_params or self.unknown_parameters) / self.fitted_parameters
+        return plan.method == "lora" or not 1 / FAR_SIZE <= size <= FAR_SIZE
+
 
 @dataclass(frozen=True)
 class Weights:
@@ -137,9 +146,9 @@ class Weights:
     with_base: bool = False  # fitted with the base's own losses
     heat: HeatWeights | None = None  # of each token by itself; None: `hazard` stands for them
 
-    def of_another_base(self) -> Weights:
+    def of_another_base(self, plan: TrainingPlan) -> Weights:
         """The same for a base that was not measured: its level as other bases have it, and as sure as they agree."""
-        sd = self.priors.level_factor_sd
+        sd = max(self.priors.level_factor_sd, FAR_FACTOR_SD if self.priors.far(plan) else 0.0)
         return replace(self, dose_factor=self.priors.level_factor, log_factor_step=sd, offset_step=0.0)
 
     def strength(self, plan: TrainingPlan) -> float:
