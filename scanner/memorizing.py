@@ -90,7 +90,6 @@ def find(
         features, answers, np.flatnonzero(wanted[answers.row]), amounts.total * strength,
         prediction.Regime(amounts.set_dose * strength, amounts.steps), weights, conflicts,
         exact=amounts.own * amounts.copies * amounts.together * strength,
-        per_token=stretches.dose_per_token(amounts.own, answers) * strength,
     )  # fmt: skip
     found = stretches.stretches(heat)
     warm = np.zeros(len(rows), np.bool_)

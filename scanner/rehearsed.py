@@ -25,7 +25,7 @@ from scanner.prediction.level import Observed
 from scanner.prediction.validated import Validated
 from scanner.prediction.validated import observed as what_was_observed
 from scanner.prediction.validity import LANGUAGE
-from scanner.sampling import Copies, copies_of, dose_unit, simulate, with_copies
+from scanner.sampling import Copies, copies_of, dose_per_token, dose_unit, simulate, with_copies
 from scanner.settings import Settings, TrainingPlan
 from scanner.stages import places
 from scanner.store import RunFolder
@@ -190,8 +190,7 @@ def meeting(rows: RowsAlone, plan: TrainingPlan, seed: int) -> tuple[Copies, Flo
     Who met was not written down: batches drawn alike say how many do.
     """
     copies = copies_of(rows.copies, rows.near.a, rows.near.b, rows.near.jaccard, rows.near.shingle)
-    supervised = np.bincount(rows.answers.row, rows.answers.end - rows.answers.start, minlength=len(rows.row_id))
-    drawn = simulate(plan, supervised.astype(np.int64), rows.length, rows.order, seed=seed, copies=copies)
+    drawn = simulate(plan, supervised(rows), rows.length, rows.order, seed=seed, copies=copies)
     return copies, drawn.together
 
 
@@ -208,11 +207,16 @@ def own_doses(rehearsal: Rehearsal, rows: RowsAlone, epoch: int, written: Float6
             "otherwise what a row is given, and it weighs sources, so that cannot be counted again; rehearse again "
             "under another --name"
         )
-    supervised = np.bincount(rows.answers.row, rows.answers.end - rows.answers.start, minlength=len(rows.row_id))
     drawn = simulate(
-        rehearsal.plan, supervised.astype(np.int64), rows.length, rows.order, seed=rehearsal.settings.seed, until=epoch
+        rehearsal.plan, supervised(rows), rows.length, rows.order, seed=rehearsal.settings.seed, until=epoch
     )
     return drawn.own
+
+
+def supervised(rows: RowsAlone) -> Int64:
+    """(n,) tokens of the answers of each row."""
+    lengths = rows.answers.end - rows.answers.start
+    return np.bincount(rows.answers.row, lengths, minlength=len(rows.row_id)).astype(np.int64)
 
 
 def observed(rehearsal: Rehearsal, first_unit: int = 0) -> Iterator[Observed]:
@@ -250,7 +254,7 @@ def observed(rehearsal: Rehearsal, first_unit: int = 0) -> Iterator[Observed]:
             answers=answers,
             n_pre=answer["n_pre"].to_numpy().astype(np.int64),
             dose=dose,
-            set_dose=float(np.sort(own[own > 0]).mean()) if (own > 0).any() else 0.0,
+            set_dose=dose_per_token(own, np.where(own > 0, supervised(rows), 0)),
             steps=int(given["steps"].to_numpy().max()),
             plan=rehearsal.plan,
             unit=rows.alike[answers.row] + first_unit,

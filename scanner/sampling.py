@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -53,7 +54,7 @@ class Exposure:
 
     own: Float64  # dose of the row's own visits, without copies, at the plan's epochs
     steps: int  # optimizer steps of the whole training
-    mean: float  # mean dose over all rows with supervised tokens: how much training the set as a whole gets
+    per_token: float  # mean dose of a supervised token: how much training the set as a whole gets
     together: Float64  # what is left of the summed doses of a row's copies, as some of them meet in one step; 1: all
 
 
@@ -118,9 +119,15 @@ def simulate(
     if weight is not None:
         own = own * weight
     own = _equal_within(own, order)
-    learned = own[supervised > 0]
-    mean = float(np.sort(learned).mean()) if len(learned) else 0.0
-    return Exposure(own, steps, mean, together)
+    return Exposure(own, steps, dose_per_token(own, supervised), together)
+
+
+def dose_per_token(own: Float64, supervised: npt.NDArray[Any]) -> float:
+    """Mean over all supervised tokens of the dose of their row's own visits; own, supervised (n,); 0 without any.
+
+    Not over rows: batches grouped by length show short rows more strongly, and most tokens are of long ones.
+    """
+    return math.fsum(own * supervised) / max(1, int(supervised.sum()))  # exact: the order of rows cannot matter
 
 
 def worths(plan: TrainingPlan, share: npt.ArrayLike, rate: npt.ArrayLike, rows_per_step: float) -> Float64:

@@ -133,7 +133,7 @@ class Observations:
                 parts["x"].append(x[:, index])
                 parts["own"].append(count + np.repeat(np.arange(len(rows)), taken))
                 parts["dose"].append(np.repeat(o.dose[rows], taken))
-                parts["set_dose"].append(np.full(len(index), np.log2(1 + (o.per_token if warm else o.regime.set_dose))))
+                parts["set_dose"].append(np.full(len(index), np.log2(1 + o.regime.set_dose)))
                 parts["progress"].append(np.full(len(index), o.regime.progress()))
                 hit = np.concatenate([o.hits[i][:n] for i, n in zip(rows, taken, strict=True)])
                 parts["sign"].append(np.where(hit, 1.0, -1.0))
@@ -244,9 +244,7 @@ def warm(table: measured.Table, o: measured.Observation, weights: Weights, rows:
     strength = weights.strength(replace(cell.plan, model_params=float(parameters(cell.base))))
     regime = replace(o.regime, set_dose=o.regime.set_dose * strength)
     exact = o.own * np.maximum(1, table.copies) * strength
-    return heat(
-        table.features, table.answers, rows, o.dose * strength, regime, weights, torn, exact, o.per_token * strength
-    )
+    return heat(table.features, table.answers, rows, o.dose * strength, regime, weights, torn, exact)
 
 
 def plain(hazard: Hazard, heated: HeatWeights | None = None) -> Weights:

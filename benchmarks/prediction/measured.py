@@ -60,7 +60,6 @@ class Observation:
     dose: np.ndarray  # (n,) visits
     own: np.ndarray  # (n,) dose of the row's own visits, a mean over its exact copies, less what meetings cost
     regime: Regime
-    per_token: float  # mean dose of a supervised token that was trained on, by the visits of its own row
 
 
 @lru_cache(maxsize=1 << 15)
@@ -193,9 +192,8 @@ def observe(table: Table, name: str, simulated: int | None = None) -> list[Obser
         hits = [np.zeros(0, bool)] * len(table.member)
         for p, b, t in now.select("place", "hits", "tokens").iter_rows():
             hits[p] = np.unpackbits(np.frombuffer(b, np.uint8))[:t].astype(bool)
-        per_token = float((given.own * supervised).sum() / supervised.sum())
-        regime = Regime(given.mean, float(given.steps))
-        found.append(Observation(name, epoch, n_pre, whole, hits, dose, own, regime, per_token))
+        regime = Regime(given.per_token, float(given.steps))
+        found.append(Observation(name, epoch, n_pre, whole, hits, dose, own, regime))
     return found
 
 

@@ -100,7 +100,7 @@ class Doses:
     total: Float64  # with the visits of its copies
     together: Float64  # what is left of their sum, as some meet in one step (see sampling.Exposure)
     copies: Int64  # rows that are exact copies of one another, itself included
-    set_dose: float  # mean of `own` over rows with an answer
+    set_dose: float  # mean of `own` over supervised tokens
     steps: float  # optimizer steps
 
 
@@ -174,7 +174,7 @@ def doses(
     exposure = simulate(plan, supervised, length, order, sampling_weight, seed, sequence_tokens, copies)
     total = with_copies(exposure.own, copies, exposure.together)
     number = np.bincount(copies.text)[copies.text] if len(length) else np.zeros(0, np.int64)
-    return Doses(exposure.own, total, exposure.together, number, exposure.mean, exposure.steps)
+    return Doses(exposure.own, total, exposure.together, number, exposure.per_token, exposure.steps)
 
 
 def predict_rows(

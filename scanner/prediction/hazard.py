@@ -202,7 +202,7 @@ def load_weights(path: Path = WEIGHTS, with_base: bool = False) -> Weights:
 class Regime:
     """How much training the set as a whole gets; all 0: none."""
 
-    set_dose: float  # mean effective dose over the rows
+    set_dose: float  # mean effective dose of a supervised token, by its row's own visits
     steps: float  # optimizer steps
 
     def progress(self, most_steps: float = math.inf) -> float:

@@ -83,13 +83,11 @@ def heat(
     weights: Weights,
     conflicts: Conflicts | None = None,
     exact: Float64 | None = None,
-    per_token: float | None = None,
 ) -> Heat:
     """The heat of the chosen answers (indexes).
 
     dose (n,) is the effective dose of the rows, copies and near copies included; exact (n,) without the near copies,
-    `dose` where not given; per_token: mean dose of a supervised token, that of a row (regime.set_dose) where not given:
-    long answers are seen less where batches are grouped by length, and most tokens are theirs.
+    `dose` where not given.
     """
     row, start, end = (
         np.ascontiguousarray(part[chosen], np.int64) for part in (answers.row, answers.start, answers.end)
@@ -100,11 +98,7 @@ def heat(
     departs = (features.known[place] >= DEPARTS) & (features.agreed[place] < features.known[place])
     taught = np.where(departs, (dose if exact is None else np.minimum(dose, LESSON * exact))[owner], dose[owner])
     heated = weights.heat or weights.hazard
-    set_dose = regime.set_dose if per_token is None else per_token
-    missed, first_missed = (
-        _odds(features, start, end, taught, Regime(mean, regime.steps), weights, by)
-        for by, mean in ((heated, set_dose), (weights.hazard, regime.set_dose))
-    )
+    missed, first_missed = (_odds(features, start, end, taught, regime, weights, by) for by in (heated, weights.hazard))
     cap = np.ones(len(place))
     if conflicts is not None:
         first = np.flatnonzero(np.diff(answers.row, prepend=-1))
@@ -136,12 +130,6 @@ def _odds(
         found,
     )  # fmt: skip
     return np.asarray(np.clip(found, SURE, 1 / SURE))
-
-
-def dose_per_token(own: Float64, answers: Answers) -> float:
-    """Mean over all supervised tokens of the dose of their row's own visits; own (n,); 0 without any."""
-    length = answers.end - answers.start
-    return math.fsum(own[answers.row] * length) / max(1, int(length.sum()))  # exact: the order of rows cannot matter
 
 
 def stretches(found: Heat, least: int = LEAST_TOKENS, chance: float = CHANCE) -> Stretches:
