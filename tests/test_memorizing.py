@@ -21,7 +21,7 @@ from scanner.explain import explain
 from scanner.heat import FROM_START, Shade, _cuts, private_inside
 from scanner.kernels.contexts import context_features
 from scanner.prediction import Answers, Conflicts, Regime, load_weights, turn_tails
-from scanner.prediction.stretches import CHANCE, LEAST_TOKENS, LESSON, dose_per_token, stretches
+from scanner.prediction.stretches import CHANCE, LEAST_TOKENS, LESSON, stretches
 from scanner.prediction.stretches import heat as heat_of
 from scanner.reports import _heat as told
 from scanner.settings import Settings, TrainingPlan
@@ -184,7 +184,7 @@ def test_heat_and_scores_are_those_of_the_hazard():
 
 
 @given(st.integers(0, 99), st.booleans(), st.floats(0, 9))
-def test_the_heat_follows_weights_of_its_own(seed, with_base, per_token):
+def test_the_heat_follows_weights_of_its_own(seed, with_base, set_dose):
     """Token by token against the formula written out; what comes out from the beginning is P(N_pre >= its length)."""
     rng = np.random.default_rng(seed)
     tokens, offsets = rng.integers(1, 30, 120).astype(np.uint64), np.array([0, 20, 70, 120])
@@ -199,7 +199,7 @@ def test_the_heat_follows_weights_of_its_own(seed, with_base, per_token):
     drawn = {name: value + rng.normal(0, 0.2) for name, value in asdict(shipped.heat).items()}
     h = replace(shipped.heat, **{n: abs(v) if getattr(shipped.heat, n) > 0 else v for n, v in drawn.items()})
     weights, dose = replace(shipped, heat=h), np.array([0.0, 5.0, 60.0])
-    found = heat_of(features, answers, np.arange(3), dose, Regime(4.0, 600.0), weights, per_token=per_token)
+    found = heat_of(features, answers, np.arange(3), dose, Regime(set_dose, 600.0), weights)
     nodes, share = np.polynomial.hermite_e.hermegauss(7)
     expected = []
     for i in range(3):
@@ -212,29 +212,23 @@ def test_the_heat_follows_weights_of_its_own(seed, with_base, per_token):
             z = h.bias + h.rarity * rare + h.width * wide + h.background * strange + h.seen * seen
             z += h.wide_surprise * wide * odd + (h.base_known * float(features.base[t]) if with_base else 0)
             context = h.context_bias + h.context_surprise * odd + h.context_known * held
-            z += np.log2(1 + per_token) * np.logaddexp(0, context)
+            z += np.log2(1 + set_dose) * np.logaddexp(0, context)
             slope = h.dose_bias + h.dose_rarity * rare + h.dose_known * held + h.dose_width * wide
             slope += h.dose_background * strange + h.dose_wide_surprise * wide * odd
             slope += (h.dose_before + h.dose_before_width * wide) * before
-            slope += h.dose_progress * np.log2(7) + h.dose_epochs * np.log2(1 + per_token)
+            slope += h.dose_progress * np.log2(7) + h.dose_epochs * np.log2(1 + set_dose)
             z += ((1 + dose[i]) ** h.dose_power - 1) / (h.dose_power * np.log(2)) * np.logaddexp(0, slope)
+            z = z / np.sqrt(1 + (z / h.ceiling) ** 2) if z > 0 else z
             expected.append(float(share / share.sum() @ (1 / (1 + np.exp(-z - h.spread * nodes)))))
             before = wide
     np.testing.assert_allclose(found.probability, expected, rtol=1e-6)
     cut = stretches(found)
     first = cut.from_start
     whole = turn_tails(
-        features, Answers(cut.answer[first], cut.begin[first], cut.end[first]), dose, dose * 0, Regime(4.0, 600.0),
-        weights,
+        features, Answers(cut.answer[first], cut.begin[first], cut.end[first]), dose, dose * 0,
+        Regime(set_dose, 600.0), weights,
     ).whole  # fmt: skip
     np.testing.assert_allclose(cut.score[first], whole, rtol=1e-6)
-
-
-def test_the_dose_of_a_token_is_that_of_its_row_weighed_by_length():
-    answers = Answers(np.array([0, 0, 2]), np.array([0, 10, 30]), np.array([4, 12, 36]))
-    assert dose_per_token(np.array([1.0, 9.0, 3.0]), answers) == pytest.approx((6 * 1 + 6 * 3) / 12)
-    nothing = Answers(*(np.zeros(0, np.int64) for _ in range(3)))
-    assert dose_per_token(np.ones(2), nothing) == 0
 
 
 def test_near_copies_teach_little_where_they_differ():

@@ -87,7 +87,7 @@ def test_doses_equal_the_twin(values, loss_average):
     dose, steps, _ = twin(p, supervised, length, order, 5)
     np.testing.assert_allclose(exposure.own, dose, rtol=1e-12)
     assert exposure.steps == steps
-    assert exposure.mean == pytest.approx(np.mean(dose))
+    assert exposure.per_token == pytest.approx(np.average(dose, weights=supervised))
     assert (exposure.together == 1).all()
 
 
@@ -141,7 +141,7 @@ def test_a_falling_rate_takes_a_fifth_of_the_dose_and_moves_it_to_the_early_rows
     supervised, length, order = np.full(400, 30), np.full(400, 40), np.arange(400).astype(np.uint64)
     flat = simulate(plan(), supervised, length, order)
     falling = simulate(plan(lr_schedule=schedule), supervised, length, order)
-    assert falling.mean == pytest.approx(flat.mean * left, rel=0.02)
+    assert falling.per_token == pytest.approx(flat.per_token * left, rel=0.02)
     assert falling.steps == flat.steps
     once = plan(epochs=1, lr_schedule=schedule)
     first = simulate(once, supervised, length, order).own
@@ -167,7 +167,7 @@ def test_dose_grows_with_the_log_of_the_rate_and_with_the_weight_and_is_zero_wit
         exposure = simulate(plan(**nothing), supervised, length, order)
         assert not exposure.own.any()
         assert exposure.steps == 0
-        assert exposure.mean == 0
+        assert exposure.per_token == 0
 
 
 def test_a_part_of_an_epoch_visits_a_part_of_the_rows():
