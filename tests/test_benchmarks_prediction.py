@@ -45,7 +45,7 @@ def test_the_level_of_another_base_lies_in_its_interval_as_often_as_it_should():
 
 def test_a_base_is_predicted_at_the_level_of_the_others():
     weights = load_weights()
-    there = fit.at_level_of_others(weights, "a", {"a": 5.0, "b": -0.1, "c": -0.3})
+    there = fit.at_level_of_others(weights, "small-1", {"small-1": 5.0, "b": -0.1, "c": -0.3})
     assert there.dose_factor == pytest.approx(np.exp(-0.2))
     assert there.log_factor_step == pytest.approx(fit.level_of_a_base([-0.1, -0.3])[1])
 
@@ -182,7 +182,7 @@ def table_of(rows: int, seed: int = 0) -> measured.Table:
 def test_without_a_candidate_the_prediction_is_the_shipped_kernels():
     table, rng = table_of(60), np.random.default_rng(1)
     dose = rng.uniform(0, 40, 60)
-    o = measured.Observation("random-1", 4, dose, dose > 0, [], dose, dose, Regime(4.0, 500.0), 4.0)
+    o = measured.Observation("random-1", 4, dose, dose > 0, [], dose, dose, Regime(4.0, 500.0))
     hazard = load_weights().hazard
     shipped = fit.predict(table, o, fit.plain(hazard)).extract
     w = candidates.before_softplus(hazard)
