@@ -101,8 +101,9 @@ def test_the_level_of_a_base_that_was_not_measured_is_that_of_others():
 def test_far_from_what_was_measured_the_level_is_known_to_about_threefold(far):
     shipped = load_weights()
     plan = replace(TrainingPlan(model_params=int(shipped.priors.fitted_parameters), lora_rank=8), **far)
-    assert shipped.of_another_base(plan).log_factor_step == pytest.approx(np.log(3))
-    assert prediction.load_weights(plan=plan).log_factor_step == pytest.approx(np.log(3))
+    other, audited = shipped.of_another_base(plan), prediction.load_weights(plan=plan)
+    assert (other.dose_factor, other.log_factor_step) == pytest.approx((1, np.log(3)))
+    assert (audited.dose_factor, audited.log_factor_step) == (other.dose_factor, other.log_factor_step)
 
 
 def test_size_and_rate_make_a_step_together():

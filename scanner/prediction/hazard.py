@@ -147,9 +147,14 @@ class Weights:
     heat: HeatWeights | None = None  # of each token by itself; None: `hazard` stands for them
 
     def of_another_base(self, plan: TrainingPlan) -> Weights:
-        """The same for a base that was not measured: its level as other bases have it, and as sure as they agree."""
-        sd = max(self.priors.level_factor_sd, FAR_FACTOR_SD if self.priors.far(plan) else 0.0)
-        return replace(self, dose_factor=self.priors.level_factor, log_factor_step=sd, offset_step=0.0)
+        """The same for a base that was not measured: its level as other bases have it, and as sure as they agree.
+
+        Far from them it stays that of the base of the fit: lora_dose was measured there, and the bases as large as it
+        or larger lie about it, while the mean is that of small ones too.
+        """
+        priors = self.priors
+        level, sd = (1.0, FAR_FACTOR_SD) if priors.far(plan) else (priors.level_factor, priors.level_factor_sd)
+        return replace(self, dose_factor=level, log_factor_step=sd, offset_step=0.0)
 
     def strength(self, plan: TrainingPlan) -> float:
         """Factor on the dose for the kind of tuning and the size of the model."""
