@@ -59,10 +59,10 @@ HEAT = "heat"
 """The table of weights of the heat; that with the base's own losses is heat_with_base."""
 NODES = 7
 """Gauss-Hermite nodes for the row effect."""
-FAR_FACTOR_SD = math.log(3)
-"""Standard deviation of the log of what a visit is worth, for LoRA or a size more than FAR_SIZE times another:
-Priors.lora_dose and size_exponent are known to about threefold."""
 FAR_SIZE = 4.0
+FAR_LEVEL_SD = math.log(3) / 1.645
+"""Standard deviation of the log of what a visit is worth, for LoRA or a size more than FAR_SIZE times another: a 90 %
+interval of threefold either way. Priors.size_exponent from .2 to .6 is twofold for 7 B at 2e-5, and bases differ too."""
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,7 @@ class Weights:
         or larger lie about it, while the mean is that of small ones too.
         """
         priors = self.priors
-        level, sd = (1.0, FAR_FACTOR_SD) if priors.far(plan) else (priors.level_factor, priors.level_factor_sd)
+        level, sd = (1.0, FAR_LEVEL_SD) if priors.far(plan) else (priors.level_factor, priors.level_factor_sd)
         return replace(self, dose_factor=level, log_factor_step=sd, offset_step=0.0)
 
     def strength(self, plan: TrainingPlan) -> float:

@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from scanner.kernels.contexts import ContextFeatures
 from scanner.prediction import Answers, Conflicts, Regime, Weights, turn_tails
-from scanner.prediction.hazard import EXTRACTED, FAR_FACTOR_SD
+from scanner.prediction.hazard import EXTRACTED
 from scanner.settings import TrainingPlan
 
 Int64 = npt.NDArray[np.int64]
@@ -34,6 +34,8 @@ FACTOR_SD = 0.08
 in training the bases of benchmarks/prediction lie .2 apart, but their first epochs, which go into the language, make
 too much of it: fitted to epochs 1 to 4, three of them with 24, 47 and 85 rows at epoch 8 were foretold 22, 34 and 63 at
 .15, 30, 41 and 67 at .08, 42, 55 and 76 at .04. It was chosen on these."""
+FAR_FACTOR_SD = math.log(3)
+"""The same for LoRA, or a size far from the fitted one (Priors.far): wide, so that what was measured decides."""
 ENOUGH_HITS = 10
 """Independent rows that recited 16 tokens or more, below which the doubt keeps a part of the prior's. In the grid of
 benchmarks/prediction levels fitted on 1 to 3 such rows of 150 (epochs 1 and 2) foretold 0.5 to 0.8 times the rows of
