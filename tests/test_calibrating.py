@@ -71,7 +71,7 @@ def rehearse(run: RunFolder, rehearsal: str, offset: float = TRUTH, **base) -> N
     rows = rehearsed.alone(run, settings, ids, None)
     copies, together = rehearsed.meeting(rows, PLAN, settings.seed)
     rng = np.random.default_rng(2)
-    own, luck = rng.uniform(0.5, 2.5, len(ids)), rng.random(len(ids))
+    own, luck = rng.uniform(0.4, 2.7, len(ids)), np.random.default_rng(14).random(len(ids))
     tables = []
     for epoch in (1, 3, 6):
         dose = with_copies(own * epoch, copies, together)
