@@ -32,9 +32,10 @@ from scipy.stats import t as student
 from scanner.kernels.contexts import RARITY_STEP, SEEN
 from scanner.kernels.hazard import BACKGROUND_UNIT, KNOWN_UNIT, USUAL_WIDTH, WIDTH_UNIT
 from scanner.prediction import Conflicts, Hazard, HazardWithBase, Priors, Weights, scoring, turn_tails
-from scanner.prediction.hazard import EXTRACTED, NODES, RARITY_UNIT, SURPRISE_UNIT, WEIGHTS, HeatWeights
+from scanner.prediction.hazard import EXTRACTED, NODES, RARITY_UNIT, SURPRISE_UNIT, WEIGHTS, HeatWeights, Regime
 from scanner.prediction.stretches import Heat, heat
 from scanner.prediction.validated import Transfer
+from scanner.settings import TrainingPlan
 
 NAMES = list(Hazard.__dataclass_fields__)
 BASE = "base_known"
@@ -222,12 +223,21 @@ def maximise(d: Observations, start: Hazard | None, free: list[str], rounds: int
     return kind(*(round(float(v), 4) for v in final)), loss().item()
 
 
+def plan_of(name: str) -> TrainingPlan:
+    """The plan of a cell, with the size of its base."""
+    return replace(grid.CELLS[name].plan, model_params=float(parameters(grid.CELLS[name].base)))
+
+
+def given(table: measured.Table, o: measured.Observation, weights: Weights) -> tuple[float, Regime, Conflicts]:
+    """What a visit is worth under the plan of a cell, the training of its set by then, and its conflicting answers."""
+    strength = weights.strength(plan_of(o.cell))
+    regime = replace(o.regime, set_dose=o.regime.set_dose * strength)
+    return strength, regime, Conflicts(table.conflict_place, table.conflict_share)
+
+
 def predict(table: measured.Table, o: measured.Observation, weights: Weights) -> object:
     """The shipped prediction of every row: distributions of N_pre (TurnTails)."""
-    torn = Conflicts(table.conflict_place, table.conflict_share)
-    cell = grid.CELLS[o.cell]
-    strength = weights.strength(replace(cell.plan, model_params=float(parameters(cell.base))))
-    regime = replace(o.regime, set_dose=o.regime.set_dose * strength)
+    strength, regime, torn = given(table, o, weights)
     return turn_tails(table.features, table.answers, o.dose * strength, o.dose * 0, regime, weights, torn, 1)
 
 
@@ -239,10 +249,7 @@ def parameters(base: str) -> int:
 
 def warm(table: measured.Table, o: measured.Observation, weights: Weights, rows: np.ndarray) -> Heat:
     """The shipped heat of the answers of some rows."""
-    torn = Conflicts(table.conflict_place, table.conflict_share)
-    cell = grid.CELLS[o.cell]
-    strength = weights.strength(replace(cell.plan, model_params=float(parameters(cell.base))))
-    regime = replace(o.regime, set_dose=o.regime.set_dose * strength)
+    strength, regime, torn = given(table, o, weights)
     exact = o.own * np.maximum(1, table.copies) * strength
     return heat(table.features, table.answers, rows, o.dose * strength, regime, weights, torn, exact)
 
@@ -312,8 +319,7 @@ def at_level_of_others(weights: Weights, name: str, levels: dict[str, float]) ->
     """The weights at the level, and its doubt, that all bases but that of one cell tell."""
     level, doubt = level_of_a_base(level for other, level in levels.items() if other != name)
     priors = replace(weights.priors, level_factor=math.exp(level), level_factor_sd=doubt)
-    plan = replace(grid.CELLS[name].plan, model_params=float(parameters(grid.CELLS[name].base)))
-    return replace(weights, priors=priors).of_another_base(plan)
+    return replace(weights, priors=priors).of_another_base(plan_of(name))
 
 
 def transfers(data: Path, weights: Weights, levels: dict[str, float]) -> tuple[Transfer, ...]:

@@ -220,11 +220,10 @@ def observed_for_level(table: measured.Table, o: measured.Observation, rows: np.
     part = replace(
         table.answers, row=table.answers.row[rows], start=table.answers.start[rows], end=table.answers.end[rows]
     )
-    cell = grid.CELLS[o.cell]
-    plan = replace(cell.plan, model_params=float(fitting.parameters(cell.base)))
     return level.Observed(
-        table.features, part, o.n_pre[rows], o.dose, o.regime.set_dose, int(o.regime.steps), plan, rows, o.epoch
-    )
+        table.features, part, o.n_pre[rows], o.dose, o.regime.set_dose, int(o.regime.steps), fitting.plan_of(o.cell),
+        rows, o.epoch,
+    )  # fmt: skip
 
 
 def calibration(data: Path, rehearsals: dict[str, list[str]], weights_for: Callable[[str], Weights]) -> list[str]:

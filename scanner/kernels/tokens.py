@@ -126,6 +126,25 @@ def _bytes(count):
 
 
 @helper
+def _borders(words, spaces, known, more):
+    """Words among the first `known` bytes of a block, the first and the last byte of each token, and the bytes used.
+
+    more: whether something follows these bytes. Bit masks; a word that may go on there waits, and is not used.
+    """
+    inside = _ALL >> np.uint64(64 - known) if known else np.uint64(0)
+    words &= inside
+    single = inside & ~(words | spaces)
+    first = words & ~(words << _ONE) | single
+    last = words & ~(words >> _ONE) | single
+    used = known
+    if more and known and words >> np.uint64(known - 1):
+        used = highest_bit(first)
+        first ^= _ONE << np.uint64(used)
+        last ^= _ONE << np.uint64(known - 1)
+    return words, first, last, used
+
+
+@helper
 def ascii_tokens(data, at, end, hashes, text, between):
     """The folded tokens of data[at:end] up to where other bytes than ASCII begin: `next_tokens` for most of most texts.
 
@@ -149,17 +168,8 @@ def ascii_tokens(data, at, end, hashes, text, between):
         known = lowest_bit(others) if others else limit
         if known == 0:
             break
-        inside = _ALL >> np.uint64(64 - known)
-        words &= inside
-        single = inside & ~(words | spaces)
-        first = words & ~(words << _ONE) | single
-        last = words & ~(words >> _ONE) | single
-        after = at + known
-        if after < end and words >> np.uint64(known - 1):
-            open_word = highest_bit(first)  # it may go on behind the known bytes, so it waits
-            first ^= _ONE << np.uint64(open_word)
-            last ^= _ONE << np.uint64(known - 1)
-            after = at + open_word
+        words, first, last, used = _borders(words, spaces, known, at + known < end)
+        after = at + used
         whole = at + BLOCK + 16 <= size  # so that every token may be loaded in words of 8 bytes
         while first:
             place = lowest_bit(first)
@@ -205,22 +215,10 @@ def next_tokens(data, at, end, classes, fold, folded, hashes, starts, ends, coun
             others >>= beyond
         else:
             words, spaces, others = np.uint64(0), np.uint64(0), _ALL
-        inside = _ALL >> np.uint64(64 - limit)
-        others &= inside
-        known = limit
-        if others:
-            known = lowest_bit(others)
-            inside = (_ONE << np.uint64(known)) - _ONE
-        words &= inside
-        single = inside & ~(words | spaces)
-        first = words & ~(words << _ONE) | single
-        last = words & ~(words >> _ONE) | single
-        after = at + known
-        if (others or after < end) and known and words >> np.uint64(known - 1):
-            open_word = highest_bit(first)  # it may go on behind the known bytes, so it waits
-            first ^= _ONE << np.uint64(open_word)
-            last ^= _ONE << np.uint64(known - 1)
-            after = at + open_word
+        others &= _ALL >> np.uint64(64 - limit)
+        known = lowest_bit(others) if others else limit
+        words, first, last, used = _borders(words, spaces, known, others != 0 or at + known < end)
+        after = at + used
         whole = at + BLOCK + 16 <= size  # so that every token may be loaded in words of 8 bytes
         while first:
             place = lowest_bit(first)

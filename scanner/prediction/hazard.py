@@ -55,8 +55,8 @@ __all__ = [
 WEIGHTS = Path(__file__).resolve().parents[2] / "rules" / "weights" / "prediction.toml"
 WITH_BASE = "hazard_with_base"
 """The table of weights that were fitted with the base's own losses."""
-HEAT = "heat"
-"""The table of weights of the heat; that with the base's own losses is heat_with_base."""
+HEAT, HEAT_WITH_BASE = "heat", "heat_with_base"
+"""The tables of weights of the heat, without and with the base's own losses."""
 NODES = 7
 """Gauss-Hermite nodes for the row effect."""
 FAR_SIZE = 4.0
@@ -173,8 +173,7 @@ def load_weights(path: Path = WEIGHTS, with_base: bool = False) -> Weights:
     with_base: those that were fitted with the base's own losses beside the table of general text.
     """
     values = tomllib.loads(path.read_text("utf-8"))
-    chosen = WITH_BASE if with_base else "hazard"
-    heat = HEAT + WITH_BASE.removeprefix("hazard") if with_base else HEAT
+    chosen, heat = (WITH_BASE, HEAT_WITH_BASE) if with_base else ("hazard", HEAT)
     parts = {}
     kinds = {chosen: HazardWithBase if with_base else Hazard, heat: HeatWeights, "priors": Priors}
     for name, kind in kinds.items():
