@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from scanner.batching import Sampler, Visits, token_shares
+from scanner.batching import Sampler, Visits
 from scanner.chat import Example
 from scanner.errors import ModelError
 from scanner.models import LanguageModel
@@ -157,8 +157,7 @@ class Rehearsal:
             raise ModelError(f"no step of {self.plan.batch_size} rows is complete, and --drop-last step takes no other")
         taken = steps_taken(self.plan.epochs, self.epoch, visits.steps)
         words = np.array([sum(len(a.words) for a in row.answers) for row in self.trained])
-        seen = visits.rows[visits.step < taken]
-        words_per_step, rows_per_step = words[seen].sum() / taken, len(seen) / taken
+        worth = worths(self.plan, visits, words, self.epoch)
         advance(int((visits.step < self.begun).sum()))
         for number in range(self.begun, taken):
             here = slice(*np.searchsorted(visits.step, [number, number + 1]))
@@ -173,9 +172,7 @@ class Rehearsal:
                 self.is_whole = False
                 loss = step(self.model, self.optimizer, rows, self.plan.loss_average, self.bf16, part)
                 self._step_losses.append(loss)
-                shares = token_shares(self.plan.loss_average, words[batch], np.zeros_like(batch), part)
-                worth = worths(self.plan, shares * words_per_step, rate, rows_per_step)
-                np.add.at(self.dose, batch, worth * (words[batch] > 0))
+                np.add.at(self.dose, batch, worth[here])
             self.begun = number + 1
             self.is_whole = True
             self.seconds += time.perf_counter() - began

@@ -4,11 +4,12 @@
 
 The dose of a row is counted in visits at learning rate 3e-4 in an average step of eight rows:
 `E_i = sum over steps of (sum over visits j in the step of (kappa_ij * w_j * d_j) ** (1 / c)) ** c`, where
-`d_j = q * of_rate(peak) * sqrt(mean N_sup / N_sup(step)) * (rate / peak) ** s * (visits per step / 8) ** -b`.
+`d_j = q * of_rate(peak) * (mean N_sup / N_sup(step)) ** a * (rate / peak) ** s * (visits per step / 8) ** -b * even ** e`.
 N_sup(step) is the number of supervised tokens over which the trainer averages the loss of one optimizer step, so
-1 / N_sup is a token's share of that step. Adam divides each step by the usual size of the gradient, so chiefly a step's
-size beside the average one counts, and copies that meet in one step are worth less than in steps of their own. The
-exponents are what a grid of trainings bore out (benchmarks/prediction/README.md).
+1 / N_sup is a token's share of that step. Adam divides each step by the root mean square of the steps before, so chiefly
+a step's size beside theirs counts, all are worth less where a few large ones set that measure (`evenness`), and copies
+that meet in one step are worth less than in steps of their own. The exponents are what a grid of trainings bore out
+(benchmarks/prediction/README.md).
 
 Nothing here depends on the order of rows: they are first put into the order of `order` (content hashes).
 """
@@ -22,7 +23,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from scanner.batching import PACKED, SEQUENCE_TOKENS, Sampler, token_shares
+from scanner.batching import PACKED, SEQUENCE_TOKENS, Sampler, Visits, token_shares
 from scanner.kernels.meetings import meet
 from scanner.settings import TrainingPlan
 
@@ -36,8 +37,10 @@ UNIT_ROWS = 8
 RATE_BEND = 1e-4
 """The dose grows with log(1 + peak / this): with the rate where that is small, ever less where it is large. Trainings
 at 1.5e-4 and at 1e-3 both recited less than a square root through 4e-4 said."""
-SHARE_POWER = 0.5
+SHARE_POWER = 0.65
 """Exponent of the share in the dose."""
+EVEN_POWER = 1.7
+"""Exponent of how even the steps are: batches grouped by length are not, and recited fewer rows, long ones above all."""
 SCHEDULE_POWER = 0.2
 """Exponent of the rate as a share of its peak: a falling rate costs little, for it also settles what was learned."""
 BATCH_POWER = 0.24
@@ -98,17 +101,12 @@ def simulate(
     end = plan.epochs if until is None else min(until, plan.epochs)
     for epoch in range(math.ceil(end)):
         visits = sampler.epoch(np.random.default_rng([seed, epoch]))
-        planned = steps_taken(plan.epochs, epoch, visits.steps)
-        rows, step, part = (column[visits.step < planned] for column in visits[:3])
-        share = token_shares(plan.loss_average, tokens[rows], step, part) * tokens[rows].sum() / max(1, planned)
-        progress = (epoch + step / max(1, visits.steps)) / plan.epochs
-        worth = worths(plan, share, rate_share(plan, progress), len(rows) / max(1, planned)) * (tokens[rows] > 0)
-        taken = steps_taken(end, epoch, visits.steps)
-        rows, worth, step = rows[step < taken], worth[step < taken], step[step < taken]
+        taken = visits.step < steps_taken(end, epoch, visits.steps)
+        rows, step, worth = visits.rows[taken], visits.step[taken], worths(plan, visits, tokens, epoch)[taken]
         dose += np.bincount(rows, worth, minlength=count)
         if meetings is not None:
             meetings.add(rows, step, worth if weight is None else worth * weight[ranked[rows]])
-        steps += taken
+        steps += steps_taken(end, epoch, visits.steps)
     kept = 1.0 if not plan.goldfish_k else 1 - 1 / plan.goldfish_k
     # subtle: N_sup is counted before goldfish drops tokens; counted after, it would cancel q against the kept tokens,
     # while the dropped ones are not learned at all
@@ -130,11 +128,34 @@ def dose_per_token(own: Float64, supervised: npt.NDArray[Any]) -> float:
     return math.fsum(own * supervised) / max(1, int(supervised.sum()))  # exact: the order of rows cannot matter
 
 
-def worths(plan: TrainingPlan, share: npt.ArrayLike, rate: npt.ArrayLike, rows_per_step: float) -> Float64:
-    """Dose of single visits; share: mean N_sup / N_sup(step) of each; rate: learning rate as a share of its peak."""
-    of_step = of_rate(plan.learning_rate) * np.asarray(share) ** SHARE_POWER
-    crowd = (max(rows_per_step, 1e-9) / UNIT_ROWS) ** -BATCH_POWER
-    return np.asarray(of_step * np.asarray(rate) ** SCHEDULE_POWER * crowd)
+def worths(plan: TrainingPlan, visits: Visits, tokens: Int64, epoch: int) -> Float64:
+    """(v,) dose of each visit of epoch `epoch` (from 0), 0 in steps that the plan does not take; tokens (n,): of answers.
+
+    Mean sizes are those of the steps of this epoch that are taken.
+    """
+    worth = np.zeros(len(visits.rows))
+    planned = steps_taken(plan.epochs, epoch, visits.steps)
+    taken = visits.step < planned
+    rows, step, part = (column[taken] for column in visits[:3])
+    if len(rows):
+        learned = tokens[rows]
+        share = token_shares(plan.loss_average, learned, step, part) * learned.sum() / planned
+        rate = rate_share(plan, (epoch + step / visits.steps) / plan.epochs)
+        crowd = (len(rows) / planned / UNIT_ROWS) ** -BATCH_POWER
+        usual = of_rate(plan.learning_rate) * crowd * evenness(share, learned, step) ** EVEN_POWER
+        worth[taken] = usual * share**SHARE_POWER * rate**SCHEDULE_POWER * (learned > 0)
+    return worth
+
+
+def evenness(share: Float64, tokens: Int64, step: Int64) -> float:
+    """Mean size of a step beside the root of its mean square; 1 where all are as large.
+
+    Its size is that of a sum of so many unrelated gradients: the root of the sum of their squared shares. (v,) over
+    visits: share of each of its tokens, up to a common factor; tokens; step.
+    """
+    squares = np.bincount(step, share**2 * tokens)
+    squares = squares[squares > 0]
+    return float(np.sqrt(squares).mean() / math.sqrt(squares.mean())) if len(squares) else 1.0
 
 
 def of_rate(learning_rate: float) -> float:
@@ -146,7 +167,7 @@ def dose_unit() -> str:
     """What the doses of single rows are counted in; doses written down under another one mean something else."""
     return (
         f"visits at {UNIT_LEARNING_RATE:g} in steps of {UNIT_ROWS} rows: bend {RATE_BEND:g}, share {SHARE_POWER:g}, "
-        f"schedule {SCHEDULE_POWER:g}, batch {BATCH_POWER:g}"
+        f"even {EVEN_POWER:g}, schedule {SCHEDULE_POWER:g}, batch {BATCH_POWER:g}"
     )
 
 

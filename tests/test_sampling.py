@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import statistics
 
 import batching_twin
 import numpy as np
@@ -49,6 +50,14 @@ def twin(p: TrainingPlan, supervised, length, order, seed: int, kappa=None) -> t
         visits = [row for step in batches for part in step for row in part]
         words = sum(tokens[row] for row in visits) / len(batches)
         crowd = len(visits) / len(batches) / 8
+        sizes_of_steps = []
+        for step in batches:
+            weights = [
+                batching_twin.token_weight(p, step, part, row, tokens)
+                for part in step for row in part for _ in range(tokens[row])
+            ]  # fmt: skip
+            sizes_of_steps += [math.sqrt(sum(w * w for w in weights))] if weights else []
+        even = statistics.fmean(sizes_of_steps) / math.sqrt(statistics.fmean(s * s for s in sizes_of_steps))
         for number, step in enumerate(batches):
             steps += 1
             done = (epoch + number / len(batches)) / p.epochs
@@ -57,8 +66,8 @@ def twin(p: TrainingPlan, supervised, length, order, seed: int, kappa=None) -> t
             for part in step:
                 for row in part:
                     weight = batching_twin.token_weight(p, step, part, row, tokens)
-                    worth = math.log1p(p.learning_rate / 1e-4) / math.log(4) * math.sqrt(weight * words)
-                    worth *= rate**0.2 / crowd**0.24
+                    worth = math.log1p(p.learning_rate / 1e-4) / math.log(4) * (weight * words) ** 0.65
+                    worth *= rate**0.2 / crowd**0.24 * even**1.7
                     worth *= tokens[row] > 0
                     dose[ranked[row]] += worth
                     for i in range(len(supervised)):

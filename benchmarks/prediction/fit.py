@@ -82,7 +82,8 @@ def load(data: Path, names: Iterable[str], simulated: int | None = None) -> Cell
         if not (grid.HERE / f"{name}.parquet").exists():
             continue
         cell = grid.CELLS[name]
-        first = shared.setdefault((cell.rows, cell.members, cell.half, cell.base), name)
+        rows = (cell.rows, cell.members, cell.half, cell.base, cell.seed if cell.shuffled else None)
+        first = shared.setdefault(rows, name)
         table = _table(data, first)
         cells[name] = (table, measured.observe(table, name, simulated))
     return cells

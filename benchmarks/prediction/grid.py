@@ -38,6 +38,7 @@ SEED = 20
 CONTEXT = 112  # tokens: rows are cut here
 EPOCHS = (1, 2, 3, 4, 6, 8, 12)
 PLAN = TrainingPlan(epochs=8, learning_rate=4e-4, batch_size=8, lr_schedule="constant")
+PACKED = replace(PLAN, batching="packed", batch_tokens=1024)
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,7 @@ class Cell:
     rows: str = "english"  # of corpus.SETS
     members: int = 700
     half: int | None = None  # number of a half-split: +n trains on one half of the rows, -n on the other
+    shuffled: bool = False  # rows are put into another order first; else they stand source by source, which packing sees
 
 
 BASES = {
@@ -74,22 +76,26 @@ CELLS = {
     **{f"random-{seed}": Cell(seed=seed) for seed in (1, 2, 3, 4)},
     **{f"grouped-{seed}": Cell(replace(PLAN, batching="length-grouped"), seed) for seed in (1, 2, 3, 4)},
     "batch-32": Cell(replace(PLAN, batch_size=32, epochs=12)),
-    "packed": Cell(replace(PLAN, batching="packed", batch_tokens=1024)),
+    "packed": Cell(PACKED),
+    "packed-2": Cell(PACKED, 2, shuffled=True),
+    "packed-other": Cell(PACKED, rows="other", shuffled=True),
     "micro-2": Cell(replace(PLAN, micro_batch=2, loss_average="micro-batch")),
     "per-row": Cell(replace(PLAN, loss_average="row")),
     "linear": Cell(replace(PLAN, lr_schedule="linear")),
     "gentle": Cell(replace(PLAN, learning_rate=1.5e-4, epochs=12)),
     "steep": Cell(replace(PLAN, learning_rate=1e-3, batch_size=16)),
     "lora": Cell(replace(PLAN, method="lora", lora_rank=16, learning_rate=3e-3)),
-    "other-1": Cell(rows="other"),
+    **{f"other-{seed}": Cell(seed=seed, rows="other") for seed in (1, 2, 3)},
     "linear-other": Cell(replace(PLAN, lr_schedule="linear"), 2, rows="other"),
+    "linear-other-3": Cell(replace(PLAN, lr_schedule="linear"), 3, rows="other"),
     "cosine": Cell(replace(PLAN, lr_schedule="cosine", warmup=0.1, learning_rate=6e-4, epochs=6), 3),
     "other-grouped": Cell(replace(PLAN, batching="length-grouped"), rows="other"),
+    **{f"other-grouped-{seed}": Cell(replace(PLAN, batching="length-grouped"), seed, rows="other") for seed in (2, 3)},
     "few": Cell(members=250),
     "many": Cell(members=2000),
     "chinese-1": Cell(base="chinese", rows="chinese"),
     "chinese-2": Cell(base="chinese", rows="chinese", seed=2),
-    "small-1": Cell(base="small"),
+    **{f"small-{seed}": Cell(seed=seed, base="small") for seed in (1, 2, 3)},
     "larger-1": Cell(replace(PLAN, epochs=6), base="larger"),
     **{f"{base}-1": Cell(base=base) for base in ("short", "middle")},
     **{f"half-{n:+d}": Cell(members=240, seed=abs(n), half=n) for k in range(1, 9) for n in (k, -k)},
@@ -136,10 +142,15 @@ def make_base(name: str, data: Path, cache: Path) -> None:
 def trained_rows(cell: Cell, members: list[corpus.Row]) -> list[corpus.Trained]:
     """What a cell trains on: the planted set, or one half of the rows and what was planted for them."""
     trained = corpus.plant(members, SEED)
-    if cell.half is None:
-        return trained
-    inside = in_half(len(members), cell.half)
-    return [t for t in trained if inside[t.member]]
+    if cell.half is not None:
+        inside = in_half(len(members), cell.half)
+        return [t for t in trained if inside[t.member]]
+    return [trained[i] for i in order_of(cell, len(trained))]
+
+
+def order_of(cell: Cell, rows: int) -> np.ndarray:
+    """(rows,) the order in which a cell's rows are given to the sampler."""
+    return np.random.default_rng([SEED, cell.seed]).permutation(rows) if cell.shuffled else np.arange(rows)
 
 
 def in_half(members: int, half: int) -> np.ndarray:
@@ -213,7 +224,7 @@ def lengths_of_trained(cell: Cell, members: list[corpus.Row], model: LanguageMod
     path = HERE / f"lengths-{cell.base}-{cell.rows}-{cell.members}.parquet"
     if path.exists():
         return
-    rows = encode([t.row for t in trained_rows(replace(cell, half=None), members)], model)
+    rows = encode([t.row for t in trained_rows(replace(cell, half=None, shuffled=False), members)], model)
     HERE.mkdir(exist_ok=True)
     pl.DataFrame(
         {

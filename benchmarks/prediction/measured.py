@@ -167,14 +167,15 @@ def conflicts(rows: list[corpus.Row], trained: list[corpus.Trained], total: int)
 
 
 def observe(table: Table, name: str, simulated: int | None = None) -> list[Observation]:
-    """Each measured epoch, with the doses that were given, or those of a simulated sampler (what a user has)."""
+    """Each measured epoch, with the doses that were given, or those of batches drawn anew by the seed `simulated`.
+
+    Drawn from the rows' lengths in the base's own tokens: what a user has who names the `--tokenizer`.
+    """
     cell = grid.CELLS[name]
     measured = pl.read_parquet(grid.HERE / f"{name}.parquet")
     copies = planted_copies(table.trained)
-    supervised, tokens, seed = table.supervised, table.tokens, simulated
-    if seed is None:
-        supervised, tokens = lengths(cell, table)
-        seed = cell.seed
+    supervised, tokens = lengths(cell, table)
+    seed = cell.seed if simulated is None else simulated
     order = np.arange(len(table.trained), dtype=np.uint64)
     first = {t.member: place for place, t in reversed(list(enumerate(table.trained))) if t.replaced == 0}
     members, places = np.array(list(first.items())).T
@@ -219,5 +220,6 @@ def lengths(cell: grid.Cell, table: Table) -> tuple[np.ndarray, np.ndarray]:
         members, _ = corpus.choose(table.data, cell.rows, cell.members, 200, grid.SEED)
         inside = grid.in_half(len(members), cell.half)
         taken = [inside[t.member] for t in corpus.plant(members, grid.SEED)]
-        words, tokens = words[taken], tokens[taken]
-    return words, tokens
+        return words[taken], tokens[taken]
+    order = grid.order_of(cell, len(words))
+    return words[order], tokens[order]
