@@ -95,7 +95,7 @@ CELLS = {
     "many": Cell(members=2000),
     "chinese-1": Cell(base="chinese", rows="chinese"),
     "chinese-2": Cell(base="chinese", rows="chinese", seed=2),
-    **{f"small-{seed}": Cell(seed=seed, base="small") for seed in (1, 2, 3)},
+    **{f"small-{seed}": Cell(seed=seed, base="small") for seed in (1, 2)},
     "larger-1": Cell(replace(PLAN, epochs=6), base="larger"),
     **{f"{base}-1": Cell(base=base) for base in ("short", "middle")},
     **{f"half-{n:+d}": Cell(members=240, seed=abs(n), half=n) for k in range(1, 9) for n in (k, -k)},
