@@ -141,10 +141,10 @@ def predict_known(
     from scanner import prediction, rulebook
     from scanner.batching import SEQUENCE_TOKENS
     from scanner.contextual import token_features
+    from scanner.effects import batching_facts, length_facts, meeting_facts
     from scanner.features import contexts
     from scanner.prediction import whatif
     from scanner.prediction.skew import skew
-    from scanner.sampling import batching_facts, meeting_facts
 
     group, order, near, torn, severity = known.group, known.order, known.near, known.conflicts, known.severity
     with progress.stage("predict"):
@@ -205,7 +205,8 @@ def predict_known(
                 rows.row_id,
                 sequence,
             )
-            + meeting_facts(amounts.together),
+            + meeting_facts(amounts.together)
+            + (length_facts(settings.plan) if settings.tokenizer is None else []),
             **asked,
         },
         **stretches.notes,

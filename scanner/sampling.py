@@ -3,13 +3,13 @@
     plan + lengths -> batches -> dose of each row's own visits -> dose with all its exact and near copies
 
 The dose of a row is counted in visits at learning rate 3e-4 in an average step of eight rows:
-`E_i = sum over steps of (sum over visits j in the step of (kappa_ij * w_j * d_j) ** (1 / c)) ** c`, where
-`d_j = q * of_rate(peak) * (mean N_sup / N_sup(step)) ** a * (rate / peak) ** s * (visits per step / 8) ** -b * even ** e`.
+`E_i = sum over steps of (sum over visits j in the step of (kappa_ij * w_j * d_j) ** (1 / c)) ** c`, where `d_j =
+q * of_rate(peak) * (mean N_sup / N_sup(step)) ** a * (rate / peak) ** s * (visits per step / 8) ** -b * evenness ** e`.
 N_sup(step) is the number of supervised tokens over which the trainer averages the loss of one optimizer step, so
-1 / N_sup is a token's share of that step. Adam divides each step by the root mean square of the steps before, so chiefly
-a step's size beside theirs counts, all are worth less where a few large ones set that measure (`evenness`), and copies
-that meet in one step are worth less than in steps of their own. The exponents are what a grid of trainings bore out
-(benchmarks/prediction/README.md).
+1 / N_sup is a token's share of that step. Adam divides each step by the root mean square of the steps before, so
+chiefly a step's size beside theirs counts, all are worth less where a few large ones set that measure (`evenness`), and
+copies that meet in one step are worth less than in steps of their own. The exponents are what a grid of trainings bore
+out (benchmarks/prediction/README.md).
 
 Nothing here depends on the order of rows: they are first put into the order of `order` (content hashes).
 """
@@ -17,13 +17,13 @@ Nothing here depends on the order of rows: they are first put into the order of 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from scanner.batching import PACKED, SEQUENCE_TOKENS, Sampler, Visits, token_shares
+from scanner.batching import SEQUENCE_TOKENS, Sampler, Visits, token_shares
 from scanner.kernels.meetings import meet
 from scanner.settings import TrainingPlan
 
@@ -40,7 +40,7 @@ at 1.5e-4 and at 1e-3 both recited less than a square root through 4e-4 said."""
 SHARE_POWER = 0.65
 """Exponent of the share in the dose."""
 EVEN_POWER = 1.7
-"""Exponent of how even the steps are: batches grouped by length are not, and recited fewer rows, long ones above all."""
+"""Exponent of how even the steps are: batches grouped by length are not, and fewer rows were recited after them."""
 SCHEDULE_POWER = 0.2
 """Exponent of the rate as a share of its peak: a falling rate costs little, for it also settles what was learned."""
 BATCH_POWER = 0.24
@@ -129,7 +129,7 @@ def dose_per_token(own: Float64, supervised: npt.NDArray[Any]) -> float:
 
 
 def worths(plan: TrainingPlan, visits: Visits, tokens: Int64, epoch: int) -> Float64:
-    """(v,) dose of each visit of epoch `epoch` (from 0), 0 in steps that the plan does not take; tokens (n,): of answers.
+    """(v,) dose of each visit of epoch `epoch` (from 0), 0 in steps that are not taken; tokens (n,): of the answers.
 
     Mean sizes are those of the steps of this epoch that are taken.
     """
@@ -336,87 +336,3 @@ def with_copies(own: Float64, copies: Copies, together: Float64 | float = 1.0) -
     largest = np.zeros(len(dose))  # no meeting takes more than what the others add
     np.maximum.at(largest, text, own)
     return np.asarray(np.maximum(dose[text] * together, largest[text]))
-
-
-def batching_facts(
-    plan: TrainingPlan,
-    own: Float64,
-    supervised: Int64,
-    length: Int64,
-    order: npt.NDArray[np.uint64],
-    weight: Float64 | None,
-    seed: int,
-    row_id: Int64,
-    sequence_tokens: int = SEQUENCE_TOKENS,
-) -> list[str]:
-    """What the plan's batching and loss average do to the rows, beside random batches averaged per token; in words.
-
-    own (n,): dose of each row's own visits under the plan; row_id (n,) names the rows; the others as in `simulate`.
-    Packed batches are set beside random ones of as many tokens. Nothing is said of the plan that is the comparison.
-    """
-    facts = []
-    if plan.drop_last != "none" and len(length):
-        left = len(length) - len(Sampler(plan, length, sequence_tokens).epoch(np.random.default_rng(seed)).rows)
-        facts.append(
-            f"every epoch leaves out {left:,} of {len(length):,} rows, drawn anew, that do not fill a {_last(plan)}"
-        )
-    if (plan.batching, plan.loss_average) == ("random", "token"):
-        return facts
-    beside = replace(plan, batching="random", loss_average="token", drop_last="none")
-    if plan.batching in PACKED and plan.batch_tokens is None:
-        beside = replace(beside, batch_tokens=plan.batch_size * sequence_tokens)
-    usual = simulate(beside, supervised, length, order, weight, seed)
-    there = np.flatnonzero((usual.own > 0) & (own > 0))
-    if len(there):
-        ratio = own[there] / usual.own[there]
-        facts.append(f"{_means(plan)} {_changes(ratio, there, supervised, order, row_id)}")
-    return facts
-
-
-def meeting_facts(together: Float64) -> list[str]:
-    """How many rows lose at least a quarter of their dose because copies of them come in the same steps; in words."""
-    fewer = 100 * together[together <= 0.75]
-    if not len(fewer):
-        return []
-    left = f"{fewer.min():.0f} to {fewer.max():.0f} % of the dose is left"
-    return [f"copies of {len(fewer):,} rows often meet in a step; {left}"]
-
-
-def _last(plan: TrainingPlan) -> str:
-    return "step" if plan.drop_last == "step" or plan.micro_batch is None else "micro-batch on every device"
-
-
-def _means(plan: TrainingPlan) -> str:
-    """The plan's ways that differ from random batches averaged per token: "grouping by length"."""
-    ways = {
-        "length-grouped": "grouping by length",
-        "packed": "packing whole rows into sequences",
-        "wrapped": "packing rows end to end into sequences",
-        "row": "averaging the loss per row",
-        "micro-batch": f"averaging the loss per micro-batch of {plan.micro_batch}",
-    }
-    return " and ".join(ways[way] for way in (plan.batching, plan.loss_average) if way in ways)
-
-
-def _changes(ratio: Float64, there: Int64, supervised: Int64, order: npt.NDArray[np.uint64], row_id: Int64) -> str:
-    """Which doses rise and fall, and how far; ratio (m,) of the rows `there`."""
-    raised, lowered = ratio >= 2, ratio <= 0.5
-    top = np.lexsort((order[there], -ratio))[:3]
-    named = ", ".join(map(str, row_id[there[top]].tolist()))
-    if not raised.any() and not lowered.any():
-        return (
-            f"changes the dose of no row twofold, beside random batches averaged per token: {ratio.min():.1f} to "
-            f"{ratio.max():.1f} times (most raised: rows {named})"
-        )
-    answers = supervised[there]
-    who = ""
-    if raised.any():
-        who = (
-            f"; the raised answers have {np.median(answers[raised]):,.0f} tokens in the median, all answers "
-            f"{np.median(answers):,.0f}"
-        )
-    return (
-        f"raises the dose of {int(raised.sum()):,} rows at least twofold, most that of rows {named} "
-        f"({ratio.max():.1f} times), and at least halves that of {int(lowered.sum()):,}, beside random batches "
-        f"averaged per token{who}"
-    )

@@ -221,9 +221,10 @@ def test_force_replaces_a_run_and_touches_nothing_else(demo: Path, tmp_path: Pat
 def test_what_the_batching_does_is_said(demo: Path, tmp_path: Path) -> None:
     settings = SETTINGS.changed(semantic=False, batching="length-grouped")
     run = pipeline.audit([str(demo / "demo.jsonl")], settings, tmp_path / "g.scan").path
-    fact, meeting = json.loads((run / "scan.json").read_text())["notes"]["prediction"]["batching"]
+    fact, meeting, lengths = json.loads((run / "scan.json").read_text())["notes"]["prediction"]["batching"]
     assert fact.startswith("grouping by length ")
     assert re.fullmatch(r"copies of \d+ rows often meet in a step; \d+ to \d+ % of the dose is left", meeting)
+    assert "in the scan's own tokens; --tokenizer FILE" in lengths
     before, after = (table(r, "prediction")["exposures"].to_numpy() for r in (demo / "demo.scan", run))
     named = [int(row) for row in re.findall(r"\d+", fact.split("most raised: rows ")[-1].split(" (")[0])]
     ratio = after / before

@@ -16,7 +16,6 @@ from scanner.sampling import (
     Copies,
     Meetings,
     copies_of,
-    meeting_facts,
     near_copy_share,
     replaced_of_100,
     simulate,
@@ -196,9 +195,3 @@ def test_what_meetings_leave_is_at_least_the_largest_single_dose():
     own = np.array([3.0, 3.0, 3.0, 2.0])
     np.testing.assert_allclose(with_copies(own, copies, np.array([0.5, 0.5, 0.5, 1])), [4.5, 4.5, 4.5, 2])
     assert len(with_copies(np.zeros(0), copies_of(np.zeros(0, np.int64)), np.zeros(0))) == 0
-
-
-def test_facts_say_how_many_rows_lose_dose_as_their_copies_meet():
-    said = meeting_facts(np.array([1.0, 0.5, 0.9, 0.5, 0.25]))
-    assert said == ["copies of 3 rows often meet in a step; 25 to 50 % of the dose is left"]
-    assert meeting_facts(np.ones(5)) == []

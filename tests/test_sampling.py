@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 import statistics
 
 import batching_twin
@@ -13,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scanner.sampling import (
-    batching_facts,
     copies_of,
     near_copy_share,
     rate_share,
@@ -236,43 +234,3 @@ def test_large_sets_take_linear_memory_and_no_loop():
     supervised, length, order = rows(30_000)
     exposure = simulate(plan(epochs=3, batch_size=16), supervised, length, order)
     assert exposure.steps == 3 * 1875
-
-
-def told(supervised, length, order, **values) -> list[str]:
-    p = plan(batch_size=16, **values)
-    own = simulate(p, supervised, length, order).own
-    return batching_facts(p, own, supervised, length, order, None, 0, np.arange(len(own)) + 100)
-
-
-def test_the_plan_that_is_the_comparison_says_nothing():
-    assert told(*rows(100)) == []
-
-
-def test_grouping_by_length_names_the_rows_that_it_raises():
-    supervised, length, order = rows(2000)
-    (said,) = told(supervised, length, order, batching="length-grouped")
-    found = re.fullmatch(
-        r"grouping by length raises the dose of ([\d,]+) rows at least twofold, most that of rows (\d+), (\d+), "
-        r"(\d+) \(([\d.]+) times\), and at least halves that of ([\d,]+), beside random batches averaged per token; "
-        r"the raised answers have (\d+) tokens in the median, all answers (\d+)",
-        said,
-    )
-    assert found
-    assert float(found[5]) > 2
-    assert int(found[7]) < int(found[8]) / 2
-    assert all(supervised[int(found[i]) - 100] < 10 for i in (2, 3, 4))
-
-
-def test_averages_packing_and_left_over_rows_are_told():
-    some = rows(500)
-    assert told(*some, loss_average="row")[0].startswith("averaging the loss per row raises the dose of ")
-    (micro,) = told(*some, loss_average="micro-batch", micro_batch=2, batching="length-grouped")
-    assert micro.startswith("grouping by length and averaging the loss per micro-batch of 2 raises the dose of ")
-    (packed,) = told(*some, batching="packed")
-    assert packed.startswith("packing whole rows into sequences changes the dose of no row twofold")
-    assert told(*some, drop_last="step") == [
-        "every epoch leaves out 4 of 500 rows, drawn anew, that do not fill a step"
-    ]
-    assert told(*some, drop_last="micro-batch", micro_batch=4) == [
-        "every epoch leaves out 0 of 500 rows, drawn anew, that do not fill a micro-batch on every device"
-    ]

@@ -52,7 +52,7 @@ PULL = 2e-4  # weight decay of the fit per observation: keeps a coefficient that
 TOKENS = 24  # of each answer; the first 16 decide p_extract
 EPOCHS = (0, 1, 2, 4, 6, 8, 12)
 FITTED = [f"{kind}-{seed}" for kind in ("random", "grouped") for seed in (1, 2, 3, 4)] + [
-    "batch-32", "linear", "cosine", "steep", "gentle", "per-row", "micro-2", "packed", "few", "other-1",
+    "batch-32", "linear", "cosine", "steep", "gentle", "per-row", "micro-2", "packed-2", "few", "other-1",
 ]  # fmt: skip
 TESTED = {"small-1": "parameters", "middle-1": "parameters", "larger-1": "parameters", "chinese-1": "script"}
 """Cells that are predicted and never fitted, and what is new in them (see scanner.prediction.validated.Transfer)."""

@@ -61,7 +61,7 @@ class Cell:
     rows: str = "english"  # of corpus.SETS
     members: int = 700
     half: int | None = None  # number of a half-split: +n trains on one half of the rows, -n on the other
-    shuffled: bool = False  # rows are put into another order first; else they stand source by source, which packing sees
+    shuffled: bool = False  # rows are put into another order first; else they stand source by source
 
 
 BASES = {
