@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -52,18 +53,24 @@ def main() -> None:
     arguments.add_argument("files", nargs="+", type=Path)
     arguments.add_argument("--model", default=embedding.MINILM)
     arguments.add_argument("--shares", type=float, nargs="+", default=[0.05, 0.1, 0.2, 0.3])
-    arguments.add_argument("--cosines", type=float, nargs="+", default=[0.9, 0.8])
+    arguments.add_argument("--cosines", type=float, nargs="+", default=[0.95, 0.9, 0.8])
     arguments.add_argument("--cache", type=Path)
     arguments.add_argument("--threads", type=int, default=2)
     chosen = arguments.parse_args()
     print("| file | rows | cosine | pairs of the model | in rows | allowed | work | found | recall | estimated |")
     print("|---|--:|--:|--:|--:|--:|--:|--:|--:|---|")
+    pooled: Counter[tuple[float, float, str]] = Counter()
     for file in chosen.files:
-        score(file, chosen)
+        pooled += score(file, chosen)
+    for cosine in chosen.cosines:
+        for share in chosen.shares:
+            hits, pairs = (pooled[cosine, share, what] for what in ("found", "pairs"))
+            print(f"| all | | {cosine} | {pairs:,} | | {share:g} | | {hits:,} | {hits / max(1, pairs):.2f} | |")
 
 
-def score(file: Path, chosen: argparse.Namespace) -> None:
-    """Print the rows of the table for one file."""
+def score(file: Path, chosen: argparse.Namespace) -> Counter[tuple[float, float, str]]:
+    """Print the rows of the table for one file; pairs of the model, and found, by (cosine, share)."""
+    counts: Counter[tuple[float, float, str]] = Counter()
     with tempfile.TemporaryDirectory() as folder:
         run = pipeline.audit([str(file)], Settings(semantic=False, threads=chosen.threads), Path(folder) / "run")
         progress, settings = Progress(), Settings(threads=chosen.threads)
@@ -91,6 +98,7 @@ def score(file: Path, chosen: argparse.Namespace) -> None:
                 )
                 mine = set(zip(found.row_a.tolist(), found.row_b.tolist(), strict=True))
                 hits = len(wanted & mine)
+                counts += Counter({(cosine, share, "found"): hits, (cosine, share, "pairs"): len(wanted)})
                 recall = f"{hits / len(wanted):.2f}" if wanted else "-"
                 said = found.notes["recall"]
                 guess = (
@@ -113,6 +121,7 @@ def score(file: Path, chosen: argparse.Namespace) -> None:
             f"processor seconds, the model {fresh.seconds:.0f} of them",
             flush=True,
         )
+    return counts
 
 
 def everything(model: Remembering, texts: list[str], file: Path, chosen: argparse.Namespace) -> np.ndarray:
