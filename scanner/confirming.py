@@ -26,7 +26,8 @@ from scanner.signals import _cascade, semantic
 from scanner.signals._odds import CLOSENESS, COSINE, Odds
 from scanner.store import RunFolder, SegmentReader
 
-_TEXTS_AT_ONCE = 1024
+_TEXTS_AT_ONCE = 32
+_LIKE_LENGTH = 0.9  # shortest of the texts encoded at once, as a share of the longest; the rest would be padding
 _ROWS_AT_ONCE = 4096
 
 
@@ -81,10 +82,8 @@ def confirm(
 
         def read(new: Int64, a: Int64, b: Int64) -> Float64:
             texts = _texts(batches, taken, rows, new, confirmer)
-            order = sorted(range(len(texts)), key=lambda i: (len(texts[i]), texts[i]))  # like lengths cost least
             vectors = np.zeros((len(new), confirmer.dimension), np.int16)
-            for at in range(0, len(order), _TEXTS_AT_ONCE):
-                part = order[at : at + _TEXTS_AT_ONCE]
+            for part in _like_lengths(pieces[new], texts):
                 vectors[part] = confirmer.encode_texts([texts[i] for i in part], threads)[0]
                 progress.advance(int(pieces[new[part]].sum()))
             shelf.put(new, vectors)
@@ -228,6 +227,18 @@ def _without(pairs: Pairs, copies: pl.DataFrame) -> Pairs:
         containment_ab=pairs.containment_ab[kept],
         containment_ba=pairs.containment_ba[kept],
     )
+
+
+def _like_lengths(pieces: Int32, texts: list[str]) -> list[list[int]]:
+    """The texts in groups of almost one length; a round reads few texts, and a batch costs as much as its longest."""
+    groups: list[list[int]] = []
+    longest = 0
+    for i in sorted(range(len(texts)), key=lambda i: (-pieces[i], texts[i])):
+        if not groups or len(groups[-1]) == _TEXTS_AT_ONCE or pieces[i] < _LIKE_LENGTH * longest:
+            groups.append([])
+            longest = int(pieces[i])
+        groups[-1].append(i)
+    return groups
 
 
 class _Shelf:

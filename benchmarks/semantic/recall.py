@@ -14,14 +14,18 @@ import argparse
 import tempfile
 import time
 from collections import Counter
-from dataclasses import replace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from scanner import confirming, embedding, inputs, pipeline, stages
+from scanner import confirming, embedding, stages
+from scanner.formats import discover
+from scanner.objects import Neighbours, Rows, SegmentBatch
 from scanner.progress import Progress
 from scanner.settings import Settings
 from scanner.signals import semantic
@@ -68,17 +72,31 @@ def main() -> None:
             print(f"| all | | {cosine} | {pairs:,} | | {share:g} | | {hits:,} | {hits / max(1, pairs):.2f} | |")
 
 
-def score(file: Path, chosen: argparse.Namespace) -> Counter[tuple[float, float, str]]:
-    """Print the rows of the table for one file; pairs of the model, and found, by (cosine, share)."""
-    counts: Counter[tuple[float, float, str]] = Counter()
+@dataclass(frozen=True)
+class Opened:
+    """One file as an audit sees it before the cascade, and every row's unit vector by the full model."""
+
+    batches: list[SegmentBatch]
+    rows: Rows
+    texts: list[str]
+    fast: embedding.Embeddings
+    near: Neighbours
+    same: np.ndarray  # (n,) position of the row that stands for all rows with the same text
+    likeness: stages.Likeness
+    copies: pl.DataFrame
+    model: Remembering
+    full: np.ndarray
+
+
+@contextmanager
+def opened(file: Path, chosen: argparse.Namespace) -> Iterator[Opened]:
+    """Read a file and encode its rows with both encoders."""
     with tempfile.TemporaryDirectory() as folder:
-        run = pipeline.audit([str(file)], Settings(semantic=False, threads=chosen.threads), Path(folder) / "run")
-        progress, settings = Progress(), Settings(threads=chosen.threads)
-        sources = inputs.sources_of(run.read_json("scan.json"))
-        again = RunFolder.open_for_writing(Path(folder) / "again")
-        rows, _, prints = stages.read(again, sources, settings, chosen.threads, "recall", progress)
-        likeness = stages.find_likeness(again, rows, prints, settings, chosen.threads, progress)
-        batches = list(again.segments())
+        settings, progress = Settings(threads=chosen.threads), Progress()
+        run = RunFolder.open_for_writing(Path(folder) / "run")
+        rows, _, prints = stages.read(run, discover([str(file)]), settings, chosen.threads, "recall", progress)
+        likeness = stages.find_likeness(run, rows, prints, settings, chosen.threads, progress)
+        batches = list(run.segments())
         model = Remembering(chosen.model)
         taken = [embedding.taken_segments(batch) for batch in batches]
         model.learn(batches, taken)
@@ -87,9 +105,19 @@ def score(file: Path, chosen: argparse.Namespace) -> Counter[tuple[float, float,
         fast = embedding.encode(batches, rows.row_id)
         near = semantic.search(fast, rows.content_order, settings.neighbours, chosen.threads)
         copies = confirming.copies_of(likeness.near, settings).select("row_a", "row_b")
-        same = likeness.texts.group
+        yield Opened(batches, rows, texts, fast, near, likeness.texts.group, likeness, copies, model, full)
+
+
+def score(file: Path, chosen: argparse.Namespace) -> Counter[tuple[float, float, str]]:
+    """Print the rows of the table for one file; pairs of the model, and found, by (cosine, share)."""
+    counts: Counter[tuple[float, float, str]] = Counter()
+    progress, settings = Progress(), Settings(threads=chosen.threads)
+    with opened(file, chosen) as of:
+        batches, rows, fast, near, same, likeness, model = (
+            of.batches, of.rows, of.fast, of.near, of.same, of.likeness, of.model
+        )  # fmt: skip
         for cosine in chosen.cosines:
-            truth = pairs_of(full, rows.row_id, same, copies, cosine)
+            truth = pairs_of(of.full, rows.row_id, same, of.copies, cosine)
             wanted = set(zip(*truth, strict=True))
             for share in chosen.shares:
                 now = replace(settings, cosine=cosine, confirm_share=share)
