@@ -132,19 +132,28 @@ class _Known:
 def _best_rows(
     proposals: Proposals, log_probability: Float64, encoded: Bool, pieces: Int32, spent: int, goal: int
 ) -> Int64:
-    """(m,) positions, ascending, not encoded before: those of the pairs likeliest per token that is still to be paid.
+    """(m,) positions, ascending, not encoded before: those of the pairs worth most per token that is still to be paid.
 
-    Each time a part of the way to the goal is spent, what remains is priced again.
+    A pair is worth its probability, and for each row still to be read what likely pairs that row completes with rows
+    that were taken: twice their probability less 1. Unlikely pairs add nothing, for their many small probabilities
+    are not to be trusted. Each time a part of the way to the goal is spent, what remains is priced again.
     """
+    a, b = proposals.a, proposals.b
+    probability = np.exp(log_probability)
+    bonus = np.maximum(2 * probability - 1, 0)
     taken, begin = encoded.copy(), spent
     for part in range(1, _PRICED + 1):
         limit = begin + (goal - begin) * part // _PRICED
+        has_a, has_b = taken[a], taken[b]
+        only_a, only_b, open_ = has_a & ~has_b, has_b & ~has_a, np.flatnonzero(~(has_a & has_b))
+        completed = np.bincount(b, bonus * only_a, len(pieces)) + np.bincount(a, bonus * only_b, len(pieces))
+        own = np.where(only_a | only_b, bonus, 0)  # counted with its row's already
+        worth = (probability + completed[a] * ~has_a + completed[b] * ~has_b - own)[open_]
         cost = (pieces * ~taken).astype(np.int64)
-        price = cost[proposals.a] + cost[proposals.b]
-        open_ = np.flatnonzero(~(taken[proposals.a] & taken[proposals.b]))
-        worth = np.round(log_probability[open_] - np.log(np.maximum(price[open_], 1)), _DIGITS)
-        order = open_[np.argsort(-worth, kind="stable")]
-        rows, first = np.unique(np.stack((proposals.a[order], proposals.b[order]), axis=1).ravel(), return_index=True)
+        price = np.maximum(cost[a] + cost[b], 1)[open_]
+        value = np.round(np.log(np.maximum(worth, 1e-300)) - np.log(price), _DIGITS)
+        order = open_[np.argsort(-value, kind="stable")]
+        rows, first = np.unique(np.stack((a[order], b[order]), axis=1).ravel(), return_index=True)
         rows = rows[np.argsort(first)]
         rows = rows[~taken[rows]]
         total = spent + np.cumsum(pieces[rows], dtype=np.int64)

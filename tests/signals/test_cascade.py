@@ -89,6 +89,16 @@ def test_a_row_that_was_read_costs_nothing_more():
     assert chosen_from(proposals, [10] * 5, 30, {})[0].rows.tolist() == [0, 1, 2]  # not 3 and 4, for the price of two
 
 
+def test_a_row_is_worth_the_likely_pairs_that_it_completes():
+    """Rows 0 and 1 are read; row 2 completes two likely pairs, row 3 one that is a little likelier."""
+    proposals = _cascade.Proposals(np.array([0, 0, 0, 1]), np.array([1, 3, 2, 2]), np.array([0.9, 0.8, 0.79, 0.79]))
+    encoded = np.array([True, True, False, False])
+    pieces = np.full(4, 10, np.int32)
+    likely, unlikely = np.log([0.9, 0.8, 0.75, 0.75]), np.log([0.9, 0.4, 0.35, 0.35])
+    assert _cascade._best_rows(proposals, likely, encoded, pieces, 20, 30).tolist() == [2]
+    assert _cascade._best_rows(proposals, unlikely, encoded, pieces, 20, 30).tolist() == [3]
+
+
 def test_what_was_read_moves_the_order():
     """Pairs are long or short; the shipped odds care little, the readings say that only short ones are found."""
     count = 300
