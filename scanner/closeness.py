@@ -1,13 +1,13 @@
-"""How likely two rows mean the same, asked more closely than by one cosine, and still without a transformer.
+"""How close two rows are, asked more closely than by one cosine, and still without a transformer.
 
     text -> pieces of the static table -> its heaviest pieces, the vector of its beginning, its length
-    pair -> cosine + cosine of the beginnings + alignment of the heaviest pieces - lengths
+    pair -> cosine, cosine of the beginnings, alignment of the heaviest pieces from either side, lengths
 
 The cosine of two sums of words grows with their length, whatever they say, and does not know which word answers which.
-A pair's score mends both: instructions open their rows, so the beginnings are compared on their own; every heavy piece
-looks for its best counterpart on the other side; long pairs and pairs of unlike length need a higher cosine.
-The weights were chosen on four files and tried on two others: benchmarks/semantic/README.md.
-All sums are of whole numbers, so that a score is the same for any number of threads and any order of rows.
+A pair's parts mend both: instructions open their rows, so the beginnings are compared on their own; every heavy piece
+looks for its best counterpart on the other side; the lengths stand beside. What they are worth together:
+scanner/signals/_odds.py. All sums are of whole numbers, so that parts are the same for any number of threads and any
+order of rows.
 """
 
 from __future__ import annotations
@@ -23,17 +23,16 @@ from scanner.objects import Float64, Int32, Int64
 HEAVIEST = 16  # pieces of a text that are aligned
 BEGINNING = 24  # pieces
 LONGEST = 254  # pieces of a text that are looked at: what a transformer with a cut of 256 reads
-FROM_BEGINNING, FROM_ALIGNMENT, FROM_LENGTH, FROM_RATIO = 0.4, 0.6, 0.1, 0.1
-"""Weights beside the cosine's, which is 1; the lengths enter as logarithms of numbers of pieces."""
+PARTS = ("cosine", "beginnings", "alignment, lower", "alignment, higher", "log pieces", "log ratio of pieces")
 
 _WEIGHT = 4096  # what the weights of a text's heaviest pieces add up to, but for rounding
 _PAIRS_AT_ONCE = 1024
-_DIGITS = 6  # of a score; beyond them a logarithm may differ between machines
+_DIGITS = 6  # of a part; beyond them a logarithm may differ between machines
 
 
 @dataclass(frozen=True)
 class Sketches:
-    """What `Sketcher.scores` knows of each text."""
+    """What `Sketcher.parts` knows of each text."""
 
     pieces: Int32  # (n, HEAVIEST) of the static table, the heaviest first; the size of the table for none
     weights: Int32  # (n, HEAVIEST) whole numbers that add up to about _WEIGHT; 0 where there is no piece
@@ -53,7 +52,7 @@ class Sketches:
 
 
 class Sketcher:
-    """Makes sketches of texts and scores pairs of them, with the shipped table."""
+    """Makes sketches of texts and compares pairs of them, with the shipped table."""
 
     def __init__(self) -> None:
         encoder = StaticEncoder()
@@ -100,8 +99,8 @@ class Sketcher:
         weights[owner, place] = np.rint(_WEIGHT * weight / np.maximum(total[owner], 1))
         return heavy, weights
 
-    def scores(self, sketches: Sketches, a: Int64, b: Int64, cosine: Float64, threads: int) -> Float64:
-        """(p,) scores of pairs of texts, given the cosines of their whole vectors; higher is likelier."""
+    def parts(self, sketches: Sketches, a: Int64, b: Int64, cosine: Float64, threads: int) -> Float64:
+        """(p, 6) PARTS of pairs of texts, given the cosines of their whole vectors; pieces are counted from 1."""
 
         def part(at: int) -> Float64:
             i, j = a[at : at + _PAIRS_AT_ONCE], b[at : at + _PAIRS_AT_ONCE]
@@ -109,28 +108,27 @@ class Sketcher:
             begun = np.einsum(
                 "ij,ij->i", sketches.beginning[i].astype(np.float32), sketches.beginning[j].astype(np.float32)
             )
-            found: Float64 = (
-                cosine[at : at + _PAIRS_AT_ONCE]
-                + FROM_BEGINNING * begun.astype(np.float64) / UNIT**2
-                + FROM_ALIGNMENT * self._alignment(sketches, i, j)
-                - FROM_LENGTH * np.log(x + y)
-                - FROM_RATIO * np.log(np.maximum(x, y) / np.minimum(x, y))
+            columns = (
+                cosine[at : at + _PAIRS_AT_ONCE],
+                begun.astype(np.float64) / UNIT**2,
+                *self._alignment(sketches, i, j),
+                np.log(x + y),
+                np.log(np.maximum(x, y) / np.minimum(x, y)),
             )
-            return np.round(found, _DIGITS)
+            return np.round(np.stack(columns, axis=1), _DIGITS)
 
         with ThreadPoolExecutor(max(threads, 1)) as pool:
-            return np.concatenate([np.zeros(0), *pool.map(part, range(0, len(a), _PAIRS_AT_ONCE))])
+            return np.concatenate([np.zeros((0, len(PARTS))), *pool.map(part, range(0, len(a), _PAIRS_AT_ONCE))])
 
-    def _alignment(self, sketches: Sketches, i: Int64, j: Int64) -> Float64:
-        """(p,) mean cosine of each heavy piece with its best counterpart, weighted, on the side where it is less."""
+    def _alignment(self, sketches: Sketches, i: Int64, j: Int64) -> tuple[Float64, Float64]:
+        """(p,) weighted mean cosines of the heavy pieces with their best counterparts: the lower side, the higher."""
         one, other = sketches.pieces[i], sketches.pieces[j]
         dots = np.matmul(self._unit[one], self._unit[other].transpose(0, 2, 1))
         sides = []
         for weights, best in ((sketches.weights[i], dots.max(axis=2)), (sketches.weights[j], dots.max(axis=1))):
             total = (weights * best.astype(np.int64)).sum(axis=1)
-            sides.append(total / np.maximum(weights.sum(axis=1, dtype=np.int64), 1))
-        found: Float64 = np.minimum(*sides) / UNIT**2
-        return found
+            sides.append(total / np.maximum(weights.sum(axis=1, dtype=np.int64), 1) / UNIT**2)
+        return np.minimum(*sides), np.maximum(*sides)
 
 
 def _sums(table: Int16, pieces: Int64, owner: Int64) -> tuple[Int64, Int64]:

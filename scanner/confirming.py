@@ -1,7 +1,8 @@
 """Semantic pairs that a transformer decides: it reads what the fast encoder proposes, and nothing else.
 
-    neighbours -> proposals -> scored (scanner.closeness) -> rows worth a look, within --confirm-share of the whole ->
-    transformer -> exact search among the encoded rows -> pairs with its cosine
+    neighbours -> proposals, compared more closely (scanner.closeness) -> rows worth a look, in rounds that learn from
+    what the transformer read, within --confirm-share of the whole -> exact search among those rows -> pairs with its
+    cosine
 
 Also what every semantic pair is asked, whoever found it: do its rows differ in numbers, negation, names or code?
 """
@@ -22,9 +23,11 @@ from scanner.objects import Bool, Float64, Int32, Int64, Neighbours, Pairs, Rows
 from scanner.progress import Progress
 from scanner.settings import Settings
 from scanner.signals import _cascade, semantic
+from scanner.signals._odds import CLOSENESS, COSINE, Odds
 from scanner.store import RunFolder, SegmentReader
 
-_TEXTS_AT_ONCE = 1024
+_TEXTS_AT_ONCE = 32
+_LIKE_LENGTH = 0.9  # shortest of the texts encoded at once, as a share of the longest; the rest would be padding
 _ROWS_AT_ONCE = 4096
 
 
@@ -60,35 +63,43 @@ def confirm(
     taken = [taken_segments(batch) for batch in batches]
     confirmer.learn(batches, taken)
     with progress.stage("choose what the transformer reads", len(rows)):
-        # The score is made for the static table; another embedder's cosine is taken as it is.
+        # The parts are made for the static table; another embedder's cosine is taken as it is.
         sketcher = Sketcher() if settings.embedder is None else None
         pieces, sketches = _costs(batches, taken, rows, confirmer, sketcher, progress)
         copies = copies_of(lexical, settings)
         known = tuple(np.searchsorted(rows.row_id, copies[end].to_numpy()) for end in ("row_a", "row_b"))
         proposals = _cascade.propose(near, text, rows.content_rank, (known[0], known[1]))
         if sketcher and sketches:
-            score = sketcher.scores(sketches, proposals.a, proposals.b, proposals.cosine, threads)
-            proposals = _cascade.ranked(proposals, score)
+            parts = sketcher.parts(sketches, proposals.a, proposals.b, proposals.cosine, threads)
+            odds = Odds(CLOSENESS, parts, settings.cosine)
+        else:
+            odds = Odds(COSINE, proposals.cosine[:, None], settings.cosine)
         alone = text == np.arange(len(text))  # copies are read once
         total = int(pieces[alone].sum(dtype=np.int64))
-        chosen = _cascade.choose(proposals, pieces, int(total * settings.confirm_share))
-    vectors = np.zeros((len(chosen.rows), confirmer.dimension), np.int16)
-    with progress.stage("read with the transformer", len(chosen.rows)):
-        texts = _texts(batches, taken, rows, chosen.rows, confirmer)
-        order = sorted(range(len(texts)), key=lambda i: (len(texts[i]), texts[i]))  # like lengths cost least together
-        for at in range(0, len(order), _TEXTS_AT_ONCE):
-            part = order[at : at + _TEXTS_AT_ONCE]
-            vectors[part] = confirmer.encode_texts([texts[i] for i in part], threads)[0]
-            progress.advance(len(part))
+    budget = int(total * settings.confirm_share)
+    shelf = _Shelf(confirmer.dimension, len(rows))
+    with progress.stage("read with the transformer", budget):
+
+        def read(new: Int64, a: Int64, b: Int64) -> Float64:
+            texts = _texts(batches, taken, rows, new, confirmer)
+            vectors = np.zeros((len(new), confirmer.dimension), np.int16)
+            for part in _like_lengths(pieces[new], texts):
+                vectors[part] = confirmer.encode_texts([texts[i] for i in part], threads)[0]
+                progress.advance(int(pieces[new[part]].sum()))
+            shelf.put(new, vectors)
+            return _cosines(shelf.vectors, shelf.place[a], shelf.place[b])
+
+        chosen = _cascade.choose(proposals, odds, pieces, budget, read)
+    vectors = shelf.vectors[shelf.place[chosen.rows]]
     measured: Bool = np.asarray(vectors.any(axis=1))
     slow = Embeddings(vectors, measured, (~measured).astype(np.uint8), {"encoder": confirmer.name})
     rank = np.argsort(rows.content_rank[chosen.rows], kind="stable")
     among = semantic.search(slow, rank, settings.neighbours, threads, settings.seed)
     found = semantic.pairs(among, rows.row_id[chosen.rows], settings.cosine)
     found = _without(found, copies)
-    fast_cosine = _cosines(fast, np.searchsorted(rows.row_id, found.row_a), np.searchsorted(rows.row_id, found.row_b))
-    encoded = np.zeros(len(rows), np.bool_)
-    encoded[chosen.rows] = True
+    fast_cosine = _cosines(
+        fast.vectors, np.searchsorted(rows.row_id, found.row_a), np.searchsorted(rows.row_id, found.row_b)
+    )
     notes = {
         "confirmed_with": confirmer.name,
         "ranked_by": "closeness" if sketches else "cosine",
@@ -97,11 +108,13 @@ def confirm(
         "work_share": chosen.pieces / total if total else 0.0,
         "rows_read": len(chosen.rows),
         "pairs_proposed": len(proposals.a),
-        "pairs_read": int((encoded[proposals.a] & encoded[proposals.b]).sum()),
+        "pairs_read": int(np.isfinite(chosen.slow).sum()),
+        "rounds": chosen.rounds,
+        "weights": odds.weights.tolist(),
         "budget_reached": chosen.budget_reached,
         "least_proposal_cosine": _cascade.LEAST_COSINE,
         "pairs_confirmed": len(found),
-        "missed": _missed(proposals, chosen, slow, encoded, settings.cosine),
+        "missed": _cascade.missed(odds.level(), chosen, len(found), settings.cosine),
         "index": among.notes["index"],
         "recall_of_index": among.notes["recall"],
     }
@@ -216,25 +229,37 @@ def _without(pairs: Pairs, copies: pl.DataFrame) -> Pairs:
     )
 
 
-def _missed(
-    proposals: _cascade.Proposals, chosen: _cascade.Chosen, slow: Embeddings, encoded: Bool, cosine: float
-) -> dict[str, Any]:
-    place = np.full(len(encoded), -1, np.int64)
-    place[chosen.rows] = np.arange(len(chosen.rows))
-    a, b = place[proposals.a], place[proposals.b]
-    both = (a >= 0) & (b >= 0)
-    both[both] = slow.measured[a[both]] & slow.measured[b[both]]
-    seen = np.full(len(a), np.nan)
-    seen[both] = _cosines(slow, a[both], b[both])
-    return _cascade.missed(proposals, chosen, seen, encoded, cosine)
+def _like_lengths(pieces: Int32, texts: list[str]) -> list[list[int]]:
+    """The texts in groups of almost one length; a round reads few texts, and a batch costs as much as its longest."""
+    groups: list[list[int]] = []
+    longest = 0
+    for i in sorted(range(len(texts)), key=lambda i: (-pieces[i], texts[i])):
+        if not groups or len(groups[-1]) == _TEXTS_AT_ONCE or pieces[i] < _LIKE_LENGTH * longest:
+            groups.append([])
+            longest = int(pieces[i])
+        groups[-1].append(i)
+    return groups
 
 
-def _cosines(embeddings: Embeddings, a: Int64, b: Int64) -> Float64:
+class _Shelf:
+    """The vectors of the rows read so far, in the order of reading."""
+
+    def __init__(self, dimension: int, rows: int):
+        self.vectors: Int16 = np.zeros((0, dimension), np.int16)
+        self.place: Int64 = np.full(rows, -1, np.int64)  # (n,) of each row's vector; -1 where it was not read
+
+    def put(self, rows: Int64, vectors: Int16) -> None:
+        """Add the vectors of rows that were not read before."""
+        self.place[rows] = len(self.vectors) + np.arange(len(rows))
+        self.vectors = np.concatenate((self.vectors, vectors))
+
+
+def _cosines(vectors: Int16, a: Int64, b: Int64) -> Float64:
     """(p,) cosines of pairs of positions; NaN where a row was not measured."""
     out = np.full(len(a), np.nan)
     for at in range(0, len(a), _ROWS_AT_ONCE):
-        x = embeddings.vectors[a[at : at + _ROWS_AT_ONCE]].astype(np.float64)
-        y = embeddings.vectors[b[at : at + _ROWS_AT_ONCE]].astype(np.float64)
+        x = vectors[a[at : at + _ROWS_AT_ONCE]].astype(np.float64)
+        y = vectors[b[at : at + _ROWS_AT_ONCE]].astype(np.float64)
         with np.errstate(invalid="ignore"):
             out[at : at + _ROWS_AT_ONCE] = (x * y).sum(axis=1) / np.sqrt((x * x).sum(axis=1) * (y * y).sum(axis=1))
     return out

@@ -1,4 +1,4 @@
-"""Scores of pairs of texts: a twin in plain Python, laws, and orders that a reader would agree with."""
+"""Parts of pairs of texts: a twin in plain Python, laws, and orders that a reader would agree with."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from scanner import closeness
 from scanner.closeness import Sketcher, Sketches
+from scanner.signals import _odds
 
 TEXTS = [
     "Write a poem about the sea.\nGrey waves roll ashore and the gulls cry.",
@@ -34,7 +35,7 @@ def sketcher():
 
 
 def twin(sketcher, one, other, cosine):
-    """The score by its definition, with exact numbers and one pair at a time."""
+    """The parts by their definition, with exact numbers and one pair at a time."""
     heavy, begun, lengths = [], [], []
     norm, table = sketcher._norm.tolist(), sketcher._table
     for text in (one, other):
@@ -60,40 +61,38 @@ def twin(sketcher, one, other, cosine):
         return sum(weight * best[piece] for piece, weight in mine.items()) / sum(mine.values())
 
     x, y = lengths
-    return (
-        cosine
-        + closeness.FROM_BEGINNING * like(*begun)
-        + closeness.FROM_ALIGNMENT * min(aligned(heavy[0], heavy[1]), aligned(heavy[1], heavy[0]))
-        - closeness.FROM_LENGTH * math.log(x + y)
-        - closeness.FROM_RATIO * abs(math.log(x / y))
-    )
+    sides = sorted((aligned(heavy[0], heavy[1]), aligned(heavy[1], heavy[0])))
+    return [cosine, like(*begun), *sides, math.log(x + y), abs(math.log(x / y))]
 
 
 def all_pairs(sketcher, texts, threads=1, cosine=0.7):
     a, b = np.triu_indices(len(texts), 1)
-    return a, b, sketcher.scores(sketcher.sketch(texts), a, b, np.full(len(a), cosine), threads)
+    return a, b, sketcher.parts(sketcher.sketch(texts), a, b, np.full(len(a), cosine), threads)
 
 
-def test_a_score_is_what_its_definition_says(sketcher):
+def odds_of(sketcher, texts):
+    """Log odds of all pairs, in the order of all_pairs, by the shipped weights."""
+    return _odds.Odds(_odds.CLOSENESS, all_pairs(sketcher, texts)[2], 0.9).log_probability()
+
+
+def test_a_pair_has_the_parts_that_its_definition_says(sketcher):
     a, b, found = all_pairs(sketcher, TEXTS)
     expected = [twin(sketcher, TEXTS[i], TEXTS[j], 0.7) for i, j in zip(a.tolist(), b.tolist(), strict=True)]
-    assert found == pytest.approx(expected, abs=3e-3)  # vectors are rounded at length 2,048
+    assert found.shape == (len(a), len(closeness.PARTS))
+    assert found == pytest.approx(np.array(expected), abs=3e-3)  # vectors are rounded at length 2,048
 
 
-def test_what_means_the_same_scores_above_what_shares_a_topic_or_a_beginning(sketcher):
-    a, b, found = all_pairs(sketcher, TEXTS)
-    score = dict(zip(zip(a.tolist(), b.tolist(), strict=True), found.tolist(), strict=True))
+def test_what_means_the_same_is_likelier_than_what_shares_a_topic_or_a_beginning(sketcher):
+    a, b, _ = all_pairs(sketcher, TEXTS)
+    score = dict(zip(zip(a.tolist(), b.tolist(), strict=True), odds_of(sketcher, TEXTS).tolist(), strict=True))
     assert score[0, 1] > score[0, 2] > score[0, 3]
     assert score[3, 4] > score[3, 5]
     assert score[3, 4] > score[0, 4]
 
 
-def test_unlike_lengths_and_long_texts_need_a_higher_cosine(sketcher):
-    def score(x, y):
-        return all_pairs(sketcher, [x, y])[2][0]
-
-    assert score("red apples", "red apples") > score("red apples " * 20, "red apples " * 20)
-    assert score("red apples", "red apples") - score("red apples", "red apples " * 4) > 0.1
+def test_texts_of_unlike_length_are_less_likely_than_of_like_length(sketcher):
+    like, unlike, _ = odds_of(sketcher, ["red apples", "red apples", "red apples " * 4])
+    assert like > unlike + 0.2
 
 
 @settings(max_examples=30, deadline=None)
@@ -106,7 +105,7 @@ def test_neither_threads_nor_batches_nor_the_order_of_a_pair_matter(texts, seed)
     order = np.random.default_rng(seed).permutation(len(texts))
     for place in order.tolist():
         parts.put(np.array([place]), sketcher.sketch([texts[place]]))
-    again = sketcher.scores(parts, b, a, np.full(len(a), 0.7), 2)
+    again = sketcher.parts(parts, b, a, np.full(len(a), 0.7), 2)
     assert (again == found).all()
 
 
@@ -120,21 +119,21 @@ def known():
     return _KNOWN[0]
 
 
-def test_many_pairs_are_scored_in_parts_like_each_alone(sketcher):
+def test_many_pairs_at_once_are_compared_like_each_alone(sketcher):
     rng = np.random.default_rng(0)
     sketches = sketcher.sketch(TEXTS)
     a, b = rng.integers(len(TEXTS), size=(2, 2 * closeness._PAIRS_AT_ONCE + 7))
     cosine = rng.random(len(a))
-    found = sketcher.scores(sketches, a, b, cosine, 2)
+    found = sketcher.parts(sketches, a, b, cosine, 2)
     for k in (0, closeness._PAIRS_AT_ONCE, len(a) - 1):
-        alone = sketcher.scores(sketches, a[k : k + 1], b[k : k + 1], cosine[k : k + 1], 1)
-        assert alone[0] == found[k]
+        alone = sketcher.parts(sketches, a[k : k + 1], b[k : k + 1], cosine[k : k + 1], 1)
+        assert (alone[0] == found[k]).all()
 
 
 def test_no_texts_and_no_pairs(sketcher):
     none = np.zeros(0, np.int64)
-    assert len(sketcher.scores(sketcher.sketch([]), none, none, np.zeros(0), 2)) == 0
+    assert len(sketcher.parts(sketcher.sketch([]), none, none, np.zeros(0), 2)) == 0
     blank = sketcher.sketch(["", "日"])
     assert blank.weights[0].sum() == 0
     assert (blank.pieces[0] == len(sketcher._table)).all()
-    assert np.isfinite(sketcher.scores(blank, np.array([0]), np.array([1]), np.zeros(1), 1)).all()
+    assert np.isfinite(sketcher.parts(blank, np.array([0]), np.array([1]), np.zeros(1), 1)).all()

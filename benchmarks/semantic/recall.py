@@ -13,14 +13,19 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
-from dataclasses import replace
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from scanner import confirming, embedding, inputs, pipeline, stages
+from scanner import confirming, embedding, stages
+from scanner.formats import discover
+from scanner.objects import Neighbours, Rows, SegmentBatch
 from scanner.progress import Progress
 from scanner.settings import Settings
 from scanner.signals import semantic
@@ -52,26 +57,46 @@ def main() -> None:
     arguments.add_argument("files", nargs="+", type=Path)
     arguments.add_argument("--model", default=embedding.MINILM)
     arguments.add_argument("--shares", type=float, nargs="+", default=[0.05, 0.1, 0.2, 0.3])
-    arguments.add_argument("--cosines", type=float, nargs="+", default=[0.9, 0.8])
+    arguments.add_argument("--cosines", type=float, nargs="+", default=[0.95, 0.9, 0.8])
     arguments.add_argument("--cache", type=Path)
     arguments.add_argument("--threads", type=int, default=2)
     chosen = arguments.parse_args()
     print("| file | rows | cosine | pairs of the model | in rows | allowed | work | found | recall | estimated |")
     print("|---|--:|--:|--:|--:|--:|--:|--:|--:|---|")
+    pooled: Counter[tuple[float, float, str]] = Counter()
     for file in chosen.files:
-        score(file, chosen)
+        pooled += score(file, chosen)
+    for cosine in chosen.cosines:
+        for share in chosen.shares:
+            hits, pairs = (pooled[cosine, share, what] for what in ("found", "pairs"))
+            print(f"| all | | {cosine} | {pairs:,} | | {share:g} | | {hits:,} | {hits / max(1, pairs):.2f} | |")
 
 
-def score(file: Path, chosen: argparse.Namespace) -> None:
-    """Print the rows of the table for one file."""
+@dataclass(frozen=True)
+class Opened:
+    """One file as an audit sees it before the cascade, and every row's unit vector by the full model."""
+
+    batches: list[SegmentBatch]
+    rows: Rows
+    texts: list[str]
+    fast: embedding.Embeddings
+    near: Neighbours
+    same: np.ndarray  # (n,) position of the row that stands for all rows with the same text
+    likeness: stages.Likeness
+    copies: pl.DataFrame
+    model: Remembering
+    full: np.ndarray
+
+
+@contextmanager
+def opened(file: Path, chosen: argparse.Namespace) -> Iterator[Opened]:
+    """Read a file and encode its rows with both encoders."""
     with tempfile.TemporaryDirectory() as folder:
-        run = pipeline.audit([str(file)], Settings(semantic=False, threads=chosen.threads), Path(folder) / "run")
-        progress, settings = Progress(), Settings(threads=chosen.threads)
-        sources = inputs.sources_of(run.read_json("scan.json"))
-        again = RunFolder.open_for_writing(Path(folder) / "again")
-        rows, _, prints = stages.read(again, sources, settings, chosen.threads, "recall", progress)
-        likeness = stages.find_likeness(again, rows, prints, settings, chosen.threads, progress)
-        batches = list(again.segments())
+        settings, progress = Settings(threads=chosen.threads), Progress()
+        run = RunFolder.open_for_writing(Path(folder) / "run")
+        rows, _, prints = stages.read(run, discover([str(file)]), settings, chosen.threads, "recall", progress)
+        likeness = stages.find_likeness(run, rows, prints, settings, chosen.threads, progress)
+        batches = list(run.segments())
         model = Remembering(chosen.model)
         taken = [embedding.taken_segments(batch) for batch in batches]
         model.learn(batches, taken)
@@ -80,9 +105,19 @@ def score(file: Path, chosen: argparse.Namespace) -> None:
         fast = embedding.encode(batches, rows.row_id)
         near = semantic.search(fast, rows.content_order, settings.neighbours, chosen.threads)
         copies = confirming.copies_of(likeness.near, settings).select("row_a", "row_b")
-        same = likeness.texts.group
+        yield Opened(batches, rows, texts, fast, near, likeness.texts.group, likeness, copies, model, full)
+
+
+def score(file: Path, chosen: argparse.Namespace) -> Counter[tuple[float, float, str]]:
+    """Print the rows of the table for one file; pairs of the model, and found, by (cosine, share)."""
+    counts: Counter[tuple[float, float, str]] = Counter()
+    progress, settings = Progress(), Settings(threads=chosen.threads)
+    with opened(file, chosen) as of:
+        batches, rows, fast, near, same, likeness, model = (
+            of.batches, of.rows, of.fast, of.near, of.same, of.likeness, of.model
+        )  # fmt: skip
         for cosine in chosen.cosines:
-            truth = pairs_of(full, rows.row_id, same, copies, cosine)
+            truth = pairs_of(of.full, rows.row_id, same, of.copies, cosine)
             wanted = set(zip(*truth, strict=True))
             for share in chosen.shares:
                 now = replace(settings, cosine=cosine, confirm_share=share)
@@ -91,6 +126,7 @@ def score(file: Path, chosen: argparse.Namespace) -> None:
                 )
                 mine = set(zip(found.row_a.tolist(), found.row_b.tolist(), strict=True))
                 hits = len(wanted & mine)
+                counts += Counter({(cosine, share, "found"): hits, (cosine, share, "pairs"): len(wanted)})
                 recall = f"{hits / len(wanted):.2f}" if wanted else "-"
                 said = found.notes["recall"]
                 guess = (
@@ -113,6 +149,7 @@ def score(file: Path, chosen: argparse.Namespace) -> None:
             f"processor seconds, the model {fresh.seconds:.0f} of them",
             flush=True,
         )
+    return counts
 
 
 def everything(model: Remembering, texts: list[str], file: Path, chosen: argparse.Namespace) -> np.ndarray:

@@ -87,7 +87,7 @@ def cosines(rows: list[str], pairs: list[Pair], chosen: argparse.Namespace) -> t
         scores = {"static table": of_vectors(fast, pairs)}
         near = semantic.search(fast, read.content_order, settings.neighbours, chosen.threads)
         for share in chosen.shares:
-            now = replace(settings, cosine=0.0, confirm_share=share, neighbours=len(rows))
+            now = replace(settings, cosine=min(THRESHOLDS), confirm_share=share, neighbours=len(rows))
             found, _ = confirming.confirm(
                 batches, read, fast, near, likeness.texts.group, likeness.near, model, now, chosen.threads, progress
             )

@@ -1,14 +1,16 @@
-"""What a slow encoder should look at: pairs that a fast one proposes, the likeliest first, within a budget.
+"""What a slow encoder should look at: pairs that a fast one proposes, the likeliest per token first, within a budget.
 
-    neighbours by the fast encoder -> pairs of texts -> rows in the order of their best pair -> as many as the budget
-    pays for -> (encoded elsewhere) -> how many pairs were probably missed
+    neighbours by the fast encoder -> pairs of texts -> a sample of all -> (read) -> what was learned -> the rows of the
+    best pairs -> (read) -> ... until the budget is spent -> how many pairs were probably missed
 
-Costs are pieces (tokens of the slow model, cut where it cuts). A part of the budget is kept for a sample of the pairs
-that were not chosen: it tells how the slow cosine follows from the score there, and so how much was missed.
+Costs are pieces (tokens of the slow model, cut where it cuts); a row that was read costs nothing more. The sample is
+drawn before anything is read, so that it owes nothing to the order: it teaches the order what unlikely pairs are like,
+and tells afterwards how much was missed.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import erf, sqrt
 from typing import Any
@@ -16,41 +18,49 @@ from typing import Any
 import numpy as np
 
 from scanner.objects import Bool, Float64, Int32, Int64, Neighbours
+from scanner.signals._odds import NEAREST_1, Odds
 
 LEAST_COSINE = 0.5
 """Pairs below this by the fast encoder are not worth a look (benchmarks/semantic/README.md: what lies below)."""
-SAMPLE_SHARE = 0.1  # of the budget, for pairs that were not proposed
+SAMPLE_SHARE = 0.1  # of the budget, for pairs from all of the proposals
+ROUNDS = 6  # of reading, after the sample; more find nothing more
+_PRICED = 4  # times per round that pairs are priced again, since rows chosen before cost nothing
 MOST_SAMPLED = 200  # pairs
-LEAST_SAMPLED = 8  # pairs; fewer say nothing
+LEAST_SAMPLED = 5  # pairs; fewer say nothing
 _RESAMPLES = 100  # for the interval
 _MOST_FITTED = 5_000  # pairs
 _PRIOR_SLOPE, _PRIOR_WEIGHT = 10.0, 1e-3  # of the logistic curve, per unit of cosine
 _NEWTON_STEPS = 30
-_NEAREST_1 = 0.999  # a cosine, for Fisher's z, which has no value at 1
+_DIGITS = 6  # of a logarithm; beyond them machines may differ
+_USUAL = 1.645  # deviations, for 5 % to 95 %
+
+Reader = Callable[[Int64, Int64, Int64], Float64]
+"""Reads the rows at (m,) positions, then gives the slow cosines of (q,) pairs (a, b), NaN where that is not known."""
 
 
 @dataclass(frozen=True)
 class Proposals:
-    """Pairs of positions, a < b, the highest score first, ties in content order."""
+    """Pairs of positions, a before b in content order, the highest cosine first, ties in content order."""
 
     a: Int64  # (p,)
     b: Int64  # (p,)
-    cosine: Float64  # (p,) by the fast encoder
-    score: Float64  # (p,) the likelier a pair of the slow encoder's, the higher; the cosine unless `ranked` said more
+    cosine: Float64  # (p,) by the fast encoder, at least LEAST_COSINE
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """What to encode: positions, ascending, and what it costs."""
+    """What was read: positions, ascending, and what it cost."""
 
     rows: Int64
-    sampled: Int64  # (m,) index into the proposals of the pairs encoded to learn what was missed
+    sampled: Int64  # (m,) index into the proposals of the pairs read first, whatever their odds
+    slow: Float64  # (p,) cosines of the proposals by the slow encoder, NaN where a row was not read or not measured
     pieces: int
-    budget_reached: bool  # some rows of proposals at or above LEAST_COSINE were left out
+    rounds: int
+    budget_reached: bool  # some rows of proposals were left out
 
 
 def propose(near: Neighbours, text: Int64, rank: Int64, known: tuple[Int64, Int64]) -> Proposals:
-    """Every pair of different texts of which one is among the other's nearest, but for those known to be copies.
+    """Pairs of different texts of which one is among the other's nearest, but for known copies and unlikely ones.
 
     text: (n,) position of the row that stands for all rows with the same text. rank: (n,) place in content order.
     known: two arrays of positions, pairs that are duplicates by their words and need no confirmation.
@@ -59,77 +69,142 @@ def propose(near: Neighbours, text: Int64, rank: Int64, known: tuple[Int64, Int6
     other, cosine = near.position[row, place], near.cosine[row, place].astype(np.float64)
     low, high, cosine = _distinct(text[row], text[other], cosine)
     copies = _keys(*_sorted(text[known[0]], text[known[1]]), len(text))
-    fresh = ~np.isin(_keys(low, high, len(text)), copies)
+    fresh = ~np.isin(_keys(low, high, len(text)), copies) & (cosine >= LEAST_COSINE)
     low, high, cosine = low[fresh], high[fresh], cosine[fresh]
-    first, second = np.minimum(rank[low], rank[high]), np.maximum(rank[low], rank[high])
-    order = np.lexsort((second, first, -cosine))
-    return Proposals(low[order], high[order], cosine[order], cosine[order])
+    # subtle: where only one of two rows can be paid, it must not be the one that stands first in the input
+    turned = rank[low] > rank[high]
+    first, second = np.where(turned, high, low), np.where(turned, low, high)
+    order = np.lexsort((rank[second], rank[first], -cosine))
+    return Proposals(first[order], second[order], cosine[order])
 
 
-def ranked(proposals: Proposals, score: Float64) -> Proposals:
-    """The proposals in the order of (p,) other scores; those with equal ones stay in theirs."""
-    order = np.argsort(-score, kind="stable")
-    return Proposals(proposals.a[order], proposals.b[order], proposals.cosine[order], score[order])
+def choose(proposals: Proposals, odds: Odds, pieces: Int32, budget: int, read: Reader) -> Chosen:
+    """Read a sample, then in rounds the rows of the pairs most likely to be found per token, while the budget lasts.
 
-
-def choose(proposals: Proposals, pieces: Int32, budget: int) -> Chosen:
-    """Rows in the order of their best pair while the budget lasts, and a sample of the pairs left over.
-
-    pieces: (n,) cost of each row.
+    odds: of the proposals, in their order; they learn from every round. pieces: (n,) cost of each row.
     """
-    worth = proposals.cosine >= LEAST_COSINE
-    in_order = np.stack((proposals.a[worth], proposals.b[worth]), axis=1).ravel()
-    rows, first = np.unique(in_order, return_index=True)
-    rows = rows[np.argsort(first)]
-    cost = np.cumsum(pieces[rows], dtype=np.int64)
-    all_of_them = int(cost[-1]) if len(cost) else 0
-    spare = 0 if all_of_them <= budget * (1 - SAMPLE_SHARE) else int(budget * SAMPLE_SHARE)
-    taken = rows[: int(np.searchsorted(cost, budget - spare, side="right"))]
-    encoded = np.zeros(len(pieces), np.bool_)
-    encoded[taken] = True
-    sampled = _sample(proposals, encoded, pieces, budget - int(pieces[taken].sum(dtype=np.int64)))
-    encoded[proposals.a[sampled]] = True
-    encoded[proposals.b[sampled]] = True
-    chosen = np.flatnonzero(encoded)
-    return Chosen(chosen, sampled, int(pieces[chosen].sum(dtype=np.int64)), len(taken) < len(rows))
+    rows = np.unique(np.concatenate((proposals.a, proposals.b)))
+    affordable = int(pieces[rows].sum(dtype=np.int64)) <= budget
+    known = _Known(proposals, pieces)
+    sampled = np.zeros(0, np.int64)
+    if affordable:
+        known.read(rows, read)
+    else:
+        sampled = _sample(proposals, odds.log_probability(), pieces, int(budget * SAMPLE_SHARE))
+        known.read(np.unique(np.concatenate((proposals.a[sampled], proposals.b[sampled]))), read)
+        first = known.spent
+        for turn in range(1, ROUNDS + 1):
+            known.teach(odds)
+            goal = first + (budget - first) * turn // ROUNDS
+            known.read(_best_rows(proposals, odds.log_probability(), known.encoded, pieces, known.spent, goal), read)
+    known.teach(odds)
+    return Chosen(
+        np.flatnonzero(known.encoded), sampled, known.slow, known.spent, known.rounds, not known.encoded[rows].all()
+    )
 
 
-def missed(proposals: Proposals, chosen: Chosen, slow: Float64, encoded: Bool, cosine: float) -> dict[str, Any]:
-    """The expected number of pairs at or above `cosine` among the proposals not encoded, with an interval.
+class _Known:
+    """What was read so far."""
 
-    slow: (p,) cosine by the slow encoder, NaN where a row was not encoded. Two models are fitted to the encoded pairs
-    and read off at the others: Fisher's z of the slow cosine scatters normally around a line (the cosine itself does
-    not: it ends at 1); or the share of pairs that reach the threshold follows a logistic curve. Neither is right
-    everywhere. Expected is the mean of the two, the interval spans both of theirs (5 % to 95 %, by resampling pairs).
-    Pairs that are not among any row's nearest are not counted. On real files: benchmarks/semantic/README.md.
+    def __init__(self, proposals: Proposals, pieces: Int32):
+        self._proposals, self._pieces = proposals, pieces
+        self.encoded: Bool = np.zeros(len(pieces), np.bool_)
+        self.slow: Float64 = np.full(len(proposals.a), np.nan)
+        self.spent = self.rounds = 0
+
+    def read(self, rows: Int64, read: Reader) -> None:
+        """Read rows that were not read before; note the cosines of the pairs that they complete."""
+        if len(rows):
+            a, b = self._proposals.a, self._proposals.b
+            before = self.encoded[a] & self.encoded[b]
+            self.encoded[rows] = True
+            new = np.flatnonzero(self.encoded[a] & self.encoded[b] & ~before)
+            self.slow[new] = read(rows, a[new], b[new])
+            self.spent += int(self._pieces[rows].sum(dtype=np.int64))
+            self.rounds += 1
+
+    def teach(self, odds: Odds) -> None:
+        """Let the odds follow all pairs read so far."""
+        seen = np.flatnonzero(np.isfinite(self.slow))
+        odds.learn(seen, self.slow[seen])
+
+
+def _best_rows(
+    proposals: Proposals, log_probability: Float64, encoded: Bool, pieces: Int32, spent: int, goal: int
+) -> Int64:
+    """(m,) positions, ascending, not encoded before: those of the pairs worth most per token that is still to be paid.
+
+    A pair is worth its probability, and for each row still to be read what likely pairs that row completes with rows
+    that were taken: twice their probability less 1. Unlikely pairs add nothing, for their many small probabilities
+    are not to be trusted. Each time a part of the way to the goal is spent, what remains is priced again.
     """
-    left = ~(encoded[proposals.a] & encoded[proposals.b])
+    a, b = proposals.a, proposals.b
+    probability = np.exp(log_probability)
+    bonus = np.maximum(2 * probability - 1, 0)
+    taken, begin = encoded.copy(), spent
+    for part in range(1, _PRICED + 1):
+        limit = begin + (goal - begin) * part // _PRICED
+        has_a, has_b = taken[a], taken[b]
+        only_a, only_b, open_ = has_a & ~has_b, has_b & ~has_a, np.flatnonzero(~(has_a & has_b))
+        completed = np.bincount(b, bonus * only_a, len(pieces)) + np.bincount(a, bonus * only_b, len(pieces))
+        own = np.where(only_a | only_b, bonus, 0)  # counted with its row's already
+        worth = (probability + completed[a] * ~has_a + completed[b] * ~has_b - own)[open_]
+        cost = (pieces * ~taken).astype(np.int64)
+        price = np.maximum(cost[a] + cost[b], 1)[open_]
+        value = np.round(np.log(np.maximum(worth, 1e-300)) - np.log(price), _DIGITS)
+        order = open_[np.argsort(-value, kind="stable")]
+        rows, first = np.unique(np.stack((a[order], b[order]), axis=1).ravel(), return_index=True)
+        rows = rows[np.argsort(first)]
+        rows = rows[~taken[rows]]
+        total = spent + np.cumsum(pieces[rows], dtype=np.int64)
+        new = rows[: int(np.searchsorted(total, limit, side="right"))]
+        taken[new] = True
+        spent += int(pieces[new].sum(dtype=np.int64))
+    return np.flatnonzero(taken & ~encoded)
+
+
+def missed(level: Float64, chosen: Chosen, found: int, cosine: float) -> dict[str, Any]:
+    """The expected number of pairs at or above `cosine` that were not read, with an interval.
+
+    level: (p,) score of the proposals, as learned. found: pairs found, proposed or not. Two models are fitted to the
+    proposals read and looked up at the others: Fisher's z of the slow cosine scatters normally around a line (the
+    cosine itself does not: it ends at 1); or the share of pairs that reach the threshold follows a logistic curve.
+    Neither is right everywhere. Expected is the mean of the two; the interval spans both of theirs (5 % to 95 %, by
+    resampling pairs) and the chance of a small number. Pairs that were never proposed are added as often as they are
+    among those found, in the interval half to one and a half times. On real files: benchmarks/semantic/README.md.
+    """
+    seen = np.isfinite(chosen.slow)
+    left = ~seen
     if not left.any():
         return {"expected": 0.0, "low": 0.0, "high": 0.0, "sampled_pairs": len(chosen.sampled)}
     if len(chosen.sampled) < LEAST_SAMPLED:
         return {"expected": None, "low": None, "high": None, "sampled_pairs": len(chosen.sampled)}
-    seen = np.flatnonzero(np.isfinite(slow))
-    seen = seen[:: max(1, len(seen) // _MOST_FITTED)]
-    x, y = proposals.score[seen], slow[seen]
-    levels, counts = np.unique(np.round(proposals.score[left], 2), return_counts=True)
+    proposed = int((chosen.slow[seen] >= cosine).sum())
+    more = max(0, found - proposed) / (proposed + 1)
+    x, y = level[seen], chosen.slow[seen]
+    step = -(-len(x) // _MOST_FITTED)
+    x, y = x[::step], y[::step]
+    levels, counts = np.unique(np.round(level[left], 2), return_counts=True)
     rng = np.random.default_rng(0)
     draws = [rng.integers(len(x), size=len(x)) for _ in range(_RESAMPLES)]
     models = (_scatter, _curve)
-    expected = np.mean([counts @ model(x, y, levels, cosine) for model in models])
+    expected = float(np.mean([counts @ model(x, y, levels, cosine) for model in models]))
     ranges = [
         np.quantile([counts @ model(x[d], y[d], levels, cosine) for d in draws], (0.05, 0.95)) for model in models
     ]
+    low = float(min(low for low, _ in ranges)) * (1 + more / 2)
+    high = float(max(high for _, high in ranges)) * (1 + 1.5 * more)
     return {
-        "expected": float(expected),
-        "low": float(min(low for low, _ in ranges)),
-        "high": float(max(high for _, high in ranges)),
+        "expected": expected * (1 + more),
+        "low": max(0.0, low - _USUAL * sqrt(low)),
+        "high": high + _USUAL * sqrt(max(high, 0.5)),
         "sampled_pairs": len(chosen.sampled),
     }
 
 
 def _scatter(x: Float64, y: Float64, at: Float64, cosine: float) -> Float64:
     """The probability that y reaches the threshold at each x of `at`, if its Fisher's z scatters around a line."""
-    y, reached = np.arctanh(np.clip(y, -_NEAREST_1, _NEAREST_1)), np.arctanh(np.clip(cosine, -_NEAREST_1, _NEAREST_1))
+    y, reached = np.arctanh(np.clip(y, -NEAREST_1, NEAREST_1)), np.arctanh(np.clip(cosine, -NEAREST_1, NEAREST_1))
     middle = x.mean()
     spread = float(((x - middle) ** 2).sum())
     slope = float(((x - middle) * (y - y.mean())).sum() / spread) if spread > 0 else 0.0
@@ -159,23 +234,24 @@ def _curve(x: Float64, y: Float64, at: Float64, cosine: float) -> Float64:
     return found
 
 
-def _sample(proposals: Proposals, encoded: Bool, pieces: Int32, budget: int) -> Int64:
-    """Pairs not encoded, evenly spaced by their score, as many as the budget pays for."""
-    left = np.flatnonzero(~(encoded[proposals.a] & encoded[proposals.b]))
-    if not len(left):
-        return left
-    cost = (pieces * ~encoded).astype(np.int64)
-    pair = cost[proposals.a[left]] + cost[proposals.b[left]]
-    count = int(min(MOST_SAMPLED, len(left), budget // max(1, int(pair.mean()))))
-    while True:
-        marks = np.linspace(-proposals.score[left[0]], -proposals.score[left[-1]], count)
-        picked = np.unique(np.minimum(np.searchsorted(-proposals.score[left], marks), len(left) - 1))
-        price = int(pair[picked].sum())
+def _sample(proposals: Proposals, log_probability: Float64, pieces: Int32, budget: int) -> Int64:
+    """(m,) pairs, as many as the budget pays for, each drawn with a chance proportional to its probability.
+
+    Systematic: all pairs lie in a row, the likeliest first, each as long as it is likely; marks stand at equal steps.
+    """
+    order = np.argsort(-log_probability, kind="stable")
+    a, b = proposals.a[order], proposals.b[order]
+    length = np.cumsum(np.exp(log_probability[order]))
+    usual = max(1, int((pieces[a] + pieces[b]).mean())) if len(a) else 1
+    count = int(min(MOST_SAMPLED, len(a), 2 * budget // usual))  # likely pairs are often shorter, and share rows
+    while count > 0:
+        marks = (np.arange(count) + 0.5) / count * length[-1]
+        picked = np.unique(np.minimum(np.searchsorted(length, marks), len(a) - 1))
+        price = int(pieces[np.unique(np.concatenate((a[picked], b[picked])))].sum(dtype=np.int64))
         if price <= budget:
-            break
+            return np.asarray(order[picked])
         count = min(count - 1, count * budget // price)  # fewer, and still spread over the whole range
-    sampled: Int64 = left[picked]
-    return sampled
+    return np.zeros(0, np.int64)
 
 
 def _distinct(x: Int64, y: Int64, value: Float64) -> tuple[Int64, Int64, Float64]:

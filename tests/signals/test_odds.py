@@ -1,0 +1,116 @@
+"""What readings make of the shipped weights: a twin in plain Python, laws, and cases with a known answer."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from scanner.closeness import PARTS
+from scanner.signals import _odds
+from scanner.signals._odds import CLOSENESS, COSINE, Belief, Odds
+
+BELIEF = Belief(centre=(0.5, 1.0), weights=(-2.0, 3.0, 0.5, -7.0), spread=(1.0, 2.0, 0.5, 2.0))
+
+
+def pairs(count, seed):
+    rng = np.random.default_rng(seed)
+    return rng.uniform(0, 1, (count, 2)), rng.uniform(-0.2, 1, count)
+
+
+def twin(belief, weights, parts, cosine):
+    """The log odds of one pair by their definition."""
+    gap = math.atanh(cosine) - math.atanh(0.85)
+    own = sum(w * (x - c) for w, x, c in zip(weights[1:-1], parts, belief.centre, strict=True))
+    return weights[0] + own + weights[-1] * gap
+
+
+def loss(belief, weights, parts, slow, cosine):
+    """What learning makes as small as it can: surprise at three thresholds, and the distance from the belief."""
+    total = sum(0.5 * ((w - b) / s) ** 2 for w, b, s in zip(weights, belief.weights, belief.spread, strict=True))
+    for step in (0, 0.05, 0.1):
+        for row, found in zip(parts.tolist(), slow.tolist(), strict=True):
+            odds = twin(belief, weights, row, cosine - step)
+            total += (math.log1p(math.exp(odds)) - (odds if found >= cosine - step else 0)) / 3
+    return total
+
+
+@pytest.mark.parametrize("belief", [CLOSENESS, COSINE, BELIEF])
+def test_a_belief_has_a_weight_for_each_part_the_constant_and_the_threshold(belief):
+    assert len(belief.weights) == len(belief.spread) == len(belief.centre) + 2
+    assert min(belief.spread) > 0
+    assert belief.weights[-1] < 0 < belief.weights[1]  # a higher threshold is reached less often
+    assert len(CLOSENESS.centre) == len(PARTS)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 20), st.integers(0, 999), st.floats(0.2, 0.98))
+def test_probabilities_are_what_the_definition_says(count, seed, cosine):
+    parts, _ = pairs(count, seed)
+    expected = [-math.log1p(math.exp(-twin(BELIEF, BELIEF.weights, row, cosine))) for row in parts.tolist()]
+    assert Odds(BELIEF, parts, cosine).log_probability() == pytest.approx(expected, abs=1e-5)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 30), st.integers(0, 999), st.sampled_from([0.6, 0.8, 0.9, 1.0]))
+def test_learning_finds_the_least_of_the_twins_loss(count, seed, cosine):
+    cosine = min(cosine, 0.99)
+    parts, slow = pairs(40, seed)
+    odds = Odds(BELIEF, parts, cosine)
+    odds.learn(np.arange(count), slow[:count])
+    found = odds.weights.tolist()
+    best = loss(BELIEF, found, parts[:count], slow[:count], cosine)
+    for place in range(len(found)):
+        for step in (-0.01, 0.01):
+            other = [w + step * (i == place) for i, w in enumerate(found)]
+            assert loss(BELIEF, other, parts[:count], slow[:count], cosine) >= best - 1e-7
+
+
+def test_few_readings_change_little_and_many_decide():
+    parts, _ = pairs(3000, 1)
+    slow = 0.2 + 0.8 * parts[:, 1]  # the second part decides, against the belief
+    moved = []
+    for count in (0, 3, 3000):
+        odds = Odds(BELIEF, parts, 0.8)
+        odds.learn(np.arange(count), slow[:count])
+        moved.append(odds.weights[2] - BELIEF.weights[2])
+    assert moved[0] == 0
+    assert 0 < moved[1] < 0.5 < 3 < moved[2]
+
+
+def test_learning_forgets_the_last_fit():
+    parts, slow = pairs(200, 2)
+    once, twice = Odds(BELIEF, parts, 0.8), Odds(BELIEF, parts, 0.8)
+    twice.learn(np.arange(20), slow[:20])
+    for odds in (once, twice):
+        odds.learn(np.arange(200), slow)
+    assert (once.weights == twice.weights).all()
+
+
+def test_the_level_orders_pairs_as_their_odds_do_at_every_threshold():
+    parts, slow = pairs(300, 3)
+    for cosine in (0.0, 0.5, 0.9, 1.0):
+        odds = Odds(BELIEF, parts, cosine)
+        odds.learn(np.arange(100), slow[:100])
+        order = np.argsort(odds.level(), kind="stable")
+        assert (np.diff(odds.log_probability()[order]) >= -1e-6).all()
+        assert np.isfinite(odds.log_probability()).all()
+
+
+def test_readings_without_a_miss_or_without_a_hit_leave_finite_weights():
+    parts, _ = pairs(50, 4)
+    for slow in (np.ones(50), np.zeros(50)):
+        odds = Odds(BELIEF, 100 * parts, 0.8)
+        odds.learn(np.arange(50), slow)
+        assert np.isfinite(odds.weights).all()
+
+
+def test_a_step_too_long_is_halved():
+    points, reached = np.array([[1.0], [1.0]]), np.array([1.0, 1.0])
+    found = _odds.fitted(points, reached, np.ones(2), np.array([-8.0]), np.array([[1e-2]]))
+    grid = np.linspace(-10, 20, 30_001)
+    best = grid[np.argmin(2 * np.logaddexp(0, -grid) + 0.5e-2 * (grid + 8) ** 2)]
+    assert found[0] == pytest.approx(best, abs=2e-3)
