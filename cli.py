@@ -344,6 +344,21 @@ def main() -> None:
         if debug:
             raise
         _stop(f"{error.strerror or error}: {error.filename or ''}".rstrip(": "), 1)
+    except Exception as error:
+        if debug:
+            raise
+        _stop(_unforeseen(error), 1)
+
+
+def _unforeseen(error: Exception) -> str:
+    """What to say of an error that nobody foresaw; what it says itself may hold text of the data."""
+    import traceback
+
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return (
+        f"a fault of sftscan ({type(error).__name__} at {Path(last.filename).name}:{last.lineno}); please report it. "
+        "`scan --debug ...` shows where it came from, and may show text of the data"
+    )
 
 
 def _stop(message: str, code: int) -> None:

@@ -198,11 +198,6 @@ def judge(run_path: Path, changes: dict[str, Any], progress: Progress | None = N
     progress = progress or Progress()
     run = RunFolder.open_finished(run_path)
     scan = run.read_json("scan.json")
-    if scan["schema_version"] != SCHEMA_VERSION:
-        raise RunError(
-            f"{run_path} was audited by a version whose tables have other columns (schema {scan['schema_version']}, "
-            f"now {SCHEMA_VERSION}); audit the data again"
-        )
     before = Settings.from_dict(scan["settings"])
     settings = before.changed(**changes)
     if settings.jaccard < before.floor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -210,3 +211,20 @@ def test_dry_run_estimates_and_writes_nothing(audited: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "60 records" in done.stdout
     assert sorted(p.name for p in audited.iterdir()) == before
+
+
+def test_a_damaged_run_folder_gives_a_message_and_the_data_stay_unseen(audited: Path, tmp_path: Path) -> None:
+    shutil.copytree(audited / "data.scan", tmp_path / "data.scan")
+    (tmp_path / "data.jsonl").write_bytes((audited / "data.jsonl").read_bytes())
+    pl.DataFrame({"jane.roe@roe-clinic.net": [1]}).write_parquet(tmp_path / "data.scan" / "rows.parquet")
+    done = scan("explain", "data.scan", "3", cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: a fault of sftscan (ColumnNotFoundError at ")
+    assert "roe-clinic" not in done.stderr
+    assert "Traceback" in scan("--debug", "explain", "data.scan", "3", cwd=tmp_path).stderr
+    (tmp_path / "data.scan" / "scan.json").write_text("{")
+    done = scan("plan", "data.scan", "--keep", "2", cwd=tmp_path)
+    assert done.stderr.endswith("scan.json is damaged or cut short (JSONDecodeError); copy the run folder again, or "
+                                "audit again with --force\n")  # fmt: skip
+    done = scan("data.jsonl", "--force", "--no-semantic", "-q", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
