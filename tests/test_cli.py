@@ -83,6 +83,19 @@ def test_another_input_in_the_same_folder_is_refused(audited: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_fix_shows_the_screen_and_what_was_written_even_where_the_plan_is_not_applied(tmp_path: Path) -> None:
+    (tmp_path / "d.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows(9)), "utf-8")
+    done = scan("d.jsonl", "--no-semantic", "--fix", "c.jsonl", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "c.jsonl: 8 rows, 1 of them redacted; 1 dropped.\nwhy each row went: c.jsonl.removed.jsonl" in done.stdout
+    assert "scan apply" not in done.stdout
+    done = scan("d.jsonl", "--no-semantic", "--force", "--max-removal-share", "0", "--fix", "x.jsonl", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "Drop 1 · redact 1" in done.stdout
+    assert done.stderr.splitlines()[-1].startswith("error: the plan would drop 1 of the 9 rows")
+    assert not (tmp_path / "x.jsonl").exists()
+
+
 def test_apply_writes_what_the_plan_says(audited: Path) -> None:
     done = scan("apply", "data.scan", "-o", "clean.jsonl", cwd=audited)
     assert done.returncode == 0, done.stderr
