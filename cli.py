@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click_default_group import DefaultGroup
 
-from scanner.errors import ScanError
+from scanner.errors import ScanError, is_interrupt, unforeseen
 
 if TYPE_CHECKING:
     from scanner.settings import Settings
@@ -19,6 +19,7 @@ BATCHINGS = ("random", "length-grouped", "packed", "wrapped")
 LOSS_AVERAGES = ("token", "micro-batch", "row")
 LR_SCHEDULES = ("linear", "cosine", "constant")
 GATES = ("low", "medium", "high")
+INTERRUPTED = "interrupted; run the same command again to go on"
 PATH = click.Path(path_type=Path)
 FOUND = click.Path(exists=True, path_type=Path)
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -162,13 +163,13 @@ def audit(
             estimate = pipeline.estimate(list(datasets), settings)
         else:
             run = pipeline.audit(list(datasets), settings, out, force=force, progress=progress)
-            if fix:
-                pipeline.apply(run.path, fix, None, progress)
     if dry_run:
         click.echo(estimate.in_words())
         return
     if not quiet:
-        _show(run.path, settings.text)
+        _show(run.path, settings.text, fixed=fix is not None)
+    if fix:
+        _apply(run.path, fix, None, quiet)
     if fail_on and pipeline.gate(run, fail_on):
         click.echo(f"rows at risk band {fail_on} or higher: gate --fail-on {fail_on} tripped", err=True)
         sys.exit(3)
@@ -181,12 +182,7 @@ def audit(
 @click.option("--quiet", "-q", is_flag=True, help="Print errors only.")
 def apply(run: Path, output: Path, target: str | None, quiet: bool) -> None:
     """Write the cleaned data set of a run, what was removed, and a manifest."""
-    from scanner import pipeline
-
-    with _progress(quiet) as progress:
-        outcome = pipeline.apply(run, output, target, progress)
-    if not quiet:
-        click.echo(outcome.in_words())
+    _apply(run, output, target, quiet)
 
 
 @scan.command()
@@ -337,13 +333,17 @@ def main() -> None:
         error.show()
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        _stop("interrupted; run the same command again to go on", 1)
+        _stop(INTERRUPTED, 1)
     except MemoryError:
         _stop("out of memory; try fewer --threads or a part of the data", 1)
     except OSError as error:
         if debug:
             raise
         _stop(f"{error.strerror or error}: {error.filename or ''}".rstrip(": "), 1)
+    except Exception as error:
+        if debug:
+            raise
+        _stop(INTERRUPTED if is_interrupt(error) else unforeseen(error), 1)
 
 
 def _stop(message: str, code: int) -> None:
@@ -391,13 +391,22 @@ def _progress(quiet: bool) -> Any:
     return shown_progress()
 
 
-def _show(run: Path, text: str) -> None:
+def _apply(run: Path, output: Path, target: str | None, quiet: bool) -> None:
+    from scanner import pipeline
+
+    with _progress(quiet) as progress:
+        outcome = pipeline.apply(run, output, target, progress)
+    if not quiet:
+        click.echo(outcome.in_words())
+
+
+def _show(run: Path, text: str, fixed: bool = False) -> None:
     from rich.console import Console
 
     from scanner.reports import terminal
     from scanner.store import RunFolder
 
-    terminal.show(RunFolder.open_finished(run), Console(), text)
+    terminal.show(RunFolder.open_finished(run), Console(), text, fixed)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ import polars as pl
 from scanner import formats, jsontext, layouts, outputs, rulebook
 from scanner.errors import OutputError
 from scanner.evidence import Evidence
+from scanner.jsontext import RecordError
 from scanner.objects import Edits, Source
 from scanner.progress import Progress
 from scanner.redaction import Numbering, Span, redact
@@ -52,15 +53,27 @@ class Applied:
     rows_redacted: int
     rows_dropped: int
     rows_unreadable: int
+    rows_rewritten: int  # that held a key twice: without what stood under the first, which nobody read
+    loss_masked: int  # rows of the plan whose private spans are masked in the loss, and so stay in the text
 
     def in_words(self) -> str:
         """Lines for the screen."""
         unreadable = (
             f" {self.rows_unreadable:,} records could not be read and are left out." if self.rows_unreadable else ""
         )
+        rewritten = (
+            f" {self.rows_rewritten:,} rows held a key twice and are written anew with the last value, the one that "
+            "was read." if self.rows_rewritten else ""
+        )  # fmt: skip
+        masked = (
+            f"\nprivate spans still stand in {self.loss_masked:,} rows: with --no-redact they are to be masked in the "
+            "loss, which is the trainer's part (loss_mask in plan.parquet)"
+            if self.loss_masked
+            else ""
+        )
         return (
             f"{', '.join(str(p) for p in self.outputs)}: {self.rows_kept:,} rows, {self.rows_redacted:,} of them "
-            f"redacted; {self.rows_dropped:,} dropped.{unreadable}\n"
+            f"redacted; {self.rows_dropped:,} dropped.{unreadable}{rewritten}{masked}\n"
             f"why each row went: {self.removed}\nhashes and settings: {self.manifest}"
         )
 
@@ -97,7 +110,12 @@ def apply(
     planned = plan.filter(pl.col("action") == "drop").height + len(skipped)
     if dropped + unreadable != planned:
         raise OutputError(f"{dropped} rows were dropped, the plan drops {planned}; the input does not match the run")
-    applied = Applied(paths, removed, manifest, kept, replaced, dropped + unreadable - len(skipped), len(skipped))
+    redacted = set(plan.filter(pl.col("action") == "redact")["row_id"].to_list())
+    anew = sum(len(e.replace.keys() - redacted - e.drop) for e in edits)
+    applied = Applied(
+        paths, removed, manifest, kept, replaced - anew, dropped + unreadable - len(skipped), len(skipped), anew,
+        plan.filter(pl.col("loss_mask").list.len() > 0).height,
+    )  # fmt: skip
     write_bytes(manifest, _manifest(run, scan, applied))
     return applied
 
@@ -128,6 +146,8 @@ def _edits(
         texts = _new_texts(
             source, first, entry["layout"], settings, {row: r for row, r in redactions.items() if mine(row)}
         )
+        if any(entry["what"].startswith("duplicate keys") for entry in scan["notes"].get("reading", [])):
+            texts = _with_hidden_values(source, first, settings) | texts
         edits.append(Edits(first_row=first, drop=frozenset(filter(mine, by_action["drop"] | unread)), replace=texts))
     return edits
 
@@ -180,6 +200,26 @@ def _new_texts(
                 if masked != text:
                     new[path] = masked
             found[row] = new
+    return found
+
+
+def _with_hidden_values(source: Source, first_row: int, settings: Settings) -> dict[int, Texts]:
+    """Rows that hold a key twice, each with one of its own texts, so that it is written anew.
+
+    What stands under the first of the keys was neither read nor checked, and some parsers would read it.
+    """
+    found: dict[int, Texts] = {}
+    for records in formats.read(source, settings, first_row):
+        if records.values is not None:
+            return {}
+        for i, row in enumerate(records.row_id.tolist()):
+            notes: list[str] = []
+            try:
+                record = jsontext.parse(records.raw(i), notes)
+            except RecordError:
+                continue
+            if any(note.startswith("duplicate keys") for note in notes):
+                found[row] = dict(layouts.unread(record, ())[:1])
     return found
 
 
@@ -238,6 +278,7 @@ def _manifest(run: RunFolder, scan: Mapping[str, Any], applied: Applied) -> byte
         "rows_redacted": applied.rows_redacted,
         "rows_dropped": applied.rows_dropped,
         "rows_unreadable": applied.rows_unreadable,
+        "rows_rewritten": applied.rows_rewritten,
         "settings": scan["settings"],
         "versions": scan["versions"],
     }

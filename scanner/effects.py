@@ -55,7 +55,8 @@ def meeting_facts(together: Float64) -> list[str]:
     fewer = 100 * together[together <= 0.75]
     if not len(fewer):
         return []
-    left = f"{fewer.min():.0f} to {fewer.max():.0f} % of the dose is left"
+    low, high = (f"{share:.0f}" for share in (fewer.min(), fewer.max()))
+    left = f"{low if low == high else f'{low} to {high}'} % of the dose is left"
     return [f"copies of {len(fewer):,} rows often meet in a step; {left}"]
 
 

@@ -18,6 +18,9 @@ message: types, lengths and positions do.
 
 from __future__ import annotations
 
+import traceback
+from pathlib import Path
+
 
 class ScanError(Exception):
     """Base of all errors that sftscan raises on purpose."""
@@ -65,3 +68,19 @@ class BrakeError(ScanError):
 
 class OutputError(ScanError):
     """A cleaned file that cannot be written as faithfully as promised."""
+
+
+def is_interrupt(error: BaseException | None) -> bool:
+    """Whether Ctrl-C is behind an error: compiled code turns it into a SystemError."""
+    if error is None or isinstance(error, KeyboardInterrupt):
+        return error is not None
+    return is_interrupt(error.__cause__ or error.__context__)
+
+
+def unforeseen(error: BaseException) -> str:
+    """What to say of an error that nobody foresaw: type and place; what it says itself may hold text of the data."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return (
+        f"a fault of sftscan ({type(error).__name__} at {Path(last.filename).name}:{last.lineno}); please report it. "
+        "`scan --debug ...` shows where it came from, and may show text of the data"
+    )

@@ -140,7 +140,7 @@ def read_all(
             next_row = last + 1
             before += source.bytes_on_disk
     if made is None or not len(made):
-        reasons = f"; the first of {len(skips)} unreadable records: {skips[0].reason}" if skips else ""
+        reasons = f"; the first of {len(skips):,}: line {skips[0].line}: {skips[0].reason}" if skips else ""
         raise InputError(f"{', '.join(s.name for s in sources)}: no record could be read{reasons}")
     columns = made.arrays()
     rows = Rows(

@@ -86,13 +86,16 @@ def is_finished(run: RunFolder, identity: str, force: bool) -> bool:
         return False
     if not run.path.is_dir():
         raise RunError(f"{run.path} is a file, not a folder; choose another run folder with --out")
-    marks = [run.path / "scan.json", run.private / "ingested.json"]
-    known = [json.loads(m.read_text("utf-8"))["identity"] for m in marks if m.exists()]
-    if not known and any(p.name not in ("private", "index") for p in run.path.iterdir()):
+    marks = [name for name in ("scan.json", "private/ingested.json") if (run.path / name).exists()]
+    is_run = bool(marks) and (run.private.is_dir() or run.index.is_dir())  # purged: index/ is left
+    if not is_run and any(p.name not in ("private", "index") for p in run.path.iterdir()):
         raise RunError(f"{run.path} holds files but no run; it is not touched: choose another folder with --out")
     if force:
+        run.private.mkdir(exist_ok=True, mode=0o700)
+        run.claim()
         _clear(run)
         return False
+    known = [run.read_json(name)["identity"] for name in marks]
     if known and identity not in known:
         raise RunError(
             f"{run.path} holds a run of another input or other settings; use --force to replace it, or --out to "

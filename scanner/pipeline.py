@@ -198,18 +198,13 @@ def judge(run_path: Path, changes: dict[str, Any], progress: Progress | None = N
     progress = progress or Progress()
     run = RunFolder.open_finished(run_path)
     scan = run.read_json("scan.json")
-    if scan["schema_version"] != SCHEMA_VERSION:
-        raise RunError(
-            f"{run_path} was audited by a version whose tables have other columns (schema {scan['schema_version']}, "
-            f"now {SCHEMA_VERSION}); audit the data again"
-        )
     before = Settings.from_dict(scan["settings"])
-    settings = before.changed(**changes)
-    if settings.jaccard < before.floor:
+    if (wanted := changes.get("jaccard", before.jaccard)) < before.floor:
         raise SettingsError(
-            f"--jaccard {settings.jaccard:g} lies below the audit's floor of {before.floor:g}; pairs below it were not "
-            f"kept: audit again with --floor {settings.jaccard:g}"
+            f"--jaccard {wanted:g} lies below the audit's floor of {before.floor:g}; pairs below it were not kept: "
+            f"audit again with --floor {wanted:g}"
         )
+    settings = before.changed(**changes)
     with progress.stage("look at the rows to keep"):
         ranks = _field_ranks(run, scan, before, settings, progress)  # may be refused, so before anything is written
     if repredicting.is_needed(changes):

@@ -185,6 +185,7 @@ def predict_known(
     )
     with np.errstate(invalid="ignore", divide="ignore"):
         near_mass = np.where(amounts.own > 0, amounts.total / (amounts.own * amounts.together) - amounts.copies, 0.0)
+    near_mass = near_mass.round(9) + 0.0  # what is left of a difference of equal numbers is no copy, nor less than none
     notes = {
         "prediction": {
             "calibrated": result.calibrated,

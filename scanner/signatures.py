@@ -15,7 +15,6 @@ it is what the folder is for. Leave it out when a run is handed on to people who
 from __future__ import annotations
 
 import hashlib
-import json
 import unicodedata
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
@@ -233,7 +232,7 @@ def read(path: Path) -> Index:
     if not described.exists():
         what = "it holds no index/index.json"
         raise RunError(f"{path} cannot be compared with: {what}; audit that data set again with `scan DATASET`")
-    facts = json.loads(described.read_text("utf-8"))
+    facts = run.read_json("index/index.json")
     if facts.get("format") != FORMAT:
         raise RunError(
             f"{path} cannot be compared with: its index has format {facts.get('format', 1)}, this version of sftscan "

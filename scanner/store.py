@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import polars as pl
@@ -68,12 +69,31 @@ def pointer(path: tuple[str | int, ...]) -> str:
     return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in path)
 
 
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """RunError where a file of a run cannot be read; what its reader says may hold text, so it is not repeated."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise RunError(f"{path} is missing; copy the run folder again, or audit again with --force") from None
+    except (ValueError, EOFError, BadZipFile, pl.exceptions.PolarsError, pa.ArrowException) as error:
+        raise RunError(
+            f"{path} is damaged or cut short ({type(error).__name__}); copy the run folder again, or audit again with "
+            "--force"
+        ) from None
+
+
 class RunFolder:
     """One run on disk. Reading never creates anything."""
 
     def __init__(self, path: Path):
         self.path = path
         self._opened: tuple[tuple[int, int], SegmentReader] | None = None
+        self._claimed: int | None = None  # descriptor of the locked file
+
+    def __del__(self) -> None:
+        if self._claimed is not None:
+            os.close(self._claimed)
 
     @classmethod
     def open_for_writing(cls, path: Path) -> RunFolder:
@@ -81,9 +101,10 @@ class RunFolder:
         path.mkdir(parents=True, exist_ok=True)
         os.chmod(path, 0o700)
         run = cls(path)
+        run.private.mkdir(exist_ok=True, mode=0o700)
+        run.claim()
         for leftover in list(path.rglob(f"{TEMPORARY}*")):
             shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink(missing_ok=True)
-        run.private.mkdir(exist_ok=True, mode=0o700)
         run.index.mkdir(exist_ok=True)
         return run
 
@@ -94,7 +115,33 @@ class RunFolder:
             raise RunError(f"{path} is not a run folder: there is no such folder; create one with `scan DATASET`")
         if not (path / "scan.json").exists():
             raise RunError(f"{path} holds no finished run: scan.json is missing; run `scan DATASET` again to finish it")
-        return cls(path)
+        run = cls(path)
+        schema = run.read_json("scan.json").get("schema_version")
+        if schema != SCHEMA_VERSION:
+            raise RunError(
+                f"{path} was audited by a version whose tables have other columns (schema {schema}, now "
+                f"{SCHEMA_VERSION}); audit the data again"
+            )
+        return run
+
+    def claim(self) -> None:
+        """Keep other processes from writing here as long as this object lives; RunError where one is at it already."""
+        try:
+            import fcntl
+        except ImportError:  # Windows
+            return
+        lock = os.open(self.private / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(lock)
+            if isinstance(error, (BlockingIOError, PermissionError)):
+                raise RunError(
+                    f"{self.path} is being written by another process; wait until it is done, or choose another "
+                    "folder with --out"
+                ) from None
+            return  # a file system without locks
+        self._claimed = lock
 
     @property
     def private(self) -> Path:
@@ -118,7 +165,8 @@ class RunFolder:
         path = self.path / f"{name}.parquet"
         if not path.exists():
             raise RunError(f"{self.path} has no {path.name}; run the audit again with `scan DATASET --force`")
-        return pl.read_parquet(path, columns=columns, glob=False)  # a folder may be called [draft]
+        with readable(path):
+            return pl.read_parquet(path, columns=columns, glob=False)  # a folder may be called [draft]
 
     def has_table(self, name: str) -> bool:
         return (self.path / f"{name}.parquet").exists()
@@ -129,7 +177,9 @@ class RunFolder:
         write_bytes(self.path / name, text.encode("utf-8", "replace") + b"\n")
 
     def read_json(self, name: str) -> Any:
-        return json.loads((self.path / name).read_text("utf-8"))
+        path = self.path / name
+        with readable(path):
+            return json.loads(path.read_text("utf-8"))
 
     def write_array(self, name: str, array: np.ndarray) -> None:
         """Write RUN/index/<name>.npy."""
@@ -138,8 +188,10 @@ class RunFolder:
 
     def read_array(self, name: str) -> np.ndarray:
         """RUN/index/<name>.npy, memory-mapped read-only."""
-        array: np.ndarray = np.load(self.index / f"{name}.npy", mmap_mode="r")
-        return array
+        path = self.index / f"{name}.npy"
+        with readable(path):
+            array: np.ndarray = np.load(path, mmap_mode="r")
+            return array
 
     def segments(self) -> SegmentReader:
         """The audited text, memory-mapped."""
@@ -148,7 +200,8 @@ class RunFolder:
         state = self.segments_path.stat()
         file = state.st_ino, state.st_mtime_ns
         if self._opened is None or self._opened[0] != file:
-            self._opened = file, SegmentReader(self.segments_path)
+            with readable(self.segments_path):
+                self._opened = file, SegmentReader(self.segments_path)
         return self._opened[1]
 
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 
-from scanner import formats, ingest, rulebook
+from scanner import formats, ingest, jsontext, layouts, rulebook
 from scanner.errors import ScanError
+from scanner.objects import Int64, Records, Rows, Source
 from scanner.settings import Settings
 from scanner.store import RunFolder
 
@@ -28,36 +32,79 @@ class Verified:
         """One line for the screen."""
         return (
             f"{self.file}: none of the {self.values:,} private values that the audit found stands in its {self.rows:,} "
-            f"rows, and none of the {self.rules} rules finds anything in them"
+            f"rows, in any field, and none of the {self.rules} rules finds anything in what is trained on"
         )
 
 
 def verify(file: Path, run: RunFolder) -> Verified:
     """Read the cleaned file as an audit would, and look for every masked value and with every rule.
 
-    Raises ScanError naming the rows in which something is left; values are not shown.
+    The values are looked for in every field, with the rules only what the layout reads is searched. Raises ScanError
+    naming the rows in which something is left, or that could not be read; values are not shown.
     """
     settings = Settings.from_dict(run.read_json("scan.json")["settings"])
     book = rulebook.load(settings.rules)
     values = masked_values(run)
+    sources = formats.discover([str(file)])
     with tempfile.TemporaryDirectory(prefix="sftscan-") as folder:
         other = RunFolder.open_for_writing(Path(folder) / "verify.scan")
-        rows, _ = ingest.read_all(
-            formats.discover([str(file)]), other, settings, settings.threads or os.cpu_count() or 1
-        )
+        rows, skips = ingest.read_all(sources, other, settings, settings.threads or os.cpu_count() or 1)
         reader = other.segments()
-        left = book.find(reader.text_frames(), settings.threads)["row_id"].unique().to_list()
+        found = book.find(reader.text_frames(), settings.threads)["row_id"].to_list()
         if values:
             for frame in reader.text_frames():
-                left += frame.filter(pl.col("text").str.contains_any(values))["row_id"].to_list()
-        lines = rows.line[[int(i) for i in rows.row_id.searchsorted(sorted(set(left)))]].tolist()
-    if lines:
-        shown = ", ".join(map(str, lines[:10])) + (", ..." if len(lines) > 10 else "")
+                found += frame.filter(pl.col("text").str.contains_any(values))["row_id"].to_list()
+    if skips:
         raise ScanError(
-            f"{file}: private values are left in {len(lines)} rows (lines {shown}); apply the plan of {run.path} with "
-            "redaction on, or mask these rows by hand"
+            f"{file}: {len(skips):,} records could not be read, so that nothing is proved of them (the first: "
+            f"{skips[0].file}:{skips[0].line}); mend or remove them"
+        )
+    if found:
+        raise ScanError(
+            f"{file}: private values are left in {_places(rows, found)}; apply the plan of {run.path} with redaction "
+            "on, or mask these rows by hand"
+        )
+    elsewhere = [row for source, first in zip(sources, rows.first_row, strict=True) if values
+                 for row in _holding(source, first, settings, values)]  # fmt: skip
+    if elsewhere:
+        raise ScanError(
+            f"{file}: private values that the audit found in other rows stand in {_places(rows, elsewhere)}, in fields "
+            "that no trainer reads and no plan changes; take these fields out, or mask them by hand"
         )
     return Verified(file, len(rows), len(values), len(book.rules))
+
+
+def _places(rows: Rows, row_ids: list[int]) -> str:
+    """How many rows these are, and the lines of the first ten."""
+    distinct = np.unique(np.array(row_ids, np.int64))
+    lines = rows.line[np.searchsorted(rows.row_id, distinct[:10])].tolist()
+    more = ", ..." if len(distinct) > 10 else ""
+    return f"{len(distinct):,} rows (lines {', '.join(map(str, lines))}{more})"
+
+
+def _holding(source: Source, first_row: int, settings: Settings, values: list[str]) -> Iterator[int]:
+    """Rows of a source that hold one of the values in any field."""
+    wanted = sorted({form for value in values for form in _as_json(value)})
+    for records in formats.read(source, settings, first_row):
+        held: Int64 = records.row_id[_texts(records).str.contains_any(wanted).to_numpy()]
+        yield from held.tolist()
+
+
+def _texts(records: Records) -> pl.Series:
+    """Every record as one text: as it stands in the file, or all its strings."""
+    if records.values is None:
+        whole = [records.raw(i).decode("utf-8", "replace") for i in range(len(records.row_id))]
+    else:
+        whole = [
+            "\n".join(jsontext.encodable(text) for _, text in layouts.unread(value, ())) for value in records.values
+        ]
+    return pl.Series(whole, dtype=pl.String)
+
+
+def _as_json(value: str) -> set[str]:
+    """The value itself and as JSON strings may hold it."""
+    escaped = {json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1]}
+    return {value} | escaped | {form.replace("/", "\\/") for form in escaped}
 
 
 def masked_values(run: RunFolder) -> list[str]:

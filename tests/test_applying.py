@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from scanner import pipeline
-from scanner.errors import BrakeError, OutputError
+from scanner.errors import BrakeError, OutputError, SettingsError
 from scanner.settings import Settings
 
 MAIL = "jane.roe@roe-clinic.net"
@@ -49,6 +49,12 @@ def test_the_brake_keeps_a_plan_from_being_applied(tmp_path):
     assert (run / "report.html").exists()
     pipeline.judge(run, {"max_removal_share": 1.0})
     assert pipeline.apply(run, tmp_path / "clean.json").rows_kept == 2
+
+
+def test_a_threshold_below_the_floor_of_the_audit_names_the_cure(tmp_path):
+    run = audited(tmp_path, [row(i) for i in range(3)])
+    with pytest.raises(SettingsError, match=r"--jaccard 0\.3 lies below the audit's floor of 0\.5; .* --floor 0\.3"):
+        pipeline.judge(run, {"jaccard": 0.3})
 
 
 def test_the_input_is_never_overwritten(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -80,6 +81,19 @@ def test_another_input_in_the_same_folder_is_refused(audited: Path) -> None:
     assert done.returncode == 1
     assert "data.scan holds a run of another input or other settings; use --force" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_fix_shows_the_screen_and_what_was_written_even_where_the_plan_is_not_applied(tmp_path: Path) -> None:
+    (tmp_path / "d.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows(9)), "utf-8")
+    done = scan("d.jsonl", "--no-semantic", "--fix", "c.jsonl", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "c.jsonl: 8 rows, 1 of them redacted; 1 dropped.\nwhy each row went: c.jsonl.removed.jsonl" in done.stdout
+    assert "scan apply" not in done.stdout
+    done = scan("d.jsonl", "--no-semantic", "--force", "--max-removal-share", "0", "--fix", "x.jsonl", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "Drop 1 · redact 1" in done.stdout
+    assert done.stderr.splitlines()[-1].startswith("error: the plan would drop 1 of the 9 rows")
+    assert not (tmp_path / "x.jsonl").exists()
 
 
 def test_apply_writes_what_the_plan_says(audited: Path) -> None:
@@ -210,3 +224,20 @@ def test_dry_run_estimates_and_writes_nothing(audited: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "60 records" in done.stdout
     assert sorted(p.name for p in audited.iterdir()) == before
+
+
+def test_a_damaged_run_folder_gives_a_message_and_the_data_stay_unseen(audited: Path, tmp_path: Path) -> None:
+    shutil.copytree(audited / "data.scan", tmp_path / "data.scan")
+    (tmp_path / "data.jsonl").write_bytes((audited / "data.jsonl").read_bytes())
+    pl.DataFrame({"jane.roe@roe-clinic.net": [1]}).write_parquet(tmp_path / "data.scan" / "rows.parquet")
+    done = scan("explain", "data.scan", "3", cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: a fault of sftscan (ColumnNotFoundError at ")
+    assert "roe-clinic" not in done.stderr
+    assert "Traceback" in scan("--debug", "explain", "data.scan", "3", cwd=tmp_path).stderr
+    (tmp_path / "data.scan" / "scan.json").write_text("{")
+    done = scan("plan", "data.scan", "--keep", "2", cwd=tmp_path)
+    assert done.stderr.endswith("scan.json is damaged or cut short (JSONDecodeError); copy the run folder again, or "
+                                "audit again with --force\n")  # fmt: skip
+    done = scan("data.jsonl", "--force", "--no-semantic", "-q", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import json
 import math
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -68,7 +71,7 @@ def test_opening_removes_what_a_killed_run_left_and_nothing_else(tmp_path):
     nested.mkdir()
     (nested / f"{store.TEMPORARY}2-inner").write_bytes(b"x")
     RunFolder.open_for_writing(run.path)
-    assert names(run.path) == ["index", "kept", "kept", "kept", "private"]
+    assert names(run.path) == ["index", "kept", "kept", "kept", "lock", "private"]
 
 
 def test_the_run_belongs_to_its_owner_alone(tmp_path):
@@ -99,11 +102,13 @@ def test_reading_creates_nothing(tmp_path):
 def test_json_has_null_for_what_was_not_measured(tmp_path):
     run = RunFolder.open_for_writing(tmp_path / "r")
     values = {
+        "schema_version": store.SCHEMA_VERSION,
         "nan": math.nan, "inf": np.float32("inf"), "array": np.array([1.5, math.nan]), "int": np.int64(2**62), 3: True,
         "flag": np.bool_(False), "path": Path("a/b"), "tuple": (1, None), "text": "é中", "lone": "a\ud800",
     }  # fmt: skip
     run.write_json("scan.json", values)
     assert run.read_json("scan.json") == {
+        "schema_version": store.SCHEMA_VERSION,
         "nan": None, "inf": None, "array": [1.5, None], "int": 2**62, "3": True, "flag": False, "path": "a/b",
         "tuple": [1, None], "text": "é中", "lone": "a?",
     }  # fmt: skip
@@ -123,7 +128,7 @@ def test_tables_and_arrays_round_trip(tmp_path):
     assert isinstance(mapped, np.memmap)
     assert not mapped.flags.writeable
     assert (mapped == array).all()
-    assert names(run.path) == ["index", "private", "rows.parquet", "signature.npy"]
+    assert names(run.path) == ["index", "lock", "private", "rows.parquet", "signature.npy"]
 
 
 @pytest.mark.parametrize(
@@ -243,3 +248,56 @@ def test_any_plain_value_can_be_written(tmp_path_factory, value):
     run = RunFolder(tmp_path_factory.mktemp("r"))
     run.write_json("v.json", value)
     json.loads((run.path / "v.json").read_text("utf-8"), parse_constant=lambda name: pytest.fail(name))
+
+
+@pytest.mark.parametrize("name", ["rows.parquet", "scan.json", "index/row_id.npy", "private/segments.arrow"])
+@pytest.mark.parametrize("content", [b"", b"PAR1 jane@roe.net", b'{"jane@roe.net', b"\x93NUMPY"])
+def test_a_damaged_file_of_a_run_is_named_and_nothing_of_it_is_said(tmp_path, name, content):
+    run = RunFolder.open_for_writing(tmp_path / "r")
+    (run.path / name).write_bytes(content)
+
+    def read():
+        if name == "rows.parquet":
+            run.read_table("rows")
+        elif name == "scan.json":
+            run.read_json("scan.json")
+        elif name == "index/row_id.npy":
+            run.read_array("row_id")
+        else:
+            run.segments()
+
+    with pytest.raises(RunError, match=r"is damaged or cut short \(\w+\); copy the run folder again") as caught:
+        read()
+    assert name in str(caught.value)
+    assert "roe" not in str(caught.value)
+
+
+@pytest.mark.parametrize("facts", [{"schema_version": 1}, {}])
+def test_a_run_of_another_version_is_refused_before_its_tables_are_read(tmp_path, facts):
+    run = RunFolder.open_for_writing(tmp_path / "r")
+    run.write_json("scan.json", facts)
+    with pytest.raises(RunError, match="a version whose tables have other columns"):
+        RunFolder.open_finished(run.path)
+
+
+def test_two_processes_do_not_write_into_one_folder(tmp_path):
+    run = RunFolder.open_for_writing(tmp_path / "r")
+    (run.path / f"{store.TEMPORARY}rows.parquet").touch()
+    other = (
+        "import sys; from pathlib import Path\n"
+        "from scanner.errors import RunError; from scanner.store import RunFolder\n"
+        "try: RunFolder.open_for_writing(Path(sys.argv[1]))\n"
+        "except RunError as error: print(error)\n"
+    )
+
+    def told():
+        command = [sys.executable, "-c", other, run.path]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+    assert "is being written by another process; wait until it is done" in told()
+    assert (run.path / f"{store.TEMPORARY}rows.parquet").exists()
+    again = RunFolder.open_for_writing(run.path)  # this process may
+    del run, again
+    gc.collect()
+    run = RunFolder(tmp_path / "r")
+    assert told() == ""

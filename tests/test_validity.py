@@ -76,8 +76,8 @@ GOLDEN = [
      "Never rehearsed for these weights: a goldfish loss. The dose follows from the simulated trainer; what it does "
      "was not measured, so the number of rows is a guess."),
     ({"learning_rate": 2e-5}, "learning rate", "count",
-     "The learning rate of 2e-05 is 15 times smaller than validated (0.0003): that a dose grows with its square root "
-     "was not measured this far, so the number of rows is a guess."),
+     "The learning rate of 2e-05 is 15 times smaller than validated (0.0003): how a dose grows with it was not "
+     "measured this far, so the number of rows is a guess."),
     ({"epochs": 12}, "epochs", "count",
      "12 epochs are 1.5 times the longest training validated (8): the number of rows is a guess."),
     ({"epochs": 40}, "epochs", "order",

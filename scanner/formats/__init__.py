@@ -112,6 +112,10 @@ def _with_names(sources: list[Source]) -> list[Source]:
 
 def _sources_of(path: Path, is_named: bool = True) -> list[Source]:
     if not path.is_dir():
+        if not path.is_file():  # subtle: opening a pipe would wait for a writer, and it can be read only once
+            raise InputError(
+                f"{path} is a pipe or a device, expected a file; give its content to `scan -`, which keeps a copy"
+            )
         return _sources_of_file(path, is_named)
     if _is_run_folder(path):
         if is_named:

@@ -44,9 +44,8 @@ class Elements:
 
     def skip(self, source: Source, place: int, first_row: int, reason: str) -> Skip:
         """The broken record at `place`, as stages report it."""
-        line = int(self.line[place])
         raw = self.data[self.start[place] : min(self.end[place], self.start[place] + RAW_BYTES)].tobytes()
-        return Skip(first_row + place, source.name, line, f"line {line}: {reason}", raw)
+        return Skip(first_row + place, source.name, int(self.line[place]), reason, raw)
 
 
 def require_records(source: Source, elements: Elements) -> Elements:

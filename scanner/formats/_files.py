@@ -214,7 +214,10 @@ def is_utf16(first: bytes) -> bool:
 
 
 def _refuse_utf16(source: Source, data: UInt8) -> None:
-    if is_utf16(data[:4].tobytes()):
+    first = data[:4].tobytes()
+    if is_utf16(first):
+        found = "UTF-32" if first == b"\xff\xfe\0\0" else "UTF-16"
         raise FormatError(
-            f"{source.name}: is encoded as UTF-16, expected UTF-8; convert it with `iconv -f UTF-16 -t UTF-8 OLD > NEW`"
+            f"{source.name}: is encoded as {found}, expected UTF-8; convert it with `iconv -f {found} -t UTF-8 OLD > "
+            "NEW`"
         )

@@ -76,12 +76,13 @@ def _redacted(findings: Findings, settings: Settings) -> pl.DataFrame:
     inside = heat.private_inside(findings.spans).group_by("row_id").agg(pl.len().alias("inside"))
     grouped = grouped.join(inside, on="row_id", how="left")
     recited = pl.format(", {} of them inside spans predicted to be memorized", "inside").fill_null("")
+    ending = pl.when(pl.col("spans") == 1).then(pl.lit("")).otherwise(pl.lit("s"))
     return grouped.select(
         "row_id",
         action=pl.lit("redact"),
         keep_row_id=pl.lit(None, pl.Int64),
         rule_id=pl.col("rules").list.first(),
-        why=pl.format("{} private or secret spans ({}){}", "spans", pl.col("rules").list.join(", "), recited),
+        why=pl.format("{} private or secret span{} ({}){}", "spans", ending, pl.col("rules").list.join(", "), recited),
     )
 
 

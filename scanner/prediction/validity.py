@@ -235,8 +235,8 @@ def _rate(plan: TrainingPlan, known: Validated) -> Iterator[Statement]:
         checked = "" if severity == COUNT else " and their order was never checked"
         beside = f"{times(factor)} {'larger' if side == 'above' else 'smaller'} than validated ({fitted})"
         text = (
-            f"The learning rate of {plan.learning_rate:g} is {beside}: that a dose grows with its square root was not "
-            f"measured this far, so the number of rows is a guess{checked}."
+            f"The learning rate of {plan.learning_rate:g} is {beside}: how a dose grows with it was not measured this "
+            f"far, so the number of rows is a guess{checked}."
         )
     yield Statement("learning rate", severity, f"learning rate {plan.learning_rate:g} (validated {fitted})", text)
 

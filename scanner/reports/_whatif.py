@@ -14,7 +14,12 @@ TIMES = (2.0, 8.0)
 
 
 def curve(rows: Sequence[dict[str, Any]], scan: dict[str, Any]) -> str:
-    """3 epochs, as planned: 35 rows (20 to 60); 24 epochs: 640; after deduplication: 21. Empty without a table."""
+    """3 epochs, as planned: 35 rows (20 to 60); 24 epochs: 640; after deduplication: 21.
+
+    Empty without a table, and where no answer is long enough.
+    """
+    if not ((scan.get("summary") or {}).get("prediction") or {}).get("rows_measured", 1):
+        return ""
     planned = float(((scan.get("settings") or {}).get("plan") or {}).get("epochs") or 0)
     usable = [r for r in rows if r.get("expected_rows") is not None]
     mine = {r["epochs"]: r for r in usable if r.get("variant") == PLANNED}

@@ -62,7 +62,7 @@ def probability(value: float | None) -> str:
     """Two digits; never a round 0 or 1 for what is merely close to it."""
     if value is None or not math.isfinite(value):
         return "–"
-    return "< .01" if 0 < value < 0.005 else "> .99" if 0.995 < value < 1 else f"{value:.2f}"
+    return "< 0.01" if 0 < value < 0.005 else "> 0.99" if 0.995 < value < 1 else f"{value:.2f}"
 
 
 def plural(count: float | None, one: str, many: str = "") -> str:
@@ -135,7 +135,7 @@ def findings(summary: dict[str, Any]) -> list[tuple[str, int, float | None, str]
         part = found[kind]
         rules = [f"{of_rule(rule)} {number(seen['findings'])}" for rule, seen in list(part["by_rule"].items())[:7]]
         more = len(part["by_rule"]) - 7
-        details = ", ".join(rules) + (f" and {more} more kinds" if more > 0 else "")
+        details = ", ".join(rules) + (f" and {plural(more, 'more kind')}" if more > 0 else "")
         lines.append((name, part["rows"], part["share"], details or plural(0, "finding")))
     return lines
 
@@ -273,9 +273,9 @@ def tolerated(scan: dict[str, Any]) -> list[str]:
 
 
 def not_measured(summary: dict[str, Any]) -> str:
-    """Rows without p_extract, and why; empty when all have one."""
+    """Rows without p_extract, and why; empty when all or none have one."""
     missing = summary["prediction"]["rows_not_measured"]
-    if not missing:
+    if not missing or not summary["prediction"]["rows_measured"]:  # `expectation` says it of all of them
         return ""
     tokens = summary["prediction"]["extracted_tokens"]
     return f"{plural(missing, 'row')} not measured: no supervised answer of {tokens} tokens or more"
@@ -386,7 +386,10 @@ def commands(run: Path, scan: dict[str, Any], row_id: int | None) -> list[tuple[
     name = Path(str(inputs[0].get("path", ""))).name if inputs else ""
     suffix = "".join(Path(name).suffixes[-2:]) if name.endswith((".gz", ".zst", ".zip")) else Path(name).suffix
     target = "clean" if len(inputs) > 1 else f"clean{suffix or '.jsonl'}"
-    steps = [("write the cleaned data set", f"scan apply {folder} -o {shlex.quote(target)}")]
+    steps = []
+    is_purged = (run / "index").is_dir() and not (run / "private").is_dir()
+    if not is_purged:  # without the stored text nothing can be redacted
+        steps.append(("write the cleaned data set", f"scan apply {folder} -o {shlex.quote(target)}"))
     if brake(scan):
         first = "let the plan pass, once the clusters in the report look right; until then it is not applied"
         steps.insert(0, (first, f"scan plan {folder} --max-removal-share 1"))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from itertools import accumulate
 
+from rich.cells import cell_len
 from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
@@ -33,15 +35,25 @@ def render(run: RunFolder, text: str = "masked") -> bytes:
     return "".join(f"{line.rstrip()}\n" for line in out.getvalue().splitlines()).encode()
 
 
-def show(run: RunFolder, console: Console, text: str = "masked") -> None:
-    """Print the screen to a rich console; hostile text cannot steer it, and without Unicode it falls back to ASCII."""
+def show(run: RunFolder, console: Console, text: str = "masked", fixed: bool = False) -> None:
+    """Print the screen to a rich console; hostile text cannot steer it, and without Unicode it falls back to ASCII.
+
+    fixed: whether the cleaned data set is written next anyway (`--fix`), so that there is no command to show for it.
+    """
     content = gather(run, text, top=ROWS, details=False)
     unicode = (console.encoding or "").lower().replace("-", "").startswith("utf")
     screen = _Screen(content, console.width, unicode)
     console.print(screen.render())
     console.print(screen.plain("Next", "bold"))
-    for step in screen.next_steps():
+    for step in screen.next_steps(fixed):
         console.print(step, soft_wrap=True)  # a command that is broken by us cannot be copied
+
+
+def _fitting(text: str, cells: int) -> str:
+    """One line of so many cells at most; a Chinese character takes two."""
+    text = one_line(text, len(text) + 1)
+    characters = next((i for i, width in enumerate(accumulate(map(cell_len, text))) if width > cells), len(text))
+    return shortened(text, max(1, characters))
 
 
 class _Screen:
@@ -168,16 +180,20 @@ class _Screen:
 
     def _row(self, row: RiskRow) -> Text:
         room = max(30, self.width - 22)
-        asked = one_line(shortened(row.prompt, room * 2 // 5), room)
-        answered = one_line(shortened(row.answer, room - len(asked) - 3), room)
-        shown = one_line(f"{asked} → {answered}", room) if row.prompt or row.answer else row.place
+        asked = _fitting(row.prompt, room * 2 // 5)
+        answered = _fitting(row.answer, room - cell_len(asked) - 3)
+        shown = f"{asked} → {answered}" if row.prompt or row.answer else row.place
         stands = f"×{row.stands_for}; " if row.stands_for > 1 else ""
-        why = one_line(shortened(f"{stands}{row.reasons}", room), room)
+        why = _fitting(f"{stands}{row.reasons}", room)
         return self.plain(shown).append("\n").append_text(self.plain(why, "dim"))
 
-    def next_steps(self) -> list[Text]:
+    def next_steps(self, fixed: bool) -> list[Text]:
         """The next command lines, each with what it is for as a shell comment, so that a line can be copied whole."""
-        steps = [self.plain(command, "cyan").append(f"  # {what}", "dim") for what, command in self.content.commands]
+        steps = [
+            self.plain(command, "cyan").append(f"  # {what}", "dim")
+            for what, command in self.content.commands
+            if not (fixed and command.startswith("scan apply "))
+        ]
         report = self.content.run.path / "report.html"
         if report.exists():
             steps.append(self.plain(str(report)).append("  # the report", "dim"))

@@ -139,3 +139,8 @@ def test_a_new_text_must_stay_one_line(rewritten):
 def test_utf16_is_refused_with_the_cure(contents, name, codec):
     with pytest.raises(FormatError, match="UTF-16, expected UTF-8; convert it with `iconv"):
         contents(name, '{"text": "hello"}\n'.encode(codec))
+
+
+def test_utf32_is_not_called_utf16(contents):
+    with pytest.raises(FormatError, match=r"encoded as UTF-32, .* `iconv -f UTF-32 -t UTF-8"):
+        contents("a.jsonl", '{"text": "hello"}\n'.encode("utf-32"))

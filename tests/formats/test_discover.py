@@ -70,6 +70,14 @@ def test_nothing_there(argument):
         formats.discover([argument])
 
 
+def test_a_pipe_is_refused_before_it_is_opened(tmp_path):
+    os.mkfifo(tmp_path / "p.jsonl")
+    with pytest.raises(
+        InputError, match=r"p\.jsonl is a pipe or a device, expected a file; give its content to `scan -`"
+    ):
+        formats.discover([str(tmp_path / "p.jsonl")])
+
+
 def test_a_folder_without_data(tmp_path):
     with pytest.raises(InputError, match=r"no data files in .* expected files ending in .*\.jsonl"):
         formats.discover([str(tmp_path)])

@@ -1,0 +1,69 @@
+"""The proof that a cleaned file holds nothing private: it says no more than it looked at."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from scanner import pipeline
+from scanner.errors import ScanError
+from scanner.settings import Settings
+
+MAIL = "jane.roe@roe-clinic.net"
+SETTINGS = Settings().changed(semantic=False)
+
+
+def row(i: int, **more: object) -> dict[str, object]:
+    words = " ".join(f"word{(i * 37 + j * 11) % 991}" for j in range(20))
+    return {"instruction": f"Tell item {i} of list {i * i}.", "input": "", "output": f"{words}.", **more}
+
+
+def cleaned(folder: Path, lines: list[str]) -> tuple[Path, Path]:
+    """The cleaned file and the run of a JSONL file with these lines."""
+    (folder / "d.jsonl").write_text("".join(f"{line}\n" for line in lines), "utf-8")
+    run = pipeline.audit([str(folder / "d.jsonl")], SETTINGS, folder / "d.scan").path
+    pipeline.apply(run, folder / "clean.jsonl")
+    return folder / "clean.jsonl", run
+
+
+def test_what_stands_under_the_first_of_two_equal_keys_goes(tmp_path):
+    hidden = json.dumps(row(2, output=f"Ask {MAIL}."))[:-1] + ', "output": "Much better so."}'
+    deep = json.dumps(row(3))[:-1] + f', "meta": {{"a": "{MAIL}", "a": "x"}}}}'
+    clean, run = cleaned(tmp_path, [json.dumps(row(0)), hidden, deep, json.dumps(row(5, output=f"Ask {MAIL}."))])
+    text = clean.read_text("utf-8")
+    assert MAIL not in text
+    assert text.startswith(json.dumps(row(0)) + "\n")
+    assert [json.loads(line)["output"] for line in text.splitlines()][1::2] == ["Much better so.", "Ask [EMAIL_1]."]
+    manifest = json.loads((tmp_path / "clean.jsonl.manifest.json").read_text("utf-8"))
+    assert (manifest["rows_redacted"], manifest["rows_rewritten"]) == (1, 2)
+    assert pipeline.verify(clean, run).in_words().endswith(
+        "none of the 1 private values that the audit found stands in its 4 rows, in any field, and none of the 24 "
+        "rules finds anything in what is trained on"
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("escaped", [False, True])
+def test_a_value_in_an_unread_field_of_another_row_is_found(tmp_path, escaped):
+    mail = "jürgen.roe@roe-clinic.net" if escaped else MAIL
+    meta = json.dumps(row(4, meta={"author": f"by {mail}"}), ensure_ascii=escaped)
+    lines = [*(json.dumps(row(i)) for i in range(3)), json.dumps(row(7, output=f"Ask {mail} for it.")), meta]
+    clean, run = cleaned(tmp_path, lines)
+    with pytest.raises(ScanError, match=r"found in other rows stand in 1 rows \(lines 5\), in fields that no trainer"):
+        pipeline.verify(clean, run)
+
+
+def test_nothing_is_proved_of_records_that_cannot_be_read(tmp_path):
+    clean, run = cleaned(tmp_path, [json.dumps(row(i)) for i in range(3)])
+    with clean.open("a") as file:
+        file.write(f'{{"output": "{MAIL}\n')
+    with pytest.raises(ScanError, match=r"1 records could not be read, so that nothing is proved .*clean\.jsonl:4\)"):
+        pipeline.verify(clean, run)
+
+
+def test_rows_whose_private_spans_are_only_masked_in_the_loss_are_told(tmp_path):
+    (tmp_path / "d.jsonl").write_text(json.dumps(row(1, output=f"Ask {MAIL} for it, please.")) + "\n", "utf-8")
+    run = pipeline.audit([str(tmp_path / "d.jsonl")], SETTINGS.changed(redact=False), tmp_path / "d.scan").path
+    told = pipeline.apply(run, tmp_path / "clean.jsonl").in_words()
+    assert "private spans still stand in 1 rows: with --no-redact they are to be masked in the loss" in told
