@@ -21,7 +21,7 @@ from scanner.objects import Clusters, Fingerprints, Groups, Int64, Pairs, Rows, 
 from scanner.progress import Progress
 from scanner.settings import Settings
 from scanner.signatures import Index
-from scanner.store import RunFolder
+from scanner.store import HasText, RunFolder
 from scanner.templating import Marked
 
 PAIRS_SCHEMA = {
@@ -127,7 +127,7 @@ def fingerprinter(settings: Settings) -> Fingerprinter:
 
 
 def find_likeness(
-    run: RunFolder, rows: Rows, prints: Fingerprints, settings: Settings, threads: int, progress: Progress
+    run: HasText, rows: Rows, prints: Fingerprints, settings: Settings, threads: int, progress: Progress
 ) -> Likeness:
     """Exact duplicates, templates, then verified near duplicates; rows that follow a template by their payload."""
     from scanner import templating, wording
@@ -205,7 +205,7 @@ def find_spans(run: RunFolder, settings: Settings, threads: int, progress: Progr
 
 
 def find_clusters(
-    run: RunFolder,
+    run: HasText,
     rows: Rows,
     prints: Fingerprints,
     likeness: Likeness,
@@ -319,7 +319,7 @@ def find_passages(
     return Passages(found.spans, pairs, features, {"span": {"measured": True, **found.pairs.notes}})
 
 
-def _quality_of_answers(run: RunFolder, positions: Int64) -> np.ndarray:
+def _quality_of_answers(run: HasText, positions: Int64) -> np.ndarray:
     """features.quality of the learned text of the rows at these positions (ascending)."""
     from scanner.features.quality import qualities
 

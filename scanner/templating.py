@@ -21,7 +21,7 @@ from scanner.fingerprints import PART_OF_ROLE, permutations
 from scanner.kernels import template_counts as counting
 from scanner.kernels import templates as kernels
 from scanner.objects import ROLES, Bool, Fingerprints, Int32, Int64, Rows, RowSegments, UInt8, UInt64
-from scanner.store import SegmentReader
+from scanner.store import TextReader
 from scanner.text import code_point_classes, folded_code_points
 
 SAMPLE_ROWS = 4096
@@ -114,13 +114,13 @@ class Verdicts(NamedTuple):
     rows: Int64  # positions of the sample's rows with a token that goes on as a fixed context does, ascending
 
 
-def find(reader: SegmentReader, rows: Rows, prints: Fingerprints, width: int, threads: int) -> Marked | None:
+def find(reader: TextReader, rows: Rows, prints: Fingerprints, width: int, threads: int) -> Marked | None:
     """Learn and mark; None where no source has a template. Payloads are sketched on shingles of `width` tokens."""
     templates = learn(reader, rows, prints, threads)
     return None if templates is None else mark(reader, rows, prints, templates, threads, width)
 
 
-def learn(reader: SegmentReader, rows: Rows, prints: Fingerprints, threads: int) -> Templates | None:
+def learn(reader: TextReader, rows: Rows, prints: Fingerprints, threads: int) -> Templates | None:
     """What the sources' samples say about contexts; None where no source has a template."""
     samples = [_sample(rows, prints, source) for source in range(len(rows.layout))]
     least = [max(LEAST_ROWS, int(np.ceil(LEAST_SHARE * len(sample)))) for sample in samples]
@@ -148,7 +148,7 @@ def _sample(rows: Rows, prints: Fingerprints, source: int) -> Int64:
 
 
 def _verdicts(
-    reader: SegmentReader, rows: Rows, prints: Fingerprints, sample: Int64, least: int, threads: int
+    reader: TextReader, rows: Rows, prints: Fingerprints, sample: Int64, least: int, threads: int
 ) -> Verdicts:
     """Contexts in at least `least` rows of the sample, and how they go on."""
     context, following, row = _contexts(reader, rows, prints, sample, least, threads)
@@ -186,7 +186,7 @@ def _among(context: UInt64, following: UInt64, known: UInt64, token: UInt64) -> 
 
 
 def _contexts(
-    reader: SegmentReader, rows: Rows, prints: Fingerprints, sample: Int64, least: int, threads: int
+    reader: TextReader, rows: Rows, prints: Fingerprints, sample: Int64, least: int, threads: int
 ) -> tuple[UInt64, UInt64, Int32]:
     """The sample's tokens with their contexts, see template_counts.contexts, but for most of the rare ones.
 
@@ -222,7 +222,7 @@ def _table(context: UInt64, token: UInt64, share: Int32, rare: UInt8) -> Templat
 
 
 def mark(
-    reader: SegmentReader,
+    reader: TextReader,
     rows: Rows,
     prints: Fingerprints,
     templates: Templates,
@@ -289,7 +289,7 @@ def payload_sets(some: Gathered, prints: Fingerprints, templates: Templates, wid
     return sets[:written].copy(), bounds
 
 
-def gathered(reader: SegmentReader, rows: Rows, only: Int64 | None, pieces: int = 1) -> Iterator[Gathered]:
+def gathered(reader: TextReader, rows: Rows, only: Int64 | None, pieces: int = 1) -> Iterator[Gathered]:
     """The segments of the rows at these positions (ascending), in `pieces` runs; or of all rows, batch by batch."""
     if only is not None:
         for at, some in reader.segments_of(only).split(pieces):
@@ -308,7 +308,7 @@ def gathered(reader: SegmentReader, rows: Rows, only: Int64 | None, pieces: int 
 
 
 def each(
-    reader: SegmentReader, rows: Rows, only: Int64 | None, threads: int, work: Callable[[Gathered], Result]
+    reader: TextReader, rows: Rows, only: Int64 | None, threads: int, work: Callable[[Gathered], Result]
 ) -> list[Result]:
     """`work` on every piece of the gathered rows, on all threads; results in the rows' order."""
     with ThreadPoolExecutor(threads) as pool:

@@ -14,7 +14,7 @@ import numpy as np
 from scanner.kernels.minhash import same_texts, text_hashes
 from scanner.objects import Groups, Pairs, Rows, RowSegments
 from scanner.signals._groups import blocks_of, group_by, groups_in_order
-from scanner.store import SegmentReader
+from scanner.store import TextReader
 
 _SPREAD = np.uint64(0x9E3779B97F4A7C15)  # makes hashes of small numbers: see group_by
 ALL_PAIRS_UP_TO = 32
@@ -26,7 +26,7 @@ def same_record(rows: Rows) -> Groups:
     return groups_in_order(rows.digest, rows.content_order)
 
 
-def same_text(normal: Groups, reader: SegmentReader, threads: int) -> Groups:
+def same_text(normal: Groups, reader: TextReader, threads: int) -> Groups:
     """Rows whose segments are equal in role and text, compared byte for byte.
 
     normal: rows that are equal up to case and spacing; rows of equal text are.

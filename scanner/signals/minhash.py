@@ -18,7 +18,7 @@ from scanner.kernels import minhash as shingling
 from scanner.kernels.sorting import sort_words
 from scanner.objects import Fingerprints, Groups, Int64, Pairs, Rows, RowSegments, UInt64
 from scanner.signals._measures import answer_containments
-from scanner.store import SegmentReader
+from scanner.store import TextReader
 from scanner.text import code_point_classes, folded_code_points
 
 WINDOW = 32
@@ -120,7 +120,7 @@ def propose(
 def find(
     rows: Rows,
     fingerprints: Fingerprints,
-    reader: SegmentReader,
+    reader: TextReader,
     proposed: Proposed,
     *,
     texts: Groups,
@@ -291,7 +291,7 @@ def _compact(candidates: UInt64, representatives: Int64) -> tuple[Int64, UInt64]
 
 
 def _shingle_sets(
-    reader: SegmentReader, members: Int64, tokens: Int64, width: int, threads: int
+    reader: TextReader, members: Int64, tokens: Int64, width: int, threads: int
 ) -> tuple[UInt64, Int64, Int64]:
     """Shingle sets of the member positions (ascending): sets, bounds, sizes; see kernels.minhash.shingle_sets.
 
