@@ -9,7 +9,7 @@ the same segments and the same record hash.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import pairwise
@@ -40,6 +40,7 @@ from scanner.objects import (
     UInt64,
 )
 from scanner.ordering import stable_order
+from scanner.running import submitting
 from scanner.settings import Settings
 from scanner.store import (
     BYTES_PER_BATCH,
@@ -103,7 +104,7 @@ def read_all(
     size, before, begun = sum(source.bytes_on_disk for source in sources), 0, 0
     is_kept = isinstance(run, RunFolder)
     rooms = [flatreading.Room() for _ in range(threads + JOBS_AHEAD if is_kept else threads)]
-    with _written_to(run) as writer, ThreadPoolExecutor(threads) as pool:
+    with _written_to(run) as writer, submitting(threads) as submit:
         for source in sources:
             name, stream = _with_layout(source, settings, next_row)
             names.append(name)
@@ -139,7 +140,7 @@ def read_all(
                 expected = _expected(begun, before + int(piece.end.max(initial=0)), size)
                 place = printer.reserve(len(piece), expected) if printer else None
                 room = rooms.pop() if is_kept else None
-                job = pool.submit(_segment, piece, layout, settings, room or rooms, printer, place)
+                job = submit(_segment, piece, layout, settings, room or rooms, printer, place)
                 waiting.append((job, room, place, expected))
                 if len(waiting) >= threads + JOBS_AHEAD:
                     last = max(last, finish(source, *waiting.pop(0)))

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from functools import cache
-from typing import TypeVar
+from itertools import pairwise
+from typing import Any, TypeVar
 
 Part = TypeVar("Part")
 Result = TypeVar("Result")
 
-WORTH_A_THREAD = 1 << 18
-"""Tokens, or as much other work, for which another thread is worth waking: about two milliseconds."""
+WORTH_A_THREAD = 1 << 16
+"""Tokens, or as much other work, for which another thread is worth waking: about half a millisecond."""
 
 
 def run(work: Callable[[Part], Result], parts: Iterable[Part], threads: int) -> list[Result]:
@@ -22,9 +24,37 @@ def run(work: Callable[[Part], Result], parts: Iterable[Part], threads: int) -> 
     return list(_threads(threads).map(work, known))
 
 
-def parts_for(size: int, threads: int) -> int:
-    """Into how many parts work of this size (tokens, or like them) is cut."""
-    return max(1, min(threads, size // WORTH_A_THREAD))
+def parts_for(size: int, most: int) -> int:
+    """Into how many parts work of this size (tokens, or like them) is cut, at most `most`."""
+    return max(1, min(most, size // WORTH_A_THREAD))
+
+
+def shares(count: int, parts: int) -> list[slice]:
+    """range(count) in so many runs, all but empty ones."""
+    edges = [count * i // parts for i in range(parts + 1)]
+    return [slice(a, b) for a, b in pairwise(edges) if a < b]
+
+
+@contextmanager
+def submitting(threads: int) -> Iterator[Callable[..., Future[Any]]]:
+    """What hands work to the threads; when the block is left, in whatever way, all of it is over.
+
+    Work handed on so may itself call `run`, if there is at most one such piece at a time.
+    """
+    open_: list[Future[Any]] = []
+
+    def submit(work: Callable[..., Any], *given: Any) -> Future[Any]:
+        nonlocal open_
+        open_ = [job for job in open_ if not job.done()]
+        open_.append(_threads(threads).submit(work, *given))
+        return open_[-1]
+
+    try:
+        yield submit
+    finally:
+        for job in open_:
+            job.cancel()
+        wait(open_)
 
 
 @cache

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +18,7 @@ from scanner import earlier, fieldranks, keeping, planning
 from scanner.fingerprints import Fingerprinter, fingerprint
 from scanner.objects import Clusters, Fingerprints, Groups, Int64, Pairs, Rows, Skip, Source
 from scanner.progress import Progress
+from scanner.running import submitting
 from scanner.settings import Settings
 from scanner.signatures import Index
 from scanner.store import HasText, RunFolder
@@ -135,8 +135,8 @@ def find_likeness(
 
     reader = run.segments()
     bands = minhash.choose_bands(settings.permutations, settings.jaccard, settings.recall, settings.floor)
-    with progress.stage("find duplicates and templates", bands.bands), ThreadPoolExecutor(1) as aside:
-        learned = aside.submit(templating.find, reader, rows, prints, settings.shingle, threads)
+    with progress.stage("find duplicates and templates", bands.bands), submitting(threads) as submit:
+        learned = submit(templating.find, reader, rows, prints, settings.shingle, threads)
         normal = group_by(prints.normal)
         records = exact.same_record(rows)
         texts = exact.same_text(normal, reader, threads)
