@@ -12,16 +12,24 @@ from typing import Any, TypeVar
 Part = TypeVar("Part")
 Result = TypeVar("Result")
 
-WORTH_A_THREAD = 1 << 16
+WORTH_A_THREAD = 1 << 15
 """Tokens, or as much other work, for which another thread is worth waking: about half a millisecond."""
 
 
 def run(work: Callable[[Part], Result], parts: Iterable[Part], threads: int) -> list[Result]:
-    """`work` on every part, in order; on this thread where there is one part. `work` must not call this itself."""
+    """`work` on every part, in order. The calling thread takes its share, and all where the others are busy."""
     known = list(parts)
     if threads == 1 or len(known) < 2:
         return [work(part) for part in known]
-    return list(_threads(threads).map(work, known))
+    pool = _threads(threads)
+    jobs = [pool.submit(work, part) for part in known[:-1]]
+    try:
+        done = [work(known[-1])]
+        for part, job in zip(known[-2::-1], reversed(jobs), strict=True):
+            done.append(work(part) if job.cancel() else job.result())
+    finally:
+        _end(jobs)
+    return done[::-1]
 
 
 def parts_for(size: int, most: int) -> int:
@@ -37,10 +45,7 @@ def shares(count: int, parts: int) -> list[slice]:
 
 @contextmanager
 def submitting(threads: int) -> Iterator[Callable[..., Future[Any]]]:
-    """What hands work to the threads; when the block is left, in whatever way, all of it is over.
-
-    Work handed on so may itself call `run`, if there is at most one such piece at a time.
-    """
+    """What hands work to the threads; when the block is left, in whatever way, all of it is over."""
     open_: list[Future[Any]] = []
 
     def submit(work: Callable[..., Any], *given: Any) -> Future[Any]:
@@ -52,9 +57,14 @@ def submitting(threads: int) -> Iterator[Callable[..., Future[Any]]]:
     try:
         yield submit
     finally:
-        for job in open_:
-            job.cancel()
-        wait(open_)
+        _end(open_)
+
+
+def _end(jobs: list[Future[Any]]) -> None:
+    """Wait for what runs; what has not begun never will."""
+    for job in jobs:
+        job.cancel()
+    wait(jobs)
 
 
 @cache

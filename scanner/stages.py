@@ -388,7 +388,7 @@ def _frame(pairs: Pairs) -> pl.DataFrame:
         {
             "row_a": pairs.row_a,
             "row_b": pairs.row_b,
-            "signal": pl.repeat(pairs.signal, len(pairs), dtype=pl.String, eager=True),
+            "signal": pl.Series([pairs.signal], dtype=pl.String).new_from_index(0, len(pairs)),
             "relation": pl.Series(pairs.relation.tolist(), dtype=pl.String),
             "similarity": pairs.similarity,
             "containment_ab": pairs.containment_ab,

@@ -12,7 +12,7 @@ import numpy as np
 from scanner.kernels.minhash import same_texts, text_hashes
 from scanner.objects import Groups, Pairs, Rows, RowSegments
 from scanner.running import parts_for, run, shares
-from scanner.signals._groups import blocks_of, group_by, groups_in_order
+from scanner.signals._groups import blocks_of, group_by
 from scanner.store import TextReader
 
 _SPREAD = np.uint64(0x9E3779B97F4A7C15)  # makes hashes of small numbers: see group_by
@@ -24,7 +24,7 @@ ALL_PAIRS_UP_TO = 32
 
 def same_record(rows: Rows) -> Groups:
     """Rows whose canonical records are equal."""
-    return groups_in_order(rows.digest, rows.content_order)
+    return group_by(rows.digest)
 
 
 def same_text(normal: Groups, reader: TextReader, threads: int) -> Groups:

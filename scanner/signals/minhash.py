@@ -16,7 +16,7 @@ from scanner.kernels import grouping, similarity
 from scanner.kernels import minhash as shingling
 from scanner.kernels.sorting import sort_words
 from scanner.objects import Fingerprints, Groups, Int64, Pairs, Rows, RowSegments, UInt64
-from scanner.running import parts_for, run, shares, submitting
+from scanner.running import parts_for, run, shares
 from scanner.signals._measures import answer_containments
 from scanner.store import TextReader
 from scanner.text import code_point_classes, folded_code_points
@@ -253,10 +253,9 @@ def _candidates(
     held: list[UInt64] = []
     cuts = np.zeros(2, np.int64)
     at_once = min(BANDS_AT_ONCE, -(-bands.bands // threads))
-    with submitting(threads) as submit:
-        jobs = [submit(work, first) for first in range(0, bands.bands, at_once)]
-        for job in jobs:
-            found, cut = job.result()
+    step = at_once * PIECES * threads
+    for low in range(0, bands.bands, step):
+        for found, cut in run(work, range(low, min(low + step, bands.bands), at_once), threads):
             held += found
             if sum(map(len, held)) > max(PAIRS_PER_BLOCK, len(pairs)):  # each pair takes part in few sorts
                 pairs, held = _distinct([pairs, *held]), []
