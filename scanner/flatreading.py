@@ -77,7 +77,7 @@ def shape_of(records: Records, layout: ModuleType, settings: Settings) -> FlatSh
         return None
     if not all(v is None or isinstance(v, str | int) for v in first.values()):
         return None
-    if any(set(key) & {'"', "\\"} or jsontext.encodable(key) != key for key in first):
+    if any(set(key) & {'"', "\\"} or min(key, default=" ") < " " or jsontext.encodable(key) != key for key in first):
         return None
     keys = tuple(sorted(first))
     scalars = {key for key in keys if not isinstance(first[key], str)}

@@ -314,6 +314,38 @@ def _parse_object(buffer, at, end, keys, key_offsets, n_keys, kinds, value_start
         return found == n_keys and _skip_space(buffer, at + 1, end) == end
 
 
+@helper
+def _leads(keys, key_offsets, kinds, hashed):
+    """What stands before each value in the canonical record, and where it begins for each key, (k + 1,).
+
+    The quote that ends a text is put before what follows it.
+    """
+    n_keys = len(key_offsets) - 1
+    leads = np.empty(key_offsets[n_keys] + 6 * n_keys, np.uint8)
+    offsets = np.zeros(n_keys + 1, np.int64)
+    at = 0
+    previous = -1
+    for k in range(n_keys):
+        if hashed[k]:
+            if previous >= 0 and kinds[previous] == TEXT:
+                leads[at] = _QUOTE
+                at += 1
+            leads[at] = 44 if previous >= 0 else 123
+            leads[at + 1] = _QUOTE
+            length = key_offsets[k + 1] - key_offsets[k]
+            copy_bytes(leads, at + 2, keys, key_offsets[k], length)
+            at += 2 + length
+            leads[at] = _QUOTE
+            leads[at + 1] = 58
+            at += 2
+            if kinds[k] == TEXT:
+                leads[at] = _QUOTE
+                at += 1
+            previous = k
+        offsets[k + 1] = at
+    return leads, offsets, previous >= 0 and kinds[previous] == TEXT, previous < 0
+
+
 @kernel(INT(U8R, I64R, I64R, U8R, I64R, I64R, I64R, I64R, U8, U8, I64, U64_2D, U8))
 def read_flat(
     buffer, start, end, keys, key_offsets, kinds, column_key, hashed, scratch, out, out_offsets, digest, status
@@ -333,6 +365,7 @@ def read_flat(
     value_escaped = np.empty(n_keys, np.bool_)
     text_start = np.empty(n_keys, np.int64)
     text_end = np.empty(n_keys, np.int64)
+    leads, lead_offsets, ends_in_text, is_empty = _leads(keys, key_offsets, kinds, hashed)
     at = 0
     out_offsets[0] = 0
     for r in range(len(start)):
@@ -366,33 +399,24 @@ def read_flat(
             at += length
             out_offsets[r * columns + i + 1] = at
         canonical = decoded  # the canonical record follows the decoded strings
-        scratch[canonical] = 123
-        canonical += 1
-        first = True
+        if is_empty:
+            scratch[canonical] = 123
+            canonical += 1
         for k in range(n_keys):
             if hashed[k] == 0:
                 continue
-            if not first:
-                scratch[canonical] = 44
-                canonical += 1
-            first = False
-            scratch[canonical] = _QUOTE
-            canonical = _put_escaped(keys, key_offsets[k], key_offsets[k + 1], scratch, canonical + 1)
-            scratch[canonical] = _QUOTE
-            scratch[canonical + 1] = 58
-            canonical += 2
-            if kinds[k] == TEXT:
-                scratch[canonical] = _QUOTE
-                canonical += 1
+            length = lead_offsets[k + 1] - lead_offsets[k]
+            copy_bytes(scratch, canonical, leads, lead_offsets[k], length)
+            canonical += length
             if value_escaped[k]:
                 canonical = _put_escaped(scratch, text_start[k], text_end[k], scratch, canonical)
             else:
                 length = value_end[k] - value_start[k]
                 copy_bytes(scratch, canonical, buffer, value_start[k], length)
                 canonical += length
-            if kinds[k] == TEXT:
-                scratch[canonical] = _QUOTE
-                canonical += 1
+        if ends_in_text:
+            scratch[canonical] = _QUOTE
+            canonical += 1
         scratch[canonical] = 125
         h1, h2 = murmur128(scratch, decoded, canonical + 1)
         digest[r, 0] = h1
