@@ -39,16 +39,21 @@ class FlatShape:
     hashed: tuple[bool, ...]  # per key: part of the canonical record
 
     @cached_property
-    def tables(self) -> tuple[UInt8, Int64, Int64, Int64, Int64]:
-        """keys, key_offsets, kinds, column_key and hashed, as kernels.flatjson takes them."""
+    def tables(self) -> tuple[UInt8, Int64, Int64, Int64]:
+        """keys, key_offsets, kinds and column_key, as kernels.flatjson takes them."""
         names = [key.encode() for key in self.keys]
         return (
             np.frombuffer(b"".join(names), np.uint8),
             np.cumsum([0, *map(len, names)]).astype(np.int64),
             np.array(self.kinds, np.int64),
             np.array([self.keys.index(s.text) for s in self.segments], np.int64),
-            np.array(self.hashed, np.int64),
         )
+
+    @cached_property
+    def canonical(self) -> tuple[Int64, UInt8, Int64]:
+        """hashed, lead and lead_offsets, likewise."""
+        names = [key.encode() for key in self.keys]
+        return np.array(self.hashed, np.int64), *flatjson.leads(names, self.kinds, self.hashed)
 
 
 class Room:
@@ -100,7 +105,7 @@ def shape_of(records: Records, layout: ModuleType, settings: Settings) -> FlatSh
 
 
 def supervised(segments: tuple[Segment, ...], which: str) -> tuple[Segment, ...]:
-    """A row's segments with what is learned narrowed or widened: see `ingest.supervise`, which does so for many."""
+    """A row's segments with what is learned narrowed or widened, as --supervise says."""
     if which == "everything":
         return tuple(s._replace(supervised=s.role != "rejected") for s in segments)
     if which == "last":
@@ -162,10 +167,10 @@ def decode(
     out = room.of("text", int(lengths.sum()), np.uint8)
     offsets = room.of("offsets", n * columns + 1, np.int64)
     status = np.empty(n, np.uint8)
-    names, bounds, kinds, column_key, hashed = shape.tables
+    hashed, lead, lead_offsets = shape.canonical
     flatjson.read_flat(
-        buffer, start, end, names, bounds, kinds, column_key, hashed if digest is not None else np.zeros_like(hashed),
-        room.of("scratch", 2 * longest + 64 + 8 * len(names), np.uint8),
+        buffer, start, end, *shape.tables, hashed if digest is not None else np.zeros_like(hashed), lead, lead_offsets,
+        room.of("scratch", 2 * longest + 64 + 2 * len(lead), np.uint8),
         out, offsets, np.empty((n, 2), np.uint64) if digest is None else digest, status,
     )  # fmt: skip
     return Decoded(shape, row_id, out[: offsets[-1]], offsets, status == flatjson.SLOW, room)

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from itertools import pairwise
 from types import ModuleType
 from typing import Any
 
@@ -20,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from scanner import flatreading, formats, jsontext, layouts
+from scanner import flatreading, formats, inplace, jsontext, layouts
 from scanner.errors import InputError, LayoutError, ScanError
 from scanner.fingerprints import Fingerprinter
 from scanner.growing import Growing, Place
@@ -56,8 +55,6 @@ from scanner.store import (
 SAMPLE = 200
 """Records of each source from which its layout is found."""
 JOBS_AHEAD = 2
-STEP_BYTES = 1 << 19
-"""Bytes of records read and fingerprinted at a time where the text is not kept: they stay in a core's cache."""
 ROWS_AHEAD, TIMES_AHEAD = 1 << 20, 32
 """Rows that room may be made for though they have not been seen, at least, and as a multiple of those seen."""
 
@@ -258,7 +255,7 @@ def _segment(
     if shape is not None:
         turns[:] = len({s.turn for s in shape.segments})
         if isinstance(room, list):
-            again = _print_in_place(records, shape, room, digest, printer, place)
+            again = inplace.fingerprint(records, shape, room, digest, printer, place)
             if again is not None:
                 return _chunk(records, again, slice(None), turns, digest, (), list(records.notes))
             room = flatreading.Room()  # its text is kept
@@ -303,33 +300,6 @@ def _chunk(
         skips=(*records.skips, *skips),
         notes=tuple(damage),
     )
-
-
-def _print_in_place(
-    records: Records,
-    shape: flatreading.FlatShape,
-    rooms: list[flatreading.Room],
-    digest: UInt64,
-    printer: Fingerprinter | None,
-    place: Place | None,
-) -> Again | None:
-    """Fingerprint a piece, a few records at a time, without keeping its text; None where a record needs the parser."""
-    assert records.buffer is not None
-    room = rooms.pop()
-    steps = np.arange(records.start[0], records.end[-1] + STEP_BYTES, STEP_BYTES)
-    edges = np.unique(np.searchsorted(records.start, steps)).tolist()
-    try:
-        for a, b in pairwise(edges):
-            some = slice(a, b)
-            start, end = records.start[some], records.end[some]
-            read = flatreading.decode(records.buffer, records.row_id[some], start, end, shape, room, digest[some])
-            if read.slow.any():
-                return None
-            if printer is not None and place is not None:
-                printer.fill(place.part(a, b), read.batch())
-    finally:
-        rooms.append(room)
-    return Again(records.buffer, records.row_id, records.start, records.end, shape)
 
 
 def _read_slow(

@@ -8,14 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
 
 from scanner import flatreading
-from scanner.objects import ROLES, Int64, RowSegments, SegmentBatch, UInt8
+from scanner.fingerprints import Fingerprinter
+from scanner.growing import Place
+from scanner.objects import ROLES, Int64, Records, RowSegments, SegmentBatch, UInt8, UInt64
 from scanner.store import views
+
+STEP_BYTES = 1 << 19
+"""Bytes of records read and fingerprinted at a time where the text is not kept: they stay in a core's cache."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +54,33 @@ def joined(parts: list[Again]) -> Again:
         return parts[0]
     row_id, start, end = (np.concatenate([getattr(p, name) for p in parts]) for name in ("row_id", "start", "end"))
     return Again(parts[0].buffer, row_id, start, end, parts[0].shape)
+
+
+def fingerprint(
+    records: Records,
+    shape: flatreading.FlatShape,
+    rooms: list[flatreading.Room],
+    digest: UInt64,
+    printer: Fingerprinter | None,
+    place: Place | None,
+) -> Again | None:
+    """Fingerprint a piece, a few records at a time, without keeping its text; None where a record needs the parser."""
+    assert records.buffer is not None
+    room = rooms.pop()
+    steps = np.arange(records.start[0], records.end[-1] + STEP_BYTES, STEP_BYTES)
+    edges = np.unique(np.searchsorted(records.start, steps)).tolist()
+    try:
+        for a, b in pairwise(edges):
+            some = slice(a, b)
+            start, end = records.start[some], records.end[some]
+            read = flatreading.decode(records.buffer, records.row_id[some], start, end, shape, room, digest[some])
+            if read.slow.any():
+                return None
+            if printer is not None and place is not None:
+                printer.fill(place.part(a, b), read.batch())
+    finally:
+        rooms.append(room)
+    return Again(records.buffer, records.row_id, records.start, records.end, shape)
 
 
 class TextInPlace:

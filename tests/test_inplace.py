@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from strategies import texts
 
-from scanner import formats, ingest, stages
+from scanner import formats, ingest, inplace, stages
 from scanner.inplace import TextInPlace
 from scanner.objects import ROLES
 from scanner.settings import Settings
@@ -48,7 +48,7 @@ def test_it_tells_what_a_run_folder_tells(tmp_path_factory, first, second, step,
         file.write_bytes(raw)
     stored, place = RunFolder.open_for_writing(folder / "run"), TextInPlace()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ingest, "STEP_BYTES", step)
+        patch.setattr(inplace, "STEP_BYTES", step)
         patch.setattr(ingest, "ROWS_PER_BATCH", rows)
         try:
             wanted, skips, prints = read(stored, files, values)
