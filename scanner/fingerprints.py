@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 
 import numpy as np
 
@@ -24,12 +25,15 @@ def parts(batch: SegmentBatch) -> UInt8:
     return PART_OF_ROLE[batch.role]
 
 
+@cache
 def permutations(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """The multipliers and offsets of datasketch's affine32 scheme, (count,) uint32 each."""
+    """The multipliers and offsets of datasketch's affine32 scheme, (count,) uint32 each; not to be written to."""
     from datasketch import MinHash
 
-    a, b = MinHash(num_perm=count, seed=seed, scheme="affine32").permutations
-    return np.ascontiguousarray(a, np.uint32), np.ascontiguousarray(b, np.uint32)
+    a, b = (np.array(x, np.uint32) for x in MinHash(num_perm=count, seed=seed, scheme="affine32").permutations)
+    a.setflags(write=False)
+    b.setflags(write=False)
+    return a, b
 
 
 def text_hashes(batches: Iterable[SegmentBatch], rows: int, threads: int) -> UInt64:

@@ -1,15 +1,15 @@
 """Flat JSON records of strings to segments without making Python objects: the fast way of ingest.
 
     shape_of    how the records of a piece fall into segments, if they all do so alike
-    read        their text, by kernels.flatjson, in a room that is used again and again
+    decode      their text, by kernels.flatjson, in a room that is used again and again
 
 What the kernel cannot read (another shape, broken JSON, other types) is said so, and left to ingest.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
 from types import ModuleType
 
 import numpy as np
@@ -19,7 +19,7 @@ from scanner import jsontext, layouts
 from scanner.errors import ScanError
 from scanner.growing import block
 from scanner.kernels import flatjson
-from scanner.objects import ROLE_CODE, Bool, Records, Segment, UInt8, UInt64
+from scanner.objects import ROLE_CODE, Bool, Int32, Int64, Records, Segment, SegmentBatch, UInt8, UInt64
 from scanner.settings import Settings
 from scanner.store import SEGMENT_SCHEMA, pointer, roles_array
 
@@ -37,6 +37,23 @@ class FlatShape:
     kinds: tuple[int, ...]  # per key: flatjson.TEXT, or SCALAR for one that no segment reads
     segments: tuple[Segment, ...]  # their text is the key they come from
     hashed: tuple[bool, ...]  # per key: part of the canonical record
+
+    @cached_property
+    def tables(self) -> tuple[UInt8, Int64, Int64, Int64]:
+        """keys, key_offsets, kinds and column_key, as kernels.flatjson takes them."""
+        names = [key.encode() for key in self.keys]
+        return (
+            np.frombuffer(b"".join(names), np.uint8),
+            np.cumsum([0, *map(len, names)]).astype(np.int64),
+            np.array(self.kinds, np.int64),
+            np.array([self.keys.index(s.text) for s in self.segments], np.int64),
+        )
+
+    @cached_property
+    def canonical(self) -> tuple[Int64, UInt8, Int64]:
+        """hashed, lead and lead_offsets, likewise."""
+        names = [key.encode() for key in self.keys]
+        return np.array(self.hashed, np.int64), *flatjson.leads(names, self.kinds, self.hashed)
 
 
 class Room:
@@ -65,7 +82,7 @@ def shape_of(records: Records, layout: ModuleType, settings: Settings) -> FlatSh
         return None
     if not all(v is None or isinstance(v, str | int) for v in first.values()):
         return None
-    if any(set(key) & {'"', "\\"} or jsontext.encodable(key) != key for key in first):
+    if any(set(key) & {'"', "\\"} or min(key, default=" ") < " " or jsontext.encodable(key) != key for key in first):
         return None
     keys = tuple(sorted(first))
     scalars = {key for key in keys if not isinstance(first[key], str)}
@@ -79,70 +96,107 @@ def shape_of(records: Records, layout: ModuleType, settings: Settings) -> FlatSh
         by_keys_alone = all(segments == tuple(layout.segments(other, settings)) for other in others)
     except ScanError:
         return None
-    if not by_keys_alone or any(len(s.path) != 1 or s.text != s.path[0] for s in segments):
+    if not by_keys_alone or not segments or any(len(s.path) != 1 or s.text != s.path[0] for s in segments):
         return None
+    segments = supervised(segments, settings.supervise)
     hashed = layouts.canonical_fields(probe, layout.NAME)
     kinds = tuple(flatjson.SCALAR if key in scalars else flatjson.TEXT for key in keys)
     return FlatShape(keys, kinds, segments, tuple(key in hashed for key in keys))
 
 
-def read(
-    records: Records, shape: FlatShape, digest: UInt64, turns: np.ndarray, room: Room
-) -> tuple[pa.RecordBatch, Bool]:
-    """Segments of the records that have exactly the shape's keys, and which records do not.
+def supervised(segments: tuple[Segment, ...], which: str) -> tuple[Segment, ...]:
+    """A row's segments with what is learned narrowed or widened, as --supervise says."""
+    if which == "everything":
+        return tuple(s._replace(supervised=s.role != "rejected") for s in segments)
+    if which == "last":
+        last = max((s.turn for s in segments if s.supervised), default=-1)
+        return tuple(s._replace(supervised=s.supervised and s.turn == last) for s in segments)
+    return segments
 
-    digest (n, 2), turns (n,): filled for the former. The text of the batch lies in `room`.
+
+@dataclass(frozen=True)
+class Decoded:
+    """The texts of some records, each with as many segments as the shape has; in memory of a room."""
+
+    shape: FlatShape
+    row_id: Int64  # (n,)
+    text: UInt8
+    offsets: Int64  # (n * segments + 1,) into text; a record that could not be read is empty
+    slow: Bool  # (n,) records that could not be read
+    room: Room = field(repr=False)
+
+    def batch(self) -> SegmentBatch:
+        """The segments as arrays; all records could be read."""
+        n, columns = len(self.row_id), len(self.shape.segments)
+        segment, turn, role, supervised = _repeated(self.shape, _enough(n))
+        at = slice(n * columns)
+        return SegmentBatch(
+            self._row(), segment[at], turn[at], role[at], supervised[at], self.offsets, self.text,
+            starts=np.arange(0, n * columns + 1, columns),
+        )  # fmt: skip
+
+    def _row(self) -> Int64:
+        """(s,) row of each segment."""
+        row: Int64 = self.room.of("row", len(self.offsets) - 1, np.int64)
+        row.reshape(len(self.row_id), -1)[:] = self.row_id[:, None]
+        return row
+
+    def arrow(self) -> pa.RecordBatch:
+        """The segments of the records that could be read, as they are stored; the text is not copied."""
+        n, columns = len(self.row_id), len(self.shape.segments)
+        text = pa.LargeStringArray.from_buffers(n * columns, pa.py_buffer(self.offsets), pa.py_buffer(self.text))
+        others = [column.slice(0, n * columns) for column in _columns(self.shape, _enough(n))]
+        batch = pa.RecordBatch.from_arrays([pa.array(self._row()), *others, text], schema=SEGMENT_SCHEMA)
+        return batch.filter(pa.array(np.repeat(~self.slow, columns))) if self.slow.any() else batch
+
+
+def decode(
+    buffer: UInt8, row_id: Int64, start: Int64, end: Int64, shape: FlatShape, room: Room, digest: UInt64 | None = None
+) -> Decoded:
+    """The texts of the records buffer[start[i]:end[i]] that have exactly the shape's keys, and which have not.
+
+    digest (n, 2): filled for the former, if wanted.
     """
-    assert records.buffer is not None
-    n, columns = len(records), len(shape.segments)
-    names = [key.encode() for key in shape.keys]
-    start, end = records.start, records.end
+    n, columns = len(start), len(shape.segments)
     lengths = end - start
-    if lengths.max() > LONGEST_FAST_RECORD:
+    longest = int(lengths.max(initial=0))
+    if longest > LONGEST_FAST_RECORD:
         end = np.where(lengths > LONGEST_FAST_RECORD, start, end)
         lengths = end - start
+        longest = int(lengths.max())
     out = room.of("text", int(lengths.sum()), np.uint8)
     offsets = room.of("offsets", n * columns + 1, np.int64)
     status = np.empty(n, np.uint8)
+    hashed, lead, lead_offsets = shape.canonical
     flatjson.read_flat(
-        records.buffer,
-        start,
-        end,
-        np.frombuffer(b"".join(names), np.uint8),
-        np.cumsum([0, *map(len, names)]).astype(np.int64),
-        np.array(shape.kinds, np.int64),
-        np.array([shape.keys.index(s.text) for s in shape.segments], np.int64),
-        np.array(shape.hashed, np.int64),
-        room.of("scratch", 2 * int(lengths.max()) + 64 + 8 * sum(map(len, names)), np.uint8),
-        out,
-        offsets,
-        digest,
-        status,
-    )
-    slow = status == flatjson.SLOW
-    turns[~slow] = len({s.turn for s in shape.segments})
-    row = room.of("row", n * columns, np.int64)
-    row.reshape(n, columns)[:] = records.row_id[:, None]
-    text = pa.LargeStringArray.from_buffers(n * columns, pa.py_buffer(offsets), pa.py_buffer(out[: offsets[-1]]))
-    batch = pa.RecordBatch.from_arrays([pa.array(row), *_columns(shape, n), text], schema=SEGMENT_SCHEMA)
-    return (batch.filter(pa.array(np.repeat(~slow, columns))) if slow.any() else batch), slow
+        buffer, start, end, *shape.tables, hashed if digest is not None else np.zeros_like(hashed), lead, lead_offsets,
+        room.of("scratch", 2 * longest + 64 + 2 * len(lead), np.uint8),
+        out, offsets, np.empty((n, 2), np.uint64) if digest is None else digest, status,
+    )  # fmt: skip
+    return Decoded(shape, row_id, out[: offsets[-1]], offsets, status == flatjson.SLOW, room)
 
 
-def _columns(shape: FlatShape, n: int) -> list[pa.Array]:
-    """segment, turn, role, field_path and supervised of n records of a shape."""
-    enough = 1 << max(0, n - 1).bit_length()
-    return [column.slice(0, n * len(shape.segments)) for column in _repeated(shape, enough)]
+def _enough(n: int) -> int:
+    """So many records that columns made for them serve many lengths."""
+    return 1 << max(0, n - 1).bit_length()
 
 
 @lru_cache(COLUMNS_KEPT)
-def _repeated(shape: FlatShape, n: int) -> tuple[pa.Array, ...]:
-    """The columns, for so many records: lengths of pieces vary, and making them takes as long as reading some."""
+def _repeated(shape: FlatShape, n: int) -> tuple[Int32, Int32, UInt8, Bool]:
+    """segment, turn, role and supervised of n records: what does not depend on the text is not made again."""
     segments = shape.segments
-    place = pa.array(np.tile(np.arange(len(segments), dtype=np.int32), n))
     return (
-        place,
-        pa.array(np.tile(np.array([s.turn for s in segments], np.int32), n)),
-        roles_array(np.tile(np.array([ROLE_CODE[s.role] for s in segments], np.uint8), n)),
-        pa.array([pointer(s.path) for s in segments], pa.string()).take(place),
-        pa.array(np.tile(np.array([s.supervised for s in segments]), n)),
+        np.tile(np.arange(len(segments), dtype=np.int32), n),
+        np.tile(np.array([s.turn for s in segments], np.int32), n),
+        np.tile(np.array([ROLE_CODE[s.role] for s in segments], np.uint8), n),
+        np.tile(np.array([s.supervised for s in segments], np.bool_), n),
     )
+
+
+@lru_cache(COLUMNS_KEPT)
+def _columns(shape: FlatShape, n: int) -> tuple[pa.Array, ...]:
+    """segment, turn, role, field_path and supervised of n records, as they are stored."""
+    segment, turn, role, supervised = _repeated(shape, n)
+    place = pa.array(segment)
+    paths = pa.array([pointer(s.path) for s in shape.segments], pa.string()).take(place)
+    return place, pa.array(turn), roles_array(role), paths, pa.array(supervised)

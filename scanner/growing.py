@@ -16,7 +16,7 @@ from scanner.objects import UInt8
 
 LARGE = 4 << 20
 """Bytes from which numpy asks the system for large pages (NUMPY_MADVISE_HUGEPAGE)."""
-_SMALL = 1 << 19
+_SMALL = 1 << 21
 """Bytes up to which memory may well lie in small pages."""
 _ALIGNED = 64
 
@@ -32,6 +32,10 @@ class Place:
 
     first: int  # where it begins
     arrays: dict[str, np.ndarray]  # (rows, ...) each
+
+    def part(self, first: int, after: int) -> Place:
+        """Some of its rows."""
+        return Place(self.first + first, {name: array[first:after] for name, array in self.arrays.items()})
 
 
 class Growing:

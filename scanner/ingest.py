@@ -8,8 +8,9 @@ the same segments and the same record hash.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -18,10 +19,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from scanner import flatreading, formats, jsontext, layouts
+from scanner import flatreading, formats, inplace, jsontext, layouts
 from scanner.errors import InputError, LayoutError, ScanError
 from scanner.fingerprints import Fingerprinter
 from scanner.growing import Growing, Place
+from scanner.inplace import Again, TextInPlace
 from scanner.kernels import flatjson
 from scanner.objects import (
     ROLE_CODE,
@@ -37,6 +39,7 @@ from scanner.objects import (
     UInt64,
 )
 from scanner.ordering import stable_order
+from scanner.running import submitting
 from scanner.settings import Settings
 from scanner.store import (
     BYTES_PER_BATCH,
@@ -60,7 +63,7 @@ ROWS_AHEAD, TIMES_AHEAD = 1 << 20, 32
 class Chunk:
     """Some records of a source as one record batch of segments, with what is known about each row."""
 
-    batch: pa.RecordBatch
+    text: pa.RecordBatch | Again
     row_id: Int64  # (n,) rows with or without segments
     line: Int64
     start: Int64
@@ -78,7 +81,7 @@ class Chunk:
 
 def read_all(
     sources: list[Source],
-    run: RunFolder,
+    run: RunFolder | TextInPlace,
     settings: Settings,
     threads: int,
     advance: Callable[[Source, int, int], None] = lambda source, rows, byte: None,
@@ -86,8 +89,8 @@ def read_all(
 ) -> tuple[Rows, list[Skip]]:
     """Read every source into RUN/private/segments.arrow; returns where the rows stand and what was skipped.
 
-    `advance` is told the source, how many rows were added and the byte position reached in it. `printer` makes the
-    fingerprints of every row meanwhile.
+    Where `run` is a TextInPlace, no text is kept. `advance` is told the source, how many rows were added and the byte
+    position reached in it. `printer` makes the fingerprints of every row meanwhile.
     """
     made: Growing | None = None
     skips: list[Skip] = []
@@ -96,23 +99,25 @@ def read_all(
     firsts: list[int] = []
     next_row = 0
     size, before, begun = sum(source.bytes_on_disk for source in sources), 0, 0
-    rooms = [flatreading.Room() for _ in range(threads + JOBS_AHEAD)]
-    with SegmentWriter(run.segments_path) as writer, ThreadPoolExecutor(threads) as pool:
+    is_kept = isinstance(run, RunFolder)
+    rooms = [flatreading.Room() for _ in range(threads + JOBS_AHEAD if is_kept else threads)]
+    with _written_to(run) as writer, submitting(threads) as submit:
         for source in sources:
             name, stream = _with_layout(source, settings, next_row)
             names.append(name)
             firsts.append(next_row)
             layout = layouts.load(name)
-            waiting: list[tuple[Future[Chunk], flatreading.Room, Place | None, int]] = []
+            waiting: list[tuple[Future[Chunk], flatreading.Room | None, Place | None, int]] = []
 
             def finish(
-                source: Source, job: Future[Chunk], room: flatreading.Room, place: Place | None, expected: int
+                source: Source, job: Future[Chunk], room: flatreading.Room | None, place: Place | None, expected: int
             ) -> int:
                 nonlocal made
                 chunk = job.result()
-                if chunk.batch.num_rows:
-                    writer.append(chunk.batch)
-                rooms.append(room)  # the text stands in it, and is on disk now
+                if isinstance(chunk.text, Again) or chunk.text.num_rows:
+                    writer.append(chunk.text)
+                if room is not None:
+                    rooms.append(room)  # the text stands in it, and is on disk now
                 skips.extend(chunk.skips)
                 for note in chunk.notes:
                     line, _, what = note.partition(": ")
@@ -130,8 +135,9 @@ def read_all(
             for piece in _pieces(stream):
                 begun += len(piece)
                 expected = _expected(begun, before + int(piece.end.max(initial=0)), size)
-                room, place = rooms.pop(), printer.reserve(len(piece), expected) if printer else None
-                job = pool.submit(_segment, piece, layout, settings, room, printer, place)
+                place = printer.reserve(len(piece), expected) if printer else None
+                room = rooms.pop() if is_kept else None
+                job = submit(_segment, piece, layout, settings, room or rooms, printer, place)
                 waiting.append((job, room, place, expected))
                 if len(waiting) >= threads + JOBS_AHEAD:
                     last = max(last, finish(source, *waiting.pop(0)))
@@ -224,42 +230,74 @@ def _pieces(stream: Iterator[Records]) -> Iterator[Records]:
             )
 
 
+def _written_to(run: RunFolder | TextInPlace) -> AbstractContextManager[SegmentWriter | TextInPlace]:
+    return SegmentWriter(run.segments_path) if isinstance(run, RunFolder) else nullcontext(run)
+
+
 def _segment(
     records: Records,
     layout: ModuleType,
     settings: Settings,
-    room: flatreading.Room,
+    room: flatreading.Room | list[flatreading.Room],
     printer: Fingerprinter | None,
     place: Place | None,
 ) -> Chunk:
-    """Segments of one piece: the fast reader where it applies, the general parser for the rest."""
+    """Segments of one piece: the fast reader where it applies, the general parser for the rest.
+
+    room: for the text; or rooms, one for each thread, where the text is not kept.
+    """
     n = len(records)
     digest = np.zeros((n, 2), np.uint64)
     turns = np.zeros(n, np.int32)
     shape = flatreading.shape_of(records, layout, settings)
-    fast: pa.RecordBatch | None = None
+    fast: flatreading.Decoded | None = None
     slow = np.ones(n, np.bool_)
     if shape is not None:
-        fast, slow = flatreading.read(records, shape, digest, turns, room)
+        turns[:] = len({s.turn for s in shape.segments})
+        if isinstance(room, list):
+            again = inplace.fingerprint(records, shape, room, digest, printer, place)
+            if again is not None:
+                return _chunk(records, again, slice(None), turns, digest, (), list(records.notes))
+            room = flatreading.Room()  # its text is kept
+        assert records.buffer is not None
+        fast = flatreading.decode(records.buffer, records.row_id, records.start, records.end, shape, room, digest)
+        slow = fast.slow
     damage = list(records.notes)
     collected, skips = _read_slow(records, np.flatnonzero(slow), layout, settings, digest, turns, damage)
     read: slice | Bool = slice(None)  # views where all could be read
     if skips:
         read = np.ones(n, np.bool_)
         read[[i for i, _ in skips]] = False
-    batch = collected if fast is None or not fast.num_rows else _merged(fast, collected)
-    batch = _supervise(batch, settings.supervise)
+    stored = None if fast is None else fast.arrow()
+    if fast is not None and stored is not None and not slow.any():
+        batch, segments = stored, fast.batch()
+    else:
+        batch = collected if stored is None or not stored.num_rows else _merged(stored, collected)
+        batch = _supervise(batch, settings.supervise)
+        segments = views(batch)
     if printer is not None and place is not None:
-        printer.fill(place, views(batch))
+        printer.fill(place, segments)
+    return _chunk(records, batch, read, turns, digest, (skip for _, skip in skips), damage)
+
+
+def _chunk(
+    records: Records,
+    text: pa.RecordBatch | Again,
+    read: slice | Bool,
+    turns: np.ndarray,
+    digest: UInt64,
+    skips: Iterable[Skip],
+    damage: list[str],
+) -> Chunk:
     return Chunk(
-        batch=batch,
+        text=text,
         row_id=records.row_id[read],
         line=records.line[read],
         start=records.start[read],
         end=records.end[read],
         turns=turns[read],
         digest=digest[read],
-        skips=(*records.skips, *(skip for _, skip in skips)),
+        skips=(*records.skips, *skips),
         notes=tuple(damage),
     )
 

@@ -133,6 +133,7 @@ class SegmentBatch:
     offsets: Int64  # (s + 1,) into data
     data: UInt8
     first: int = 0  # index of the first of these segments in the whole file
+    starts: Int64 | None = None  # row_starts, where they are known already
 
     def __len__(self) -> int:
         return len(self.row_id)
@@ -143,6 +144,8 @@ class SegmentBatch:
 
     @cached_property
     def _row_starts(self) -> Int64:
+        if self.starts is not None:
+            return self.starts
         change = np.flatnonzero(self.row_id[1:] != self.row_id[:-1]) + 1
         return np.concatenate(([0], change, [len(self.row_id)])).astype(np.int64)
 

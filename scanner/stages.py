@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,9 +18,10 @@ from scanner import earlier, fieldranks, keeping, planning
 from scanner.fingerprints import Fingerprinter, fingerprint
 from scanner.objects import Clusters, Fingerprints, Groups, Int64, Pairs, Rows, Skip, Source
 from scanner.progress import Progress
+from scanner.running import submitting
 from scanner.settings import Settings
 from scanner.signatures import Index
-from scanner.store import RunFolder
+from scanner.store import HasText, RunFolder
 from scanner.templating import Marked
 
 PAIRS_SCHEMA = {
@@ -127,7 +127,7 @@ def fingerprinter(settings: Settings) -> Fingerprinter:
 
 
 def find_likeness(
-    run: RunFolder, rows: Rows, prints: Fingerprints, settings: Settings, threads: int, progress: Progress
+    run: HasText, rows: Rows, prints: Fingerprints, settings: Settings, threads: int, progress: Progress
 ) -> Likeness:
     """Exact duplicates, templates, then verified near duplicates; rows that follow a template by their payload."""
     from scanner import templating, wording
@@ -135,8 +135,8 @@ def find_likeness(
 
     reader = run.segments()
     bands = minhash.choose_bands(settings.permutations, settings.jaccard, settings.recall, settings.floor)
-    with progress.stage("find duplicates and templates", bands.bands), ThreadPoolExecutor(1) as aside:
-        learned = aside.submit(templating.find, reader, rows, prints, settings.shingle, threads)
+    with progress.stage("find duplicates and templates", bands.bands), submitting(threads) as submit:
+        learned = submit(templating.find, reader, rows, prints, settings.shingle, threads)
         normal = group_by(prints.normal)
         records = exact.same_record(rows)
         texts = exact.same_text(normal, reader, threads)
@@ -205,7 +205,7 @@ def find_spans(run: RunFolder, settings: Settings, threads: int, progress: Progr
 
 
 def find_clusters(
-    run: RunFolder,
+    run: HasText,
     rows: Rows,
     prints: Fingerprints,
     likeness: Likeness,
@@ -319,7 +319,7 @@ def find_passages(
     return Passages(found.spans, pairs, features, {"span": {"measured": True, **found.pairs.notes}})
 
 
-def _quality_of_answers(run: RunFolder, positions: Int64) -> np.ndarray:
+def _quality_of_answers(run: HasText, positions: Int64) -> np.ndarray:
     """features.quality of the learned text of the rows at these positions (ascending)."""
     from scanner.features.quality import qualities
 
@@ -388,7 +388,7 @@ def _frame(pairs: Pairs) -> pl.DataFrame:
         {
             "row_a": pairs.row_a,
             "row_b": pairs.row_b,
-            "signal": pl.repeat(pairs.signal, len(pairs), dtype=pl.String, eager=True),
+            "signal": pl.Series([pairs.signal], dtype=pl.String).new_from_index(0, len(pairs)),
             "relation": pl.Series(pairs.relation.tolist(), dtype=pl.String),
             "similarity": pairs.similarity,
             "containment_ab": pairs.containment_ab,

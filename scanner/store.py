@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, Protocol
 from zipfile import BadZipFile
 
 import numpy as np
@@ -224,6 +224,22 @@ class SegmentWriter:
         self._writer.close()
         self._file.close()
         self._context.__exit__(*problem)
+
+
+class TextReader(Protocol):
+    """The text of all rows, wherever it stands: `SegmentReader`, or `inplace.TextInPlace`."""
+
+    def __iter__(self) -> Iterator[SegmentBatch]: ...
+
+    def segments_of(self, positions: Int64) -> RowSegments: ...
+
+    def rows(self, row_ids: list[int], columns: list[str]) -> pl.DataFrame: ...
+
+
+class HasText(Protocol):
+    """What has the text of all rows: a `RunFolder`, or `inplace.TextInPlace`."""
+
+    def segments(self) -> TextReader: ...
 
 
 class SegmentReader:

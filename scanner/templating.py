@@ -10,7 +10,6 @@ sample is taken in content order, so that neither the order of rows nor the numb
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeVar
 
@@ -20,8 +19,9 @@ import polars as pl
 from scanner.fingerprints import PART_OF_ROLE, permutations
 from scanner.kernels import template_counts as counting
 from scanner.kernels import templates as kernels
-from scanner.objects import ROLES, Bool, Fingerprints, Int32, Int64, Rows, RowSegments, UInt8, UInt64
-from scanner.store import SegmentReader
+from scanner.objects import ROLES, Fingerprints, Int32, Int64, Rows, RowSegments, UInt8, UInt64
+from scanner.running import parts_for, run
+from scanner.store import TextReader
 from scanner.text import code_point_classes, folded_code_points
 
 SAMPLE_ROWS = 4096
@@ -114,13 +114,13 @@ class Verdicts(NamedTuple):
     rows: Int64  # positions of the sample's rows with a token that goes on as a fixed context does, ascending
 
 
-def find(reader: SegmentReader, rows: Rows, prints: Fingerprints, width: int, threads: int) -> Marked | None:
+def find(reader: TextReader, rows: Rows, prints: Fingerprints, width: int, threads: int) -> Marked | None:
     """Learn and mark; None where no source has a template. Payloads are sketched on shingles of `width` tokens."""
     templates = learn(reader, rows, prints, threads)
     return None if templates is None else mark(reader, rows, prints, templates, threads, width)
 
 
-def learn(reader: SegmentReader, rows: Rows, prints: Fingerprints, threads: int) -> Templates | None:
+def learn(reader: TextReader, rows: Rows, prints: Fingerprints, threads: int) -> Templates | None:
     """What the sources' samples say about contexts; None where no source has a template."""
     samples = [_sample(rows, prints, source) for source in range(len(rows.layout))]
     least = [max(LEAST_ROWS, int(np.ceil(LEAST_SHARE * len(sample)))) for sample in samples]
@@ -130,12 +130,18 @@ def learn(reader: SegmentReader, rows: Rows, prints: Fingerprints, threads: int)
         return None
     table = _table(*(np.concatenate(columns) for columns in list(zip(*verdicts, strict=True))[:4]))
     for verdict, (_, enough) in zip(verdicts, judged, strict=True):  # fixed contexts that make no line are phrases
-        if len(verdict.rows) < enough:
-            continue
-        found = mark(reader, rows, prints, table, threads, only=verdict.rows)
-        if int(found.fixed[verdict.rows].any(axis=1).sum()) >= enough:
+        if len(verdict.rows) >= enough and _rows_with_a_line(reader, rows, table, verdict.rows) >= enough:
             return table
     return None
+
+
+def _rows_with_a_line(reader: TextReader, rows: Rows, templates: Templates, only: Int64) -> int:
+    """How many of the rows at these positions (ascending) follow a template."""
+    found = 0
+    for some in gathered(reader, rows, only):
+        inside, *_ = _marked(some, templates)
+        found += int(inside.reshape(-1, kernels.PARTS).any(axis=1).sum())
+    return found
 
 
 def _sample(rows: Rows, prints: Fingerprints, source: int) -> Int64:
@@ -148,69 +154,51 @@ def _sample(rows: Rows, prints: Fingerprints, source: int) -> Int64:
 
 
 def _verdicts(
-    reader: SegmentReader, rows: Rows, prints: Fingerprints, sample: Int64, least: int, threads: int
+    reader: TextReader, rows: Rows, prints: Fingerprints, sample: Int64, least: int, threads: int
 ) -> Verdicts:
     """Contexts in at least `least` rows of the sample, and how they go on."""
-    context, following, row = _contexts(reader, rows, prints, sample, least, threads)
+    entries = _contexts(reader, rows, prints, sample, least, threads)
     size, taken = TABLE, -1
     while taken < 0:  # most entries stand in the table already, so it is not made for all of them
         keys, tokens = np.zeros((2, size), np.uint64)
         counts, last = np.zeros((2, size), np.int32)
-        taken = counting.count(context, following, row, keys, tokens, counts, last)
+        taken = counting.count(*entries, keys, tokens, counts, last)
         size *= 4
-    entries = context, following
-    pair = np.empty((2, len(context)), np.uint64)
-    held = np.empty((2, len(context)), np.int32)
-    made = counting.choose(context, following, row, keys, tokens, counts, least, *pair, *held)
-    (context, token), (count, both) = pair[:, :made], held[:, :made]
-    order = np.lexsort((token, -both, context))
-    context, token, count, both = context[order], token[order], count[order], both[order]
-    main = np.concatenate(([True], context[1:] != context[:-1])) if made else np.zeros(0, bool)
-    fixed = (both >= FIXED_SHARE * count) & main
-    of_fixed = fixed[np.maximum.accumulate(np.where(main, np.arange(made), 0))]
-    rare = of_fixed & ~main & (both >= np.maximum(RARE_ROWS, RARE_SHARE * count))
-    verdict = np.where(fixed | rare, token, counting.BRANCHES)
-    share = (count / len(sample) * 1e6).astype(np.int32)
-    kept = main | rare
-    said = fixed & (token != counting.END)
-    holding = row[(row >= 0) & _among(*entries, context[said], token[said])]
-    return Verdicts(context[kept], verdict[kept], share[kept], rare[kept].astype(np.uint8), np.unique(holding))
-
-
-def _among(context: UInt64, following: UInt64, known: UInt64, token: UInt64) -> Bool:
-    """Entries that are one of the known contexts (ascending) with its token."""
-    if not len(known):
-        return np.zeros(len(context), np.bool_)
-    at = np.minimum(np.searchsorted(known, context), len(known) - 1)
-    return np.asarray((known[at] == context) & (token[at] == following), np.bool_)
+    context, token = np.empty((2, taken), np.uint64)
+    share, rare, holding = np.empty(taken, np.int32), np.empty(taken, np.uint8), np.empty(len(sample), np.int32)
+    made, rows_with = counting.judge(
+        *entries, keys, tokens, counts, least, len(sample), FIXED_SHARE, RARE_ROWS, RARE_SHARE,
+        context, token, share, rare, holding,
+    )  # fmt: skip
+    return Verdicts(context[:made], token[:made], share[:made], rare[:made], holding[:rows_with].astype(np.int64))
 
 
 def _contexts(
-    reader: SegmentReader, rows: Rows, prints: Fingerprints, sample: Int64, least: int, threads: int
+    reader: TextReader, rows: Rows, prints: Fingerprints, sample: Int64, least: int, threads: int
 ) -> tuple[UInt64, UInt64, Int32]:
-    """The sample's tokens with their contexts, see template_counts.contexts, but for most of the rare ones.
+    """The sample's tokens with their contexts, see template_counts.contexts; rows are numbered by position."""
 
-    Rows are numbered by position, with BACKWARDS added where the kernel adds it.
-    """
+    def make(some: Gathered) -> tuple[UInt64, Int64, Int32]:
+        data, begin, end, _, voice = some.text
+        hashes, counts = np.empty(int(prints.tokens[some.position].sum()), np.uint64), np.empty(len(begin), np.int64)
+        held = np.zeros(BUCKETS, np.int32)
+        counting.tally(data, begin, end, voice, code_point_classes(), folded_code_points(), hashes, counts, held)
+        return hashes, counts, held
 
-    def make(some: Gathered) -> tuple[UInt64, UInt64, Int32, Int32, Int64]:
-        room = int(prints.tokens[some.position].sum()) + (1 + counting.TAIL) * len(some.segments.begin)
-        context, following = np.empty((2, room), np.uint64)
-        row, tally = np.empty(room, np.int32), np.zeros(BUCKETS, np.int32)
-        classes, fold = code_point_classes(), folded_code_points()
-        made = counting.contexts(*some.text, classes, fold, context, following, row, tally)
-        return context[:made], following[:made], row[:made], tally, some.position
-
-    made = each(reader, rows, sample, threads, make)
-    tally = np.sum([own for *_, own, _ in made], axis=0, dtype=np.int32)
-    found = []
-    for context, following, row, _, position in made:
-        kept = slice(counting.keep_common(context, following, row, tally, least))
-        backwards = row[kept] < 0
-        at = position[row[kept] - np.where(backwards, counting.BACKWARDS, 0)]
-        found.append((context[kept], following[kept], (at + np.where(backwards, counting.BACKWARDS, 0))))
-    context, following, row = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    return context, following, row.astype(np.int32)
+    pieces = list(gathered(reader, rows, sample, parts_for(int(prints.tokens[sample].sum()), threads)))
+    told = run(make, pieces, threads)
+    held = told[0][2]
+    for *_, own in told[1:]:
+        held += own
+    room = int(held[held >= least].sum())
+    context, following = np.empty((2, room), np.uint64)
+    row, made = np.empty(room, np.int32), 0
+    for some, (hashes, counts, _) in zip(pieces, told, strict=True):
+        made = counting.contexts(
+            hashes, counts, some.segments.row_start, some.voice, some.position, held, least,
+            context, following, row, made,
+        )  # fmt: skip
+    return context, following, row
 
 
 def _table(context: UInt64, token: UInt64, share: Int32, rare: UInt8) -> Templates:
@@ -222,26 +210,20 @@ def _table(context: UInt64, token: UInt64, share: Int32, rare: UInt8) -> Templat
 
 
 def mark(
-    reader: SegmentReader,
+    reader: TextReader,
     rows: Rows,
     prints: Fingerprints,
     templates: Templates,
     threads: int,
-    width: int = 0,
-    only: Int64 | None = None,
+    width: int,
 ) -> Marked:
-    """Template tokens of every row, or of those at `only`; payloads are sketched on shingles of `width`, 0: not."""
+    """Template tokens of every row; payloads are sketched on shingles of `width`."""
     a, b = permutations(PERMUTATIONS, 1)
     fixed, sizes = (np.zeros((len(rows), kernels.PARTS), np.int32) for _ in range(2))
 
     def work(some: Gathered) -> tuple[pl.DataFrame, Int64, np.ndarray]:
-        inside, whole = (np.empty(kernels.PARTS * len(some.position), np.int32) for _ in range(2))
+        inside, whole, name, tokens = _marked(some, templates)
         segments = some.segments
-        name, tokens = np.empty(len(segments.begin), np.uint64), np.empty(len(segments.begin), np.int32)
-        kernels.mark(
-            *some.text, some.parts, code_point_classes(), folded_code_points(),
-            templates.keys, templates.values, templates.held, templates.seen, inside, whole, name, tokens,
-        )  # fmt: skip
         per_row = inside.reshape(-1, kernels.PARTS)
         fixed[some.position] = per_row
         sizes[some.position] = whole.reshape(-1, kernels.PARTS)
@@ -258,7 +240,7 @@ def mark(
         )
         shingled = per_row[:, 1:].sum(axis=1)
         mostly = np.flatnonzero((shingled > 0) & (shingled >= MOSTLY * prints.shingles[some.position]))
-        if not width or not len(mostly):
+        if not len(mostly):
             return found, np.zeros(0, np.int64), np.empty((0, PERMUTATIONS), np.uint32)
         chosen = some.take(mostly)
         sets, bounds = payload_sets(chosen, prints, templates, width)
@@ -267,7 +249,7 @@ def mark(
         some_payload = bounds[2::2] > bounds[:-1:2]
         return found, chosen.position[some_payload], signature[some_payload]
 
-    done = each(reader, rows, only, threads, work)
+    done = each(reader, rows, None, threads, work)
     return Marked(
         templates,
         fixed,
@@ -276,6 +258,17 @@ def mark(
         np.concatenate([np.zeros(0, np.int64), *(d[1] for d in done)]),
         np.concatenate([np.empty((0, PERMUTATIONS), np.uint32), *(d[2] for d in done)]),
     )
+
+
+def _marked(some: Gathered, templates: Templates) -> tuple[Int32, Int32, UInt64, Int32]:
+    """See kernels.mark: template tokens and all tokens of each row, and what each segment follows."""
+    fixed, sizes = (np.empty(kernels.PARTS * len(some.position), np.int32) for _ in range(2))
+    name, tokens = np.empty(len(some.segments.begin), np.uint64), np.empty(len(some.segments.begin), np.int32)
+    kernels.mark(
+        *some.text, some.parts, code_point_classes(), folded_code_points(),
+        templates.keys, templates.values, templates.held, templates.seen, fixed, sizes, name, tokens,
+    )  # fmt: skip
+    return fixed, sizes, name, tokens
 
 
 def payload_sets(some: Gathered, prints: Fingerprints, templates: Templates, width: int) -> tuple[UInt64, Int64]:
@@ -289,7 +282,7 @@ def payload_sets(some: Gathered, prints: Fingerprints, templates: Templates, wid
     return sets[:written].copy(), bounds
 
 
-def gathered(reader: SegmentReader, rows: Rows, only: Int64 | None, pieces: int = 1) -> Iterator[Gathered]:
+def gathered(reader: TextReader, rows: Rows, only: Int64 | None, pieces: int = 1) -> Iterator[Gathered]:
     """The segments of the rows at these positions (ascending), in `pieces` runs; or of all rows, batch by batch."""
     if only is not None:
         for at, some in reader.segments_of(only).split(pieces):
@@ -308,8 +301,7 @@ def gathered(reader: SegmentReader, rows: Rows, only: Int64 | None, pieces: int 
 
 
 def each(
-    reader: SegmentReader, rows: Rows, only: Int64 | None, threads: int, work: Callable[[Gathered], Result]
+    reader: TextReader, rows: Rows, only: Int64 | None, threads: int, work: Callable[[Gathered], Result]
 ) -> list[Result]:
     """`work` on every piece of the gathered rows, on all threads; results in the rows' order."""
-    with ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(work, gathered(reader, rows, only, threads)))
+    return run(work, gathered(reader, rows, only, threads), threads)

@@ -18,7 +18,7 @@ import polars as pl
 from scanner.contrast import traits
 from scanner.kernels import templates as kernels
 from scanner.objects import Bool, Fingerprints, Float32, Int64, Rows, UInt64
-from scanner.store import SegmentReader
+from scanner.store import TextReader
 from scanner.templating import NO_TEMPLATES, Gathered, Marked, each, payload_sets
 
 LEAST_SHINGLES = 5
@@ -34,7 +34,7 @@ class Wording:
 
 
 def compare(
-    reader: SegmentReader,
+    reader: TextReader,
     rows: Rows,
     prints: Fingerprints,
     marked: Marked | None,
@@ -105,7 +105,7 @@ def _has_one_word_more(size: Int64, jaccard: Float32, width: int) -> Bool:
     return np.asarray(one, np.bool_)
 
 
-def _agree(reader: SegmentReader, a: Int64, b: Int64) -> Bool:
+def _agree(reader: TextReader, a: Int64, b: Int64) -> Bool:
     """Pairs of row ids whose numbers and negations agree."""
     ids = np.union1d(a, b)
     if not len(ids):
@@ -127,7 +127,7 @@ def _agree(reader: SegmentReader, a: Int64, b: Int64) -> Bool:
 
 
 def _sets(
-    reader: SegmentReader,
+    reader: TextReader,
     rows: Rows,
     prints: Fingerprints,
     marked: Marked | None,

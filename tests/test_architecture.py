@@ -22,12 +22,12 @@ FLOORS = {
     1: "text kernels store rulebook checksums redaction jsontext embedding neighbourhoods fingerprints tokenising "
     "sampling evidence repeats models chat training rulefiles plausibility contextual display keyed signatures keeping "
     "turns templating decontaminating contrast compiling background batching baseloss wording "
-    "heat planting memory closeness growing ordering effects",
+    "heat planting memory closeness growing ordering running effects",
     2: "formats layouts signals features outputs reports clustering contamination prediction planning explain "
     "confirmation rehearsal earlier",
     3: "pipeline inputs ingest resuming stages relating predicting tables rehearsing applying estimating verifying "
     "against flatreading fieldranks matching confirming rehearsed calibrating projecting "
-    "alongside retelling drawing validating memorizing repredicting untuned",
+    "alongside retelling drawing validating memorizing repredicting untuned inplace",
 }
 """Words, tools, stages, and the order of things, by the first part of a module's name below `scanner`."""
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names.split()}

@@ -55,7 +55,7 @@ def test_facts_say_how_many_rows_lose_dose_as_their_copies_meet():
     said = meeting_facts(np.array([1.0, 0.5, 0.9, 0.5, 0.25]))
     assert said == ["copies of 3 rows often meet in a step; 25 to 50 % of the dose is left"]
     assert meeting_facts(np.ones(5)) == []
-    assert meeting_facts(np.array([0.5, 0.5])) == ["copies of 2 rows often meet in a step; 50 % of the dose is left"]
+    assert meeting_facts(np.array([0.731, 0.73]))[0].endswith("in a step; 73 % of the dose is left")
 
 
 def test_lengths_matter_where_batches_are_made_by_them():

@@ -63,5 +63,6 @@ def test_expected_rows_are_not_moved():
 
 def test_much_memory_comes_in_large_pages():
     assert len(block(100)) == 100
-    assert len(block(LARGE // 2)) == LARGE
+    assert len(block(LARGE // 2)) == LARGE // 2
+    assert len(block(LARGE // 2 + 1)) == LARGE
     assert len(block(2 * LARGE)) == 2 * LARGE

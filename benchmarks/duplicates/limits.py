@@ -109,8 +109,8 @@ def main() -> None:
             "read and fingerprint": reading + hashing + signing,
         }
         settings = Settings(floor=0.8, jaccard=0.8, permutations=PERMUTATIONS)
-        warm_up(settings, threads)
-        runs = [find([file], Path(scratch) / f"{i}.scan", settings, threads).progress.timings for i in range(REPEATS)]
+        warm_up(settings, threads, "in-place")
+        runs = [find([file], None, settings, threads).progress.timings for _ in range(REPEATS)]
     middle = {t.stage: statistics.median(run[i].seconds for run in runs) for i, t in enumerate(runs[0])}
     whole = sum(middle.values())
     print(f"\n{options.rows:,} rows, {megabytes:.0f} MB, {threads} threads: {whole:.2f} s")

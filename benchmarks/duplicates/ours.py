@@ -26,11 +26,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from scanner import compiling, earlier, formats, ingest, memory, stages
 from scanner.fingerprints import fingerprint
+from scanner.inplace import TextInPlace
 from scanner.objects import Clusters, Rows
 from scanner.progress import Progress
 from scanner.settings import Settings
 from scanner.stages import NO_PAIRS, Likeness
-from scanner.store import RunFolder
+from scanner.store import HasText, RunFolder
 
 PERMUTATIONS = 32
 """For duplicates alone: 8 bands of 4 catch a pair at Jaccard .8 as surely (.985) as the 18 bands of 7 that 128 make.
@@ -44,14 +45,14 @@ class Found:
     rows: Rows
     likeness: Likeness
     clusters: Clusters
-    run: RunFolder
+    run: HasText
     progress: Progress
 
 
-def find(files: list[Path], folder: Path, settings: Settings, threads: int) -> Found:
-    """Stages 1 and 2 of an audit: read, fingerprint, exact, near, cluster."""
+def find(files: list[Path], folder: Path | None, settings: Settings, threads: int) -> Found:
+    """Stages 1 and 2 of an audit: read, fingerprint, exact, near, cluster. The text is kept in `folder`, if any."""
     progress = Progress()
-    run = RunFolder.open_for_writing(folder)
+    run = RunFolder.open_for_writing(folder) if folder else TextInPlace()
     with progress.stage("read and fingerprint"):
         sources = formats.discover([str(file) for file in files])
         printer = stages.fingerprinter(settings)
@@ -64,7 +65,7 @@ def find(files: list[Path], folder: Path, settings: Settings, threads: int) -> F
     return Found(rows, likeness, choice.clusters, run, progress)
 
 
-def warm_up(settings: Settings, threads: int) -> None:
+def warm_up(settings: Settings, threads: int, text: str = "stored") -> None:
     """Begin as `scan` does, then compile or load every kernel and make every table, on four rows."""
     memory.reuse()
     compiling.load_kernels(Progress())
@@ -78,7 +79,7 @@ def warm_up(settings: Settings, threads: int) -> None:
             ),
             "utf-8",
         )
-        find([file], Path(folder) / "rows.scan", settings, threads)
+        find([file], Path(folder) / "rows.scan" if text == "stored" else None, settings, threads)
 
 
 def main() -> None:
@@ -88,21 +89,24 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--floor", type=float, default=0.8)
     parser.add_argument("--permutations", type=int, default=PERMUTATIONS)
+    parser.add_argument("--text", choices=["stored", "in-place"], default="stored", help="where the text stands after")
     parser.add_argument("--flags", type=Path)
     parser.add_argument("--clusters", type=Path)
     options = parser.parse_args()
     settings = Settings(floor=options.floor, jaccard=0.8, permutations=options.permutations)
     began = time.perf_counter()
-    warm_up(settings, options.threads)
+    warm_up(settings, options.threads, options.text)
     startup = time.perf_counter() - began
     with tempfile.TemporaryDirectory() as folder:
         opened, used = time.perf_counter(), time.process_time()
-        found = find(options.files, Path(folder) / "rows.scan", settings, options.threads)
+        stored = Path(folder) / "rows.scan" if options.text == "stored" else None
+        found = find(options.files, stored, settings, options.threads)
         seconds, used = time.perf_counter() - opened, time.process_time() - used
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
         shape = settings.shingle, settings.permutations, stages.SIGNATURE_SEED
+        text = list(found.run.segments())
         began = time.perf_counter()
-        fingerprint(found.run.segments(), len(found.rows), *shape, options.threads)
+        fingerprint(text, len(found.rows), *shape, options.threads)
         printing = time.perf_counter() - began
     flags = found.clusters.cluster >= 0
     if options.clusters:

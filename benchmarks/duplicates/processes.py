@@ -31,7 +31,12 @@ def ours() -> list[Tool]:
     """The two ways in which this project is measured."""
     return [
         Tool("sftscan, audit (floor .5)", "", {"floor": 0.5, "permutations": 128}, verifies=True),
-        Tool("sftscan, duplicates only (floor .8)", "", {"floor": 0.8, "permutations": 32}, verifies=True),
+        Tool(
+            "sftscan, duplicates only (floor .8)",
+            "",
+            {"floor": 0.8, "permutations": 32, "text": "in-place"},
+            verifies=True,
+        ),
     ]
 
 

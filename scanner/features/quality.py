@@ -29,6 +29,7 @@ def qualities(answers: pl.Series) -> Float64:
     data = np.frombuffer(text, np.uint8) if text is not None and text.size else np.zeros(0, np.uint8)
     counts, distinct = np.empty(len(answers), np.int64), np.empty(len(answers), np.int64)
     count_distinct(data, places, code_point_classes(), folded_code_points(), counts, distinct)
-    complete = answers.str.strip_chars_end().str.slice(-1).is_in(list(CLOSING)).to_numpy()
+    last = pl.col(answers.name).str.strip_chars_end().str.slice(-1)
+    complete = answers.to_frame().select(last.is_in(list(CLOSING))).to_series().to_numpy()
     some = np.maximum(counts, 1)
     return np.where(counts > 0, complete + np.log2(1 + counts) / 10 + distinct / some, 0.0)

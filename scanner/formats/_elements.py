@@ -78,13 +78,15 @@ def line_runs(data: UInt8, size: Callable[[int], int] = run_bytes) -> Iterator[t
     """start, end and number of the lines that are not blank, in runs of about so many bytes; one run at least."""
     from scanner.kernels import records
 
-    room = np.empty((3, min(len(data), _BLOCK) + 1), np.int64)
+    # subtle: one array of this size would lie in large pages, and clearing those takes longer than finding the lines
+    room = [np.empty(min(len(data), _BLOCK) + 1, np.int64) for _ in range(3)]
     state = records.new_state(content_begins(data))
     parts: list[Int64] = []
     begin = 0
     for low in range(0, max(len(data), 1), _BLOCK):
         high = min(low + _BLOCK, len(data))
-        parts.append(room[:, : records.line_spans(data, low, high, state, *room)].copy())
+        found = records.line_spans(data, low, high, state, *room)
+        parts.append(np.stack([column[:found] for column in room]))
         if high == len(data) or (high - begin >= size(begin) and parts[-1].size):
             start, end, line = np.concatenate(parts, axis=1)
             yield start, end, line

@@ -24,7 +24,7 @@ _LINES_TRIED = 20
 
 def sniff(path: Path, first: bytes, extension: str) -> float:
     """How sure these first bytes are JSON Lines, 0 to 1."""
-    lines = [line.strip() for line in first.removeprefix(BOM).split(b"\n", _LINES_TRIED + 1)]
+    lines = [line.strip() for line in _lines(first.removeprefix(BOM))]
     complete = [line for line in lines[: _LINES_TRIED + 1][:-1] or lines if line]
     if len(lines) <= _LINES_TRIED and lines[-1] and len(lines) > 1:
         complete.append(lines[-1])
@@ -40,6 +40,17 @@ def sniff(path: Path, first: bytes, extension: str) -> float:
     if shaped >= 0.5:
         return 0.8 if len(complete) > 1 or by_name else 0.4
     return 0.45 if by_name else 0.0
+
+
+def _lines(first: bytes) -> list[bytes]:
+    """The first lines; what follows them, not copied as a whole, stands for one more."""
+    end = -1
+    for _ in range(_LINES_TRIED + 1):
+        after = first.find(b"\n", end + 1)
+        if after < 0:
+            return first.split(b"\n")
+        end = after
+    return [*first[:end].split(b"\n"), first[end + 1 : end + 2]]
 
 
 def _is_json(line: bytes) -> bool:

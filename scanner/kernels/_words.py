@@ -29,6 +29,8 @@ _COLUMNS = ir.VectorType(_I32, LANES)
 _ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
 SHINGLE_STEP = 0x9E3779B97F4A7C15
 """Odd, by which the polynomial of a shingle's tokens goes on."""
+COMBINE_STEP = 0x9FB21C651E98DF25
+"""The factor of hashing.combine."""
 
 
 def _address(context, builder, kind, value, index):
@@ -51,6 +53,14 @@ def _load(builder, pointer, kind):
 def _within(builder, values, first, count):
     """Which bytes lie in first, first + 1, ... (count of them)."""
     return builder.icmp_unsigned("<", builder.sub(values, _splat(_BYTES, first)), _splat(_BYTES, count))
+
+
+def _mixed(builder, value, shifts, factors):
+    """MurmurHash3's finalisers: shifted onto itself and multiplied in turn."""
+    for shift, factor in zip(shifts, (*factors, None), strict=True):
+        value = builder.xor(value, builder.lshr(value, _splat(value.type, shift)))
+        value = value if factor is None else builder.mul(value, _splat(value.type, factor))
+    return value
 
 
 @intrinsic
@@ -206,12 +216,6 @@ def mix_shingles(typing, tokens, count, width, out, at):
         wide, narrow = ir.VectorType(_I64, SHINGLES), ir.VectorType(_I32, SHINGLES)
         size = ir.Constant(_I64, SHINGLES)
 
-        def spread(value, shifts, factors):
-            for shift, factor in zip(shifts, (*factors, None), strict=True):
-                value = builder.xor(value, builder.lshr(value, _splat(value.type, shift)))
-                value = value if factor is None else builder.mul(value, _splat(value.type, factor))
-            return value
-
         first = builder.mul(width, ir.Constant(_I64, SHINGLE_STEP))
         one = builder.insert_element(ir.Constant(wide, ir.Undefined), first, ir.Constant(_I32, 0))
         start = builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(_I32, SHINGLES), [0] * SHINGLES))
@@ -226,14 +230,43 @@ def mix_shingles(typing, tokens, count, width, out, at):
                 place = _address(context, builder, signature.args[0], tokens, builder.add(here, later.index))
                 before = builder.mul(builder.load(sums), _splat(wide, SHINGLE_STEP))
                 builder.store(builder.add(before, _load(builder, place, wide)), sums)
-            mixed = spread(builder.load(sums), (33, 33, 33), (0xFF51AFD7ED558CCD, 0xC4CEB9FE1A85EC53))
-            mixed = spread(builder.trunc(mixed, narrow), (16, 13, 16), (0x85EBCA6B, 0xC2B2AE35))
+            mixed = _mixed(builder, builder.load(sums), (33, 33, 33), (0xFF51AFD7ED558CCD, 0xC4CEB9FE1A85EC53))
+            mixed = _mixed(builder, builder.trunc(mixed, narrow), (16, 13, 16), (0x85EBCA6B, 0xC2B2AE35))
             place = _address(context, builder, signature.args[3], out, builder.add(at, here))
             stored = builder.store(mixed, builder.bitcast(place, narrow.as_pointer()))
             stored.align = 1
         return context.get_dummy_value()
 
     return types.void(tokens, types.int64, types.int64, out, types.int64), emit
+
+
+@intrinsic
+def hash_words(typing, first, second, count, seed, out):
+    """out[i] = fmix64(combine(combine(seed, first[i]), second[i])) for i < count, SHINGLES at a time; see hashing.
+
+    first, second, out: uint64. Up to SHINGLES - 1 places more are read and written: all need that much room.
+    """
+
+    def emit(context, builder, signature, arguments):
+        first, second, count, seed, out = arguments
+        wide, size = ir.VectorType(_I64, SHINGLES), ir.Constant(_I64, SHINGLES)
+        one = builder.insert_element(ir.Constant(wide, ir.Undefined), seed, ir.Constant(_I32, 0))
+        start = builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(_I32, SHINGLES), [0] * SHINGLES))
+        blocks = builder.udiv(builder.add(count, ir.Constant(_I64, SHINGLES - 1)), size)
+        with cgutils.for_range(builder, blocks) as loop:
+            here = builder.mul(loop.index, size)
+            h = start
+            for kind, words in zip(signature.args, (first, second), strict=False):
+                h = builder.xor(h, _load(builder, _address(context, builder, kind, words, here), wide))
+                h = builder.mul(h, _splat(wide, COMBINE_STEP))
+                h = builder.xor(h, builder.lshr(h, _splat(wide, 32)))
+            h = _mixed(builder, h, (33, 33, 33), (0xFF51AFD7ED558CCD, 0xC4CEB9FE1A85EC53))
+            place = _address(context, builder, signature.args[4], out, here)
+            stored = builder.store(h, builder.bitcast(place, wide.as_pointer()))
+            stored.align = 1
+        return context.get_dummy_value()
+
+    return types.void(first, second, types.int64, types.uint64, out), emit
 
 
 @njit(nogil=True)

@@ -9,6 +9,8 @@ syntax gets status SLOW and is parsed by `scanner.jsontext`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from scanner.kernels._jit import I64, I64R, INT, U8, U8R, U64_2D, helper, kernel
@@ -314,17 +316,33 @@ def _parse_object(buffer, at, end, keys, key_offsets, n_keys, kinds, value_start
         return found == n_keys and _skip_space(buffer, at + 1, end) == end
 
 
-@kernel(INT(U8R, I64R, I64R, U8R, I64R, I64R, I64R, I64R, U8, U8, I64, U64_2D, U8))
+def leads(keys: Sequence[bytes], kinds: Sequence[int], hashed: Sequence[bool]) -> tuple[np.ndarray, np.ndarray]:
+    """What stands before each value of a canonical record and behind the last: bytes, and offsets (k + 2,).
+
+    keys: names in sorted order, UTF-8 · kinds, hashed: as in `read_flat`.
+    """
+    found, before = [], b"{"
+    for key, kind, wanted in zip(keys, kinds, hashed, strict=True):
+        quote = b'"' if kind == TEXT else b""
+        found.append(before + b'"' + key + b'":' + quote if wanted else b"")
+        before = quote + b"," if wanted else before
+    found.append(before[:-1] + b"}" if before != b"{" else b"{}")
+    return np.frombuffer(b"".join(found), np.uint8), np.cumsum([0, *map(len, found)]).astype(np.int64)
+
+
+@kernel(INT(U8R, I64R, I64R, U8R, I64R, I64R, I64R, I64R, U8R, I64R, U8, U8, I64, U64_2D, U8))
 def read_flat(
-    buffer, start, end, keys, key_offsets, kinds, column_key, hashed, scratch, out, out_offsets, digest, status
-):
+    buffer, start, end, keys, key_offsets, kinds, column_key, hashed, lead, lead_offsets, scratch, out, out_offsets,
+    digest, status,
+):  # fmt: skip
     """Decode flat records; returns the number of bytes written to `out`.
 
     buffer, start (n,), end (n,): the records · keys, key_offsets (k + 1,): key names in sorted order, UTF-8 ·
     kinds (k,): TEXT or SCALAR · column_key (c,): which TEXT key each output segment comes from · hashed (k,): 1 where
-    the key is part of the canonical record · scratch: at least twice the longest record · out: at least the records'
-    total length · out_offsets (n * c + 1,): segment i of record r is out[out_offsets[r*c+i]:out_offsets[r*c+i+1]],
-    empty for SLOW records · digest (n, 2): MurmurHash3 of the canonical record · status (n,): FAST or SLOW.
+    the key is part of the canonical record · lead, lead_offsets: from `leads` · scratch: at least twice the longest
+    record · out: at least the records' total length · out_offsets (n * c + 1,): segment i of record r is
+    out[out_offsets[r*c+i]:out_offsets[r*c+i+1]], empty for SLOW records · digest (n, 2): MurmurHash3 of the canonical
+    record · status (n,): FAST or SLOW.
     """
     n_keys = len(key_offsets) - 1
     columns = len(column_key)
@@ -366,35 +384,21 @@ def read_flat(
             at += length
             out_offsets[r * columns + i + 1] = at
         canonical = decoded  # the canonical record follows the decoded strings
-        scratch[canonical] = 123
-        canonical += 1
-        first = True
         for k in range(n_keys):
             if hashed[k] == 0:
                 continue
-            if not first:
-                scratch[canonical] = 44
-                canonical += 1
-            first = False
-            scratch[canonical] = _QUOTE
-            canonical = _put_escaped(keys, key_offsets[k], key_offsets[k + 1], scratch, canonical + 1)
-            scratch[canonical] = _QUOTE
-            scratch[canonical + 1] = 58
-            canonical += 2
-            if kinds[k] == TEXT:
-                scratch[canonical] = _QUOTE
-                canonical += 1
+            length = lead_offsets[k + 1] - lead_offsets[k]
+            copy_bytes(scratch, canonical, lead, lead_offsets[k], length)
+            canonical += length
             if value_escaped[k]:
                 canonical = _put_escaped(scratch, text_start[k], text_end[k], scratch, canonical)
             else:
                 length = value_end[k] - value_start[k]
                 copy_bytes(scratch, canonical, buffer, value_start[k], length)
                 canonical += length
-            if kinds[k] == TEXT:
-                scratch[canonical] = _QUOTE
-                canonical += 1
-        scratch[canonical] = 125
-        h1, h2 = murmur128(scratch, decoded, canonical + 1)
+        length = lead_offsets[n_keys + 1] - lead_offsets[n_keys]
+        copy_bytes(scratch, canonical, lead, lead_offsets[n_keys], length)
+        h1, h2 = murmur128(scratch, decoded, canonical + length)
         digest[r, 0] = h1
         digest[r, 1] = h2
     return at

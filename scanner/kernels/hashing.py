@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from scanner.kernels._words import load64, word_at
+from scanner.kernels._words import COMBINE_STEP, load64, word_at
 
 _C1 = np.uint64(0x87C37B91114253D5)
 _C2 = np.uint64(0x4CF5AD432745937F)
@@ -16,7 +16,7 @@ _F1 = np.uint64(0xFF51AFD7ED558CCD)
 _F2 = np.uint64(0xC4CEB9FE1A85EC53)
 _R33 = np.uint64(33)
 
-_STEP = np.uint64(0x9FB21C651E98DF25)
+_STEP = np.uint64(COMBINE_STEP)
 _R32 = np.uint64(32)
 
 

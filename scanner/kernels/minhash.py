@@ -38,7 +38,7 @@ from scanner.kernels._words import (
     word_at,
 )
 from scanner.kernels.hashing import combine, fmix64, murmur128
-from scanner.kernels.tokens import ROOM, ascii_tokens, next_tokens
+from scanner.kernels.tokens import ROOM, ascii_room, ascii_tokens, next_tokens
 
 SKIPPED, PROMPT_PART, ANSWER_PART = 0, 1, 2
 IN_PROMPT, IN_ANSWER, IN_BOTH = np.uint64(1), np.uint64(2), np.uint64(3)
@@ -112,6 +112,7 @@ def fingerprint(
     tokens = np.empty(_BUFFER + SHINGLES, np.uint64)[:_BUFFER]
     starts = np.empty(_BUFFER, np.int64)
     ends = np.empty(_BUFFER, np.int64)
+    some = ascii_room(_BUFFER)
     mixed = np.empty(_WAITING + _BUFFER + SHINGLES, np.uint32)
     columns = len(a)
     a, b = _padded(a), _padded(b)
@@ -136,7 +137,7 @@ def fingerprint(
             kind = part[s]
             begin = at
             # two chains in turn, so that neither waits for the other
-            count, at, text, between = ascii_tokens(data, at, end, tokens, np.uint64(5), np.uint64(7))
+            count, at, text, between = ascii_tokens(data, at, end, tokens, some, np.uint64(5), np.uint64(7))
             points = at - begin + code_points(data, at, end)
             if supervised[s]:
                 answer_points += points

@@ -8,8 +8,9 @@ a tool schema says after `"name":` tells nothing of an answer, and one source no
 from __future__ import annotations
 
 import numpy as np
+from numba import types
 
-from scanner.kernels._jit import I32, I32R, I64R, INT, U8, U8R, U64, U64R, VOID, helper, kernel
+from scanner.kernels._jit import I32, I32R, I64, I64R, INT, U8, U8R, U64, U64R, VOID, helper, kernel
 from scanner.kernels._words import BLOCK
 from scanner.kernels.hashing import combine, fmix64
 from scanner.kernels.tokens import ROOM, next_tokens
@@ -52,70 +53,90 @@ def earlier_tail(tail, token):
 
 
 @helper
-def _bucket(context, tally):
+def _bucket(context, held):
     """Place of a context in a tally, by bits that no hash table uses first."""
-    return np.int64(context >> np.uint64(20) & np.uint64(len(tally) - 1))
+    return np.int64(context >> np.uint64(20) & np.uint64(len(held) - 1))
 
 
-@kernel(INT(U8R, I64R, I64R, I64R, I32R, U8R, I32R, U64, U64, I32, I32))
-def contexts(data, begin, end_of, row_start, voice, classes, fold, context, following, row, tally):
-    """Every token and segment end of the rows with the context before it; returns how many there are.
+@helper
+def _entries(hashes, n, voice, context, following):
+    """Contexts of a segment's tokens and end, then of its last tokens read backwards; returns how many there are."""
+    if n == 0:  # an empty string is no way in which the others might have begun
+        return 0
+    edge = before(voice)
+    a, b, c, d = edge, edge, edge, edge
+    for i in range(n):
+        context[i] = context_of(edge, a, b, c, d)
+        following[i] = hashes[i]
+        a, b, c, d = b, c, d, hashes[i]
+    context[n] = context_of(edge, a, b, c, d)
+    following[n] = END
+    made = n + 1
+    tail = tail_of(edge)
+    for k in range(min(TAIL, n)):
+        token = hashes[n - 1 - k]
+        context[made] = tail
+        following[made] = token
+        made += 1
+        tail = earlier_tail(tail, token)
+    return made
 
-    Segment s is data[begin[s]:end_of[s]] of voice[s]; row r has segments row_start[r]:row_start[r + 1]. context,
-    following, row: one entry per token, and 1 + TAIL at most per segment: its end, and its last tokens read backwards,
-    where BACKWARDS is added to the row ·
-    tally (2^t,): how many entries have a context of each bucket, added to what is there. A context reaches over a
-    segment's beginning as its voice.
+
+@kernel(INT(U8R, I64R, I64R, I32R, U8R, I32R, U64, I64, I32))
+def tally(data, begin, end_of, voice, classes, fold, hashes, counts, held):
+    """Tokens of every segment, and how many of their contexts fall into each bucket; returns how many tokens there are.
+
+    Segment s is data[begin[s]:end_of[s]] of voice[s] · hashes: one per token · counts (s,): tokens of each segment ·
+    held (2^t,): entries, see `contexts`, by a part of their context, added to what is there.
     """
-    hashes = np.empty(ROOM + BLOCK, np.uint64)
+    longest = 0
+    for s in range(len(begin)):
+        longest = max(longest, end_of[s] - begin[s])
+    context, following = np.empty(longest + 1 + TAIL, np.uint64), np.empty(longest + 1 + TAIL, np.uint64)
+    some = np.empty(ROOM + BLOCK, np.uint64)
     starts, ends = np.empty(ROOM + BLOCK, np.int64), np.empty(ROOM + BLOCK, np.int64)
     total = 0
-    for r in range(len(row_start) - 1):
-        for s in range(row_start[r], row_start[r + 1]):
-            at = begin[s]
-            edge = before(voice[s])
-            a, b, c, d = edge, edge, edge, edge
-            first = total
-            while at < end_of[s]:
-                found, at = next_tokens(data, at, end_of[s], classes, fold, 1, hashes, starts, ends, 0)
-                for i in range(found):
-                    context[total] = context_of(edge, a, b, c, d)
-                    following[total] = hashes[i]
-                    row[total] = r
-                    total += 1
-                    a, b, c, d = b, c, d, hashes[i]
-            if total == first:  # an empty string is no way in which the others might have begun
-                continue
-            context[total] = context_of(edge, a, b, c, d)
-            following[total] = END
-            row[total] = r
-            total += 1
-            tail = tail_of(edge)
-            for k in range(min(TAIL, total - 1 - first)):
-                token = d if k == 0 else c if k == 1 else b if k == 2 else a
-                context[total] = tail
-                following[total] = token
-                row[total] = r + BACKWARDS
-                total += 1
-                tail = earlier_tail(tail, token)
-    for i in range(total):
-        tally[_bucket(context[i], tally)] += 1
+    for s in range(len(begin)):
+        at = begin[s]
+        n = 0
+        while at < end_of[s]:
+            found, at = next_tokens(data, at, end_of[s], classes, fold, 1, some, starts, ends, 0)
+            for i in range(found):
+                hashes[total + n + i] = some[i]
+            n += found
+        for i in range(_entries(hashes[total : total + n], n, voice[s], context, following)):
+            held[_bucket(context[i], held)] += 1
+        counts[s] = n
+        total += n
     return total
 
 
-@kernel(INT(U64, U64, I32, I32R, INT))
-def keep_common(context, following, row, tally, least):
-    """Move the entries whose bucket has at least `least` of them to the front, in order; returns how many.
+@kernel(INT(U64R, I64R, I64R, I32R, I64R, I32R, INT, U64, U64, I32, INT))
+def contexts(hashes, counts, row_start, voice, number, held, least, context, following, row, made):
+    """Every token and segment end of the rows with the context before it, but for most of the rare ones.
 
-    Most contexts are rare, and most of these go here; no context in `least` rows does.
+    hashes, counts (s,), held: from `tally`; contexts of buckets with fewer than `least` entries are left out: most
+    are rare, and no context in `least` rows is among them · row r has segments row_start[r]:row_start[r + 1] of voice
+    (s,) · number (r,): what row r is called · context, following, row: written from `made` on: an entry per token, one
+    for each segment's end, and one for each of its last TAIL tokens read backwards, where BACKWARDS is added to the
+    row. A context reaches over a segment's beginning as its voice. Returns where the next entry goes.
     """
-    kept = 0
-    for i in range(len(context)):
-        context[kept] = context[i]
-        following[kept] = following[i]
-        row[kept] = row[i]
-        kept += tally[_bucket(context[i], tally)] >= least
-    return kept
+    longest = 0
+    for s in range(len(counts)):
+        longest = max(longest, counts[s])
+    one, next_one = np.empty(longest + 1 + TAIL, np.uint64), np.empty(longest + 1 + TAIL, np.uint64)
+    first = 0
+    for r in range(len(row_start) - 1):
+        for s in range(row_start[r], row_start[r + 1]):
+            n = counts[s]
+            for i in range(_entries(hashes[first : first + n], n, voice[s], one, next_one)):
+                if held[_bucket(one[i], held)] >= least:
+                    context[made] = one[i]
+                    following[made] = next_one[i]
+                    row[made] = number[r] + (BACKWARDS if i > n else 0)
+                    made += 1
+            first += n
+    return made
 
 
 @helper
@@ -160,27 +181,62 @@ def count(context, following, row, keys, tokens, counts, last):
     return taken
 
 
-@kernel(INT(U64R, U64R, I32R, U64R, U64R, I32R, INT, U64, U64, I32, I32))
-def choose(context, following, row, keys, tokens, counts, least, out_context, out_token, out_rows, out_with):
-    """The continuations of contexts in at least `least` rows, one entry per distinct pair; returns how many.
+@kernel(
+    types.UniTuple(INT, 2)(
+        U64R, U64R, I32R, U64R, U64R, I32R, INT, INT, types.float64, INT, types.float64, U64, U64, I32, U8, I32
+    )
+)
+def judge(
+    context, following, row, keys, tokens, counts, least, sample, fixed_share, rare_rows, rare_share,
+    out_context, out_token, out_share, out_rare, out_row,
+):  # fmt: skip
+    """What contexts in at least `least` rows say; returns how many verdicts there are, and how many rows follow one.
 
-    keys, tokens, counts: from `count` · out: context, what follows, rows with the context, rows with both.
+    context, following, row: from `contexts`, rows ascending · keys, tokens, counts: from `count` · sample: how many
+    rows were looked at · fixed_share, rare_rows, rare_share: see `templating` · out_context, out_token, out_share,
+    out_rare: as `build` takes them, at most as many as places are taken · out_row: the rows with a token that goes on
+    as a fixed context does, ascending.
     """
-    done = np.zeros(len(keys), np.bool_)
-    made = 0
-    for i in range(len(context)):
+    n = len(context)
+    best = np.full(len(keys), -1, np.int64)  # at a context's place: that of its most frequent continuation
+    known, says = np.zeros(len(keys), np.bool_), np.zeros(len(keys), np.bool_)
+    pair_of = np.full(n, -1, np.int32)
+    pairs, owners = np.empty(n, np.int32), np.empty(n, np.int32)
+    distinct = 0
+    for i in range(n):
         at = slot_of(keys, context[i])
-        if keys[at] == 0 or counts[at] < least:
+        if counts[at] < least:
             continue
         pair = slot_of(keys, continuation_key(context[i], following[i]))
-        if not done[pair]:
-            done[pair] = True
-            out_context[made] = context[i]
-            out_token[made] = following[i]
-            out_rows[made] = counts[at]
-            out_with[made] = counts[pair]
+        pair_of[i] = pair
+        if known[pair]:
+            continue
+        known[pair] = True
+        pairs[distinct] = pair
+        owners[distinct] = at
+        distinct += 1
+        main = best[at]
+        if main < 0 or counts[pair] > counts[main] or (counts[pair] == counts[main] and tokens[pair] < tokens[main]):
+            best[at] = pair
+    made = 0
+    for i in range(distinct):
+        at, pair = owners[i], pairs[i]
+        is_fixed = counts[best[at]] >= fixed_share * counts[at]
+        is_main = best[at] == pair
+        is_rare = is_fixed and not is_main and counts[pair] >= max(np.float64(rare_rows), rare_share * counts[at])
+        if is_main or is_rare:
+            out_context[made] = keys[at]
+            out_token[made] = tokens[pair] if is_fixed else BRANCHES
+            out_share[made] = np.int32(counts[at] / sample * 1e6)
+            out_rare[made] = is_rare
             made += 1
-    return made
+            says[pair] = is_fixed and is_main and tokens[pair] != END
+    holding = 0
+    for i in range(n):
+        if row[i] >= 0 and pair_of[i] >= 0 and says[pair_of[i]] and (holding == 0 or out_row[holding - 1] != row[i]):
+            out_row[holding] = row[i]
+            holding += 1
+    return made, holding
 
 
 @kernel(VOID(U64R, U64R, I32R, U8R, U64, U64, I32, U8))

@@ -14,7 +14,7 @@ import numpy as np
 from numba import types
 
 from scanner.kernels._jit import I32R, I64, I64R, INT, U8, U8R, U64, VOID, helper, kernel
-from scanner.kernels._words import BLOCK, highest_bit, kinds64, load64, lowest_bit, word_at
+from scanner.kernels._words import BLOCK, SHINGLES, hash_words, highest_bit, kinds64, load64, lowest_bit, word_at
 from scanner.kernels.hashing import combine, fmix64
 
 SEPARATOR, WORD, SINGLE = 0, 1, 2
@@ -25,8 +25,8 @@ _FOLDED = 0x20000
 _LOWER = np.uint64(0x2020202020202020)  # letters and digits with this bit set are lower-case letters and digits
 _ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
 _ONE = np.uint64(1)
-_FIRST_WORD = np.array([(1 << 8 * min(n, 8)) - 1 for n in range(17)], np.uint64)
-_SECOND_WORD = np.array([(1 << 8 * max(n - 8, 0)) - 1 for n in range(17)], np.uint64)
+_FIRST_WORD = np.array([(1 << 8 * min(n, 8)) - 1 for n in range(BLOCK + 1)], np.uint64)
+_SECOND_WORD = np.array([(1 << 8 * min(max(n - 8, 0), 8)) - 1 for n in range(BLOCK + 1)], np.uint64)
 """Which bits of the two words that hold a token belong to it, by its length."""
 
 
@@ -145,52 +145,57 @@ def _borders(words, spaces, known, more):
 
 
 @helper
-def ascii_tokens(data, at, end, hashes, text, between):
+def ascii_room(count):
+    """What `ascii_tokens` needs besides, for buffers of `count` tokens."""
+    return np.empty(count + SHINGLES, np.uint64), np.empty(count + SHINGLES, np.uint64), np.empty(count, np.int64)
+
+
+@helper
+def ascii_tokens(data, at, end, hashes, some, text, between):
     """The folded tokens of data[at:end] up to where other bytes than ASCII begin: `next_tokens` for most of most texts.
 
-    Returns how many there are, put at the front of `hashes` (which is as in next_tokens), where to go on, and two
-    running hashes, each of which takes every other token in turn. Tokens that may go on behind that place are left.
+    Returns how many there are, put at the front of `hashes` (as in next_tokens, with room for SHINGLES more), where to
+    go on, and two running hashes, each of which takes every other token in turn. Tokens that may go on behind that
+    place are left, and so are those at the very end of the data. some: from `ascii_room`. First all tokens are found
+    and their bytes put aside, then all are hashed, many at a time.
     """
-    size = len(data)
-    room = len(hashes) - BLOCK
-    count = 0
-    while at < end and count <= room and size >= BLOCK:
+    first_word, second_word, long_ones = some
+    last_block = len(data) - BLOCK - 16  # so that every token may be loaded in words of 8 bytes
+    room = np.uint64(len(hashes) - BLOCK)
+    made = np.uint64(0)
+    long_count = 0
+    begin = at
+    while at < end and made <= room and at <= last_block:
         limit = min(end - at, BLOCK)
-        if at + BLOCK <= size:
-            words, spaces, others = kinds64(data, at)
-        else:
-            words, spaces, others = kinds64(data, size - BLOCK)
-            beyond = np.uint64(at + BLOCK - size)
-            words >>= beyond
-            spaces >>= beyond
-            others >>= beyond
+        words, spaces, others = kinds64(data, at)
         others &= _ALL >> np.uint64(64 - limit)
         known = lowest_bit(others) if others else limit
         if known == 0:
             break
         words, first, last, used = _borders(words, spaces, known, at + known < end)
-        after = at + used
-        whole = at + BLOCK + 16 <= size  # so that every token may be loaded in words of 8 bytes
         while first:
             place = lowest_bit(first)
             start = at + place
-            length = lowest_bit(last) + 1 - place
+            length = np.uint64(lowest_bit(last) + 1 - place)
             lower = _LOWER & (np.uint64(0) - (words >> np.uint64(place) & _ONE))
             first &= first - _ONE
             last &= last - _ONE
-            if whole and length <= 16:
-                at_length = np.uint64(length)  # an unsigned index needs no look at its sign
-                h = combine(_SEED, (load64(data, start) | lower) & _FIRST_WORD[at_length])
-                h = fmix64(combine(h, (load64(data, start + 8) | lower) & _SECOND_WORD[at_length]))
-            else:
-                h = _ascii_hash(data, start, length, lower)
-            hashes[np.uint64(count)] = h
-            text, between = between, combine(text, h)
-            count += 1
-        if others or after == at:
-            at = after
+            first_word[made] = (load64(data, start) | lower) & _FIRST_WORD[length]
+            second_word[made] = (load64(data, start + 8) | lower) & _SECOND_WORD[length]
+            if length > 16:
+                long_ones[long_count] = np.int64(made) << 40 | (start - begin) << 7 | np.int64(length)
+                long_count += 1
+            made += _ONE
+        at += used
+        if others or used == 0:
             break
-        at = after
+    count = np.int64(made)
+    hash_words(first_word, second_word, count, _SEED, hashes)
+    for i in range(long_count):
+        packed = long_ones[i]
+        hashes[packed >> 40] = _ascii_hash(data, begin + (packed >> 7 & 0x1FFFFFFFF), packed & 0x7F, _LOWER)
+    for i in range(count):
+        text, between = between, combine(text, hashes[np.uint64(i)])
     return count, at, text, between
 
 

@@ -66,19 +66,35 @@ def find(sample: Sequence[Any], settings: Settings, format_name: str = "") -> De
         raise LayoutError("there is no record to find the layout of; expected at least one that can be read")
     may_be_table = format_name in TABULAR_FORMATS or (not format_name and all(map(_is_row_of_text, sample)))
     scores = {}
+    forms = _forms(sample)
     for name, module in modules.items():
         if name != "table" or may_be_table:
-            score = sum(module.matches(record) for record in sample) / len(sample)
+            score = sum(count * module.matches(record) for record, count in forms) / len(sample)
             if score:
                 scores[name] = round(score, 4)
     best = max(scores, key=lambda name: scores[name], default="")
-    share = _share(modules[best], sample) if best else 0.0
+    share = sum(count for record, count in forms if modules[best].matches(record)) / len(sample) if best else 0.0
     if share < _LEAST_SHARE:
         raise LayoutError(
             f"no layout fits these records: {_seen(sample)}; expected one of {', '.join(modules)}; name the layout "
             "with --layout, or the fields with --prompt-field and --response-field"
         )
     return Detected(best, share, scores)
+
+
+def _forms(sample: Sequence[Any]) -> list[tuple[Any, int]]:
+    """Records that no layout can tell apart, once each with their number: flat ones with the same keys.
+
+    A layout may look at a text of one character, such as the letter of a choice, but at no longer one.
+    """
+    found: dict[tuple[Any, ...], tuple[Any, int]] = {}
+    for i, record in enumerate(sample):
+        form: tuple[Any, ...] = (i,)
+        if type(record) is dict and all(type(value) is str for value in record.values()):
+            form = (*record, None, *(value if len(value) < 2 else None for value in record.values()))
+        first, count = found.get(form, (record, 0))
+        found[form] = (first, count + 1)
+    return list(found.values())
 
 
 def _share(module: ModuleType, sample: Sequence[Any]) -> float:

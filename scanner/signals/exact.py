@@ -7,26 +7,27 @@ fields the records carry. Hashes propose; the stored text itself is compared bef
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
 
 from scanner.kernels.minhash import same_texts, text_hashes
 from scanner.objects import Groups, Pairs, Rows, RowSegments
-from scanner.signals._groups import blocks_of, group_by, groups_in_order
-from scanner.store import SegmentReader
+from scanner.running import parts_for, run, shares
+from scanner.signals._groups import blocks_of, group_by
+from scanner.store import TextReader
 
 _SPREAD = np.uint64(0x9E3779B97F4A7C15)  # makes hashes of small numbers: see group_by
+TOKENS_OF_A_ROW = 64
+"""Roughly; only the number of threads depends on it."""
 ALL_PAIRS_UP_TO = 32
 """Members up to which a group is reported as all its pairs; a larger one as a star around its first member."""
 
 
 def same_record(rows: Rows) -> Groups:
     """Rows whose canonical records are equal."""
-    return groups_in_order(rows.digest, rows.content_order)
+    return group_by(rows.digest)
 
 
-def same_text(normal: Groups, reader: SegmentReader, threads: int) -> Groups:
+def same_text(normal: Groups, reader: TextReader, threads: int) -> Groups:
     """Rows whose segments are equal in role and text, compared byte for byte.
 
     normal: rows that are equal up to case and spacing; rows of equal text are.
@@ -41,8 +42,7 @@ def same_text(normal: Groups, reader: SegmentReader, threads: int) -> Groups:
             at, own = piece
             text_hashes(own.data, own.begin, own.end, own.row_start, own.role, own.supervised, hashes[at])
 
-        with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(hash_rows, some.split(threads)))
+        run(hash_rows, some.split(parts_for(len(members) * TOKENS_OF_A_ROW, threads)), threads)
         found = _compared(some, group_by(hashes), threads)
         group[members], size[members] = members[found.group], found.size
     return Groups(group, size)
@@ -53,15 +53,13 @@ def _compared(some: RowSegments, proposed: Groups, threads: int) -> Groups:
     n = len(proposed.group)
     same = np.empty(n, np.uint8)
 
-    def compare(part: int) -> None:
-        first, last = part * n // threads, (part + 1) * n // threads
+    def compare(part: slice) -> None:
         same_texts(
             some.data, some.begin, some.end, some.row_start, some.role, some.supervised, proposed.group,
-            first, last, same,
+            part.start, part.stop, same,
         )  # fmt: skip
 
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(compare, range(threads)))
+    run(compare, shares(n, parts_for(n * TOKENS_OF_A_ROW, threads)), threads)
     other = np.flatnonzero(same == 0)
     if not len(other):
         return proposed

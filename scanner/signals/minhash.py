@@ -7,7 +7,6 @@ rejected answers are not shingled but must be equal (normalised) for a pair to c
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,8 +16,9 @@ from scanner.kernels import grouping, similarity
 from scanner.kernels import minhash as shingling
 from scanner.kernels.sorting import sort_words
 from scanner.objects import Fingerprints, Groups, Int64, Pairs, Rows, RowSegments, UInt64
+from scanner.running import parts_for, run, shares
 from scanner.signals._measures import answer_containments
-from scanner.store import SegmentReader
+from scanner.store import TextReader
 from scanner.text import code_point_classes, folded_code_points
 
 WINDOW = 32
@@ -30,6 +30,8 @@ CONTAINED_SHINGLES = 12
 FLOOR_RECALL = 0.85
 """Share of the pairs at the floor that must become candidates; costs little on real data (benchmarks/duplicates)."""
 PAIRS_PER_BLOCK = 1 << 22
+SHINGLES_OF_A_PAIR = 128
+"""Roughly; only the number of threads depends on it."""
 PIECES = 4
 """Runs of rows per thread: so many that no thread has to wait long for another."""
 BANDS_AT_ONCE = 4
@@ -120,7 +122,7 @@ def propose(
 def find(
     rows: Rows,
     fingerprints: Fingerprints,
-    reader: SegmentReader,
+    reader: TextReader,
     proposed: Proposed,
     *,
     texts: Groups,
@@ -144,7 +146,12 @@ def find(
     members, packed = _compact(candidates, representatives)
     sets, bounds, sizes = _shingle_sets(reader, members, fingerprints.tokens[members], width, threads)
     measured = np.empty((len(packed), 5), np.float32)
-    _in_blocks(threads, len(packed), lambda at: similarity.verify(packed[at], sets, bounds, sizes, measured[at]))
+    pieces = parts_for(len(packed) * SHINGLES_OF_A_PAIR, PIECES * threads)
+    run(
+        lambda at: similarity.verify(packed[at], sets, bounds, sizes, measured[at]),
+        shares(len(packed), pieces),
+        threads,
+    )
 
     whole = np.diff(bounds)
     left, right = (packed >> np.uint64(32)).astype(np.int64), (packed & np.uint64(0xFFFFFFFF)).astype(np.int64)
@@ -225,7 +232,7 @@ def _candidates(
     place[representatives] = np.arange(n)
 
     def work(first: int) -> tuple[list[UInt64], Int64]:
-        count = min(BANDS_AT_ONCE, bands.bands - first)
+        count = min(at_once, bands.bands - first)
         packed, some = np.empty((count, n), np.uint64), np.empty(n, np.uint64)
         similarity.pack_bands(signature, place, bands.rows, bits, first, packed)
         found, cuts = [], np.zeros(2, np.int64)
@@ -245,8 +252,10 @@ def _candidates(
     pairs = np.zeros(0, np.uint64)
     held: list[UInt64] = []
     cuts = np.zeros(2, np.int64)
-    with ThreadPoolExecutor(threads) as pool:
-        for found, cut in pool.map(work, range(0, bands.bands, BANDS_AT_ONCE)):
+    at_once = min(BANDS_AT_ONCE, -(-bands.bands // threads))
+    step = at_once * PIECES * threads
+    for low in range(0, bands.bands, step):
+        for found, cut in run(work, range(low, min(low + step, bands.bands), at_once), threads):
             held += found
             if sum(map(len, held)) > max(PAIRS_PER_BLOCK, len(pairs)):  # each pair takes part in few sorts
                 pairs, held = _distinct([pairs, *held]), []
@@ -291,7 +300,7 @@ def _compact(candidates: UInt64, representatives: Int64) -> tuple[Int64, UInt64]
 
 
 def _shingle_sets(
-    reader: SegmentReader, members: Int64, tokens: Int64, width: int, threads: int
+    reader: TextReader, members: Int64, tokens: Int64, width: int, threads: int
 ) -> tuple[UInt64, Int64, Int64]:
     """Shingle sets of the member positions (ascending): sets, bounds, sizes; see kernels.minhash.shingle_sets.
 
@@ -310,8 +319,8 @@ def _shingle_sets(
         )  # fmt: skip
         return sets[:written].copy(), np.diff(bounds), sizes
 
-    with ThreadPoolExecutor(threads) as pool:
-        done = list(pool.map(work, reader.segments_of(members).split(PIECES * threads)))
+    pieces = parts_for(int(tokens.sum()), PIECES * threads)
+    done = run(work, reader.segments_of(members).split(pieces), threads)
     none = np.zeros(0, np.int64)
     bounds = np.concatenate([np.zeros(1, np.int64), *(lengths for _, lengths, _ in done)]).cumsum()
     sets = np.concatenate([np.zeros(0, np.uint64), *(sets for sets, _, _ in done)])
@@ -333,10 +342,3 @@ def _with_case_twins(
         np.concatenate((b, twins)),
         np.concatenate((values, ones)),
     )
-
-
-def _in_blocks(threads: int, n: int, work: Callable[[slice], None]) -> None:
-    """Run `work` over slices of range(n) on the thread pool."""
-    step = min(PAIRS_PER_BLOCK, max(1, -(-n // max(1, 4 * threads))))
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(work, [slice(i, i + step) for i in range(0, n, step)]))

@@ -14,7 +14,7 @@ from strategies import any_texts, texts
 
 from scanner.errors import ScanError
 from scanner.jsontext import canonical, parse
-from scanner.kernels.flatjson import FAST, SCALAR, SLOW, TEXT, read_flat
+from scanner.kernels.flatjson import FAST, SCALAR, SLOW, TEXT, leads, read_flat
 
 KEYS = ("instruction", "é中", "output")
 
@@ -34,10 +34,11 @@ def read(records: list[bytes], keys=KEYS, columns=None, hashed=None, scalars=())
     out = np.full(int(lengths.sum()) + 16, 0xAA, np.uint8)
     offsets = np.full(n * len(columns) + 1, -1, np.int64)
     digest, status = np.zeros((n, 2), np.uint64), np.full(n, 9, np.uint8)
+    kinds = [SCALAR if key in scalars else TEXT for key in keys]
     written = read_flat(
         buffer, start, end, np.frombuffer(b"".join(names), np.uint8), np.cumsum([0, *map(len, names)]).astype(np.int64),
-        np.array([SCALAR if key in scalars else TEXT for key in keys], np.int64), np.array(columns, np.int64),
-        np.array(hashed, np.int64), scratch[:-16], out[:-16], offsets, digest, status,
+        np.array(kinds, np.int64), np.array(columns, np.int64), np.array(hashed, np.int64),
+        *leads(names, kinds, hashed), scratch[:-16], out[:-16], offsets, digest, status,
     )  # fmt: skip
     assert written == offsets[-1]
     assert (scratch[-16:] == 0xAA).all()

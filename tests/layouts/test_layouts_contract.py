@@ -55,6 +55,20 @@ def test_its_own_examples(name, record):
     assert sorted(set(turns)) == list(range(len(set(turns))))
 
 
+@pytest.mark.parametrize(("name", "record"), [(n, r) for n, r in EXAMPLES if isinstance(r, dict)])
+@given(texts=st.lists(st.sampled_from(["", "A", "Z", "?", "two words", "ABCD"]) | st.text(min_size=2), min_size=9))
+def test_only_texts_of_one_character_tell_flat_records_apart(name, record, texts):
+    """`find` looks at one record of each form."""
+    one = dict(zip(record, texts, strict=False))
+    other = {key: text if len(text) < 2 else "some longer text" for key, text in one.items()}
+    for module in map(layouts.load, NAMES):
+        assert module.matches(one) == module.matches(other)
+    sample = [one, other, dict(reversed(one.items())), *[record] * 4]
+    scores = {n: sum(layouts.load(n).matches(r) for r in sample) / len(sample) for n in NAMES}
+    found = layouts.find(sample, Settings(), "csv")
+    assert found.scores == pytest.approx({n: score for n, score in scores.items() if score}, abs=1e-4)
+
+
 @pytest.mark.parametrize("name", NAMES)
 @given(record=VALUES)
 def test_any_value_is_read_or_refused_with_a_reason(name, record):
