@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tomllib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -58,6 +59,8 @@ class TrainingPlan:
             raise SettingsError(f"--warmup is {self.warmup:g}; it is a share of the steps, from 0 to 1")
         _at_least("--batch-size", self.batch_size, 1)
         _at_least("--lora-rank", self.lora_rank, 1)
+        if self.model_params is not None:
+            _at_least("--model-params", self.model_params, 1)
         if self.batch_tokens is not None:
             _at_least("--batch-tokens", self.batch_tokens, 1)
         _one_of("--drop-last", self.drop_last, DROPS)
@@ -155,6 +158,8 @@ class Settings:
             )
         _at_least("--neighbours", self.neighbours, 2)
         _at_least("--threads", self.threads, 0)
+        if self.max_length is not None:
+            _at_least("--max-length", self.max_length, 1)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for scan.json; paths as text."""
@@ -252,3 +257,5 @@ def _keep_policy(value: str) -> None:
 def _at_least(option: str, value: float, least: float) -> None:
     if not value >= least:
         raise SettingsError(f"{option} is {value}; it must be at least {least}")
+    if math.isinf(value):
+        raise SettingsError(f"{option} is infinite; it must be a number")

@@ -48,7 +48,7 @@ def test_ragged_rows(contents, rewritten):
     raw = b"\xef\xbb\xbfname,city,note\nann,rome\nbob,a,b,secret\ncid,oslo,x\n"
     found = contents("a.csv", raw)
     assert found.values == [{"name": "ann", "city": "rome", "note": None}, {"name": "cid", "city": "oslo", "note": "x"}]
-    assert [(s.row_id, s.line, s.reason) for s in found.skips] == [(1, 3, "line 3: 4 cells, expected 3")]
+    assert [(s.row_id, s.line, s.reason) for s in found.skips] == [(1, 3, "4 cells, expected 3")]
     out, done = rewritten("a.csv", raw, Edits(0, frozenset({0, 1})))
     assert out == b"\xef\xbb\xbfname,city,note\ncid,oslo,x\n"
     assert (done.kept, done.dropped, done.unreadable) == (1, 2, 0)

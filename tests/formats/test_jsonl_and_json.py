@@ -177,7 +177,7 @@ def test_reading_goes_on_after_a_broken_element(contents, rewritten, broken, rea
     (skip,) = found.skips
     assert (skip.row_id, skip.line) == (at, at + 2)
     assert re.search(reason, skip.reason)
-    assert skip.reason.startswith(f"line {skip.line}: ")
+    assert not skip.reason.startswith("line ")
     assert rewritten("a.json", raw)[0] == raw
     out, done = rewritten("a.json", raw, Edits(0, frozenset(found.rows)))
     assert broken.strip().encode() in out
