@@ -153,7 +153,9 @@ class SegmentBatch:
         """Some of the segments, their text copied together; `first` is 0, for they are no longer those of the file."""
         size = np.diff(self.offsets)[places]
         offsets = np.concatenate(([0], np.cumsum(size))).astype(np.int64)
-        data = self.data[np.repeat(self.offsets[places] - offsets[:-1], size) + np.arange(offsets[-1])]
+        text = self.data.data
+        spans = zip(self.offsets[places].tolist(), self.offsets[np.asarray(places) + 1].tolist(), strict=True)
+        data = np.frombuffer(b"".join([text[a:b] for a, b in spans]), np.uint8)
         return SegmentBatch(
             self.row_id[places], self.segment[places], self.turn[places], self.role[places], self.supervised[places],
             offsets, data,

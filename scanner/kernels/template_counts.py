@@ -198,31 +198,30 @@ def judge(
     as a fixed context does, ascending.
     """
     n = len(context)
-    best = np.full(len(keys), -1, np.int64)  # at a context's place: that of its most frequent continuation
+    best = np.zeros(len(keys), np.int64)  # at a context's place: that of its most frequent continuation, plus 1
     known, says = np.zeros(len(keys), np.bool_), np.zeros(len(keys), np.bool_)
-    pair_of = np.full(n, -1, np.int32)
-    pairs, owners = np.empty(n, np.int32), np.empty(n, np.int32)
+    pair_of, pairs, owners = np.zeros(n, np.int64), np.zeros(n, np.int64), np.zeros(n, np.int64)  # pair_of: plus 1
     distinct = 0
     for i in range(n):
         at = slot_of(keys, context[i])
         if counts[at] < least:
             continue
         pair = slot_of(keys, continuation_key(context[i], following[i]))
-        pair_of[i] = pair
+        pair_of[i] = pair + 1
         if known[pair]:
             continue
         known[pair] = True
         pairs[distinct] = pair
         owners[distinct] = at
         distinct += 1
-        main = best[at]
+        main = best[at] - 1
         if main < 0 or counts[pair] > counts[main] or (counts[pair] == counts[main] and tokens[pair] < tokens[main]):
-            best[at] = pair
+            best[at] = pair + 1
     made = 0
     for i in range(distinct):
         at, pair = owners[i], pairs[i]
-        is_fixed = counts[best[at]] >= fixed_share * counts[at]
-        is_main = best[at] == pair
+        is_fixed = counts[best[at] - 1] >= fixed_share * counts[at]
+        is_main = best[at] == pair + 1
         is_rare = is_fixed and not is_main and counts[pair] >= max(np.float64(rare_rows), rare_share * counts[at])
         if is_main or is_rare:
             out_context[made] = keys[at]
@@ -233,7 +232,7 @@ def judge(
             says[pair] = is_fixed and is_main and tokens[pair] != END
     holding = 0
     for i in range(n):
-        if row[i] >= 0 and pair_of[i] >= 0 and says[pair_of[i]] and (holding == 0 or out_row[holding - 1] != row[i]):
+        if row[i] >= 0 and pair_of[i] > 0 and says[pair_of[i] - 1] and (holding == 0 or out_row[holding - 1] != row[i]):
             out_row[holding] = row[i]
             holding += 1
     return made, holding
