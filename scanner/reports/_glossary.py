@@ -90,8 +90,8 @@ GLOSSARY = (
     ),
     Term(
         "estimated recall of meaning",
-        "With --confirm-with, a transformer reads only the likeliest rows. From pairs it read, a sample of unlikely"
-        " ones among them, follows how many of its pairs were left unread.",
+        "With --confirm-with, a transformer reads only the likeliest rows, first a sample of them and then in rounds"
+        " that learn from what it read. From all it read follows how many of its pairs were left unread.",
         "share of the transformer's pairs, with the range of two models; benchmarks/semantic",
     ),
     Term(

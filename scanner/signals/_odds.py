@@ -37,7 +37,7 @@ CLOSENESS = Belief(
     weights=(-4.29, 3.66, 3.46, 6.68, 1.88, 0.54, -0.69, -6.87),
     spread=(1.0, 3.0, 3.0, 3.0, 3.0, 0.3, 0.3, 2.0),
 )
-"""Of the parts that scanner.closeness gives; fitted by benchmarks/semantic/weights.py on five files."""
+"""Of the parts that scanner.closeness gives; fitted to five files (benchmarks/semantic/README.md)."""
 COSINE = Belief(centre=(0.7,), weights=(-4.8, 14.9, -6.3), spread=(2.0, 6.0, 3.0))
 """Of any other embedder's cosine alone; wide, for nothing is known of its scale."""
 
