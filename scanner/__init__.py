@@ -9,6 +9,7 @@
              plausibility redaction evidence repeats display
              keyed signatures keeping templating wording contrast
              decontaminating models chat training heat closeness
+             effects running
     floor 2  formats/ layouts/ signals/ features/ outputs/      stages, strangers to one another
              reports/ clustering contamination/ earlier
              prediction/ planning/ explain/ rehearsal
@@ -16,7 +17,7 @@
              resuming relating matching against fieldranks
              confirming applying verifying estimating
              rehearsing rehearsed calibrating memorizing
-             repredicting
+             repredicting deduplicating inplace
 
 `scanner/` measures, `rules/` judges, `cli.py` speaks. Library functions have the names of the verbs.
 """
@@ -25,7 +26,10 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["Settings", "TrainingPlan", "apply", "audit", "calibrate", "export", "judge", "purge", "rehearse", "report"]
+__all__ = [
+    "Settings", "TrainingPlan", "apply", "audit", "calibrate", "export", "find_duplicates", "judge", "purge",
+    "rehearse", "report",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
@@ -34,6 +38,10 @@ def __getattr__(name: str) -> Any:
         from scanner import settings
 
         return getattr(settings, name)
+    if name == "find_duplicates":
+        from scanner import deduplicating
+
+        return deduplicating.find_duplicates
     if name in __all__:
         from scanner import pipeline
 

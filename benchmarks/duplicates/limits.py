@@ -23,9 +23,12 @@ from numba import njit
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from ours import PERMUTATIONS, find, warm_up
+from ours import warm_up
 from rows import write_rows
 
+from scanner.deduplicating import ALONE, PERMUTATIONS, find_duplicates
+from scanner.objects import Timing
+from scanner.progress import Progress
 from scanner.settings import Settings
 
 COPY_BYTES = 256 << 20
@@ -74,6 +77,13 @@ def seconds(work: Callable[[int], object], threads: int) -> float:
     return statistics.median(times)
 
 
+def stages_of(file: Path, settings: Settings) -> list[Timing]:
+    """Seconds of each stage, once."""
+    progress = Progress()
+    find_duplicates([file], settings, progress=progress)
+    return progress.timings
+
+
 def main() -> None:
     """Print the limits, then each stage's share of the time."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -108,9 +118,9 @@ def main() -> None:
         floors = {
             "read and fingerprint": reading + hashing + signing,
         }
-        settings = Settings(floor=0.8, jaccard=0.8, permutations=PERMUTATIONS)
-        warm_up(settings, threads, "in-place")
-        runs = [find([file], None, settings, threads).progress.timings for _ in range(REPEATS)]
+        settings = ALONE.changed(threads=threads)
+        warm_up(settings, "in-place")
+        runs = [stages_of(file, settings) for _ in range(REPEATS)]
     middle = {t.stage: statistics.median(run[i].seconds for run in runs) for i, t in enumerate(runs[0])}
     whole = sum(middle.values())
     print(f"\n{options.rows:,} rows, {megabytes:.0f} MB, {threads} threads: {whole:.2f} s")

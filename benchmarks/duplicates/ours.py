@@ -17,69 +17,34 @@ import resource
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from scanner import compiling, earlier, formats, ingest, memory, stages
+from scanner import compiling, memory, stages
+from scanner.deduplicating import PERMUTATIONS, find_duplicates
 from scanner.fingerprints import fingerprint
-from scanner.inplace import TextInPlace
-from scanner.objects import Clusters, Rows
 from scanner.progress import Progress
 from scanner.settings import Settings
-from scanner.stages import NO_PAIRS, Likeness
-from scanner.store import HasText, RunFolder
-
-PERMUTATIONS = 32
-"""For duplicates alone: 8 bands of 4 catch a pair at Jaccard .8 as surely (.985) as the 18 bands of 7 that 128 make.
-An audit needs 128 for its pairs at .5, and stores them for later runs."""
 
 
-@dataclass(frozen=True)
-class Found:
-    """What the stages gave."""
-
-    rows: Rows
-    likeness: Likeness
-    clusters: Clusters
-    run: HasText
-    progress: Progress
-
-
-def find(files: list[Path], folder: Path | None, settings: Settings, threads: int) -> Found:
-    """Stages 1 and 2 of an audit: read, fingerprint, exact, near, cluster. The text is kept in `folder`, if any."""
-    progress = Progress()
-    run = RunFolder.open_for_writing(folder) if folder else TextInPlace()
-    with progress.stage("read and fingerprint"):
-        sources = formats.discover([str(file) for file in files])
-        printer = stages.fingerprinter(settings)
-        rows, _ = ingest.read_all(sources, run, settings, threads, printer=printer)
-        prints = printer.whole()
-    likeness = stages.find_likeness(run, rows, prints, settings, threads, progress)
-    choice = stages.find_clusters(
-        run, rows, prints, likeness, NO_PAIRS, earlier.NONE, sources, settings, progress
-    )  # fmt: skip
-    return Found(rows, likeness, choice.clusters, run, progress)
-
-
-def warm_up(settings: Settings, threads: int, text: str = "stored") -> None:
+def warm_up(settings: Settings, text: str = "stored") -> None:
     """Begin as `scan` does, then compile or load every kernel and make every table, on four rows."""
     memory.reuse()
     compiling.load_kernels(Progress())
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "rows.jsonl"
-        text = "one two three four five six seven eight nine ten eleven twelve thirteen fourteen"
+        words = "one two three four five six seven eight nine ten eleven twelve thirteen fourteen"
         file.write_text(
             "".join(
-                json.dumps({"instruction": text + end, "input": "", "output": text}) + "\n"
+                json.dumps({"instruction": words + end, "input": "", "output": words}) + "\n"
                 for end in (".", ".", " !", "?")
             ),
             "utf-8",
         )
-        find([file], Path(folder) / "rows.scan" if text == "stored" else None, settings, threads)
+        find_duplicates([file], settings, Path(folder) / "rows.scan" if text == "stored" else None)
 
 
 def main() -> None:
@@ -93,18 +58,19 @@ def main() -> None:
     parser.add_argument("--flags", type=Path)
     parser.add_argument("--clusters", type=Path)
     options = parser.parse_args()
-    settings = Settings(floor=options.floor, jaccard=0.8, permutations=options.permutations)
+    settings = Settings(floor=options.floor, jaccard=0.8, permutations=options.permutations, threads=options.threads)
     began = time.perf_counter()
-    warm_up(settings, options.threads, options.text)
+    warm_up(settings, options.text)
     startup = time.perf_counter() - began
     with tempfile.TemporaryDirectory() as folder:
         opened, used = time.perf_counter(), time.process_time()
         stored = Path(folder) / "rows.scan" if options.text == "stored" else None
-        found = find(options.files, stored, settings, options.threads)
+        progress = Progress()
+        found = find_duplicates(options.files, settings, stored, progress)
         seconds, used = time.perf_counter() - opened, time.process_time() - used
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
         shape = settings.shingle, settings.permutations, stages.SIGNATURE_SEED
-        text = list(found.run.segments())
+        text = list(found.text.segments())
         began = time.perf_counter()
         fingerprint(text, len(found.rows), *shape, options.threads)
         printing = time.perf_counter() - began
@@ -113,7 +79,7 @@ def main() -> None:
         np.save(options.clusters, found.clusters.keep)
     if options.flags:
         np.save(options.flags, flags)
-    spent = {timing.stage: timing.seconds for timing in found.progress.timings}
+    spent = {timing.stage: timing.seconds for timing in progress.timings}
     print(
         json.dumps(
             {

@@ -21,25 +21,17 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from ours import find
 from rows import write_rows
 
-from scanner import memory
+from scanner.deduplicating import find_duplicates
 from scanner.objects import Rows
 from scanner.progress import Progress
 from scanner.settings import Settings
 from scanner.signals import minhash
-from scanner.stages import Likeness
-from scanner.store import RunFolder
+from scanner.store import HasText
 
 
-def clusters(file: Path, folder: Path, settings: Settings, threads: int) -> tuple[Rows, Likeness, RunFolder, Progress]:
-    """Stages 1 and 2 of an audit: read, fingerprint, exact, near, cluster."""
-    found = find([file], folder, settings, threads)
-    return found.rows, found.likeness, found.run, found.progress
-
-
-def truth(run: RunFolder, rows: Rows, settings: Settings) -> dict[tuple[int, int], float]:
+def truth(run: HasText, rows: Rows, settings: Settings) -> dict[tuple[int, int], float]:
     """Jaccard of every pair of distinct rows at or above the floor, exactly, without any sketch."""
     from scipy.sparse import csr_matrix
 
@@ -63,13 +55,14 @@ def truth(run: RunFolder, rows: Rows, settings: Settings) -> dict[tuple[int, int
     return found
 
 
-def accuracy(count: int, settings: Settings, threads: int) -> None:
+def accuracy(count: int, settings: Settings) -> None:
     """Recall and precision of the reported pairs against every pair compared."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "rows.jsonl"
         write_rows(count, file)
-        rows, likeness, run, _ = clusters(file, Path(folder) / "r.scan", settings, threads)
-        expected = truth(run, rows, settings)
+        found = find_duplicates([file], settings, Path(folder) / "r.scan")
+        likeness = found.likeness
+        expected = truth(found.text, found.rows, settings)
         reported = {(a, b): s for a, b, s in likeness.near.select("row_a", "row_b", "similarity").iter_rows()}
         exact = set(likeness.exact.select("row_a", "row_b").iter_rows())
         # rows of equal text stand for one another in near pairs
@@ -94,19 +87,19 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
-    settings = Settings()
-    memory.reuse()  # as `scan` begins
+    settings = Settings(threads=options.threads)
     bands = minhash.choose_bands(settings.permutations, settings.jaccard, settings.recall, settings.floor)
     print(f"{bands.bands} bands of {bands.rows} rows; promised recall at .8 {bands.probability(0.8):.4f}")
     print(f"accuracy at {options.truth_rows:,} rows")
-    accuracy(options.truth_rows, settings, options.threads)
+    accuracy(options.truth_rows, settings)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "rows.jsonl"
         write_rows(options.rows, file)
         times = []
         for repeat in range(options.repeats):
             started = time.perf_counter()
-            *_, progress = clusters(file, Path(folder) / f"{repeat}.scan", settings, options.threads)
+            progress = Progress()
+            find_duplicates([file], settings, Path(folder) / f"{repeat}.scan", progress)
             times.append(time.perf_counter() - started)
         megabytes = file.stat().st_size / 1e6
         middle = statistics.median(times)
