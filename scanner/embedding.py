@@ -397,11 +397,13 @@ def _sentence_transformer(name: str, option: str) -> Any:
         place = str(get_model_path())
     try:
         from sentence_transformers import SentenceTransformer
+        from transformers.utils import logging
     except ImportError as error:
         raise SettingsError(
             f"{option} needs sentence-transformers, which is not installed; "
             "install it with: pip install 'sftscan[minilm]', or leave the option out to use the static table"
         ) from error
+    logging.disable_progress_bar()  # it would write into our own display
     local = Path(place).exists()
     try:
         model = SentenceTransformer(place, device="cpu", local_files_only=local)

@@ -295,6 +295,13 @@ class TestSentenceTransformers:
         encoder = embedding.load(str(folder))
         assert encoder.pieces(["sky", "a" * 50, "b " * 200, ""]).tolist() == [5, 52, 64, 2]
 
+    def test_loading_draws_no_bar_of_its_own(self, folder, capfd):
+        from transformers.utils import logging
+
+        logging.enable_progress_bar()
+        embedding.load(str(folder))
+        assert capfd.readouterr().err == ""
+
     def test_a_folder_that_holds_no_model(self, tmp_path):
         (tmp_path / "empty").mkdir()
         with pytest.raises(SettingsError, match=r"--embedder .*empty: not loaded .*no sentence-transformers model"):
