@@ -61,12 +61,12 @@ def meeting_facts(together: Float64) -> list[str]:
 
 
 def length_facts(plan: TrainingPlan) -> list[str]:
-    """That batches made by length are only as good as the lengths, where no tokenizer of the model gave these."""
+    """That batches made by length are only as good as the lengths, which are not in the trainer's tokens."""
     if plan.batching == "random" and plan.batch_tokens is None:
         return []
     return [
-        "these batches are made by the rows' lengths, which are counted in the scan's own tokens; --tokenizer FILE, "
-        "and --max-length where the trainer cuts rows, make them the trainer's"
+        "these batches are made by the rows' lengths, here in the scan's own tokens: the trainer's will be somewhat "
+        "other batches (--tokenizer FILE gives its lengths, but predictions in its tokens were never checked)"
     ]
 
 

@@ -169,7 +169,7 @@ def conflicts(rows: list[corpus.Row], trained: list[corpus.Trained], total: int)
 def observe(table: Table, name: str, simulated: int | None = None) -> list[Observation]:
     """Each measured epoch, with the doses that were given, or those of batches drawn anew by the seed `simulated`.
 
-    Drawn from the rows' lengths in the base's own tokens: what a user has who names the `--tokenizer`.
+    Drawn from the rows' lengths in the base's own tokens, as a trainer does; an audit has only its own.
     """
     cell = grid.CELLS[name]
     measured = pl.read_parquet(grid.HERE / f"{name}.parquet")

@@ -4,7 +4,7 @@
 
 "Left out" means: fitted on two seeds of the random and two of the length-grouped cell without one source, tested on
 the rows of that source under the other seeds, batches drawn by a seed of its own from the rows' lengths in the base's
-tokens (what a user has who names the `--tokenizer`).
+tokens.
 """
 
 from __future__ import annotations
