@@ -38,6 +38,7 @@ class BaseLosses:
     """Teacher-forced loss of the base before any tuning."""
 
     loss_nats: Float32  # (T,) -log probability of each token; NaN where it was not measured
+    row_tokens: Int64  # (n,) the model's tokens of each row, cut at its context; 0 where it was refused
     measured: int  # tokens
     rows_beyond_context: int  # rows of which some answer goes on behind the model's context
     rows_not_aligned: int  # rows of which some answer has other tokens in the model's template than in the data
@@ -60,6 +61,7 @@ def base_losses(
     """
     out = np.full(len(text.tokens), np.nan, np.float32)
     count = len(text.offsets) - 1
+    row_tokens = np.zeros(count, np.int64)
     edges = np.searchsorted(text.answer_row, np.arange(count + 1))
     beyond, strange, refused = set[int](), set[int](), 0
     waiting, begin = iter(rows), 0
@@ -73,6 +75,7 @@ def base_losses(
             )
         taken = [place for place, example in enumerate(encoded) if isinstance(example, Example)]
         examples = [example for example in encoded if isinstance(example, Example)]
+        row_tokens[begin + np.array(taken, np.int64)] = [len(example.ids) for example in examples]
         if bf16 is None:
             bf16 = bf16_pays(model, examples, count / max(1, len(examples)))
         for place, found in measure(model, examples, bf16):
@@ -93,7 +96,7 @@ def base_losses(
                 out[start : start + known] = shared(found.loss_nats, answer)[:known]
         advance(len(block))
         begin += len(block)
-    return BaseLosses(out, int(np.isfinite(out).sum()), len(beyond), len(strange), refused, bool(bf16))
+    return BaseLosses(out, row_tokens, int(np.isfinite(out).sum()), len(beyond), len(strange), refused, bool(bf16))
 
 
 def bf16_pays(model: LanguageModel, examples: Sequence[Example], blocks: float = 1.0) -> bool:

@@ -66,7 +66,7 @@ def length_facts(plan: TrainingPlan) -> list[str]:
         return []
     return [
         "these batches are made by the rows' lengths, here in the scan's own tokens: the trainer's will be somewhat "
-        "other batches (--tokenizer FILE gives its lengths, but predictions in its tokens were never checked)"
+        "other batches; --base MODEL, and --max-length where rows are cut, give its lengths"
     ]
 
 

@@ -151,9 +151,8 @@ def predict_known(
         answers = prediction.Answers(text.answer_row, text.answer_start, text.answer_end)
         weight = source_weights(rows, sources, settings)
         sequence = settings.max_length or SEQUENCE_TOKENS  # packing fills sequences of the length that rows are cut at
-        amounts = prediction.doses(
-            settings.plan, np.diff(text.offsets), answers, group, order, near, weight, sequence, settings.seed
-        )
+        length = np.diff(text.offsets) if known.base is None else known.base.lengths(text)
+        amounts = prediction.doses(settings.plan, length, answers, group, order, near, weight, sequence, settings.seed)
         weights = weights_of(settings, progress)
         features = token_features(text.tokens, text.widths, text.offsets, group, settings.tokenizer is None, threads)
         if known.base is not None:
@@ -165,7 +164,7 @@ def predict_known(
         what_if, asked = projecting.project(
             run, whatif.draw(features, answers, result.p_extract, order, torn), amounts,
             lambda plan: prediction.doses(
-                plan, np.diff(text.offsets), answers, group, order, near, weight, sequence, settings.seed
+                plan, length, answers, group, order, near, weight, sequence, settings.seed
             ),
             weights, settings, sequence, threads,
         )  # fmt: skip
@@ -199,7 +198,7 @@ def predict_known(
                 settings.plan,
                 amounts.own,
                 supervised,
-                np.diff(text.offsets),
+                length,
                 order,
                 weight,
                 settings.seed,
@@ -207,7 +206,7 @@ def predict_known(
                 sequence,
             )
             + meeting_facts(amounts.together)
-            + (length_facts(settings.plan) if settings.tokenizer is None else []),
+            + (length_facts(settings.plan) if settings.tokenizer is None and known.base is None else []),
             **asked,
         },
         **stretches.notes,

@@ -42,12 +42,14 @@ class Untuned:
     """What the base said before any tuning."""
 
     loss_nats: np.ndarray  # (a,) float16, tokens of the answers one after the other; NaN where not measured
+    row_tokens: np.ndarray  # (n,) int32, tokens of each row, as this base is trained on it; 0 where not known
     facts: dict[str, Any]  # as in notes.prediction.base of scan.json
 
     def save(self, run: RunFolder) -> None:
         """Keep it in the run."""
         with atomic(run.private / STORED) as temporary, temporary.open("wb") as file:
-            np.savez(file, loss_nats=self.loss_nats, facts=np.array(json.dumps(self.facts)))
+            facts = np.array(json.dumps(self.facts))
+            np.savez(file, loss_nats=self.loss_nats, row_tokens=self.row_tokens, facts=facts)
 
     @classmethod
     def load(cls, run: RunFolder) -> Untuned | None:
@@ -55,7 +57,9 @@ class Untuned:
         if not (run.private / STORED).exists():
             return None
         with np.load(run.private / STORED) as stored:
-            return cls(stored["loss_nats"], json.loads(str(stored["facts"])))
+            if "row_tokens" not in stored.files:  # measured by an earlier version
+                return None
+            return cls(stored["loss_nats"], stored["row_tokens"], json.loads(str(stored["facts"])))
 
     def beside_table(self, features: ContextFeatures, text: TokenisedRows) -> ContextFeatures:
         """Features with the base's own probabilities; the table's stand in where none was measured."""
@@ -63,6 +67,11 @@ class Untuned:
         said: Float32 = np.full(len(text.tokens), np.nan, np.float32)
         said[in_answers(text)] = -self.loss_nats.astype(np.float32)
         return replace(features, base=np.exp(np.where(np.isnan(said), features.background, said)))
+
+    def lengths(self, text: TokenisedRows) -> Int64:
+        """(n,) tokens of each row by which a trainer makes its batches; our own where the base refused the row."""
+        own: Int64 = np.diff(text.offsets)
+        return np.where(self.row_tokens > 0, self.row_tokens, own).astype(np.int64)
 
 
 def in_answers(text: TokenisedRows) -> Bool:
@@ -129,7 +138,7 @@ def measured(
         "loss_per_token_nats": float(np.nanmean(found.loss_nats)) if found.measured else None,
         "precision": f"{'bf16' if found.bf16 else 'fp32'} on {model.device}",
     }
-    kept = Untuned(found.loss_nats[in_answers(text)].astype(np.float16), facts)
+    kept = Untuned(found.loss_nats[in_answers(text)].astype(np.float16), found.row_tokens.astype(np.int32), facts)
     kept.save(run)
     return kept
 

@@ -83,6 +83,7 @@ def test_every_token_gets_the_loss_of_the_tokens_that_cover_it(base):
     assert span == len(text.answer_row)
     np.testing.assert_allclose(found.loss_nats, expected, rtol=2e-4, atol=1e-5)
     assert found.measured == int((text.answer_end - text.answer_start).sum())
+    assert found.row_tokens.tolist() == [len(plain_losses(base, row)[0].ids) for row in ROWS]
 
 
 def test_blocks_of_rows_change_nothing(base, monkeypatch):
@@ -92,6 +93,7 @@ def test_blocks_of_rows_change_nothing(base, monkeypatch):
     done = []
     cut = baseloss.base_losses(base, ROWS, text, bf16=False, advance=done.append)
     np.testing.assert_allclose(whole.loss_nats, cut.loss_nats, rtol=1e-4, atol=1e-5)
+    assert cut.row_tokens.tolist() == whole.row_tokens.tolist()
     assert done == [2, 2, 1]
 
 
@@ -125,6 +127,7 @@ def test_rows_that_the_template_refuses_are_left_out_and_counted(base, monkeypat
     whole = baseloss.base_losses(base, rows, text, bf16=False)
     last = slice(text.answer_start[-1], text.answer_end[-1])
     assert (found.rows_refused, whole.rows_refused) == (1, 0)
+    assert found.row_tokens.tolist() == [*whole.row_tokens[:-1], 0]
     assert np.isnan(found.loss_nats[last]).all()
     np.testing.assert_allclose(found.loss_nats[: last.start], whole.loss_nats[: last.start], rtol=1e-4, atol=1e-5)
     said = (

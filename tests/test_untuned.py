@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import cli
-from scanner import baseloss, memory, models, pipeline, predicting, prediction, untuned
+from scanner import baseloss, chat, memory, models, pipeline, predicting, prediction, untuned
 from scanner.errors import ModelError, RunError, SettingsError
 from scanner.heat import HEAT
 from scanner.kernels.contexts import context_features
@@ -119,6 +119,33 @@ def test_the_losses_are_those_of_the_model_and_lie_under_private_only(audited, f
     assert [p.relative_to(audited.path).parts[0] for p in audited.path.rglob(untuned.STORED)] == ["private"]
 
 
+def test_batches_are_made_by_the_lengths_of_the_base(data, audited, folder, settings, tmp_path):
+    kept = untuned.Untuned.load(audited)
+    assert kept is not None
+    model, texts = models.load(folder), list(untuned.segments_of(audited, np.arange(53)))
+    expected = [len(example.ids) for example in chat.encode(texts, model.tokenizer, model.context)]
+    text = predicting.tokenise(audited, 53, Settings(), 1, Progress())
+    assert kept.lengths(text).tolist() == expected
+    assert max(expected) == 96  # cut at the context
+    refused = replace(kept, row_tokens=np.where(np.arange(53) == 7, 0, kept.row_tokens))
+    assert refused.lengths(text)[7] == np.diff(text.offsets)[7] != expected[7]
+    run = pipeline.audit([str(data)], settings.changed(batching="packed", batch_tokens=128), tmp_path / "p.scan")
+    table = settings.changed(base=None, batching="packed", batch_tokens=128, model_params=float(model.parameters))
+    without = pipeline.audit([str(data)], table, tmp_path / "own.scan")
+    told, own = (r.read_json("scan.json")["notes"]["prediction"]["batching"] for r in (run, without))
+    assert "in the scan's own tokens" in own[-1]
+    assert not any("in the scan's own tokens" in fact for fact in told)
+    assert not run.read_table("prediction")["exposures"].equals(without.read_table("prediction")["exposures"])
+
+
+def test_losses_of_a_version_without_lengths_are_measured_again(run):
+    kept = untuned.Untuned.load(run)
+    assert kept is not None
+    path = run.private / untuned.STORED
+    np.savez(path, loss_nats=kept.loss_nats, facts=np.array(json.dumps(kept.facts)))
+    assert untuned.Untuned.load(run) is None
+
+
 def test_predicting_again_is_the_prediction_of_an_audit(data, run, settings, tmp_path):
     changes = {"epochs": 8.0, "batching": "length-grouped", "model_params": 7e9}
     wanted = pipeline.audit([str(data)], settings.changed(**changes), tmp_path / "e.scan")
@@ -190,7 +217,7 @@ def test_the_configuration_tells_the_number_of_parameters(folder, tmp_path, tied
 def test_where_nothing_was_measured_the_table_stays():
     text = SimpleNamespace(tokens=np.zeros(6), answer_start=np.array([1, 4]), answer_end=np.array([3, 6]))
     features = SimpleNamespace(background=np.array([-1, -2, -3, -4, -5, -6], np.float32))
-    kept = untuned.Untuned(np.array([0.5, np.nan, 0.25, 2], np.float16), {})
+    kept = untuned.Untuned(np.array([0.5, np.nan, 0.25, 2], np.float16), np.ones(1, np.int32), {})
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(untuned, "replace", lambda old, base: base)
         expected = np.exp([-1, -0.5, -3, -4, -0.25, -2])
