@@ -66,7 +66,7 @@ class Skip:
     file: str
     line: int  # from 1; the record's number where the format has no lines
     reason: str  # shows types, lengths and positions, never values
-    raw: bytes = b""
+    raw: bytes = field(default=b"", repr=False)
 
 
 class Damage(NamedTuple):
