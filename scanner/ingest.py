@@ -35,7 +35,6 @@ from scanner.objects import (
     Segment,
     Skip,
     Source,
-    UInt8,
     UInt64,
 )
 from scanner.ordering import stable_order
@@ -273,7 +272,6 @@ def _segment(
         batch, segments = stored, fast.batch()
     else:
         batch = collected if stored is None or not stored.num_rows else _merged(stored, collected)
-        batch = _supervise(batch, settings.supervise)
         segments = views(batch)
     if printer is not None and place is not None:
         printer.fill(place, segments)
@@ -330,7 +328,8 @@ def _read_slow(
                 value = jsontext.parse(raw, seen)
                 damage += [f"line {records.line[i]}: {what}" for what in seen]
             # a row without any text still is a row: it gets one empty, unlearned segment
-            segments = layout.segments(value, settings) or [Segment((), "text", 0, False, "")]
+            said = layout.segments(value, settings) or [Segment((), "text", 0, False, "")]
+            segments = flatreading.supervised(tuple(said), settings.supervise)
         except ScanError as error:
             skip = Skip(int(records.row_id[i]), records.source.name, int(records.line[i]), str(error), raw[:4096])
             skips.append((i, skip))
@@ -366,20 +365,3 @@ def _merged(fast: pa.RecordBatch, slow: pa.RecordBatch) -> pa.RecordBatch:
     table = pa.Table.from_batches([fast, slow])
     order = pc.sort_indices(table, sort_keys=[("row_id", "ascending"), ("segment", "ascending")])
     return table.take(order).combine_chunks().to_batches()[0]
-
-
-def _supervise(batch: pa.RecordBatch, which: str) -> pa.RecordBatch:
-    """Narrow or widen what is learned: all-assistant (as the layout says), last (the last answer), everything."""
-    if which == "all-assistant" or not batch.num_rows:
-        return batch
-    supervised = batch.column("supervised").to_numpy(zero_copy_only=False)
-    role: UInt8 = batch.column("role").indices.to_numpy().view(np.uint8)
-    if which == "everything":
-        chosen = role != ROLE_CODE["rejected"]
-    else:
-        turn, row = batch.column("turn").to_numpy(), batch.column("row_id").to_numpy()
-        starts = np.concatenate(([0], np.flatnonzero(np.diff(row)) + 1))
-        last = np.maximum.reduceat(np.where(supervised, turn, -1), starts)
-        chosen = supervised & (turn == np.repeat(last, np.diff(np.append(starts, len(row)))))
-    at = batch.schema.get_field_index("supervised")
-    return batch.set_column(at, SEGMENT_SCHEMA.field("supervised"), pa.array(chosen))

@@ -159,7 +159,6 @@ def predict_known(
             features = known.base.beside_table(features, text)
         result = prediction.predict_rows(features, answers, amounts, order, settings.plan, weights, torn, threads)
         tail = skew(features, answers, amounts, order, settings.plan, weights, result.p_extract, torn, threads)
-        supervised = np.bincount(answers.row, answers.end - answers.start, minlength=len(rows)).astype(np.int64)
     with progress.stage("ask what if"):
         what_if, asked = projecting.project(
             run, whatif.draw(features, answers, result.p_extract, order, torn), amounts,
@@ -197,7 +196,7 @@ def predict_known(
             "batching": batching_facts(
                 settings.plan,
                 amounts.own,
-                supervised,
+                answers.tokens(len(rows)),
                 length,
                 order,
                 weight,

@@ -190,7 +190,7 @@ def meeting(rows: RowsAlone, plan: TrainingPlan, seed: int) -> tuple[Copies, Flo
     Who met was not written down: batches drawn alike say how many do.
     """
     copies = copies_of(rows.copies, rows.near.a, rows.near.b, rows.near.jaccard, rows.near.shingle)
-    drawn = simulate(plan, supervised(rows), rows.length, rows.order, seed=seed, copies=copies)
+    drawn = simulate(plan, rows.answers.tokens(len(rows.row_id)), rows.length, rows.order, seed=seed, copies=copies)
     return copies, drawn.together
 
 
@@ -208,15 +208,14 @@ def own_doses(rehearsal: Rehearsal, rows: RowsAlone, epoch: int, written: Float6
             "under another --name"
         )
     drawn = simulate(
-        rehearsal.plan, supervised(rows), rows.length, rows.order, seed=rehearsal.settings.seed, until=epoch
+        rehearsal.plan,
+        rows.answers.tokens(len(rows.row_id)),
+        rows.length,
+        rows.order,
+        seed=rehearsal.settings.seed,
+        until=epoch,
     )
     return drawn.own
-
-
-def supervised(rows: RowsAlone) -> Int64:
-    """(n,) tokens of the answers of each row."""
-    lengths = rows.answers.end - rows.answers.start
-    return np.bincount(rows.answers.row, lengths, minlength=len(rows.row_id)).astype(np.int64)
 
 
 def observed(rehearsal: Rehearsal, first_unit: int = 0) -> Iterator[Observed]:
@@ -254,7 +253,7 @@ def observed(rehearsal: Rehearsal, first_unit: int = 0) -> Iterator[Observed]:
             answers=answers,
             n_pre=answer["n_pre"].to_numpy().astype(np.int64),
             dose=dose,
-            set_dose=dose_per_token(own, np.where(own > 0, supervised(rows), 0)),
+            set_dose=dose_per_token(own, np.where(own > 0, rows.answers.tokens(len(rows.row_id)), 0)),
             steps=int(given["steps"].to_numpy().max()),
             plan=rehearsal.plan,
             unit=rows.alike[answers.row] + first_unit,

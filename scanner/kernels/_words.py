@@ -25,7 +25,6 @@ SHINGLES = 8
 
 _I1, _I8, _I32, _I64 = ir.IntType(1), ir.IntType(8), ir.IntType(32), ir.IntType(64)
 _BYTES = ir.VectorType(_I8, BLOCK)
-_COLUMNS = ir.VectorType(_I32, LANES)
 _ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
 SHINGLE_STEP = 0x9E3779B97F4A7C15
 """Odd, by which the polynomial of a shingle's tokens goes on."""

@@ -73,6 +73,10 @@ class Answers:
     start: Int64
     end: Int64
 
+    def tokens(self, rows: int) -> Int64:
+        """(rows,) tokens of the answers of each row."""
+        return np.bincount(self.row, self.end - self.start, minlength=rows).astype(np.int64)
+
 
 @dataclass(frozen=True)
 class NearCopies:
@@ -168,7 +172,7 @@ def doses(
     seed: int = 0,
 ) -> Doses:
     """Simulate the sampler and add up the exposures; length (n,) tokens of each row as the trainer sees it."""
-    supervised = np.bincount(answers.row, answers.end - answers.start, minlength=len(length)).astype(np.int64)
+    supervised = answers.tokens(len(length))
     pairs = (None, None, (), 3) if near is None else (near.a, near.b, near.jaccard, near.shingle)
     copies = copies_of(group, *pairs)
     exposure = simulate(plan, supervised, length, order, sampling_weight, seed, sequence_tokens, copies)
