@@ -16,8 +16,9 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks" / "prediction
 import candidate_columns
 import candidates
 import counterfactual
-import fit
 import measured
+import other_bases
+import predicting
 import tables
 import tokens
 from counterfactual import Measured, Models, Predicted
@@ -38,16 +39,16 @@ def test_the_level_of_another_base_lies_in_its_interval_as_often_as_it_should():
     rng, inside = np.random.default_rng(0), 0
     for _ in range(2000):
         *known, other = rng.normal(-0.2, 0.2, 6)
-        level, doubt = fit.level_of_a_base(known)
+        level, doubt = other_bases.level_of_a_base(known)
         inside += abs(other - level) <= 1.645 * doubt
     assert inside / 2000 == pytest.approx(0.9, abs=0.02)
 
 
 def test_a_base_is_predicted_at_the_level_of_the_others():
     weights = load_weights()
-    there = fit.at_level_of_others(weights, "small-1", {"small-1": 5.0, "b": -0.1, "c": -0.3})
+    there = other_bases.at_level_of_others(weights, "small-1", {"small-1": 5.0, "b": -0.1, "c": -0.3})
     assert there.dose_factor == pytest.approx(np.exp(-0.2))
-    assert there.log_factor_step == pytest.approx(fit.level_of_a_base([-0.1, -0.3])[1])
+    assert there.log_factor_step == pytest.approx(other_bases.level_of_a_base([-0.1, -0.3])[1])
 
 
 def test_runs_of_hits():
@@ -184,7 +185,7 @@ def test_without_a_candidate_the_prediction_is_the_shipped_kernels():
     dose = rng.uniform(0, 40, 60)
     o = measured.Observation("random-1", 4, dose, dose > 0, [], dose, dose, Regime(4.0, 500.0))
     hazard = load_weights().hazard
-    shipped = fit.predict(table, o, fit.plain(hazard)).extract
+    shipped = predicting.predict(table, o, predicting.plain(hazard)).extract
     w = candidates.before_softplus(hazard)
     nothing, column = np.zeros((0, table.length.sum())), rng.normal(size=(2, table.length.sum()))
     # the fit holds its features in single precision

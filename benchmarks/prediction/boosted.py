@@ -14,9 +14,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import candidates
-import fit as fitting
 import measured
 import numpy as np
+import predicting
 import tables
 import torch
 from sklearn.ensemble import HistGradientBoostingClassifier
@@ -26,7 +26,7 @@ from sklearn.preprocessing import StandardScaler
 
 from scanner.prediction.hazard import EXTRACTED
 
-SAMPLER = tables.SIMULATED + 1  # of the doses that are learned from
+SAMPLER = predicting.SIMULATED + 1  # of the doses that are learned from
 MODEL = "the hazard"
 Made = Callable[[int], object]
 
@@ -67,7 +67,7 @@ def described(data: Path, other: bool) -> np.ndarray:
 
 def predicted(study: candidates.Study, data: Path) -> dict[str, candidates.Predicted]:
     """P(N_pre >= 16) by the hazard and by each variant, source and seed left out."""
-    seen = fitting.load(data, candidates.FITTED_ON, SAMPLER)
+    seen = predicting.load(data, candidates.FITTED_ON, SAMPLER)
     found: dict[str, candidates.Predicted] = {name: {} for name in (MODEL, *VARIANTS)}
     for source in study.sources:
         w = study.fold(source).fitted[1]

@@ -24,6 +24,7 @@ import candidate_columns
 import fit as fitting
 import measured
 import numpy as np
+import predicting
 import tables
 import torch
 
@@ -55,7 +56,7 @@ class Candidate:
 def described(data: Path, other: bool) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Token and row columns of the English rows, or of the others."""
     name = OTHER[0] if other else FITTED_ON[0]
-    table = next(iter(fitting.load(data, [name]).values()))[0]
+    table = next(iter(predicting.load(data, [name]).values()))[0]
     return candidate_columns.of_tokens(data, name, table), candidate_columns.of_rows(data, name, table)
 
 
@@ -76,7 +77,7 @@ def values(data: Path, table: measured.Table, o: measured.Observation, what: Can
     """(k, T) columns of a candidate over the answers' tokens, not standardised."""
     if what.kind == "visit":
         known = fits or what.columns == ("known",)
-        row = candidate_columns.latest_visit(table, o, None if known else tables.SIMULATED)
+        row = candidate_columns.latest_visit(table, o, None if known else predicting.SIMULATED)
         return np.repeat(row, table.length)[None]
     tokens, rows = described(data, o.cell in OTHER)
     if what.kind == "token":
@@ -96,7 +97,7 @@ class Scale:
         return np.nan_to_num((column - self.mean[:, None]) / self.sd[:, None])  # what is not measured is the mean
 
 
-def gathered(data: Path, cells: fitting.Cells, rows: np.ndarray, what: Candidate, until_miss: bool) -> np.ndarray:
+def gathered(data: Path, cells: predicting.Cells, rows: np.ndarray, what: Candidate, until_miss: bool) -> np.ndarray:
     """(k, N) columns in the order of fit.Observations."""
     parts = []
     for table, observed in cells.values():
@@ -151,7 +152,7 @@ class Fold:
     """The observations of a fit, and the model fitted to them without any candidate."""
 
     def __init__(self, data: Path, source: str | None, folder: Path) -> None:
-        self.data, self.cells = data, fitting.load(data, FITTED_ON)
+        self.data, self.cells = data, predicting.load(data, FITTED_ON)
         self.table = next(iter(self.cells.values()))[0]
         self.rows = np.flatnonzero((self.table.source != source) & (self.table.length > 0))
         self.source = source
@@ -228,8 +229,8 @@ class Study:
     def __init__(self, data: Path, folder: Path) -> None:
         self.data, self.folder = data, folder
         folder.mkdir(parents=True, exist_ok=True)
-        self.tested = fitting.load(data, TESTED_ON, tables.SIMULATED)
-        self.other = fitting.load(data, OTHER, tables.SIMULATED)
+        self.tested = predicting.load(data, TESTED_ON, predicting.SIMULATED)
+        self.other = predicting.load(data, OTHER, predicting.SIMULATED)
         self.table = next(iter(self.tested.values()))[0]
         self.fold = cache(lambda source: Fold(data, source, folder))
         self.sources = [*np.unique(self.table.source).tolist(), None]

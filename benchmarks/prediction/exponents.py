@@ -14,6 +14,7 @@ from pathlib import Path
 
 import fit as fitting
 import grid
+import predicting
 import torch
 
 from scanner import sampling
@@ -35,14 +36,14 @@ SHOWN_EPOCHS = (4, 6, 8, 12)
 
 def trial(data: Path, shown: tuple[str, ...]) -> str:
     """Nats and counts under the exponents that are set now."""
-    cells = fitting.load(data, fitting.FITTED)
+    cells = predicting.load(data, fitting.FITTED)
     hazard, nats = fitting.fit(cells, lambda table: table.length > 0)
     found = []
-    for name, (table, observed) in fitting.load(data, shown).items():
+    for name, (table, observed) in predicting.load(data, shown).items():
         rows = table.member & (table.length >= EXTRACTED)
         counts = []
         for o in (o for o in observed if o.epoch in SHOWN_EPOCHS):
-            p = fitting.predict(table, o, fitting.plain(hazard)).extract[rows].sum()
+            p = predicting.predict(table, o, predicting.plain(hazard)).extract[rows].sum()
             counts.append(f"{p:.0f}/{(o.n_pre[rows] >= EXTRACTED).sum()}")
         found.append(f"{name} {', '.join(counts)}")
     return f"{nats:.4f} | {'; '.join(found)}"

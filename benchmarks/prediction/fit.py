@@ -15,36 +15,28 @@ import json
 import math
 import tomllib
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, fields
 from datetime import date
-from functools import cache
 from pathlib import Path
 
 import corpus
 import grid
 import measured
 import numpy as np
+import other_bases
+import predicting
 import torch
 import validity
-from scipy.optimize import brentq, minimize_scalar
-from scipy.stats import t as student
 
 from scanner.kernels.contexts import RARITY_STEP, SEEN
 from scanner.kernels.hazard import BACKGROUND_UNIT, KNOWN_UNIT, USUAL_WIDTH, WIDTH_UNIT
-from scanner.prediction import Conflicts, Hazard, HazardWithBase, Priors, Weights, scoring, turn_tails
-from scanner.prediction.hazard import EXTRACTED, NODES, RARITY_UNIT, SURPRISE_UNIT, WEIGHTS, HeatWeights, Regime
-from scanner.prediction.stretches import Heat, heat
-from scanner.prediction.validated import Transfer
-from scanner.settings import TrainingPlan
+from scanner.prediction import Hazard, HazardWithBase, Priors, Weights
+from scanner.prediction.hazard import NODES, RARITY_UNIT, SURPRISE_UNIT, WEIGHTS, HeatWeights
 
 NAMES = list(Hazard.__dataclass_fields__)
 BASE = "base_known"
 HEAT_NAMES = [field.name for field in fields(HeatWeights)]
 COLUMNS = ("rarity", "width", "background", "surprise", "known")
-PRIORS = Priors(
-    offset=0.0, offset_sd=0.7, level_factor=1.0, level_factor_sd=0.0, lora_dose=1.0, size_exponent=0.0,
-    fitted_parameters=1.0, unknown_parameters=1.0, most_steps=1e9,
-)  # fmt: skip
 LEVEL = ("bias", "context_bias", "dose_bias", "dose_progress", "dose_epochs", "dose_power", "spread", "ceiling")
 """Weights that are fitted once more to N_pre alone, when all have been fitted to every token: the row effect of a run
 of hits from the beginning is wider than that of tokens anywhere, and it makes the tail."""
@@ -54,39 +46,10 @@ EPOCHS = (0, 1, 2, 4, 6, 8, 12)
 FITTED = [f"{kind}-{seed}" for kind in ("random", "grouped") for seed in (1, 2, 3, 4)] + [
     "batch-32", "linear", "cosine", "steep", "gentle", "per-row", "micro-2", "packed-2", "few", "other-1",
 ]  # fmt: skip
-TESTED = {"small-1": "parameters", "middle-1": "parameters", "larger-1": "parameters", "chinese-1": "script"}
-"""Cells that are predicted and never fitted, and what is new in them (see scanner.prediction.validated.Transfer)."""
-OF_BASES = ("random-1", "short-1", *TESTED)
-"""One cell of each base, of which only the first is in the fit: their levels make that of a base not measured."""
-SETTLED = 4
-"""Epochs from which on the level of a base is read: before, few rows are recited."""
-LORA = "lora"
-"""The cell that says what a LoRA visit is worth."""
 START = [0, 0, 0, 0, -2, -0.3, 0, -0.5, 0, 0, 0, 0, -2, -1, -0.8, -0.5, 6]
 POSITIVE = ("dose_progress", "dose_epochs", "dose_power", "spread", "ceiling")  # through softplus
 
-Cells = dict[str, tuple[measured.Table, list[measured.Observation]]]
 softplus = torch.nn.functional.softplus
-
-
-@cache
-def _table(data: Path, name: str) -> measured.Table:
-    return measured.assemble(data, name)
-
-
-def load(data: Path, names: Iterable[str], simulated: int | None = None) -> Cells:
-    """The named cells that were measured; cells that train on the same rows share a table."""
-    shared: dict[tuple, str] = {}
-    cells: Cells = {}
-    for name in names:
-        if not (grid.HERE / f"{name}.parquet").exists():
-            continue
-        cell = grid.CELLS[name]
-        rows = (cell.rows, cell.members, cell.half, cell.base, cell.seed if cell.shuffled else None)
-        first = shared.setdefault(rows, name)
-        table = _table(data, first)
-        cells[name] = (table, measured.observe(table, name, simulated))
-    return cells
 
 
 def columns(table: measured.Table, with_base: bool = False, warm: bool = False) -> np.ndarray:
@@ -115,7 +78,7 @@ class Observations:
     """All measured tokens one after the other, as tensors."""
 
     def __init__(
-        self, cells: Cells, chosen: Callable[[measured.Table], np.ndarray], epochs: Iterable[int] = EPOCHS,
+        self, cells: predicting.Cells, chosen: Callable[[measured.Table], np.ndarray], epochs: Iterable[int] = EPOCHS,
         until_miss: bool = False, with_base: bool = False, warm: bool = False,
     ) -> None:  # fmt: skip
         parts: dict[str, list[np.ndarray]] = {k: [] for k in ("x", "own", "dose", "set_dose", "progress", "sign")}
@@ -167,7 +130,7 @@ def logits(w: torch.Tensor, d: Observations) -> torch.Tensor:
     return torch.where(z > 0, above / torch.sqrt(1 + (above / softplus(w[16])) ** 2), z)
 
 
-def fit(cells: Cells, chosen: Callable[[measured.Table], np.ndarray], start: Hazard | None = None,
+def fit(cells: predicting.Cells, chosen: Callable[[measured.Table], np.ndarray], start: Hazard | None = None,
         dropped: tuple[str, ...] = (), with_base: bool = False) -> tuple[Hazard, float]:  # fmt: skip
     """All weights by the likelihood of every token, then LEVEL by that of N_pre; nats per row and epoch.
 
@@ -180,7 +143,7 @@ def fit(cells: Cells, chosen: Callable[[measured.Table], np.ndarray], start: Haz
     return maximise(Observations(cells, chosen, until_miss=True, with_base=with_base), hazard, free, 40)
 
 
-def fit_heat(cells: Cells, chosen: Callable[[measured.Table], np.ndarray], start: Hazard | None = None,
+def fit_heat(cells: predicting.Cells, chosen: Callable[[measured.Table], np.ndarray], start: Hazard | None = None,
              with_base: bool = False) -> HeatWeights:  # fmt: skip
     """The weights of the heat by the likelihood of every token of the answers, to their ends."""
     free = [n for n in HEAT_NAMES if with_base or n != BASE]
@@ -224,132 +187,25 @@ def maximise(d: Observations, start: Hazard | None, free: list[str], rounds: int
     return kind(*(round(float(v), 4) for v in final)), loss().item()
 
 
-def plan_of(name: str) -> TrainingPlan:
-    """The plan of a cell, with the size of its base."""
-    return replace(grid.CELLS[name].plan, model_params=float(parameters(grid.CELLS[name].base)))
-
-
-def given(table: measured.Table, o: measured.Observation, weights: Weights) -> tuple[float, Regime, Conflicts]:
-    """What a visit is worth under the plan of a cell, the training of its set by then, and its conflicting answers."""
-    strength = weights.strength(plan_of(o.cell))
-    regime = replace(o.regime, set_dose=o.regime.set_dose * strength)
-    return strength, regime, Conflicts(table.conflict_place, table.conflict_share)
-
-
-def predict(table: measured.Table, o: measured.Observation, weights: Weights) -> object:
-    """The shipped prediction of every row: distributions of N_pre (TurnTails)."""
-    strength, regime, torn = given(table, o, weights)
-    return turn_tails(table.features, table.answers, o.dose * strength, o.dose * 0, regime, weights, torn, 1)
-
-
-@cache
-def parameters(base: str) -> int:
-    """Parameters of a base, as measured when it was made."""
-    return int(json.loads((grid.HERE / f"bases-{base}.json").read_text())["parameters"])
-
-
-def warm(table: measured.Table, o: measured.Observation, weights: Weights, rows: np.ndarray) -> Heat:
-    """The shipped heat of the answers of some rows."""
-    strength, regime, torn = given(table, o, weights)
-    exact = o.own * np.maximum(1, table.copies) * strength
-    return heat(table.features, table.answers, rows, o.dose * strength, regime, weights, torn, exact)
-
-
-def plain(hazard: Hazard, heated: HeatWeights | None = None) -> Weights:
-    """The weights alone: no priors on size or kind of tuning."""
-    return Weights(hazard, PRIORS, False, {}, heat=heated)
-
-
-def worth_of_a_visit(data: Path, name: str, hazard: Hazard) -> float | None:
-    """Factor on the doses of a cell under which what was recited from epoch 2 on is likeliest; None: not measured."""
-    cells = load(data, [name])
-    if not cells:
-        return None
-    table, observed = cells[name]
-    rows = table.member & (table.length >= EXTRACTED)
-    weights = plain(hazard)
-
-    def surprise(log_factor: float) -> float:
-        known = replace(weights, dose_factor=math.exp(log_factor))
-        nats = 0.0
-        for o in (o for o in observed if o.epoch >= 2):
-            p = np.clip(predict(table, o, known).extract[rows], 1e-6, 1 - 1e-6)
-            nats -= np.log(np.where(o.n_pre[rows] >= EXTRACTED, p, 1 - p)).sum()
-        return nats
-
-    return math.exp(minimize_scalar(surprise, bounds=(-5.0, 3.0), method="bounded").x)
-
-
-def new_in(name: str, topic: str) -> str:
-    """What is new in a tested cell: the size of its base or the script of its rows."""
-    cell = grid.CELLS[name]
-    return str(parameters(cell.base)) if topic == "parameters" else validity.SCRIPTS[cell.rows][0]
-
-
-def levels_of_bases(data: Path, weights: Weights) -> dict[str, float]:
-    """Log of what a visit is worth to each base: where as many rows are expected after SETTLED epochs as were recited.
-
-    Beside what its size does. An offset instead would be another at every epoch.
-    """
-    found = {}
-    for name in OF_BASES:
-        for table, observed in load(data, [name]).values():
-            rows = table.member & (table.length >= EXTRACTED)
-            late = [o for o in observed if o.epoch > SETTLED]
-            truth = sum(int((o.n_pre[rows] >= EXTRACTED).sum()) for o in late)
-
-            def surplus(log_factor: float, table=table, rows=rows, late=late, truth=truth) -> float:
-                there = replace(weights, dose_factor=math.exp(log_factor))
-                return sum(predict(table, o, there).extract[rows].sum() for o in late) - truth
-
-            found[name] = brentq(surplus, -4.0, 4.0, xtol=1e-4)
-    return found
-
-
-def level_of_a_base(levels: Iterable[float]) -> tuple[float, float]:
-    """Level of a base that was not measured, and its standard deviation: as wide as a 90 % interval of so few needs.
-
-    The predictive t interval of a normal distribution whose mean and variance are not known.
-    """
-    values = np.array(list(levels))
-    wide = student.ppf(0.95, len(values) - 1) / student.ppf(0.95, np.inf)
-    return float(values.mean()), float(wide * values.std(ddof=1) * math.sqrt(1 + 1 / len(values)))
-
-
-def at_level_of_others(weights: Weights, name: str, levels: dict[str, float]) -> Weights:
-    """The weights at the level, and its doubt, that all bases but that of one cell tell."""
-    level, doubt = level_of_a_base(level for other, level in levels.items() if other != name)
-    priors = replace(weights.priors, level_factor=math.exp(level), level_factor_sd=doubt)
-    return replace(weights, priors=priors).of_another_base(plan_of(name))
-
-
-def transfers(data: Path, weights: Weights, levels: dict[str, float]) -> tuple[Transfer, ...]:
-    """What came of predicting the cells of TESTED, at their last epoch and the level of the other bases."""
-    found = []
-    for name, topic in TESTED.items():
-        value = new_in(name, topic)
-        for table, observed in load(data, [name]).values():
-            rows = table.member & (table.length >= EXTRACTED)
-            there = at_level_of_others(weights, name, levels)
-            p, truth = predict(table, observed[-1], there).extract[rows], observed[-1].n_pre[rows] >= EXTRACTED
-            ranked = scoring.auroc(p, truth) or 0.0
-            found.append(Transfer(topic, value, int(rows.sum()), int(truth.sum()), float(p.sum()), ranked))
-    return tuple(found)
-
-
 def write(
-    path: Path, data: Path, hazard: Hazard, with_base: Hazard, heats: dict[str, HeatWeights], cells: Cells, nats: float
+    path: Path,
+    data: Path,
+    hazard: Hazard,
+    with_base: Hazard,
+    heats: dict[str, HeatWeights],
+    cells: predicting.Cells,
+    nats: float,
 ) -> None:
     """rules/weights/prediction.toml."""
     old = tomllib.loads(WEIGHTS.read_text("utf-8"))["priors"]
-    old["lora_dose"] = round(worth_of_a_visit(data, LORA, hazard) or old["lora_dose"], 3)
+    old["lora_dose"] = round(other_bases.worth_of_a_visit(data, other_bases.LORA, hazard) or old["lora_dose"], 3)
     steps = max(o.regime.steps for _, observed in cells.values() for o in observed)
     base = json.loads((grid.HERE / "bases-english.json").read_text())
     priors = Priors(**{**old, "fitted_parameters": float(base["parameters"]), "most_steps": steps})
     weights = Weights(hazard, priors, False, {})
-    levels = levels_of_bases(data, weights)
-    level, doubt = level_of_a_base(levels.values())
-    tested = transfers(data, weights, levels)
+    levels = other_bases.levels_of_bases(data, weights)
+    level, doubt = other_bases.level_of_a_base(levels.values())
+    tested = other_bases.transfers(data, weights, levels)
     sources = sorted(
         {s for name in cells for s in corpus.SETS[grid.CELLS[name].rows]} | {*corpus.PRETRAINING["english"]}
     )
@@ -400,7 +256,7 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, help="where to write the weights; nothing is written without it")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    cells = load(args.data, FITTED)
+    cells = predicting.load(args.data, FITTED)
     answered: Callable[[measured.Table], np.ndarray] = lambda table: table.length > 0  # noqa: E731
     hazard, nats = fit(cells, answered)
     print(asdict(hazard), f"{nats:.4f} nats per row and epoch")

@@ -11,9 +11,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from collections.abc import Callable, Iterator
-from dataclasses import replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,31 +20,18 @@ import fit as fitting
 import grid
 import measured
 import numpy as np
+import other_bases
+import predicting
+import rehearsed
 import torch
-from scipy.stats import rankdata
 
-from scanner.prediction import Hazard, Weights, intervals, level, scoring
+from scanner.prediction import intervals, scoring
 from scanner.prediction.hazard import EXTRACTED, load_weights
 
 TESTED_EPOCHS = (4, 6, 8)
-SIMULATED = 77
 FOLDS = (((1, 2), (3, 4)), ((3, 4), (1, 2)))  # seeds fitted on, seeds tested on
 KINDS = ("random", "grouped")
-CALIBRATED_TO = 4  # epochs of the short rehearsal
 DRAWS = 300
-HELD = ("random-3", "random-4", "grouped-3", "grouped-4")  # never fitted where a level is tested
-OF_OTHER_ROWS = [
-    "other-2", "other-3", "linear-other", "linear-other-3", "other-grouped", "other-grouped-2", "other-grouped-3",
-    "packed-other",
-]  # fmt: skip
-"""Cells of rows that no weights they are tested with have seen, beside other-1."""
-REHEARSED = {  # rehearsal -> cells that are predicted with its level, beside its own later epochs
-    "random-3": [
-        "random-4", "grouped-3", "grouped-4", "batch-32", "linear", "cosine", "steep", "gentle", "per-row", "micro-2",
-        "packed", "packed-2", "few", "other-1", *OF_OTHER_ROWS,
-    ],
-    "other-1": OF_OTHER_ROWS, "lora": [], "short-1": [], "small-1": [], "middle-1": [], "larger-1": [], "chinese-1": [],
-}  # fmt: skip
 ABLATIONS = {
     "all features": (),
     "background language": ("background", "dose_background"),
@@ -55,9 +41,6 @@ ABLATIONS = {
     "rarity": ("rarity", "dose_rarity"),
     "progress": ("dose_progress", "dose_epochs"),
 }
-
-FITTED_BEFORE: list[Hazard] = []
-"""What `hazard_of` fitted, the latest last: where the next fit begins."""
 
 Predicted = dict[tuple[str, int], "Tails"]
 
@@ -75,11 +58,8 @@ class Tails:
 
 def auroc(value: np.ndarray, truth: np.ndarray) -> float:
     """Chance that a positive outranks a negative, ties counted half; NaN without both kinds."""
-    positive = int(truth.sum())
-    if positive in (0, len(truth)):
-        return float("nan")
-    rank = rankdata(value)
-    return float((rank[truth].sum() - positive * (positive + 1) / 2) / (positive * (len(truth) - positive)))
+    found = scoring.auroc(value, truth)
+    return math.nan if found is None else found
 
 
 def average_precision(value: np.ndarray, truth: np.ndarray) -> float:
@@ -91,15 +71,15 @@ def average_precision(value: np.ndarray, truth: np.ndarray) -> float:
 
 
 def left_out_fits(
-    data: Path, fit: Callable, folds: tuple = FOLDS, known: Callable[[fitting.Cells], fitting.Cells] = lambda c: c
+    data: Path, fit: Callable, folds: tuple = FOLDS, known: Callable[[predicting.Cells], predicting.Cells] = lambda c: c
 ) -> Iterator[tuple[str, measured.Table, measured.Observation, np.ndarray, Any]]:
     """Cell, table, observation, rows of the left-out source, and what was fitted without them and without the cell.
 
     fit(cells, chosen, start): fits, beginning with what it gave last, None at first; known: what it may know of cells.
     """
     for fitted_on, tested_on in folds:
-        seen = known(fitting.load(data, [f"{k}-{s}" for k in KINDS for s in fitted_on]))
-        tested = known(fitting.load(data, [f"{k}-{s}" for k in KINDS for s in tested_on], SIMULATED))
+        seen = known(predicting.load(data, [f"{k}-{s}" for k in KINDS for s in fitted_on]))
+        tested = known(predicting.load(data, [f"{k}-{s}" for k in KINDS for s in tested_on], predicting.SIMULATED))
         table, fitted = next(iter(seen.values()))[0], None
         for source in np.unique(table.source):
             fitted = fit(seen, lambda t, source=source: t.source != source, fitted)
@@ -116,7 +96,7 @@ def left_out(data: Path, dropped: tuple[str, ...] = (), folds: tuple = FOLDS) ->
     fit = lambda cells, chosen, start: fitting.fit(cells, chosen, start, dropped)[0]  # noqa: E731
     for name, table, o, rows, hazard in left_out_fits(data, fit, folds):
         tails = predicted.setdefault((name, o.epoch), Tails(len(table.member)))
-        tails.take(fitting.predict(table, o, fitting.plain(hazard)), rows)
+        tails.take(predicting.predict(table, o, predicting.plain(hazard)), rows)
     return predicted
 
 
@@ -142,7 +122,7 @@ def ranking(data: Path, predicted: Predicted, whole: bool) -> list[str]:
     """AUROC / average precision, mean over seeds and half their range, beside baselines and ceilings."""
     lines = []
     for kind in KINDS:
-        cells = fitting.load(data, [f"{kind}-{s}" for s in (1, 2, 3, 4)], SIMULATED)
+        cells = predicting.load(data, [f"{kind}-{s}" for s in (1, 2, 3, 4)], predicting.SIMULATED)
         if not cells:
             continue
         table = next(iter(cells.values()))[0]
@@ -220,100 +200,10 @@ def _ceiling(observed: list[measured.Observation], rows: np.ndarray, truth_of: C
     return _mean(found)
 
 
-def observed_for_level(table: measured.Table, o: measured.Observation, rows: np.ndarray) -> level.Observed:
-    """A cell's epoch as `scan calibrate` sees a rehearsal, restricted to some rows."""
-    part = replace(
-        table.answers, row=table.answers.row[rows], start=table.answers.start[rows], end=table.answers.end[rows]
-    )
-    return level.Observed(
-        table.features, part, o.n_pre[rows], o.dose, o.regime.set_dose, int(o.regime.steps), fitting.plan_of(o.cell),
-        rows, o.epoch,
-    )  # fmt: skip
-
-
-def calibration(data: Path, rehearsals: dict[str, list[str]], weights_for: Callable[[str], Weights]) -> list[str]:
-    """The level fitted on the first epochs of one cell, tested on its later epochs and on other plans.
-
-    weights_for: the weights for a tested cell, which were not fitted to it.
-    """
-    lines = [
-        "| rehearsal, epochs 1 to 4 | level | tested on | epoch | predicted / true rows before | after (90 % interval) "
-        "| within the bar | calibration error | by chance | 95 % quantile covers | AUROC |",
-        "|---" * 11 + "|",
-    ]
-    for name, others in rehearsals.items():
-        cells = fitting.load(data, [name, *others], SIMULATED)
-        if name not in cells:
-            continue
-        table, observed = cells[name]
-        short = [o for o in observed if 1 <= o.epoch <= CALIBRATED_TO]
-        rows = np.flatnonzero(table.member & (table.length > 0))
-        for other, (there, epochs) in cells.items():
-            weights = weights_for(other)
-            found = level.fit([observed_for_level(table, o, rows) for o in short], weights)
-            told = f"{found.offset:+.2f} ±{found.offset_sd:.2f}" + (
-                f", dose x{found.dose_factor:.2f}" if found.fitted != "offset" else ""
-            )
-            fitted = level.at(
-                weights, [found.offset, np.log(found.dose_factor)] if found.fitted != "offset" else [found.offset]
-            )
-            for o in epochs:
-                if o.epoch < CALIBRATED_TO or (other == name and o.epoch <= CALIBRATED_TO):
-                    continue
-                members = np.flatnonzero(there.member & (there.length >= EXTRACTED))
-                one = observed_for_level(there, o, members)
-                p, truth = level.extraction(one, fitted), o.n_pre[members] >= EXTRACTED
-                before, after = level.around(one, fitted)
-                scores = scoring.score(p, truth, members, 1 - before, 1 - after, members)
-                moved = [
-                    level.extraction(one, level.at(weights, _shift(found, sign))).sum() for sign in (-1.645, 1.645)
-                ]
-                noise = 1.645 * np.sqrt((p * (1 - p)).sum())
-                low, high = (np.hypot(m - p.sum(), noise) for m in moved)
-                bar = max(0.25 * truth.sum(), 2 * scores.standard_error)
-                ok = "yes" if abs(p.sum() - truth.sum()) <= bar else "no"
-                lines.append(
-                    f"| {name} | {told} | {other} | {o.epoch} | {level.extraction(one, weights).sum():.0f} / "
-                    f"{truth.sum()} | {p.sum():.0f} ({p.sum() - low:.0f}-{p.sum() + high:.0f}) | {ok} | "
-                    f"{scores.calibration_error.value:.3f} | {scores.calibration_error_by_chance:.3f} | "
-                    f"{scores.cover.value:.3f} | {auroc(p, truth):.3f} |"
-                )
-    return lines
-
-
-@cache
-def weights_without(data: Path, name: str) -> Weights:
-    """Weights fitted to what does not resemble a cell: neither itself nor its rows, where they are others.
-
-    Their level is that of the base of the fit, known to no more than bases lie apart.
-    """
-    cells = [c for c in fitting.FITTED if c not in (*HELD, name)]
-    if grid.CELLS[name].rows != "english":
-        cells = [c for c in cells if grid.CELLS[c].rows == "english"]
-    hazard = hazard_of(data, tuple(cells))
-    priors = replace(load_weights().priors, offset=fitting.PRIORS.offset, offset_sd=fitting.PRIORS.offset_sd)
-    return Weights(hazard, priors, False, {})
-
-
-@cache
-def hazard_of(data: Path, cells: tuple[str, ...]) -> Hazard:
-    """The hazard fitted to some cells."""
-    start = FITTED_BEFORE[-1] if FITTED_BEFORE else None
-    hazard, _ = fitting.fit(fitting.load(data, cells), lambda t: t.length > 0, start)
-    FITTED_BEFORE.append(hazard)
-    return hazard
-
-
-def _shift(found: level.Level, sign: float) -> list[float]:
-    if found.fitted == "offset":
-        return [found.offset + sign * found.offset_sd]
-    return [found.offset + sign * found.step[0], np.log(found.dose_factor) + sign * found.step[1]]
-
-
 def bases(data: Path) -> list[str]:
     """What the level of the other bases says of each base, without any rehearsal of it."""
     weights = load_weights()
-    levels = fitting.levels_of_bases(data, weights)
+    levels = other_bases.levels_of_bases(data, weights)
     lines = [
         "| base | parameters | pre-trained on | loss there | untuned: loss of a word, chance of it | worth of a visit "
         "| as the others have it (log: sd) | epoch | predicted (90 % interval) / true rows | within a factor of 2 |",
@@ -322,11 +212,11 @@ def bases(data: Path) -> list[str]:
     for name, own in levels.items():
         base = grid.CELLS[name].base
         facts = json.loads((grid.HERE / f"bases-{base}.json").read_text())
-        there = fitting.at_level_of_others(weights, name, levels)
-        ((table, observed),) = fitting.load(data, [name], SIMULATED).values()
+        there = other_bases.at_level_of_others(weights, name, levels)
+        ((table, observed),) = predicting.load(data, [name], predicting.SIMULATED).values()
         rows = table.member & (table.length >= EXTRACTED)
         for o in (o for o in observed if o.epoch in TESTED_EPOCHS):
-            low, mid, high = (fitting.predict(table, o, w).extract[rows] for w in intervals.levels(there))
+            low, mid, high = (predicting.predict(table, o, w).extract[rows] for w in intervals.levels(there))
             told = intervals.expected_rows(low, mid, high, copies=np.maximum(1, table.copies)[rows])
             true = int((o.n_pre[rows] >= EXTRACTED).sum())
             ok = abs(told.expected - true) <= 2 * np.sqrt(true) or 0.5 <= told.expected / max(true, 1) <= 2
@@ -346,7 +236,7 @@ def ablation(data: Path) -> list[str]:
         "| left out | AUROC, all members, epoch 4 / 6 / 8 | rows with one copy | average precision |",
         "|---|---|---|---|",
     ]
-    tested = fitting.load(data, [f"{k}-{s}" for k in KINDS for s in FOLDS[0][1]], SIMULATED)
+    tested = predicting.load(data, [f"{k}-{s}" for k in KINDS for s in FOLDS[0][1]], predicting.SIMULATED)
     for name, dropped in ABLATIONS.items():
         predicted = left_out(data, dropped, FOLDS[:1])
         cells: list[list[str]] = [[], [], []]
@@ -386,7 +276,7 @@ def main() -> None:
             "Tested are plans that the weights did not see: fitted to the cells of FITTED (fit.py) but the tested one, "
             "random-3, random-4, grouped-3 and grouped-4; for other rows, to cells of the English rows alone.\n"
         )
-        print("\n".join(calibration(args.data, REHEARSED, lambda name: weights_without(args.data, name))), flush=True)
+        print("\n".join(rehearsed.calibration(args.data)), flush=True)
     if args.only in (None, "bases"):
         print("\n## Bases without a rehearsal\n")
         print("The shipped weights, their level as the other bases have it; only `english` was in the fit.\n")

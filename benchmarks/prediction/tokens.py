@@ -118,9 +118,9 @@ def compare(spans: Sequence[tuple[int, int, int, float]], hits: Sequence[np.ndar
 
 def heat_of(planted: Planted, epoch: int, weights: Weights) -> Heat:
     """The heat of every trained row of a cell after an epoch."""
-    import fit
+    import predicting
 
-    return fit.warm(planted.table, planted.epochs[epoch], weights, np.flatnonzero(planted.table.member))
+    return predicting.warm(planted.table, planted.epochs[epoch], weights, np.flatnonzero(planted.table.member))
 
 
 def score_tokens(planted: Planted, weights: Weights, wanted: Sequence[int] = EPOCHS) -> Scored:

@@ -19,7 +19,7 @@ SCRIPTS = {
 
 
 def of_cells(cells: dict, tested: tuple[Transfer, ...] = ()) -> Validated:
-    """The hull of all fitted cells; cells: as `fit.load` returns them.
+    """The hull of all fitted cells; cells: as `predicting.load` returns them.
 
     tested: cells that were predicted and not fitted, as `tables.py` finds them.
     """

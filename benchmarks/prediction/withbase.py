@@ -16,6 +16,7 @@ from pathlib import Path
 import fit as fitting
 import measured
 import numpy as np
+import predicting
 import torch
 from tables import FOLDS, KINDS, TESTED_EPOCHS, auroc, average_precision, left_out_fits
 from tokens import calibration_error
@@ -30,7 +31,7 @@ OTHER = ("small-1", "chinese-1", "larger-1", "other-1")
 Hits = dict[tuple[str, int], np.ndarray]
 
 
-def given(cells: fitting.Cells, variant: str) -> fitting.Cells:
+def given(cells: predicting.Cells, variant: str) -> predicting.Cells:
     """The cells with the background that a variant knows."""
     if variant != INSTEAD:
         return cells
@@ -53,8 +54,8 @@ class Found:
     ) -> None:
         """Predict some rows of a cell after one epoch."""
         whole = self.rows.setdefault((name, o.epoch), np.full(len(table.member), np.nan))
-        whole[rows] = fitting.predict(table, o, weights).extract[rows]
-        warm = fitting.warm(table, o, weights, rows[table.member[rows]])
+        whole[rows] = predicting.predict(table, o, weights).extract[rows]
+        warm = predicting.warm(table, o, weights, rows[table.member[rows]])
         hit = np.concatenate([o.hits[row] for row in warm.row]) if len(warm.row) else np.zeros(0, bool)
         self.tokens.setdefault(name.split("-")[0], []).append((warm.probability, hit))
 
@@ -67,15 +68,15 @@ class Found:
 def fitted(variant: str) -> Callable[..., Weights]:
     """How a variant is fitted: weights of rows and of tokens."""
 
-    def fit(cells: fitting.Cells, chosen: Callable, start: Weights | None = None) -> Weights:
+    def fit(cells: predicting.Cells, chosen: Callable, start: Weights | None = None) -> Weights:
         beside = variant == BESIDE
         hazard, _ = fitting.fit(cells, chosen, start and start.hazard, with_base=beside)
-        return fitting.plain(hazard, fitting.fit_heat(cells, chosen, start and start.heat, beside))
+        return predicting.plain(hazard, fitting.fit_heat(cells, chosen, start and start.heat, beside))
 
     return fit
 
 
-def left_out(data: Path, variant: str) -> tuple[Found, fitting.Cells]:
+def left_out(data: Path, variant: str) -> tuple[Found, predicting.Cells]:
     """The random and grouped cells, source and seed left out of the fit."""
     found, cells = Found(), {}
     for name, table, o, rows, weights in left_out_fits(data, fitted(variant), known=lambda c: given(c, variant)):
@@ -84,7 +85,7 @@ def left_out(data: Path, variant: str) -> tuple[Found, fitting.Cells]:
     return found, cells
 
 
-def line(found: Found, cells: fitting.Cells, kind: str) -> list[str]:
+def line(found: Found, cells: predicting.Cells, kind: str) -> list[str]:
     """A cell of the table for each tested epoch."""
     parts = []
     for epoch in TESTED_EPOCHS:
@@ -105,7 +106,7 @@ def line(found: Found, cells: fitting.Cells, kind: str) -> list[str]:
     return parts
 
 
-def ceiling(cells: fitting.Cells, kind: str) -> tuple[float, float]:
+def ceiling(cells: predicting.Cells, kind: str) -> tuple[float, float]:
     """AUROC of tokens by the hits under one other seed, and by their mean under the others; means over the seeds."""
     hits = {}
     for name, (table, observed) in cells.items():
@@ -143,8 +144,8 @@ def main() -> None:
     print("|---|---|---|---|---|")
     names = [f"{kind}-{seed}" for kind in KINDS for seed in FOLDS[0][0]]
     for variant in variants:
-        weights = fitted(variant)(given(fitting.load(args.data, names), variant), lambda t: t.length > 0)
-        for name, (table, observed) in given(fitting.load(args.data, OTHER), variant).items():
+        weights = fitted(variant)(given(predicting.load(args.data, names), variant), lambda t: t.length > 0)
+        for name, (table, observed) in given(predicting.load(args.data, OTHER), variant).items():
             for o in (o for o in observed if o.epoch in (0, *TESTED_EPOCHS)):
                 alone = Found()
                 alone.take(name, table, o, np.flatnonzero(table.member & (table.length > 0)), weights)

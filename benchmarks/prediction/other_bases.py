@@ -1,0 +1,111 @@
+"""What a visit is worth to a base that was not in the fit: the levels of all measured bases, and of one more.
+
+Here too no training is done; the weights file takes these figures as priors (`fit.py`), `tables.py` tests them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+import grid
+import numpy as np
+import predicting
+import validity
+from scipy.optimize import brentq, minimize_scalar
+from scipy.stats import t as student
+
+from scanner.prediction import Hazard, Weights, scoring
+from scanner.prediction.hazard import EXTRACTED
+from scanner.prediction.validated import Transfer
+
+TESTED = {"small-1": "parameters", "middle-1": "parameters", "larger-1": "parameters", "chinese-1": "script"}
+"""Cells that are predicted and never fitted, and what is new in them (see scanner.prediction.validated.Transfer)."""
+OF_BASES = ("random-1", "short-1", *TESTED)
+"""One cell of each base, of which only the first is in the fit: their levels make that of a base not measured."""
+SETTLED = 4
+"""Epochs from which on the level of a base is read: before, few rows are recited."""
+LORA = "lora"
+"""The cell that says what a LoRA visit is worth."""
+
+
+def worth_of_a_visit(data: Path, name: str, hazard: Hazard) -> float | None:
+    """Factor on the doses of a cell under which what was recited from epoch 2 on is likeliest; None: not measured."""
+    cells = predicting.load(data, [name])
+    if not cells:
+        return None
+    table, observed = cells[name]
+    rows = table.member & (table.length >= EXTRACTED)
+    weights = predicting.plain(hazard)
+
+    def surprise(log_factor: float) -> float:
+        known = replace(weights, dose_factor=math.exp(log_factor))
+        nats = 0.0
+        for o in (o for o in observed if o.epoch >= 2):
+            p = np.clip(predicting.predict(table, o, known).extract[rows], 1e-6, 1 - 1e-6)
+            nats -= np.log(np.where(o.n_pre[rows] >= EXTRACTED, p, 1 - p)).sum()
+        return nats
+
+    return math.exp(minimize_scalar(surprise, bounds=(-5.0, 3.0), method="bounded").x)
+
+
+def new_in(name: str, topic: str) -> str:
+    """What is new in a tested cell: the size of its base or the script of its rows."""
+    cell = grid.CELLS[name]
+    return str(predicting.parameters(cell.base)) if topic == "parameters" else validity.SCRIPTS[cell.rows][0]
+
+
+def levels_of_bases(data: Path, weights: Weights) -> dict[str, float]:
+    """Log of what a visit is worth to each base: where as many rows are expected after SETTLED epochs as were recited.
+
+    Beside what its size does. An offset instead would be another at every epoch.
+    """
+    found = {}
+    for name in OF_BASES:
+        for table, observed in predicting.load(data, [name]).values():
+            rows = table.member & (table.length >= EXTRACTED)
+            late = [o for o in observed if o.epoch > SETTLED]
+            truth = sum(int((o.n_pre[rows] >= EXTRACTED).sum()) for o in late)
+
+            def surplus(log_factor: float, table=table, rows=rows, late=late, truth=truth) -> float:
+                there = replace(weights, dose_factor=math.exp(log_factor))
+                return sum(predicting.predict(table, o, there).extract[rows].sum() for o in late) - truth
+
+            found[name] = brentq(surplus, -4.0, 4.0, xtol=1e-4)
+    return found
+
+
+def level_of_a_base(levels: Iterable[float]) -> tuple[float, float]:
+    """Level of a base that was not measured, and its standard deviation: as wide as a 90 % interval of so few needs.
+
+    The predictive t interval of a normal distribution whose mean and variance are not known.
+    """
+    values = np.array(list(levels))
+    wide = student.ppf(0.95, len(values) - 1) / student.ppf(0.95, np.inf)
+    return float(values.mean()), float(wide * values.std(ddof=1) * math.sqrt(1 + 1 / len(values)))
+
+
+def at_level_of_others(weights: Weights, name: str, levels: dict[str, float]) -> Weights:
+    """The weights at the level, and its doubt, that all bases but that of one cell tell."""
+    level, doubt = level_of_a_base(level for other, level in levels.items() if other != name)
+    priors = replace(weights.priors, level_factor=math.exp(level), level_factor_sd=doubt)
+    return replace(weights, priors=priors).of_another_base(predicting.plan_of(name))
+
+
+def transfers(data: Path, weights: Weights, levels: dict[str, float]) -> tuple[Transfer, ...]:
+    """What came of predicting the cells of TESTED, at their last epoch and the level of the other bases."""
+    found = []
+    for name, topic in TESTED.items():
+        value = new_in(name, topic)
+        for table, observed in predicting.load(data, [name]).values():
+            rows = table.member & (table.length >= EXTRACTED)
+            there = at_level_of_others(weights, name, levels)
+            p, truth = (
+                predicting.predict(table, observed[-1], there).extract[rows],
+                observed[-1].n_pre[rows] >= EXTRACTED,
+            )
+            ranked = scoring.auroc(p, truth) or 0.0
+            found.append(Transfer(topic, value, int(rows.sum()), int(truth.sum()), float(p.sum()), ranked))
+    return tuple(found)

@@ -1,0 +1,87 @@
+"""Cells of the grid, and what given weights predict for them.
+
+What is predicted is predicted by the scanner's own code; rows are derived from the data files, doses are simulated.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import grid
+import measured
+import numpy as np
+
+from scanner.prediction import Conflicts, Hazard, Priors, Weights, turn_tails
+from scanner.prediction.hazard import HeatWeights, Regime
+from scanner.prediction.stretches import Heat, heat
+from scanner.settings import TrainingPlan
+
+PRIORS = Priors(
+    offset=0.0, offset_sd=0.7, level_factor=1.0, level_factor_sd=0.0, lora_dose=1.0, size_exponent=0.0,
+    fitted_parameters=1.0, unknown_parameters=1.0, most_steps=1e9,
+)  # fmt: skip
+
+SIMULATED = 77
+"""Seed of the batches that are drawn where a prediction is tested: not that of the training."""
+
+Cells = dict[str, tuple[measured.Table, list[measured.Observation]]]
+
+
+@cache
+def _table(data: Path, name: str) -> measured.Table:
+    return measured.assemble(data, name)
+
+
+def load(data: Path, names: Iterable[str], simulated: int | None = None) -> Cells:
+    """The named cells that were measured; cells that train on the same rows share a table."""
+    shared: dict[tuple, str] = {}
+    cells: Cells = {}
+    for name in names:
+        if not (grid.HERE / f"{name}.parquet").exists():
+            continue
+        cell = grid.CELLS[name]
+        rows = (cell.rows, cell.members, cell.half, cell.base, cell.seed if cell.shuffled else None)
+        first = shared.setdefault(rows, name)
+        table = _table(data, first)
+        cells[name] = (table, measured.observe(table, name, simulated))
+    return cells
+
+
+def plan_of(name: str) -> TrainingPlan:
+    """The plan of a cell, with the size of its base."""
+    return replace(grid.CELLS[name].plan, model_params=float(parameters(grid.CELLS[name].base)))
+
+
+def given(table: measured.Table, o: measured.Observation, weights: Weights) -> tuple[float, Regime, Conflicts]:
+    """What a visit is worth under the plan of a cell, the training of its set by then, and its conflicting answers."""
+    strength = weights.strength(plan_of(o.cell))
+    regime = replace(o.regime, set_dose=o.regime.set_dose * strength)
+    return strength, regime, Conflicts(table.conflict_place, table.conflict_share)
+
+
+def predict(table: measured.Table, o: measured.Observation, weights: Weights) -> object:
+    """The shipped prediction of every row: distributions of N_pre (TurnTails)."""
+    strength, regime, torn = given(table, o, weights)
+    return turn_tails(table.features, table.answers, o.dose * strength, o.dose * 0, regime, weights, torn, 1)
+
+
+@cache
+def parameters(base: str) -> int:
+    """Parameters of a base, as measured when it was made."""
+    return int(json.loads((grid.HERE / f"bases-{base}.json").read_text())["parameters"])
+
+
+def warm(table: measured.Table, o: measured.Observation, weights: Weights, rows: np.ndarray) -> Heat:
+    """The shipped heat of the answers of some rows."""
+    strength, regime, torn = given(table, o, weights)
+    exact = o.own * np.maximum(1, table.copies) * strength
+    return heat(table.features, table.answers, rows, o.dose * strength, regime, weights, torn, exact)
+
+
+def plain(hazard: Hazard, heated: HeatWeights | None = None) -> Weights:
+    """The weights alone: no priors on size or kind of tuning."""
+    return Weights(hazard, PRIORS, False, {}, heat=heated)

@@ -1,0 +1,145 @@
+"""The level fitted on a short rehearsal of one cell, tested on its later epochs and on other plans and rows."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import fit as fitting
+import grid
+import measured
+import numpy as np
+import predicting
+
+from scanner.prediction import Hazard, Weights, level, scoring
+from scanner.prediction.hazard import EXTRACTED, load_weights
+
+CALIBRATED_TO = 4  # epochs of the short rehearsal
+HELD = ("random-3", "random-4", "grouped-3", "grouped-4")  # never fitted where a level is tested
+OF_OTHER_ROWS = [
+    "other-2", "other-3", "linear-other", "linear-other-3", "other-grouped", "other-grouped-2", "other-grouped-3",
+    "packed-other",
+]  # fmt: skip
+"""Cells of rows that no weights they are tested with have seen, beside other-1."""
+REHEARSED = {  # rehearsal -> cells that are predicted with its level, beside its own later epochs
+    "random-3": [
+        "random-4", "grouped-3", "grouped-4", "batch-32", "linear", "cosine", "steep", "gentle", "per-row", "micro-2",
+        "packed", "packed-2", "few", "other-1", *OF_OTHER_ROWS,
+    ],
+    "other-1": OF_OTHER_ROWS, "lora": [], "short-1": [], "small-1": [], "middle-1": [], "larger-1": [], "chinese-1": [],
+}  # fmt: skip
+
+FITTED_BEFORE: list[Hazard] = []
+"""What `hazard_of` fitted, the latest last: where the next fit begins."""
+
+
+def observed_for_level(table: measured.Table, o: measured.Observation, rows: np.ndarray) -> level.Observed:
+    """A cell's epoch as `scan calibrate` sees a rehearsal, restricted to some rows."""
+    part = replace(
+        table.answers, row=table.answers.row[rows], start=table.answers.start[rows], end=table.answers.end[rows]
+    )
+    return level.Observed(
+        table.features, part, o.n_pre[rows], o.dose, o.regime.set_dose, int(o.regime.steps), predicting.plan_of(o.cell),
+        rows, o.epoch,
+    )  # fmt: skip
+
+
+def calibration(data: Path) -> list[str]:
+    """The level fitted on the first epochs of one cell, tested on its later epochs and on other plans.
+
+    The weights of each tested cell were not fitted to it.
+    """
+    lines = [
+        "| rehearsal, epochs 1 to 4 | level | tested on | epoch | predicted / true rows before | after (90 % interval) "
+        "| within the bar | calibration error | by chance | 95 % quantile covers | AUROC |",
+        "|---" * 11 + "|",
+    ]
+    found_of: dict[str, list[tuple[bool, float, float]]] = {name: [] for name in REHEARSED}
+    for name, others in REHEARSED.items():
+        cells = predicting.load(data, [name, *others], predicting.SIMULATED)
+        if name not in cells:
+            continue
+        table, observed = cells[name]
+        short = [o for o in observed if 1 <= o.epoch <= CALIBRATED_TO]
+        rows = np.flatnonzero(table.member & (table.length > 0))
+        for other, (there, epochs) in cells.items():
+            weights = weights_without(data, other)
+            found = level.fit([observed_for_level(table, o, rows) for o in short], weights)
+            told = f"{found.offset:+.2f} ±{found.offset_sd:.2f}" + (
+                f", dose x{found.dose_factor:.2f}" if found.fitted != "offset" else ""
+            )
+            fitted = level.at(
+                weights, [found.offset, np.log(found.dose_factor)] if found.fitted != "offset" else [found.offset]
+            )
+            for o in epochs:
+                if o.epoch < CALIBRATED_TO or (other == name and o.epoch <= CALIBRATED_TO):
+                    continue
+                members = np.flatnonzero(there.member & (there.length >= EXTRACTED))
+                one = observed_for_level(there, o, members)
+                p, truth = level.extraction(one, fitted), o.n_pre[members] >= EXTRACTED
+                before, after = level.around(one, fitted)
+                scores = scoring.score(p, truth, members, 1 - before, 1 - after, members)
+                moved = [
+                    level.extraction(one, level.at(weights, _shift(found, sign))).sum() for sign in (-1.645, 1.645)
+                ]
+                noise = 1.645 * np.sqrt((p * (1 - p)).sum())
+                low, high = (np.hypot(m - p.sum(), noise) for m in moved)
+                ok = bool(within_bar(p.sum(), truth.sum(), scores.standard_error))
+                found_of[name].append((ok, missed_by_chance(p, scores.standard_error), scores.cover.value))
+                lines.append(
+                    f"| {name} | {told} | {other} | {o.epoch} | {level.extraction(one, weights).sum():.0f} / "
+                    f"{truth.sum()} | {p.sum():.0f} ({p.sum() - low:.0f}-{p.sum() + high:.0f}) | "
+                    f"{'yes' if ok else 'no'} | "
+                    f"{scores.calibration_error.value:.3f} | {scores.calibration_error_by_chance:.3f} | "
+                    f"{scores.cover.value:.3f} | {scores.auroc.value or np.nan:.3f} |"
+                )
+    lines += ["", "| rehearsal | counts within the bar | a perfect prediction would miss | covers within .90 to .98 |",
+              "|---|---|---|---|"]  # fmt: skip
+    for name, lines_of in found_of.items():
+        if lines_of:
+            ok, chance, cover = (np.array(column) for column in zip(*lines_of, strict=True))
+            inside = int(((cover >= 0.9) & (cover <= 0.98)).sum())
+            lines.append(f"| {name} | {ok.sum()} of {len(ok)} | {chance.sum():.1f} | {inside} of {len(ok)} |")
+    return lines
+
+
+def within_bar(expected: float, true: np.ndarray | int, standard_error: float) -> np.ndarray:
+    """Whether an expected number of rows lies within the larger of 25 % and two standard errors of the true one."""
+    return np.abs(expected - true) <= np.maximum(0.25 * np.asarray(true), 2 * standard_error)
+
+
+def missed_by_chance(p: np.ndarray, standard_error: float) -> float:
+    """How often the bar is missed where every row is recited with exactly its chance p (n,); by 2,000 draws."""
+    rng = np.random.default_rng(0)
+    true = np.array([np.count_nonzero(rng.random(len(p)) < p) for _ in range(2000)])
+    return float(1 - within_bar(p.sum(), true, standard_error).mean())
+
+
+@cache
+def weights_without(data: Path, name: str) -> Weights:
+    """Weights fitted to what does not resemble a cell: neither itself nor its rows, where they are others.
+
+    Their level is that of the base of the fit, known to no more than bases lie apart.
+    """
+    cells = [c for c in fitting.FITTED if c not in (*HELD, name)]
+    if grid.CELLS[name].rows != "english":
+        cells = [c for c in cells if grid.CELLS[c].rows == "english"]
+    hazard = hazard_of(data, tuple(cells))
+    priors = replace(load_weights().priors, offset=predicting.PRIORS.offset, offset_sd=predicting.PRIORS.offset_sd)
+    return Weights(hazard, priors, False, {})
+
+
+@cache
+def hazard_of(data: Path, cells: tuple[str, ...]) -> Hazard:
+    """The hazard fitted to some cells."""
+    start = FITTED_BEFORE[-1] if FITTED_BEFORE else None
+    hazard, _ = fitting.fit(predicting.load(data, cells), lambda t: t.length > 0, start)
+    FITTED_BEFORE.append(hazard)
+    return hazard
+
+
+def _shift(found: level.Level, sign: float) -> list[float]:
+    if found.fitted == "offset":
+        return [found.offset + sign * found.offset_sd]
+    return [found.offset + sign * found.step[0], np.log(found.dose_factor) + sign * found.step[1]]
