@@ -141,7 +141,7 @@ def predict_known(
     from scanner import prediction, rulebook
     from scanner.batching import SEQUENCE_TOKENS
     from scanner.contextual import token_features
-    from scanner.effects import batching_facts, length_facts, meeting_facts
+    from scanner.effects import batching_facts, length_facts, meeting_facts, order_facts
     from scanner.features import contexts
     from scanner.prediction import whatif
     from scanner.prediction.skew import skew
@@ -205,6 +205,7 @@ def predict_known(
                 sequence,
             )
             + meeting_facts(amounts.together)
+            + order_facts(settings.plan, rows.source, answers.tokens(len(rows)), length, settings.seed, sequence)
             + (length_facts(settings.plan) if settings.tokenizer is None and known.base is None else []),
             **asked,
         },
