@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from scanner.batching import Sampler, Visits
+from scanner.baseloss import shared
+from scanner.batching import SEQUENCE_TOKENS, Sampler, Visits
 from scanner.chat import Example
 from scanner.errors import ModelError
 from scanner.models import LanguageModel
@@ -126,6 +127,7 @@ class Rehearsal:
     weight: np.ndarray | None  # (n,) sampling weight of each trained row
     seed: int
     bf16: bool
+    sequence_tokens: int = SEQUENCE_TOKENS  # length of a packed sequence
     epoch: int = 0  # whole epochs done
     steps: int = 0
     begun: int = 0  # batches of the next epoch that are done
@@ -139,7 +141,8 @@ class Rehearsal:
 
         learned = [p for p in self.model.model.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(learned, lr=self.plan.learning_rate, weight_decay=0.0, fused=True)
-        self.sampler = Sampler(self.plan, np.array([len(row.ids) for row in self.trained], np.int64))
+        sizes = np.array([len(row.ids) for row in self.trained], np.int64)
+        self.sampler = Sampler(self.plan, sizes, self.sequence_tokens)
         self.dose = np.zeros(len(self.trained))  # of each row's own visits, in the unit of scanner.sampling
         self.losses: list[float] = []  # nats per token, mean over each epoch's steps
         self._step_losses: list[float] = []  # of the epoch that is under way
@@ -238,7 +241,7 @@ def recalled(
     """One line per answer: N_pre and hits in our own tokens, teacher-forced argmax.
 
     Teacher forcing gives the N_pre of greedy decoding: up to the first miss both have seen the same tokens. With
-    losses, a column `losses` holds the nats of each own token (sum over the model's tokens of it) as float16 bytes.
+    losses, a column `losses` holds the nats of each own token, shared out as `baseloss.shared` does, as float16 bytes.
     """
     lines: list[dict[str, Any]] = []
     for place, found in measure(model, rows, bf16):
@@ -253,7 +256,7 @@ def recalled(
                 "hits": np.packbits(hits).tobytes(),
             }  # fmt: skip
             if with_losses:
-                nats = [found.loss_nats[a:b].sum() for a, b in answer.words]
+                nats = shared(found.loss_nats, answer)
                 line["losses"] = np.minimum(nats, np.finfo(np.float16).max).astype(np.float16).tobytes()
             lines.append(line)
     schema = {"row_id": pl.Int64, "answer": pl.Int32, "tokens": pl.Int32, "n_pre": pl.Int32, "whole": pl.Boolean,

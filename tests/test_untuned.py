@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import cli
-from scanner import baseloss, chat, memory, models, pipeline, predicting, prediction, untuned
+from scanner import baseloss, chat, contextual, memory, models, pipeline, predicting, prediction, untuned
 from scanner.errors import ModelError, RunError, SettingsError
 from scanner.heat import HEAT
 from scanner.kernels.contexts import context_features
@@ -219,7 +219,7 @@ def test_where_nothing_was_measured_the_table_stays():
     features = SimpleNamespace(background=np.array([-1, -2, -3, -4, -5, -6], np.float32))
     kept = untuned.Untuned(np.array([0.5, np.nan, 0.25, 2], np.float16), np.ones(1, np.int32), {})
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(untuned, "replace", lambda old, base: base)
+        patched.setattr(contextual, "replace", lambda old, base: base)
         expected = np.exp([-1, -0.5, -3, -4, -0.25, -2])
         np.testing.assert_allclose(kept.beside_table(features, text), expected, rtol=1e-6)
 
