@@ -21,7 +21,7 @@ import numpy as np
 import polars as pl
 
 from scanner.baseloss import shared
-from scanner.batching import SEQUENCE_TOKENS, Sampler, Visits
+from scanner.batching import Sampler, Visits
 from scanner.chat import Example
 from scanner.errors import ModelError
 from scanner.models import LanguageModel
@@ -127,7 +127,6 @@ class Rehearsal:
     weight: np.ndarray | None  # (n,) sampling weight of each trained row
     seed: int
     bf16: bool
-    sequence_tokens: int = SEQUENCE_TOKENS  # length of a packed sequence
     epoch: int = 0  # whole epochs done
     steps: int = 0
     begun: int = 0  # batches of the next epoch that are done
@@ -141,8 +140,7 @@ class Rehearsal:
 
         learned = [p for p in self.model.model.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(learned, lr=self.plan.learning_rate, weight_decay=0.0, fused=True)
-        sizes = np.array([len(row.ids) for row in self.trained], np.int64)
-        self.sampler = Sampler(self.plan, sizes, self.sequence_tokens)
+        self.sampler = Sampler(self.plan, np.array([len(row.ids) for row in self.trained], np.int64))
         self.dose = np.zeros(len(self.trained))  # of each row's own visits, in the unit of scanner.sampling
         self.losses: list[float] = []  # nats per token, mean over each epoch's steps
         self._step_losses: list[float] = []  # of the epoch that is under way

@@ -15,7 +15,6 @@ import numpy as np
 import polars as pl
 
 from scanner import alongside, prediction
-from scanner.batching import SEQUENCE_TOKENS
 from scanner.contextual import beside_table, token_features
 from scanner.errors import RunError
 from scanner.kernels.contexts import ContextFeatures
@@ -65,11 +64,6 @@ class Rehearsal:
     facts: dict[str, Any]
     settings: Settings  # of the audit
     plan: TrainingPlan  # that was rehearsed, with the true size of the base
-
-    @property
-    def sequence_tokens(self) -> int:
-        """Length of its packed sequences; earlier versions packed into those of the usual length."""
-        return int(self.facts.get("sequence_tokens", SEQUENCE_TOKENS))
 
     @property
     def base(self) -> dict[str, Any]:
@@ -230,16 +224,13 @@ def planted_rows(rehearsal: Rehearsal) -> tuple[list[Planted], pl.DataFrame]:
     return alongside.load(text), pl.read_parquet(told, glob=False)
 
 
-def meeting(
-    rows: RowsAlone, plan: TrainingPlan, seed: int, sequence_tokens: int = SEQUENCE_TOKENS
-) -> tuple[Copies, Float64]:
+def meeting(rows: RowsAlone, plan: TrainingPlan, seed: int) -> tuple[Copies, Float64]:
     """Who is a copy of whom, and (n,) what is left of their doses where they meet in one step of the rehearsal.
 
     Who met was not written down: batches drawn alike say how many do.
     """
     copies = copies_of(rows.copies, rows.near.a, rows.near.b, rows.near.jaccard, rows.near.shingle)
-    learned = rows.answers.tokens(len(rows.row_id))
-    drawn = simulate(plan, learned, rows.length, rows.order, None, seed, sequence_tokens, copies)
+    drawn = simulate(plan, rows.answers.tokens(len(rows.row_id)), rows.length, rows.order, seed=seed, copies=copies)
     return copies, drawn.together
 
 
@@ -262,7 +253,6 @@ def own_doses(rehearsal: Rehearsal, rows: RowsAlone, epoch: int, written: Float6
         rows.length,
         rows.order,
         seed=rehearsal.settings.seed,
-        sequence_tokens=rehearsal.sequence_tokens,
         until=epoch,
     )
     return drawn.own
@@ -299,7 +289,7 @@ def observed(rehearsal: Rehearsal, first_unit: int = 0) -> Iterator[Observed]:
         "room": rows.answers.end - rows.answers.start,
     })  # fmt: skip
     index = index.with_columns(pl.col("answer").cast(pl.Int32))
-    copies, together = meeting(rows, rehearsal.plan, rehearsal.settings.seed, rehearsal.sequence_tokens)
+    copies, together = meeting(rows, rehearsal.plan, rehearsal.settings.seed)
     for seen in table.partition_by("epoch", maintain_order=True):
         epoch = int(seen["epoch"][0])
         given = seen.unique("row_id").sort("row_id")

@@ -28,7 +28,6 @@ import numpy as np
 import polars as pl
 
 from scanner import alongside, chat, memory, models, rehearsal
-from scanner.batching import SEQUENCE_TOKENS
 from scanner.chat import Example
 from scanner.drawing import Drawn, draw, parts_of, sampling_weight
 from scanner.errors import ModelError, RunError, SettingsError
@@ -182,8 +181,7 @@ def _measure(
     if checkpointed:
         progress.say("activations are computed twice to save memory (gradient checkpointing), a third slower")
     weight = sampling_weight(run, plan, drawn)
-    sequence = settings.max_length or SEQUENCE_TOKENS  # as the audit takes it
-    tune = rehearsal.Rehearsal(model, plan, drawn.rows, weight, options.seed, speed.bf16, sequence)
+    tune = rehearsal.Rehearsal(model, plan, drawn.rows, weight, options.seed, speed.bf16)
     state = private / "state.pt"
     if state.exists():
         tune.resume(state)
@@ -313,7 +311,7 @@ def _facts(
         "base": {"name": model.name, "parameters": model.parameters, "context": model.context,
                  "vocabulary": model.vocabulary,
                  "pretraining": pretraining},
-        "plan": asdict(plan), "dose_unit": dose_unit(), "sequence_tokens": tune.sequence_tokens, "seed": options.seed,
+        "plan": asdict(plan), "dose_unit": dose_unit(), "seed": options.seed,
         "trained": len(drawn.row_id), "controls": len(drawn.held_id),
         "steps": tune.steps, "losses_per_epoch_nats": tune.losses,
         "seconds": before + tune.seconds + tune.seconds_measuring,
@@ -389,7 +387,7 @@ def _predicted(
         visits = np.ones(len(rows.row_id))
         visits[at] = tune.weight
     amounts = prediction.doses(
-        plan, rows.length, rows.answers, rows.copies, rows.order, rows.near, visits, tune.sequence_tokens, settings.seed
+        plan, rows.length, rows.answers, rows.copies, rows.order, rows.near, visits, seed=settings.seed
     )
     result = prediction.predict_rows(
         rows.features, rows.answers, amounts, rows.order, plan, weights, rows.conflicts, threads=1

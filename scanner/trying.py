@@ -1,14 +1,14 @@
 """A level tried out on what it was not fitted on: rows left out, and the last epoch foretold from the first ones.
 
-    rehearsed epochs -> folds over rows: fitted on the others, scored on these -> across
-                     -> early epochs: fitted on them, scored on the last       -> ahead
-    what the tests missed beyond chance -> times that the level's doubt is taken -> misfit
+rehearsed epochs -> folds over rows: fitted on the others, scored on these -> across
+                 -> early epochs: fitted on them, scored on the last       -> ahead
+what the tests missed beyond chance -> times that the level's doubt is taken -> misfit
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np

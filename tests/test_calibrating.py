@@ -164,7 +164,9 @@ def test_an_audit_with_it_says_so(audited, found, tmp_path):
     page = " ".join((run.path / "report.html").read_text("utf-8").split())
     assert page.count("Calibration on 110 rows of d.scan/tiny-0 after epoch 6, ") == 2
     topics = {s["topic"]: s for s in scan["summary"]["prediction"]["validity"]["statements"]}
-    assert found.table.within.true_rows >= ENOUGH_ROWS, "of 16 tokens or more; with fewer a note says so (test_crediting.py)"
+    assert found.table.within.true_rows >= ENOUGH_ROWS, (
+        "of 16 tokens or more; with fewer a note says so (test_crediting.py)"
+    )
     assert topics["calibration"]["severity"] == "inside"
     assert scan["summary"]["prediction"]["validity"]["severity"] in ("inside", "note")
     plain = pl.read_parquet(audited / "prediction.parquet")["p_extract"].mean()
@@ -198,7 +200,9 @@ def test_rehearsals_of_several_runs_count_together(audited, found, tmp_path):
     # twice the same rows: surer, and at every epoch the level that one of them has
     assert both.table.level.tempering > found.table.level.tempering
     assert abs(both.table.level.offset - TRUTH) <= 2 * both.table.level.offset_sd
-    for (epoch, one, one_sd), (same, two, two_sd) in zip(found.table.level.by_epoch, both.table.level.by_epoch, strict=True):
+    for (epoch, one, one_sd), (same, two, two_sd) in zip(
+        found.table.level.by_epoch, both.table.level.by_epoch, strict=True
+    ):
         assert epoch == same
         assert two == pytest.approx(one, abs=0.05)
         assert two_sd < one_sd

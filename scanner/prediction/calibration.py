@@ -23,9 +23,9 @@ from pathlib import Path
 from typing import Any
 
 from scanner.errors import RuleError, SettingsError
+from scanner.prediction.doubting import Place
 from scanner.prediction.hazard import WEIGHTS, Weights
 from scanner.prediction.hazard import load_weights as load_shipped
-from scanner.prediction.doubting import Place
 from scanner.prediction.intervals import WIDTH
 from scanner.prediction.statements import amount
 from scanner.prediction.validated import Validated
@@ -309,9 +309,7 @@ def _fitted(values: Mapping[str, Any], file: str, below: str) -> Fitted:
         )
     ends = [level[name] for name in ENDS if name in level]
     if len(ends) not in (0, len(ENDS)) or not all(type(v) in (int, float) and math.isfinite(v) for v in ends):
-        raise SettingsError(
-            f"{where}: {listed(ENDS)} in [{below}level] must be finite numbers, all or none; {AGAIN}"
-        )
+        raise SettingsError(f"{where}: {listed(ENDS)} in [{below}level] must be finite numbers, all or none; {AGAIN}")
     return Fitted(**tables, evaluation={"on": file, **evaluation}, validated=validated)
 
 

@@ -1,7 +1,7 @@
 """How sure a predicted number of rows is: the level's own doubt, and the chance of each row, put together.
 
-    level of the base: offset and dose factor +- 1.645 of their doubt, through the hazard: the sum of p moves as a whole;
-                       at least as far as a calibration on hardly a recited row leaves open (doubting.py)
+    level of the base: offset and dose factor +- 1.645 of their doubt, through the hazard: the sum of p moves as a
+                       whole; as far out as a calibration on hardly a recited row leaves open (doubting.py)
     each row by itself: recited or not, variance p (1 - p) (Poisson-binomial, given the level); exact copies of a row
                         are recited together or not at all
 
