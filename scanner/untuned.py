@@ -115,7 +115,7 @@ def measured(
         with progress.stage("load the base"):
             model = models.load(settings.base, settings.max_length)
         with progress.stage("measure the base", len(rows)), memory.kept():
-            found = baseloss.base_losses(model, _texts(run, rows.row_id), text, None, progress.advance)
+            found = baseloss.base_losses(model, texts(run, rows.row_id), text, None, progress.advance)
     except RuntimeError as error:
         if "memory" not in str(error):
             raise
@@ -143,7 +143,8 @@ def measured(
     return kept
 
 
-def _texts(run: RunFolder, row_id: Int64) -> Iterator[list[Segment]]:
+def texts(run: RunFolder, row_id: Int64) -> Iterator[list[Segment]]:
+    """The segments of each row, a few of them held at a time."""
     for begin in range(0, len(row_id), ROWS_AT_ONCE):
         yield from segments_of(run, row_id[begin : begin + ROWS_AT_ONCE])
 

@@ -264,8 +264,9 @@ def test_a_calibration_without_the_base_is_told(data, run, tmp_path):
     scan = run.read_json("scan.json")
     assert scan["summary"]["calibrated"] is False
     assert scan["notes"]["prediction"]["calibration"]["mismatch"] == (
-        "calibrated on mine (5 M parameters, full fine-tuning) with the table of general text; this audit predicts "
-        "with the base's own losses (--base), by other weights: not calibrated for them; leave --base out to use it"
+        "calibrated on mine (5 M parameters, full fine-tuning) with the table of general text alone, for it is of a "
+        "version that fitted nothing else; this audit predicts with the base's own losses (--base), by other weights: "
+        "not calibrated for them; calibrate again, or leave --base out to use it"
     )
 
 
