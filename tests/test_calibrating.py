@@ -122,6 +122,9 @@ def test_the_level_is_found_tested_and_written(audited, found, tmp_path):
     assert values["fitted_on"]["rows"] == 110
     assert values["fitted_on"]["independent_rows"] == 100
     assert values["fitted_on"]["epochs"] == [1, 3, 6]
+    assert values["format"] == 2
+    missing = "what the base knew untuned was not kept by d.scan/tiny-0 of an earlier version"
+    assert values["with_base"] == {"missing": missing}
     assert values["level"]["offset"] == pytest.approx(done.table.level.offset, rel=1e-4)
     assert values["evaluation"]["true_rows"] == done.table.within.true_rows
     assert values["evaluation"]["ahead"]["fitted_epochs"] == [1]
@@ -130,6 +133,8 @@ def test_the_level_is_found_tested_and_written(audited, found, tmp_path):
     text = done.in_words()
     assert text.startswith(f"{TINY}: 110 rows at epochs 1, 3 and 6 of d.scan/tiny-0")
     assert "Rows predicted by a level fitted on other rows (5 folds), epoch 6:" in text
+    assert f"For audits with --base there is no level: {missing}" in text
+    assert done.with_base is None
     assert text.endswith("c.toml")
     told, known = values["evaluation"], values["validated"]
     for test in (told, told["ahead"]):
@@ -215,7 +220,19 @@ def test_a_base_that_recites_nothing_gets_a_caution(audited, tmp_path):
     done = pipeline.calibrate([run], tmp_path / "c.toml")
     assert done.table.level.offset < -1
     assert done.table.level.offset_sd >= SHIPPED.priors.offset_sd
-    assert "Caution: none of the rows recited 16 tokens or more, so the level rests on shorter runs" in done.in_words()
+    said = "Caution: none of the rows recited 16 tokens or more, so the level rests on shorter runs"
+    assert said in done.in_words()
+    assert "So few recited rows leave the level open from offset" in done.in_words()
+    data, settings = str(audited.parent / "d.jsonl"), Settings(semantic=False, plan=PLAN, threads=1)
+    high = {}
+    for name, calibration in (("with", tmp_path / "c.toml"), ("without", None)):
+        told = pipeline.audit([data], settings.changed(calibration=calibration), tmp_path / f"{name}.scan")
+        line = told.read_table("whatif").filter(variant="as planned", epochs=PLAN.epochs).row(0, named=True)
+        high[name] = line["high"]
+        if calibration:
+            assert line["expected_rows"] < 1
+    # none of 100 rows after as many epochs: 3 % of them could be recited all the same, five of them stand thrice
+    assert 3 < high["with"] < high["without"] / 2
 
 
 def test_what_cannot_be_calibrated_is_refused(audited, tmp_path):
