@@ -61,5 +61,5 @@ def _templated(path: Path) -> Any:
     file, folder = (path / "tokenizer.json", path) if path.is_dir() else (path, path.parent)
     with suppress(OSError, ValueError, KeyError, ImportError, AttributeError, TypeError):  # the file alone will do
         if (folder / CONFIG).is_file():
-            return transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+            return transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     return transformers.PreTrainedTokenizerFast(tokenizer_file=str(file))
