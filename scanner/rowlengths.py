@@ -34,9 +34,7 @@ def row_lengths(
     run: RunFolder, row_id: Int64, text: TokenisedRows, settings: Settings, base: Untuned | None, progress: Progress
 ) -> Int64:
     """(n,) tokens of each row."""
-    if base is not None:
-        return base.lengths(text)
-    length: Int64 = np.diff(text.offsets)
+    length: Int64 = np.diff(text.offsets) if base is None else base.lengths(text)
     if settings.tokenizer is not None:
         length = _measured(run, row_id, length, _templated(settings.tokenizer), progress)
     return length if settings.max_length is None else np.minimum(length, settings.max_length)

@@ -327,6 +327,7 @@ def toml(values: Mapping[str, Any], validated: Validated = NOTHING, with_base: V
     """
     plain = {k: v for k, v in values.items() if not isinstance(v, Mapping) and v is not None}
     lines = ["# The level of one base model for the token hazard model; `scan DATASET --calibration` takes it.",
+             f"# [level] is that of audits without --base, [{WITH_BASE}.level] of those with it.",
              *(f"{k} = {_toml(v)}" for k, v in plain.items())]  # fmt: skip
 
     def add(name: str, table: Mapping[str, Any]) -> None:
