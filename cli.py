@@ -118,7 +118,7 @@ def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
     help="Which turns the loss covers [all-assistant].",
 )
 @click.option("--max-length", type=int, help="Tokens after which the trainer cuts a row.")
-@click.option("--tokenizer", type=FOUND, help="The model's tokenizer.json.")
+@click.option("--tokenizer", type=FOUND, help="The model's tokenizer.json: counts in its tokens, in its chat template.")
 @click.option("--floor", type=float, help="Pairs at or above this Jaccard similarity are stored [0.5].")
 @click.option("--recall", type=float, help="Wanted recall of near duplicates at --jaccard [0.95].")
 @click.option("--shingle", type=int, help="Tokens per shingle [3].")

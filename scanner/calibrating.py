@@ -1,8 +1,10 @@
 """`scan calibrate`: the level of a base from the user's own rehearsed rows, tried out on those rows, as a TOML file.
 
-rehearsals -> Observed per epoch -> level.fit -> the level
-                                 -> folds over rows: fitted on the others, scored on these -> [evaluation]
-                                 -> early epochs: fitted on them, scored on the last        -> [evaluation.ahead]
+rehearsals -> Observed per epoch -> level.fit -> the level, tried out (trying.py)   -> [level] [evaluation]
+                                 with what the base knew of their tokens untuned    -> [with_base.level] ...
+
+An audit with --base predicts by weights of its own, so that its level is another one: both are fitted, and the audit
+takes the one that is made like its prediction.
 """
 
 from __future__ import annotations
@@ -12,62 +14,62 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import date
 from functools import reduce
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from scanner import prediction, rehearsed
+from scanner import rehearsed, trying
 from scanner.errors import OutputError, RunError
-from scanner.prediction import calibration, level, reliability, scoring
+from scanner.prediction import calibration, level, scoring
 from scanner.prediction.hazard import EXTRACTED, WEIGHTS, Weights, load_weights
 from scanner.prediction.level import Level, Observed
 from scanner.prediction.scoring import Figure, Scores
 from scanner.prediction.validated import CALIBRATION, LATER, LEFT_OUT, Transfer, Validated
 from scanner.progress import Progress
 from scanner.store import RunFolder, write_bytes
+from scanner.trying import FOLDS, Tried
 
-FOLDS = 5
 WORTH_SAYING = 1.05
-MOST_DOUBT = 1.5
-"""Logits and log of the dose factor together, one standard deviation: a level less sure than that says nothing."""
-Part = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
-"""Per state: p, truth and unit of rows; P(N_pre < seen), P(N_pre <= seen) and unit of answers."""
 
 
 @dataclass(frozen=True)
-class Calibrated:
-    """What `scan calibrate` found, and where it stands."""
+class Fitted:
+    """One of the two levels."""
 
-    path: Path
     level: Level
-    values: dict[str, Any]  # the file's tables
+    values: dict[str, Any]  # its tables: level, weights, evaluation
     within: Scores
     ahead: Scores | None
     covered: Validated  # by the rehearsals; stands in the file too
 
-    def in_words(self) -> str:
-        """Lines for the screen."""
-        found, fitted, one = self.level, self.values["fitted_on"], self.within
-        epoch = max(fitted["epochs"])
+    def in_words(self, epoch: int) -> list[str]:
+        """Lines for the screen; epoch: the last one."""
+        found = self.level
         lines = [
-            f"{calibration.described(self.values['base'])}: {fitted['rows']:,} rows at "
-            f"{calibration.epochs_in_words(fitted['epochs'])} of {calibration.listed(fitted['runs'])}, "
-            f"{fitted['hits']:,} of them with N_pre >= {EXTRACTED}",
             f"Level: offset {found.offset:+.2f} logits, standard deviation {found.offset_sd:.2f}"
             + (f"; dose factor {found.dose_factor:.2f}, its log known to {found.log_factor_sd:.2f}"
                if found.log_factor_sd else "; no dose factor fitted")
             + f" (log-likelihood {found.nats_before:.3f} before, {found.nats:.3f} after, nats per answer and epoch)",
+            *self._open(),
             *self._widened(),
             f"Rows predicted by a level fitted on other rows ({FOLDS} folds), epoch {epoch}:",
-            *_told(one),
+            *_told(self.within),
         ]  # fmt: skip
         if self.ahead:
             early = self.values["evaluation"]["ahead"]["fitted_epochs"]
             lines += [f"Epoch {epoch} predicted by a level fitted on {calibration.epochs_in_words(early)}:",
                       *_told(self.ahead)]  # fmt: skip
         caution = self.values["evaluation"].get("caution")
-        return "\n".join([*lines, *([f"Caution: {caution}"] if caution else []), f"{self.path}"])
+        return [*lines, *([f"Caution: {caution}"] if caution else [])]
+
+    def _open(self) -> list[str]:
+        """What few recited rows leave open; nothing where there were enough."""
+        if self.level.ends is None:
+            return []
+        low, high = (f"offset {offset:+.2f}, dose factor {math.exp(factor):.2f}" for offset, factor in self.level.ends)
+        return [f"So few recited rows leave the level open from {low} to {high} (90 %), and audits take it so"]
 
     def _widened(self) -> list[str]:
         """What the tests made of the level's doubt; nothing where they found it right."""
@@ -79,28 +81,37 @@ class Calibrated:
 
 
 @dataclass(frozen=True)
-class _Tried:
-    """A prediction of rows that the level was not fitted on, beside what came of them."""
+class Calibrated:
+    """What `scan calibrate` found, and where it stands."""
 
-    fitted_epochs: list[int]
-    parts: list[Part]
-    scores: Scores
+    path: Path
+    values: dict[str, Any]  # the file's tables
+    table: Fitted  # for predictions by the table of general text alone
+    with_base: Fitted | None  # for those with the base's own losses; None: they are not known
 
-    @classmethod
-    def of(cls, parts: list[Part], fitted_epochs: Sequence[int]) -> _Tried:
-        p, truth, unit, below, upto, of = (np.concatenate([part[i] for part in parts]) for i in range(6))
-        return cls(list(fitted_epochs), parts, scoring.score(p, truth, unit, below, upto, of))
-
-    def bins(self) -> list[list[float]]:
-        """Rows by predicted probability, each bin in the order of calibration.BIN."""
-        p, truth = (np.concatenate([part[i] for part in self.parts]) for i in range(2))
-        return [[getattr(b, name) for name in calibration.BIN] for b in reliability.bins(p, truth)]
+    def in_words(self) -> str:
+        """Lines for the screen."""
+        fitted = self.values["fitted_on"]
+        epoch = max(fitted["epochs"])
+        lines = [
+            f"{calibration.described(self.values['base'])}: {fitted['rows']:,} rows at "
+            f"{calibration.epochs_in_words(fitted['epochs'])} of {calibration.listed(fitted['runs'])}, "
+            f"{fitted['hits']:,} of them with N_pre >= {EXTRACTED}",
+            "For audits without --base:",
+            *self.table.in_words(epoch),
+        ]
+        if self.with_base is None:
+            lines.append(f"For audits with --base there is no level: {self.values[calibration.WITH_BASE]['missing']}")
+        else:
+            lines += ["For audits with --base, whose predictions know the base's own losses:",
+                      *self.with_base.in_words(epoch)]  # fmt: skip
+        return "\n".join([*lines, f"{self.path}"])
 
 
 def calibrate(
     runs: Sequence[Path], out: Path, names: tuple[str, ...] = (), progress: Progress | None = None
 ) -> Calibrated:
-    """Fit the level on the rehearsals of these runs, evaluate it on their rows and write the file.
+    """Fit both levels on the rehearsals of these runs, evaluate them on their rows and write the file.
 
     names: of rehearsals; all of each run where none is given. They must be of one base and one kind of tuning.
     """
@@ -127,27 +138,48 @@ def calibrate(
             progress.advance(1)
     if not by_run:
         raise RunError("the rehearsals hold no measured answer after training; rehearse with more --rows or --epochs")
-    weights = load_weights()  # at the level of the base of the fit
-    with progress.stage("fit the level"):
+    table = _fitted(measured, by_run, load_weights(), progress)  # at the level of the base of the fit
+    lacking = [f"{r.run.path.name}/{r.name}" for r, states in zip(measured, by_run, strict=True)
+               if any(o.features.base is None for o in states)]  # fmt: skip
+    values = {
+        "kind": calibration.KIND, "format": calibration.FORMAT, "id": f"{calibration.KIND}/{found[0].base['name']}",
+        **table.values, **_of_both(found, by_run),
+    }  # fmt: skip
+    if lacking:
+        with_base = None
+        missing = f"what the base knew untuned was not kept by {calibration.listed(lacking)} of an earlier version"
+        values[calibration.WITH_BASE] = {"missing": missing}
+    else:
+        with_base = _fitted(measured, by_run, load_weights(with_base=True), progress)
+        values[calibration.WITH_BASE] = with_base.values
+    text = calibration.toml(values, table.covered, with_base.covered if with_base else None)
+    write_bytes(out, text.encode("utf-8"))
+    return Calibrated(out, values, table, with_base)
+
+
+def _fitted(
+    measured: list[rehearsed.Rehearsal], by_run: list[list[Observed]], weights: Weights, progress: Progress
+) -> Fitted:
+    """The level of these weights on what was measured, and what its tests say of it."""
+    knowing = " knowing the base's losses" if weights.with_base else ""
+    with progress.stage(f"fit the level{knowing}"):
         fitted = level.fit([o for states in by_run for o in states], weights)
     with progress.stage("try it on rows left out", FOLDS):
-        within = _across(by_run, weights, fitted, progress)
+        within = trying.across(by_run, weights, fitted, progress)
     with progress.stage("try it on later epochs"):
-        ahead = _ahead(by_run, weights, fitted)
-    values = _values(found, by_run, weights, fitted, within, ahead)
+        ahead = trying.ahead(by_run, weights, fitted)
     there = level.at(weights, (fitted.offset, math.log(fitted.dose_factor)))
-    misfit = _misfit(within, by_run, there, fitted)
-    later = max(misfit, _misfit(ahead, by_run, there, fitted)) if ahead else misfit
+    misfit = trying.misfit(within, by_run, there, fitted)
+    later = max(misfit, trying.misfit(ahead, by_run, there, fitted)) if ahead else misfit
+    values = _values(measured, by_run, weights, fitted, within, ahead)
     values["level"] |= {"misfit": misfit, "misfit_later": later}
-    covered = _covered(measured, by_run, there)
     tested = tuple(
         Transfer(CALIBRATION, name, s.rows, s.true_rows, s.expected_rows, standard_error=s.standard_error,
                  auroc=math.nan if s.auroc.value is None else s.auroc.value)
         for name, s in ((LEFT_OUT, within.scores), *([(LATER, ahead.scores)] if ahead else []))
     )  # fmt: skip
-    covered = replace(covered, tested=tested)
-    write_bytes(out, calibration.toml(values, covered).encode("utf-8"))
-    return Calibrated(out, fitted, values, within.scores, ahead.scores if ahead else None, covered)
+    covered = replace(_covered(measured, by_run, there), tested=tested)
+    return Fitted(fitted, values, within.scores, ahead.scores if ahead else None, covered)
 
 
 def _covered(found: list[rehearsed.Rehearsal], by_run: list[list[Observed]], fitted: Weights) -> Validated:
@@ -156,84 +188,11 @@ def _covered(found: list[rehearsed.Rehearsal], by_run: list[list[Observed]], fit
     return reduce(Validated.widened, each)
 
 
-def _across(by_run: list[list[Observed]], weights: Weights, fitted: Level, progress: Progress) -> _Tried:
-    """Each row after its last epoch, predicted by a level fitted on the folds without it; whole units together."""
-    observed = [o for states in by_run for o in states]
-    units = np.unique(np.concatenate([o.unit for o in observed]))
-    fold = np.empty(int(units.max()) + 1, np.int64)
-    fold[units] = np.random.default_rng(0).permutation(len(units)) % FOLDS
-    parts: list[Part] = []
-    for k in range(FOLDS):
-        there = _refitted([_some(o, fold[o.unit] != k) for o in observed], weights, fitted)
-        parts += _predicted([_some(states[-1], fold[states[-1].unit] == k) for states in by_run], there)
-        progress.advance(1)
-    return _Tried.of(parts, sorted({o.epoch for o in observed}))
-
-
-def _ahead(by_run: list[list[Observed]], weights: Weights, fitted: Level) -> _Tried | None:
-    """The last epoch predicted by a level fitted on the first half of the measured ones; None with one epoch only."""
-    long = [states for states in by_run if len(states) > 1]
-    if not long:
-        return None
-    early = [o for states in long for o in states[: len(states) // 2]]
-    there = _refitted(early, weights, fitted)
-    return _Tried.of(_predicted([states[-1] for states in long], there), sorted({o.epoch for o in early}))
-
-
-def _misfit(tried: _Tried, by_run: list[list[Observed]], there: Weights, fitted: Level) -> float:
-    """How many times the level's doubt must be taken so that it explains what its own test missed beyond chance.
-
-    The fit knows how sure the level is if the hazard is right; where it is not, rows come out more or fewer than
-    foretold, and only the test shows it (the excess variance of DerSimonian and Laird 1986, for one comparison).
-    """
-
-    def count(weights: Weights) -> float:
-        return math.fsum(float(part[0].sum()) for part in _predicted([states[-1] for states in by_run], weights))
-
-    offset, log_factor = fitted.step
-    moved = level.at(there, (fitted.offset + offset, math.log(fitted.dose_factor) + log_factor))
-    s = tried.scores
-    missed, step = (s.true_rows - s.expected_rows) ** 2 - s.standard_error**2, abs(count(moved) - count(there))
-    room = max(1.0, MOST_DOUBT / max(math.hypot(offset, log_factor), 1e-9))
-    return 1.0 if missed <= 0 else min(room, math.sqrt(1 + missed / max(step, 1e-9) ** 2))
-
-
-def _refitted(observed: list[Observed], weights: Weights, like: Level) -> Weights:
-    """The weights at a level of the same form, fitted on these."""
-    return level.fitted_weights([o for o in observed if len(o.n_pre)], weights, like.log_factor_sd > 0)
-
-
-def _some(one: Observed, which: np.ndarray) -> Observed:
-    answers = one.answers
-    return replace(
-        one,
-        answers=prediction.Answers(answers.row[which], answers.start[which], answers.end[which]),
-        n_pre=one.n_pre[which],
-        unit=one.unit[which],
-    )
-
-
-def _predicted(observed: list[Observed], weights: Weights) -> list[Part]:
-    """Rows and answers of each state beside what came of them; a row's likeliest answer counts."""
-    parts: list[Part] = []
-    for o in observed:
-        p, row = level.extraction(o, weights), o.answers.row
-        long = ~np.isnan(p)
-        at, place = np.unique(row[long], return_inverse=True)
-        best, truth, unit = np.zeros(len(at)), np.zeros(len(at), np.bool_), np.zeros(len(at), np.int64)
-        np.maximum.at(best, place, p[long])
-        np.logical_or.at(truth, place, o.n_pre[long] >= EXTRACTED)
-        unit[place] = o.unit[long]
-        before, after = level.around(o, weights)
-        parts.append((best, truth, unit, 1 - before, 1 - after, o.unit))
-    return parts
-
-
 def _values(
-    found: list[rehearsed.Rehearsal], by_run: list[list[Observed]], weights: Weights, fitted: Level, within: _Tried,
-    ahead: _Tried | None,
+    found: list[rehearsed.Rehearsal], by_run: list[list[Observed]], weights: Weights, fitted: Level, within: Tried,
+    ahead: Tried | None,
 ) -> dict[str, Any]:  # fmt: skip
-    """The tables of the file, in the order they are read in."""
+    """The tables of one level, in the order they are read in."""
     observed = [o for states in by_run for o in states]
     hits, last = level.hits(observed), max(o.epoch for o in observed)
     runs = [f"{r.run.path.name}/{r.name}" for r in found]
@@ -255,8 +214,6 @@ def _values(
             "bins": ahead.bins(),
         }
     return {
-        "kind": calibration.KIND,
-        "id": f"{calibration.KIND}/{found[0].base['name']}",
         "level": {
             "fitted": fitted.fitted,
             "offset": fitted.offset,
@@ -265,6 +222,7 @@ def _values(
             "log_factor_sd": fitted.log_factor_sd,
             "offset_step": fitted.step[0],
             "log_factor_step": fitted.step[1],
+            **dict(zip(calibration.ENDS, chain.from_iterable(fitted.ends or ()), strict=False)),
             "tempering": fitted.tempering,
             "nats_per_observation_before": fitted.nats_before,
             "nats_per_observation": fitted.nats,
@@ -275,26 +233,33 @@ def _values(
             "version": calibration.version(weights),
             "date": str(weights.provenance.get("date", "")),
         },
+        "evaluation": told,
+    }
+
+
+def _of_both(found: list[rehearsed.Rehearsal], by_run: list[list[Observed]]) -> dict[str, Any]:
+    """The tables that say what was measured."""
+    observed = [o for states in by_run for o in states]
+    return {
         "base": found[0].base,
         "fitted_on": {
             "date": date.today().isoformat(),
             "rows": sum(len(np.unique(np.concatenate([o.answers.row for o in states]))) for states in by_run),
             "independent_rows": len(np.unique(np.concatenate([o.unit for o in observed]))),
-            "hits": hits,
+            "hits": level.hits(observed),
             "observations": sum(len(o.n_pre) for o in observed),
             "epochs": sorted({o.epoch for o in observed}),
-            "runs": runs,
+            "runs": [f"{r.run.path.name}/{r.name}" for r in found],
             "planted": sum(int((r.facts.get("planted") or {}).get("rows", 0)) for r in found),
             "data": list(dict.fromkeys(str(r.facts["asked"]["identity"])[:16] for r in found)),
             "plans": list(dict.fromkeys(calibration.plan_in_words(r.plan) for r in found)),
             "batchings": list(dict.fromkeys(r.plan.batching for r in found)),
             "loss_averages": list(dict.fromkeys(r.plan.loss_average for r in found)),
         },
-        "evaluation": told,
     }
 
 
-def _caution(hits: int, within: Scores, ahead: _Tried | None) -> str | None:
+def _caution(hits: int, within: Scores, ahead: Tried | None) -> str | None:
     """What a user must know before trusting the level; None when nothing speaks against it."""
     said = []
     if hits < level.ENOUGH_HITS:

@@ -98,6 +98,15 @@ def encode_some(rows: Sequence[Sequence[Segment]], tokenizer: Any, context: int)
     return found
 
 
+def row_tokens(rows: Sequence[Sequence[Segment]], tokenizer: Any) -> Int64:
+    """(n,) tokens of each row, the template's own included, as a model is trained on it; 0 where it is refused."""
+    template = None if getattr(tokenizer, "chat_template", None) else PLAIN_TEMPLATE
+    rendered = [_rendered(segments, tokenizer, template) for segments in rows]
+    texts = [row.text for row in rendered if isinstance(row, _Rendered)]
+    ids = iter(tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"] if texts else [])
+    return np.array([len(next(ids)) if isinstance(row, _Rendered) else 0 for row in rendered], np.int64)
+
+
 def _rendered(segments: Sequence[Segment], tokenizer: Any, template: str | None) -> _Rendered | ModelError:
     try:
         return _render(segments, tokenizer, template)

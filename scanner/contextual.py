@@ -57,6 +57,16 @@ def token_features(
     return replace(found, width=widths, background=language)
 
 
+def beside_table(features: ContextFeatures, log_probability: Float32) -> ContextFeatures:
+    """Features with the untuned base's own probabilities; the table's stand in where none was measured.
+
+    log_probability (T,): nats, NaN where not measured.
+    """
+    assert features.background is not None
+    known = np.where(np.isnan(log_probability), features.background, log_probability)
+    return replace(features, base=np.exp(known))
+
+
 def summarise(features: ContextFeatures, row: Int64, start: Int64, end: Int64) -> ContextSummary:
     """Sum up the supervised turns of each row.
 

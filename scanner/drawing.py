@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from scanner import chat, planting, rehearsal
+from scanner import alongside, chat, planting, rehearsal
 from scanner.chat import Example
 from scanner.errors import ModelError
 from scanner.kernels.similarity import connect
@@ -71,6 +71,19 @@ class Drawn:
     def planted(self) -> list[Planted]:
         """Planted rows, named after the row id of the member that they were made of."""
         return [replace(row, member=int(self.row_id[row.member])) for row in self.planting.rows]
+
+    @property
+    def lengths(self) -> pl.DataFrame:
+        """Of every row trained on, planted ones too: the base's tokens of it, and our own of each of its answers.
+
+        Both as far as the base's context reaches; an answer of none is left out.
+        """
+        return pl.DataFrame(
+            {"row_id": np.concatenate((self.row_id, alongside.row_ids(self.planting.rows))),
+             "tokens": [len(row.ids) for row in self.rows],
+             "answers": [[len(a.words) for a in row.answers if len(a.words)] for row in self.rows]},
+            schema={"row_id": pl.Int64, "tokens": pl.Int32, "answers": pl.List(pl.Int32)},
+        ).sort("row_id")  # fmt: skip
 
 
 def draw(run: RunFolder, parts: Parts, model: LanguageModel, planted: float, seed: int) -> Drawn:

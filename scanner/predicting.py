@@ -12,6 +12,7 @@ from scanner import memorizing, projecting
 from scanner.errors import RunError, SettingsError
 from scanner.objects import Fingerprints, Rows, Source
 from scanner.progress import Progress
+from scanner.rowlengths import row_lengths
 from scanner.settings import Settings
 from scanner.stages import Likeness, places
 from scanner.store import RunFolder, atomic
@@ -146,12 +147,12 @@ def predict_known(
     from scanner.prediction import whatif
     from scanner.prediction.skew import skew
 
+    length = row_lengths(run, rows.row_id, text, settings, known.base, progress)
     group, order, near, torn, severity = known.group, known.order, known.near, known.conflicts, known.severity
     with progress.stage("predict"):
         answers = prediction.Answers(text.answer_row, text.answer_start, text.answer_end)
         weight = source_weights(rows, sources, settings)
         sequence = settings.max_length or SEQUENCE_TOKENS  # packing fills sequences of the length that rows are cut at
-        length = np.diff(text.offsets) if known.base is None else known.base.lengths(text)
         amounts = prediction.doses(settings.plan, length, answers, group, order, near, weight, sequence, settings.seed)
         weights = weights_of(settings, progress)
         features = token_features(text.tokens, text.widths, text.offsets, group, settings.tokenizer is None, threads)

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from scanner.baseloss import shared
 from scanner.batching import Sampler, Visits
 from scanner.chat import Example
 from scanner.errors import ModelError
@@ -238,7 +239,7 @@ def recalled(
     """One line per answer: N_pre and hits in our own tokens, teacher-forced argmax.
 
     Teacher forcing gives the N_pre of greedy decoding: up to the first miss both have seen the same tokens. With
-    losses, a column `losses` holds the nats of each own token (sum over the model's tokens of it) as float16 bytes.
+    losses, a column `losses` holds the nats of each own token, shared out as `baseloss.shared` does, as float16 bytes.
     """
     lines: list[dict[str, Any]] = []
     for place, found in measure(model, rows, bf16):
@@ -253,7 +254,7 @@ def recalled(
                 "hits": np.packbits(hits).tobytes(),
             }  # fmt: skip
             if with_losses:
-                nats = [found.loss_nats[a:b].sum() for a, b in answer.words]
+                nats = shared(found.loss_nats, answer)
                 line["losses"] = np.minimum(nats, np.finfo(np.float16).max).astype(np.float16).tobytes()
             lines.append(line)
     schema = {"row_id": pl.Int64, "answer": pl.Int32, "tokens": pl.Int32, "n_pre": pl.Int32, "whole": pl.Boolean,

@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 
 from scanner import alongside, prediction
-from scanner.contextual import token_features
+from scanner.contextual import beside_table, token_features
 from scanner.errors import RunError
 from scanner.kernels.contexts import ContextFeatures
 from scanner.kernels.similarity import connect
@@ -32,6 +32,8 @@ from scanner.store import RunFolder
 from scanner.tokenising import tokens_of_rows
 
 COPIES = (pl.col("signal") == "exact") & (pl.col("relation") == "same_both")
+LENGTHS = "lengths.parquet"
+"""Of a rehearsal; those of earlier versions have none, and losses that were not shared out to our own tokens."""
 SCRIPT_SHARE, SCRIPT_ROWS = 0.05, 10
 """Share and number of the measured rows from which a script counts as rehearsed."""
 NEEDED = ("row_id", "stratum", "epoch", "answer", "tokens", "n_pre", "own_dose", "steps")
@@ -128,6 +130,44 @@ def alone(
     )
 
 
+def as_trained(rows: RowsAlone, lengths: pl.DataFrame) -> RowsAlone:
+    """The rows as a rehearsal trained on them: as long as its base has them, answers cut where it cuts.
+
+    lengths: lengths.parquet, with every one of the rows.
+    """
+    known = pl.DataFrame({"row_id": rows.row_id}).join(lengths, on="row_id", how="left", maintain_order="left")
+    kept = known.with_row_index("row").explode("answers").drop_nulls("answers")
+    owner = kept["row"].to_numpy().astype(np.int64)
+    room = np.zeros(len(rows.number), np.int64)  # own tokens of each answer that were learned
+    first = np.searchsorted(rows.answers.row, owner)
+    place = first + np.arange(len(owner)) - np.searchsorted(owner, owner)
+    mine = place < np.searchsorted(rows.answers.row, owner, "right")
+    room[place[mine]] = kept["answers"].to_numpy()[mine]
+    end = np.minimum(rows.answers.end, rows.answers.start + room)
+    learned = np.flatnonzero(end > rows.answers.start)
+    answers = prediction.Answers(rows.answers.row[learned], rows.answers.start[learned], end[learned])
+    length = known["tokens"].to_numpy().astype(np.int64)
+    return replace(rows, length=length, answers=answers, number=rows.number[learned])
+
+
+def knowing_losses(rows: RowsAlone, epochs: pl.DataFrame) -> RowsAlone:
+    """The rows with what the base says of their tokens untuned; the table's word where it was not measured.
+
+    epochs: epochs.parquet with `losses`; those of planted rows are not in it.
+    """
+    before = epochs.filter(pl.col("epoch") == 0).select("row_id", "answer", "losses")
+    said = np.full(len(rows.features.log_probability), np.nan, np.float32)
+    at = {(row, number): n for n, (row, number) in enumerate(zip(
+        rows.row_id[rows.answers.row].tolist(), rows.number.tolist(), strict=True))}  # fmt: skip
+    for row, number, losses in before.iter_rows():
+        n = at.get((row, number))
+        if n is not None:
+            start, end = int(rows.answers.start[n]), int(rows.answers.end[n])
+            nats = np.frombuffer(losses, np.float16)[: end - start].astype(np.float32)
+            said[start : start + len(nats)] = -nats
+    return replace(rows, features=beside_table(rows.features, said))
+
+
 def segments_of(run: RunFolder, row_ids: Int64) -> list[list[Segment]]:
     """The segments of rows, in the order asked for."""
     frame = run.segments().rows(row_ids.tolist(), ["row_id", "turn", "role", "supervised", "text"])
@@ -218,6 +258,22 @@ def own_doses(rehearsal: Rehearsal, rows: RowsAlone, epoch: int, written: Float6
     return drawn.own
 
 
+def rows_of(rehearsal: Rehearsal, table: pl.DataFrame, planted: Sequence[Planted]) -> RowsAlone:
+    """The rows of a rehearsal, planted ones first: as long as its base has them, with what it knew of them untuned.
+
+    Of a rehearsal of an earlier version neither is known: there rows have our own lengths, and no losses.
+    table: what was measured of the members.
+    """
+    folder = rehearsal.run.path / "rehearsal" / rehearsal.name
+    if not (folder / LENGTHS).is_file():
+        return alone(rehearsal.run, rehearsal.settings, table["row_id"].unique().to_numpy(), None, planted)
+    lengths = pl.read_parquet(folder / LENGTHS, glob=False)
+    members = lengths.filter(pl.col("row_id") >= 0)["row_id"].to_numpy()
+    rows = as_trained(alone(rehearsal.run, rehearsal.settings, members, None, planted), lengths)
+    columns = ["row_id", "epoch", "answer", "losses"]
+    return knowing_losses(rows, pl.read_parquet(folder / "epochs.parquet", columns=columns, glob=False))
+
+
 def observed(rehearsal: Rehearsal, first_unit: int = 0) -> Iterator[Observed]:
     """What each epoch showed; units are numbered from `first_unit`, so that rows of several rehearsals stay apart.
 
@@ -227,7 +283,7 @@ def observed(rehearsal: Rehearsal, first_unit: int = 0) -> Iterator[Observed]:
     if not len(table):
         return
     planted, given_to_planted = planted_rows(rehearsal)
-    rows = alone(rehearsal.run, rehearsal.settings, table["row_id"].unique().to_numpy(), None, planted)
+    rows = rows_of(rehearsal, table, planted)
     index = pl.DataFrame({
         "row_id": rows.row_id[rows.answers.row], "answer": rows.number, "place": np.arange(len(rows.number)),
         "room": rows.answers.end - rows.answers.start,

@@ -3,6 +3,8 @@
 RUN/rehearsal/<name>/epochs.parquet    row_id, stratum, epoch, answer, tokens, n_pre, whole, loss, hits per own token,
                                        own_dose and optimizer steps so far (members only), losses of each own token
                                        (float16 nats; first and last epoch), what was planted for the row
+RUN/rehearsal/<name>/lengths.parquet   row_id, the base's tokens of each row trained on, own tokens of its answers; both
+                                       as far as the base's context reaches
 RUN/rehearsal/<name>/rows.parquet      row_id, stratum, weight, what was measured after the last epoch and predicted
 RUN/rehearsal/<name>/planted.parquet   row_id (negative), member, kind, level, epoch, own_dose of each planted row
 RUN/rehearsal/<name>/rehearsal.json    base, plan, split, precision, losses, speed, prediction beside measurement
@@ -31,11 +33,10 @@ from scanner.drawing import Drawn, draw, parts_of, sampling_weight
 from scanner.errors import ModelError, RunError, SettingsError
 from scanner.models import LanguageModel
 from scanner.objects import Int64
-from scanner.planting import Planted
 from scanner.prediction import EXTRACTED
 from scanner.prediction.scoring import auroc
 from scanner.progress import Progress
-from scanner.rehearsed import alone, segments_of
+from scanner.rehearsed import alone, as_trained, knowing_losses, segments_of
 from scanner.retelling import Rehearsed, duration, of_epoch, per_row, planted_columns, planted_table
 from scanner.sampling import dose_unit
 from scanner.settings import Settings, TrainingPlan
@@ -293,11 +294,9 @@ def _facts(
     dose = pl.DataFrame({"row_id": drawn.row_id, "own_dose": tune.dose[: len(drawn.row_id)]})
     final = final.join(dose, on="row_id", how="left", maintain_order="left")
     with progress.stage("predict for the same rows"):
-        beside, predicted = _predicted(
-            run, settings, plan, tune.model.parameters, drawn.row_id, final, drawn.planted, tune.weight
-        )
+        beside, predicted = _predicted(run, settings, tune, drawn, epochs, final)
     final = final.join(predicted, on="row_id", how="left", maintain_order="left")
-    tables = {"epochs": epochs, "rows": final}
+    tables = {"epochs": epochs, "rows": final, "lengths": drawn.lengths}
     if drawn.planting.rows:
         tables["planted"] = pl.concat([pl.read_parquet(f, glob=False) for f in files["planted"]]).sort(
             "epoch", "row_id"
@@ -362,28 +361,31 @@ def _pretrained(
 
 
 def _predicted(
-    run: RunFolder, settings: Settings, plan: TrainingPlan, parameters: int, trained: Int64, measured: pl.DataFrame,
-    planted: Sequence[Planted], weight: np.ndarray | None,
+    run: RunFolder, settings: Settings, tune: rehearsal.Rehearsal, drawn: Drawn, epochs: pl.DataFrame,
+    measured: pl.DataFrame,
 ) -> tuple[dict[str, Any], pl.DataFrame]:  # fmt: skip
     """What the predictor says of the rows trained on, from them and those planted, beside what was measured.
 
-    weight: sampling weights of the rows trained on, the planted ones last.
+    It knows what the audit did (the base's own losses under --base alone), and the lengths of the base, by which the
+    batches were made.
     """
     from scanner import prediction
     from scanner.prediction import reliability
     from scanner.prediction.skew import skew
 
-    rows = alone(run, settings, trained, settings.max_length, planted)
-    plan = replace(plan, model_params=float(parameters))
+    planted, with_base = drawn.planted, settings.base is not None
+    rows = as_trained(alone(run, settings, drawn.row_id, None, planted), drawn.lengths)
+    rows = knowing_losses(rows, epochs) if with_base else rows
+    plan = replace(tune.plan, model_params=float(tune.model.parameters))
     try:
-        weights = prediction.load_weights(calibration=settings.calibration, plan=plan)
+        weights = prediction.load_weights(calibration=settings.calibration, plan=plan, with_base=with_base)
     except SettingsError:  # the file is gone or no longer fits: the table says that it is not calibrated
-        weights = prediction.load_weights(plan=plan)
-    at = np.searchsorted(rows.row_id, np.concatenate((trained, alongside.row_ids(planted))))
+        weights = prediction.load_weights(plan=plan, with_base=with_base)
+    at = np.searchsorted(rows.row_id, np.concatenate((drawn.row_id, alongside.row_ids(planted))))
     visits = None
-    if weight is not None:
+    if tune.weight is not None:
         visits = np.ones(len(rows.row_id))
-        visits[at] = weight
+        visits[at] = tune.weight
     amounts = prediction.doses(
         plan, rows.length, rows.answers, rows.copies, rows.order, rows.near, visits, seed=settings.seed
     )
@@ -403,5 +405,6 @@ def _predicted(
         "skew": tail.told(),
         "bins": [b.as_dict() for b in reliability.bins(table["predicted"], truth)],
         "calibrated": result.calibrated,
+        "with_base": with_base,
     }
     return told, predicted

@@ -95,8 +95,9 @@ class Rehearsed:
         p = self.facts["prediction"]
         told = "not defined, for rows of one kind only" if p["auroc"] is None else f"{p['auroc']:.3f}"
         level = "calibrated" if p["calibrated"] else "not calibrated"
+        known = "the data and what the base knew untuned" if p.get("with_base") else "the data alone"
         lines = [
-            f"Predicted from the data alone ({level}): {p['expected_rows']:.1f} rows with {EXTRACTED} or more, "
+            f"Predicted from {known} ({level}): {p['expected_rows']:.1f} rows with {EXTRACTED} or more, "
             f"measured {p['measured_rows']:,}; order of the rows: AUROC {told} ({p['rows']:,} rows)."
         ]
         if p["measured_rows"] < FEW_ROWS:

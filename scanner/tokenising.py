@@ -6,6 +6,7 @@ dose and prediction is in its unit.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -20,6 +21,9 @@ from scanner.kernels.tokens import token_widths, tokenise
 from scanner.objects import Int64, SegmentBatch, UInt8, UInt64
 from scanner.text import code_point_classes, folded_code_points
 
+BYTE_LEVEL_SPACES = frozenset("\u0120\u010a\u0109\u010d")
+"""How byte-level tokenizers write the bytes of a space, a new line, a tab and a carriage return."""
+_BYTE = re.compile("<0x[0-9A-F]{2}>")
 OWN_UNIT = "word, CJK character or punctuation mark"
 
 
@@ -154,14 +158,28 @@ def _tokenizer(path: Path) -> Any:
         ) from error
 
 
+def _bytes_of(token: str, decoder: str) -> int:
+    """UTF-8 bytes of the text that a token stands for, without white space, as of our own tokens; at least 1.
+
+    A vocabulary writes them otherwise: byte-level tokenizers a letter for each byte, others a mark for the space.
+    """
+    if "ByteLevel" in decoder:
+        return max(1, sum(letter not in BYTE_LEVEL_SPACES for letter in token))
+    if "ByteFallback" in decoder and _BYTE.fullmatch(token):
+        return 1
+    text = token.removeprefix("##") if "WordPiece" in decoder else token.replace("\u2581", "")
+    return max(1, len("".join(text.split()).encode()))
+
+
 def _with_tokenizer(path: Path) -> Callable[[SegmentBatch], tuple[UInt64, UInt8, Int64]]:
     """The model's own token ids, each hashed to 64 bits."""
     tokenizer = _tokenizer(path)
+    written = repr(tokenizer.decoder)
 
     def split(batch: SegmentBatch) -> tuple[UInt64, UInt8, Int64]:
         found = tokenizer.encode_batch_fast(_texts(batch), add_special_tokens=False)
         ids = [e.ids for e in found]
-        bytes_of = {i: len((tokenizer.id_to_token(i) or "").encode()) for i in {i for part in ids for i in part}}
+        bytes_of = {i: _bytes_of(tokenizer.id_to_token(i) or "", written) for i in {i for part in ids for i in part}}
         widths = np.fromiter((min(255, bytes_of[i]) for part in ids for i in part), np.uint8)
         counts = np.array([len(i) for i in ids], np.int64)
         flat = np.fromiter((i for part in ids for i in part), np.uint64, int(counts.sum()))

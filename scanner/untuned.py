@@ -13,13 +13,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from scanner import baseloss, memory, models
+from scanner.contextual import beside_table
 from scanner.errors import ModelError
 from scanner.kernels.contexts import ContextFeatures
 from scanner.objects import Bool, Float32, Int64, Rows, Segment
@@ -63,10 +64,9 @@ class Untuned:
 
     def beside_table(self, features: ContextFeatures, text: TokenisedRows) -> ContextFeatures:
         """Features with the base's own probabilities; the table's stand in where none was measured."""
-        assert features.background is not None
         said: Float32 = np.full(len(text.tokens), np.nan, np.float32)
         said[in_answers(text)] = -self.loss_nats.astype(np.float32)
-        return replace(features, base=np.exp(np.where(np.isnan(said), features.background, said)))
+        return beside_table(features, said)
 
     def lengths(self, text: TokenisedRows) -> Int64:
         """(n,) tokens of each row by which a trainer makes its batches; our own where the base refused the row."""
@@ -115,7 +115,7 @@ def measured(
         with progress.stage("load the base"):
             model = models.load(settings.base, settings.max_length)
         with progress.stage("measure the base", len(rows)), memory.kept():
-            found = baseloss.base_losses(model, _texts(run, rows.row_id), text, None, progress.advance)
+            found = baseloss.base_losses(model, texts(run, rows.row_id), text, None, progress.advance)
     except RuntimeError as error:
         if "memory" not in str(error):
             raise
@@ -143,7 +143,8 @@ def measured(
     return kept
 
 
-def _texts(run: RunFolder, row_id: Int64) -> Iterator[list[Segment]]:
+def texts(run: RunFolder, row_id: Int64) -> Iterator[list[Segment]]:
+    """The segments of each row, a few of them held at a time."""
     for begin in range(0, len(row_id), ROWS_AT_ONCE):
         yield from segments_of(run, row_id[begin : begin + ROWS_AT_ONCE])
 

@@ -26,8 +26,8 @@ FLOORS = {
     2: "formats layouts signals features outputs reports clustering contamination prediction planning explain "
     "confirmation rehearsal earlier",
     3: "pipeline inputs ingest resuming stages relating predicting tables rehearsing applying estimating verifying "
-    "against flatreading fieldranks matching confirming rehearsed calibrating projecting "
-    "alongside retelling drawing validating memorizing repredicting untuned inplace deduplicating",
+    "against flatreading fieldranks matching confirming rehearsed calibrating trying projecting "
+    "alongside retelling drawing validating memorizing repredicting untuned rowlengths inplace deduplicating",
 }
 """Words, tools, stages, and the order of things, by the first part of a module's name below `scanner`."""
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names.split()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,9 +16,12 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks" / "prediction
 
 import candidate_columns
 import candidates
+import corpus
 import counterfactual
+import earliest
 import measured
 import other_bases
+import pieces
 import predicting
 import tables
 import tokens
@@ -209,3 +213,23 @@ def test_candidate_columns_by_hand():
     np.testing.assert_allclose(found, [1, 1, 1, 1, 1, 1, 0])
     mean = candidate_columns.mean(table, np.repeat(np.arange(7.0), table.length))
     np.testing.assert_allclose(mean, np.arange(7))
+
+
+def test_tokens_of_recited_words_are_those_that_end_within_them():
+    import tokenizers
+
+    made = tokenizers.Tokenizer(tokenizers.models.WordLevel({w: i for i, w in enumerate("abcd")}, unk_token="d"))
+    made.pre_tokenizer = tokenizers.pre_tokenizers.Split(tokenizers.Regex("."), "isolated")  # a token for each letter
+    row = corpus.Row("some source", 0, "x", "ab c abc")
+    table = SimpleNamespace(trained=[corpus.Trained(0, 0, row)], length=np.array([3]))
+    letters = [pieces.recited(table, made, 0, words) for words in range(4)]
+    assert letters == [0, 2, 4, 8]  # the spaces are tokens too; all of it where every word came
+
+
+def test_a_level_is_taken_as_an_audit_takes_it():
+    found = SimpleNamespace(offset=-0.5, dose_factor=0.8, step=(0.3, -0.1), ends=((-1.0, -0.6), (0.0, 0.1)))
+    there = earliest.merged(load_weights(), found, True)
+    assert (there.priors.offset, there.priors.offset_sd, there.log_factor_step) == (-0.5, 0.3, -0.1)
+    assert there.dose_factor == pytest.approx(0.8)
+    assert there.ends == found.ends
+    assert earliest.merged(load_weights(), found, False).ends is None

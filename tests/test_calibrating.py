@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 import cli
-from scanner import calibrating, pipeline, rehearsed
+from scanner import pipeline, rehearsed, trying
 from scanner.errors import OutputError, RunError, SettingsError
 from scanner.prediction import level, scoring
 from scanner.prediction.calibration import amount
@@ -117,19 +117,24 @@ def test_doses_of_another_version_are_counted_again(audited):
 
 def test_the_level_is_found_tested_and_written(audited, found, tmp_path):
     done = found
-    assert abs(done.level.offset - TRUTH) <= 2 * done.level.offset_sd
+    assert abs(done.table.level.offset - TRUTH) <= 2 * done.table.level.offset_sd
     values = tomllib.loads(done.path.read_text())
     assert values["fitted_on"]["rows"] == 110
     assert values["fitted_on"]["independent_rows"] == 100
     assert values["fitted_on"]["epochs"] == [1, 3, 6]
-    assert values["level"]["offset"] == pytest.approx(done.level.offset, rel=1e-4)
-    assert values["evaluation"]["true_rows"] == done.within.true_rows
+    assert values["format"] == 2
+    missing = "what the base knew untuned was not kept by d.scan/tiny-0 of an earlier version"
+    assert values["with_base"] == {"missing": missing}
+    assert values["level"]["offset"] == pytest.approx(done.table.level.offset, rel=1e-4)
+    assert values["evaluation"]["true_rows"] == done.table.within.true_rows
     assert values["evaluation"]["ahead"]["fitted_epochs"] == [1]
     assert 0.9 < values["evaluation"]["cover"] <= 1
-    assert not done.within.is_off
+    assert not done.table.within.is_off
     text = done.in_words()
     assert text.startswith(f"{TINY}: 110 rows at epochs 1, 3 and 6 of d.scan/tiny-0")
     assert "Rows predicted by a level fitted on other rows (5 folds), epoch 6:" in text
+    assert f"For audits with --base there is no level: {missing}" in text
+    assert done.with_base is None
     assert text.endswith("c.toml")
     told, known = values["evaluation"], values["validated"]
     for test in (told, told["ahead"]):
@@ -143,7 +148,7 @@ def test_the_level_is_found_tested_and_written(audited, found, tmp_path):
     assert 1 <= values["level"]["misfit"] <= values["level"]["misfit_later"]
     again = pipeline.calibrate([audited], tmp_path / "d.toml")
     assert done.path.read_bytes() == again.path.read_bytes()
-    assert again.level == done.level
+    assert again.table.level == done.table.level
 
 
 def test_an_audit_with_it_says_so(audited, found, tmp_path):
@@ -164,7 +169,9 @@ def test_an_audit_with_it_says_so(audited, found, tmp_path):
     page = " ".join((run.path / "report.html").read_text("utf-8").split())
     assert page.count("Calibration on 110 rows of d.scan/tiny-0 after epoch 6, ") == 2
     topics = {s["topic"]: s for s in scan["summary"]["prediction"]["validity"]["statements"]}
-    assert found.within.true_rows >= ENOUGH_ROWS, "of 16 tokens or more; with fewer a note says so (test_crediting.py)"
+    assert found.table.within.true_rows >= ENOUGH_ROWS, (
+        "of 16 tokens or more; with fewer a note says so (test_crediting.py)"
+    )
     assert topics["calibration"]["severity"] == "inside"
     assert scan["summary"]["prediction"]["validity"]["severity"] in ("inside", "note")
     plain = pl.read_parquet(audited / "prediction.parquet")["p_extract"].mean()
@@ -196,9 +203,11 @@ def test_rehearsals_of_several_runs_count_together(audited, found, tmp_path):
     assert both.values["fitted_on"]["rows"] == 2 * found.values["fitted_on"]["rows"]
     assert both.values["fitted_on"]["runs"] == ["d.scan/tiny-0", "other.scan/tiny-0"]
     # twice the same rows: surer, and at every epoch the level that one of them has
-    assert both.level.tempering > found.level.tempering
-    assert abs(both.level.offset - TRUTH) <= 2 * both.level.offset_sd
-    for (epoch, one, one_sd), (same, two, two_sd) in zip(found.level.by_epoch, both.level.by_epoch, strict=True):
+    assert both.table.level.tempering > found.table.level.tempering
+    assert abs(both.table.level.offset - TRUTH) <= 2 * both.table.level.offset_sd
+    for (epoch, one, one_sd), (same, two, two_sd) in zip(
+        found.table.level.by_epoch, both.table.level.by_epoch, strict=True
+    ):
         assert epoch == same
         assert two == pytest.approx(one, abs=0.05)
         assert two_sd < one_sd
@@ -209,9 +218,21 @@ def test_a_base_that_recites_nothing_gets_a_caution(audited, tmp_path):
     shutil.copytree(audited, run)
     rehearse(RunFolder(run), "tiny-0", -6.0)
     done = pipeline.calibrate([run], tmp_path / "c.toml")
-    assert done.level.offset < -1
-    assert done.level.offset_sd >= SHIPPED.priors.offset_sd
-    assert "Caution: none of the rows recited 16 tokens or more, so the level rests on shorter runs" in done.in_words()
+    assert done.table.level.offset < -1
+    assert done.table.level.offset_sd >= SHIPPED.priors.offset_sd
+    said = "Caution: none of the rows recited 16 tokens or more, so the level rests on shorter runs"
+    assert said in done.in_words()
+    assert "So few recited rows leave the level open from offset" in done.in_words()
+    data, settings = str(audited.parent / "d.jsonl"), Settings(semantic=False, plan=PLAN, threads=1)
+    high = {}
+    for name, calibration in (("with", tmp_path / "c.toml"), ("without", None)):
+        told = pipeline.audit([data], settings.changed(calibration=calibration), tmp_path / f"{name}.scan")
+        line = told.read_table("whatif").filter(variant="as planned", epochs=PLAN.epochs).row(0, named=True)
+        high[name] = line["high"]
+        if calibration:
+            assert line["expected_rows"] < 1
+    # none of 100 rows after as many epochs: 3 % of them could be recited all the same, five of them stand thrice
+    assert 3 < high["with"] < high["without"] / 2
 
 
 def test_what_cannot_be_calibrated_is_refused(audited, tmp_path):
@@ -240,20 +261,20 @@ def test_a_miss_beyond_chance_is_made_up_for_by_the_doubt(found):
     """Moved by one standard deviation of the widened level, the rows of the test differ by what was missed."""
     p, unit = np.full(100, 0.1), np.arange(100)
     few = [(p, unit < 30, unit, p, p, unit)]  # 10 foretold, 30 seen
-    missed = calibrating._Tried.of(few, [1])
+    missed = trying.Tried.of(few, [1])
     assert missed.scores.is_off
-    there = level.at(SHIPPED, (found.level.offset,))
+    there = level.at(SHIPPED, (found.table.level.offset,))
     with pytest.MonkeyPatch.context() as patch:
         # expected rows that move by 100 for a logit
-        patch.setattr(calibrating, "_predicted", lambda states, weights: [(np.array([100 * weights.priors.offset]),)])
-        times = calibrating._misfit(missed, [[None]], there, replace(found.level, step=(0.05, 0.0)))
+        patch.setattr(trying, "predicted", lambda states, weights: [(np.array([100 * weights.priors.offset]),)])
+        times = trying.misfit(missed, [[None]], there, replace(found.table.level, step=(0.05, 0.0)))
         error = missed.scores.standard_error
         assert (5 * times) ** 2 == pytest.approx(25 + 20**2 - error**2, rel=1e-6)
-        near = calibrating._Tried.of([(p, unit < 11, unit, p, p, unit)], [1])
-        assert calibrating._misfit(near, [[None]], there, replace(found.level, step=(0.05, 0.0))) == 1
-        patch.setattr(calibrating, "_predicted", lambda states, weights: [(np.array([0.0]),)])
-        most = calibrating._misfit(missed, [[None]], there, replace(found.level, step=(0.05, 0.0)))
-        assert most * 0.05 == pytest.approx(calibrating.MOST_DOUBT)
+        near = trying.Tried.of([(p, unit < 11, unit, p, p, unit)], [1])
+        assert trying.misfit(near, [[None]], there, replace(found.table.level, step=(0.05, 0.0))) == 1
+        patch.setattr(trying, "predicted", lambda states, weights: [(np.array([0.0]),)])
+        most = trying.misfit(missed, [[None]], there, replace(found.table.level, step=(0.05, 0.0)))
+        assert most * 0.05 == pytest.approx(trying.MOST_DOUBT)
 
 
 def test_the_command_line(audited, tmp_path):

@@ -15,6 +15,7 @@ from scanner.errors import SettingsError
 from scanner.prediction import calibration, load_weights
 from scanner.prediction.calibration import PLAN_SD, toml, version
 from scanner.prediction.hazard import load_weights as load_shipped
+from scanner.prediction.intervals import WIDTH
 from scanner.prediction.validated import Validated
 from scanner.settings import TrainingPlan
 
@@ -156,6 +157,66 @@ def test_its_test_and_what_it_covers_go_with_the_weights(tmp_path):
     assert "evaluation" not in other.provenance
 
 
+def both(**level) -> dict:
+    """A calibration with a level for predictions with the base's own losses."""
+    known = load_shipped(with_base=True)
+    beside = tables(offset=0.4, offset_step=0.3, **level)
+    beside["weights"]["version"] = version(known)
+    beside["evaluation"]["caution"] = "beside"
+    return {**tables(), "format": 2, "with_base": {k: beside[k] for k in ("level", "weights", "evaluation")}}
+
+
+def test_an_audit_takes_the_level_that_is_made_like_its_prediction(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text(toml(both(), Validated(epochs=(1, 4)), Validated(epochs=(1, 5))))
+    plain, known = (load_weights(calibration=path, plan=PLAN, with_base=it) for it in (False, True))
+    assert (plain.priors.offset, known.priors.offset) == (-0.75, 0.4)
+    assert (plain.with_base, known.with_base) == (False, True)
+    assert plain.calibrated
+    assert known.calibrated
+    assert known.hazard == load_shipped(with_base=True).hazard
+    assert (plain.rehearsed, known.rehearsed) == (Validated(epochs=(1, 4)), Validated(epochs=(1, 5)))
+    told = [w.provenance["calibration"] for w in (plain, known)]
+    assert [t["with_base"] for t in told] == [False, True]
+    assert [t["caution"] for t in told] == ["", "beside"]
+
+
+@pytest.mark.parametrize(
+    ("values", "why"),
+    [
+        (tables(), "it is of a version that fitted nothing else"),
+        ({**tables(), "format": 2, "with_base": {"missing": "the dog ate it"}}, "the dog ate it"),
+    ],
+)
+def test_a_level_that_is_missing_is_told(tmp_path, values, why):
+    path = tmp_path / "mine.toml"
+    path.write_text(toml(values))
+    assert load_weights(calibration=path, plan=PLAN).calibrated
+    known = load_weights(calibration=path, plan=PLAN, with_base=True)
+    assert not known.calibrated
+    assert known.dose_factor == load_weights(plan=PLAN, with_base=True).dose_factor
+    assert known.provenance["calibration"]["mismatch"] == (
+        f"calibrated on mine (5 M parameters, full fine-tuning) with the table of general text alone, for {why}; this "
+        "audit predicts with the base's own losses (--base), by other weights: not calibrated for them; calibrate "
+        "again, or leave --base out to use it"
+    )
+
+
+def test_few_recited_rows_leave_the_ends_open(tmp_path):
+    path = tmp_path / "mine.toml"
+    values = tables(offset_lower=-2.0, log_factor_lower=-0.6, offset_upper=0.0, log_factor_upper=0.1)
+    path.write_text(toml(values))
+    assert load_weights(calibration=path, plan=PLAN).ends == ((-2.0, -0.6), (0.0, 0.1))
+    (low, low_factor), (high, high_factor) = load_weights(
+        calibration=path, plan=replace(PLAN, batching="length-grouped")
+    ).ends
+    assert (low_factor, high_factor) == (-0.6, 0.1)
+    doubt = WIDTH * PLAN_SD[False]
+    assert low == pytest.approx(-0.75 - (1.25**2 + doubt**2) ** 0.5)
+    assert high == pytest.approx(-0.75 + (0.75**2 + doubt**2) ** 0.5)
+    assert load_weights(plan=PLAN).ends is None
+
+
 def test_the_version_changes_with_the_weights_and_not_with_the_level():
     moved = replace(SHIPPED, priors=replace(SHIPPED.priors, offset=3.0, offset_sd=0.1))
     assert version(moved) == version(SHIPPED)
@@ -172,6 +233,13 @@ def broken(change) -> str:
     ("text", "said"),
     [
         ("kind = ", "mine.toml: not readable as TOML"),
+        ('kind = "calibration"\nformat = 3\n', "mine.toml: it is of format 3, expected 1 to 2; write it again with"),
+        (broken(lambda v: v.update(with_base=1)), "with_base is int, expected a table"),
+        (broken(lambda v: v.update(with_base={"level": {}})), "offset in [with_base.level] is missing, expected a"),
+        (
+            broken(lambda v: v["level"].update(offset_upper=1.0)),
+            "offset_lower, log_factor_lower, offset_upper and log_factor_upper in [level] must be finite numbers, all",
+        ),
         ('kind = "weights"\n', "it is no calibration (kind = 'weights'); write it again with `scan calibrate RUN -o"),
         ('kind = "calibration"\n', "mine.toml: it has no table [level]; write it again"),
         (broken(lambda v: v["level"].pop("offset")), "offset in [level] is missing, expected a finite number"),

@@ -300,7 +300,7 @@ def test_ctrl_c_leaves_a_state_and_the_command_that_goes_on(small, audited, monk
     assert any("going on with step 2 of epoch 2" in s for s in again.said)
     check_planted(audited, done)
     straight = pipeline.rehearse(audited, {**asked, "name": "straight"})
-    for name in ("epochs", "rows", "planted"):
+    for name in ("epochs", "rows", "planted", "lengths"):
         one, other = (pl.read_parquet(d.folder / f"{name}.parquet") for d in (done, straight))
         assert one.equals(other), name
 
@@ -329,6 +329,14 @@ def check_planted(run: Path, done) -> None:
     private = run / "private" / "rehearsal" / done.folder.name
     assert sorted(p.name for p in private.iterdir()) == ["base", "planted.parquet"]
     (found,) = rehearsed.rehearsals(RunFolder(run), (done.folder.name,))
+    lengths = pl.read_parquet(done.folder / "lengths.parquet")
+    trained = rehearsed.rows_of(found, rehearsed.measured(found), rehearsed.planted_rows(found)[0])
+    assert trained.row_id.tolist() == lengths["row_id"].to_list()
+    assert trained.length.tolist() == lengths["tokens"].to_list()
+    learned = lengths["answers"].list.sum().to_list()
+    assert trained.answers.tokens(len(trained.row_id)).tolist() == learned
+    measured = first.filter(pl.col("stratum") == "member").group_by("row_id").agg(pl.col("tokens").sum()).sort("row_id")
+    assert lengths.filter(pl.col("row_id") >= 0)["answers"].list.sum().to_list() == measured["tokens"].to_list()
     last = list(rehearsed.observed(found))[-1]
     treated = chosen.filter(pl.col("planted_copies") == 15)["row_id"].to_list()
     ids = np.concatenate((alongside.row_ids(alongside.load(private / "planted.parquet")), np.sort(

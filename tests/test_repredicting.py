@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import polars as pl
@@ -123,8 +124,12 @@ def test_a_rehearsal_of_a_calibrated_run_says_what_its_level_predicts(data, run)
     ids = run.read_table("rows", ["row_id"])["row_id"]
     measured = pl.DataFrame({"row_id": ids, "n_pre": [20, 3] * (len(ids) // 2)})
 
+    whole = pl.DataFrame({"row_id": ids, "tokens": [40] * len(ids), "answers": [[1000]] * len(ids)})
+    drawn = SimpleNamespace(row_id=ids.to_numpy(), planted=(), lengths=whole)
+
     def beside(chosen: Settings, parameters: int) -> dict:
-        return rehearsing._predicted(run, chosen, PLAN, parameters, ids.to_numpy(), measured, (), None)[0]
+        tune = SimpleNamespace(plan=PLAN, model=SimpleNamespace(parameters=parameters), weight=None)
+        return rehearsing._predicted(run, chosen, tune, drawn, pl.DataFrame(), measured)[0]
 
     level, shipped = beside(settings, 5_000_000), beside(settings.changed(calibration=None), 5_000_000)
     assert (level["calibrated"], shipped["calibrated"]) == (True, False)

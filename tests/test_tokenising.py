@@ -46,6 +46,51 @@ def segment(turn, role, supervised, text):
     return Segment((str(turn),), role, turn, supervised, text)
 
 
+def trained(kind, text):
+    """A tokenizer of one kind, trained on a text."""
+    import tokenizers as t
+
+    models = {
+        "byte-level": t.models.BPE(),
+        "fallback": t.models.BPE(byte_fallback=True),
+        "pieces": t.models.WordPiece(),
+    }
+    made = t.Tokenizer(models[kind])
+    if kind == "byte-level":
+        made.pre_tokenizer, made.decoder = t.pre_tokenizers.ByteLevel(add_prefix_space=False), t.decoders.ByteLevel()
+        alphabet = t.pre_tokenizers.ByteLevel.alphabet()
+        made.train_from_iterator([text], t.trainers.BpeTrainer(vocab_size=300, initial_alphabet=alphabet))
+    elif kind == "fallback":
+        made.pre_tokenizer = t.pre_tokenizers.Metaspace()
+        made.decoder = t.decoders.Sequence([t.decoders.Metaspace(), t.decoders.ByteFallback()])
+        special = [f"<0x{b:02X}>" for b in range(256)]
+        made.train_from_iterator([text], t.trainers.BpeTrainer(vocab_size=400, special_tokens=special))
+    else:
+        made.model = t.models.WordPiece(unk_token="[UNK]")
+        made.pre_tokenizer, made.decoder = t.pre_tokenizers.Whitespace(), t.decoders.WordPiece()
+        made.train_from_iterator([text], t.trainers.WordPieceTrainer(vocab_size=60, special_tokens=["[UNK]"]))
+    return made
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        ("byte-level", "the cat sat on the mat; \u732b\u5750\u5728\u57ab\u5b50\u4e0a, na\u00efve"),
+        ("fallback", "the cat sat on the mat"),
+        ("pieces", "the cat sat on the mat"),
+    ],
+)
+def test_widths_are_those_of_the_text(segments_of, tmp_path, kind, text):
+    """Not those of how a vocabulary writes it: the bytes of what is no white space, each once."""
+    file = tmp_path / "tokenizer.json"
+    trained(kind, text).save(str(file))
+    found = tokenised(segments_of([[segment(0, "user", False, text)]]), tokenizer=file)
+    assert found.widths.sum() == len("".join(text.split()).encode())
+    if kind == "fallback":  # letters that it never saw are three bytes
+        found = tokenised(segments_of([[segment(0, "user", False, "\u732b")]]), tokenizer=file)
+        assert found.widths[-3:].tolist() == [1, 1, 1]
+
+
 turns = st.lists(
     st.tuples(st.integers(0, 1), st.sampled_from(ROLES), st.booleans(), st.one_of(words, texts, st.just(""))),
     min_size=1,

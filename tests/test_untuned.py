@@ -16,7 +16,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import cli
-from scanner import baseloss, chat, memory, models, pipeline, predicting, prediction, untuned
+from scanner import (
+    baseloss,
+    chat,
+    contextual,
+    memory,
+    models,
+    pipeline,
+    predicting,
+    prediction,
+    rehearsed,
+    rowlengths,
+    untuned,
+)
+from scanner.contextual import token_features
 from scanner.errors import ModelError, RunError, SettingsError
 from scanner.heat import HEAT
 from scanner.kernels.contexts import context_features
@@ -138,6 +151,58 @@ def test_batches_are_made_by_the_lengths_of_the_base(data, audited, folder, sett
     assert not run.read_table("prediction")["exposures"].equals(without.read_table("prediction")["exposures"])
 
 
+def test_a_tokenizer_gives_the_lengths_of_its_base(audited, folder, tmp_path):
+    kept = untuned.Untuned.load(audited)
+    assert kept is not None
+    own = predicting.tokenise(audited, 53, Settings(), 1, Progress())
+
+    def lengths(**values) -> list[int]:
+        mine = Settings(**values)
+        text = predicting.tokenise(audited, 53, mine, 1, Progress())
+        return rowlengths.row_lengths(audited, np.arange(53), text, mine, None, Progress()).tolist()
+
+    wanted = kept.lengths(own).tolist()
+    assert lengths(tokenizer=folder, max_length=96) == wanted
+    assert lengths(tokenizer=folder / "tokenizer.json", max_length=96) == wanted
+    shutil.copy(folder / "tokenizer.json", tmp_path)  # without its template: in headings, as a base without one
+    alone = lengths(tokenizer=tmp_path / "tokenizer.json")
+    assert all(a > w for a, w in zip(alone[:52], wanted, strict=False))
+    assert lengths() == np.diff(own.offsets).tolist()
+    assert lengths(max_length=20) == np.minimum(np.diff(own.offsets), 20).tolist()
+
+
+def test_a_rehearsal_knows_what_the_audit_knows(run, folder, tmp_path):
+    """Lengths and losses of the same base are the same, so that one level fits both; the audit then takes it."""
+    pipeline.rehearse(run.path, {"base": str(folder), "rows": 30, "controls": 5, "epochs": 1.0, "name": "same"})
+    (found,) = rehearsed.rehearsals(run, ("same",))
+    rows = rehearsed.rows_of(found, rehearsed.measured(found), [])
+    kept, text = untuned.Untuned.load(run), predicting.tokenise(run, 53, Settings(), 1, Progress())
+    assert kept is not None
+    assert rows.length.tolist() == kept.lengths(text)[rows.row_id].tolist()
+    known = kept.beside_table(token_features(text.tokens, text.widths, text.offsets, np.arange(53), True, 1), text)
+    compared = 0
+    for place, (row, start, end) in enumerate(zip(*vars(rows.answers).values(), strict=True)):
+        (theirs,) = np.flatnonzero(text.answer_row == rows.row_id[row])
+        assert rows.number[place] == 0
+        first = text.answer_start[theirs]
+        np.testing.assert_allclose(rows.features.base[start:end], known.base[first : first + end - start], rtol=0.05)
+        compared += 1
+    assert compared == len(rows.row_id) > 20
+    told = json.loads((run.path / "rehearsal" / "same" / "rehearsal.json").read_text())["prediction"]
+    assert told["with_base"] is True, "the audit was made with --base"
+    done = pipeline.calibrate([run.path], tmp_path / "c.toml")
+    assert done.with_base is not None
+    assert "For audits with --base, whose predictions know the base's own losses:" in done.in_words()
+    assert done.with_base.level.offset != done.table.level.offset
+    assert done.table.level.ends is not None, "nothing was recited"
+    pipeline.judge(run.path, {"calibration": tmp_path / "c.toml"})
+    scan = run.read_json("scan.json")
+    assert scan["summary"]["calibrated"] is True
+    assert scan["notes"]["prediction"]["calibration"]["with_base"] is True
+    report = " ".join((run.path / "report.html").read_text("utf-8").split())
+    assert "It is the level for predictions with the base's own losses." in report.replace("&#39;", "'")
+
+
 def test_losses_of_a_version_without_lengths_are_measured_again(run):
     kept = untuned.Untuned.load(run)
     assert kept is not None
@@ -219,7 +284,7 @@ def test_where_nothing_was_measured_the_table_stays():
     features = SimpleNamespace(background=np.array([-1, -2, -3, -4, -5, -6], np.float32))
     kept = untuned.Untuned(np.array([0.5, np.nan, 0.25, 2], np.float16), np.ones(1, np.int32), {})
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(untuned, "replace", lambda old, base: base)
+        patched.setattr(contextual, "replace", lambda old, base: base)
         expected = np.exp([-1, -0.5, -3, -4, -0.25, -2])
         np.testing.assert_allclose(kept.beside_table(features, text), expected, rtol=1e-6)
 
@@ -264,8 +329,9 @@ def test_a_calibration_without_the_base_is_told(data, run, tmp_path):
     scan = run.read_json("scan.json")
     assert scan["summary"]["calibrated"] is False
     assert scan["notes"]["prediction"]["calibration"]["mismatch"] == (
-        "calibrated on mine (5 M parameters, full fine-tuning) with the table of general text; this audit predicts "
-        "with the base's own losses (--base), by other weights: not calibrated for them; leave --base out to use it"
+        "calibrated on mine (5 M parameters, full fine-tuning) with the table of general text alone, for it is of a "
+        "version that fitted nothing else; this audit predicts with the base's own losses (--base), by other weights: "
+        "not calibrated for them; calibrate again, or leave --base out to use it"
     )
 
 

@@ -2,7 +2,12 @@
 
     scan calibrate RUN... -o FILE writes it, --calibration FILE merges it into the shipped weights
 
-It belongs to one set of weights (`version`) and to one base, kind of tuning and unit of tokens. Where a plan names
+It holds two levels: one for predictions by the table of general text alone ([level], [weights], [evaluation],
+[validated]), and one for those with the base's own losses, which an audit with --base makes by weights of its own (the
+same tables below [with_base]). An audit takes the one that is made like its prediction. Files of format 1 have the
+first alone.
+
+A level belongs to one set of weights (`version`) and to one base, kind of tuning and unit of tokens. Where a plan names
 others, the shipped level is used as if there were no file, and the outputs say why.
 """
 
@@ -18,8 +23,10 @@ from pathlib import Path
 from typing import Any
 
 from scanner.errors import RuleError, SettingsError
+from scanner.prediction.doubting import Place
 from scanner.prediction.hazard import WEIGHTS, Weights
 from scanner.prediction.hazard import load_weights as load_shipped
+from scanner.prediction.intervals import WIDTH
 from scanner.prediction.statements import amount
 from scanner.prediction.validated import Validated
 from scanner.prediction.validated import read as read_validated
@@ -28,16 +35,26 @@ from scanner.settings import TrainingPlan
 KIND = "calibration"
 BIN = ("predicted", "observed", "rows", "low", "high")  # of reliability.Bin, as [evaluation] lists them
 OWN_TOKENS = "own"
+FORMAT = 2
+"""Of the files that are written; those of 1 are read too."""
+WITH_BASE = "with_base"
+"""The table below which the level for predictions with the base's own losses stands."""
 NOTHING = Validated()
+ENDS = ("offset_lower", "log_factor_lower", "offset_upper", "log_factor_upper")
+"""Entries of [level] where few rows were recited: ends of a 90 % interval."""
+AGAIN = "write it again with `scan calibrate RUN -o FILE`"
 SIZE_FACTOR = 1.25
 """Models whose numbers of parameters differ by less are taken for the same: embeddings are counted or not."""
 PLAN_SD = {False: 0.6, True: 0.3}
 """Logits; how far the level of one base moves between random and length-grouped batches of the same rows, without and
 with a dose factor: .55 in the pilots and .64 in the grid without (benchmarks/prediction), half of it with."""
-NEEDED: dict[str, dict[str, type]] = {
+Needed = Mapping[str, Mapping[str, type]]
+OF_A_LEVEL: Needed = {
     "level": {"offset": float, "offset_sd": float, "dose_factor": float, "offset_step": float,
               "log_factor_step": float, "fitted": str},
     "weights": {"id": str, "version": str},
+}  # fmt: skip
+OF_BOTH: Needed = {
     "base": {"name": str, "parameters": float, "method": str, "lora_rank": int, "token_unit": str},
     "fitted_on": {"date": str, "rows": int, "epochs": list, "runs": list, "plans": list, "batchings": list,
                   "loss_averages": list},
@@ -46,16 +63,58 @@ NEEDED: dict[str, dict[str, type]] = {
 
 
 @dataclass(frozen=True)
-class Calibration:
-    """A calibration file that was read, its tables as they stand there."""
+class Fitted:
+    """One of a file's levels, its tables as they stand there."""
 
-    name: str  # of the file
     level: Mapping[str, Any]
     weights: Mapping[str, Any]
-    base: Mapping[str, Any]
-    fitted_on: Mapping[str, Any]
     evaluation: Mapping[str, Any]
     validated: Validated  # what its runs covered; of nothing in files of before it was recorded
+
+    def caution(self) -> str:
+        """What its own evaluation has against it; empty where nothing."""
+        return str(self.evaluation.get("caution", ""))
+
+    def ends(self, moves: float = 0.0) -> tuple[Place, Place] | None:
+        """Its ends where few rows were recited; None where its steps tell them.
+
+        moves: standard deviation of a further doubt of the offset, logits.
+        """
+        if ENDS[0] not in self.level:
+            return None
+        low, low_factor, high, high_factor = (float(self.level[name]) for name in ENDS)
+        middle = float(self.level["offset"])
+        low, high = (middle + math.copysign(math.hypot(end - middle, WIDTH * moves), sign) if moves else end
+                     for end, sign in ((low, -1), (high, 1)))  # fmt: skip
+        return (low, low_factor), (high, high_factor)
+
+    def tried(self) -> dict[str, Any]:
+        """Predicted beside measured in its own tests, as the report draws it; empty where the file has no bins.
+
+        on, bins (as reliability.Bin), calibration_error and what chance alone makes of it; ahead: the same of the last
+        epoch foretold from the first ones.
+        """
+
+        def drawn(test: Mapping[str, Any]) -> dict[str, Any]:
+            if not test.get("bins"):
+                return {}
+            bins = [dict(zip(BIN, entry, strict=True)) for entry in test["bins"]]
+            errors = {k: test.get(k) for k in ("calibration_error", "calibration_error_by_chance")}
+            return {"on": str(test["on"]), "bins": bins, **errors}
+
+        return {**drawn(self.evaluation), "ahead": drawn(self.evaluation.get("ahead") or {})}
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A calibration file that was read."""
+
+    name: str  # of the file
+    base: Mapping[str, Any]
+    fitted_on: Mapping[str, Any]
+    table: Fitted  # for predictions without the base's own losses
+    with_base: Fitted | None  # for those with them
+    missing: str  # why the second is missing; empty where it is there
 
     def on(self) -> str:
         """What it rests on, in words: base, rows, epochs, plan and date."""
@@ -86,26 +145,6 @@ class Calibration:
             f"calibrated on {described(base)}; the plan names {listed(other)}: not calibrated for it" if other else ""
         )
 
-    def caution(self) -> str:
-        """What its own evaluation has against it; empty where nothing."""
-        return str(self.evaluation.get("caution", ""))
-
-    def tried(self) -> dict[str, Any]:
-        """Predicted beside measured in its own tests, as the report draws it; empty where the file has no bins.
-
-        on, bins (as reliability.Bin), calibration_error and what chance alone makes of it; ahead: the same of the last
-        epoch foretold from the first ones.
-        """
-
-        def drawn(test: Mapping[str, Any]) -> dict[str, Any]:
-            if not test.get("bins"):
-                return {}
-            bins = [dict(zip(BIN, entry, strict=True)) for entry in test["bins"]]
-            errors = {k: test.get(k) for k in ("calibration_error", "calibration_error_by_chance")}
-            return {"on": str(test.get("on", self.name)), "bins": bins, **errors}
-
-        return {**drawn(self.evaluation), "ahead": drawn(self.evaluation.get("ahead") or {})}
-
 
 def load_weights(
     path: Path = WEIGHTS,
@@ -116,41 +155,52 @@ def load_weights(
 ) -> Weights:
     """The shipped weights, with the level of a calibration file where one is given and fits the plan, else of any base.
 
-    with_base: the weights for the base's own losses.
+    with_base: the weights for the base's own losses, and the level that was fitted with them.
 
-    What was done stands in provenance["calibration"]: `on`, and `mismatch` and `caution` where there is one.
+    What was done stands in provenance["calibration"]: `on`, `with_base`, and `mismatch` and `caution` where there is
+    one.
     Raises SettingsError for a file that is none, is broken, or belongs to other weights.
     """
     weights, plan = load_shipped(path, with_base), plan or TrainingPlan()
     if calibration is None:
         return weights.of_another_base(plan)
     found = read(calibration)
-    if with_base and found.weights["version"] == version(load_shipped(path)):
-        provenance = {**weights.provenance, "calibration": without_base(found)}
+    fitted = found.with_base if with_base else found.table
+    if fitted is None:
+        check_version(found.name, found.table, load_shipped(path))
+        provenance = {**weights.provenance, "calibration": without_losses(found)}
         return replace(weights.of_another_base(plan), provenance=provenance)
-    return merged(weights, found, plan, token_unit)
+    return merged(weights, found, fitted, plan, token_unit)
 
 
-def merged(weights: Weights, found: Calibration, plan: TrainingPlan, token_unit: str = OWN_TOKENS) -> Weights:
-    """The weights at the level of a calibration; SettingsError where it was fitted on others."""
-    if found.weights["version"] != version(weights):
+def check_version(name: str, fitted: Fitted, weights: Weights) -> None:
+    """SettingsError where a level of the file `name` was fitted on other weights."""
+    if fitted.weights["version"] != version(weights):
         raise SettingsError(
-            f"--calibration {found.name}: it belongs to other weights ({found.weights['id']}, version "
-            f"{found.weights['version']}; now {version(weights)}), so its level means nothing here; calibrate again "
-            f"with `scan calibrate RUN -o {found.name}`"
+            f"--calibration {name}: it belongs to other weights ({fitted.weights['id']}, version "
+            f"{fitted.weights['version']}; now {version(weights)}), so its level means nothing here; calibrate again "
+            f"with `scan calibrate RUN -o {name}`"
         )
+
+
+def merged(
+    weights: Weights, found: Calibration, fit: Fitted, plan: TrainingPlan, token_unit: str = OWN_TOKENS
+) -> Weights:
+    """The weights at one of the levels of a calibration; SettingsError where it was fitted on others."""
+    check_version(found.name, fit, weights)
     told = {"file": found.name, "on": found.on(), "mismatch": found.mismatch(plan, token_unit),
-            "caution": found.caution()}  # fmt: skip
+            "caution": fit.caution(), "with_base": weights.with_base}  # fmt: skip
     provenance = {**weights.provenance, "calibration": told}
     if told["mismatch"]:
         return replace(weights.of_another_base(plan), provenance=provenance)
-    provenance["evaluation"] = found.tried()
-    level, fitted = found.level, found.fitted_on
+    provenance["evaluation"] = fit.tried()
+    level, fitted, moves = fit.level, found.fitted_on, 0.0
     # what its own test missed beyond chance; that of later epochs for plans that train longer than it did
     wider = float(level.get("misfit_later" if plan.epochs > max(fitted["epochs"], default=0) else "misfit", 1.0))
     sd = wider * float(level["offset_step"])
     if plan.batching not in fitted["batchings"] or plan.loss_average not in fitted["loss_averages"]:
-        sd = math.hypot(sd, PLAN_SD[bool(level["log_factor_step"])])
+        moves = PLAN_SD[bool(level["log_factor_step"])]
+        sd = math.hypot(sd, moves)
         told["plan"] = (
             f"measured under {listed(fitted['batchings'])} batches averaged per {listed(fitted['loss_averages'])}; "
             f"under the plan's ({plan.batching}, per {plan.loss_average}) the level is less sure"
@@ -168,17 +218,20 @@ def merged(weights: Weights, found: Calibration, plan: TrainingPlan, token_unit:
         provenance=provenance,
         dose_factor=float(level["dose_factor"]),
         log_factor_step=wider * float(level["log_factor_step"]),
-        rehearsed=found.validated,
+        ends=fit.ends(moves),
+        rehearsed=fit.validated,
     )
 
 
-def without_base(found: Calibration) -> dict[str, str]:
-    """What is told of a calibration in an audit with --base: rehearsals are predicted without the base's losses."""
+def without_losses(found: Calibration) -> dict[str, Any]:
+    """What is told of a calibration without a level for the base's own losses, in an audit that predicts with them."""
     mismatch = (
-        f"calibrated on {described(found.base)} with the table of general text; this audit predicts with the base's "
-        "own losses (--base), by other weights: not calibrated for them; leave --base out to use it"
+        f"calibrated on {described(found.base)} with the table of general text alone, for {found.missing}; this audit "
+        "predicts with the base's own losses (--base), by other weights: not calibrated for them; calibrate again, or "
+        "leave --base out to use it"
     )
-    return {"file": found.name, "on": found.on(), "mismatch": mismatch, "caution": found.caution()}
+    return {"file": found.name, "on": found.on(), "mismatch": mismatch, "caution": found.table.caution(),
+            "with_base": True}  # fmt: skip
 
 
 def version(weights: Weights) -> str:
@@ -191,7 +244,7 @@ def version(weights: Weights) -> str:
 
 def read(path: Path) -> Calibration:
     """Read a calibration file; SettingsError says what is wrong with it."""
-    where, again = f"--calibration {path.name}", "write it again with `scan calibrate RUN -o FILE`"
+    where, again = f"--calibration {path.name}", AGAIN
     if not path.is_file():
         raise SettingsError(f"--calibration {path}: there is no such file; write one with `scan calibrate RUN -o FILE`")
     try:
@@ -200,36 +253,64 @@ def read(path: Path) -> Calibration:
         raise SettingsError(f"{where}: not readable as TOML ({error}); {again}") from error
     if values.get("kind") != KIND:
         raise SettingsError(f"{where}: it is no calibration (kind = {values.get('kind')!r}); {again}")
-    tables = {}
-    for table, entries in NEEDED.items():
+    form = values.get("format", 1)
+    if type(form) is not int or not 1 <= form <= FORMAT:
+        raise SettingsError(f"{where}: it is of format {form!r}, expected 1 to {FORMAT}; {again}")
+    beside = values.get(WITH_BASE, {})
+    if not isinstance(beside, dict):
+        raise SettingsError(f"{where}: {WITH_BASE} is {type(beside).__name__}, expected a table; {again}")
+    missing = "" if "level" in beside else str(beside.get("missing", "it is of a version that fitted nothing else"))
+    table = _fitted(values, path.name, "")
+    with_base = None if missing else _fitted(beside, path.name, f"{WITH_BASE}.")
+    measured = _tables(values, OF_BOTH, path.name, "")
+    return Calibration(path.name, **measured, table=table, with_base=with_base, missing=missing)
+
+
+def _tables(values: Mapping[str, Any], needed: Needed, name: str, below: str) -> dict[str, Mapping[str, Any]]:
+    """The needed tables; SettingsError names an entry that is missing or of another kind. below: "with_base.", say."""
+    for table, entries in needed.items():
         seen = values.get(table)
         if not isinstance(seen, dict):
-            raise SettingsError(f"{where}: it has no table [{table}]; {again}")
-        for name, kind in entries.items():
-            value = seen.get(name)
+            raise SettingsError(f"--calibration {name}: it has no table [{below}{table}]; {AGAIN}")
+        for entry, kind in entries.items():
+            value = seen.get(entry)
             fits = isinstance(value, kind) or (kind is float and type(value) is int)
             if not fits or (isinstance(value, float) and not math.isfinite(value)):
+                found = type(value).__name__ if entry in seen else "missing"
                 raise SettingsError(
-                    f"{where}: {name} in [{table}] is {type(value).__name__ if name in seen else 'missing'}, expected "
-                    f"{'a finite number' if kind is float else kind.__name__}; {again}"
+                    f"--calibration {name}: {entry} in [{below}{table}] is {found}, expected "
+                    f"{'a finite number' if kind is float else kind.__name__}; {AGAIN}"
                 )
-        tables[table] = seen
+    return {table: values[table] for table in needed}
+
+
+def _fitted(values: Mapping[str, Any], file: str, below: str) -> Fitted:
+    """One level with what belongs to it; SettingsError says what is wrong with it."""
+    where = f"--calibration {file}"
+    tables = _tables(values, OF_A_LEVEL, file, below)
     evaluation = values.get("evaluation", {})
     if not _is_drawable(evaluation) or not _is_drawable(evaluation.get("ahead", {})):
-        raise SettingsError(f"{where}: [evaluation] must be a table, its bins lists of {', '.join(BIN)}; {again}")
+        raise SettingsError(
+            f"{where}: [{below}evaluation] must be a table, its bins lists of {', '.join(BIN)}; {AGAIN}"
+        )
     try:
-        validated = read_validated(values.get("validated"), path.name)
+        validated = read_validated(values.get("validated"), file)
     except RuleError as error:
-        raise SettingsError(f"--calibration {error}; {again}") from error
+        raise SettingsError(f"--calibration {error}; {AGAIN}") from error
     level = tables["level"]
     if level["offset_sd"] <= 0 or level["offset_step"] < 0 or level["dose_factor"] <= 0:
         raise SettingsError(
-            f"{where}: offset_sd and dose_factor in [level] must be above 0 and offset_step not below; {again}"
+            f"{where}: offset_sd and dose_factor in [{below}level] must be above 0 and offset_step not below; {AGAIN}"
         )
     times = [level.get(name, 1.0) for name in ("misfit", "misfit_later")]
     if not all(type(v) in (int, float) and 1 <= v < math.inf for v in times):
-        raise SettingsError(f"{where}: misfit and misfit_later in [level] must be numbers of at least 1; {again}")
-    return Calibration(path.name, **tables, evaluation=evaluation, validated=validated)
+        raise SettingsError(
+            f"{where}: misfit and misfit_later in [{below}level] must be numbers of at least 1; {AGAIN}"
+        )
+    ends = [level[name] for name in ENDS if name in level]
+    if len(ends) not in (0, len(ENDS)) or not all(type(v) in (int, float) and math.isfinite(v) for v in ends):
+        raise SettingsError(f"{where}: {listed(ENDS)} in [{below}level] must be finite numbers, all or none; {AGAIN}")
+    return Fitted(**tables, evaluation={"on": file, **evaluation}, validated=validated)
 
 
 def _is_drawable(test: Any) -> bool:
@@ -239,10 +320,14 @@ def _is_drawable(test: Any) -> bool:
     return lists and all(type(v) in (int, float) and 0 <= v < math.inf for one in bins or () for v in one)
 
 
-def toml(values: Mapping[str, Any], validated: Validated = NOTHING) -> str:
-    """A calibration as TOML: plain entries first, then a table for each mapping; None is left out."""
+def toml(values: Mapping[str, Any], validated: Validated = NOTHING, with_base: Validated | None = None) -> str:
+    """A calibration as TOML: plain entries first, then a table for each mapping; None is left out.
+
+    with_base: what the runs covered at the level with the base's own losses; None where the file has none.
+    """
     plain = {k: v for k, v in values.items() if not isinstance(v, Mapping) and v is not None}
     lines = ["# The level of one base model for the token hazard model; `scan DATASET --calibration` takes it.",
+             f"# [level] is that of audits without --base, [{WITH_BASE}.level] of those with it.",
              *(f"{k} = {_toml(v)}" for k, v in plain.items())]  # fmt: skip
 
     def add(name: str, table: Mapping[str, Any]) -> None:
@@ -255,7 +340,9 @@ def toml(values: Mapping[str, Any], validated: Validated = NOTHING) -> str:
     for k, v in values.items():
         if isinstance(v, Mapping):
             add(k, v)
-    return "\n".join([*lines, "", validated.toml("its own runs, beside the fit of the weights,")])
+    who = "its own runs, beside the fit of the weights,"
+    beside = [] if with_base is None else [with_base.toml(who, f"{WITH_BASE}.validated")]
+    return "\n".join([*lines, "", validated.toml(who), *beside])
 
 
 def _toml(value: Any) -> str:

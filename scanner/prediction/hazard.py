@@ -141,6 +141,8 @@ class Weights:
     dose_factor: float = 1.0  # what a visit is found or held to be worth, beside what size and kind of tuning do
     log_factor_step: float = 0.0  # its part in one standard deviation of the level (see intervals.levels)
     offset_step: float | None = None  # the offset's part in it; None: priors.offset_sd
+    ends: tuple[tuple[float, float], tuple[float, float]] | None = None  # offset and log of the dose factor that the
+    # ends of a 90 % interval reach too, where they mean fewer or more rows (see doubting.py); None: the steps alone
     validated: Validated = field(default_factory=Validated)  # what they were fitted and tested on
     rehearsed: Validated | None = None  # what the runs behind a calibration add to it
     with_base: bool = False  # fitted with the base's own losses

@@ -1,6 +1,7 @@
 """How sure a predicted number of rows is: the level's own doubt, and the chance of each row, put together.
 
-    level of the base: offset and dose factor +- 1.645 of their doubt, through the hazard: the sum of p moves as a whole
+    level of the base: offset and dose factor +- 1.645 of their doubt, through the hazard: the sum of p moves as a
+                       whole; as far out as a calibration on hardly a recited row leaves open (doubting.py)
     each row by itself: recited or not, variance p (1 - p) (Poisson-binomial, given the level); exact copies of a row
                         are recited together or not at all
 
@@ -37,6 +38,18 @@ def levels(weights: Weights) -> tuple[Weights, Weights, Weights]:
     return _moved(weights, -WIDTH), weights, _moved(weights, WIDTH)
 
 
+def ends(weights: Weights) -> tuple[list[Weights], list[Weights]]:
+    """The weights at the low and at the high end; of two that stand for one end the further one counts.
+
+    Which that is depends on the plan: an offset moves many rows where little is learned, a dose factor where much is.
+    """
+    low, _, high = levels(weights)
+    if weights.ends is None:
+        return [low], [high]
+    one, other = (_placed(weights, *place) for place in weights.ends)
+    return [low, one], [high, other]
+
+
 def expected_rows(
     p_low: Float64, p_mid: Float64, p_high: Float64, stands_for: Float64 | None = None, copies: Float64 | None = None
 ) -> ExpectedRows:
@@ -57,6 +70,10 @@ def expected_rows(
         low=max(0.0, mid - math.sqrt((mid - low) ** 2 + chance)),
         high=min(float(count.sum()), mid + math.sqrt((high - mid) ** 2 + chance)),
     )
+
+
+def _placed(weights: Weights, offset: float, log_factor: float) -> Weights:
+    return replace(weights, priors=replace(weights.priors, offset=offset), dose_factor=math.exp(log_factor))
 
 
 def _moved(weights: Weights, deviations: float) -> Weights:

@@ -20,7 +20,8 @@ import numpy as np
 import numpy.typing as npt
 
 from scanner.kernels.contexts import ContextFeatures
-from scanner.prediction import Answers, Conflicts, Regime, Weights, turn_tails
+from scanner.prediction import Answers, Conflicts, Regime, Weights, doubting, turn_tails
+from scanner.prediction.doubting import Place
 from scanner.prediction.hazard import EXTRACTED
 from scanner.settings import TrainingPlan
 
@@ -74,6 +75,8 @@ class Level:
     step: tuple[float, float]  # one standard deviation of (offset, log factor) where the count of rows moves most;
     # the first is never negative
     fitted: str  # "offset" or "offset and dose factor"
+    ends: tuple[Place, Place] | None  # offset and log factor that the ends of a 90 % interval reach too, where few rows
+    # were recited (doubting.py); None: enough for the step alone to tell them
     tempering: float  # what one observation counts for, beside an independent one
     nats: float  # mean log-likelihood of an observation under the level
     nats_before: float  # under the shipped level
@@ -85,7 +88,8 @@ def fit(observed: Sequence[Observed], weights: Weights, with_factor: bool | None
 
     To the doubt of one offset the spread between the offsets of single epochs is added, beyond what their own doubt
     explains: the level drifts with training, and other plans are other stretches of it. And as far as rows that recited
-    16 tokens are missing, the prior's variance stays: runs of a few tokens tell the level of long ones badly.
+    16 tokens are missing, the prior's variance stays, and the ends of the interval go out to those of a base that was
+    not measured (doubting.py): runs of a few tokens tell the level of long ones badly.
     """
     if with_factor is None:
         with_factor = factor_pays(observed, weights)
@@ -102,18 +106,46 @@ def fit(observed: Sequence[Observed], weights: Weights, with_factor: bool | None
     covariance += np.diag(np.maximum(0.0, unseen - np.diag(covariance)))
     sds = np.sqrt(np.diag(covariance))
     fitted = at(weights, best)
+    offset, factor = best[0], math.exp(best[1]) if with_factor else weights.dose_factor
+    step = _step(observed, weights, best, covariance)
     return Level(
-        offset=best[0],
+        offset=offset,
         offset_sd=float(sds[0]),
-        dose_factor=math.exp(best[1]) if with_factor else weights.dose_factor,
+        dose_factor=factor,
         log_factor_sd=float(sds[1]) if with_factor else 0.0,
-        step=_step(observed, weights, best, covariance),
+        step=step,
         fitted="offset and dose factor" if with_factor else "offset",
+        ends=_ends(observed, weights, (offset, math.log(factor)), step, missing) if missing and observed else None,
         tempering=tempering,
         nats=_mean(observed, fitted),
         nats_before=_mean(observed, weights),
         by_epoch=alone,
     )
+
+
+def _ends(
+    observed: Sequence[Observed], weights: Weights, found: Place, step: Place, missing: float
+) -> tuple[Place, Place]:
+    """Lower and upper end of the level where recited rows are missing."""
+    last = _last(observed)
+
+    def chances(place: Place) -> Float64:
+        there = at(weights, place)
+        chance = np.zeros(1 + max(int(o.unit.max()) for o in last))
+        for o in last:  # copies are recited together or not at all, and of several answers one will do
+            np.maximum.at(chance, o.unit, np.nan_to_num(extraction(o, there)))
+        return chance
+
+    return doubting.ends(found, step, missing, weights, observed[0].plan, chances, hits(last))
+
+
+def _last(observed: Sequence[Observed]) -> list[Observed]:
+    """The states after which no unit of theirs was measured again."""
+    newest: dict[int, int] = {}
+    for o in observed:
+        for unit in np.unique(o.unit).tolist():
+            newest[unit] = max(o.epoch, newest.get(unit, o.epoch))
+    return [o for o in observed if len(o.unit) and any(newest[u] == o.epoch for u in np.unique(o.unit).tolist())]
 
 
 def fitted_weights(observed: Sequence[Observed], weights: Weights, with_factor: bool) -> Weights:

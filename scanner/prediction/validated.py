@@ -106,9 +106,9 @@ class Validated:
         found = [t for t in self.tested if (t.topic, t.value) == (topic, value)]
         return min(found, key=lambda t: (t.order_holds, t.count_holds, t.auroc), default=None)
 
-    def toml(self, who: str = "the fit") -> str:
+    def toml(self, who: str = "the fit", table: str = "validated") -> str:
         """The table as it stands in a weights or calibration file; who: saw all this, for a comment."""
-        lines = [f"[validated]  # what {who} saw; outside of it the scan says so (scanner/prediction/validity.py)"]
+        lines = [f"[{table}]  # what {who} saw; outside of it the scan says so (scanner/prediction/validity.py)"]
         for name, note in RANGES.items():
             value = getattr(self, name)
             if value is not None:
@@ -118,7 +118,7 @@ class Validated:
             if value:
                 lines.append(f"{name} = [{', '.join(_quoted(v) for v in value)}]")
         for test in self.tested:
-            lines += ["", "[[validated.tested]]  # predicted, then measured; not in the fit"]
+            lines += ["", f"[[{table}.tested]]  # predicted, then measured; not in the fit"]
             for field in fields(Transfer):
                 value = getattr(test, field.name)
                 if isinstance(value, str):

@@ -86,8 +86,9 @@ def judge(plan: TrainingPlan, weights: Weights, facts: Facts) -> Validity:
     if not facts.own_tokens:
         found.append(Statement(
             "tokenizer", COUNT, "another tokenizer",
-            "Lengths are counted with --tokenizer; the weights were fitted on the scan's own tokens (words, CJK "
-            "characters, punctuation marks), which are longer: the number of rows is a guess."
+            "Everything is counted with --tokenizer; the weights were fitted on the scan's own tokens (words, CJK "
+            "characters, punctuation marks), which are longer: the number of rows was checked with one small tokenizer "
+            "of English alone."
         ))  # fmt: skip
     general = {s: s.rows is None or s.rows > FEW * n for s in found}
     # what is wrong with a few rows comes after what is wrong with all of them, and before what is only worth knowing

@@ -22,7 +22,7 @@ from scanner.batching import PACKED, SEQUENCE_TOKENS
 from scanner.kernels.contexts import ContextFeatures
 from scanner.prediction import Answers, Conflicts, Doses, turn_tails
 from scanner.prediction.hazard import EXTRACTED, Regime, TurnTails, Weights
-from scanner.prediction.intervals import expected_rows, levels
+from scanner.prediction.intervals import ends, expected_rows
 from scanner.prediction.skew import stratified
 from scanner.settings import TrainingPlan
 
@@ -251,9 +251,13 @@ def _line(
         found = turn_tails(short.features, short.answers, dose, dose, regime, level, short.conflicts, threads)
         return _of_rows(short, found.extract)
 
-    low, middle, high = levels(weights)
-    of_middle = probability(middle) if known is None else _of_rows(short, known)
-    rows = expected_rows(probability(low), of_middle, probability(high), short.stands_for, short.copies)
+    def expected(p: Float64) -> float:
+        return float((p * short.stands_for).sum())
+
+    lows, highs = ends(weights)
+    low, high = min(map(probability, lows), key=expected), max(map(probability, highs), key=expected)
+    of_middle = probability(weights) if known is None else _of_rows(short, known)
+    rows = expected_rows(low, of_middle, high, short.stands_for, short.copies)
     return {"variant": variant, "epochs": epochs, "expected_rows": rows.expected, "low": rows.low, "high": rows.high}
 
 

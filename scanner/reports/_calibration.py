@@ -16,6 +16,8 @@ def in_words(summary: dict[str, Any]) -> str:
             "rehearsal; trust the order of the rows more than the counts."
         )
     said = [f"Calibrated on {told['on']}"]
+    if told.get("with_base"):
+        said.append("It is the level for predictions with the base's own losses")
     if told.get("plan"):
         said.append(f"It was {told['plan']}")
     if told.get("caution"):
