@@ -88,6 +88,7 @@ CELLS = {
     "steep": Cell(replace(PLAN, learning_rate=1e-3, batch_size=16)),
     "steep-2": Cell(replace(PLAN, learning_rate=1e-3, batch_size=16), 2),
     "lora": Cell(replace(PLAN, method="lora", lora_rank=16, learning_rate=3e-3)),
+    "lora-64": Cell(replace(PLAN, method="lora", lora_rank=64, learning_rate=3e-3), 3),
     "lora-other": Cell(replace(PLAN, method="lora", lora_rank=8, learning_rate=3e-3), 2, rows="other"),
     **{f"other-{seed}": Cell(seed=seed, rows="other") for seed in (1, 2, 3)},
     "linear-other": Cell(replace(PLAN, lr_schedule="linear"), 2, rows="other"),
