@@ -21,7 +21,7 @@ from scanner.prediction import Hazard, Weights, scoring
 from scanner.prediction.hazard import EXTRACTED
 from scanner.prediction.validated import Transfer
 
-TESTED = {"small-1": "parameters", "middle-1": "parameters", "larger-1": "parameters", "chinese-1": "script"}
+TESTED = {**{f"{base}-1": "parameters" for base in ("small", "middle", "larger", "large")}, "chinese-1": "script"}
 """Cells that are predicted and never fitted, and what is new in them (see scanner.prediction.validated.Transfer)."""
 OF_BASES = ("random-1", "short-1", *TESTED)
 """One cell of each base, of which only the first is in the fit: their levels make that of a base not measured."""

@@ -24,10 +24,11 @@ OF_OTHER_ROWS = [
 """Cells of rows that no weights they are tested with have seen, beside other-1."""
 REHEARSED = {  # rehearsal -> cells that are predicted with its level, beside its own later epochs
     "random-3": [
-        "random-4", "grouped-3", "grouped-4", "batch-32", "linear", "cosine", "steep", "gentle", "per-row", "micro-2",
-        "packed", "packed-2", "few", "other-1", *OF_OTHER_ROWS,
+        "random-4", "grouped-3", "grouped-4", "batch-32", "linear", "cosine", "steep", "steep-2", "gentle", "per-row", "micro-2",
+        "packed", "packed-ordered-2", "packed-2", "few", "other-1", *OF_OTHER_ROWS,
     ],
-    "other-1": OF_OTHER_ROWS, "lora": [], "short-1": [], "small-1": [], "middle-1": [], "larger-1": [], "chinese-1": [],
+    "other-1": OF_OTHER_ROWS, "lora": [], "lora-64": [],
+    "short-1": [], "small-1": [], "middle-1": [], "larger-1": [], "large-1": [], "chinese-1": [],
 }  # fmt: skip
 
 FITTED_BEFORE: list[Hazard] = []
@@ -118,12 +119,16 @@ def missed_by_chance(p: np.ndarray, standard_error: float) -> float:
 
 @cache
 def weights_without(data: Path, name: str) -> Weights:
-    """Weights fitted to what does not resemble a cell: neither itself nor its rows, where they are others.
+    """Weights fitted to what does not resemble a cell: not itself, nor its plan under another seed, nor its rows, where
+    they are others. The plans of random-1 and grouped-1 stand in every fit, by their first two seeds.
 
     Their level is that of the base of the fit, known to no more than bases lie apart.
     """
+    tested = grid.CELLS[name]
     cells = [c for c in fitting.FITTED if c not in (*HELD, name)]
-    if grid.CELLS[name].rows != "english":
+    if tested.plan not in (grid.CELLS["random-1"].plan, grid.CELLS["grouped-1"].plan):
+        cells = [c for c in cells if grid.CELLS[c].plan != tested.plan]
+    if tested.rows != "english":
         cells = [c for c in cells if grid.CELLS[c].rows == "english"]
     hazard = hazard_of(data, tuple(cells))
     priors = replace(load_weights().priors, offset=predicting.PRIORS.offset, offset_sd=predicting.PRIORS.offset_sd)

@@ -59,7 +59,8 @@ HEAT, HEAT_WITH_BASE = "heat", "heat_with_base"
 """The tables of weights of the heat, without and with the base's own losses."""
 NODES = 7
 """Gauss-Hermite nodes for the row effect."""
-FAR_SIZE = 4.0
+FAR_SIZE = 7.0
+"""Times the size of the base of the fit, either way, to which bases were measured (1.2 M and 29 M about 4.5 M)."""
 FAR_LEVEL_SD = math.log(3) / 1.645
 """Standard deviation of the log of what a visit is worth, for LoRA or a size more than FAR_SIZE times another: a 90 %
 interval of threefold either way. Priors.size_exponent from .2 to .6 is twofold for 7 B at 2e-5; bases differ too."""
@@ -151,8 +152,8 @@ class Weights:
     def of_another_base(self, plan: TrainingPlan) -> Weights:
         """The same for a base that was not measured: its level as other bases have it, and as sure as they agree.
 
-        Far from them it stays that of the base of the fit: lora_dose was measured there, and the mean is that of small
-        bases too, while those as large as it or larger lie at .8 to 1. A warning shall rather come too early.
+        Far from them it stays that of the base of the fit: lora_dose was measured there, and of a size that nobody
+        measured a warning shall rather come too early.
         """
         priors = self.priors
         level, sd = (1.0, FAR_LEVEL_SD) if priors.far(plan) else (priors.level_factor, priors.level_factor_sd)
