@@ -24,8 +24,8 @@ OF_OTHER_ROWS = [
 """Cells of rows that no weights they are tested with have seen, beside other-1."""
 REHEARSED = {  # rehearsal -> cells that are predicted with its level, beside its own later epochs
     "random-3": [
-        "random-4", "grouped-3", "grouped-4", "batch-32", "linear", "cosine", "steep", "steep-2", "gentle", "per-row", "micro-2",
-        "packed", "packed-ordered-2", "packed-2", "few", "other-1", *OF_OTHER_ROWS,
+        "random-4", "grouped-3", "grouped-4", "batch-32", "linear", "cosine", "steep", "steep-2", "gentle",
+        "per-row", "micro-2", "packed", "packed-ordered-2", "packed-2", "few", "other-1", *OF_OTHER_ROWS,
     ],
     "other-1": OF_OTHER_ROWS, "lora": [], "lora-64": [],
     "short-1": [], "small-1": [], "middle-1": [], "larger-1": [], "large-1": [], "chinese-1": [],
