@@ -38,16 +38,17 @@ def sources_of(scan: dict[str, Any]) -> list[Source]:
 
 
 @contextmanager
-def at_hand(datasets: list[str], run: RunFolder) -> Iterator[list[str]]:
-    """The inputs as files: standard input is kept beside the run folder until it is known that the run may begin."""
+def at_hand(datasets: list[str], folder: Path | None = None) -> Iterator[list[str]]:
+    """The inputs as files; standard input is kept in a temporary folder (in `folder`, if named) while this lasts."""
     if "-" not in datasets:
         yield datasets
         return
     if datasets != ["-"]:
         raise SettingsError("- (standard input) cannot be mixed with files; write it to a file first")
-    run.path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir=run.path.parent) as folder:
-        yield [str(formats.spool_stdin(Path(folder) / "stdin.jsonl"))]
+    if folder:
+        folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir=folder) as temporary:
+        yield [str(formats.spool_stdin(Path(temporary) / "stdin.jsonl"))]
 
 
 def sha256_of(sources: list[Source], threads: int, advance: Callable[[int], None]) -> list[str]:

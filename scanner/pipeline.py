@@ -69,7 +69,7 @@ def audit(
     memory.reuse()
     threads = settings.threads or os.cpu_count() or 1
     run = RunFolder(out or inputs.default_run_path(datasets))
-    with inputs.at_hand(datasets, run) as files:
+    with inputs.at_hand(datasets, run.path.parent) as files:
         sources, evaluation = formats.discover(files), matching.sources(settings)
         keeping.check_sources(keeping.parse(settings.keep_policy), [s.name for s in sources])
         earlier_runs = against.open_all(settings, run.path)
