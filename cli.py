@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-import click
-from click_default_group import DefaultGroup
+INTERRUPTED = "interrupted; run the same command again to go on"
+try:
+    from pathlib import Path
+    from typing import TYPE_CHECKING, Any
 
-from scanner.errors import ScanError, is_interrupt, unforeseen
-from scanner.options import judging_options, reading_options, run_options, staying_options, training_options
+    import click
+    from click_default_group import DefaultGroup
+
+    from scanner.errors import ScanError, is_interrupt, unforeseen
+    from scanner.options import judging_options, reading_options, run_options, staying_options, training_options
+except KeyboardInterrupt:  # main() is not there yet to say it
+    sys.exit(f"error: {INTERRUPTED}")
 
 if TYPE_CHECKING:
     from scanner.settings import Settings
 
 GATES = ("low", "medium", "high")
-INTERRUPTED = "interrupted; run the same command again to go on"
 PATH = click.Path(path_type=Path)
 FOUND = click.Path(exists=True, path_type=Path)
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)

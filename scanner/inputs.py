@@ -106,6 +106,7 @@ def is_finished(run: RunFolder, identity: str, force: bool) -> bool:
 
 
 def _clear(run: RunFolder) -> None:
-    """Empty a run folder."""
-    for path in run.path.iterdir():
+    """Empty a run folder, what makes it a finished run first and what makes it a run last: this may be interrupted."""
+    last = {"report.html": -1, "scan.json": 1, run.private.name: 2}
+    for path in sorted(run.path.iterdir(), key=lambda path: last.get(path.name, 0)):
         shutil.rmtree(path) if path.is_dir() else path.unlink()

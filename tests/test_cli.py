@@ -257,3 +257,12 @@ def test_duplicates_alone_leave_nothing_but_what_was_asked_for(tmp_path: Path) -
     assert (low.returncode, low.stderr.splitlines()[-1][:44]) == (2, "error: --floor is 0.5, above --jaccard 0.3; ")
     wrong = scan("duplicates", "gone.jsonl", "-o", "pairs.txt", cwd=tmp_path)
     assert wrong.stderr.endswith("error: pairs.txt: expected a name that ends in .parquet or .csv\n")
+
+
+def test_an_interruption_before_the_program_is_loaded_shows_no_traceback(tmp_path: Path) -> None:
+    (tmp_path / "click_default_group.py").write_text("raise KeyboardInterrupt\n")
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "cli.py"), "--help"], capture_output=True, text=True, timeout=60,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (1, "error: interrupted; run the same command again to go on\n")
