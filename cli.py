@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 
 INTERRUPTED = "interrupted; run the same command again to go on"
@@ -169,7 +170,7 @@ def plan(run: Path, quiet: bool, **options: Any) -> None:
     metavar="SHARE",
     help="Share of the rows for which copies, near copies and other answers are planted [0].",
 )
-@click.option("--seed", type=int, default=0, help="Seed of the draw and of the batches [0].")
+@click.option("--seed", type=click.IntRange(0), default=0, help="Seed of the draw and of the batches [0].")
 @click.option("--name", help="Name of the rehearsal [base and seed].")
 @training_options
 @click.option("--quiet", "-q", is_flag=True, help="Print errors only.")
@@ -291,11 +292,18 @@ def main() -> None:
     except OSError as error:
         if debug:
             raise
-        _stop(f"{error.strerror or error}: {error.filename or ''}".rstrip(": "), 1)
+        _stop(_of_the_system(error), 1)
     except Exception as error:
         if debug:
             raise
         _stop(INTERRUPTED if is_interrupt(error) else unforeseen(error), 1)
+
+
+def _of_the_system(error: OSError) -> str:
+    """What the operating system refused, and of which file where it says so."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "no space is left on the disk; free some and run the same command again, or write to another one"
+    return f"{error.strerror or error}: {error.filename or ''}".rstrip(": ")
 
 
 def _stop(message: str, code: int) -> None:

@@ -105,6 +105,11 @@ def is_finished(run: RunFolder, identity: str, force: bool) -> bool:
     return (run.path / "scan.json").exists() and (run.path / "report.html").exists()
 
 
+def forget(run: RunFolder) -> None:
+    """Leave the folder as one in which no run was begun; text read into it is written over by the next."""
+    (run.private / "ingested.json").unlink(missing_ok=True)
+
+
 def _clear(run: RunFolder) -> None:
     """Empty a run folder, what makes it a finished run first and what makes it a run last: this may be interrupted."""
     last = {"report.html": -1, "scan.json": 1, run.private.name: 2}

@@ -266,3 +266,19 @@ def test_an_interruption_before_the_program_is_loaded_shows_no_traceback(tmp_pat
         env={**os.environ, "PYTHONPATH": str(tmp_path)},
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (1, "error: interrupted; run the same command again to go on\n")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_a_full_disk_is_named(audited: Path, tmp_path: Path) -> None:
+    code = (
+        "import cli, sys; from scanner import store; write = store.Path.write_bytes\n"
+        "store.Path.write_bytes = lambda path, content: write(store.Path('/dev/full'), content)\n"
+        "cli.main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "export", "data.scan", "-o", str(tmp_path / "lsh.pickle")],
+        cwd=audited, capture_output=True, text=True, timeout=60, env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("error: no space is left on the disk; free some and run the same")
+    assert not (tmp_path / "lsh.pickle").exists()

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from scanner import inputs
-from scanner.errors import RunError
+from scanner import inputs, pipeline
+from scanner.errors import RunError, SettingsError
+from scanner.settings import Settings
 from scanner.store import RunFolder
 
 
@@ -48,3 +49,12 @@ def test_a_run_folder_that_was_half_emptied_is_neither_finished_nor_foreign(tmp_
             inputs.is_finished(RunFolder(run.path), "new", force=False)
     assert not inputs.is_finished(RunFolder(run.path), "new", force=True)
     assert not list(run.path.iterdir())
+
+
+def test_a_command_with_a_mistake_does_not_block_the_mended_one(tmp_path):
+    (tmp_path / "d.jsonl").write_text('{"instruction": "Say what rain is.", "output": "Water that falls."}\n')
+    data, out, settings = [str(tmp_path / "d.jsonl")], tmp_path / "d.scan", Settings(semantic=False)
+    with pytest.raises(SettingsError, match="--source-weight dd: no input has this name"):
+        pipeline.audit(data, settings.changed(source_weight=(("dd", 2.0),)), out)
+    run = pipeline.audit(data, settings.changed(source_weight=(("d", 2.0),)), out)
+    assert (run.path / "report.html").exists()
