@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import errno
 import sys
-from collections.abc import Callable
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-import click
-from click_default_group import DefaultGroup
+INTERRUPTED = "interrupted; run the same command again to go on"
+try:
+    from pathlib import Path
+    from typing import TYPE_CHECKING, Any
 
-from scanner.errors import ScanError, is_interrupt, unforeseen
+    import click
+    from click_default_group import DefaultGroup
+
+    from scanner.errors import ScanError, is_interrupt, unforeseen
+    from scanner.options import judging_options, reading_options, run_options, staying_options, training_options
+except KeyboardInterrupt:  # main() is not there yet to say it
+    sys.exit(f"error: {INTERRUPTED}")
 
 if TYPE_CHECKING:
     from scanner.settings import Settings
 
-BATCHINGS = ("random", "length-grouped", "packed", "wrapped")
-LOSS_AVERAGES = ("token", "micro-batch", "row")
-LR_SCHEDULES = ("linear", "cosine", "constant")
 GATES = ("low", "medium", "high")
-INTERRUPTED = "interrupted; run the same command again to go on"
 PATH = click.Path(path_type=Path)
 FOUND = click.Path(exists=True, path_type=Path)
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -36,87 +38,13 @@ def scan() -> None:
     """
 
 
-def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The training plan that predictions are made for."""
-    options = [
-        click.option("--epochs", type=float, help="Passes over the data [3]."),
-        click.option("--learning-rate", type=float, help="Peak learning rate [2e-5]."),
-        click.option("--lr-schedule", type=click.Choice(LR_SCHEDULES), help="How the learning rate falls [linear]."),
-        click.option("--warmup", type=float, help="Share of the steps in which it rises to its peak [0]."),
-        click.option("--method", type=click.Choice(["full", "lora"]), help="Kind of fine-tuning [full]."),
-        click.option("--lora-rank", type=int, help="Rank of the adapters [16]."),
-        click.option("--model-params", type=float, help="Parameters of the base model, for example 7e9."),
-        click.option("--batch-size", type=int, help="Rows (packed: sequences) per optimizer step, all of it [16]."),
-        click.option("--batch-tokens", type=int, help="Tokens per optimizer step, instead of rows."),
-        click.option("--micro-batch", type=int, metavar="ROWS", help="Rows on one device at a time [the whole step]."),
-        click.option("--devices", type=int, help="Devices that share a step [1]."),
-        click.option(
-            "--drop-last",
-            type=click.Choice(["none", "micro-batch", "step"]),
-            help="What is left out at the end of an epoch when rows are left over [none].",
-        ),
-        click.option("--batching", type=click.Choice(BATCHINGS), help="How rows are put into batches [random]."),
-        click.option("--loss-average", type=click.Choice(LOSS_AVERAGES), help="What the loss averages [token]."),
-        click.option("--source-weight", multiple=True, metavar="NAME=W", help="Sampling weight of an input file."),
-    ]
-    for option in reversed(options):
-        command = option(command)
-    return command
-
-
-def judging_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """What becomes of the findings."""
-    options = [
-        click.option("--jaccard", type=float, help="Near duplicates at or above this are clustered [0.8]."),
-        click.option(
-            "--keep-policy",
-            metavar="POLICY",
-            help="Which row of a cluster stays: best, first or longest (after the order of the inputs), "
-            "source:A.jsonl,B.jsonl (inputs in order of preference), field:NAME (the largest or latest value of a "
-            "field; field:-NAME the smallest) [best].",
-        ),
-        click.option("--keep", type=int, help="Rows of each cluster of duplicates that stay [1]."),
-        click.option(
-            "--decontaminate",
-            type=click.Choice(["both", "question", "review", "off"]),
-            help="Rows to drop for evaluation items: with question and answer, with the question, none [both].",
-        ),
-        click.option(
-            "--drop-semantic",
-            is_flag=True,
-            default=None,
-            help="Drop semantic duplicates too, unless numbers or negations differ.",
-        ),
-        click.option("--redact/--no-redact", default=None, help="Replace private spans, or mask them in the loss."),
-        click.option("--max-removal-share", type=float, help="Brake: largest share of an input to drop [0.5]."),
-    ]
-    for option in reversed(options):
-        command = option(command)
-    return command
-
-
-def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """How a command speaks."""
-    command = click.option("--quiet", "-q", is_flag=True, help="Print errors only.")(command)
-    return click.option(
-        "--text", type=click.Choice(["masked", "none", "full"]), help="Excerpts: private spans masked, none, or raw."
-    )(command)
-
-
 @scan.command()
 @click.argument("datasets", nargs=-1, required=True)
 @click.option("--out", type=PATH, help="Run folder [<stem>.scan].")
 @click.option("--fix", type=PATH, help="Write the cleaned data set here too.")
 @click.option("--force", is_flag=True, help="Replace the run in the folder.")
 @click.option("--dry-run", is_flag=True, help="Read a sample; estimate time, memory and disk; write nothing.")
-@click.option("--layout", help="Layout of the records [found automatically].")
-@click.option("--prompt-field", help="Field that holds the prompt.")
-@click.option("--response-field", help="Field that holds the answer.")
-@click.option(
-    "--supervise",
-    type=click.Choice(["all-assistant", "last", "everything"]),
-    help="Which turns the loss covers [all-assistant].",
-)
+@reading_options
 @click.option("--max-length", type=int, help="Tokens after which the trainer cuts a row.")
 @click.option("--tokenizer", type=FOUND, help="The model's tokenizer.json: counts in its tokens, in its chat template.")
 @click.option("--floor", type=float, help="Pairs at or above this Jaccard similarity are stored [0.5].")
@@ -176,6 +104,31 @@ def audit(
 
 
 @scan.command()
+@click.argument("datasets", nargs=-1, required=True)
+@click.option("-o", "--output", type=PATH, help="Write the rows of all clusters here, .parquet or .csv.")
+@click.option("--pairs", type=PATH, help="Write the verified pairs here, .parquet or .csv.")
+@reading_options
+@click.option("--floor", type=float, help="Pairs at or above this Jaccard similarity are looked for [0.5].")
+@click.option("--recall", type=float, help="Wanted recall of near duplicates at --jaccard [0.95].")
+@click.option("--shingle", type=int, help="Tokens per shingle [3].")
+@staying_options
+@click.option("--threads", type=int, help="Threads; results do not depend on them [all cores].")
+@click.option("--quiet", "-q", is_flag=True, help="Print errors only.")
+def duplicates(datasets: tuple[str, ...], output: Path | None, pairs: Path | None, quiet: bool, **options: Any) -> None:
+    """Find copies and near copies alone; no run folder, no prediction, and nothing is removed."""
+    from scanner import compiling
+
+    settings = _settings(datasets, options)
+    with _progress(quiet) as progress:
+        compiling.load_kernels(progress)
+        from scanner import deduplicating  # imports kernels, so only now
+
+        found = deduplicating.duplicates(datasets, settings, output, pairs, progress)
+    if not quiet:
+        click.echo(found.in_words())
+
+
+@scan.command()
 @RUN
 @click.option("-o", "--output", required=True, type=PATH, help="The cleaned file.")
 @click.option("--to", "target", help="Another format than the input's own, for example jsonl.")
@@ -217,7 +170,7 @@ def plan(run: Path, quiet: bool, **options: Any) -> None:
     metavar="SHARE",
     help="Share of the rows for which copies, near copies and other answers are planted [0].",
 )
-@click.option("--seed", type=int, default=0, help="Seed of the draw and of the batches [0].")
+@click.option("--seed", type=click.IntRange(0), default=0, help="Seed of the draw and of the batches [0].")
 @click.option("--name", help="Name of the rehearsal [base and seed].")
 @training_options
 @click.option("--quiet", "-q", is_flag=True, help="Print errors only.")
@@ -339,11 +292,18 @@ def main() -> None:
     except OSError as error:
         if debug:
             raise
-        _stop(f"{error.strerror or error}: {error.filename or ''}".rstrip(": "), 1)
+        _stop(_of_the_system(error), 1)
     except Exception as error:
         if debug:
             raise
         _stop(INTERRUPTED if is_interrupt(error) else unforeseen(error), 1)
+
+
+def _of_the_system(error: OSError) -> str:
+    """What the operating system refused, and of which file where it says so."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "no space is left on the disk; free some and run the same command again, or write to another one"
+    return f"{error.strerror or error}: {error.filename or ''}".rstrip(": ")
 
 
 def _stop(message: str, code: int) -> None:

@@ -9,7 +9,7 @@
              plausibility redaction evidence repeats display
              keyed signatures keeping templating wording contrast
              decontaminating models chat training heat closeness
-             effects running
+             effects running options
     floor 2  formats/ layouts/ signals/ features/ outputs/      stages, strangers to one another
              reports/ clustering contamination/ earlier
              prediction/ planning/ explain/ rehearsal
@@ -27,8 +27,8 @@ from __future__ import annotations
 from typing import Any
 
 __all__ = [
-    "Settings", "TrainingPlan", "apply", "audit", "calibrate", "export", "find_duplicates", "judge", "purge",
-    "rehearse", "report",
+    "Settings", "TrainingPlan", "apply", "audit", "calibrate", "duplicates", "export", "find_duplicates", "judge",
+    "purge", "rehearse", "report",
 ]  # fmt: skip
 
 
@@ -38,10 +38,10 @@ def __getattr__(name: str) -> Any:
         from scanner import settings
 
         return getattr(settings, name)
-    if name == "find_duplicates":
+    if name in ("duplicates", "find_duplicates"):
         from scanner import deduplicating
 
-        return deduplicating.find_duplicates
+        return getattr(deduplicating, name)
     if name in __all__:
         from scanner import pipeline
 

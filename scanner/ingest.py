@@ -85,11 +85,13 @@ def read_all(
     threads: int,
     advance: Callable[[Source, int, int], None] = lambda source, rows, byte: None,
     printer: Fingerprinter | None = None,
+    otherwise: str = "",
 ) -> tuple[Rows, list[Skip]]:
     """Read every source into RUN/private/segments.arrow; returns where the rows stand and what was skipped.
 
     Where `run` is a TextInPlace, no text is kept. `advance` is told the source, how many rows were added and the byte
-    position reached in it. `printer` makes the fingerprints of every row meanwhile.
+    position reached in it. `printer` makes the fingerprints of every row meanwhile. `otherwise` is the layout of
+    sources that no layout fits; without it, LayoutError.
     """
     made: Growing | None = None
     skips: list[Skip] = []
@@ -102,7 +104,7 @@ def read_all(
     rooms = [flatreading.Room() for _ in range(threads + JOBS_AHEAD if is_kept else threads)]
     with _written_to(run) as writer, submitting(threads) as submit:
         for source in sources:
-            name, stream = _with_layout(source, settings, next_row)
+            name, stream = _with_layout(source, settings, next_row, otherwise)
             names.append(name)
             firsts.append(next_row)
             layout = layouts.load(name)
@@ -163,7 +165,7 @@ def _expected(rows: int, reached: int, size: int) -> int:
     return min(int(rows * size / reached), max(ROWS_AHEAD, TIMES_AHEAD * rows)) if reached > 0 else 0
 
 
-def _with_layout(source: Source, settings: Settings, first_row: int) -> tuple[str, Iterator[Records]]:
+def _with_layout(source: Source, settings: Settings, first_row: int, otherwise: str) -> tuple[str, Iterator[Records]]:
     """The layout of a source, found on its first records, and the stream of all of them."""
     stream = formats.read(source, settings, first_row)
     held: list[Records] = []
@@ -183,6 +185,8 @@ def _with_layout(source: Source, settings: Settings, first_row: int) -> tuple[st
     try:
         return layouts.detect(seen, settings, source.format), again()
     except LayoutError as error:
+        if otherwise:
+            return otherwise, again()
         raise LayoutError(f"{source.name}: {error}") from error
 
 

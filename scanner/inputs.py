@@ -38,16 +38,17 @@ def sources_of(scan: dict[str, Any]) -> list[Source]:
 
 
 @contextmanager
-def at_hand(datasets: list[str], run: RunFolder) -> Iterator[list[str]]:
-    """The inputs as files: standard input is kept beside the run folder until it is known that the run may begin."""
+def at_hand(datasets: list[str], folder: Path | None = None) -> Iterator[list[str]]:
+    """The inputs as files; standard input is kept in a temporary folder (in `folder`, if named) while this lasts."""
     if "-" not in datasets:
         yield datasets
         return
     if datasets != ["-"]:
         raise SettingsError("- (standard input) cannot be mixed with files; write it to a file first")
-    run.path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir=run.path.parent) as folder:
-        yield [str(formats.spool_stdin(Path(folder) / "stdin.jsonl"))]
+    if folder:
+        folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir=folder) as temporary:
+        yield [str(formats.spool_stdin(Path(temporary) / "stdin.jsonl"))]
 
 
 def sha256_of(sources: list[Source], threads: int, advance: Callable[[int], None]) -> list[str]:
@@ -104,7 +105,13 @@ def is_finished(run: RunFolder, identity: str, force: bool) -> bool:
     return (run.path / "scan.json").exists() and (run.path / "report.html").exists()
 
 
+def forget(run: RunFolder) -> None:
+    """Leave the folder as one in which no run was begun; text read into it is written over by the next."""
+    (run.private / "ingested.json").unlink(missing_ok=True)
+
+
 def _clear(run: RunFolder) -> None:
-    """Empty a run folder."""
-    for path in run.path.iterdir():
+    """Empty a run folder, what makes it a finished run first and what makes it a run last: this may be interrupted."""
+    last = {"report.html": -1, "scan.json": 1, run.private.name: 2}
+    for path in sorted(run.path.iterdir(), key=lambda path: last.get(path.name, 0)):
         shutil.rmtree(path) if path.is_dir() else path.unlink()

@@ -39,7 +39,7 @@ from scanner import (
     untuned,
     validating,
 )  # fmt: skip
-from scanner.errors import ChangedInputError, RunError, SettingsError
+from scanner.errors import ChangedInputError, RuleError, RunError, SettingsError
 from scanner.objects import Source
 from scanner.plugins import load
 from scanner.progress import Progress, peak_rss_bytes
@@ -69,7 +69,7 @@ def audit(
     memory.reuse()
     threads = settings.threads or os.cpu_count() or 1
     run = RunFolder(out or inputs.default_run_path(datasets))
-    with inputs.at_hand(datasets, run) as files:
+    with inputs.at_hand(datasets, run.path.parent) as files:
         sources, evaluation = formats.discover(files), matching.sources(settings)
         keeping.check_sources(keeping.parse(settings.keep_policy), [s.name for s in sources])
         earlier_runs = against.open_all(settings, run.path)
@@ -95,9 +95,13 @@ def audit(
     with progress.stage("load the kernels"):
         compiling.load_kernels(progress)
     benchmarks = list(zip(evaluation, evaluated, strict=True))
-    notes, facts = _measure_and_judge(
-        run, sources, digests, identity, benchmarks, earlier_runs, settings, threads, progress
-    )  # fmt: skip
+    try:
+        notes, facts = _measure_and_judge(
+            run, sources, digests, identity, benchmarks, earlier_runs, settings, threads, progress
+        )  # fmt: skip
+    except (SettingsError, RuleError):  # nobody goes on with these: the folder must not refuse the mended command
+        inputs.forget(run)
+        raise
     _finish(run, settings, notes, facts, progress)
     return run
 

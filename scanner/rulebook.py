@@ -226,7 +226,7 @@ def load(extra_dirs: Iterable[Path] = (), folder: Path = RULES_FOLDER) -> Rulebo
             raise RuleError(f"--rules {extra}: there is no such folder; expected a folder of rule files (*.toml)")
         paths = _rule_files(extra)
         if not paths:
-            raise RuleError(f"--rules {extra}: no rule file in it; expected at least one *.toml")
+            raise RuleError(f"rules folder {extra}: no rule file in it; expected at least one *.toml")
         more = [parse(path, extra, scale) for path in paths]
         for rule in more:
             check(rule)

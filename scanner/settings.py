@@ -21,6 +21,7 @@ TEXT_POLICIES = ("masked", "none", "full")
 KEEP_POLICIES = ("best", "first", "longest", "source:", "field:")  # see scanner/keeping.py
 DECONTAMINATE = ("both", "question", "review", "off")
 MAX_SHINGLE = 64  # tokens: what the kernels hold at a time
+MOST_EPOCHS = 10_000  # a few seconds of simulated batches for a thousand rows
 MIN_SPAN = 10  # tokens: shorter runs are turns of phrase
 
 
@@ -53,6 +54,8 @@ class TrainingPlan:
         _one_of("--lr-schedule", self.lr_schedule, LR_SCHEDULES)
         _one_of("--method", self.method, METHODS)
         _at_least("--epochs", self.epochs, 0)
+        if self.epochs > MOST_EPOCHS:
+            raise SettingsError(f"--epochs is {self.epochs:g}; it must be at most {MOST_EPOCHS:,}: each is simulated")
         _at_least("--learning-rate", self.learning_rate, 0)
         _at_least("--warmup", self.warmup, 0)
         if self.warmup > 1:
@@ -158,6 +161,7 @@ class Settings:
             )
         _at_least("--neighbours", self.neighbours, 2)
         _at_least("--threads", self.threads, 0)
+        _at_least("--seed", self.seed, 0)
         if self.max_length is not None:
             _at_least("--max-length", self.max_length, 1)
 

@@ -42,13 +42,17 @@ def verify(file: Path, run: RunFolder) -> Verified:
     The values are looked for in every field, with the rules only what the layout reads is searched. Raises ScanError
     naming the rows in which something is left, or that could not be read; values are not shown.
     """
-    settings = Settings.from_dict(run.read_json("scan.json")["settings"])
+    scan = run.read_json("scan.json")
+    settings = Settings.from_dict(scan["settings"])
+    # cells of a table that was written as JSONL are still a table, though JSONL is not taken for one
+    otherwise = "table" if any(known["layout"] == "table" for known in scan["inputs"]) else ""
     book = rulebook.load(settings.rules)
     values = masked_values(run)
     sources = formats.discover([str(file)])
     with tempfile.TemporaryDirectory(prefix="sftscan-") as folder:
         other = RunFolder.open_for_writing(Path(folder) / "verify.scan")
-        rows, skips = ingest.read_all(sources, other, settings, settings.threads or os.cpu_count() or 1)
+        threads = settings.threads or os.cpu_count() or 1
+        rows, skips = ingest.read_all(sources, other, settings, threads, otherwise=otherwise)
         reader = other.segments()
         found = book.find(reader.text_frames(), settings.threads)["row_id"].to_list()
         if values:

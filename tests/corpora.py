@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,3 +112,9 @@ def shingles(packed: Packed, text: str, width: int) -> list[int]:
             h = (h * 0x9E3779B97F4A7C15 + int(token)) % 2**64
         found.append(int(fmix64(np.uint64(h))))
     return found
+
+
+def write_jsonl(path: Path, lines: Sequence[object]) -> Path:
+    """One JSON text per line; returns the path."""
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
+    return path

@@ -241,3 +241,44 @@ def test_a_damaged_run_folder_gives_a_message_and_the_data_stay_unseen(audited: 
                                 "audit again with --force\n")  # fmt: skip
     done = scan("data.jsonl", "--force", "--no-semantic", "-q", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_duplicates_alone_leave_nothing_but_what_was_asked_for(tmp_path: Path) -> None:
+    lines = "".join(json.dumps(r) + "\n" for r in rows(30))
+    (tmp_path / "d.jsonl").write_text(lines, "utf-8")
+    done = scan("duplicates", "d.jsonl", "-o", "new/clusters.csv", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "2 rows (6.7 %) in 1 cluster of copies and near copies (Jaccard 0.8 or more)" in done.stdout
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["d.jsonl", "new"]
+    (tmp_path / "scan.toml").write_text('keep-policy = "first"\n')
+    piped = scan("duplicates", "-", cwd=tmp_path, stdin=lines.encode())
+    assert "rows: 2, 5 of stdin" in piped.stdout
+    low = scan("duplicates", "d.jsonl", "--jaccard", "0.3", cwd=tmp_path)
+    assert (low.returncode, low.stderr.splitlines()[-1][:44]) == (2, "error: --floor is 0.5, above --jaccard 0.3; ")
+    wrong = scan("duplicates", "gone.jsonl", "-o", "pairs.txt", cwd=tmp_path)
+    assert wrong.stderr.endswith("error: pairs.txt: expected a name that ends in .parquet or .csv\n")
+
+
+def test_an_interruption_before_the_program_is_loaded_shows_no_traceback(tmp_path: Path) -> None:
+    (tmp_path / "click_default_group.py").write_text("raise KeyboardInterrupt\n")
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "cli.py"), "--help"], capture_output=True, text=True, timeout=60,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (1, "error: interrupted; run the same command again to go on\n")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_a_full_disk_is_named(audited: Path, tmp_path: Path) -> None:
+    code = (
+        "import cli, sys; from scanner import store; write = store.Path.write_bytes\n"
+        "store.Path.write_bytes = lambda path, content: write(store.Path('/dev/full'), content)\n"
+        "cli.main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "export", "data.scan", "-o", str(tmp_path / "lsh.pickle")],
+        cwd=audited, capture_output=True, text=True, timeout=60, env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("error: no space is left on the disk; free some and run the same")
+    assert not (tmp_path / "lsh.pickle").exists()

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 import scanner
-from scanner.errors import InputError
+from scanner.errors import InputError, OutputError
 from scanner.settings import Settings
 
 LONG = " ".join(f"word{n}" for n in range(40))
@@ -58,3 +58,74 @@ def test_settings_decide_and_bad_input_is_named(tmp_path):
     assert strict["group"].to_list() == [0, 0, None, None]
     with pytest.raises(InputError, match=r"no\.jsonl"):
         scanner.find_duplicates([tmp_path / "no.jsonl"])
+
+
+def test_the_verb_says_what_an_audit_would_keep_and_writes_it(tmp_path):
+    files = written(tmp_path)
+    files[1].write_text(files[1].read_text() + files[1].read_text().splitlines()[0] + "\n")
+    run = scanner.audit([str(f) for f in files], Settings(semantic=False), tmp_path / "r.scan")
+    clusters, pairs = tmp_path / "clusters.csv", tmp_path / "pairs.parquet"
+    found = scanner.duplicates(files, Settings(), clusters, pairs)
+    table = pl.read_csv(clusters)
+    assert table["row_id"].to_list() == [0, 1, 3, 5]
+    assert table["action"].to_list() == ["keep", "drop", "drop", "drop"]
+    assert table["cluster_size"].to_list() == [4, 4, 4, 4]
+    assert table["keep_source"].to_list() == [None, "a.jsonl", "a.jsonl", "a.jsonl"]
+    assert table["keep_line"].to_list() == [None, 1, 1, 1]
+    plan = pl.read_parquet(run.path / "plan.parquet").filter(pl.col("action") == "drop")
+    same = ["row_id", "keep_row_id", "rule_id", "why", "kept_because"]
+    assert table.filter(pl.col("action") == "drop").select(same).equals(plan.select(same))
+    columns = "row_a source_a line_a row_b source_b line_b signal relation similarity containment_ab containment_ba"
+    stored = pl.read_parquet(pairs)
+    assert stored.columns == [*columns.split(), "prompt_similarity", "answer_similarity"]
+    assert stored.select("row_a", "source_a", "line_a", "row_b", "source_b", "line_b", "signal").rows() == [
+        (0, "a.jsonl", 1, 1, "a.jsonl", 2, "exact"),
+        (0, "a.jsonl", 1, 3, "b.jsonl", 1, "minhash"),
+        (0, "a.jsonl", 1, 5, "b.jsonl", 3, "minhash"),
+        (3, "b.jsonl", 1, 5, "b.jsonl", 3, "exact"),
+    ]
+    assert found.in_words().splitlines() == [
+        "5 rows from 2 inputs; 1 record could not be read (the first: a.jsonl:3 expected a key in double quotes "
+        "(at character 2))",
+        "4 rows (80 %) in 1 cluster of copies and near copies (Jaccard 0.8 or more)",
+        "An audit would keep 1 of them and drop 3: 1 exact copy, 2 near copies",
+        "Of each cluster of duplicates the row with the best answer stays, rows of earlier inputs first "
+        "(--keep-policy best)",
+        "The plan would drop 2 of the 3 rows of b.jsonl (67%), more than --max-removal-share 0.5 allows, so that its "
+        "plan would not be applied",
+        "  b.jsonl: 2 of 3 rows in clusters, 2 to drop",
+        "  a.jsonl: 2 of 2 rows in clusters, 1 to drop",
+        "The largest clusters, by row_id:",
+        "  4 rows: 0, 1, 3, 5 of a.jsonl and 1 more input",
+        "Nothing was removed: scan DATASET --fix FILE audits and writes cleaned data",
+    ]  # fmt: skip
+
+
+def test_keep_and_the_brake_count_here_too(tmp_path):
+    files = written(tmp_path)
+    table = scanner.duplicates(files, Settings(keep=2)).members()
+    assert table["action"].to_list() == ["keep", "keep", "drop"]
+    assert table["why"][1] == "a copy of row 0 that stays too: --keep 2 leaves so many of a cluster"
+    words = scanner.duplicates(files, Settings(max_removal_share=0.4)).in_words()
+    assert "The plan would drop 1 of the 2 rows of a.jsonl (50%), more than --max-removal-share 0.4 allows, " in words
+    assert "so that its plan would not be applied" in words
+
+
+def test_no_duplicates_are_said_and_written_with_the_same_columns(tmp_path):
+    files = written(tmp_path)[1:]
+    found = scanner.duplicates(files, Settings(), tmp_path / "none.parquet", tmp_path / "none.csv")
+    assert found.in_words() == (
+        "2 rows from 1 input\nNo duplicates: no two rows are the same, or near copies (Jaccard 0.8 or more)"
+    )
+    assert pl.read_parquet(tmp_path / "none.parquet").columns == scanner.duplicates(files, Settings()).members().columns
+    assert (tmp_path / "none.csv").read_text().startswith("row_a,source_a,line_a,row_b")
+
+
+def test_outputs_that_make_no_sense_are_refused(tmp_path):
+    files = written(tmp_path)
+    with pytest.raises(OutputError, match=r"pairs\.txt: expected a name that ends in \.parquet or \.csv"):
+        scanner.duplicates([tmp_path / "never-read.jsonl"], Settings(), pairs=tmp_path / "pairs.txt")
+    data = files[1].rename(tmp_path / "b.csv")
+    with pytest.raises(OutputError, match=r"b\.csv is one of the inputs; expected another name"):
+        scanner.duplicates([files[0], data], Settings(), data)
+    assert data.read_text().startswith("{")

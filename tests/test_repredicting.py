@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 import polars as pl
 import pytest
 from click.testing import CliRunner
+from corpora import write_jsonl
 
 import cli
 from scanner import pipeline, predicting, rehearsing, repredicting
@@ -43,8 +43,7 @@ def data(tmp_path_factory) -> Path:
     lines += [{**line, "output": words(30)} for line in lines[10:14]]
     lines += [{"instruction": words(6), "input": "", "output": f"write to jo{i}@example.org " + words(20)}
               for i in range(4)]  # fmt: skip
-    path = tmp_path_factory.mktemp("repredicting") / "d.jsonl"
-    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    path = write_jsonl(tmp_path_factory.mktemp("repredicting") / "d.jsonl", lines)
     values = tables()
     values["evaluation"] |= {"on": "90 rows", "bins": [[0.2, 0.25, 40, 0.1, 0.4]]}
     (path.parent / "c.toml").write_text(calibration.toml(values))

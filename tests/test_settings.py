@@ -60,6 +60,8 @@ def test_no_name_stands_in_both():
         ({"neighbours": 1}, "--neighbours is 1"),
         ({"threads": -1}, "--threads is -1; it must be at least 0"),
         ({"epochs": -1}, "--epochs is -1; it must be at least 0"),
+        ({"seed": -5}, "--seed is -5; it must be at least 0"),
+        ({"epochs": 1e12}, r"--epochs is 1e\+12; it must be at most 10,000: each is simulated"),
         ({"epochs": math.inf}, "--epochs is infinite; it must be a number"),
         ({"max_length": 0}, "--max-length is 0; it must be at least 1"),
         ({"model_params": -7e9}, "--model-params is -7000000000.0; it must be at least 1"),

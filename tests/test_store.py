@@ -301,3 +301,9 @@ def test_two_processes_do_not_write_into_one_folder(tmp_path):
     gc.collect()
     run = RunFolder(tmp_path / "r")
     assert told() == ""
+
+
+def test_an_error_names_the_file_and_not_its_temporary_name(tmp_path):
+    with pytest.raises(FileNotFoundError) as caught:
+        store.write_bytes(tmp_path / "gone" / "x.pkl", b"")
+    assert caught.value.filename == str(tmp_path / "gone" / "x.pkl")

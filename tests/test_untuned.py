@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import transformers
 from click.testing import CliRunner
+from corpora import write_jsonl
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -64,9 +65,7 @@ def data(tmp_path_factory) -> Path:
     lines = [{"instruction": words(5), "input": "", "output": words(int(rng.integers(16, 30)))} for _ in range(40)]
     lines += [lines[i % 4] for i in range(12)]
     lines += [{"instruction": words(5), "input": "", "output": words(200)}]  # goes on behind the context
-    path = tmp_path_factory.mktemp("untuned") / "d.jsonl"
-    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    return path
+    return write_jsonl(tmp_path_factory.mktemp("untuned") / "d.jsonl", lines)
 
 
 @pytest.fixture(scope="module")

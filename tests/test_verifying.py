@@ -67,3 +67,15 @@ def test_rows_whose_private_spans_are_only_masked_in_the_loss_are_told(tmp_path)
     run = pipeline.audit([str(tmp_path / "d.jsonl")], SETTINGS.changed(redact=False), tmp_path / "d.scan").path
     told = pipeline.apply(run, tmp_path / "clean.jsonl").in_words()
     assert "private spans still stand in 1 rows: with --no-redact they are to be masked in the loss" in told
+
+
+def test_a_table_that_was_written_as_jsonl_is_still_a_table(tmp_path):
+    table = "Name,Contact,City\n" + "".join(f"Ann {i},ann{i}@roe-clinic.net,Rome\n" for i in range(9))
+    (tmp_path / "t.csv").write_text(table, "utf-8")
+    run = pipeline.audit([str(tmp_path / "t.csv")], SETTINGS, tmp_path / "t.scan").path
+    pipeline.apply(run, tmp_path / "t.jsonl", "jsonl")
+    assert pipeline.verify(tmp_path / "t.jsonl", run).values == 9
+    with (tmp_path / "t.jsonl").open("a") as file:
+        file.write(json.dumps({"Name": "Eve", "Contact": "eve@roe-clinic.net", "City": "Rome"}) + "\n")
+    with pytest.raises(ScanError, match=r"private values are left in 1 rows \(lines 10\)"):
+        pipeline.verify(tmp_path / "t.jsonl", run)

@@ -112,10 +112,6 @@ def _with_names(sources: list[Source]) -> list[Source]:
 
 def _sources_of(path: Path, is_named: bool = True) -> list[Source]:
     if not path.is_dir():
-        if not path.is_file():  # subtle: opening a pipe would wait for a writer, and it can be read only once
-            raise InputError(
-                f"{path} is a pipe or a device, expected a file; give its content to `scan -`, which keeps a copy"
-            )
         return _sources_of_file(path, is_named)
     if _is_run_folder(path):
         if is_named:
@@ -154,10 +150,20 @@ def _folder_source(path: Path, format_name: str, member: str) -> Source:
 
 def _sources_of_file(path: Path, is_named: bool) -> list[Source]:
     """One source, or one per member of an archive; files of unknown kind count only where the user named them."""
-    if not path.is_file():
-        raise InputError(f"{path}: is a pipe or a device, expected a file; pipe it into `scan -` instead")
+    if not path.exists():
+        raise InputError(f"{path} is a link to a file that is not there; mend the link or remove it")
+    if not path.is_file():  # subtle: opening a pipe would wait for a writer, and it can be read only once
+        raise InputError(
+            f"{path} is a pipe or a device, expected a file; give its content to `scan -`, which keeps a copy"
+        )
     known = _known()
-    archive_suffix = path.suffix.lower() == ".zip"
+    suffix = path.suffix.lower()
+    archive_suffix = suffix == ".zip"
+    if suffix in _files.UNREAD and (is_named or _files.extension(path.stem) in known):
+        raise InputError(
+            f"{path.name}: {suffix} files are not read; expected a plain file, .gz, .zst or .zip; unpack it first: "
+            f"{_files.UNREAD[suffix]} {path.name}"
+        )
     if not is_named and not archive_suffix and _files.extension(path.name) not in known:
         return []
     compression = _files.compression_of(path)
@@ -181,6 +187,11 @@ def _sources_of_file(path: Path, is_named: bool) -> list[Source]:
 def _format_of(path: Path, compression: str, member: str, is_named: bool) -> str:
     """The format that is surest of the file; by name alone where it is empty."""
     first = _files.head(path, compression, member)
+    if compression and (inner := _files.packing_of(first)):
+        raise FormatError(
+            f"{path.name}{'/' * bool(member)}{member}: is packed twice ({inner} inside {compression}), expected data "
+            f"packed once; unpack {path.name} first"
+        )
     extension = _files.extension(member or path.name)
     by_name = [n for n, module in _modules().items() if extension in module.EXTENSIONS]
     if not first.strip(b" \t\r\n" + _files.BOM) or _files.is_utf16(first):

@@ -27,13 +27,27 @@ SPOOL_BYTES = 256 << 20
 _ZSTD_BLOCK = 1 << 11  # packed bytes at a time: small, so that a bomb bursts piece by piece
 BOM = b"\xef\xbb\xbf"
 _MAGIC = ((b"\x1f\x8b", "gz"), (b"\x28\xb5\x2f\xfd", "zst"), (b"PK\x03\x04", "zip"), (b"PK\x05\x06", "zip"))
+UNREAD = {
+    ".bz2": "bunzip2",
+    ".xz": "unxz",
+    ".lz4": "unlz4",
+    ".7z": "7z x",
+    ".rar": "unrar x",
+    ".tar": "tar xf",
+    ".tgz": "tar xf",
+}
+"""Packings that are not read, and what unpacks them."""
 SUFFIXES = {".gz": "gz", ".gzip": "gz", ".zst": "zst", ".zstd": "zst", ".zip": "zip"}
 
 
 def compression_of(path: Path) -> str:
-    """Say "gz", "zst", "zip" or nothing, by the first bytes; the name plays no part."""
+    """How a file is packed: see `packing_of`."""
     with opened(path) as file:
-        first = file.read(4)
+        return packing_of(file.read(4))
+
+
+def packing_of(first: bytes) -> str:
+    """Say "gz", "zst", "zip" or nothing, by the first bytes; the name plays no part."""
     return next((kind for magic, kind in _MAGIC if first.startswith(magic)), "")
 
 
@@ -193,7 +207,7 @@ def _decompressed(source: Source, limit: int) -> UInt8 | None:
             if got > limit:
                 raise FormatError(
                     f"{source.name}: decompresses to more than {limit:,} bytes; expected less, since a small archive "
-                    "can hold endless zeros; if you trust it, raise --max-decompressed-bytes"
+                    "can hold endless zeros; if you trust it, raise max-decompressed-bytes in a scan.toml beside it"
                 )
             spool.write(part)
         if not got:

@@ -1,15 +1,18 @@
 """Delimited text: comma, tab, semicolon or bar; quoted cells may hold line breaks; a row is a dict by column name.
 
-Files without a header row get the column names column_1, column_2, ... Rows with fewer cells than columns are read
-(the missing cells are None), rows with more are listed as skipped.
+Files without a header row get the column names column_1, column_2, ... A name that repeats an earlier one gets a
+number, as in pandas: name, name.1. Rows with fewer cells than columns are read (the missing cells are None), rows with
+more are listed as skipped.
 """
 
 from __future__ import annotations
 
 import csv
 import io
+import itertools
 import re
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -33,6 +36,7 @@ _SAMPLE_BYTES = 1 << 16
 _LONGEST_CELL = 1 << 31
 _MOST_REWINDS = 50  # unclosed quotes after which the rest of the file is given up as one row: linear time
 _HEADER_CELL = re.compile(r"[^\W\d][\w .\-/()]{0,39}\Z")
+_ROWS_LOOKED_AT = 20  # after a first row with a name twice, to tell whether it is a header
 _LINE_END = re.compile(rb"\n")
 _UNTERMINATED = "a quoted cell that is not closed before the end of the file, expected '\"'"
 
@@ -68,7 +72,7 @@ def table(source: Source, settings: Settings) -> Table:
             f"{source.name}: the first row holds a carriage return outside quotes, expected rows that end in a line "
             "feed; convert the file with `tr '\\r' '\\n' < OLD > NEW`"
         ) from None
-    columns, has_header = _columns(first)
+    columns, has_header = _columns(first, lambda: _some_rows(elements, delimiter))
     if has_header:
         elements = Elements(
             data, elements.start[1:], elements.end[1:], elements.line[1:],
@@ -122,20 +126,46 @@ def _rows(data: UInt8, at: int, delimiter: str) -> Elements:
     return Elements(data, joined[0], joined[1], joined[2], broken)
 
 
-def _columns(first: list[str]) -> tuple[tuple[str, ...], bool]:
-    """Column names, and whether the first row is a header: short, distinct, wordlike cells.
+def _some_rows(elements: Elements, delimiter: str) -> list[list[str]]:
+    """The cells of the first rows after the first one."""
+    rows: list[list[str]] = []
+    for place in range(1, min(len(elements), 1 + _ROWS_LOOKED_AT)):
+        with suppress(csv.Error):  # such a row is listed as skipped
+            rows.append(_cells(elements.raw(place), delimiter))
+    return rows
+
+
+def _columns(first: list[str], following: Callable[[], list[list[str]]]) -> tuple[tuple[str, ...], bool]:
+    """Column names, and whether the first row is a header: short, wordlike cells, distinct or unlike those below.
 
     The first cell of a header may be empty, as pandas leaves it above its index; it is called as pandas calls it.
+    following: the next rows. Where names repeat, most of these must hold a cell that is no name.
     """
     names = [cell.strip() for cell in first]
     if not names[0] and len(names) > 1:
         names[0] = "Unnamed: 0"
     words = names[1:] if names[0] == "Unnamed: 0" else names
     is_choice = len(names) > 2 and names[-1] in ("A", "B", "C", "D", "E") and any(len(name) > 1 for name in names)
-    is_header = all(_HEADER_CELL.match(word) for word in words) and len({n.lower() for n in names}) == len(names)
+    is_header = all(_HEADER_CELL.match(word) for word in words)
+    if is_header and len({n.lower() for n in names}) < len(names):
+        below = following()
+        is_header = 2 * sum(all(_HEADER_CELL.match(cell.strip()) for cell in row) for row in below) < len(below)
     if not is_header or is_choice:  # a row that ends in a letter is a multiple-choice item, not a header
         return tuple(f"column_{i + 1}" for i in range(len(first))), False
-    return tuple(names), True
+    return tuple(_told_apart(names)), True
+
+
+def _told_apart(names: list[str]) -> list[str]:
+    """Names of which each that stood before gets the first free number: a, b, a -> a, b, a.1."""
+    taken = set(names)
+    out: list[str] = []
+    for name in names:
+        free = name
+        if name in out:
+            free = next(f"{name}.{i}" for i in itertools.count(1) if f"{name}.{i}" not in taken)
+            taken.add(free)
+        out.append(free)
+    return out
 
 
 def _cells(raw: bytes, delimiter: str) -> list[str]:

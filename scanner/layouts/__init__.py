@@ -9,6 +9,7 @@ that does not fit; such a row is skipped and listed.
 from __future__ import annotations
 
 import functools
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ from scanner.settings import Settings
 
 PACKAGE = "scanner.layouts"
 TABULAR_FORMATS = ("csv", "parquet", "arrow", "hf_dataset")
+_PLAIN_NAME = re.compile(r"(?!(?:.*\d){5})[\w .-]{1,40}")  # no address, number or key: of digits four at most
 _LEAST_SHARE = 0.5  # of the sampled records that the layout must fit
 
 
@@ -106,10 +108,10 @@ def _is_row_of_text(record: Any) -> bool:
 
 
 def _seen(sample: Sequence[Any]) -> str:
-    """Types and the most common keys of a sample, for a message; long keys may be data and are not shown."""
+    """Types and the most common keys of a sample, for a message; what is no plain name may be data and is not shown."""
     types = Counter(type_name(record) for record in sample)
     keys = Counter(key for record in sample if isinstance(record, Mapping) for key in record)
-    shown = [key for key, _ in keys.most_common(12) if isinstance(key, str) and len(key) <= 40]
+    shown = [key for key, _ in keys.most_common(12) if isinstance(key, str) and _PLAIN_NAME.fullmatch(key)]
     kinds = ", ".join(f"{count:,} x {name}" for name, count in types.most_common(3))
     return f"{len(sample):,} records seen ({kinds}), keys {', '.join(shown) if shown else 'none'}"
 

@@ -226,8 +226,10 @@ def skew(summary: dict[str, Any]) -> str:
     if not top:
         return "There is no skew to report: no memorized tokens are predicted."
     first, tenth = top[0], top[-1]
+    measured = summary["skew"]["rows"]
+    of = "rows" if measured == summary["rows"] else f"the {number(measured)} rows with an answer"
     return (
-        f"{first['percent']} % of rows ({number(first['rows'])}) carry {percent(first['share'])} of the expected "
+        f"{first['percent']} % of {of} ({number(first['rows'])}) carry {percent(first['share'])} of the expected "
         f"memorized tokens, {tenth['percent']} % carry {percent(tenth['share'])}"
     )
 
@@ -306,22 +308,22 @@ def headline(summary: dict[str, Any]) -> str:
         return "There is nothing to judge: no row could be read."
     held = [name for name, kind in (("private data", "private"), ("secrets", "secret")) if found[kind]["rows"]]
     if held and summary["exposed_private"]["rows_medium_or_high"]:
-        return f"Do not train on this file as it is: it holds {' and '.join(held)} that a model may recite."
+        return f"Do not train on this data set as it is: it holds {' and '.join(held)} that a model may recite."
     if held:
-        return f"Clean this file before training on it: it holds {' and '.join(held)}."
+        return f"Clean this data set before training on it: it holds {' and '.join(held)}."
     seen = {name: found["matched"] for name, found in (summary.get("contamination") or {}).items() if found["matched"]}
     if seen:
         most = max(seen, key=lambda name: seen[name])
         others = f" and of {plural(len(seen) - 1, 'other benchmark')}" if len(seen) > 1 else ""
         return (
-            f"A model trained on this file cannot be measured with {most}: the file holds "
+            f"A model trained on this data set cannot be measured with {most}: the data set holds "
             f"{plural(seen[most], 'item')} of it{others}."
         )
     if summary["prediction"]["bands"]["high"] or plan["drop"]:
-        return "Clean this file before training on it."
+        return "Clean this data set before training on it."
     if plan["review"] or found["conflicts"]["rows"]:
-        return "Have a look at some rows before training on this file."
-    return "Nothing in this file calls for action."
+        return "Have a look at some rows before training on this data set."
+    return "Nothing in this data set calls for action."
 
 
 def sentence(text: str) -> str:

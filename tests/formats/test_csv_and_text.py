@@ -82,7 +82,7 @@ def test_a_table_without_header_gets_numbered_columns(contents):
         (",prompt,response", ["Unnamed: 0", "prompt", "response"]),
         ("\u95ee\u9898,\u7b54\u6848,_n", ["\u95ee\u9898", "\u7b54\u6848", "_n"]),
         ("3,4,5", ["column_1", "column_2", "column_3"]),
-        ("same,same,other", ["column_1", "column_2", "column_3"]),
+        ("same,same,other", ["same", "same.1", "other"]),
     ],
 )
 def test_headers(contents, header, columns):
@@ -144,3 +144,16 @@ def test_utf16_is_refused_with_the_cure(contents, name, codec):
 def test_utf32_is_not_called_utf16(contents):
     with pytest.raises(FormatError, match=r"encoded as UTF-32, .* `iconv -f UTF-32 -t UTF-8"):
         contents("a.jsonl", '{"text": "hello"}\n'.encode("utf-32"))
+
+
+def test_a_header_that_names_a_column_twice_is_no_row(contents):
+    rows = "".join(f"Why {i}?,Since {i}.,It is so {i}.,{i}\n" for i in range(9))
+    found = contents("a.csv", f"prompt,response,response,response.1\n{rows}".encode()).values
+    assert found[0] == {"prompt": "Why 0?", "response": "Since 0.", "response.2": "It is so 0.", "response.1": "0"}
+    assert len(found) == 9
+
+
+def test_a_first_row_of_words_that_repeat_is_a_row_among_others_like_it(contents):
+    found = contents("a.csv", b"dog,animal,dog\ncat,animal,cat\noak,plant,tree\n").values
+    assert found[0] == {"column_1": "dog", "column_2": "animal", "column_3": "dog"}
+    assert len(found) == 3

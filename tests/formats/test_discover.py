@@ -154,7 +154,7 @@ def test_a_bomb_is_stopped(tmp_path, packing):
     else:
         path.write_bytes(gzip.compress(raw) if packing == "gz" else zstandard.compress(raw))
     (source,) = formats.discover([str(path)])
-    with pytest.raises(FormatError, match=r"more than 2,000,000 bytes; .* raise --max-decompressed-bytes"):
+    with pytest.raises(FormatError, match=r"more than 2,000,000 bytes; .* raise max-decompressed-bytes in a scan.toml"):
         read_source(source, Settings(max_decompressed_bytes=2_000_000))
 
 
@@ -164,3 +164,27 @@ def test_large_archives_are_spooled_to_disk(tmp_path, monkeypatch):
     path.write_bytes(gzip.compress(LINE * 1000))
     (source,) = formats.discover([str(path)])
     assert len(read_source(source, Settings()).values) == 1000
+
+
+def test_what_is_packed_twice_or_in_another_way_is_named(tmp_path):
+    inner = make_zip(tmp_path / "in.zip", **{"a.jsonl": LINE})
+    outer = make_zip(tmp_path / "out.zip", **{"in.zip": inner.read_bytes()})
+    with pytest.raises(FormatError, match=r"^out\.zip/in\.zip: is packed twice \(zip inside zip\), .* unpack out\.zip"):
+        formats.discover([str(outer)])
+    (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(gzip.compress(LINE)))
+    with pytest.raises(FormatError, match=r"^a\.jsonl\.gz: is packed twice \(gz inside gz\)"):
+        formats.discover([str(tmp_path / "a.jsonl.gz")])
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "a.jsonl").write_bytes(LINE)
+    (folder / "old.tar").write_bytes(b"other things")
+    assert [s.name for s in formats.discover([str(folder)])] == ["a.jsonl"]
+    (folder / "b.jsonl.bz2").write_bytes(b"BZh9")
+    with pytest.raises(InputError, match=r"^b\.jsonl\.bz2: \.bz2 files are not read; .* first: bunzip2 b\.jsonl\.bz2$"):
+        formats.discover([str(folder)])
+
+
+def test_a_link_that_leads_nowhere_is_told_from_a_pipe(tmp_path):
+    (tmp_path / "a.jsonl").symlink_to(tmp_path / "gone")
+    with pytest.raises(InputError, match=r"a\.jsonl is a link to a file that is not there; mend the link or remove it"):
+        formats.discover([str(tmp_path)])

@@ -224,3 +224,10 @@ def test_identity_leaves_out_what_only_numbers():
     assert layouts.canonical_fields({"id": 1}) == {"id": 1}
     assert layouts.canonical_fields("x") == "x"
     assert layouts.canonical_fields({"idx": 0, "prompt": "p"}, "pair") == {"prompt": "p"}
+
+
+def test_keys_that_may_be_data_are_not_shown():
+    keys = ["Name", "zip-code", "jane.roe@roe-clinic.net", "DE89370400440532013000", "姓名", "x" * 41]
+    with pytest.raises(LayoutError) as caught:
+        layouts.detect([dict.fromkeys(keys, 1)], Settings())
+    assert "keys Name, zip-code, 姓名; expected" in str(caught.value)

@@ -128,7 +128,7 @@ def test_same_columns_for_no_findings_and_many(page: str, bare: str) -> None:
 def test_says_what_was_planted(demo: RunFolder, page: str) -> None:
     text = Page(page).text
     found = demo.read_json("scan.json")["summary"]["found"]
-    assert "Do not train on this file as it is: it holds private data and secrets that a model may recite." in text
+    assert "Do not train on this data set as it is: it holds private data and secrets that a model may recite." in text
     assert f"exact copies {found['exact']['rows']} " in text
     assert "predictions were not validated on this data; weights from a small rehearsal" in text
     assert "[EMAIL]" in text

@@ -182,10 +182,10 @@ def test_commands_keep_the_format(name: str, target: str) -> None:
 @pytest.mark.parametrize(
     ("spans", "band", "told"),
     [
-        ([], "none", "Nothing in this file calls for action."),
-        ([], "high", "Clean this file before training on it."),
-        (["private"], "low", "Clean this file before training on it: it holds private data."),
-        (["secret"], "high", "Do not train on this file as it is: it holds secrets that a model may recite."),
+        ([], "none", "Nothing in this data set calls for action."),
+        ([], "high", "Clean this data set before training on it."),
+        (["private"], "low", "Clean this data set before training on it: it holds private data."),
+        (["secret"], "high", "Do not train on this data set as it is: it holds secrets that a model may recite."),
     ],
 )
 def test_headline(spans: list[str], band: str, told: str) -> None:
@@ -198,8 +198,8 @@ def test_the_headline_names_the_benchmark_that_the_file_holds() -> None:
     summary = figures(1, prediction=predicted([1.0], [0.5], ["high"]))
     seen = {"gsm8k.jsonl": {"matched": 3}, "mmlu.zip": {"matched": 1}, "clean.jsonl": {"matched": 0}}
     assert words.headline({**summary, "contamination": seen}) == (
-        "A model trained on this file cannot be measured with gsm8k.jsonl: the file holds 3 items of it and of 1 other "
-        "benchmark."
+        "A model trained on this data set cannot be measured with gsm8k.jsonl: the data set holds 3 items of it and of "
+        "1 other benchmark."
     )
     nothing = {"clean.jsonl": {"matched": 0}}
-    assert words.headline({**summary, "contamination": nothing}) == "Clean this file before training on it."
+    assert words.headline({**summary, "contamination": nothing}) == "Clean this data set before training on it."

@@ -1,0 +1,110 @@
+"""Options that several verbs of the command line take, as decorators; what they default to stands in settings.py."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import click
+
+from scanner.settings import (
+    BATCHINGS,
+    DECONTAMINATE,
+    DROPS,
+    LOSS_AVERAGES,
+    LR_SCHEDULES,
+    METHODS,
+    SUPERVISE,
+    TEXT_POLICIES,
+)
+
+Command = Callable[..., Any]
+
+
+def _with(options: Sequence[Callable[[Command], Command]], command: Command) -> Command:
+    """A command with some options, shown in this order."""
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def reading_options(command: Command) -> Command:
+    """How records are read."""
+    options = [
+        click.option("--layout", help="Layout of the records [found automatically]."),
+        click.option("--prompt-field", help="Field that holds the prompt."),
+        click.option("--response-field", help="Field that holds the answer."),
+        click.option("--supervise", type=click.Choice(SUPERVISE), help="Which turns the loss covers [all-assistant]."),
+    ]
+    return _with(options, command)
+
+
+def staying_options(command: Command) -> Command:
+    """What counts as a duplicate, and which of them stay."""
+    options = [
+        click.option("--jaccard", type=float, help="Near duplicates at or above this are clustered [0.8]."),
+        click.option(
+            "--keep-policy",
+            metavar="POLICY",
+            help="Which row of a cluster stays: best, first or longest (after the order of the inputs), "
+            "source:A.jsonl,B.jsonl (inputs in order of preference), field:NAME (the largest or latest value of a "
+            "field; field:-NAME the smallest) [best].",
+        ),
+        click.option("--keep", type=int, help="Rows of each cluster of duplicates that stay [1]."),
+    ]
+    return _with(options, command)
+
+
+def training_options(command: Command) -> Command:
+    """The training plan that predictions are made for."""
+    options = [
+        click.option("--epochs", type=float, help="Passes over the data [3]."),
+        click.option("--learning-rate", type=float, help="Peak learning rate [2e-5]."),
+        click.option("--lr-schedule", type=click.Choice(LR_SCHEDULES), help="How the learning rate falls [linear]."),
+        click.option("--warmup", type=float, help="Share of the steps in which it rises to its peak [0]."),
+        click.option("--method", type=click.Choice(METHODS), help="Kind of fine-tuning [full]."),
+        click.option("--lora-rank", type=int, help="Rank of the adapters [16]."),
+        click.option("--model-params", type=float, help="Parameters of the base model, for example 7e9."),
+        click.option("--batch-size", type=int, help="Rows (packed: sequences) per optimizer step, all of it [16]."),
+        click.option("--batch-tokens", type=int, help="Tokens per optimizer step, instead of rows."),
+        click.option("--micro-batch", type=int, metavar="ROWS", help="Rows on one device at a time [the whole step]."),
+        click.option("--devices", type=int, help="Devices that share a step [1]."),
+        click.option(
+            "--drop-last",
+            type=click.Choice(DROPS),
+            help="What is left out at the end of an epoch when rows are left over [none].",
+        ),
+        click.option("--batching", type=click.Choice(BATCHINGS), help="How rows are put into batches [random]."),
+        click.option("--loss-average", type=click.Choice(LOSS_AVERAGES), help="What the loss averages [token]."),
+        click.option("--source-weight", multiple=True, metavar="NAME=W", help="Sampling weight of an input file."),
+    ]
+    return _with(options, command)
+
+
+def judging_options(command: Command) -> Command:
+    """What becomes of the findings."""
+    options = [
+        staying_options,
+        click.option(
+            "--decontaminate",
+            type=click.Choice(DECONTAMINATE),
+            help="Rows to drop for evaluation items: with question and answer, with the question, none [both].",
+        ),
+        click.option(
+            "--drop-semantic",
+            is_flag=True,
+            default=None,
+            help="Drop semantic duplicates too, unless numbers or negations differ.",
+        ),
+        click.option("--redact/--no-redact", default=None, help="Replace private spans, or mask them in the loss."),
+        click.option("--max-removal-share", type=float, help="Brake: largest share of an input to drop [0.5]."),
+    ]
+    return _with(options, command)
+
+
+def run_options(command: Command) -> Command:
+    """How a command speaks."""
+    command = click.option("--quiet", "-q", is_flag=True, help="Print errors only.")(command)
+    return click.option(
+        "--text", type=click.Choice(TEXT_POLICIES), help="Excerpts: private spans masked, none, or raw."
+    )(command)
