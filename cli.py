@@ -57,6 +57,7 @@ def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
         ),
         click.option("--batching", type=click.Choice(BATCHINGS), help="How rows are put into batches [random]."),
         click.option("--loss-average", type=click.Choice(LOSS_AVERAGES), help="What the loss averages [token]."),
+        click.option("--goldfish-k", type=int, metavar="K", help="Leave one token in K out of the loss [all are in]."),
         click.option("--source-weight", multiple=True, metavar="NAME=W", help="Sampling weight of an input file."),
     ]
     for option in reversed(options):

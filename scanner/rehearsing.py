@@ -26,6 +26,7 @@ import numpy as np
 import polars as pl
 
 from scanner import alongside, chat, memory, models, rehearsal
+from scanner.batching import sequence_length
 from scanner.chat import Example
 from scanner.drawing import Drawn, draw, parts_of, sampling_weight
 from scanner.errors import ModelError, RunError, SettingsError
@@ -88,8 +89,11 @@ def rehearse(run: RunFolder, plan_changes: dict[str, Any], options: Options, pro
     plan = replace(settings.plan, **plan_changes)
     if plan.epochs <= 0:
         raise ModelError("a rehearsal of no epochs measures nothing; give --epochs of at least 1")
-    if plan.goldfish_k:
-        raise ModelError("the plan has a goldfish loss, which a rehearsal does not do; set goldfish_k aside for it")
+    if plan.batching == "wrapped" and plan.source_weight:
+        raise ModelError(
+            "rows laid end to end (--batching wrapped) cannot be weighed by source: they are visited a sequence at a "
+            "time; rehearse without --source-weight, or with another --batching"
+        )
     name = options.name or _name(options)
     folder, private = run.path / "rehearsal" / name, run.private / "rehearsal" / name
     asked = {"plan": asdict(plan), "options": asdict(options), "identity": scan["identity"]}
@@ -293,9 +297,7 @@ def _facts(
     dose = pl.DataFrame({"row_id": drawn.row_id, "own_dose": tune.dose[: len(drawn.row_id)]})
     final = final.join(dose, on="row_id", how="left", maintain_order="left")
     with progress.stage("predict for the same rows"):
-        beside, predicted = _predicted(
-            run, settings, plan, tune.model.parameters, drawn.row_id, final, drawn.planted, tune.weight
-        )
+        beside, predicted = _predicted(run, settings, plan, tune.model, drawn.row_id, final, drawn.planted, tune.weight)
     final = final.join(predicted, on="row_id", how="left", maintain_order="left")
     tables = {"epochs": epochs, "rows": final}
     if drawn.planting.rows:
@@ -362,8 +364,8 @@ def _pretrained(
 
 
 def _predicted(
-    run: RunFolder, settings: Settings, plan: TrainingPlan, parameters: int, trained: Int64, measured: pl.DataFrame,
-    planted: Sequence[Planted], weight: np.ndarray | None,
+    run: RunFolder, settings: Settings, plan: TrainingPlan, model: LanguageModel, trained: Int64,
+    measured: pl.DataFrame, planted: Sequence[Planted], weight: np.ndarray | None,
 ) -> tuple[dict[str, Any], pl.DataFrame]:  # fmt: skip
     """What the predictor says of the rows trained on, from them and those planted, beside what was measured.
 
@@ -374,7 +376,7 @@ def _predicted(
     from scanner.prediction.skew import skew
 
     rows = alone(run, settings, trained, settings.max_length, planted)
-    plan = replace(plan, model_params=float(parameters))
+    plan = replace(plan, model_params=float(model.parameters))
     try:
         weights = prediction.load_weights(calibration=settings.calibration, plan=plan)
     except SettingsError:  # the file is gone or no longer fits: the table says that it is not calibrated
@@ -385,8 +387,9 @@ def _predicted(
         visits = np.ones(len(rows.row_id))
         visits[at] = weight
     amounts = prediction.doses(
-        plan, rows.length, rows.answers, rows.copies, rows.order, rows.near, visits, seed=settings.seed
-    )
+        plan, rows.length, rows.answers, rows.copies, rows.order, rows.near, visits,
+        sequence_length(plan, model.context), settings.seed,
+    )  # fmt: skip
     result = prediction.predict_rows(
         rows.features, rows.answers, amounts, rows.order, plan, weights, rows.conflicts, threads=1
     )

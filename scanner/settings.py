@@ -45,7 +45,7 @@ class TrainingPlan:
     batching: str = "random"
     loss_average: str = "token"
     source_weight: tuple[tuple[str, float], ...] = ()  # (source name, sampling weight)
-    goldfish_k: int | None = None  # every k-th token left out of the loss; None: no goldfish loss
+    goldfish_k: int | None = None  # one token in k left out of the loss (scanner/goldfish.py); None: no goldfish loss
 
     def __post_init__(self) -> None:
         _one_of("--batching", self.batching, BATCHINGS)
@@ -65,6 +65,8 @@ class TrainingPlan:
             _at_least("--batch-tokens", self.batch_tokens, 1)
         _one_of("--drop-last", self.drop_last, DROPS)
         _at_least("--devices", self.devices, 1)
+        if self.goldfish_k is not None:
+            _at_least("--goldfish-k", self.goldfish_k, 2)
         if self.micro_batch is not None:
             _at_least("--micro-batch", self.micro_batch, 1)
         elif self.loss_average == "micro-batch":

@@ -22,6 +22,9 @@ KNOWN_UNIT = 12.0  # tokens, the longest context counted
 WIDTH_UNIT = 3.0  # doublings: a token of 8 bytes is one unit wide
 USUAL_WIDTH = 4
 """UTF-8 bytes of a token of which the width is not known."""
+SAME_BEFORE = 10
+"""Tokens before one that stand elsewhere too, from which on the mask of a goldfish loss is the same there: of 13 tokens
+of the model."""
 FADED = 1e-12  # survival below which a turn is not followed further
 
 _F64 = types.Array(types.float64, 1, "C")
@@ -49,14 +52,16 @@ def _held(z, ceiling):
     return z / math.sqrt(1 + (z / ceiling) ** 2) if z > 0 else z
 
 
-@kernel(VOID(*_PLACES, _REAL, _REAL, *_TOKENS, _F64R, _F64R, _F64R, INT, INT, _F64_2D, _F64))
-def tails(start, end, dose, without, cap_at, cap, set_gain, progress,
+@kernel(VOID(*_PLACES, _F64R, _F64R, _REAL, _REAL, *_TOKENS, _F64R, _F64R, _F64R, INT, INT, _F64_2D, _F64))
+def tails(start, end, dose, without, cap_at, cap, dropped, kept, set_gain, progress,
           log_p, known, rarity, width, background, base, w, node, weight,
           first, last, out, curve):  # fmt: skip
     """Follow turns [first, last) token by token; out (6, m) in the order of TurnTails, curve (T,) or (0,).
 
     curve[t] becomes P(the turn is reproduced up to and including t). cap_at (m,) is the place within the turn whose p
     is capped (identical prompts with other answers), -1 for none. base (T,) or (0,) where no base was measured.
+    kept (256,): chance that a token of so many bytes is learned at all, (0,) where all are; dropped (m,): dose of one
+    that is not, and that other rows teach, the text before it being another one there.
     """
     bias, rarity_w, width_w, background_w = w[0], w[1], w[2], w[3]
     context_bias, context_surprise, context_known = w[4], w[5], w[6]
@@ -65,9 +70,13 @@ def tails(start, end, dose, without, cap_at, cap, set_gain, progress,
     ready = dose_bias + w[12] * progress + w[13] * set_gain
     nodes = len(node)
     full, less = np.empty(nodes), np.empty(nodes)
+    forgets = len(kept) > 0
+    gain_dropped, stays, lost = 0.0, 1.0, 0.0
     for i in range(first, last):
         length = end[i] - start[i]
         gain, gain_less = _gain(dose[i], power), _gain(without[i], power)
+        if forgets:
+            gain_dropped = _gain(dropped[i], power)
         full[:] = weight
         less[:] = weight
         alive, mean = 1.0, 0.0
@@ -81,6 +90,7 @@ def tails(start, end, dose, without, cap_at, cap, set_gain, progress,
             z = bias + rarity_w * rare + width_w * wide + background_w * strange
             if len(base) > 0 and len(w) > 17:
                 z += w[17] * base[t]
+            alone = z
             if set_gain > 0:
                 z += set_gain * _softplus(context_bias + context_surprise * surprise + context_known * held)
             slope = _softplus(
@@ -89,14 +99,23 @@ def tails(start, end, dose, without, cap_at, cap, set_gain, progress,
             odds = math.exp(-_held(z + gain * slope, ceiling))
             capped = n == cap_at[i]
             alive = 0.0
+            if forgets:
+                stays = kept[width[t]]
+                same = known[t] >= SAME_BEFORE
+                lost = math.exp(-_held(alone if same else z + gain_dropped * slope, ceiling))
             for q in range(nodes):
                 p = 1 / (1 + odds * node[q])
+                if forgets:
+                    p = stays * p + (1 - stays) / (1 + lost * node[q])
                 full[q] *= min(p, cap[i]) if capped else p
                 alive += full[q]
             if n < EXTRACTED:
                 odds = math.exp(-_held(z + gain_less * slope, ceiling))
+                lost = max(lost, odds)
                 for q in range(nodes):
                     p = 1 / (1 + odds * node[q])
+                    if forgets:
+                        p = stays * p + (1 - stays) / (1 + lost * node[q])
                     less[q] *= min(p, cap[i]) if capped else p
             mean += alive
             if alive <= 0.5 and out[4, i] < 0:
