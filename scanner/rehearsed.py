@@ -66,6 +66,11 @@ class Rehearsal:
     plan: TrainingPlan  # that was rehearsed, with the true size of the base
 
     @property
+    def context(self) -> int:
+        """Tokens of the base's context."""
+        return int(self.facts["base"]["context"])
+
+    @property
     def base(self) -> dict[str, Any]:
         """The base and what was done to it, as a calibration names them."""
         lora = self.plan.method == "lora"
@@ -220,7 +225,7 @@ def own_doses(rehearsal: Rehearsal, rows: RowsAlone, epoch: int, written: Float6
         rows.length,
         rows.order,
         seed=rehearsal.settings.seed,
-        sequence_tokens=sequence_length(rehearsal.plan, rehearsal.base["context"]),
+        sequence_tokens=sequence_length(rehearsal.plan, rehearsal.context),
         until=epoch,
     )
     return drawn.own
@@ -241,7 +246,7 @@ def observed(rehearsal: Rehearsal, first_unit: int = 0) -> Iterator[Observed]:
         "room": rows.answers.end - rows.answers.start,
     })  # fmt: skip
     index = index.with_columns(pl.col("answer").cast(pl.Int32))
-    sequence = sequence_length(rehearsal.plan, rehearsal.base["context"])
+    sequence = sequence_length(rehearsal.plan, rehearsal.context)
     copies, together = meeting(rows, rehearsal.plan, rehearsal.settings.seed, sequence)
     exact = np.bincount(copies.text)[copies.text]
     for seen in table.partition_by("epoch", maintain_order=True):

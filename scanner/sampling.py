@@ -44,7 +44,9 @@ EVEN_POWER = 1.7
 SCHEDULE_POWER = 0.2
 """Exponent of the rate as a share of its peak: a falling rate costs little, for it also settles what was learned."""
 BATCH_POWER = 0.24
-"""Exponent by which a visit is worth less in steps of more rows."""
+"""Exponent by which a visit is worth less in steps of more rows. A goldfish loss makes fewer tokens of them, and what
+it keeps was learned as this says: with k = 4 .82 of the words of rows with one copy after 8 epochs, .78 of them without
+it."""
 MEETING_POWER = 0.3
 """c: copies that meet in one step are worth so high a power of their number; in steps of their own, their number."""
 NEAR_POWER = 1.75
@@ -120,11 +122,11 @@ def simulate(
 def dose_per_token(own: Float64, supervised: npt.NDArray[Any], goldfish_k: int | None = None) -> float:
     """Mean over all supervised tokens of the dose of their row's own visits; own, supervised (n,); 0 without any.
 
-    Not over rows: batches grouped by length show short rows more strongly, and most tokens are of long ones. Tokens
-    that a goldfish loss drops, one in k, have none.
+    Not over rows: batches grouped by length show short rows more strongly, and most tokens are of long ones. A goldfish
+    loss teaches the set as much as another, by as many steps of the same size, though it is by fewer tokens.
     """
-    kept = 1.0 if goldfish_k is None else 1 - 1 / goldfish_k
-    return kept * math.fsum(own * supervised) / max(1, int(supervised.sum()))  # exact: row order cannot matter
+    fewer = 1.0 if goldfish_k is None else (1 - 1 / goldfish_k) ** BATCH_POWER
+    return fewer * math.fsum(own * supervised) / max(1, int(supervised.sum()))  # exact: row order cannot matter
 
 
 def worths(plan: TrainingPlan, visits: Visits, tokens: Int64, epoch: int) -> Float64:
@@ -140,7 +142,7 @@ def worths(plan: TrainingPlan, visits: Visits, tokens: Int64, epoch: int) -> Flo
         learned = tokens[rows]
         share = token_shares(plan.loss_average, learned, step, part) * learned.sum() / planned
         rate = rate_share(plan, (epoch + step / visits.steps) / plan.epochs)
-        crowd = (len(rows) / planned / UNIT_ROWS) ** -BATCH_POWER
+        crowd = (len(rows) * plan.share_in_loss / planned / UNIT_ROWS) ** -BATCH_POWER
         usual = of_rate(plan.learning_rate) * crowd * evenness(share, learned, step) ** EVEN_POWER
         worth[taken] = usual * share**SHARE_POWER * rate**SCHEDULE_POWER * (learned > 0)
     return worth

@@ -78,6 +78,11 @@ class TrainingPlan:
                 f"rows make steps of a multiple of {together} rows: give the rows of a whole optimizer step"
             )
 
+    @property
+    def share_in_loss(self) -> float:
+        """Of the supervised tokens; less than 1 where a goldfish loss leaves some out."""
+        return 1.0 if self.goldfish_k is None else 1 - 1 / self.goldfish_k
+
 
 @dataclass(frozen=True)
 class Settings:

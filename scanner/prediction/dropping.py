@@ -5,12 +5,12 @@
 The mask is one of the trainer's tokens by a hash of those before it (`scanner/goldfish.py`), which an audit cannot
 know, but it is drawn for each token anew, so the chance to go on past a token is this mixture, and the chance of a run
 the product of them. A token of ours is learned whole only if none of the trainer's tokens in it is dropped: kept_t =
-(1 - 1/k) ** (its tokens there). What is dropped keeps what the base knows. Other rows, near copies among them, teach it
-only where the SAME_BEFORE tokens before it are others there: after the same ones they drop it too.
+(1 - 1/k) ** (its tokens there). What is dropped keeps what the base knows and what the set teaches of its language.
+Near copies teach it where the SAME_BEFORE tokens before it are others there; after the same ones they drop it too, as
+every row does, and only RUBS_OFF of what they teach arrives (`kernels/hazard.py`).
 
-A kept token's dose is the one without a goldfish loss: Adam takes steps of the same size from three quarters of the
-tokens, and that each weighs more in them is a few per cent and was not found in the rehearsals. What the set teaches
-(`Regime.set_dose`) is a mean over all supervised tokens, so it falls with the share that is dropped.
+What is kept is learned a little faster than without: Adam takes steps of the same size from fewer tokens, as if they
+had fewer rows (`sampling.worths`). What the set as a whole teaches stays.
 """
 
 from __future__ import annotations

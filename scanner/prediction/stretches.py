@@ -15,13 +15,13 @@ do not overlap; what comes out from the beginning is taken first, then the longe
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 
 import numpy as np
 import numpy.typing as npt
 
 from scanner.kernels.contexts import ContextFeatures
-from scanner.kernels.hazard import SAME_BEFORE, odds
+from scanner.kernels.hazard import RUBS_OFF, SAME_BEFORE, odds
 from scanner.kernels.stretches import stretches as kernel
 from scanner.prediction import Answers, Conflicts, Goldfish, of_tokens
 from scanner.prediction.hazard import Hazard, HeatWeights, Regime, Weights, quadrature
@@ -108,15 +108,8 @@ def heat(
     if goldfish is not None:
         kept = goldfish.kept(features)[of_tokens(features)[0][place]]
         rest = np.where(departs, 0.0, (dose * goldfish.share)[owner])  # near copies teach another token there
-        none, untaught, same = rest * 0, replace(regime, set_dose=0.0), features.known[place] >= SAME_BEFORE
-        lost, first_lost = (
-            np.where(
-                same,
-                _odds(features, start, end, none, untaught, weights, by),
-                _odds(features, start, end, rest, regime, weights, by),
-            )
-            for by in both
-        )
+        rubs_off = np.where(features.known[place] >= SAME_BEFORE, RUBS_OFF, 1.0)
+        lost, first_lost = (_odds(features, start, end, rest * rubs_off, regime, weights, by, rubs_off) for by in both)
     cap = np.ones(len(place))
     if conflicts is not None:
         first = np.flatnonzero(np.diff(answers.row, prepend=-1))
@@ -139,18 +132,19 @@ def heat(
 
 
 def _odds(
-    features: ContextFeatures, start: Int64, end: Int64, dose: Float64, regime: Regime, weights: Weights, by: Hazard
-) -> Float64:
-    """(t,) odds of a miss by some weights; dose (t,)."""
+    features: ContextFeatures, start: Int64, end: Int64, dose: Float64, regime: Regime, weights: Weights, by: Hazard,
+    taught: Float64 | None = None,
+) -> Float64:  # fmt: skip
+    """(t,) odds of a miss by some weights; dose (t,); taught (t,): share of what other rows teach, all if not given."""
     values = dict.fromkeys((f.name for f in fields(HeatWeights)), 0.0) | asdict(by)
     vector = np.array(list(values.values()))
     vector[0] += weights.priors.offset
     width, background, base = of_tokens(features)
     found = np.empty(len(dose))
     odds(
-        start, end, dose, math.log2(1 + regime.set_dose), regime.progress(weights.priors.most_steps),
-        features.log_probability, features.known, features.rarity, width, features.within, background, base, vector,
-        found,
+        start, end, dose, np.ones(len(dose)) if taught is None else taught, math.log2(1 + regime.set_dose),
+        regime.progress(weights.priors.most_steps), features.log_probability, features.known, features.rarity, width,
+        features.within, background, base, vector, found,
     )  # fmt: skip
     return np.asarray(np.clip(found, SURE, 1 / SURE))
 

@@ -25,6 +25,7 @@ from scanner.prediction.dropping import Goldfish, goldfish
 from scanner.prediction.hazard import EXTRACTED, Regime, TurnTails, Weights
 from scanner.prediction.intervals import expected_rows, levels
 from scanner.prediction.skew import stratified
+from scanner.sampling import BATCH_POWER
 from scanner.settings import TrainingPlan
 
 Int64 = npt.NDArray[np.int64]
@@ -169,12 +170,9 @@ def other_loss(sample: Sample, amounts: Doses, plan: TrainingPlan, weights: Weig
     """The line of whatif.parquet with a goldfish loss; without it where the plan has one. The batches are the same."""
     k = None if plan.goldfish_k else USUAL_K
     name = WITHOUT_GOLDFISH if k is None else WITH_GOLDFISH
-    taught = 1 - 1 / (k or plan.goldfish_k or math.inf)  # share of the tokens, which the set's mean is over
-    set_dose = amounts.set_dose / taught if k is None else amounts.set_dose * taught
     other = replace(plan, goldfish_k=k)
-    training = _Training(
-        amounts.total[sample.rows], Regime(set_dose, amounts.steps), amounts.goldfish(other, sample.rows)
-    )
+    dose = amounts.total[sample.rows] * (other.share_in_loss / plan.share_in_loss) ** -BATCH_POWER
+    training = _Training(dose, Regime(amounts.set_dose, amounts.steps), amounts.goldfish(other, sample.rows))
     return pl.DataFrame(
         [_line(name, plan.epochs, sample.first_tokens(), training, other, weights, threads)], schema=SCHEMA
     )
