@@ -67,8 +67,8 @@ class Rehearsal:
 
     @property
     def context(self) -> int:
-        """Tokens of the base's context."""
-        return int(self.facts["base"]["context"])
+        """Tokens of the base's context; that of no short one where it was not written down."""
+        return int(self.facts["base"].get("context", SEQUENCE_TOKENS))
 
     @property
     def base(self) -> dict[str, Any]:

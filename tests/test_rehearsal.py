@@ -217,44 +217,6 @@ def test_the_whole_road_with_a_tiny_base(small, audited, monkeypatch):
         pipeline.rehearse(audited, {**asked, "rows": 61})
 
 
-def test_rows_laid_end_to_end_are_cut_as_trl_cuts_them(monkeypatch):
-    """Ids and supervised marks of every sequence are those of TRL's "wrapped", run by run of its map."""
-    utils, datasets = pytest.importorskip("trl.data_utils"), pytest.importorskip("datasets")
-    monkeypatch.setattr(batching, "PACKED_ROWS", 7)
-    rng = np.random.default_rng(2)
-    rows = [
-        chat.Example(rng.integers(1, 99, size), rng.random(size) < 0.5, ()) for size in rng.integers(1, 40, 30).tolist()
-    ]
-    columns = {"input_ids": [r.ids.tolist() for r in rows], "marks": [r.supervised.tolist() for r in rows]}
-    theirs = utils.pack_dataset(datasets.Dataset.from_dict(columns), 32, "wrapped", map_kwargs={"batch_size": 7})
-    sampler = batching.Sampler(TrainingPlan(batching="wrapped"), np.array([len(r.ids) for r in rows]), 32)
-    ours = [one for some in rehearsal.laid_end_to_end(rows, sampler) for one in some]
-    assert [one.ids.tolist() for one in ours] == theirs["input_ids"][:]
-    assert [one.supervised.tolist() for one in ours] == theirs["marks"][:]
-
-
-def test_a_step_of_rows_laid_end_to_end_is_one_over_their_sequences(small):
-    """The second sequence begins with what the cut left of a row, which sees nothing of its prompt any more."""
-    import torch
-
-    model = models.tiny([" ".join(WORDS)] * 3, seed=0, context=96)
-    rows = examples(model, 8)
-    plan = TrainingPlan(epochs=1, learning_rate=0.0, batch_size=9, batching="wrapped")
-    work = rehearsal.Rehearsal(model, plan, rows, None, seed=0, bf16=False)
-    work.run_epoch()
-    ids, marks = (np.concatenate([getattr(r, name) for r in rows]) for name in ("ids", "supervised"))
-    assert len(ids) > 96
-    total, count = 0.0, 0
-    with torch.no_grad():
-        for begin in range(0, len(ids), 96):
-            part = torch.tensor(ids[begin : begin + 96])
-            logits = model.model(part[None]).logits[0, :-1]
-            wanted = torch.tensor(marks[begin : begin + 96][1:])
-            total += float(torch.nn.functional.cross_entropy(logits, part[1:], reduction="none")[wanted].sum())
-            count += int(wanted.sum())
-    assert work.losses == [pytest.approx(total / count, rel=1e-5)]
-
-
 def test_a_goldfish_loss_is_rehearsed_and_predicted(small, audited, monkeypatch):
     monkeypatch.setattr(rehearsing, "FEWEST_PRETRAINING_TOKENS", 1000)
     asked = {"rows": 60, "controls": 20, "epochs": 1.0, "batching": "wrapped", "name": "fish"}

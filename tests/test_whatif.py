@@ -183,7 +183,7 @@ def test_dropping_nothing_changes_nothing_and_dropping_copies_takes_their_dose()
     assert total.tolist() == pytest.approx([1 + 2 * near, 1 + 2 * near, 1 + 2 * near, 5, 2 + near])
     assert left.tolist() == pytest.approx([1 / 3, 1 / 3, 1 / 3, 1, 1])
     # copies that met lose a part of their sum, but the last one left counts in full, also for those that went
-    total, _ = projecting.doses_of_rest(own, np.array([0.4, 0.4, 0.4, 1, 1]), stays, row_id, pairs, 3)
+    total, _, _ = projecting.doses_of_rest(own, np.array([0.4, 0.4, 0.4, 1, 1]), stays, row_id, pairs, 3)
     assert total.tolist() == pytest.approx([1, 1, 1, 5, 2 + near])
 
 
