@@ -26,7 +26,7 @@ import numpy as np
 import polars as pl
 
 from scanner import alongside, chat, memory, models, rehearsal
-from scanner.batching import sequence_length
+from scanner.batching import SEQUENCE_TOKENS, sequence_length
 from scanner.chat import Example
 from scanner.drawing import Drawn, draw, parts_of, sampling_weight
 from scanner.errors import ModelError, RunError, SettingsError
@@ -297,7 +297,10 @@ def _facts(
     dose = pl.DataFrame({"row_id": drawn.row_id, "own_dose": tune.dose[: len(drawn.row_id)]})
     final = final.join(dose, on="row_id", how="left", maintain_order="left")
     with progress.stage("predict for the same rows"):
-        beside, predicted = _predicted(run, settings, plan, tune.model, drawn.row_id, final, drawn.planted, tune.weight)
+        beside, predicted = _predicted(
+            run, settings, plan, tune.model.parameters, drawn.row_id, final, drawn.planted, tune.weight,
+            sequence_length(plan, tune.model.context),
+        )  # fmt: skip
     final = final.join(predicted, on="row_id", how="left", maintain_order="left")
     tables = {"epochs": epochs, "rows": final}
     if drawn.planting.rows:
@@ -364,8 +367,8 @@ def _pretrained(
 
 
 def _predicted(
-    run: RunFolder, settings: Settings, plan: TrainingPlan, model: LanguageModel, trained: Int64,
-    measured: pl.DataFrame, planted: Sequence[Planted], weight: np.ndarray | None,
+    run: RunFolder, settings: Settings, plan: TrainingPlan, parameters: int, trained: Int64, measured: pl.DataFrame,
+    planted: Sequence[Planted], weight: np.ndarray | None, sequence_tokens: int = SEQUENCE_TOKENS,
 ) -> tuple[dict[str, Any], pl.DataFrame]:  # fmt: skip
     """What the predictor says of the rows trained on, from them and those planted, beside what was measured.
 
@@ -376,7 +379,7 @@ def _predicted(
     from scanner.prediction.skew import skew
 
     rows = alone(run, settings, trained, settings.max_length, planted)
-    plan = replace(plan, model_params=float(model.parameters))
+    plan = replace(plan, model_params=float(parameters))
     try:
         weights = prediction.load_weights(calibration=settings.calibration, plan=plan)
     except SettingsError:  # the file is gone or no longer fits: the table says that it is not calibrated
@@ -387,9 +390,8 @@ def _predicted(
         visits = np.ones(len(rows.row_id))
         visits[at] = weight
     amounts = prediction.doses(
-        plan, rows.length, rows.answers, rows.copies, rows.order, rows.near, visits,
-        sequence_length(plan, model.context), settings.seed,
-    )  # fmt: skip
+        plan, rows.length, rows.answers, rows.copies, rows.order, rows.near, visits, sequence_tokens, settings.seed
+    )
     result = prediction.predict_rows(
         rows.features, rows.answers, amounts, rows.order, plan, weights, rows.conflicts, threads=1
     )

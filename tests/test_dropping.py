@@ -150,7 +150,7 @@ def test_what_if_asks_about_a_goldfish_loss_and_about_none():
     for plan, other in ((PLAN, FISH), (FISH, PLAN)):
         asked, there = Predicted(LENGTHS, plan=plan), Predicted(LENGTHS, plan=other)
         line = whatif.other_loss(asked.sample(), asked.amounts, plan, SHIPPED, 1).row(0, named=True)
-        assert line["variant"] == ("with a goldfish loss of k = 4" if plan is PLAN else "without the goldfish loss")
+        assert line["variant"] == ("goldfish loss, k = 4" if plan is PLAN else "no goldfish loss")
         assert line["expected_rows"] == pytest.approx(np.nansum(there.result.p_extract))
         assert line["low"] <= line["expected_rows"] <= line["high"]
         planned = asked.curve().row(by_predicate=whatif.pl.col("epochs") == plan.epochs, named=True)

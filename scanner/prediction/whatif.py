@@ -45,7 +45,7 @@ PLANNED, TWICE, HALF, DEDUPLICATED = (
 GROUPED, RANDOM = "grouped by length", "random batches"
 USUAL_K = 4
 """Of the goldfish loss that is asked about: the paper's own (arXiv 2406.10209)."""
-WITH_GOLDFISH, WITHOUT_GOLDFISH = f"with a goldfish loss of k = {USUAL_K}", "without the goldfish loss"
+WITH_GOLDFISH, WITHOUT_GOLDFISH = f"goldfish loss, k = {USUAL_K}", "no goldfish loss"
 SCHEMA = {
     "variant": pl.String,
     "epochs": pl.Float64,
