@@ -56,15 +56,19 @@ class Sampler:
     sizes: Int64  # (n,)
     sequence_tokens: int = SEQUENCE_TOKENS  # length of a packed sequence
 
+    @property
+    def room(self) -> int:
+        """Tokens that fill a packed sequence."""
+        return min(self.sequence_tokens, self.plan.batch_tokens or self.sequence_tokens)
+
     @cached_property
     def sequence(self) -> Int64:
         """(n,) the packed sequence that holds each row, in which it begins; numbered without gaps."""
-        room = min(self.sequence_tokens, self.plan.batch_tokens or self.sequence_tokens)
         pack = best_fit if self.plan.batching == "packed" else wrapped
         sequence = np.empty(len(self.sizes), np.int64)
         count = 0
         for first in range(0, len(self.sizes), PACKED_ROWS):
-            found = pack(self.sizes[first : first + PACKED_ROWS], room)
+            found = pack(self.sizes[first : first + PACKED_ROWS], self.room)
             sequence[first : first + PACKED_ROWS] = found + count
             count += int(found.max()) + 1
         return sequence
@@ -176,6 +180,28 @@ def wrapped(sizes: Int64, room: int) -> Int64:
     A row that is cut in two counts where it begins; sequences in which none begins are passed over.
     """
     return _numbered((np.cumsum(sizes) - sizes) // room)
+
+
+def end_to_end(sizes: Int64, room: int) -> tuple[Int64, Int64]:
+    """Sequences of rows laid one after another: (s + 1,) their ends as tokens of all rows, (s,) number of each.
+
+    The number is that of `wrapped`, run by run of PACKED_ROWS; a sequence in which no row begins has that of the one
+    before it.
+    """
+    edges, number = [0], [0]
+    begun = np.concatenate(([0], np.cumsum(sizes)))
+    for first in range(0, len(sizes), PACKED_ROWS):
+        run = sizes[first : first + PACKED_ROWS]
+        cuts = np.arange(0, int(run.sum()), room)
+        begins = np.isin(np.arange(len(cuts)), (np.cumsum(run) - run) // room)
+        number += (number[-1] + np.cumsum(begins)).tolist()
+        edges += (begun[first] + np.append(cuts[1:], int(run.sum()))).tolist()
+    return np.array(edges), np.array(number[1:]) - 1
+
+
+def sequence_length(plan: TrainingPlan, context: int) -> int:
+    """Tokens of a packed sequence for a model of this context; whole rows see nothing of one another and need none."""
+    return min(SEQUENCE_TOKENS, context) if plan.batching == "wrapped" else SEQUENCE_TOKENS
 
 
 def token_shares(loss_average: str, tokens: Int64, step: Int64, part: Int64) -> Float64:

@@ -76,6 +76,7 @@ def training_options(command: Command) -> Command:
         ),
         click.option("--batching", type=click.Choice(BATCHINGS), help="How rows are put into batches [random]."),
         click.option("--loss-average", type=click.Choice(LOSS_AVERAGES), help="What the loss averages [token]."),
+        click.option("--goldfish-k", type=int, metavar="K", help="Leave one token in K out of the loss [all are in]."),
         click.option("--source-weight", multiple=True, metavar="NAME=W", help="Sampling weight of an input file."),
     ]
     return _with(options, command)

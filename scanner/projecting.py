@@ -43,6 +43,7 @@ def project(
     table = pl.concat([
         whatif.curve(sample, amounts, plan, weights, threads),
         whatif.variants(sample, plan, doses_under, weights, threads, sequence_tokens),
+        whatif.other_loss(sample, amounts, plan, weights, threads),
     ])  # fmt: skip
     stored = {"own": amounts.own, "together": amounts.together, "regime": np.array([amounts.set_dose, amounts.steps])}
     with atomic(run.private / STORED) as temporary, temporary.open("wb") as file:
@@ -82,11 +83,11 @@ def with_plan(
     own, (set_dose, steps) = arrays.pop("own"), arrays.pop("regime")
     together = arrays.pop("together", np.ones(len(own)))  # runs of before it was counted
     stays = (plan["action"].cast(pl.String) != "drop").to_numpy()
-    total, left = doses_of_rest(own, together, stays, plan["row_id"].to_numpy(), pairs, settings.shingle)
+    total, exact, left = doses_of_rest(own, together, stays, plan["row_id"].to_numpy(), pairs, settings.shingle)
     share = own[stays].mean() / own.mean() if stays.any() and own.any() else 0.0
     regime = Regime(float(set_dose * share), float(steps * stays.mean()) if len(stays) else 0.0)
     sample = whatif.Sample.from_arrays(arrays)
-    return pl.concat([table, whatif.deduplicated(sample, total, left, regime, settings.plan, weights, 1)])
+    return pl.concat([table, whatif.deduplicated(sample, total, exact, left, regime, settings.plan, weights, 1)])
 
 
 def project_again(run: RunFolder, settings: Settings, weights_of: Callable[[], Weights]) -> None:
@@ -108,8 +109,8 @@ def project_again(run: RunFolder, settings: Settings, weights_of: Callable[[], W
 
 def doses_of_rest(
     own: Float64, together: Float64, stays: np.ndarray, row_id: np.ndarray, pairs: pl.DataFrame, shingle: int
-) -> tuple[Float64, Float64]:
-    """(n,) dose of each row by the visits of the rows that stay, and (n,) the share of its exact copies that stays."""
+) -> tuple[Float64, Float64, Float64]:
+    """(n,) dose of each row by the visits of the rows that stay, in all and by its exact copies, and their share."""
     from scanner.kernels.similarity import connect
     from scanner.sampling import copies_of, with_copies
 
@@ -120,5 +121,8 @@ def doses_of_rest(
     # as in the prediction: what is learned is the answer, and a long prompt in common makes no copy of it
     jaccard = near.select(pl.min_horizontal("similarity", pl.col("answer_similarity").fill_nan(None))).to_series()
     copies = copies_of(group, places(row_id, near["row_a"]), places(row_id, near["row_b"]), jaccard.to_numpy(), shingle)
-    total = with_copies(np.where(stays, own, 0.0), copies, together)
-    return total, np.bincount(group, stays, minlength=len(group))[group] / np.bincount(group)[group]
+    given = np.where(stays, own, 0.0)
+    total = with_copies(given, copies, together)
+    of_copies = np.bincount(group, given, minlength=len(group))[group] * together
+    left = np.bincount(group, stays, minlength=len(group))[group] / np.bincount(group)[group]
+    return total, np.minimum(of_copies, total), left

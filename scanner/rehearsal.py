@@ -21,9 +21,10 @@ import numpy as np
 import polars as pl
 
 from scanner.baseloss import shared
-from scanner.batching import Sampler, Visits
+from scanner.batching import Sampler, Visits, end_to_end, sequence_length
 from scanner.chat import Example
 from scanner.errors import ModelError
+from scanner.goldfish import without_dropped
 from scanner.models import LanguageModel
 from scanner.objects import Int64
 from scanner.sampling import dose_unit, rate_share, steps_taken, worths
@@ -103,6 +104,20 @@ def pretrain(
     return {"tokens": int(blocks.size), "steps": steps, "loss_per_token_nats": loss, "seconds": round(seconds, 1)}
 
 
+def laid_end_to_end(rows: Sequence[Example], sampler: Sampler) -> list[list[Example]]:
+    """By number of the sampler's sequence, what goes through the model, as TRL's "wrapped" has it.
+
+    A row sees those before it in its sequence, and what of it lies behind a cut begins a sequence, without the tokens
+    before. The end of a run of rows in which none begins goes along with the sequence before it.
+    """
+    edges, number = end_to_end(sampler.sizes, sampler.room)
+    ids, supervised = (np.concatenate([getattr(row, name) for row in rows]) for name in ("ids", "supervised"))
+    found: list[list[Example]] = [[] for _ in range(int(number[-1]) + 1)]
+    for begin, end, place in zip(edges[:-1].tolist(), edges[1:].tolist(), number.tolist(), strict=True):
+        found[place].append(Example(ids[begin:end], supervised[begin:end], ()))
+    return found
+
+
 def with_adapters(model: LanguageModel, rank: int, seed: int) -> LanguageModel:
     """LoRA on every linear layer but the output, alpha twice the rank, as common recipes have it."""
     import peft
@@ -140,7 +155,11 @@ class Rehearsal:
 
         learned = [p for p in self.model.model.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(learned, lr=self.plan.learning_rate, weight_decay=0.0, fused=True)
-        self.sampler = Sampler(self.plan, np.array([len(row.ids) for row in self.trained], np.int64))
+        sizes = np.array([len(row.ids) for row in self.trained], np.int64)
+        self.sampler = Sampler(self.plan, sizes, sequence_length(self.plan, self.model.context))
+        self._learned = [without_dropped(row, self.plan.goldfish_k) for row in self.trained]
+        if self.plan.batching == "wrapped":
+            self._sequences = laid_end_to_end(self._learned, self.sampler)
         self.dose = np.zeros(len(self.trained))  # of each row's own visits, in the unit of scanner.sampling
         self.losses: list[float] = []  # nats per token, mean over each epoch's steps
         self._step_losses: list[float] = []  # of the epoch that is under way
@@ -168,10 +187,10 @@ class Rehearsal:
                 rate = float(rate_share(self.plan, (self.epoch + number / visits.steps) / self.plan.epochs))
                 for group in self.optimizer.param_groups:
                     group["lr"] = self.plan.learning_rate * rate
-                rows = [self.trained[i] for i in batch]
+                rows, of_part = self._rows(batch, part)
                 torch.manual_seed((self.seed * 1_000_003 + self.epoch) * 1_000_003 + number)  # for models with dropout
                 self.is_whole = False
-                loss = step(self.model, self.optimizer, rows, self.plan.loss_average, self.bf16, part)
+                loss = step(self.model, self.optimizer, rows, self.plan.loss_average, self.bf16, of_part)
                 self._step_losses.append(loss)
                 np.add.at(self.dose, batch, worth[here])
             self.begun = number + 1
@@ -185,6 +204,15 @@ class Rehearsal:
         self.begun = 0
         self.losses.append(float(np.mean(self._step_losses)))
         self._step_losses = []
+
+    def _rows(self, batch: Int64, part: Int64) -> tuple[list[Example], Int64]:
+        """What goes through the model for some visits, and the micro-batch of each: rows, or sequences of them."""
+        if self.plan.batching != "wrapped":
+            return [self._learned[i] for i in batch], part
+        numbers = self.sampler.sequence[batch]
+        heads = np.flatnonzero(np.diff(numbers, prepend=-1))
+        sequences = [self._sequences[number] for number in numbers[heads]]
+        return [one for some in sequences for one in some], np.repeat(part[heads], [len(some) for some in sequences])
 
     def _weighted(self, visits: Visits, rng: np.random.Generator) -> Visits:
         """Each visit as often as the row's sampling weight says, a fraction by chance."""

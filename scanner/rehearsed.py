@@ -15,12 +15,14 @@ import numpy as np
 import polars as pl
 
 from scanner import alongside, prediction
+from scanner.batching import SEQUENCE_TOKENS, sequence_length
 from scanner.contextual import beside_table, token_features
 from scanner.errors import RunError
 from scanner.kernels.contexts import ContextFeatures
 from scanner.kernels.similarity import connect
 from scanner.objects import Float64, Int64, Segment, UInt64
 from scanner.planting import Planted
+from scanner.prediction.dropping import goldfish
 from scanner.prediction.level import Observed
 from scanner.prediction.validated import Validated
 from scanner.prediction.validated import observed as what_was_observed
@@ -64,6 +66,11 @@ class Rehearsal:
     facts: dict[str, Any]
     settings: Settings  # of the audit
     plan: TrainingPlan  # that was rehearsed, with the true size of the base
+
+    @property
+    def context(self) -> int:
+        """Tokens of the base's context; that of no short one where it was not written down."""
+        return int(self.facts["base"].get("context", SEQUENCE_TOKENS))
 
     @property
     def base(self) -> dict[str, Any]:
@@ -224,13 +231,18 @@ def planted_rows(rehearsal: Rehearsal) -> tuple[list[Planted], pl.DataFrame]:
     return alongside.load(text), pl.read_parquet(told, glob=False)
 
 
-def meeting(rows: RowsAlone, plan: TrainingPlan, seed: int) -> tuple[Copies, Float64]:
+def meeting(
+    rows: RowsAlone, plan: TrainingPlan, seed: int, sequence_tokens: int = SEQUENCE_TOKENS
+) -> tuple[Copies, Float64]:
     """Who is a copy of whom, and (n,) what is left of their doses where they meet in one step of the rehearsal.
 
     Who met was not written down: batches drawn alike say how many do.
     """
     copies = copies_of(rows.copies, rows.near.a, rows.near.b, rows.near.jaccard, rows.near.shingle)
-    drawn = simulate(plan, rows.answers.tokens(len(rows.row_id)), rows.length, rows.order, seed=seed, copies=copies)
+    supervised = rows.answers.tokens(len(rows.row_id))
+    drawn = simulate(
+        plan, supervised, rows.length, rows.order, seed=seed, sequence_tokens=sequence_tokens, copies=copies
+    )
     return copies, drawn.together
 
 
@@ -253,6 +265,7 @@ def own_doses(rehearsal: Rehearsal, rows: RowsAlone, epoch: int, written: Float6
         rows.length,
         rows.order,
         seed=rehearsal.settings.seed,
+        sequence_tokens=sequence_length(rehearsal.plan, rehearsal.context),
         until=epoch,
     )
     return drawn.own
@@ -289,7 +302,9 @@ def observed(rehearsal: Rehearsal, first_unit: int = 0) -> Iterator[Observed]:
         "room": rows.answers.end - rows.answers.start,
     })  # fmt: skip
     index = index.with_columns(pl.col("answer").cast(pl.Int32))
-    copies, together = meeting(rows, rehearsal.plan, rehearsal.settings.seed)
+    sequence = sequence_length(rehearsal.plan, rehearsal.context)
+    copies, together = meeting(rows, rehearsal.plan, rehearsal.settings.seed, sequence)
+    exact = np.bincount(copies.text)[copies.text]
     for seen in table.partition_by("epoch", maintain_order=True):
         epoch = int(seen["epoch"][0])
         given = seen.unique("row_id").sort("row_id")
@@ -309,12 +324,15 @@ def observed(rehearsal: Rehearsal, first_unit: int = 0) -> Iterator[Observed]:
             answers=answers,
             n_pre=answer["n_pre"].to_numpy().astype(np.int64),
             dose=dose,
-            set_dose=dose_per_token(own, np.where(own > 0, rows.answers.tokens(len(rows.row_id)), 0)),
+            set_dose=dose_per_token(
+                own, np.where(own > 0, rows.answers.tokens(len(rows.row_id)), 0), rehearsal.plan.goldfish_k
+            ),
             steps=int(given["steps"].to_numpy().max()),
             plan=rehearsal.plan,
             unit=rows.alike[answers.row] + first_unit,
             epoch=epoch,
             conflicts=rows.conflicts,
+            goldfish=goldfish(rehearsal.plan.goldfish_k, dose, own * exact * together),
         )
 
 

@@ -28,6 +28,7 @@ import numpy as np
 import polars as pl
 
 from scanner import alongside, chat, memory, models, rehearsal
+from scanner.batching import sequence_length
 from scanner.chat import Example
 from scanner.drawing import Drawn, draw, parts_of, sampling_weight
 from scanner.errors import ModelError, RunError, SettingsError
@@ -89,8 +90,11 @@ def rehearse(run: RunFolder, plan_changes: dict[str, Any], options: Options, pro
     plan = replace(settings.plan, **plan_changes)
     if plan.epochs <= 0:
         raise ModelError("a rehearsal of no epochs measures nothing; give --epochs of at least 1")
-    if plan.goldfish_k:
-        raise ModelError("the plan has a goldfish loss, which a rehearsal does not do; set goldfish_k aside for it")
+    if plan.batching == "wrapped" and plan.source_weight:
+        raise ModelError(
+            "rows laid end to end (--batching wrapped) cannot be weighed by source: they are visited a sequence at a "
+            "time; rehearse without --source-weight, or with another --batching"
+        )
     name = options.name or _name(options)
     folder, private = run.path / "rehearsal" / name, run.private / "rehearsal" / name
     asked = {"plan": asdict(plan), "options": asdict(options), "identity": scan["identity"]}
@@ -387,7 +391,15 @@ def _predicted(
         visits = np.ones(len(rows.row_id))
         visits[at] = tune.weight
     amounts = prediction.doses(
-        plan, rows.length, rows.answers, rows.copies, rows.order, rows.near, visits, seed=settings.seed
+        plan,
+        rows.length,
+        rows.answers,
+        rows.copies,
+        rows.order,
+        rows.near,
+        visits,
+        sequence_length(tune.plan, tune.model.context),
+        settings.seed,
     )
     result = prediction.predict_rows(
         rows.features, rows.answers, amounts, rows.order, plan, weights, rows.conflicts, threads=1

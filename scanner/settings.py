@@ -46,7 +46,7 @@ class TrainingPlan:
     batching: str = "random"
     loss_average: str = "token"
     source_weight: tuple[tuple[str, float], ...] = ()  # (source name, sampling weight)
-    goldfish_k: int | None = None  # every k-th token left out of the loss; None: no goldfish loss
+    goldfish_k: int | None = None  # one token in k left out of the loss (scanner/goldfish.py); None: no goldfish loss
 
     def __post_init__(self) -> None:
         _one_of("--batching", self.batching, BATCHINGS)
@@ -68,6 +68,8 @@ class TrainingPlan:
             _at_least("--batch-tokens", self.batch_tokens, 1)
         _one_of("--drop-last", self.drop_last, DROPS)
         _at_least("--devices", self.devices, 1)
+        if self.goldfish_k is not None:
+            _at_least("--goldfish-k", self.goldfish_k, 2)
         if self.micro_batch is not None:
             _at_least("--micro-batch", self.micro_batch, 1)
         elif self.loss_average == "micro-batch":
@@ -78,6 +80,11 @@ class TrainingPlan:
                 f"--batch-size is {self.batch_size}; {self.devices} devices x micro-batches of {self.micro_batch or 1} "
                 f"rows make steps of a multiple of {together} rows: give the rows of a whole optimizer step"
             )
+
+    @property
+    def share_in_loss(self) -> float:
+        """Of the supervised tokens; less than 1 where a goldfish loss leaves some out."""
+        return 1.0 if self.goldfish_k is None else 1 - 1 / self.goldfish_k
 
 
 @dataclass(frozen=True)

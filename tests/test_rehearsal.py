@@ -12,7 +12,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scanner import alongside, chat, models, pipeline, rehearsal, rehearsed, rehearsing, retelling, sampling, training
+from scanner import (
+    alongside,
+    batching,
+    chat,
+    models,
+    pipeline,
+    rehearsal,
+    rehearsed,
+    rehearsing,
+    retelling,
+    sampling,
+    training,
+)
 from scanner.errors import ModelError, RunError, SettingsError
 from scanner.objects import Segment
 from scanner.progress import Progress
@@ -137,7 +149,8 @@ def test_the_dose_is_that_of_the_batches_that_were_made(small):
     "values",
     [
         {"lr_schedule": "cosine", "epochs": 2.5}, {"batching": "length-grouped", "loss_average": "row"},
-        {"batching": "packed", "batch_tokens": 90}, {"micro_batch": 2, "loss_average": "micro-batch", "warmup": 0.2},
+        {"batching": "packed", "batch_tokens": 90}, {"batching": "wrapped", "goldfish_k": 4},
+        {"micro_batch": 2, "loss_average": "micro-batch", "warmup": 0.2},
     ],
     ids=str,
 )  # fmt: skip
@@ -155,7 +168,10 @@ def test_the_simulated_doses_are_those_of_the_rehearsal_with_the_same_seed(small
     while work.epoch < plan.epochs:
         work.run_epoch()
         until = min(work.epoch, plan.epochs)
-        found = sampling.simulate(plan, words, length, np.arange(14, dtype=np.uint64), seed=5, until=until)
+        found = sampling.simulate(
+            plan, words, length, np.arange(14, dtype=np.uint64), seed=5, until=until,
+            sequence_tokens=batching.sequence_length(plan, model.context),
+        )  # fmt: skip
         np.testing.assert_allclose(work.dose, found.own, rtol=1e-12)
         assert work.steps == found.steps
 
@@ -199,6 +215,19 @@ def test_the_whole_road_with_a_tiny_base(small, audited, monkeypatch):
     assert any("already" in s for s in said)
     with pytest.raises(RunError, match="holds another rehearsal; choose another --name"):
         pipeline.rehearse(audited, {**asked, "rows": 61})
+
+
+def test_a_goldfish_loss_is_rehearsed_and_predicted(small, audited, monkeypatch):
+    monkeypatch.setattr(rehearsing, "FEWEST_PRETRAINING_TOKENS", 1000)
+    asked = {"rows": 60, "controls": 20, "epochs": 1.0, "batching": "wrapped", "name": "fish"}
+    done = pipeline.rehearse(audited, {**asked, "goldfish_k": 4})
+    assert done.facts["plan"]["goldfish_k"] == 4
+    (found,) = rehearsed.rehearsals(RunFolder(audited), ("fish",))
+    states = list(rehearsed.observed(found))
+    assert {s.goldfish.k for s in states} == {4}
+    assert all(np.isfinite(s.goldfish.near).all() for s in states)
+    with pytest.raises(ModelError, match="cannot be weighed by source"):
+        pipeline.rehearse(audited, {**asked, "name": "heavy", "source_weight": (("d", 2.0),)})
 
 
 def test_a_rehearsal_that_makes_no_sense_is_refused(small, audited):

@@ -75,6 +75,9 @@ GOLDEN = [
     ({"goldfish_k": 4}, "goldfish loss", "count",
      "Never rehearsed for these weights: a goldfish loss. The dose follows from the simulated trainer; what it does "
      "was not measured, so the number of rows is a guess."),
+    ({"goldfish_k": 3}, "goldfish loss", "count",
+     "Never rehearsed for these weights: a goldfish loss of k = 3. The dose follows from the simulated trainer; what "
+     "it does was not measured, so the number of rows is a guess."),
     ({"learning_rate": 2e-5}, "learning rate", "count",
      "The learning rate of 2e-05 is 15 times smaller than validated (0.0003): how a dose grows with it was not "
      "measured this far, so the number of rows is a guess."),

@@ -26,7 +26,7 @@ import polars as pl
 import torch
 import transformers
 
-from scanner import chat, models, rehearsal
+from scanner import chat, goldfish, models, rehearsal
 from scanner.chat import Example
 from scanner.models import LanguageModel
 from scanner.objects import Segment
@@ -103,6 +103,8 @@ CELLS = {
     **{f"small-{seed}": Cell(seed=seed, base="small") for seed in (1, 2)},
     **{f"{base}-1": Cell(replace(PLAN, epochs=6), base=base) for base in ("larger", "large")},
     **{f"{base}-1": Cell(base=base) for base in ("short", "middle")},
+    "wrapped": Cell(replace(PLAN, batching="wrapped", batch_size=3), shuffled=True),
+    **{f"goldfish-{k}": Cell(replace(PLAN, goldfish_k=k)) for k in (4, 10, 32)},
     **{f"half-{n:+d}": Cell(members=240, seed=abs(n), half=n) for k in range(1, 9) for n in (k, -k)},
 }
 
@@ -180,6 +182,7 @@ def run_cell(name: str, data: Path, cache: Path) -> None:
         model = rehearsal.with_adapters(model, cell.plan.lora_rank, cell.seed)
     tune = rehearsal.Rehearsal(model, cell.plan, rows, None, cell.seed, bf16)
     place = np.arange(len(audit))
+    kept = [np.packbits(goldfish.words_kept(row, cell.plan.goldfish_k)).tobytes() for row in audit]
     tables, began = [], time.perf_counter()
     for epoch in range(int(cell.plan.epochs) + 1):
         if epoch:
@@ -188,6 +191,8 @@ def run_cell(name: str, data: Path, cache: Path) -> None:
             found = rehearsal.recalled(model, audit, place, bf16).with_columns(
                 epoch=pl.lit(epoch, pl.Int8), steps=pl.lit(tune.steps, pl.Int32)
             )
+            if cell.plan.goldfish_k:
+                found = found.with_columns(kept=pl.Series([kept[i] for i in found["row_id"]], dtype=pl.Binary))
             tables.append(found.drop("answer").rename({"row_id": "place"}))
             n_pre = found["n_pre"].to_numpy()
             single = np.isin(np.arange(len(members)), alone(trained, len(members)))

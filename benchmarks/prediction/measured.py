@@ -16,10 +16,13 @@ import numpy as np
 import polars as pl
 
 from scanner import sampling
+from scanner.batching import sequence_length
 from scanner.contextual import token_features
 from scanner.kernels.contexts import ContextFeatures
 from scanner.kernels.tokens import token_widths, tokenise
-from scanner.prediction import Answers, Regime
+from scanner.models import TINY_CONTEXT
+from scanner.prediction import Answers, Goldfish, Regime
+from scanner.prediction.dropping import goldfish
 from scanner.sampling import Copies, near_copy_share, simulate, with_copies
 from scanner.text import code_point_classes, folded_code_points
 
@@ -60,6 +63,8 @@ class Observation:
     dose: np.ndarray  # (n,) visits
     own: np.ndarray  # (n,) dose of the row's own visits, a mean over its exact copies, less what meetings cost
     regime: Regime
+    goldfish: Goldfish | None = None
+    kept: list[np.ndarray] | None = None  # per row (tokens,) bool: the goldfish loss drops nothing of the token
 
 
 @lru_cache(maxsize=1 << 15)
@@ -183,7 +188,10 @@ def observe(table: Table, name: str, simulated: int | None = None) -> list[Obser
     for epoch in sorted(measured["epoch"].unique().to_list()):
         now = measured.filter(pl.col("epoch") == epoch)
         at = now["place"].to_numpy()
-        given = simulate(cell.plan, supervised, tokens, order, seed=seed, copies=copies, until=epoch)
+        given = simulate(
+            cell.plan, supervised, tokens, order, seed=seed, copies=copies, until=epoch,
+            sequence_tokens=sequence_length(cell.plan, TINY_CONTEXT),
+        )  # fmt: skip
         dose, own = np.zeros(len(table.member)), np.zeros(len(table.member))
         dose[members] = with_copies(given.own, copies, given.together)[places]
         of_text = np.bincount(copies.text, given.own) / np.bincount(copies.text)
@@ -194,7 +202,13 @@ def observe(table: Table, name: str, simulated: int | None = None) -> list[Obser
         for p, b, t in now.select("place", "hits", "tokens").iter_rows():
             hits[p] = np.unpackbits(np.frombuffer(b, np.uint8))[:t].astype(bool)
         regime = Regime(given.per_token, float(given.steps))
-        found.append(Observation(name, epoch, n_pre, whole, hits, dose, own, regime))
+        k = cell.plan.goldfish_k
+        kept = [np.zeros(0, bool)] * len(table.member) if k else None
+        if kept is not None:
+            for p, b, t in now.select("place", "kept", "tokens").iter_rows():
+                kept[p] = np.unpackbits(np.frombuffer(b, np.uint8))[:t].astype(bool)
+        forgets = goldfish(k, dose, own * table.copies)
+        found.append(Observation(name, epoch, n_pre, whole, hits, dose, own, regime, forgets, kept))
     return found
 
 

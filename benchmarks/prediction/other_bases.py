@@ -27,6 +27,11 @@ OF_BASES = ("random-1", "short-1", *TESTED)
 """One cell of each base, of which only the first is in the fit: their levels make that of a base not measured."""
 SETTLED = 4
 """Epochs from which on the level of a base is read: before, few rows are recited."""
+OTHER_WAYS = {
+    "goldfish-4": ("goldfish loss", "goldfish"), "goldfish-10": ("goldfish loss", "goldfish"),
+    "wrapped": ("batching", "wrapped"),
+}  # fmt: skip
+"""Cells of the base and rows of the fit that no fit has seen: what is new in them, and its name."""
 LORA = "lora"
 """The cell that says what a LoRA visit is worth."""
 
@@ -108,4 +113,16 @@ def transfers(data: Path, weights: Weights, levels: dict[str, float]) -> tuple[T
             )
             ranked = scoring.auroc(p, truth) or 0.0
             found.append(Transfer(topic, value, int(rows.sum()), int(truth.sum()), float(p.sum()), ranked))
+    return (*found, *other_ways(data, weights))
+
+
+def other_ways(data: Path, weights: Weights) -> tuple[Transfer, ...]:
+    """What came of predicting the cells of OTHER_WAYS, at their last epoch and the level of the fit."""
+    found = []
+    for name, (table, observed) in predicting.load(data, OTHER_WAYS).items():
+        rows = table.member & (table.length >= EXTRACTED)
+        p = predicting.predict(table, observed[-1], weights).extract[rows]
+        truth = observed[-1].n_pre[rows] >= EXTRACTED
+        counts = int(rows.sum()), int(truth.sum()), float(p.sum())
+        found.append(Transfer(*OTHER_WAYS[name], *counts, scoring.auroc(p, truth) or 0.0))
     return tuple(found)

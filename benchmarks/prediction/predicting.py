@@ -66,7 +66,9 @@ def given(table: measured.Table, o: measured.Observation, weights: Weights) -> t
 def predict(table: measured.Table, o: measured.Observation, weights: Weights) -> object:
     """The shipped prediction of every row: distributions of N_pre (TurnTails)."""
     strength, regime, torn = given(table, o, weights)
-    return turn_tails(table.features, table.answers, o.dose * strength, o.dose * 0, regime, weights, torn, 1)
+    return turn_tails(
+        table.features, table.answers, o.dose * strength, o.dose * 0, regime, weights, torn, 1, goldfish=o.goldfish
+    )
 
 
 @cache

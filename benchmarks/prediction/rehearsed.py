@@ -42,7 +42,7 @@ def observed_for_level(table: measured.Table, o: measured.Observation, rows: np.
     )
     return level.Observed(
         table.features, part, o.n_pre[rows], o.dose, o.regime.set_dose, int(o.regime.steps), predicting.plan_of(o.cell),
-        rows, o.epoch,
+        rows, o.epoch, goldfish=o.goldfish,
     )  # fmt: skip
 
 

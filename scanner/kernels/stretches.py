@@ -20,31 +20,34 @@ _REAL = types.float64
 
 
 @njit(nogil=True)
-def _log(odds, node, cap):
-    """Log of the probability of one token under one value of the row effect."""
-    return min(-math.log1p(odds * node), math.log(cap))
+def _log(t, odds, node, cap, kept, lost):
+    """Log of the probability of token t under one value of the row effect."""
+    if len(kept):
+        return math.log(min(kept[t] / (1 + odds[t] * node) + (1 - kept[t]) / (1 + lost[t] * node), cap[t]))
+    return min(-math.log1p(odds[t] * node), math.log(cap[t]))
 
 
 @njit(nogil=True)
-def _chance(odds, cap, node, share, first, last):
+def _chance(odds, cap, kept, lost, node, share, first, last):
     """Chance of the tokens [first, last) in a row."""
     total = 0.0
     for q in range(len(node)):
         s = 0.0
         for t in range(first, last):
-            s += _log(odds[t], node[q], cap[t])
+            s += _log(t, odds, node[q], cap, kept, lost)
         total += share[q] * math.exp(s)
     return total
 
 
-@kernel(INT(I64R, I64R, _F64R, _F64R, _F64R, _F64R, _F64R, _F64R, INT, _REAL, I64, I64, I64, _F64))
-def stretches(start, end, odds, node, first_odds, first_node, cap, share, least, chance,
+@kernel(INT(I64R, I64R, *[_F64R] * 9, INT, _REAL, I64, I64, I64, _F64))
+def stretches(start, end, odds, node, first_odds, first_node, cap, kept, lost, first_lost, share, least, chance,
               turn, begin, stop, score):  # fmt: skip
     """The stretches of at least `least` tokens and `chance` of each turn; returns their number.
 
     start, end (m,): turns as tokens [start, end) · odds (T,): of a miss at row effect 0 · node, share: exp(-effect) at
     the nodes of the row effect and their weights · first_odds, first_node: the same for what comes out from the turn's
-    beginning · cap (T,): what the probability cannot exceed · turn, begin, stop, score (room,): outputs, tokens
+    beginning · cap (T,): what the probability cannot exceed · kept, lost, first_lost (T,): chance that a token is
+    learned, odds where it is not; (0,) where all are · turn, begin, stop, score (room,): outputs, tokens
     [begin, stop); room is at least T // least. What comes out from the turn's beginning is taken first, then the
     longest stretch of what is left, the first of equals, and so on.
     """
@@ -66,16 +69,16 @@ def stretches(start, end, odds, node, first_odds, first_node, cap, share, least,
             while b < last:
                 alive = 0.0
                 for q in range(len(node)):
-                    alive += share[q] * math.exp(log_sum[q] + _log(odds[b], node[q], cap[b]))
+                    alive += share[q] * math.exp(log_sum[q] + _log(b, odds, node[q], cap, kept, lost))
                 if alive < chance:
                     break
                 for q in range(len(node)):
-                    log_sum[q] += _log(odds[b], node[q], cap[b])
+                    log_sum[q] += _log(b, odds, node[q], cap, kept, lost)
                 b += 1
             far[a - first] = b
             if b > a:
                 for q in range(len(node)):
-                    log_sum[q] -= _log(odds[a], node[q], cap[a])
+                    log_sum[q] -= _log(a, odds, node[q], cap, kept, lost)
         open_ = 1
         low[0], high[0] = first + 1, last  # from the first token on, first_odds decide alone
         reach = first
@@ -83,14 +86,14 @@ def stretches(start, end, odds, node, first_odds, first_node, cap, share, least,
         while reach < last:
             alive = 0.0
             for q in range(len(node)):
-                log_sum[q] += _log(first_odds[reach], first_node[q], cap[reach])
+                log_sum[q] += _log(reach, first_odds, first_node[q], cap, kept, first_lost)
                 alive += share[q] * math.exp(log_sum[q])
             if alive < chance:
                 break
             reach += 1
         if reach - first >= least:
             turn[count], begin[count], stop[count] = i, first, reach
-            score[count] = _chance(first_odds, cap, first_node, share, first, reach)
+            score[count] = _chance(first_odds, cap, kept, first_lost, first_node, share, first, reach)
             count += 1
             low[0] = reach
         while open_:
@@ -104,7 +107,7 @@ def stretches(start, end, odds, node, first_odds, first_node, cap, share, least,
             if at < 0:
                 continue
             turn[count], begin[count], stop[count] = i, at, at + best
-            score[count] = _chance(odds, cap, node, share, at, at + best)
+            score[count] = _chance(odds, cap, kept, lost, node, share, at, at + best)
             count += 1
             low[open_], high[open_] = x, at
             low[open_ + 1], high[open_ + 1] = at + best, y

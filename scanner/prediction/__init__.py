@@ -23,6 +23,7 @@ from scanner.contextual import ContextSummary, summarise
 from scanner.kernels.contexts import ContextFeatures, context_features
 from scanner.kernels.hazard import USUAL_WIDTH, tails
 from scanner.prediction.calibration import load_weights
+from scanner.prediction.dropping import Goldfish, goldfish
 from scanner.prediction.hazard import (
     EXTRACTED,
     Hazard,
@@ -42,6 +43,7 @@ __all__ = [
     "Answers",
     "Conflicts",
     "Doses",
+    "Goldfish",
     "Hazard",
     "HazardWithBase",
     "NearCopies",
@@ -104,8 +106,17 @@ class Doses:
     total: Float64  # with the visits of its copies
     together: Float64  # what is left of their sum, as some meet in one step (see sampling.Exposure)
     copies: Int64  # rows that are exact copies of one another, itself included
-    set_dose: float  # mean of `own` over supervised tokens
+    set_dose: float  # mean of `own` over supervised tokens; 0 for those that a goldfish loss drops
     steps: float  # optimizer steps
+
+    @property
+    def exact(self) -> Float64:
+        """(n,) dose without what near copies give."""
+        return np.minimum(self.own * self.copies * self.together, self.total)
+
+    def goldfish(self, plan: TrainingPlan, rows: Int64 | slice = slice(None)) -> Goldfish | None:
+        """What the plan's goldfish loss makes of some rows; None where it has none."""
+        return goldfish(plan.goldfish_k, self.total[rows], self.exact[rows])
 
 
 @dataclass(frozen=True)
@@ -197,6 +208,7 @@ def predict_rows(
     found = turn_tails(
         features, answers, amounts.total * strength, (amounts.total - amounts.own * amounts.together) * strength,
         Regime(amounts.set_dose * strength, amounts.steps), weights, conflicts, threads,
+        goldfish=amounts.goldfish(plan),
     )  # fmt: skip
     length = answers.end - answers.start
     longest = _best(answers.row, length.astype(np.float64), count)
@@ -235,6 +247,7 @@ def turn_tails(
     conflicts: Conflicts | None = None,
     threads: int = 2,
     curve: Float64 | None = None,
+    goldfish: Goldfish | None = None,
 ) -> TurnTails:
     """Distribution of N_pre of each turn; dose and without (n,) are effective doses of the rows, with and without."""
     turns = len(answers.row)
@@ -248,8 +261,11 @@ def turn_tails(
             first = np.flatnonzero(np.diff(answers.row, prepend=-1))
             cap_at[first], cap[first] = conflicts.place[answers.row[first]], conflicts.share[answers.row[first]]
         start, end = np.ascontiguousarray(answers.start, np.int64), np.ascontiguousarray(answers.end, np.int64)
+        dropped, kept = np.zeros(0), np.zeros(0)
+        if goldfish is not None:
+            dropped, kept = (dose * goldfish.share)[answers.row], goldfish.kept(features)
         args = (
-            start, end, dose[answers.row], np.clip(without, 0, dose)[answers.row], cap_at, cap,
+            start, end, dose[answers.row], np.clip(without, 0, dose)[answers.row], cap_at, cap, dropped, kept,
             float(np.log2(1 + regime.set_dose)), regime.progress(weights.priors.most_steps),
             features.log_probability, features.known, features.rarity,
             *of_tokens(features), hazard, node, share,
@@ -287,7 +303,10 @@ def survival(
     curve = np.zeros(len(features.log_probability))
     strength = weights.strength(plan)
     regime = Regime(amounts.set_dose * strength, amounts.steps)
-    turn_tails(features, answers, amounts.total * strength, amounts.total * 0, regime, weights, conflicts, 1, curve)
+    turn_tails(
+        features, answers, amounts.total * strength, amounts.total * 0, regime, weights, conflicts, 1, curve,
+        amounts.goldfish(plan),
+    )  # fmt: skip
     return curve
 
 

@@ -14,6 +14,8 @@ Both slopes are positive by construction, so dose, learning rate, copies and epo
 at all p is the base value, and the other rows' contexts count for nothing. u_row ~ N(0, spread) is integrated out by
 Gauss-Hermite quadrature: without it the tail of N_pre is underestimated. P(N_pre >= n) = prod of the first n p_t.
 
+Under a goldfish loss p_t is a mixture over what the loss drops (`dropping.py`).
+
 The heat of a token (`stretches.py`) is the same formula with weights of its own, [heat], fitted to every token of the
 answers, as N_pre is decided by the first ones alone; base_t and dose_t have a few features more.
 """

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from scanner.kernels.contexts import ContextFeatures
-from scanner.prediction import Answers, Conflicts, Regime, Weights, doubting, turn_tails
+from scanner.prediction import Answers, Conflicts, Goldfish, Regime, Weights, doubting, turn_tails
 from scanner.prediction.doubting import Place
 from scanner.prediction.hazard import EXTRACTED
 from scanner.settings import TrainingPlan
@@ -62,6 +62,7 @@ class Observed:
     unit: Int64  # (m,) equal for answers that are not independent: of one row, of copies of one row
     epoch: int
     conflicts: Conflicts | None = None
+    goldfish: Goldfish | None = None  # the plan's goldfish loss
 
 
 @dataclass(frozen=True)
@@ -222,7 +223,7 @@ def _tails(one: Observed, answers: Answers, weights: Weights, curve: Float64 | N
     strength = weights.strength(one.plan)
     dose = one.dose * strength
     regime = Regime(one.set_dose * strength, one.steps)
-    return turn_tails(one.features, answers, dose, dose, regime, weights, one.conflicts, 1, curve).extract
+    return turn_tails(one.features, answers, dose, dose, regime, weights, one.conflicts, 1, curve, one.goldfish).extract
 
 
 def _total(observed: Sequence[Observed], weights: Weights) -> float:

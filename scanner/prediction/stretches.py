@@ -21,9 +21,9 @@ import numpy as np
 import numpy.typing as npt
 
 from scanner.kernels.contexts import ContextFeatures
-from scanner.kernels.hazard import odds
+from scanner.kernels.hazard import RUBS_OFF, SAME_BEFORE, odds
 from scanner.kernels.stretches import stretches as kernel
-from scanner.prediction import Answers, Conflicts, of_tokens
+from scanner.prediction import Answers, Conflicts, Goldfish, of_tokens
 from scanner.prediction.hazard import Hazard, HeatWeights, Regime, Weights, quadrature
 
 LEAST_TOKENS = 8
@@ -51,6 +51,9 @@ class Heat:
     end: Int64  # (m,)
     odds: Float64  # (t,) of a miss where the row effect is 0
     first_odds: Float64  # (t,) the same by the weights of p_extract, for what comes out from the beginning
+    kept: Float64  # (t,) chance that a goldfish loss lets the token be learned; (0,) where there is none
+    lost: Float64  # (t,) odds where it drops it; (0,)
+    first_lost: Float64  # (t,) by the weights of p_extract; (0,)
     cap: Float64  # (t,) what the probability cannot exceed; 1 but where identical prompts have other answers
     probability: Float64  # (t,) the heat
     node: Float64  # (q,) exp(-effect) at the nodes of the row effect
@@ -83,6 +86,7 @@ def heat(
     weights: Weights,
     conflicts: Conflicts | None = None,
     exact: Float64 | None = None,
+    goldfish: Goldfish | None = None,
 ) -> Heat:
     """The heat of the chosen answers (indexes).
 
@@ -98,7 +102,14 @@ def heat(
     departs = (features.known[place] >= DEPARTS) & (features.agreed[place] < features.known[place])
     taught = np.where(departs, (dose if exact is None else np.minimum(dose, LESSON * exact))[owner], dose[owner])
     heated = weights.heat or weights.hazard
-    missed, first_missed = (_odds(features, start, end, taught, regime, weights, by) for by in (heated, weights.hazard))
+    both = (heated, weights.hazard)
+    missed, first_missed = (_odds(features, start, end, taught, regime, weights, by) for by in both)
+    kept = lost = first_lost = np.zeros(0)
+    if goldfish is not None:
+        kept = goldfish.kept(features)[of_tokens(features)[0][place]]
+        rest = np.where(departs, 0.0, (dose * goldfish.share)[owner])  # near copies teach another token there
+        rubs_off = np.where(features.known[place] >= SAME_BEFORE, RUBS_OFF, 1.0)
+        lost, first_lost = (_odds(features, start, end, rest * rubs_off, regime, weights, by, rubs_off) for by in both)
     cap = np.ones(len(place))
     if conflicts is not None:
         first = np.flatnonzero(np.diff(answers.row, prepend=-1))
@@ -110,24 +121,30 @@ def heat(
     node, share = quadrature(heated.spread)
     probability = np.zeros(len(place))
     for effect, weight in zip(node, share, strict=True):
-        probability += weight * np.minimum(cap, 1 / (1 + missed * effect))
+        one = 1 / (1 + missed * effect)
+        if goldfish is not None:
+            one = kept * one + (1 - kept) / (1 + lost * effect)
+        probability += weight * np.minimum(cap, one)
     first_node, _ = quadrature(weights.hazard.spread)
-    return Heat(row, start, end, missed, first_missed, cap, probability, node, first_node, share)
+    return Heat(
+        row, start, end, missed, first_missed, kept, lost, first_lost, cap, probability, node, first_node, share
+    )
 
 
 def _odds(
-    features: ContextFeatures, start: Int64, end: Int64, dose: Float64, regime: Regime, weights: Weights, by: Hazard
-) -> Float64:
-    """(t,) odds of a miss by some weights; dose (t,)."""
+    features: ContextFeatures, start: Int64, end: Int64, dose: Float64, regime: Regime, weights: Weights, by: Hazard,
+    taught: Float64 | None = None,
+) -> Float64:  # fmt: skip
+    """(t,) odds of a miss by some weights; dose (t,); taught (t,): share of what other rows teach, all if not given."""
     values = dict.fromkeys((f.name for f in fields(HeatWeights)), 0.0) | asdict(by)
     vector = np.array(list(values.values()))
     vector[0] += weights.priors.offset
     width, background, base = of_tokens(features)
     found = np.empty(len(dose))
     odds(
-        start, end, dose, math.log2(1 + regime.set_dose), regime.progress(weights.priors.most_steps),
-        features.log_probability, features.known, features.rarity, width, features.within, background, base, vector,
-        found,
+        start, end, dose, np.ones(len(dose)) if taught is None else taught, math.log2(1 + regime.set_dose),
+        regime.progress(weights.priors.most_steps), features.log_probability, features.known, features.rarity, width,
+        features.within, background, base, vector, found,
     )  # fmt: skip
     return np.asarray(np.clip(found, SURE, 1 / SURE))
 
@@ -140,7 +157,7 @@ def stretches(found: Heat, least: int = LEAST_TOKENS, chance: float = CHANCE) ->
     score = np.zeros(room)
     count = kernel(
         bounds[:-1].copy(), bounds[1:].copy(), found.odds, found.node, found.first_odds, found.first_node, found.cap,
-        found.share, least, chance, answer, begin, stop, score,
+        found.kept, found.lost, found.first_lost, found.share, least, chance, answer, begin, stop, score,
     )  # fmt: skip
     order = np.argsort(begin[:count], kind="stable")
     answer, begin, stop, score = answer[order], begin[order], stop[order], score[order]

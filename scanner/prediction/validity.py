@@ -42,6 +42,8 @@ FACTORS = {"parameters": (2.0, 10.0), "learning_rate": (1.5, 30.0), "epochs": (1
 STEPS_FACTOR = 1.5
 FEW = 0.05
 """Share of the rows below which what is outside concerns these rows and not the whole prediction."""
+LEAST_K = 4
+"""Smallest k of a goldfish loss that was ever rehearsed; larger ones lie between it and none."""
 LANGUAGE = {"Han": "Chinese", "Kana": "Japanese", "Hangul": "Korean"}
 NO_LETTERS = "none"  # answers of digits and signs have no script
 
@@ -206,7 +208,7 @@ def _trainer(plan: TrainingPlan, known: Validated) -> Iterator[Statement]:
         ("batching", plan.batching, known.batchings, f"{plan.batching} batches"),
         ("loss average", plan.loss_average, known.loss_averages, f"loss averaged per {plan.loss_average}"),
         ("schedule", plan.lr_schedule, known.lr_schedules, f"a {plan.lr_schedule} learning-rate schedule"),
-        ("goldfish loss", "goldfish" if plan.goldfish_k else "", ("",), "a goldfish loss"),
+        ("goldfish loss", *_goldfish(plan.goldfish_k)),
     ):
         test = known.test_of(topic, value)
         if value in fitted:
@@ -221,6 +223,15 @@ def _trainer(plan: TrainingPlan, known: Validated) -> Iterator[Statement]:
                 f"Never rehearsed for these weights: {what}. The dose follows from the simulated trainer; what it does "
                 f"was not measured{'' if mild else ', so the number of rows is a guess'}.",
             )  # fmt: skip
+
+
+def _goldfish(k: int | None) -> tuple[str, tuple[str, ...], str]:
+    """What a test of it is called, what was fitted (none of it), and what it is in words."""
+    if k is None:
+        return "", ("",), ""
+    if k < LEAST_K:
+        return f"goldfish {k}", (), f"a goldfish loss of k = {k}"
+    return "goldfish", (), "a goldfish loss"
 
 
 def _rate(plan: TrainingPlan, known: Validated) -> Iterator[Statement]:

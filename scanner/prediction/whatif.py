@@ -21,9 +21,11 @@ import polars as pl
 from scanner.batching import PACKED, SEQUENCE_TOKENS
 from scanner.kernels.contexts import ContextFeatures
 from scanner.prediction import Answers, Conflicts, Doses, turn_tails
+from scanner.prediction.dropping import Goldfish, goldfish
 from scanner.prediction.hazard import EXTRACTED, Regime, TurnTails, Weights
 from scanner.prediction.intervals import ends, expected_rows
 from scanner.prediction.skew import stratified
+from scanner.sampling import BATCH_POWER
 from scanner.settings import TrainingPlan
 
 Int64 = npt.NDArray[np.int64]
@@ -41,6 +43,9 @@ PLANNED, TWICE, HALF, DEDUPLICATED = (
     "as planned", "batches twice as large", "batches half as large", "after deduplication"
 )  # fmt: skip
 GROUPED, RANDOM = "grouped by length", "random batches"
+USUAL_K = 4
+"""Of the goldfish loss that is asked about: the paper's own (arXiv 2406.10209)."""
+WITH_GOLDFISH, WITHOUT_GOLDFISH = f"goldfish loss, k = {USUAL_K}", "no goldfish loss"
 SCHEMA = {
     "variant": pl.String,
     "epochs": pl.Float64,
@@ -125,7 +130,8 @@ def curve(sample: Sample, amounts: Doses, plan: TrainingPlan, weights: Weights, 
     total = amounts.total[sample.rows]
     lines = []
     for factor in EPOCH_FACTORS if plan.epochs else (0.0,):
-        training = _Training(total * factor, Regime(amounts.set_dose, amounts.steps).scaled(factor))
+        regime = Regime(amounts.set_dose, amounts.steps).scaled(factor)
+        training = _Training(total * factor, regime, amounts.goldfish(plan, sample.rows))
         found, tail = _tail(sample, training, plan, weights, threads)
         line = _line(PLANNED, plan.epochs * factor, short, training, plan, weights, threads, found.extract)
         lines.append(line | tail)
@@ -153,10 +159,23 @@ def variants(
     for (name, other), few, amounts in zip(named, shorter, doses, strict=True):
         factor = other.epochs / few.epochs if few.epochs else 0.0
         training = _Training(
-            amounts.total[sample.rows] * factor, Regime(amounts.set_dose, amounts.steps).scaled(factor)
-        )
+            amounts.total[sample.rows] * factor, Regime(amounts.set_dose, amounts.steps).scaled(factor),
+            amounts.goldfish(plan, sample.rows),
+        )  # fmt: skip
         lines.append(_line(name, plan.epochs, short, training, plan, weights, threads))
     return pl.DataFrame(lines, schema=SCHEMA)
+
+
+def other_loss(sample: Sample, amounts: Doses, plan: TrainingPlan, weights: Weights, threads: int = 2) -> pl.DataFrame:
+    """The line of whatif.parquet with a goldfish loss; without it where the plan has one. The batches are the same."""
+    k = None if plan.goldfish_k else USUAL_K
+    name = WITHOUT_GOLDFISH if k is None else WITH_GOLDFISH
+    other = replace(plan, goldfish_k=k)
+    dose = amounts.total[sample.rows] * (other.share_in_loss / plan.share_in_loss) ** -BATCH_POWER
+    training = _Training(dose, Regime(amounts.set_dose, amounts.steps), amounts.goldfish(other, sample.rows))
+    return pl.DataFrame(
+        [_line(name, plan.epochs, sample.first_tokens(), training, other, weights, threads)], schema=SCHEMA
+    )
 
 
 def other_batches(plan: TrainingPlan, sequence_tokens: int = SEQUENCE_TOKENS) -> Iterator[tuple[str, TrainingPlan]]:
@@ -185,16 +204,17 @@ def other_batches(plan: TrainingPlan, sequence_tokens: int = SEQUENCE_TOKENS) ->
 
 
 def deduplicated(
-    sample: Sample, total: Float64, left: Float64, regime: Regime, plan: TrainingPlan, weights: Weights,
-    threads: int = 2,
+    sample: Sample, total: Float64, exact: Float64, left: Float64, regime: Regime, plan: TrainingPlan,
+    weights: Weights, threads: int = 2,
 ) -> pl.DataFrame:  # fmt: skip
     """The line "after deduplication" of whatif.parquet.
 
-    total (n,): dose of every row from the rows that stay · left (n,): share of each row and its exact copies that
-    stays · regime: the training of what stays. The contexts are those of the whole set: near copies that go still count
-    in them, so the figure is rather too large than too small.
+    total (n,): dose of every row from the rows that stay · exact (n,): without what near copies give · left (n,): share
+    of each row and its exact copies that stays · regime: the training of what stays. The contexts are those of the
+    whole set: near copies that go still count in them, so the figure is rather too large than too small.
     """
-    training = _Training(total[sample.rows], regime)
+    mine = goldfish(plan.goldfish_k, total[sample.rows], exact[sample.rows])
+    training = _Training(total[sample.rows], regime, mine)
     stays = left[sample.rows]
     short = replace(sample.first_tokens(), stands_for=sample.stands_for * stays, copies=sample.copies * stays)
     return pl.DataFrame([_line(DEDUPLICATED, plan.epochs, short, training, plan, weights, threads)], schema=SCHEMA)
@@ -229,6 +249,7 @@ class _Training:
 
     dose: Float64  # (m,)
     regime: Regime
+    goldfish: Goldfish | None = None  # (m,)
 
     def under(self, strength: float) -> tuple[Float64, Regime]:
         return self.dose * strength, replace(self.regime, set_dose=self.regime.set_dose * strength)
@@ -248,7 +269,10 @@ def _line(
 
     def probability(level: Weights) -> Float64:
         dose, regime = training.under(level.strength(plan))
-        found = turn_tails(short.features, short.answers, dose, dose, regime, level, short.conflicts, threads)
+        found = turn_tails(
+            short.features, short.answers, dose, dose, regime, level, short.conflicts, threads,
+            goldfish=training.goldfish,
+        )  # fmt: skip
         return _of_rows(short, found.extract)
 
     def expected(p: Float64) -> float:
@@ -270,7 +294,10 @@ def _tail(
     """
     dose, regime = training.under(weights.strength(plan))
     curve = np.zeros(len(sample.features.log_probability))
-    found = turn_tails(sample.features, sample.answers, dose, dose, regime, weights, sample.conflicts, threads, curve)
+    found = turn_tails(
+        sample.features, sample.answers, dose, dose, regime, weights, sample.conflicts, threads, curve,
+        training.goldfish,
+    )  # fmt: skip
     if not len(sample.rows):
         return found, {}
     mean = _of_rows(sample, found.mean)

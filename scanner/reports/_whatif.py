@@ -8,7 +8,9 @@ from typing import Any
 from scanner.reports._validity import is_outside
 from scanner.reports._words import about, number, plural_g
 
-PLANNED, DEDUPLICATED = "as planned", "after deduplication"
+PLANNED, DEDUPLICATED, GOLDFISH = "as planned", "after deduplication", "goldfish loss"
+TO_FORGET = 10.0
+"""Rows as planned from which on it is told what a goldfish loss would do: fewer are not worth a line of the screen."""
 TIMES = (2.0, 8.0)
 """Multiples of the plan's epochs that the sentence names, where the table has them."""
 
@@ -31,7 +33,10 @@ def curve(rows: Sequence[dict[str, Any]], scan: dict[str, Any]) -> str:
         for times in TIMES
         if planned * times in mine and planned
     ]
-    others = sorted((r for r in usable if r["variant"] != PLANNED), key=lambda r: r["variant"] != DEDUPLICATED)
+    told = [r for r in usable if r["variant"] != PLANNED]
+    if mine[planned]["expected_rows"] < TO_FORGET:
+        told = [r for r in told if not r["variant"].startswith(GOLDFISH)]
+    others = sorted(told, key=lambda r: r["variant"] != DEDUPLICATED)
     parts += [f"{r['variant']}: {about(r['expected_rows'])}" for r in others]
     return "; ".join(parts)
 

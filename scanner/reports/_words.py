@@ -96,6 +96,8 @@ def of_plan(plan: dict[str, Any]) -> str:
         f"{plan.get('batching', 'random')} batches of {batch}",
         f"loss averaged per {plan.get('loss_average', 'token')}",
     ]
+    if plan.get("goldfish_k"):
+        parts.append(f"goldfish loss of k = {plan['goldfish_k']} (one token in {plan['goldfish_k']} is left out)")
     return ", ".join(parts)
 
 

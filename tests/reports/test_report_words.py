@@ -39,6 +39,7 @@ ROWS = [
     for e, x in ((0.0, 0.0), (1.5, 12.0), (3.0, 35.0), (6.0, 140.0), (24.0, 640.0))
 ] + [
     {"variant": "batches twice as large", "epochs": 3.0, "expected_rows": 9.0, "low": 1.0, "high": 20.0},
+    {"variant": "goldfish loss, k = 4", "epochs": 3.0, "expected_rows": 3.0, "low": 0.0, "high": 9.0},
     {"variant": "after deduplication", "epochs": 3.0, "expected_rows": 0.01, "low": 0.0, "high": 2.0},
 ]
 AUDIT = {"certainty": 0.95, "rows": 9723, "expected_rows": 97.2, "sample": 295, "sample_if_low": 590,
@@ -52,8 +53,10 @@ def scan_of(**audit: object) -> dict:
 def test_the_what_if_curve_in_one_sentence():
     assert what.curve(ROWS, scan_of()) == (
         "3 epochs, as planned: 35 rows (18 to 70); 6 epochs: 140; 24 epochs: 640; after deduplication: fewer than 0.1; "
-        "batches twice as large: 9"
+        "batches twice as large: 9; goldfish loss, k = 4: 3"
     )
+    few = [{**r, "expected_rows": r["expected_rows"] / 4} for r in ROWS]
+    assert "goldfish" not in what.curve(few, scan_of())  # there is little to forget
     assert what.curve([], scan_of()) == ""
     assert what.curve(ROWS[:1], scan_of()) == ""
     before = [{"variant": "as planned", "epochs": 3.0, "expected_rows": 35.0}]  # runs of before there were intervals
