@@ -80,18 +80,18 @@ class Odds:
 
     def log_probability(self) -> Float64:
         """(p,) logarithms of the probability that a pair reaches the threshold."""
-        odds = np.einsum("ij,j->i", _points(self._parts, self._cosine), self.weights) + self._own_leaning()
+        leaning = self._leaning[self._themes].mean(axis=1)
+        odds = np.einsum("ij,j->i", _points(self._parts, self._cosine), self.weights) + leaning
         return np.asarray(np.round(-np.logaddexp(0, -odds), _DIGITS))
 
     def level(self) -> Float64:
-        """(p,) Fisher's z at which a pair's odds would be even, but for a constant: a score for any threshold."""
+        """(p,) Fisher's z at which a pair's odds would be even, but for a constant: a score for any threshold.
+
+        By the parts alone: what the pairs read say of their theme would make them look better than they are.
+        """
         scale = max(-float(self.weights[-1]), 1e-3)
         own = np.einsum("ij,j->i", self._parts, self.weights[1:-1]) + self.weights[0]
-        return np.asarray(np.round((own + self._own_leaning()) / scale, _DIGITS))
-
-    def _own_leaning(self) -> Float64:
-        """(p,) log odds that the themes of a pair's rows add: the mean of both."""
-        return np.asarray(self._leaning[self._themes].mean(axis=1))
+        return np.asarray(np.round(own / scale, _DIGITS))
 
 
 def leanings(odds: Float64, reached: Float64, counts: Float64, themes: Int64, number: int) -> Float64:

@@ -151,6 +151,10 @@ def test_a_theme_in_which_pairs_are_found_lifts_its_other_pairs_only():
     for odds in (plain, themed):
         odds.learn(np.arange(100), slow[:100])
     gain = themed.log_probability()[100:] - plain.log_probability()[100:]
+    twin_parts = Odds(BELIEF, np.repeat(parts[:1], 400, axis=0), 0.8, themes)
+    twin_parts.learn(np.arange(100), slow[:100])
+    assert len(np.unique(twin_parts.log_probability())) == 3  # by their themes
+    assert len(np.unique(twin_parts.level())) == 1  # what is estimated from it knows none
     assert gain[themes[100:, 0] == 1].min() > 0 > gain[themes[100:, 0] != 1].max()
 
 
