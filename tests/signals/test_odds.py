@@ -114,3 +114,60 @@ def test_a_step_too_long_is_halved():
     grid = np.linspace(-10, 20, 30_001)
     best = grid[np.argmin(2 * np.logaddexp(0, -grid) + 0.5e-2 * (grid + 8) ** 2)]
     assert found[0] == pytest.approx(best, abs=2e-3)
+
+
+def themed_loss(weights, leaning, parts, slow, themes, cosine):
+    """The twin's loss with the log odds of themes beside, held near 0 as each theme's spread says."""
+    total = sum(0.5 * ((w - b) / s) ** 2 for w, b, s in zip(weights, BELIEF.weights, BELIEF.spread, strict=True))
+    total += sum(0.5 * (lean / 0.7) ** 2 for lean in leaning)
+    for step in (0, 0.05, 0.1):
+        for row, found, (one, other) in zip(parts.tolist(), slow.tolist(), themes.tolist(), strict=True):
+            odds = twin(BELIEF, weights, row, cosine - step) + (leaning[one] + leaning[other]) / 2
+            total += (math.log1p(math.exp(odds)) - (odds if found >= cosine - step else 0)) / 3
+    return total
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 30), st.integers(0, 999), st.sampled_from([0.6, 0.8, 0.9]))
+def test_themes_and_weights_together_come_close_to_the_least_loss(count, seed, cosine):
+    parts, slow = pairs(40, seed)
+    themes = np.random.default_rng(seed).integers(0, 5, (40, 2))
+    odds = Odds(BELIEF, parts, cosine, themes)
+    odds.learn(np.arange(count), slow[:count])
+    weights, leaning = odds.weights.tolist(), odds._leaning.tolist()
+    told = (parts[:count], slow[:count], themes[:count], cosine)
+    best = themed_loss(weights, leaning, *told)
+    for place in range(len(weights) + len(leaning)):
+        for step in (-0.1, 0.1):
+            moved = [x + step * (i == place) for i, x in enumerate(weights + leaning)]
+            assert themed_loss(moved[: len(weights)], moved[len(weights) :], *told) >= best - 2e-3
+
+
+def test_a_theme_in_which_pairs_are_found_lifts_its_other_pairs_only():
+    parts, _ = pairs(400, 5)
+    themes = np.random.default_rng(5).integers(0, 3, (400, 1)) * np.ones((1, 2), np.int64)
+    slow = np.where(themes[:, 0] == 1, 0.95, 0.2)
+    plain, themed = Odds(BELIEF, parts, 0.8), Odds(BELIEF, parts, 0.8, themes)
+    for odds in (plain, themed):
+        odds.learn(np.arange(100), slow[:100])
+    gain = themed.log_probability()[100:] - plain.log_probability()[100:]
+    twin_parts = Odds(BELIEF, np.repeat(parts[:1], 400, axis=0), 0.8, themes)
+    twin_parts.learn(np.arange(100), slow[:100])
+    assert len(np.unique(twin_parts.log_probability())) == 3  # by their themes
+    assert len(np.unique(twin_parts.level())) == 1  # what is estimated from it knows none
+    assert gain[themes[100:, 0] == 1].min() > 0 > gain[themes[100:, 0] != 1].max()
+
+
+def test_one_theme_says_nothing():
+    parts, slow = pairs(60, 6)
+    plain, themed = Odds(BELIEF, parts, 0.8), Odds(BELIEF, parts, 0.8, np.zeros((60, 2), np.int64))
+    for odds in (plain, themed):
+        odds.learn(np.arange(40), slow[:40])
+    assert (plain.log_probability() == themed.log_probability()).all()
+
+
+def test_a_theme_that_no_reading_tells_of_stays_where_it_was():
+    found = _odds.leanings(np.zeros(4), np.ones(4), np.ones(4), np.array([[0, 0], [0, 1], [1, 1], [1, 0]]), 3)
+    assert found[:2].min() > 0
+    assert found[2] == 0
+    assert not _odds.leanings(np.zeros(0), np.zeros(0), np.zeros(0), np.zeros((0, 2), np.int64), 3).any()

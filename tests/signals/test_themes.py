@@ -1,0 +1,57 @@
+"""Themes of rows: exact by their twin, the same for any order of rows, none for few rows."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scanner.embedding import UNIT
+from scanner.signals._themes import MOST_THEMES, themes
+
+
+def unit(vectors):
+    return np.rint(vectors * UNIT / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.int16)
+
+
+def blobs(count, each, dimension=16, seed=0):
+    """Rows around `count` far-apart directions, and the direction of each."""
+    rng = np.random.default_rng(seed)
+    of = rng.permutation(np.repeat(np.arange(count), each))
+    return unit(np.eye(dimension)[of] + 0.05 * rng.normal(size=(len(of), dimension))), of
+
+
+def test_rows_around_one_direction_share_a_theme():
+    vectors, of = blobs(4, 60)
+    found = themes(vectors, np.arange(len(vectors)))
+    assert len(np.unique(found)) > 1
+    together = np.array([len(np.unique(of[found == theme])) for theme in np.unique(found)])
+    assert (together == 1).mean() > 0.9  # more themes than directions: nearly all stay within one
+
+
+def test_few_rows_have_one_theme_and_rows_left_out_have_none():
+    vectors, _ = blobs(2, 100)
+    assert not themes(vectors, np.arange(20)).any()
+    assert not themes(vectors, np.zeros(0, np.int64)).any()
+    assert not themes(vectors, np.arange(100))[100:].any()
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(32, 300))
+def test_the_order_of_rows_does_not_matter(seed, n):
+    rng = np.random.default_rng(seed)
+    vectors = unit(rng.normal(size=(n, 8)))
+    at = rng.permutation(n)  # row i of the first input stands at at[i] in the second
+    moved = np.empty_like(vectors)
+    moved[at] = vectors
+    assert (themes(moved, at)[at] == themes(vectors, np.arange(n))).all()
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_every_row_lies_in_the_theme_of_a_centroid_and_numbers_are_bounded(seed):
+    vectors = unit(np.random.default_rng(seed).normal(size=(400, 8)))
+    found = themes(vectors, np.arange(400))
+    assert found.min() >= 0
+    assert found.max() < min(MOST_THEMES, 400 // 16)
+    again = np.concatenate((vectors, vectors))  # copies lie where their originals lie
+    twice = themes(again, np.repeat(np.arange(400), 2) + np.tile([0, 400], 400))
+    assert (twice[:400] == twice[400:]).all()
