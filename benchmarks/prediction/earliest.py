@@ -20,7 +20,6 @@ from pathlib import Path
 import numpy as np
 import predicting
 import torch
-from rehearsed import observed_for_level
 
 from scanner.prediction import Weights, intervals, level
 from scanner.prediction.hazard import EXTRACTED, load_weights
@@ -60,14 +59,14 @@ def tried(data: Path, name: str) -> Iterator[tuple[str, int, int, str, Interval,
         for rows, chosen in (("all", table.member), ("planted once", table.member & table.single)):
             at = np.flatnonzero(chosen & (table.length > 0))
             for last in FIRST:
-                states = [observed_for_level(table, o, at) for o in observed if 1 <= o.epoch <= last]
+                states = [predicting.observed_for_level(table, o, at) for o in observed if 1 <= o.epoch <= last]
                 found = level.fit(states, weights)
                 ways = {
                     "before": merged(weights, found, False), "now": merged(weights, found, True),
                     "no calibration": weights.of_another_base(predicting.plan_of(name)),
                 }  # fmt: skip
                 for o in (o for o in observed if o.epoch in LATER):
-                    state = observed_for_level(table, o, long)
+                    state = predicting.observed_for_level(table, o, long)
                     true = int((state.n_pre >= EXTRACTED).sum())
                     for way, there in ways.items():
                         yield rows, last, level.hits(states), way, expected(there, state, copies), true

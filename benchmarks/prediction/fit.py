@@ -198,7 +198,7 @@ def write(
 ) -> None:
     """rules/weights/prediction.toml."""
     old = tomllib.loads(WEIGHTS.read_text("utf-8"))["priors"]
-    old["lora_dose"] = round(other_bases.worth_of_a_visit(data, other_bases.LORA, hazard) or old["lora_dose"], 3)
+    old["lora_dose"] = round(other_bases.worth_of_lora(data, hazard) or old["lora_dose"], 3)
     steps = max(o.regime.steps for _, observed in cells.values() for o in observed)
     base = json.loads((grid.HERE / "bases-english.json").read_text())
     priors = Priors(**{**old, "fitted_parameters": float(base["parameters"]), "most_steps": steps})
@@ -227,7 +227,7 @@ def write(
         f"# {len(levels)} bases, beside what their sizes do; the doubt is that of another, by how far these lie apart",
         f"level_factor = {math.exp(level):.3f}  # what a visit is worth to a base that was not measured",
         f"level_factor_sd = {doubt:.3f}  # of the log of that",
-        "# a LoRA visit beside a full one: measured on one cell of the grid (rank 16, all linear layers) at this size",
+        f"# a LoRA visit beside a full one: {len(other_bases.LORA)} cells (ranks 16, 8, 64; all linear layers), this size",
         f"lora_dose = {old['lora_dose']}",
         "# a step counts as one at learning rate x parameters^this: Adam moves a layer's output by learning rate x",
         "# width, which grows from 256 at 4.5 M parameters to 4,096 at 7 B: 2e-5 on a large model is as large a step",

@@ -17,7 +17,7 @@ import validity
 from scipy.optimize import brentq, minimize_scalar
 from scipy.stats import t as student
 
-from scanner.prediction import Hazard, Weights, scoring
+from scanner.prediction import Hazard, Weights, level, scoring
 from scanner.prediction.hazard import EXTRACTED
 from scanner.prediction.validated import Transfer
 
@@ -32,28 +32,31 @@ OTHER_WAYS = {
     "wrapped": ("batching", "wrapped"),
 }  # fmt: skip
 """Cells of the base and rows of the fit that no fit has seen: what is new in them, and its name."""
-LORA = "lora"
-"""The cell that says what a LoRA visit is worth."""
+LORA = ("lora", "lora-other", "lora-64")
+"""The cells that say what a LoRA visit is worth: ranks 16, 8 and 64."""
 
 
 def worth_of_a_visit(data: Path, name: str, hazard: Hazard) -> float | None:
-    """Factor on the doses of a cell under which what was recited from epoch 2 on is likeliest; None: not measured."""
+    """Factor on the doses of a cell under which N_pre from epoch 2 on is likeliest; None: not measured."""
     cells = predicting.load(data, [name])
     if not cells:
         return None
     table, observed = cells[name]
-    rows = table.member & (table.length >= EXTRACTED)
+    rows = np.flatnonzero(table.member & (table.length > 0))
+    seen = [predicting.observed_for_level(table, o, rows) for o in observed if o.epoch >= 2]
     weights = predicting.plain(hazard)
 
     def surprise(log_factor: float) -> float:
         known = replace(weights, dose_factor=math.exp(log_factor))
-        nats = 0.0
-        for o in (o for o in observed if o.epoch >= 2):
-            p = np.clip(predicting.predict(table, o, known).extract[rows], 1e-6, 1 - 1e-6)
-            nats -= np.log(np.where(o.n_pre[rows] >= EXTRACTED, p, 1 - p)).sum()
-        return nats
+        return -sum(level.likelihood(one, known).sum() for one in seen)
 
     return math.exp(minimize_scalar(surprise, bounds=(-5.0, 3.0), method="bounded").x)
+
+
+def worth_of_lora(data: Path, hazard: Hazard) -> float | None:
+    """What a visit under LoRA is worth beside one under full fine-tuning: the geometric mean of the cells of LORA."""
+    found = [worth for name in LORA if (worth := worth_of_a_visit(data, name, hazard)) is not None]
+    return math.exp(sum(map(math.log, found)) / len(found)) if found else None
 
 
 def new_in(name: str, topic: str) -> str:
@@ -94,8 +97,8 @@ def level_of_a_base(levels: Iterable[float]) -> tuple[float, float]:
 
 def at_level_of_others(weights: Weights, name: str, levels: dict[str, float]) -> Weights:
     """The weights at the level, and its doubt, that all bases but that of one cell tell."""
-    level, doubt = level_of_a_base(level for other, level in levels.items() if other != name)
-    priors = replace(weights.priors, level_factor=math.exp(level), level_factor_sd=doubt)
+    mean, doubt = level_of_a_base(own for other, own in levels.items() if other != name)
+    priors = replace(weights.priors, level_factor=math.exp(mean), level_factor_sd=doubt)
     return replace(weights, priors=priors).of_another_base(predicting.plan_of(name))
 
 

@@ -15,7 +15,7 @@ import grid
 import measured
 import numpy as np
 
-from scanner.prediction import Conflicts, Hazard, Priors, Weights, turn_tails
+from scanner.prediction import Conflicts, Hazard, Priors, Weights, level, turn_tails
 from scanner.prediction.hazard import HeatWeights, Regime
 from scanner.prediction.stretches import Heat, heat
 from scanner.settings import TrainingPlan
@@ -87,3 +87,14 @@ def warm(table: measured.Table, o: measured.Observation, weights: Weights, rows:
 def plain(hazard: Hazard, heated: HeatWeights | None = None) -> Weights:
     """The weights alone: no priors on size or kind of tuning."""
     return Weights(hazard, PRIORS, False, {}, heat=heated)
+
+
+def observed_for_level(table: measured.Table, o: measured.Observation, rows: np.ndarray) -> level.Observed:
+    """A cell's epoch as `scan calibrate` sees a rehearsal, restricted to some rows."""
+    part = replace(
+        table.answers, row=table.answers.row[rows], start=table.answers.start[rows], end=table.answers.end[rows]
+    )
+    return level.Observed(
+        table.features, part, o.n_pre[rows], o.dose, o.regime.set_dose, int(o.regime.steps), plan_of(o.cell),
+        rows, o.epoch, goldfish=o.goldfish,
+    )  # fmt: skip

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import fit as fitting
 import grid
-import measured
 import numpy as np
 import predicting
 
@@ -35,17 +34,6 @@ FITTED_BEFORE: list[Hazard] = []
 """What `hazard_of` fitted, the latest last: where the next fit begins."""
 
 
-def observed_for_level(table: measured.Table, o: measured.Observation, rows: np.ndarray) -> level.Observed:
-    """A cell's epoch as `scan calibrate` sees a rehearsal, restricted to some rows."""
-    part = replace(
-        table.answers, row=table.answers.row[rows], start=table.answers.start[rows], end=table.answers.end[rows]
-    )
-    return level.Observed(
-        table.features, part, o.n_pre[rows], o.dose, o.regime.set_dose, int(o.regime.steps), predicting.plan_of(o.cell),
-        rows, o.epoch, goldfish=o.goldfish,
-    )  # fmt: skip
-
-
 def calibration(data: Path) -> list[str]:
     """The level fitted on the first epochs of one cell, tested on its later epochs and on other plans.
 
@@ -66,7 +54,7 @@ def calibration(data: Path) -> list[str]:
         rows = np.flatnonzero(table.member & (table.length > 0))
         for other, (there, epochs) in cells.items():
             weights = weights_without(data, other)
-            found = level.fit([observed_for_level(table, o, rows) for o in short], weights)
+            found = level.fit([predicting.observed_for_level(table, o, rows) for o in short], weights)
             told = f"{found.offset:+.2f} ±{found.offset_sd:.2f}" + (
                 f", dose x{found.dose_factor:.2f}" if found.fitted != "offset" else ""
             )
@@ -77,7 +65,7 @@ def calibration(data: Path) -> list[str]:
                 if o.epoch < CALIBRATED_TO or (other == name and o.epoch <= CALIBRATED_TO):
                     continue
                 members = np.flatnonzero(there.member & (there.length >= EXTRACTED))
-                one = observed_for_level(there, o, members)
+                one = predicting.observed_for_level(there, o, members)
                 p, truth = level.extraction(one, fitted), o.n_pre[members] >= EXTRACTED
                 before, after = level.around(one, fitted)
                 scores = scoring.score(p, truth, members, 1 - before, 1 - after, members)

@@ -192,8 +192,8 @@ def _method(plan: TrainingPlan, weights: Weights) -> Iterator[Statement]:
         yield _of_test(test, "method", name, name)
     else:
         worth = (
-            f"that a visit is worth {weights.priors.lora_dose:.2g} of a visit under full fine-tuning comes from one "
-            "small rehearsal" if plan.method == "lora" else "what it does is not measured"
+            f"that a visit is worth {weights.priors.lora_dose:.2g} of a visit under full fine-tuning comes from three "
+            "small rehearsals (ranks 8, 16 and 64)" if plan.method == "lora" else "what it does is not measured"
         )  # fmt: skip
         yield Statement(
             "method", ORDER, f"{name} (never rehearsed)",
