@@ -65,7 +65,7 @@ GOLDEN = [
      "is a guess; the order of rows was never checked at this size."),
     ({"method": "lora"}, "method", "order",
      "LoRA of rank 16 was never rehearsed for these weights: that a visit is worth 0.13 of a visit under full "
-     "fine-tuning comes from three small rehearsals (ranks 8, 16 and 64); the number of rows is a guess and their order was never checked."),
+     "fine-tuning comes from small rehearsals; the number of rows is a guess and their order was never checked."),
     ({"batching": "packed"}, "batching", "count",
      "Never rehearsed for these weights: packed batches. The dose follows from the simulated trainer; what it does "
      "was not measured, so the number of rows is a guess."),

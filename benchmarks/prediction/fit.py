@@ -198,7 +198,7 @@ def write(
 ) -> None:
     """rules/weights/prediction.toml."""
     old = tomllib.loads(WEIGHTS.read_text("utf-8"))["priors"]
-    old["lora_dose"] = round(other_bases.worth_of_lora(data, hazard) or old["lora_dose"], 3)
+    old["lora_dose"] = round(other_bases.worth_of_lora(data, hazard), 3)
     steps = max(o.regime.steps for _, observed in cells.values() for o in observed)
     base = json.loads((grid.HERE / "bases-english.json").read_text())
     priors = Priors(**{**old, "fitted_parameters": float(base["parameters"]), "most_steps": steps})

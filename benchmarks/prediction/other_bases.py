@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import grid
@@ -36,12 +37,10 @@ LORA = ("lora", "lora-other", "lora-64")
 """The cells that say what a LoRA visit is worth: ranks 16, 8 and 64."""
 
 
-def worth_of_a_visit(data: Path, name: str, hazard: Hazard) -> float | None:
-    """Factor on the doses of a cell under which N_pre from epoch 2 on is likeliest; None: not measured."""
-    cells = predicting.load(data, [name])
-    if not cells:
-        return None
-    table, observed = cells[name]
+@cache
+def worth_of_a_visit(data: Path, name: str, hazard: Hazard) -> float:
+    """Factor on the doses of a cell under which N_pre from epoch 2 on is likeliest."""
+    ((table, observed),) = predicting.load(data, [name]).values()
     rows = np.flatnonzero(table.member & (table.length > 0))
     seen = [predicting.observed_for_level(table, o, rows) for o in observed if o.epoch >= 2]
     weights = predicting.plain(hazard)
@@ -53,10 +52,9 @@ def worth_of_a_visit(data: Path, name: str, hazard: Hazard) -> float | None:
     return math.exp(minimize_scalar(surprise, bounds=(-5.0, 3.0), method="bounded").x)
 
 
-def worth_of_lora(data: Path, hazard: Hazard) -> float | None:
-    """What a visit under LoRA is worth beside one under full fine-tuning: the geometric mean of the cells of LORA."""
-    found = [worth for name in LORA if (worth := worth_of_a_visit(data, name, hazard)) is not None]
-    return math.exp(sum(map(math.log, found)) / len(found)) if found else None
+def worth_of_lora(data: Path, hazard: Hazard, without: str | None = None) -> float:
+    """What a LoRA visit is worth beside one under full fine-tuning: the geometric mean of the cells of LORA but one."""
+    return math.exp(np.mean([math.log(worth_of_a_visit(data, name, hazard)) for name in LORA if name != without]))
 
 
 def new_in(name: str, topic: str) -> str:
@@ -116,7 +114,21 @@ def transfers(data: Path, weights: Weights, levels: dict[str, float]) -> tuple[T
             )
             ranked = scoring.auroc(p, truth) or 0.0
             found.append(Transfer(topic, value, int(rows.sum()), int(truth.sum()), float(p.sum()), ranked))
-    return (*found, *other_ways(data, weights))
+    return (*found, *other_ways(data, weights), *of_lora(data, weights))
+
+
+def of_lora(data: Path, weights: Weights) -> tuple[Transfer, ...]:
+    """What came of predicting the cells of LORA at their last epoch, each with the worth that the others tell."""
+    p, truth = [], []
+    for name in LORA:
+        there = replace(weights, priors=replace(weights.priors, lora_dose=worth_of_lora(data, weights.hazard, name)))
+        for table, observed in predicting.load(data, [name]).values():
+            rows = table.member & (table.length >= EXTRACTED)
+            p.append(predicting.predict(table, observed[-1], there).extract[rows])
+            truth.append(observed[-1].n_pre[rows] >= EXTRACTED)
+    chance, recited = np.concatenate(p), np.concatenate(truth)
+    counts = len(recited), int(recited.sum()), float(chance.sum())
+    return (Transfer("method", "lora", *counts, scoring.auroc(chance, recited) or 0.0),)
 
 
 def other_ways(data: Path, weights: Weights) -> tuple[Transfer, ...]:

@@ -189,11 +189,11 @@ def _method(plan: TrainingPlan, weights: Weights) -> Iterator[Statement]:
     if plan.method in weights.validated.methods:
         yield Statement("method", INSIDE, name, f"The weights were fitted on {name.split(' of ')[0]}.")
     elif test:
-        yield _of_test(test, "method", name, name)
+        yield _of_test(test, "method", name, name.split(" of ")[0])
     else:
         worth = (
-            f"that a visit is worth {weights.priors.lora_dose:.2g} of a visit under full fine-tuning comes from three "
-            "small rehearsals (ranks 8, 16 and 64)" if plan.method == "lora" else "what it does is not measured"
+            f"that a visit is worth {weights.priors.lora_dose:.2g} of a visit under full fine-tuning comes from "
+            "small rehearsals" if plan.method == "lora" else "what it does is not measured"
         )  # fmt: skip
         yield Statement(
             "method", ORDER, f"{name} (never rehearsed)",
