@@ -14,8 +14,9 @@ from click.testing import CliRunner
 from corpora import write_jsonl
 
 import cli
-from scanner import pipeline, predicting, rehearsing, repredicting
+from scanner import pipeline, predicting, repredicting
 from scanner.errors import RunError, SettingsError
+from scanner.foretold import foretold
 from scanner.heat import HEAT
 from scanner.prediction import calibration
 from scanner.settings import Settings, TrainingPlan
@@ -127,8 +128,8 @@ def test_a_rehearsal_of_a_calibrated_run_says_what_its_level_predicts(data, run)
     drawn = SimpleNamespace(row_id=ids.to_numpy(), planted=(), lengths=whole)
 
     def beside(chosen: Settings, parameters: int) -> dict:
-        tune = SimpleNamespace(plan=PLAN, model=SimpleNamespace(parameters=parameters), weight=None)
-        return rehearsing._predicted(run, chosen, tune, drawn, pl.DataFrame(), measured)[0]
+        tune = SimpleNamespace(plan=PLAN, model=SimpleNamespace(parameters=parameters, context=256), weight=None)
+        return foretold(run, chosen, tune, drawn, pl.DataFrame(), measured)[0]
 
     level, shipped = beside(settings, 5_000_000), beside(settings.changed(calibration=None), 5_000_000)
     assert (level["calibrated"], shipped["calibrated"]) == (True, False)
