@@ -73,7 +73,7 @@ def test_sources_that_stand_one_after_the_other_are_told_where_rows_are_packed()
     standing = np.repeat(np.arange(4), 500)
     some = plan(batch_size=8, batching="packed", batch_tokens=1000)
     (said,) = order_facts(some, standing, supervised, length, 0)
-    found = re.match(r"packed as the rows stand, .* in (\d+)% of all cases \((\d+)% if the rows are shuffled", said)
+    found = re.match(r"packed as the rows stand, .* in (\d+) % of all cases \((\d+) % if the rows are shuffled", said)
     assert found
     assert int(found[1]) >= 95
     assert 25 <= int(found[2]) <= 40  # one of four sources, and each token's own row
