@@ -89,10 +89,10 @@ def order_facts(
     if standing < shuffled + LEAST_MORE_ALIKE:
         return []
     return [
-        f"packed as the rows stand, two answer tokens of a step are of one source in {100 * standing:.0f} % of all cases "
-        f"({100 * shuffled:.0f} % if the rows are shuffled first); small models trained that way recited {RECITED_UNSHUFFLED} "
-        "rows as are predicted here, where rows are taken as shuffled: shuffle before packing, or take the numbers as "
-        "upper ones"
+        f"packed as the rows stand, two answer tokens of a step are of one source in {100 * standing:.0f} % of all "
+        f"cases ({100 * shuffled:.0f} % if the rows are shuffled first); small models trained that way recited "
+        f"{RECITED_UNSHUFFLED} rows as are predicted here, where rows are taken as shuffled: shuffle before packing, "
+        "or take the numbers as upper ones"
     ]
 
 

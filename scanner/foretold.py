@@ -53,7 +53,7 @@ def foretold(
         rows.order,
         rows.near,
         visits,
-        sequence_length(tune.plan, tune.model.context),
+        sequence_length(tune.plan, tune.model.context, settings.max_length),
         settings.seed,
     )
     result = prediction.predict_rows(

@@ -149,6 +149,7 @@ class Rehearsal:
     seconds_measuring: float = 0.0
     tokens: int = 0  # trained on so far, a token once for each visit
     is_whole: bool = True  # no step is half done, so what `save` would write can be gone on from
+    max_length: int | None = None  # tokens that the trainer cuts rows at, and of a packed sequence; None: not named
 
     def __post_init__(self) -> None:
         import torch
@@ -156,7 +157,7 @@ class Rehearsal:
         learned = [p for p in self.model.model.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(learned, lr=self.plan.learning_rate, weight_decay=0.0, fused=True)
         sizes = np.array([len(row.ids) for row in self.trained], np.int64)
-        self.sampler = Sampler(self.plan, sizes, sequence_length(self.plan, self.model.context))
+        self.sampler = Sampler(self.plan, sizes, sequence_length(self.plan, self.model.context, self.max_length))
         self._learned = [without_dropped(row, self.plan.goldfish_k) for row in self.trained]
         if self.plan.batching == "wrapped":
             self._sequences = laid_end_to_end(self._learned, self.sampler)

@@ -265,7 +265,7 @@ def own_doses(rehearsal: Rehearsal, rows: RowsAlone, epoch: int, written: Float6
         rows.length,
         rows.order,
         seed=rehearsal.settings.seed,
-        sequence_tokens=sequence_length(rehearsal.plan, rehearsal.context),
+        sequence_tokens=sequence_length(rehearsal.plan, rehearsal.context, rehearsal.settings.max_length),
         until=epoch,
     )
     return drawn.own
@@ -302,7 +302,7 @@ def observed(rehearsal: Rehearsal, first_unit: int = 0) -> Iterator[Observed]:
         "room": rows.answers.end - rows.answers.start,
     })  # fmt: skip
     index = index.with_columns(pl.col("answer").cast(pl.Int32))
-    sequence = sequence_length(rehearsal.plan, rehearsal.context)
+    sequence = sequence_length(rehearsal.plan, rehearsal.context, rehearsal.settings.max_length)
     copies, together = meeting(rows, rehearsal.plan, rehearsal.settings.seed, sequence)
     exact = np.bincount(copies.text)[copies.text]
     for seen in table.partition_by("epoch", maintain_order=True):

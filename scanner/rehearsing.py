@@ -184,7 +184,9 @@ def _measure(
     if checkpointed:
         progress.say("activations are computed twice to save memory (gradient checkpointing), a third slower")
     weight = sampling_weight(run, plan, drawn)
-    tune = rehearsal.Rehearsal(model, plan, drawn.rows, weight, options.seed, speed.bf16)
+    tune = rehearsal.Rehearsal(
+        model, plan, drawn.rows, weight, options.seed, speed.bf16, max_length=settings.max_length
+    )
     state = private / "state.pt"
     if state.exists():
         tune.resume(state)

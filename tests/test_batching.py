@@ -222,3 +222,13 @@ def test_batches_and_gradients_are_those_of_a_real_trainer(average, grouped, tmp
 
 def test_constants_are_those_of_the_programs():
     assert (batching.MEGA_BATCHES, batching.PACKED_ROWS) == (50, 1000)
+
+
+@pytest.mark.parametrize(
+    ("way", "context", "max_length", "tokens"),
+    [("packed", 256, None, 2048), ("packed", 256, 512, 512), ("wrapped", 256, 512, 256), ("wrapped", 8192, None, 2048)],
+)
+def test_packed_sequences_are_as_long_as_rows_may_be(way, context, max_length, tokens):
+    plan = TrainingPlan(batching=way)
+    assert batching.sequence_length(plan, context, max_length) == tokens
+    assert Sampler(plan, np.full(40, 128), tokens).epoch(np.random.default_rng(0)).rows.size == 40
