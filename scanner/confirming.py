@@ -285,5 +285,5 @@ def run_cascade(
     from scanner.embedding import ModelEncoder
 
     assert settings.confirm_with is not None
-    confirmer = ModelEncoder(settings.confirm_with, option="--confirm-with")
+    confirmer = ModelEncoder(settings.confirm_with, option="--confirm-with", rows=rows)
     return confirm(list(run.segments()), rows, fast, near, text, lexical, confirmer, settings, threads, progress)

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -22,8 +21,9 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from scanner.commonlines import common_lines
 from scanner.errors import SettingsError
-from scanner.objects import ROLE_CODE, Bool, Float64, Int32, Int64, SegmentBatch, UInt8, UInt64
+from scanner.objects import ROLE_CODE, Bool, Float64, Int32, Int64, Rows, SegmentBatch, UInt8, UInt64
 from scanner.text import PUNCTUATION as PUNCTUATION_CLASS
 from scanner.text import code_point_classes, folded_code_points
 
@@ -80,13 +80,13 @@ class Encoder(Protocol):
         ...
 
 
-def load(embedder: str | None = None) -> Encoder:
-    """The encoder of that name.
+def load(embedder: str | None = None, rows: Rows | None = None) -> Encoder:
+    """The encoder of that name; rows: that it will see, of which it then tells the sources apart.
 
     None: the static table; "minilm": the full all-MiniLM-L6-v2 of the extra [minilm]; a folder: a local
     sentence-transformers model; anything else is looked for on the Hugging Face hub, which needs a network.
     """
-    return StaticEncoder() if embedder is None else ModelEncoder(embedder)
+    return StaticEncoder() if embedder is None else ModelEncoder(embedder, rows=rows)
 
 
 def encode(
@@ -281,11 +281,12 @@ def _positions(known: UInt64, hashes: UInt64) -> Int64:
 class ModelEncoder:
     """Any sentence-transformers model, in float32; texts are batched by length.
 
-    The first rows it sees tell it which lines at least half of them hold: such lines (the wrapper around every prompt)
-    are left out, for they would make short rows alike.
+    The first rows it sees tell it which lines at least half of all rows, or of a source's, hold: such lines (the
+    wrapper around every prompt) are left out of all rows, for they would make short ones alike.
     """
 
-    def __init__(self, name: str, batch_size: int = 32, option: str = "--embedder"):
+    def __init__(self, name: str, batch_size: int = 32, option: str = "--embedder", rows: Rows | None = None):
+        self._rows = rows
         self._model = _sentence_transformer(name, option)
         self.name = name if name == MINILM else f"sentence-transformers:{Path(name).name}"
         self.dimension = int(self._model.get_embedding_dimension())
@@ -300,9 +301,17 @@ class ModelEncoder:
             yield self.encode_texts(self.row_texts(batch, take), threads)
 
     def learn(self, batches: Sequence[SegmentBatch], taken: Sequence[Bool]) -> None:
-        """Note the lines that at least half of the rows hold; later calls change nothing."""
+        """Note the lines that at least half of all rows, or of a source's, hold; later calls change nothing."""
         if self._common is None:
-            self._common = _common_lines([_texts(batch, take) for batch, take in zip(batches, taken, strict=True)])
+            texts = [_texts(batch, take) for batch, take in zip(batches, taken, strict=True)]
+            self._common = common_lines(texts, [self._sources(batch) for batch in batches])
+
+    def _sources(self, batch: SegmentBatch) -> list[int]:
+        """Number of the source of each row of the batch; 0 where none are told apart."""
+        ids = batch.row_id[batch.row_starts()[:-1]] if len(batch) else batch.row_id
+        if self._rows is None:
+            return [0] * len(ids)
+        return [int(s) for s in self._rows.source[np.searchsorted(self._rows.row_id, ids)]]
 
     def row_texts(self, batch: SegmentBatch, taken: Bool) -> list[str]:
         """The rows' texts as the model reads them: without common lines, whole where nothing else is left."""
@@ -363,24 +372,6 @@ def _texts(batch: SegmentBatch, taken: Bool) -> list[str]:
         parts = [str(data[batch.offsets[i] : batch.offsets[i + 1]], "utf-8") for i in range(a, b) if taken[i]]
         rows.append("\n".join(parts))
     return rows
-
-
-def _common_lines(texts: Sequence[list[str]]) -> frozenset[str]:
-    """Lines, stripped, that stand in at least half of all rows; none among fewer rows than _MORE_ROWS."""
-    rows = sum(map(len, texts))
-    if rows < _MORE_ROWS:
-        return frozenset()
-
-    def count(part: list[str], among: frozenset[str] | None = None) -> Counter[str]:
-        lines = ({line.strip() for line in text.split("\n")} - {""} for text in part)
-        return Counter(line for held in lines for line in (held if among is None else held & among))
-
-    # subtle: a line of half of all rows is one of half of some part's rows, so only those are counted everywhere
-    hopeful = frozenset(line for part in texts for line, held in count(part).items() if 2 * held >= len(part))
-    held: Counter[str] = Counter()
-    for part in texts:
-        held.update(count(part, hopeful))
-    return frozenset(line for line, n in held.items() if 2 * n >= rows)
 
 
 def _sentence_transformer(name: str, option: str) -> Any:

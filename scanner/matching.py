@@ -70,7 +70,7 @@ def _in_other_words(
     from scanner import embedding
     from scanner.contamination import semantic
 
-    encoder = embedding.load(settings.embedder)
+    encoder = embedding.load(settings.embedder, rows)
     own = folder_of(run).segments()
     alike = semantic.find(run.segments(), rows.row_id, own, items, encoder, threads)
     return contamination.together(pairs, alike.row_id, alike.item, alike.cosine), alike.notes

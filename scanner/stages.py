@@ -350,7 +350,7 @@ def find_meaning(
     from scanner.features import density
     from scanner.signals import semantic
 
-    encoder = embedding.load(settings.embedder)
+    encoder = embedding.load(settings.embedder, rows)
     with progress.stage("embed", 2 * len(rows)):
         full = embedding.encode(run.segments(), rows.row_id, encoder, "full", threads, progress.advance)
         prompt = embedding.encode(run.segments(), rows.row_id, encoder, "input", threads, progress.advance)
