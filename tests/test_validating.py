@@ -41,7 +41,7 @@ def test_the_statements_stand_in_the_run(run: RunFolder) -> None:
     assert said["rows"] == 60
     assert said["rows_outside"] == {"dose": 0, "script": 20}
     by_topic = {s["topic"]: s for s in said["statements"]}
-    assert by_topic["method"]["short"] == "LoRA of rank 16 (never rehearsed)"
+    assert by_topic["method"]["short"] == "LoRA of rank 16"
     assert by_topic["Han script"]["short"] == "Chinese rows (20 of 60)"
     assert by_topic["Han script"]["rows"] == 20
     order = ["inside", "note", "count", "order"]
