@@ -125,6 +125,11 @@ def calibrate(
             f"these rehearsals are of {len(bases)} bases: {', '.join(bases)}; a calibration is for one: choose with "
             f"--name, of {', '.join(dict.fromkeys(r.name for r in found))}"
         )
+    if len({mark for r in found if (mark := r.base["fingerprint"])}) > 1:
+        raise RunError(
+            f"these rehearsals are of bases with one name and size, {bases[0]}, but other weights; a calibration is "
+            f"for one: choose with --name, of {', '.join(dict.fromkeys(r.name for r in found))}"
+        )
     by_run: list[list[Observed]] = []  # one list for each rehearsal, its epochs in order
     measured: list[rehearsed.Rehearsal] = []  # those of by_run
     with progress.stage("read what was measured", len(found)):
@@ -241,7 +246,7 @@ def _of_both(found: list[rehearsed.Rehearsal], by_run: list[list[Observed]]) -> 
     """The tables that say what was measured."""
     observed = [o for states in by_run for o in states]
     return {
-        "base": found[0].base,
+        "base": {**found[0].base, "fingerprint": max(r.base["fingerprint"] for r in found)},  # "" where not known
         "fitted_on": {
             "date": date.today().isoformat(),
             "rows": sum(len(np.unique(np.concatenate([o.answers.row for o in states]))) for states in by_run),

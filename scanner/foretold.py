@@ -21,12 +21,12 @@ from scanner.store import RunFolder
 
 def foretold(
     run: RunFolder, settings: Settings, tune: rehearsal.Rehearsal, drawn: Drawn, epochs: pl.DataFrame,
-    measured: pl.DataFrame,
+    measured: pl.DataFrame, mark: str = "",
 ) -> tuple[dict[str, Any], pl.DataFrame]:  # fmt: skip
     """What the predictor says of the rows trained on, from them and those planted, beside what was measured.
 
     It knows what the audit did (the base's own losses under --base alone), and the lengths of the base, by which the
-    batches were made.
+    batches were made. mark: fingerprint of the base, by which a calibration is known to be of another one.
     """
     from scanner import prediction
     from scanner.prediction import reliability
@@ -37,7 +37,7 @@ def foretold(
     rows = knowing_losses(rows, epochs) if with_base else rows
     plan = replace(tune.plan, model_params=float(tune.model.parameters))
     try:
-        weights = prediction.load_weights(calibration=settings.calibration, plan=plan, with_base=with_base)
+        weights = prediction.load_weights(calibration=settings.calibration, plan=plan, with_base=with_base, mark=mark)
     except SettingsError:  # the file is gone or no longer fits: the table says that it is not calibrated
         weights = prediction.load_weights(plan=plan, with_base=with_base)
     at = np.searchsorted(rows.row_id, np.concatenate((drawn.row_id, alongside.row_ids(planted))))

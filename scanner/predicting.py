@@ -222,10 +222,16 @@ def weights_of(settings: Settings, progress: Progress) -> Weights:
     """The weights that the settings ask for; says so where a calibration does not fit the plan."""
     from scanner import prediction
     from scanner.prediction.calibration import OWN_TOKENS
+    from scanner.untuned import fingerprint
 
+    mark = fingerprint(settings.base) if settings.base is not None and settings.calibration is not None else ""
     unit = OWN_TOKENS if settings.tokenizer is None else settings.tokenizer.name
     weights = prediction.load_weights(
-        calibration=settings.calibration, plan=settings.plan, token_unit=unit, with_base=settings.base is not None
+        calibration=settings.calibration,
+        plan=settings.plan,
+        token_unit=unit,
+        with_base=settings.base is not None,
+        mark=mark,
     )
     told = weights.provenance.get("calibration") or {}
     if told.get("mismatch"):

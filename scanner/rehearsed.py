@@ -82,6 +82,7 @@ class Rehearsal:
             "method": self.plan.method,
             "lora_rank": self.plan.lora_rank if lora else 0,
             "token_unit": "own",
+            "fingerprint": str(self.facts["base"].get("fingerprint", "")),  # not known of earlier versions
         }
 
 

@@ -42,6 +42,7 @@ from scanner.sampling import dose_unit
 from scanner.settings import Settings, TrainingPlan
 from scanner.store import RunFolder, atomic
 from scanner.training import LOGITS_AT_A_TIME, probe
+from scanner.untuned import fingerprint
 
 TINY = "tiny"
 TINY_LEARNING_RATE = 3e-4
@@ -293,13 +294,14 @@ def _facts(
     files = {name: sorted(folder.glob(f"{name}-*.parquet")) for name in ("epoch", "planted")}
     made = Counter(row.member for row in drawn.planting.rows)
     columns = planted_columns(drawn.planting.treated, drawn.row_id.tolist(), made)
+    mark = fingerprint(run.private / "rehearsal" / folder.name / "base" if options.base == TINY else Path(options.base))
     epochs = pl.concat([pl.read_parquet(f, glob=False) for f in files["epoch"]], how="diagonal")
     epochs = epochs.join(columns, on="row_id", how="left", maintain_order="left").sort("epoch", "row_id", "answer")
     final = per_row(epochs.filter(pl.col("epoch") == tune.epoch)).with_columns(weight=pl.lit(1.0, pl.Float32))
     dose = pl.DataFrame({"row_id": drawn.row_id, "own_dose": tune.dose[: len(drawn.row_id)]})
     final = final.join(dose, on="row_id", how="left", maintain_order="left")
     with progress.stage("predict for the same rows"):
-        beside, predicted = foretold(run, settings, tune, drawn, epochs, final)
+        beside, predicted = foretold(run, settings, tune, drawn, epochs, final, mark)
     final = final.join(predicted, on="row_id", how="left", maintain_order="left")
     tables = {"epochs": epochs, "rows": final, "lengths": drawn.lengths}
     if drawn.planting.rows:
@@ -314,8 +316,7 @@ def _facts(
     model, before = tune.model, pretraining["seconds"] if pretraining else 0.0
     return {
         "base": {"name": model.name, "parameters": model.parameters, "context": model.context,
-                 "vocabulary": model.vocabulary,
-                 "pretraining": pretraining},
+                 "vocabulary": model.vocabulary, "fingerprint": mark, "pretraining": pretraining},
         "plan": asdict(plan), "dose_unit": dose_unit(), "seed": options.seed,
         "trained": len(drawn.row_id), "controls": len(drawn.held_id),
         "steps": tune.steps, "losses_per_epoch_nats": tune.losses,

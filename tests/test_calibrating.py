@@ -251,6 +251,12 @@ def test_what_cannot_be_calibrated_is_refused(audited, tmp_path):
     with pytest.raises(RunError, match=r"of 2 bases: SmolLM2 \(135 M .*choose with --name, of big-0, tiny-0"):
         pipeline.calibrate([two], tmp_path / "c.toml")
     assert pipeline.calibrate([two], tmp_path / "c.toml", ("big-0",)).values["base"]["name"] == "SmolLM2"
+    rehearse(RunFolder(two), "one", fingerprint="1" * 16)
+    rehearse(RunFolder(two), "other", fingerprint="2" * 16)
+    with pytest.raises(RunError, match=r"one name and size, tiny .*, but other weights; .*--name, of one, other"):
+        pipeline.calibrate([two], tmp_path / "c.toml", ("one", "other"))
+    values = pipeline.calibrate([two], tmp_path / "c.toml", ("one", "tiny-0")).values
+    assert values["base"]["fingerprint"] == "1" * 16, "of an earlier version's it is not known"
     old = two / "rehearsal" / "tiny-0" / "epochs.parquet"
     pl.read_parquet(old).drop("own_dose").write_parquet(old)
     with pytest.raises(RunError, match="lacks own_dose: it was written by an earlier version; rehearse again"):

@@ -111,6 +111,22 @@ def test_another_base_is_not_calibrated(file, plan, unit, said):
     )
 
 
+def test_a_base_of_the_same_size_with_other_weights_is_another_one(tmp_path, file):
+    values = tables()
+    values["base"] |= {"fingerprint": "a" * 16}
+    path = tmp_path / "c.toml"
+    path.write_text(toml(values))
+    assert load_weights(calibration=path, plan=PLAN, mark="a" * 16).calibrated
+    assert load_weights(calibration=path, plan=PLAN).calibrated, "without --base nobody knows"
+    assert load_weights(calibration=file, plan=PLAN, mark="b" * 16).calibrated, "files of before do not know"
+    other = load_weights(calibration=path, plan=PLAN, mark="b" * 16)
+    assert not other.calibrated
+    assert other.provenance["calibration"]["mismatch"] == (
+        "calibrated on mine (5 M parameters, full fine-tuning); the plan names a base of that size with other weights "
+        "(--base): not calibrated for it"
+    )
+
+
 def test_another_rank_is_another_tuning(tmp_path):
     values = tables()
     values["base"] |= {"method": "lora", "lora_rank": 8}

@@ -30,6 +30,7 @@ from scanner.objects import Segment
 from scanner.progress import Progress
 from scanner.settings import Settings, TrainingPlan
 from scanner.store import RunFolder
+from scanner.untuned import fingerprint
 
 WORDS = (
     "red",
@@ -247,6 +248,7 @@ def test_a_local_base_is_taken_as_it_is(small, audited, tmp_path):
         audited, {"base": str(tmp_path / "base"), "rows": 30, "controls": 10, "epochs": 1.0, "method": "lora"}
     )
     assert done.facts["base"]["pretraining"] is None
+    assert done.facts["base"]["fingerprint"] == fingerprint(tmp_path / "base")
     assert (
         done.facts["plan"]["learning_rate"]
         == RunFolder(audited).read_json("scan.json")["training_plan"]["learning_rate"]

@@ -129,8 +129,8 @@ class Calibration:
             f"{listed(fitted['runs'])}{planted} ({listed(fitted['plans'])}; {fitted['date']})"
         )
 
-    def mismatch(self, plan: TrainingPlan, token_unit: str = OWN_TOKENS) -> str:
-        """Why it says nothing about the plan; empty where it does."""
+    def mismatch(self, plan: TrainingPlan, token_unit: str = OWN_TOKENS, mark: str = "") -> str:
+        """Why it says nothing about the plan; empty where it does. mark: fingerprint of the base, "" if not known."""
         base, other = self.base, []
         if plan.method != base["method"]:
             other.append(f"{'LoRA' if plan.method == 'lora' else 'full fine-tuning'}")
@@ -139,6 +139,8 @@ class Calibration:
         size = plan.model_params
         if size and not 1 / SIZE_FACTOR <= size / base["parameters"] <= SIZE_FACTOR:
             other.append(f"a model of {amount(size)} parameters")
+        elif mark and base.get("fingerprint") and mark != base["fingerprint"]:
+            other.append("a base of that size with other weights (--base)")
         if token_unit != base["token_unit"]:
             other.append("another unit of tokens (--tokenizer)")
         return (
@@ -152,10 +154,12 @@ def load_weights(
     plan: TrainingPlan | None = None,
     token_unit: str = OWN_TOKENS,
     with_base: bool = False,
+    mark: str = "",
 ) -> Weights:
     """The shipped weights, with the level of a calibration file where one is given and fits the plan, else of any base.
 
-    with_base: the weights for the base's own losses, and the level that was fitted with them.
+    with_base: the weights for the base's own losses, and the level that was fitted with them. mark: fingerprint of the
+    base that is to be tuned, where it is known.
 
     What was done stands in provenance["calibration"]: `on`, `with_base`, and `mismatch` and `caution` where there is
     one.
@@ -170,7 +174,7 @@ def load_weights(
         check_version(found.name, found.table, load_shipped(path))
         provenance = {**weights.provenance, "calibration": without_losses(found)}
         return replace(weights.of_another_base(plan), provenance=provenance)
-    return merged(weights, found, fitted, plan, token_unit)
+    return merged(weights, found, fitted, plan, token_unit, mark)
 
 
 def check_version(name: str, fitted: Fitted, weights: Weights) -> None:
@@ -184,11 +188,11 @@ def check_version(name: str, fitted: Fitted, weights: Weights) -> None:
 
 
 def merged(
-    weights: Weights, found: Calibration, fit: Fitted, plan: TrainingPlan, token_unit: str = OWN_TOKENS
+    weights: Weights, found: Calibration, fit: Fitted, plan: TrainingPlan, token_unit: str = OWN_TOKENS, mark: str = ""
 ) -> Weights:
     """The weights at one of the levels of a calibration; SettingsError where it was fitted on others."""
     check_version(found.name, fit, weights)
-    told = {"file": found.name, "on": found.on(), "mismatch": found.mismatch(plan, token_unit),
+    told = {"file": found.name, "on": found.on(), "mismatch": found.mismatch(plan, token_unit, mark),
             "caution": fit.caution(), "with_base": weights.with_base}  # fmt: skip
     provenance = {**weights.provenance, "calibration": told}
     if told["mismatch"]:
