@@ -9,7 +9,7 @@
              plausibility redaction evidence repeats display
              keyed signatures keeping templating wording contrast
              decontaminating models chat training heat closeness
-             effects running options
+             effects running options goldfish commonlines
     floor 2  formats/ layouts/ signals/ features/ outputs/      stages, strangers to one another
              reports/ clustering contamination/ earlier
              prediction/ planning/ explain/ rehearsal
@@ -17,7 +17,8 @@
              resuming relating matching against fieldranks
              confirming applying verifying estimating
              rehearsing rehearsed calibrating memorizing
-             repredicting deduplicating inplace
+             repredicting deduplicating inplace trying
+             foretold rowlengths
 
 `scanner/` measures, `rules/` judges, `cli.py` speaks. Library functions have the names of the verbs.
 """

@@ -9,7 +9,6 @@ import numpy as np
 import polars as pl
 
 from scanner import alongside, rehearsal
-from scanner.batching import sequence_length
 from scanner.drawing import Drawn
 from scanner.errors import SettingsError
 from scanner.prediction import EXTRACTED
@@ -53,7 +52,7 @@ def foretold(
         rows.order,
         rows.near,
         visits,
-        sequence_length(tune.plan, tune.model.context, settings.max_length),
+        tune.sampler.sequence_tokens,
         settings.seed,
     )
     result = prediction.predict_rows(

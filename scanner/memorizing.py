@@ -89,7 +89,7 @@ def find(
     heat = stretches.heat(
         features, answers, np.flatnonzero(wanted[answers.row]), amounts.total * strength,
         prediction.Regime(amounts.set_dose * strength, amounts.steps), weights, conflicts,
-        exact=amounts.own * amounts.copies * amounts.together * strength, goldfish=amounts.goldfish(settings.plan),
+        exact=amounts.exact * strength, goldfish=amounts.goldfish(settings.plan),
     )  # fmt: skip
     found = stretches.stretches(heat)
     warm = np.zeros(len(rows), np.bool_)

@@ -171,7 +171,6 @@ class Rehearsal:
         """One pass over the rows, in the batches that the plan makes; what an interrupted pass did is not repeated."""
         import torch
 
-        sizes = np.array([len(row.ids) for row in self.trained], np.int64)
         rng = np.random.default_rng([self.seed, self.epoch])
         visits = self._weighted(self.sampler.epoch(rng), rng)
         if not visits.steps:
@@ -197,7 +196,7 @@ class Rehearsal:
             self.begun = number + 1
             self.is_whole = True
             self.seconds += time.perf_counter() - began
-            self.tokens += int(sizes[batch].sum())
+            self.tokens += int(self.sampler.sizes[batch].sum())
             advance(len(batch))
             after_step()
         self.steps += taken

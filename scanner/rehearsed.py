@@ -68,9 +68,10 @@ class Rehearsal:
     plan: TrainingPlan  # that was rehearsed, with the true size of the base
 
     @property
-    def context(self) -> int:
-        """Tokens of the base's context; that of no short one where it was not written down."""
-        return int(self.facts["base"].get("context", SEQUENCE_TOKENS))
+    def sequence_tokens(self) -> int:
+        """Tokens of a packed sequence; where the base's context was not written down it counts as none too short."""
+        context = int(self.facts["base"].get("context", SEQUENCE_TOKENS))
+        return sequence_length(self.plan, context, self.settings.max_length)
 
     @property
     def base(self) -> dict[str, Any]:
@@ -266,7 +267,7 @@ def own_doses(rehearsal: Rehearsal, rows: RowsAlone, epoch: int, written: Float6
         rows.length,
         rows.order,
         seed=rehearsal.settings.seed,
-        sequence_tokens=sequence_length(rehearsal.plan, rehearsal.context, rehearsal.settings.max_length),
+        sequence_tokens=rehearsal.sequence_tokens,
         until=epoch,
     )
     return drawn.own
@@ -303,8 +304,7 @@ def observed(rehearsal: Rehearsal, first_unit: int = 0) -> Iterator[Observed]:
         "room": rows.answers.end - rows.answers.start,
     })  # fmt: skip
     index = index.with_columns(pl.col("answer").cast(pl.Int32))
-    sequence = sequence_length(rehearsal.plan, rehearsal.context, rehearsal.settings.max_length)
-    copies, together = meeting(rows, rehearsal.plan, rehearsal.settings.seed, sequence)
+    copies, together = meeting(rows, rehearsal.plan, rehearsal.settings.seed, rehearsal.sequence_tokens)
     exact = np.bincount(copies.text)[copies.text]
     for seen in table.partition_by("epoch", maintain_order=True):
         epoch = int(seen["epoch"][0])

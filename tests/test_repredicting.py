@@ -15,6 +15,7 @@ from corpora import write_jsonl
 
 import cli
 from scanner import pipeline, predicting, repredicting
+from scanner.batching import SEQUENCE_TOKENS
 from scanner.errors import RunError, SettingsError
 from scanner.foretold import foretold
 from scanner.heat import HEAT
@@ -127,8 +128,10 @@ def test_a_rehearsal_of_a_calibrated_run_says_what_its_level_predicts(data, run)
     whole = pl.DataFrame({"row_id": ids, "tokens": [40] * len(ids), "answers": [[1000]] * len(ids)})
     drawn = SimpleNamespace(row_id=ids.to_numpy(), planted=(), lengths=whole)
 
+    sampler = SimpleNamespace(sequence_tokens=SEQUENCE_TOKENS)
+
     def beside(chosen: Settings, parameters: int) -> dict:
-        tune = SimpleNamespace(plan=PLAN, model=SimpleNamespace(parameters=parameters, context=256), weight=None)
+        tune = SimpleNamespace(plan=PLAN, model=SimpleNamespace(parameters=parameters), weight=None, sampler=sampler)
         return foretold(run, chosen, tune, drawn, pl.DataFrame(), measured)[0]
 
     level, shipped = beside(settings, 5_000_000), beside(settings.changed(calibration=None), 5_000_000)

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from scanner.embedding import UNIT, Int16
+from scanner.embedding import Int16
 from scanner.objects import Float32, Int64
+from scanner.signals import _centroids
 
 MOST_THEMES = 64
 _ROWS_PER_THEME = 16  # at least; fewer rows than two themes take have none
@@ -30,28 +31,22 @@ def themes(vectors: Int16, rows: Int64) -> Int64:
     count = min(MOST_THEMES, len(rows) // _ROWS_PER_THEME)
     if count > 1:
         spread = np.linspace(0, len(rows) - 1, min(len(rows), count * _ROWS_FITTED)).astype(np.int64)
-        centroids = _centroids(vectors[rows[spread]], count)
+        centroids = _fitted(vectors[rows[spread]].astype(np.float32), count)
         for at in range(0, len(rows), _AT_ONCE):
             part = rows[at : at + _AT_ONCE]
             found[part] = _nearest(vectors[part], centroids)
     return found
 
 
-def _centroids(points: Int16, count: int) -> Float32:
-    """(count, d) whole numbers of length UNIT; a centroid that attracts nothing stays where it is."""
-    centroids = points[np.linspace(0, len(points) - 1, count).astype(np.int64)].astype(np.float32)
+def _fitted(points: Float32, count: int) -> Float32:
+    """(count, d) centroids of the points."""
+    centroids = _centroids.begin(points, count)
     for _ in range(_ROUNDS):
-        near = _nearest(points, centroids)
-        order = np.argsort(near, kind="stable")
-        some, first = np.unique(near[order], return_index=True)
-        sums = np.add.reduceat(points[order].astype(np.float64), first)
-        length = np.sqrt((sums**2).sum(axis=1))
-        kept = length > 0
-        centroids[some[kept]] = np.rint(sums[kept] * (UNIT / length[kept])[:, None])
+        _centroids.move(centroids, points, _nearest(points, centroids))
     return centroids
 
 
-def _nearest(points: Int16, centroids: Float32) -> Int64:
+def _nearest(points: Int16 | Float32, centroids: Float32) -> Int64:
     """(n,) the centroid with the largest inner product, the first of equals."""
-    nearest: Int64 = np.argmax(points.astype(np.float32) @ centroids.T, axis=1)
+    nearest: Int64 = np.argmax(points.astype(np.float32, copy=False) @ centroids.T, axis=1)
     return nearest

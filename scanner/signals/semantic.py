@@ -18,8 +18,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from scanner.embedding import UNIT, Embeddings, thread_count
+from scanner.embedding import Embeddings, thread_count
 from scanner.objects import Bool, Float64, Int32, Int64, Neighbours, Pairs
+from scanner.signals import _centroids
 
 NEEDS = ("embeddings",)
 
@@ -223,19 +224,13 @@ class _Finder:
         import faiss
 
         points = self.vectors[sample].astype(np.float32)
-        centroids = points[np.linspace(0, len(sample) - 1, count).astype(np.int64)].copy()
+        centroids = _centroids.begin(points, count)
         index = faiss.IndexFlatIP(points.shape[1])
         faiss.omp_set_num_threads(self.threads)
         for _ in range(_ROUNDS):
             index.reset()
             index.add(centroids)
-            place = index.search(points, 1)[1][:, 0]
-            order = np.argsort(place, kind="stable")
-            some, first = np.unique(place[order], return_index=True)
-            sums = np.add.reduceat(points[order].astype(np.float64), first)
-            length = np.sqrt((sums**2).sum(axis=1))
-            kept = length > 0
-            centroids[some[kept]] = np.rint(sums[kept] * (UNIT / length[kept])[:, None])
+            _centroids.move(centroids, points, index.search(points, 1)[1][:, 0])
         index.reset()
         index.add(centroids)
         return index
