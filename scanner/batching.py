@@ -10,7 +10,8 @@ What each way of batching copies, checked in the tests against the programs them
     packed           whole rows in sequences of a fixed length, best fit first (TRL "bfd", its default)
     wrapped          rows one after another, cut at the ends of sequences (TRL "wrapped")
 
-Packed sequences are put together once, in runs of 1,000 rows, and shuffled as wholes in every epoch, as TRL does.
+Packed sequences are put together once, in runs of 1,000 rows as these stand, and shuffled as wholes in every epoch, as
+TRL does.
 """
 
 from __future__ import annotations
@@ -55,6 +56,7 @@ class Sampler:
     plan: TrainingPlan
     sizes: Int64  # (n,)
     sequence_tokens: int = SEQUENCE_TOKENS  # length of a packed sequence
+    standing: Int64 | None = None  # (n,) rows in the order in which they stand where they are packed; None: as given
 
     @property
     def room(self) -> int:
@@ -65,11 +67,13 @@ class Sampler:
     def sequence(self) -> Int64:
         """(n,) the packed sequence that holds each row, in which it begins; numbered without gaps."""
         pack = best_fit if self.plan.batching == "packed" else wrapped
+        standing = np.arange(len(self.sizes)) if self.standing is None else self.standing
         sequence = np.empty(len(self.sizes), np.int64)
         count = 0
-        for first in range(0, len(self.sizes), PACKED_ROWS):
-            found = pack(self.sizes[first : first + PACKED_ROWS], self.room)
-            sequence[first : first + PACKED_ROWS] = found + count
+        for first in range(0, len(standing), PACKED_ROWS):
+            run = standing[first : first + PACKED_ROWS]
+            found = pack(self.sizes[run], self.room)
+            sequence[run] = found + count
             count += int(found.max()) + 1
         return sequence
 

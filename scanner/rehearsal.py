@@ -21,7 +21,7 @@ import numpy as np
 import polars as pl
 
 from scanner.baseloss import shared
-from scanner.batching import Sampler, Visits, end_to_end, sequence_length
+from scanner.batching import PACKED, Sampler, Visits, end_to_end, sequence_length
 from scanner.chat import Example
 from scanner.errors import ModelError
 from scanner.goldfish import without_dropped
@@ -110,8 +110,9 @@ def laid_end_to_end(rows: Sequence[Example], sampler: Sampler) -> list[list[Exam
     A row sees those before it in its sequence, and what of it lies behind a cut begins a sequence, without the tokens
     before. The end of a run of rows in which none begins goes along with the sequence before it.
     """
-    edges, number = end_to_end(sampler.sizes, sampler.room)
-    ids, supervised = (np.concatenate([getattr(row, name) for row in rows]) for name in ("ids", "supervised"))
+    standing = np.arange(len(rows)) if sampler.standing is None else sampler.standing
+    edges, number = end_to_end(sampler.sizes[standing], sampler.room)
+    ids, supervised = (np.concatenate([getattr(rows[i], name) for i in standing]) for name in ("ids", "supervised"))
     found: list[list[Example]] = [[] for _ in range(int(number[-1]) + 1)]
     for begin, end, place in zip(edges[:-1].tolist(), edges[1:].tolist(), number.tolist(), strict=True):
         found[place].append(Example(ids[begin:end], supervised[begin:end], ()))
@@ -150,6 +151,7 @@ class Rehearsal:
     tokens: int = 0  # trained on so far, a token once for each visit
     is_whole: bool = True  # no step is half done, so what `save` would write can be gone on from
     max_length: int | None = None  # tokens that the trainer cuts rows at, and of a packed sequence; None: not named
+    shuffled: bool = False  # rows are shuffled before they are packed; else packed as they stand
 
     def __post_init__(self) -> None:
         import torch
@@ -157,7 +159,9 @@ class Rehearsal:
         learned = [p for p in self.model.model.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(learned, lr=self.plan.learning_rate, weight_decay=0.0, fused=True)
         sizes = np.array([len(row.ids) for row in self.trained], np.int64)
-        self.sampler = Sampler(self.plan, sizes, sequence_length(self.plan, self.model.context, self.max_length))
+        standing = np.random.default_rng(self.seed).permutation(len(sizes)) if self.shuffled else None
+        room = sequence_length(self.plan, self.model.context, self.max_length)
+        self.sampler = Sampler(self.plan, sizes, room, standing)
         self._learned = [without_dropped(row, self.plan.goldfish_k) for row in self.trained]
         if self.plan.batching == "wrapped":
             self._sequences = laid_end_to_end(self._learned, self.sampler)
@@ -235,7 +239,8 @@ class Rehearsal:
                 {"learned": learned, "optimizer": self.optimizer.state_dict(), "epoch": self.epoch,
                  "steps": self.steps, "begun": self.begun, "bf16": self.bf16, "seconds": self.seconds,
                  "seconds_measuring": self.seconds_measuring, "tokens": self.tokens, "dose": self.dose.tolist(),
-                 "dose_unit": dose_unit(), "losses": self.losses, "step_losses": self._step_losses}, temporary,
+                 "dose_unit": dose_unit(), "shuffled": self.shuffled, "losses": self.losses,
+                 "step_losses": self._step_losses}, temporary,
             )  # fmt: skip
 
     def resume(self, path: Path) -> None:
@@ -243,7 +248,8 @@ class Rehearsal:
         import torch
 
         state = torch.load(path, map_location=self.model.device, weights_only=True)
-        if state.get("dose_unit") != dose_unit():
+        other_packs = self.plan.batching in PACKED and state.get("shuffled", False) != self.shuffled
+        if state.get("dose_unit") != dose_unit() or other_packs:
             raise ModelError(
                 "this rehearsal was begun by another version, which counts otherwise what a row is given; begin it "
                 "anew under another --name"

@@ -186,7 +186,7 @@ def _measure(
         progress.say("activations are computed twice to save memory (gradient checkpointing), a third slower")
     weight = sampling_weight(run, plan, drawn)
     tune = rehearsal.Rehearsal(
-        model, plan, drawn.rows, weight, options.seed, speed.bf16, max_length=settings.max_length
+        model, plan, drawn.rows, weight, options.seed, speed.bf16, max_length=settings.max_length, shuffled=True
     )
     state = private / "state.pt"
     if state.exists():

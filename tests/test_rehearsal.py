@@ -280,6 +280,9 @@ def test_a_rehearsal_interrupted_within_an_epoch_goes_on_with_its_next_step(smal
     torch.save({**state, "dose_unit": "visits of old"}, tmp_path / "old.pt")
     with pytest.raises(ModelError, match=r"begun by another version.*another --name"):
         broken.resume(tmp_path / "old.pt")
+    shuffled = rehearsal.Rehearsal(model, replace(plan, batching="packed"), rows, None, 5, False, shuffled=True)
+    with pytest.raises(ModelError, match="begun by another version"):  # which packed its rows otherwise
+        shuffled.resume(tmp_path / "state.pt")
     seen: list[int] = []
     again.run_epoch(seen.append)
     assert seen == [8, 4]  # what was done before is told at once

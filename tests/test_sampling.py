@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scanner.batching import Sampler
 from scanner.sampling import (
     copies_of,
     near_copy_share,
@@ -18,6 +19,7 @@ from scanner.sampling import (
     replaced_of_100,
     simulate,
     with_copies,
+    worths,
 )
 from scanner.settings import LOSS_AVERAGES, LR_SCHEDULES, TrainingPlan
 
@@ -45,6 +47,10 @@ def twin(p: TrainingPlan, supervised, length, order, seed: int, kappa=None) -> t
     added, left = [0.0] * len(supervised), [0.0] * len(supervised)
     for epoch in range(int(p.epochs)):
         batches = batching_twin.epoch(p, sizes, np.random.default_rng([seed, epoch]))
+        if p.batching in ("packed", "wrapped"):  # of four ways in which the rows may have stood
+            stood = np.random.default_rng([seed, epoch % 4, 1]).permutation(len(sizes)).tolist()
+            batches = batching_twin.epoch(p, [sizes[i] for i in stood], np.random.default_rng([seed, epoch]))
+            batches = [[[stood[i] for i in part] for part in step] for step in batches]
         visits = [row for step in batches for part in step for row in part]
         words = sum(tokens[row] for row in visits) / len(batches)
         crowd = len(visits) / len(batches) / 8
@@ -96,6 +102,36 @@ def test_doses_equal_the_twin(values, loss_average):
     assert exposure.steps == steps
     assert exposure.per_token == pytest.approx(np.average(dose, weights=supervised))
     assert (exposure.together == 1).all()
+
+
+@pytest.mark.parametrize("batching", ["packed", "wrapped"])
+def test_packed_copies_have_the_dose_that_they_have_in_trainings_on_shuffled_rows(batching):
+    """In content order copies stand side by side and would be packed into one sequence, which they hardly ever are."""
+    supervised, length, order = (np.concatenate((column, np.repeat(column[:60], 3))) for column in rows(1500, 2))
+    p, copies = plan(batching=batching, batch_size=1, epochs=4), copies_of(order)
+    found = simulate(p, supervised, length, order, sequence_tokens=512, copies=copies)
+    trained = []
+    for seed in range(6):
+        stood = np.random.default_rng(seed).permutation(len(order)).astype(np.uint64)
+        one = simulate(p, supervised, length, stood, None, seed, 512, copies, standing=True)
+        trained.append(with_copies(one.own, copies, one.together))
+    ours, theirs = with_copies(found.own, copies, found.together), np.mean(trained, axis=0)
+    assert np.log(ours / theirs)[:60].mean() == pytest.approx(0, abs=0.05)
+    assert np.log(ours / theirs)[60:1500].mean() == pytest.approx(0, abs=0.03)
+    adjacent = simulate(p, supervised, length, order, sequence_tokens=512, copies=copies, standing=True)
+    assert np.log(with_copies(adjacent.own, copies, adjacent.together) / theirs)[:60].mean() < -0.3
+
+
+def test_a_training_that_is_told_of_packs_its_rows_as_they_stood():
+    supervised, length, order = rows(90)
+    p = plan(batching="packed", batch_size=1, epochs=1)
+    told = simulate(p, supervised, length, order, seed=4, sequence_tokens=200, standing=True)
+    ranked = np.argsort(order)
+    visits = Sampler(p, length[ranked], 200).epoch(np.random.default_rng([4, 0]))
+    expected = np.empty(90)
+    expected[ranked[visits.rows]] = worths(p, visits, supervised[ranked], 0)
+    np.testing.assert_allclose(told.own, expected)
+    assert not np.allclose(simulate(p, supervised, length, order, seed=4, sequence_tokens=200).own, expected)
 
 
 def test_twice_the_rows_in_a_step_are_worth_so_much_less():

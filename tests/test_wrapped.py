@@ -56,6 +56,19 @@ def test_rows_laid_end_to_end_are_cut_as_trl_cuts_them(monkeypatch):
     assert [one.supervised.tolist() for one in ours] == theirs["marks"][:]
 
 
+def test_rows_are_laid_end_to_end_as_they_stand():
+    rng = np.random.default_rng(1)
+    rows = [chat.Example(np.full(size, i), np.ones(size, bool), ()) for i, size in enumerate(rng.integers(1, 40, 50))]
+    standing, sizes = rng.permutation(50), np.array([len(row.ids) for row in rows])
+    plan = TrainingPlan(batching="wrapped")
+    sampler = batching.Sampler(plan, sizes, 64, standing)
+    plain = batching.Sampler(plan, sizes[standing], 64)
+    assert sampler.sequence[standing].tolist() == plain.sequence.tolist()
+    found = rehearsal.laid_end_to_end(rows, sampler)
+    expected = rehearsal.laid_end_to_end([rows[i] for i in standing], plain)
+    assert [[e.ids.tolist() for e in some] for some in found] == [[e.ids.tolist() for e in some] for some in expected]
+
+
 def test_a_step_of_rows_laid_end_to_end_is_one_over_their_sequences(monkeypatch):
     """The second sequence begins with what the cut left of a row, which sees nothing of its prompt any more."""
     for name, value in {"WIDTH": 32, "LAYERS": 1, "HEAD": 16, "VOCABULARY": 320}.items():

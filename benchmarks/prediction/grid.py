@@ -104,7 +104,9 @@ CELLS = {
     **{f"{base}-1": Cell(replace(PLAN, epochs=6), base=base) for base in ("larger", "large")},
     **{f"{base}-1": Cell(base=base) for base in ("short", "middle")},
     "wrapped": Cell(replace(PLAN, batching="wrapped", batch_size=3), shuffled=True),
+    "wrapped-other": Cell(replace(PLAN, batching="wrapped", batch_size=3), 2, rows="other", shuffled=True),
     **{f"goldfish-{k}": Cell(replace(PLAN, goldfish_k=k)) for k in (4, 10, 32)},
+    "goldfish-4-other": Cell(replace(PLAN, goldfish_k=4), 2, rows="other"),
     **{f"half-{n:+d}": Cell(members=240, seed=abs(n), half=n) for k in range(1, 9) for n in (k, -k)},
 }
 

@@ -190,7 +190,7 @@ def observe(table: Table, name: str, simulated: int | None = None) -> list[Obser
         at = now["place"].to_numpy()
         given = simulate(
             cell.plan, supervised, tokens, order, seed=seed, copies=copies, until=epoch,
-            sequence_tokens=sequence_length(cell.plan, TINY_CONTEXT, None),
+            sequence_tokens=sequence_length(cell.plan, TINY_CONTEXT, None), standing=simulated is None,
         )  # fmt: skip
         dose, own = np.zeros(len(table.member)), np.zeros(len(table.member))
         dose[members] = with_copies(given.own, copies, given.together)[places]
