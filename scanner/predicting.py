@@ -142,7 +142,7 @@ def predict_known(
     from scanner import prediction, rulebook
     from scanner.batching import SEQUENCE_TOKENS
     from scanner.contextual import token_features
-    from scanner.effects import batching_facts, length_facts, meeting_facts, order_facts
+    from scanner.effects import alone_facts, batching_facts, length_facts, meeting_facts, order_facts
     from scanner.features import contexts
     from scanner.prediction import whatif
     from scanner.prediction.skew import skew
@@ -182,8 +182,7 @@ def predict_known(
             band=pl.Series(rulebook.bands().band(risk).tolist(), dtype=pl.String),
         )
     )
-    with np.errstate(invalid="ignore", divide="ignore"):
-        near_mass = np.where(amounts.own > 0, amounts.total / (amounts.own * amounts.together) - amounts.copies, 0.0)
+    near_mass = np.where(amounts.own > 0, amounts.near, 0.0)
     near_mass = near_mass.round(9) + 0.0  # what is left of a difference of equal numbers is no copy, nor less than none
     notes = {
         "prediction": {
@@ -206,6 +205,7 @@ def predict_known(
                 sequence,
             )
             + meeting_facts(amounts.together)
+            + alone_facts(settings.plan)
             + order_facts(settings.plan, rows.source, answers.tokens(len(rows)), length, settings.seed, sequence)
             + (length_facts(settings.plan) if settings.tokenizer is None and known.base is None else []),
             **asked,

@@ -14,6 +14,7 @@ import polars as pl
 
 from scanner.errors import SettingsError
 from scanner.objects import Float64
+from scanner.sampling import asked_alone
 from scanner.settings import Settings, TrainingPlan
 from scanner.stages import places
 from scanner.store import RunFolder, atomic
@@ -84,6 +85,8 @@ def with_plan(
     together = arrays.pop("together", np.ones(len(own)))  # runs of before it was counted
     stays = (plan["action"].cast(pl.String) != "drop").to_numpy()
     total, exact, left = doses_of_rest(own, together, stays, plan["row_id"].to_numpy(), pairs, settings.shingle)
+    alone = asked_alone(settings.plan, own, total)
+    total, exact = total * alone, exact * alone
     share = own[stays].mean() / own.mean() if stays.any() and own.any() else 0.0
     regime = Regime(float(set_dose * share), float(steps * stays.mean()) if len(stays) else 0.0)
     sample = whatif.Sample.from_arrays(arrays)

@@ -27,7 +27,7 @@ from scanner.prediction.level import Observed
 from scanner.prediction.validated import Validated
 from scanner.prediction.validated import observed as what_was_observed
 from scanner.prediction.validity import LANGUAGE
-from scanner.sampling import Copies, copies_of, dose_per_token, dose_unit, simulate, with_copies
+from scanner.sampling import Copies, asked_alone, copies_of, dose_per_token, dose_unit, simulate, with_copies
 from scanner.settings import Settings, TrainingPlan
 from scanner.stages import places
 from scanner.store import RunFolder
@@ -314,6 +314,8 @@ def observed(rehearsal: Rehearsal, first_unit: int = 0) -> Iterator[Observed]:
         own[: len(planted)] = given_to_planted.filter(pl.col("epoch") == epoch).sort("row_id")["own_dose"].to_numpy()
         own = own_doses(rehearsal, rows, epoch, own)
         dose = with_copies(own, copies, together)
+        left = asked_alone(rehearsal.plan, own, dose)
+        dose = dose * left
         answer = seen.join(index, on=["row_id", "answer"], how="inner").filter(
             (pl.col("tokens") > 0) & (pl.col("tokens") <= pl.col("room"))
         ).sort("place")  # fmt: skip
@@ -333,7 +335,7 @@ def observed(rehearsal: Rehearsal, first_unit: int = 0) -> Iterator[Observed]:
             unit=rows.alike[answers.row] + first_unit,
             epoch=epoch,
             conflicts=rows.conflicts,
-            goldfish=goldfish(rehearsal.plan.goldfish_k, dose, own * exact * together),
+            goldfish=goldfish(rehearsal.plan.goldfish_k, dose, own * exact * together * left),
         )
 
 

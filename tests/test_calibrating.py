@@ -110,6 +110,10 @@ def test_doses_of_another_version_are_counted_again(audited):
         own = simulate(PLAN, supervised, rows.length, rows.order, seed=old.settings.seed, until=after.epoch).own
         assert after.set_dose == pytest.approx(own.mean())
         assert not np.allclose(after.dose, before.dose)
+    alone = replace(old, facts=with_unit, plan=replace(old.plan, batching="wrapped"))
+    for before, after in zip(written, rehearsed.observed(alone), strict=True):
+        assert (after.dose < 0.9 * before.dose).all()
+        assert after.set_dose == before.set_dose
     weighed = replace(old, plan=replace(old.plan, source_weight=(("d", 2.0),)))
     with pytest.raises(RunError, match="cannot be counted again; rehearse again under another --name"):
         list(rehearsed.observed(weighed))

@@ -9,7 +9,7 @@ import pytest
 from test_sampling import plan, rows
 
 from scanner.batching import Sampler
-from scanner.effects import _alike, batching_facts, length_facts, meeting_facts, order_facts
+from scanner.effects import _alike, alone_facts, batching_facts, length_facts, meeting_facts, order_facts
 from scanner.sampling import simulate
 
 
@@ -58,6 +58,12 @@ def test_facts_say_how_many_rows_lose_dose_as_their_copies_meet():
     assert said == ["copies of 3 rows often meet in a step; 25 to 50 % of the dose is left"]
     assert meeting_facts(np.ones(5)) == []
     assert meeting_facts(np.array([0.731, 0.73]))[0].endswith("in a step; 73 % of the dose is left")
+
+
+def test_what_is_left_of_rows_laid_end_to_end_is_told():
+    (said,) = alone_facts(plan(batching="wrapped"))
+    assert "43 % of the dose of a row with one copy is left, 92 % with 16" in said
+    assert alone_facts(plan(batching="packed")) == []
 
 
 def test_lengths_matter_where_batches_are_made_by_them():

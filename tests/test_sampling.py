@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from scanner.batching import Sampler
 from scanner.sampling import (
+    asked_alone,
     copies_of,
     near_copy_share,
     rate_share,
@@ -272,3 +273,14 @@ def test_large_sets_take_linear_memory_and_no_loop():
     supervised, length, order = rows(30_000)
     exposure = simulate(plan(epochs=3, batch_size=16), supervised, length, order)
     assert exposure.steps == 3 * 1875
+
+
+@given(st.lists(st.floats(0.01, 40), min_size=1, max_size=9), st.floats(1, 30))
+def test_asked_alone_more_copies_leave_more_and_one_copy_what_was_measured(own, times):
+    own = np.array(own)
+    alone = asked_alone(plan(batching="wrapped"), own, own * times)
+    np.testing.assert_allclose(alone, times / (times + 1.3))
+    assert (asked_alone(plan(batching="wrapped"), own, own * (times + 1)) > alone).all()
+    np.testing.assert_allclose(asked_alone(plan(batching="wrapped"), own * 0, own), 1 / 2.3)  # near copies alone
+    for batching in ("random", "length-grouped", "packed"):
+        assert (asked_alone(plan(batching=batching), own, own * times) == 1).all()

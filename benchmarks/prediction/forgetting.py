@@ -12,7 +12,6 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-import fit as fitting
 import grid
 import measured
 import numpy as np
@@ -24,7 +23,7 @@ from scanner.prediction.hazard import EXTRACTED, load_weights
 from scanner.prediction.stretches import heat
 from scanner.sampling import BATCH_POWER
 
-CELLS = ("goldfish-4", "goldfish-10", "wrapped")
+CELLS = ("goldfish-4", "goldfish-10", "goldfish-4-other", "wrapped", "wrapped-other", "wrapped-long")
 
 
 def beside(table: measured.Table, o: measured.Observation, weights: Weights) -> str:
@@ -50,7 +49,7 @@ def beside(table: measured.Table, o: measured.Observation, weights: Weights) -> 
 def tokens(table: measured.Table, o: measured.Observation, weights: Weights) -> str:
     """One line: share of the words hit after the true text, of those learned whole and of the others."""
     chosen = np.flatnonzero(table.member & (table.length > 0))
-    strength, regime, _ = fitting.given(table, o, weights)
+    strength, regime, _ = predicting.given(table, o, weights)
     exact = o.own * table.copies * strength
     found = heat(
         table.features, table.answers, chosen, o.dose * strength, regime, weights, exact=exact, goldfish=o.goldfish

@@ -62,6 +62,7 @@ class Cell:
     members: int = 700
     half: int | None = None  # number of a half-split: +n trains on one half of the rows, -n on the other
     shuffled: bool = False  # rows are put into another order first; else they stand source by source
+    sequence: int | None = None  # tokens of a sequence of rows end to end; None: the base's context
 
 
 BASES = {
@@ -104,6 +105,7 @@ CELLS = {
     **{f"{base}-1": Cell(replace(PLAN, epochs=6), base=base) for base in ("larger", "large")},
     **{f"{base}-1": Cell(base=base) for base in ("short", "middle")},
     "wrapped": Cell(replace(PLAN, batching="wrapped", batch_size=3), shuffled=True),
+    "wrapped-long": Cell(replace(PLAN, batching="wrapped", batch_size=2), 3, shuffled=True, sequence=512),
     "wrapped-other": Cell(replace(PLAN, batching="wrapped", batch_size=3), 2, rows="other", shuffled=True),
     **{f"goldfish-{k}": Cell(replace(PLAN, goldfish_k=k)) for k in (4, 10, 32)},
     "goldfish-4-other": Cell(replace(PLAN, goldfish_k=4), 2, rows="other"),
@@ -182,6 +184,8 @@ def run_cell(name: str, data: Path, cache: Path) -> None:
     losses_of_base(cell, model, audit, bf16)
     if cell.plan.method == "lora":
         model = rehearsal.with_adapters(model, cell.plan.lora_rank, cell.seed)
+    if cell.sequence:
+        model = replace(model, context=cell.sequence)
     tune = rehearsal.Rehearsal(model, cell.plan, rows, None, cell.seed, bf16)
     place = np.arange(len(audit))
     kept = [np.packbits(goldfish.words_kept(row, cell.plan.goldfish_k)).tobytes() for row in audit]

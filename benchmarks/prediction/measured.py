@@ -23,7 +23,7 @@ from scanner.kernels.tokens import token_widths, tokenise
 from scanner.models import TINY_CONTEXT
 from scanner.prediction import Answers, Goldfish, Regime
 from scanner.prediction.dropping import goldfish
-from scanner.sampling import Copies, near_copy_share, simulate, with_copies
+from scanner.sampling import Copies, asked_alone, near_copy_share, simulate, with_copies
 from scanner.text import code_point_classes, folded_code_points
 
 CHUNKS = 10  # controls are counted against the training set in so many parts, so that they hardly count one another
@@ -60,8 +60,8 @@ class Observation:
     n_pre: np.ndarray  # (n,) tokens
     whole: np.ndarray  # (n,) bool, the answer was reproduced to its end
     hits: list[np.ndarray]  # per row (tokens,) bool
-    dose: np.ndarray  # (n,) visits
-    own: np.ndarray  # (n,) dose of the row's own visits, a mean over its exact copies, less what meetings cost
+    dose: np.ndarray  # (n,) visits, of rows laid end to end what is left of them when a row is asked for alone
+    own: np.ndarray  # (n,) of the row's own visits, a mean over its exact copies, less what meetings cost
     regime: Regime
     goldfish: Goldfish | None = None
     kept: list[np.ndarray] | None = None  # per row (tokens,) bool: the goldfish loss drops nothing of the token
@@ -190,12 +190,14 @@ def observe(table: Table, name: str, simulated: int | None = None) -> list[Obser
         at = now["place"].to_numpy()
         given = simulate(
             cell.plan, supervised, tokens, order, seed=seed, copies=copies, until=epoch,
-            sequence_tokens=sequence_length(cell.plan, TINY_CONTEXT, None), standing=simulated is None,
+            sequence_tokens=sequence_length(cell.plan, cell.sequence or TINY_CONTEXT, None), standing=simulated is None,
         )  # fmt: skip
         dose, own = np.zeros(len(table.member)), np.zeros(len(table.member))
-        dose[members] = with_copies(given.own, copies, given.together)[places]
-        of_text = np.bincount(copies.text, given.own) / np.bincount(copies.text)
-        own[members] = (of_text[copies.text] * given.together)[places]
+        total = with_copies(given.own, copies, given.together)
+        mean = (np.bincount(copies.text, given.own) / np.bincount(copies.text))[copies.text]
+        alone = asked_alone(cell.plan, mean, total)
+        dose[members] = (total * alone)[places]
+        own[members] = (mean * given.together * alone)[places]
         n_pre, whole = np.zeros(len(table.member), np.int64), np.zeros(len(table.member), bool)
         n_pre[at], whole[at] = now["n_pre"].to_numpy(), now["whole"].to_numpy()
         hits = [np.zeros(0, bool)] * len(table.member)

@@ -30,9 +30,11 @@ SETTLED = 4
 """Epochs from which on the level of a base is read: before, few rows are recited."""
 OTHER_WAYS = {
     "goldfish-4": ("goldfish loss", "goldfish"), "goldfish-10": ("goldfish loss", "goldfish"),
-    "wrapped": ("batching", "wrapped"),
+    "goldfish-4-other": ("goldfish loss", "goldfish"),
+    "wrapped": ("batching", "wrapped"), "wrapped-other": ("batching", "wrapped"),
+    "wrapped-long": ("batching", "wrapped"),
 }  # fmt: skip
-"""Cells of the base and rows of the fit that no fit has seen: what is new in them, and its name."""
+"""Cells of the base of the fit that no fit has seen: what is new in them, and its name."""
 LORA = ("lora", "lora-other", "lora-64")
 """The cells that say what a LoRA visit is worth: ranks 16, 8 and 64."""
 

@@ -35,7 +35,7 @@ from scanner.prediction.hazard import (
     quadrature,
 )
 from scanner.prediction.words import reasons, taxon
-from scanner.sampling import copies_of, simulate, with_copies
+from scanner.sampling import asked_alone, copies_of, simulate, with_copies
 from scanner.settings import TrainingPlan
 
 __all__ = [
@@ -103,16 +103,28 @@ class Doses:
     """Exposures of each row, (n,), and of the set."""
 
     own: Float64  # dose of the row's own visits
-    total: Float64  # with the visits of its copies
+    total: Float64  # with the visits of its copies, and of that what is there when the row is asked for alone
     together: Float64  # what is left of their sum, as some meet in one step (see sampling.Exposure)
     copies: Int64  # rows that are exact copies of one another, itself included
     set_dose: float  # mean of `own` over supervised tokens; 0 for those that a goldfish loss drops
     steps: float  # optimizer steps
+    alone: Float64 | float = 1.0  # (n,) what is left without the rows before it (see sampling.asked_alone)
 
     @property
     def exact(self) -> Float64:
         """(n,) dose without what near copies give."""
-        return np.minimum(self.own * self.copies * self.together, self.total)
+        return np.minimum(self.own * self.copies * self.together * self.alone, self.total)
+
+    @property
+    def near(self) -> Float64:
+        """(n,) what near copies give, in exact copies of the row; NaN where it has no dose."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.asarray(self.total / (self.own * self.together * self.alone) - self.copies)
+
+    def without(self, plan: TrainingPlan) -> Float64:
+        """(n,) dose of each row that would be left without its own visits."""
+        others = self.total / self.alone - self.own * self.together
+        return np.asarray(others * asked_alone(plan, self.own, others))
 
     def goldfish(self, plan: TrainingPlan, rows: Int64 | slice = slice(None)) -> Goldfish | None:
         """What the plan's goldfish loss makes of some rows; None where it has none."""
@@ -189,7 +201,8 @@ def doses(
     exposure = simulate(plan, supervised, length, order, sampling_weight, seed, sequence_tokens, copies)
     total = with_copies(exposure.own, copies, exposure.together)
     number = np.bincount(copies.text)[copies.text] if len(length) else np.zeros(0, np.int64)
-    return Doses(exposure.own, total, exposure.together, number, exposure.per_token, exposure.steps)
+    alone = asked_alone(plan, exposure.own, total)
+    return Doses(exposure.own, total * alone, exposure.together, number, exposure.per_token, exposure.steps, alone)
 
 
 def predict_rows(
@@ -206,7 +219,7 @@ def predict_rows(
     count = len(amounts.own)
     strength = weights.strength(plan)
     found = turn_tails(
-        features, answers, amounts.total * strength, (amounts.total - amounts.own * amounts.together) * strength,
+        features, answers, amounts.total * strength, amounts.without(plan) * strength,
         Regime(amounts.set_dose * strength, amounts.steps), weights, conflicts, threads,
         goldfish=amounts.goldfish(plan),
     )  # fmt: skip
@@ -230,7 +243,7 @@ def predict_rows(
         exposures=amounts.total,
         taxon=taxon(amounts.copies, summary),
         reasons=reasons(
-            amounts.copies, amounts.own, amounts.total, amounts.together, summary, longest_tokens, EXTRACTED, capped
+            amounts.copies, amounts.near, amounts.total, amounts.together, summary, longest_tokens, EXTRACTED, capped
         ),
         calibrated=weights.calibrated,
         summary=summary,

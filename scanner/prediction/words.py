@@ -36,7 +36,7 @@ def taxon(copies: Int64, summary: ContextSummary) -> pl.Series:
 
 def reasons(
     copies: Int64,
-    own: npt.NDArray[np.float64],
+    near: npt.NDArray[np.float64],
     dose: npt.NDArray[np.float64],
     together: npt.NDArray[np.float64],
     summary: ContextSummary,
@@ -46,26 +46,25 @@ def reasons(
 ) -> pl.Series:
     """(n,) text; parts that say nothing about a row are left out of it.
 
-    own: dose of the row's own visits; dose: with copies; together: what is left of their sum where some meet in one
-    step; longest: tokens of the row's longest supervised turn;
+    near: what near copies give, in exact copies; dose: with all copies; together: what is left of their sum where some
+    meet in one step; longest: tokens of the row's longest supervised turn;
     least: tokens below which p_extract is not measured; capped: share of this answer among those to the same prompt.
     """
     frame = pl.DataFrame({
-        "copies": copies, "dose": dose, "near": dose / together - own * copies, "own": own,
+        "copies": copies, "dose": dose, "near": near,
         "met": 100 * (1 - together), "longest": longest,
         "known": np.nan_to_num(summary.known_4) * 100, "copied": np.nan_to_num(summary.copied) * 100,
         "cap": np.full(len(dose), np.nan) if capped is None else capped,
     })  # fmt: skip
     c = pl.col
-    # near copies in units of this row's own visits: 0.43 reads as "worth 0.4 of a copy"
-    near = (c("near") / c("own")).fill_nan(0)
+    worth = c("near").fill_nan(0)  # 0.43 reads as "worth 0.4 of a copy"
     parts = [
         pl.when(c("longest") == 0).then(pl.lit("no supervised answer: not measured")),
         pl.when(c("longest").is_between(1, least - 1)).then(
             pl.lit(f"answer shorter than {least} tokens: not measured")
         ),
         pl.when(c("copies") > 1).then(pl.format("{} exact copies", c("copies"))),
-        pl.when(near.is_finite() & (near >= 0.05)).then(pl.format("near copies worth {} of a copy", _short(near))),
+        pl.when(worth.is_finite() & (worth >= 0.05)).then(pl.format("near copies worth {} of a copy", _short(worth))),
         pl.when(c("met") >= 20).then(
             pl.format("{} % less, for copies come in the same steps", _whole(c("met")))
         ),
