@@ -39,6 +39,7 @@ class BaseLosses:
 
     loss_nats: Float32  # (T,) -log probability of each token; NaN where it was not measured
     row_tokens: Int64  # (n,) the model's tokens of each row, cut at its context; 0 where it was refused
+    reach: Int64  # (m,) tokens of ours of each answer within the context; all of them where that is not known
     measured: int  # tokens
     rows_beyond_context: int  # rows of which some answer goes on behind the model's context
     rows_not_aligned: int  # rows of which some answer has other tokens in the model's template than in the data
@@ -60,6 +61,7 @@ def base_losses(
     the model's template refuses, or changes the text of, more than LARGEST_REFUSED of the rows.
     """
     out = np.full(len(text.tokens), np.nan, np.float32)
+    reach = (text.answer_end - text.answer_start).astype(np.int64)
     count = len(text.offsets) - 1
     row_tokens = np.zeros(count, np.int64)
     edges = np.searchsorted(text.answer_row, np.arange(count + 1))
@@ -84,6 +86,7 @@ def base_losses(
             spans = range(edges[row], edges[row + 1])
             if len(answers) < len(spans):
                 beyond.add(row)
+                reach[edges[row] + len(answers) : edges[row + 1]] = 0
             for answer, span in zip(answers, spans, strict=False):
                 start, end = int(text.answer_start[span]), int(text.answer_end[span])
                 known = len(answer.words)
@@ -93,10 +96,12 @@ def base_losses(
                     strange.add(row)
                     continue
                 known = min(known, end - start)
+                reach[span] = known
                 out[start : start + known] = shared(found.loss_nats, answer)[:known]
         advance(len(block))
         begin += len(block)
-    return BaseLosses(out, row_tokens, int(np.isfinite(out).sum()), len(beyond), len(strange), refused, bool(bf16))
+    measured = int(np.isfinite(out).sum())
+    return BaseLosses(out, row_tokens, reach, measured, len(beyond), len(strange), refused, bool(bf16))
 
 
 def bf16_pays(model: LanguageModel, examples: Sequence[Example], blocks: float = 1.0) -> bool:

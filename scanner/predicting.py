@@ -140,7 +140,7 @@ def predict_known(
 ) -> Predicted:
     """The prediction from tokens and what is known of the rows: the part that plan and calibration change."""
     from scanner import prediction, rulebook
-    from scanner.batching import SEQUENCE_TOKENS
+    from scanner.batching import SEQUENCE_TOKENS, sequence_length
     from scanner.contextual import token_features
     from scanner.effects import alone_facts, batching_facts, length_facts, meeting_facts, order_facts
     from scanner.features import contexts
@@ -148,16 +148,21 @@ def predict_known(
     from scanner.prediction.skew import skew
 
     length = row_lengths(run, rows.row_id, text, settings, known.base, progress)
+    whole = text
+    if known.base is not None:
+        text = known.base.within(text)
     group, order, near, torn, severity = known.group, known.order, known.near, known.conflicts, known.severity
     with progress.stage("predict"):
         answers = prediction.Answers(text.answer_row, text.answer_start, text.answer_end)
         weight = source_weights(rows, sources, settings)
-        sequence = settings.max_length or SEQUENCE_TOKENS  # packing fills sequences of the length that rows are cut at
+        room = settings.max_length or SEQUENCE_TOKENS  # packing fills sequences of the length that rows are cut at
+        context = room if known.base is None else int(known.base.facts["context_tokens"])
+        sequence = sequence_length(settings.plan, context, settings.max_length)
         amounts = prediction.doses(settings.plan, length, answers, group, order, near, weight, sequence, settings.seed)
         weights = weights_of(settings, progress)
         features = token_features(text.tokens, text.widths, text.offsets, group, settings.tokenizer is None, threads)
         if known.base is not None:
-            features = known.base.beside_table(features, text)
+            features = known.base.beside_table(features, whole)
         result = prediction.predict_rows(features, answers, amounts, order, settings.plan, weights, torn, threads)
         tail = skew(features, answers, amounts, order, settings.plan, weights, result.p_extract, torn, threads)
     with progress.stage("ask what if"):

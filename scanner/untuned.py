@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,12 +45,13 @@ class Untuned:
     loss_nats: np.ndarray  # (a,) float16, tokens of the answers one after the other; NaN where not measured
     row_tokens: np.ndarray  # (n,) int32, tokens of each row, as this base is trained on it; 0 where not known
     facts: dict[str, Any]  # as in notes.prediction.base of scan.json
+    reach: np.ndarray  # (m,) int32, tokens of each answer within the base's context, in the order of the rows' answers
 
     def save(self, run: RunFolder) -> None:
         """Keep it in the run."""
         with atomic(run.private / STORED) as temporary, temporary.open("wb") as file:
             facts = np.array(json.dumps(self.facts))
-            np.savez(file, loss_nats=self.loss_nats, row_tokens=self.row_tokens, facts=facts)
+            np.savez(file, loss_nats=self.loss_nats, row_tokens=self.row_tokens, reach=self.reach, facts=facts)
 
     @classmethod
     def load(cls, run: RunFolder) -> Untuned | None:
@@ -58,15 +59,23 @@ class Untuned:
         if not (run.private / STORED).exists():
             return None
         with np.load(run.private / STORED) as stored:
-            if "row_tokens" not in stored.files:  # measured by an earlier version
+            if not {"row_tokens", "reach"} <= {*stored.files}:  # measured by an earlier version
                 return None
-            return cls(stored["loss_nats"], stored["row_tokens"], json.loads(str(stored["facts"])))
+            return cls(stored["loss_nats"], stored["row_tokens"], json.loads(str(stored["facts"])), stored["reach"])
 
     def beside_table(self, features: ContextFeatures, text: TokenisedRows) -> ContextFeatures:
         """Features with the base's own probabilities; the table's stand in where none was measured."""
         said: Float32 = np.full(len(text.tokens), np.nan, np.float32)
         said[in_answers(text)] = -self.loss_nats.astype(np.float32)
         return beside_table(features, said)
+
+    def within(self, text: TokenisedRows) -> TokenisedRows:
+        """The same rows with answers cut where the base's context ends: what lies beyond no trainer can show it."""
+        end = np.minimum(text.answer_end, text.answer_start + self.reach)
+        kept = end > text.answer_start
+        return replace(
+            text, answer_row=text.answer_row[kept], answer_start=text.answer_start[kept], answer_end=end[kept]
+        )
 
     def lengths(self, text: TokenisedRows) -> Int64:
         """(n,) tokens of each row by which a trainer makes its batches; our own where the base refused the row."""
@@ -138,8 +147,17 @@ def measured(
         "loss_per_token_nats": float(np.nanmean(found.loss_nats)) if found.measured else None,
         "precision": f"{'bf16' if found.bf16 else 'fp32'} on {model.device}",
     }
-    kept = Untuned(found.loss_nats[in_answers(text)].astype(np.float16), found.row_tokens.astype(np.int32), facts)
+    kept = Untuned(
+        found.loss_nats[in_answers(text)].astype(np.float16), found.row_tokens.astype(np.int32), facts,
+        found.reach.astype(np.int32),
+    )  # fmt: skip
     kept.save(run)
+    if settings.max_length is None:
+        cut = "1 row" if found.rows_beyond_context == 1 else f"{found.rows_beyond_context:,} rows"
+        progress.say(
+            f"--max-length is not given: rows are taken as cut at the context of --base ({model.context:,} tokens; "
+            f"answers that go on behind it: {cut})"
+        )
     return kept
 
 

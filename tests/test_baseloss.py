@@ -97,12 +97,22 @@ def test_blocks_of_rows_change_nothing(base, monkeypatch):
     assert done == [2, 2, 1]
 
 
+def test_answers_wholly_behind_the_context_reach_nowhere(base):
+    turns = [("user", "Go"), ("assistant", "word " * 150), ("user", "On"), ("assistant", "more of it")]
+    rows = [[Segment((), role, i, i % 2 == 1, text) for i, (role, text) in enumerate(turns)]]
+    found = baseloss.base_losses(base, rows, tokenised(rows), bf16=False)
+    assert 0 < found.reach[0] < 150
+    assert found.reach[1] == 0
+
+
 def test_what_lies_behind_the_context_is_not_measured(base):
     rows = [[Segment((), "user", 0, False, "Go"), Segment((), "assistant", 1, True, "word " * 150)], ROWS[1]]
     text = tokenised(rows)
     found = baseloss.base_losses(base, rows, text, bf16=False)
     missing = np.isnan(found.loss_nats[text.answer_start[0] : text.answer_end[0]])
     assert found.rows_beyond_context == 1
+    measured = text.answer_end[0] - text.answer_start[0] - missing.sum()
+    assert found.reach.tolist() == [measured, text.answer_end[1] - text.answer_start[1]]
     assert not missing[:5].any()
     assert missing[-50:].all()
     assert np.isfinite(found.loss_nats[text.answer_start[1] : text.answer_end[1]]).all()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 LEFT = {
-    "rows_beyond_context": "{} beyond its context of {:,} tokens",
     "rows_not_aligned": "{} with answers that its template changes",
     "rows_refused": "{} that its template refuses",
 }
@@ -17,14 +16,21 @@ def in_words(summary: dict[str, Any]) -> list[str]:
     base = (summary.get("prediction") or {}).get("base")
     if not base:
         return []
-    left = [
-        words.format(f"{base[name]:,} row{'' if base[name] == 1 else 's'}", base["context_tokens"])
-        for name, words in LEFT.items()
-        if base[name]
-    ]
+    left = [words.format(_rows(base[name])) for name, words in LEFT.items() if base[name]]
     elsewhere = f"; the table of general text stands in for the rest ({', '.join(left)})" if left else ""
+    beyond = base["rows_beyond_context"]
+    cut = (
+        f" Rows are taken as cut after {base['context_tokens']:,} of its tokens, as a trainer cuts them: what lies "
+        f"behind is not predicted ({_rows(beyond)})."
+        if beyond
+        else ""
+    )
     return [
         f"What the base knows untuned was measured: {base['name']}, {base['parameters']:,} parameters, on "
         f"{base['tokens_measured']:,} of {base['answer_tokens']:,} tokens of the answers ({base['precision']})"
-        f"{elsewhere}."
+        f"{elsewhere}.{cut}"
     ]
+
+
+def _rows(count: int) -> str:
+    return f"{count:,} row{'' if count == 1 else 's'}"
