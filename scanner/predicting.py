@@ -142,7 +142,7 @@ def predict_known(
     from scanner import prediction, rulebook
     from scanner.batching import SEQUENCE_TOKENS, sequence_length
     from scanner.contextual import token_features
-    from scanner.effects import alone_facts, batching_facts, length_facts, meeting_facts, order_facts
+    from scanner.effects import alone_facts, batching_facts, length_facts, meeting_facts, order_facts, standing_facts
     from scanner.features import contexts
     from scanner.prediction import whatif
     from scanner.prediction.skew import skew
@@ -177,6 +177,7 @@ def predict_known(
         stretches = memorizing.find(
             run.segments(), rows, text, features, amounts, result, severity, weights, torn, settings
         )
+    supervised = answers.tokens(len(rows))
     risk = np.nan_to_num(result.p_extract) * severity
     table = (
         pl.DataFrame({"row_id": rows.row_id})
@@ -201,7 +202,7 @@ def predict_known(
             "batching": batching_facts(
                 settings.plan,
                 amounts.own,
-                answers.tokens(len(rows)),
+                supervised,
                 length,
                 order,
                 weight,
@@ -211,7 +212,8 @@ def predict_known(
             )
             + meeting_facts(amounts.together)
             + alone_facts(settings.plan)
-            + order_facts(settings.plan, rows.source, answers.tokens(len(rows)), length, settings.seed, sequence)
+            + order_facts(settings.plan, rows.source, supervised, length, settings.seed, sequence)
+            + standing_facts(settings.plan, group, amounts.together, supervised, length, settings.seed, sequence)
             + (length_facts(settings.plan) if settings.tokenizer is None and known.base is None else []),
             **asked,
         },

@@ -9,8 +9,17 @@ import pytest
 from test_sampling import plan, rows
 
 from scanner.batching import Sampler
-from scanner.effects import _alike, alone_facts, batching_facts, length_facts, meeting_facts, order_facts
-from scanner.sampling import simulate
+from scanner.effects import (
+    _alike,
+    alone_facts,
+    batching_facts,
+    length_facts,
+    meeting_facts,
+    order_facts,
+    standing_facts,
+)
+from scanner.sampling import copies_of, simulate
+from scanner.settings import TrainingPlan
 
 
 def told(supervised, length, order, **values) -> list[str]:
@@ -86,6 +95,32 @@ def test_sources_that_stand_one_after_the_other_are_told_where_rows_are_packed()
     assert order_facts(some, np.random.default_rng(0).permutation(standing), supervised, length, 0) == []
     assert order_facts(some, standing * 0, supervised, length, 0) == []
     assert order_facts(plan(batching="random"), standing, supervised, length, 0) == []
+
+
+def test_copies_that_stand_side_by_side_are_told_where_rows_are_packed():
+    supervised, length, _ = rows(1800)
+    beside = np.repeat(np.arange(900), 2)
+    supervised, length = supervised[beside], length[beside]
+    some = plan(batch_size=1, batching="packed", epochs=3)
+
+    def facts(p: TrainingPlan, group: np.ndarray, of: np.ndarray) -> list[str]:
+        together = simulate(p, supervised[of], length[of], group.astype(np.uint64), copies=copies_of(group)).together
+        return standing_facts(p, group, together, supervised[of], length[of], 0)
+
+    (said,) = facts(some, beside, np.arange(1800))
+    found = re.match(
+        r"packed as the rows stand, copies of ([\d,]+) rows come in one step: (\d+) % .* \((\d+) % if", said
+    )
+    assert found
+    assert int(found[1].replace(",", "")) > 900
+    assert int(found[2]) == 62  # 2 ** .3 / 2
+    assert int(found[3]) > 75
+    mixed = np.random.default_rng(0).permutation(1800)
+    assert facts(some, beside[mixed], mixed) == []
+    assert facts(some, np.arange(1800), np.arange(1800)) == []
+    assert facts(plan(batching="random"), beside, np.arange(1800)) == []
+    none = np.zeros(0, np.int64)
+    assert standing_facts(some, none, np.zeros(0), none, none, 0) == []
 
 
 def test_likeness_of_a_step_is_the_chance_that_two_tokens_are_of_one_source():
