@@ -76,8 +76,8 @@ def alone_facts(plan: TrainingPlan) -> list[str]:
     one, many = (100 * float(asked_alone(plan, np.ones(1), np.full(1, times))[0]) for times in (1.0, 16.0))
     return [
         "each row is learned behind those before it in its sequence, the same in every epoch, and predicted as asked "
-        f"for without them: {one:.0f} % of the dose of a row with one copy is left, {many:.0f} % with 16 (by two small "
-        "models); asked for behind them, more would come out"
+        f"for without them: {one:.0f} % of the dose of a row with one copy is left, {many:.0f} % with 16 (measured in "
+        "sequences of 256 tokens; in longer ones less); asked for behind them, more would come out"
     ]
 
 

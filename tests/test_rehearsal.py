@@ -171,7 +171,7 @@ def test_the_simulated_doses_are_those_of_the_rehearsal_with_the_same_seed(small
         until = min(work.epoch, plan.epochs)
         found = sampling.simulate(
             plan, words, length, np.arange(14, dtype=np.uint64), seed=5, until=until,
-            sequence_tokens=batching.sequence_length(plan, model.context, None),
+            sequence_tokens=batching.sequence_length(plan, model.context, None), standing=True,
         )  # fmt: skip
         np.testing.assert_allclose(work.dose, found.own, rtol=1e-12)
         assert work.steps == found.steps

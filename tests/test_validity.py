@@ -134,6 +134,8 @@ def test_what_was_tested_is_said_as_it_came_out():
     wrong = replace(known, tested=(replace(held, auroc=0.7),))
     assert about(said(plan, wrong), "method")[0] == "order"
     few = replace(known, tested=(replace(held, recited_rows=4),))
+    told = replace(known, tested=(held, replace(held, recited_rows=4)))
+    assert told.test_of(held.topic, held.value) == held  # four rows cannot tell otherwise
     assert about(said(plan, few), "method")[1].endswith("too few to say whether the order holds.")
     size = replace(KNOWN, tested=(replace(held, topic="parameters", value="1.2e8"),))
     assert about(said(replace(FITTED, model_params=1.35e8), size), "model size")[0] == "note"

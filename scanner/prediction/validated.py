@@ -102,8 +102,9 @@ class Validated:
         return replace(self, **merged)
 
     def test_of(self, topic: str, value: str) -> Transfer | None:
-        """The worst test of this kind; None where there was none."""
+        """The worst test of this kind, of those that can tell where there are any; None where there was none."""
         found = [t for t in self.tested if (t.topic, t.value) == (topic, value)]
+        found = [t for t in found if t.recited_rows >= ENOUGH_ROWS] or found
         return min(found, key=lambda t: (t.order_holds, t.count_holds, t.auroc), default=None)
 
     def toml(self, who: str = "the fit", table: str = "validated") -> str:
