@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scanner.kernels import contexts
+from scanner.kernels.context_counts import number_words
 from scanner.kernels.contexts import COPIED, LEVELS, RARITY_STEP, SEEN, UNIFORM, LevelCounts, context_features
 
 WORDS = np.random.default_rng(7).integers(1, 2**63, 50).astype(np.uint64)
@@ -164,6 +165,19 @@ def test_a_row_on_its_own_knows_nothing():
     assert not features.agreed.any()
     np.testing.assert_allclose(features.log_probability, math.log(UNIFORM), rtol=1e-6)
     assert (features.rarity == int(-math.log(UNIFORM) / RARITY_STEP)).all()
+
+
+def test_words_are_numbered_as_they_come():
+    """More words than the table begins with, and the hash 0 among them."""
+    words = np.random.default_rng(5).integers(0, 2**63, 20_000).astype(np.uint64)
+    words[0] = 0
+    tokens = words[np.random.default_rng(6).integers(0, 20_000, 50_000)]
+    number = np.empty(50_000, np.int32)
+    count = number_words(tokens, number)
+    _, first, inverse, expected = np.unique(tokens, return_index=True, return_inverse=True, return_counts=True)
+    rank = np.argsort(np.argsort(first))
+    np.testing.assert_array_equal(number, rank[inverse])
+    np.testing.assert_array_equal(count, expected[np.argsort(first)])
 
 
 def test_many_partitions_count_as_one(monkeypatch):
