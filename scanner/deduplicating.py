@@ -20,11 +20,11 @@ import polars as pl
 
 from scanner import earlier, formats, ingest, inputs, keeping, memory, planning, stages, tables
 from scanner.errors import OutputError
+from scanner.figures import percent, plural
 from scanner.inplace import TextInPlace
 from scanner.objects import Clusters, Rows, Skip, Source
 from scanner.planning.dropping import dropped_rows, spared_rows
 from scanner.progress import Progress
-from scanner.reports._words import percent, plural
 from scanner.settings import Settings
 from scanner.stages import NO_PAIRS, Likeness
 from scanner.store import HasText, RunFolder, atomic
