@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 
 def number(value: float | None, digits: int = 0) -> str:
@@ -53,3 +54,16 @@ def size(count: float) -> str:
 def plural_g(count: float, one: str) -> str:
     """A count that may be a fraction, and its noun: "1.5 epochs"."""
     return f"{count:g} {one}{'' if count == 1 else 's'}"
+
+
+def left_out(files: Iterable[tuple[str, str]], most: int = 3) -> list[str]:
+    """Files that were found and not read, (name, why) each, as one line for each reason that names the first few."""
+    by_reason: dict[str, list[str]] = {}
+    for name, why in files:
+        by_reason.setdefault(why, []).append(name)
+    lines = []
+    for why, names in by_reason.items():
+        last = [f"{number(len(names) - most)} more"] if len(names) > most else []
+        *first, end = [*names[:most], *last]
+        lines.append(f"left out ({why}): {' and '.join(filter(None, [', '.join(first), end]))}")
+    return lines

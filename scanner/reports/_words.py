@@ -6,6 +6,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+from scanner import figures
 from scanner.figures import about as about  # as the reports' own: words.about
 from scanner.figures import number as number
 from scanner.figures import percent as percent
@@ -232,6 +233,12 @@ def tolerated(scan: dict[str, Any]) -> list[str]:
     """What was read although it was damaged, most frequent first."""
     damage = sorted((scan.get("notes") or {}).get("reading") or [], key=lambda d: -d["records"])
     return [f"{plural(d['records'], 'record')} read with {d['what']} (first: {d['first']})" for d in damage]
+
+
+def left_out(scan: dict[str, Any]) -> list[str]:
+    """Files that were found and not read."""
+    files = (scan.get("notes") or {}).get("left_out") or []
+    return figures.left_out([(file["name"], file["why"]) for file in files])
 
 
 def not_measured(summary: dict[str, Any]) -> str:
