@@ -18,13 +18,13 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from scanner import earlier, formats, ingest, inputs, keeping, memory, planning, stages, tables
+from scanner import earlier, figures, formats, ingest, inputs, keeping, memory, planning, stages, tables
 from scanner.errors import OutputError
+from scanner.figures import percent, plural
 from scanner.inplace import TextInPlace
 from scanner.objects import Clusters, Rows, Skip, Source
 from scanner.planning.dropping import dropped_rows, spared_rows
 from scanner.progress import Progress
-from scanner.reports._words import percent, plural
 from scanner.settings import Settings
 from scanner.stages import NO_PAIRS, Likeness
 from scanner.store import HasText, RunFolder, atomic
@@ -217,7 +217,9 @@ def find_duplicates(
     threads = settings.threads or os.cpu_count() or 1
     memory.reuse()
     with inputs.at_hand([str(file) for file in datasets]) as files:
-        sources = formats.discover(files)
+        sources, left_out = formats.survey(files)
+        for line in figures.left_out(left_out):
+            progress.say(line)
         keeping.check_sources(keeping.parse(settings.keep_policy), [s.name for s in sources])
         text = RunFolder.open_for_writing(folder) if folder else TextInPlace()
         with progress.stage("read and fingerprint"):

@@ -2,6 +2,7 @@
 
     ScanError
     ├── InputError          a file that cannot be read, or holds nothing to audit
+    │   ├── EmptyError      it holds no record
     │   ├── FormatError     its format is unknown or broken
     │   └── LayoutError     its records fit no known layout
     ├── SettingsError       an option or a scan.toml entry that makes no sense
@@ -30,6 +31,10 @@ class ScanError(Exception):
 
 class InputError(ScanError):
     """A file that cannot be read, or holds nothing to audit."""
+
+
+class EmptyError(InputError):
+    """The file holds no record."""
 
 
 class FormatError(InputError):

@@ -70,7 +70,7 @@ def audit(
     threads = settings.threads or os.cpu_count() or 1
     run = RunFolder(out or inputs.default_run_path(datasets))
     with inputs.at_hand(datasets, run.path.parent) as files:
-        sources, evaluation = formats.discover(files), matching.sources(settings)
+        (sources, left_out), evaluation = formats.survey(files), matching.sources(settings)
         keeping.check_sources(keeping.parse(settings.keep_policy), [s.name for s in sources])
         earlier_runs = against.open_all(settings, run.path)
         if settings.base:
@@ -102,6 +102,7 @@ def audit(
     except (SettingsError, RuleError):  # nobody goes on with these: the folder must not refuse the mended command
         inputs.forget(run)
         raise
+    notes["left_out"] = [file._asdict() for file in left_out]
     _finish(run, settings, notes, facts, progress)
     return run
 

@@ -14,6 +14,7 @@ import polars as pl
 
 from scanner import formats, ingest, jsontext, layouts, rulebook
 from scanner.errors import ScanError
+from scanner.figures import plural
 from scanner.objects import Int64, Records, Rows, Source
 from scanner.settings import Settings
 from scanner.store import RunFolder
@@ -26,13 +27,22 @@ class Verified:
     file: Path
     rows: int
     values: int
+    words: int  # values too short or too plain to be looked for, such as a password that is a word
     rules: int
 
     def in_words(self) -> str:
-        """One line for the screen."""
+        """What is proved, and what is not, for the screen."""
+        plain = (
+            f"; {plural(self.words, 'further value')} too plain to be looked for alone, such as a password that is a "
+            "word: for these the rules speak"
+            if self.words
+            else ""
+        )
         return (
             f"{self.file}: none of the {self.values:,} private values that the audit found stands in its {self.rows:,} "
-            f"rows, in any field, and none of the {self.rules} rules finds anything in what is trained on"
+            f"rows, in any field, and none of the {self.rules} rules finds anything in what is trained on{plain}\n"
+            "Not looked for is what no rule describes, such as names, street addresses and birth dates (scan rules "
+            "lists what is)"
         )
 
 
@@ -47,7 +57,7 @@ def verify(file: Path, run: RunFolder) -> Verified:
     # cells of a table that was written as JSONL are still a table, though JSONL is not taken for one
     otherwise = "table" if any(known["layout"] == "table" for known in scan["inputs"]) else ""
     book = rulebook.load(settings.rules)
-    values = masked_values(run)
+    values, words = masked_values(run)
     sources = formats.discover([str(file)])
     with tempfile.TemporaryDirectory(prefix="sftscan-") as folder:
         other = RunFolder.open_for_writing(Path(folder) / "verify.scan")
@@ -75,7 +85,7 @@ def verify(file: Path, run: RunFolder) -> Verified:
             f"{file}: private values that the audit found in other rows stand in {_places(rows, elsewhere)}, in fields "
             "that no trainer reads and no plan changes; take these fields out, or mask them by hand"
         )
-    return Verified(file, len(rows), len(values), len(book.rules))
+    return Verified(file, len(rows), len(values), words, len(book.rules))
 
 
 def _places(rows: Rows, row_ids: list[int]) -> str:
@@ -111,10 +121,14 @@ def _as_json(value: str) -> set[str]:
     return {value} | escaped | {form.replace("/", "\\/") for form in escaped}
 
 
-def masked_values(run: RunFolder) -> list[str]:
-    """The distinct private and secret values of a run that can be told from ordinary words, from its stored text."""
+def masked_values(run: RunFolder) -> tuple[list[str], int]:
+    """The distinct private and secret values of a run that can be told from ordinary words, from its stored text.
+
+    Also how many others there are.
+    """
     spans = run.read_table("spans").filter(pl.col("kind").is_in(["private", "secret"]))
     texts = run.segments().rows(spans["row_id"].to_list(), ["row_id", "segment", "text"])
     joined = spans.join(texts, on=["row_id", "segment"]).select("start", "end", "text")
     found = {text[start:end] for start, end, text in joined.iter_rows()}
-    return sorted(value for value in found if rulebook.is_distinctive(value))
+    distinctive = sorted(value for value in found if rulebook.is_distinctive(value))
+    return distinctive, len(found) - len(distinctive)

@@ -38,10 +38,12 @@ def test_what_stands_under_the_first_of_two_equal_keys_goes(tmp_path):
     assert [json.loads(line)["output"] for line in text.splitlines()][1::2] == ["Much better so.", "Ask [EMAIL_1]."]
     manifest = json.loads((tmp_path / "clean.jsonl.manifest.json").read_text("utf-8"))
     assert (manifest["rows_redacted"], manifest["rows_rewritten"]) == (1, 2)
-    assert pipeline.verify(clean, run).in_words().endswith(
+    proved, not_proved = pipeline.verify(clean, run).in_words().split("\n")
+    assert proved.endswith(
         "none of the 1 private values that the audit found stands in its 4 rows, in any field, and none of the 24 "
         "rules finds anything in what is trained on"
-    )  # fmt: skip
+    )
+    assert not_proved.startswith("Not looked for is what no rule describes, such as names, street addresses")
 
 
 @pytest.mark.parametrize("escaped", [False, True])
@@ -52,6 +54,15 @@ def test_a_value_in_an_unread_field_of_another_row_is_found(tmp_path, escaped):
     clean, run = cleaned(tmp_path, lines)
     with pytest.raises(ScanError, match=r"found in other rows stand in 1 rows \(lines 5\), in fields that no trainer"):
         pipeline.verify(clean, run)
+
+
+def test_a_password_that_is_a_word_is_told_apart(tmp_path):
+    said = "Your user name is jroe17 and your password is Sommer!Regen."
+    clean, run = cleaned(tmp_path, [json.dumps(row(0)), json.dumps(row(1, output=said)), json.dumps(row(2))])
+    assert "Sommer" not in clean.read_text("utf-8")
+    found = pipeline.verify(clean, run)
+    assert (found.values, found.words) == (0, 1)
+    assert "trained on; 1 further value too plain to be looked for alone, such as a password" in found.in_words()
 
 
 def test_nothing_is_proved_of_records_that_cannot_be_read(tmp_path):

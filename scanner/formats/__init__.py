@@ -15,22 +15,38 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
-from typing import IO
+from typing import IO, NamedTuple
 
 from scanner import plugins
-from scanner.errors import FormatError, InputError
+from scanner.errors import EmptyError, FormatError, InputError, ScanError
 from scanner.formats import _files
 from scanner.objects import Records, Source
 from scanner.settings import Settings
 
 PACKAGE = "scanner.formats"
 _LEAST_SURE = 0.2
+_SMALL_BYTES = 1 << 16  # on disk: a table without rows still has its schema
 _METADATA = {
     "dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json", "config.json", "package.json",
     "manifest.json",
 }  # fmt: skip
 _OWN_OUTPUT = (".removed.jsonl", ".manifest.json")
+UNKNOWN = "of a kind that is not read"
 _PAPERS = ("readme", "license", "licence", "copying", "notice", "changelog")
+
+
+class LeftOut(NamedTuple):
+    """A file that was found and is not read."""
+
+    name: str
+    why: str
+
+
+class Found(NamedTuple):
+    """What lies where the user pointed."""
+
+    sources: list[Source]
+    left_out: tuple[LeftOut, ...]
 
 
 def load(name: str) -> ModuleType:
@@ -39,21 +55,28 @@ def load(name: str) -> ModuleType:
 
 
 def discover(arguments: list[str], stdin: Path | None = None) -> list[Source]:
+    """The sources that the arguments name; see `survey`."""
+    return survey(arguments, stdin).sources
+
+
+def survey(arguments: list[str], stdin: Path | None = None) -> Found:
     """The sources that the arguments name, in their order, each once; files of a folder or pattern sorted by name.
 
-    An argument is a file, a folder, a pattern or "-", which stands for the file `stdin` (see `spool_stdin`).
-    Raises InputError where nothing is found, FormatError where a format is unknown.
+    An argument is a file, a folder, a pattern or "-", which stands for the file `stdin` (see `spool_stdin`). Files
+    without a record are left out where others hold some, as empty shards do. Raises InputError where nothing is
+    found, FormatError where a format is unknown.
     """
     found: list[Source] = []
+    left: list[LeftOut] = []
     for argument in arguments:
         if argument == "-":
             if stdin is None:
                 raise InputError("'-' stands for the standard input, which was not given; name a file instead")
-            found += [replace(s, name="stdin") for s in _sources_of_file(stdin, is_named=True)]
+            found += [replace(s, name="stdin") for s in _sources_of_file(stdin, left, is_named=True)]
             continue
         path = Path(argument)
         if path.exists():
-            found += _sources_of(path)
+            found += _sources_of(path, left)
             continue
         matches = sorted(glob.glob(argument, recursive=True)) if glob.has_magic(argument) else []
         if not matches:
@@ -61,13 +84,36 @@ def discover(arguments: list[str], stdin: Path | None = None) -> list[Source]:
                 f"{argument}: there is no such file or folder; expected a data file, a folder, a pattern such as "
                 "'data/*.jsonl', or '-' for the standard input"
             )
-        found += [source for match in matches for source in _sources_of(Path(match), is_named=False)]
+        found += [source for match in matches for source in _sources_of(Path(match), left, is_named=False)]
     if not found:
         raise InputError(f"no data files in {', '.join(arguments)}; expected files ending in {', '.join(_known())}")
     once: dict[tuple[Path, str], Source] = {}
     for source in found:
         once.setdefault((source.path.resolve(), source.member), source)
-    return _with_names(list(once.values()))
+    return Found(_with_records(list(once.values()), left), tuple(left))
+
+
+def _with_records(sources: list[Source], left: list[LeftOut]) -> list[Source]:
+    """The sources under their names, but for small ones without a record; EmptyError where that is all of them."""
+    named = _with_names(sources)
+    empty = {source.index: error for source in named if len(named) > 1 and (error := _emptiness(source))}
+    if empty and len(empty) == len(named):
+        raise empty[0]
+    left += [LeftOut(named[i].name, "without a record") for i in empty]
+    return _with_names([source for source, known in zip(sources, named, strict=True) if known.index not in empty])
+
+
+def _emptiness(source: Source) -> EmptyError | None:
+    """What reading the source says if it is a small file that holds no record."""
+    if source.bytes_on_disk > _SMALL_BYTES:
+        return None
+    try:
+        next(read(source, Settings(), 0))
+    except EmptyError as error:
+        return error
+    except ScanError:
+        pass  # what is damaged is said when it is read
+    return None
 
 
 def read(source: Source, settings: Settings, first_row: int = 0) -> Iterator[Records]:
@@ -110,12 +156,13 @@ def _with_names(sources: list[Source]) -> list[Source]:
     return [replace(source, index=i, name=names[id(source)]) for i, source in enumerate(sources)]
 
 
-def _sources_of(path: Path, is_named: bool = True) -> list[Source]:
+def _sources_of(path: Path, left: list[LeftOut], is_named: bool = True) -> list[Source]:
     if not path.is_dir():
-        return _sources_of_file(path, is_named)
+        return _sources_of_file(path, left, is_named)
     if _is_run_folder(path):
         if is_named:
             raise InputError(f"{path} is a run folder, not a data set; expected data files; name the data itself")
+        left.append(LeftOut(path.name, "a run folder"))
         return []
     for name, module in _modules().items():
         if module.FOLDER and module.sniff(path, b"", ""):
@@ -126,10 +173,11 @@ def _sources_of(path: Path, is_named: bool = True) -> list[Source]:
             continue
         if child.is_dir():
             if child.is_symlink():  # it may lead back here
+                left.append(LeftOut(child.name, "a link to a folder"))
                 continue
-            found += _sources_of(child, is_named=False)
+            found += _sources_of(child, left, is_named=False)
         elif not _is_about_data(child.name):
-            found += _sources_of_file(child, is_named=False)
+            found += _sources_of_file(child, left, is_named=False)
     return found
 
 
@@ -148,7 +196,7 @@ def _folder_source(path: Path, format_name: str, member: str) -> Source:
     return Source(0, path, name, format_name, member, "", size)
 
 
-def _sources_of_file(path: Path, is_named: bool) -> list[Source]:
+def _sources_of_file(path: Path, left: list[LeftOut], is_named: bool) -> list[Source]:
     """One source, or one per member of an archive; files of unknown kind count only where the user named them."""
     if not path.exists():
         raise InputError(f"{path} is a link to a file that is not there; mend the link or remove it")
@@ -165,6 +213,7 @@ def _sources_of_file(path: Path, is_named: bool) -> list[Source]:
             f"{_files.UNREAD[suffix]} {path.name}"
         )
     if not is_named and not archive_suffix and _files.extension(path.name) not in known:
+        left.append(LeftOut(path.name, UNKNOWN))
         return []
     compression = _files.compression_of(path)
     size = path.stat().st_size
@@ -178,6 +227,8 @@ def _sources_of_file(path: Path, is_named: bool) -> list[Source]:
         raise InputError(
             f"{path.name}: the archive holds no data files; expected files ending in {', '.join(_known())}"
         )
+    others = (m for m in members if m not in data and not _is_about_data(Path(m).name))
+    left += [LeftOut(f"{path.name}/{m}", UNKNOWN) for m in others]
     return [
         Source(0, path, f"{path.name}/{m}", _format_of(path, compression, m, is_named), m, compression, members[m])
         for m in data

@@ -12,7 +12,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from scanner.errors import InputError
+from scanner.errors import EmptyError
 from scanner.formats._files import BOM
 from scanner.objects import Edits, Int64, Records, Skip, Source, UInt8, Written
 
@@ -51,7 +51,7 @@ class Elements:
 def require_records(source: Source, elements: Elements) -> Elements:
     """The elements, unless there are none."""
     if not len(elements):
-        raise InputError(
+        raise EmptyError(
             f"{source.name}: holds no records ({len(elements.data):,} bytes of white space, brackets or headers), "
             "expected at least one; leave it out"
         )

@@ -18,7 +18,7 @@ from typing import IO, cast
 
 import numpy as np
 
-from scanner.errors import FormatError, InputError
+from scanner.errors import EmptyError, FormatError, InputError
 from scanner.objects import Source, UInt8
 
 HEAD_BYTES = 1 << 20
@@ -190,7 +190,7 @@ def content(source: Source, limit: int) -> UInt8:
     else:
         data = _decompressed(source, limit)
     if data is None or not len(data):
-        raise InputError(f"{source.name}: the file is empty, expected at least one record; leave it out")
+        raise EmptyError(f"{source.name}: the file is empty, expected at least one record; leave it out")
     _refuse_utf16(source, data)
     return data
 

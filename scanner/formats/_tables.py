@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scanner.errors import FormatError, InputError
+from scanner.errors import EmptyError, FormatError
 from scanner.jsontext import keep_json, set_at
 from scanner.objects import Edits, Records, Source, Written
 
@@ -49,7 +49,7 @@ def row_runs(source: Source, batches: Iterable[pa.RecordBatch], first_row: int) 
             yield Records(source, first_row + places, places + 1, nowhere, nowhere, values=part.to_pylist())
             place += part.num_rows
     if not place:
-        raise InputError(f"{source.name}: the table has no rows, expected at least one; leave it out")
+        raise EmptyError(f"{source.name}: the table has no rows, expected at least one; leave it out")
 
 
 def write_batches(batches: Iterable[pa.RecordBatch], edits: Edits, emit: Callable[[pa.RecordBatch], None]) -> Written:

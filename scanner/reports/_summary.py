@@ -182,7 +182,7 @@ def _values(frame: pl.DataFrame, column: str) -> np.ndarray:
 def _predicted(prediction: pl.DataFrame, notes: dict[str, Any]) -> dict[str, Any]:
     p, expected, dose = (_values(prediction, c) for c in ("p_extract", "expected_tokens", "exposures"))
     measured = ~np.isnan(p)
-    bands = prediction["band"].cast(pl.String).value_counts()
+    bands = prediction.filter(pl.Series(measured))["band"].cast(pl.String).value_counts()
     taxa = prediction.filter(pl.col("band").cast(pl.String) != "none")["taxon"].cast(pl.String).value_counts()
     q50, q95 = _values(prediction, "tokens_q50"), _values(prediction, "tokens_q95")
     own = notes.get("prediction") if isinstance(notes.get("prediction"), dict) else {}

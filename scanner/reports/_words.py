@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-import math
 import shlex
 from pathlib import Path
 from typing import Any
 
+from scanner import figures
+from scanner.figures import about as about  # as the reports' own: words.about
+from scanner.figures import number as number
+from scanner.figures import percent as percent
+from scanner.figures import plural as plural
+from scanner.figures import plural_g as plural_g
+from scanner.figures import probability as probability
+from scanner.figures import size as size
 from scanner.objects import LONG_TURN
 from scanner.reports._base import in_words as base_measured
 from scanner.reports._calibration import in_words as calibrated_on
@@ -32,50 +39,6 @@ RULE_WORDS = {
     "ipv6": "IPv6 address", "jwt": "JWT", "mac address": "MAC address", "model api key": "model API key",
     "phone labelled": "phone (labelled)", "ssn": "SSN", "url password": "password in a URL", "us ssn": "US SSN",
 }  # fmt: skip
-
-
-def number(value: float | None, digits: int = 0) -> str:
-    """A count with thousands separated; "not measured" for None and NaN."""
-    if value is None or (isinstance(value, float) and not math.isfinite(value)):
-        return "not measured"
-    return f"{value:,.{digits}f}"
-
-
-def about(value: float | None) -> str:
-    """An expected count: a decimal below ten, because 0.4 rows is not 0 rows."""
-    if value is None:
-        return "not measured"
-    return "fewer than 0.1" if 0 < value < 0.05 else number(value, 1 if value < 10 and value != round(value) else 0)
-
-
-def percent(share: float | None) -> str:
-    """A share: "4.9 %", "12 %", "< 0.1 %"; "not measured" for None."""
-    if share is None or not math.isfinite(share):
-        return "not measured"
-    value = 100 * share
-    if 0 < value < 0.1:
-        return "< 0.1 %"
-    return f"{value:.1f}".removesuffix(".0") + " %" if value < 10 else f"{value:.0f} %"
-
-
-def probability(value: float | None) -> str:
-    """Two digits; never a round 0 or 1 for what is merely close to it."""
-    if value is None or not math.isfinite(value):
-        return "–"
-    return "< 0.01" if 0 < value < 0.005 else "> 0.99" if 0.995 < value < 1 else f"{value:.2f}"
-
-
-def plural(count: float | None, one: str, many: str = "") -> str:
-    return f"{number(count)} {one if count == 1 else many or one + 's'}"
-
-
-def size(count: float) -> str:
-    """Bytes in decimal units."""
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if count < 1000 or unit == "GB":
-            return f"{count:,.0f} {unit}" if unit == "bytes" or count >= 10 else f"{count:,.1f} {unit}"
-        count /= 1000
-    return ""
 
 
 def of_plan(plan: dict[str, Any]) -> str:
@@ -110,10 +73,6 @@ def _rate(plan: dict[str, Any]) -> str:
     if plan.get("warmup"):
         parts.append(f"after a warm-up of {percent(plan['warmup'])} of the steps")
     return " ".join(parts)
-
-
-def plural_g(count: float, one: str) -> str:
-    return f"{count:g} {one}{'' if count == 1 else 's'}"
 
 
 def findings(summary: dict[str, Any]) -> list[tuple[str, int, float | None, str]]:
@@ -274,6 +233,12 @@ def tolerated(scan: dict[str, Any]) -> list[str]:
     """What was read although it was damaged, most frequent first."""
     damage = sorted((scan.get("notes") or {}).get("reading") or [], key=lambda d: -d["records"])
     return [f"{plural(d['records'], 'record')} read with {d['what']} (first: {d['first']})" for d in damage]
+
+
+def left_out(scan: dict[str, Any]) -> list[str]:
+    """Files that were found and not read."""
+    files = (scan.get("notes") or {}).get("left_out") or []
+    return figures.left_out([(file["name"], file["why"]) for file in files])
 
 
 def not_measured(summary: dict[str, Any]) -> str:

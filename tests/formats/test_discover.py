@@ -6,12 +6,14 @@ import json
 import os
 import zipfile
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import zstandard
 from reading import read_source
 
-from scanner import formats
-from scanner.errors import FormatError, InputError
+from scanner import figures, formats
+from scanner.errors import EmptyError, FormatError, InputError
 from scanner.settings import Settings
 
 LINE = b'{"a": "x"}\n'
@@ -45,6 +47,26 @@ def test_a_folder_gives_its_data_files_sorted(tmp_path):
     assert [s.bytes_on_disk for s in sources][1] == len(LINE)
     with pytest.raises(InputError, match="is a run folder"):
         formats.discover([str(run)])
+
+
+def test_empty_shards_and_other_files_are_left_out_and_named(tmp_path):
+    (tmp_path / "a.jsonl").write_bytes(LINE)
+    (tmp_path / "b.jsonl").write_bytes(b"")
+    (tmp_path / "c.jsonl.gz").write_bytes(gzip.compress(b" \n"))
+    pq.write_table(pa.table({"a": pa.array([], pa.string())}), tmp_path / "d.parquet")
+    (tmp_path / "notes.docx").write_bytes(b"x")
+    (tmp_path / "README.md").write_bytes(b"x")
+    make_zip(tmp_path / "e.zip", **{"f.jsonl": LINE, "g.png": b"x"})
+    (tmp_path / "link").symlink_to(tmp_path)
+    sources, left = formats.survey([str(tmp_path)])
+    assert [(s.index, s.name) for s in sources] == [(0, "a.jsonl"), (1, "e.zip/f.jsonl")]
+    assert figures.left_out(left, most=2) == [
+        f"left out ({formats.UNKNOWN}): e.zip/g.png and notes.docx",
+        "left out (a link to a folder): link",
+        "left out (without a record): b.jsonl, c.jsonl.gz and 1 more",
+    ]
+    with pytest.raises(EmptyError, match=r"^b\.jsonl: the file is empty, expected at least one record; leave it out$"):
+        formats.discover([str(tmp_path / "b.jsonl"), str(tmp_path / "d.parquet")])
 
 
 def test_a_pipe_and_a_folder_that_contains_itself(tmp_path):

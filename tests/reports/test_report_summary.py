@@ -57,6 +57,13 @@ def test_skew_is_the_share_of_the_most_memorized_rows() -> None:
     assert skew["half"]["rows"] == 1
 
 
+def test_bands_count_measured_rows_only() -> None:
+    found = figures(3, prediction=predicted([5.0, 1.0, 0.0], [0.5, 0.0, math.nan], ["medium", "none", "none"]))
+    counted = found["prediction"]
+    assert counted["bands"] == {"none": 1, "low": 0, "medium": 1, "high": 0}
+    assert sum(counted["bands"].values()) == counted["rows_measured"] == 3 - counted["rows_not_measured"]
+
+
 def test_equal_rows_have_no_skew() -> None:
     skew = figures(100, prediction=predicted([2.0] * 100, [0.0] * 100))["skew"]
     assert skew["gini"] == pytest.approx(0)

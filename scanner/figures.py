@@ -1,0 +1,69 @@
+"""How figures are written: thousands apart, shares in percent, nothing rounded to a 0 or 1 that it is not."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+
+def number(value: float | None, digits: int = 0) -> str:
+    """A count with thousands separated; "not measured" for None and NaN."""
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return "not measured"
+    return f"{value:,.{digits}f}"
+
+
+def about(value: float | None) -> str:
+    """An expected count: a decimal below ten, because 0.4 rows is not 0 rows."""
+    if value is None:
+        return "not measured"
+    return "fewer than 0.1" if 0 < value < 0.05 else number(value, 1 if value < 10 and value != round(value) else 0)
+
+
+def percent(share: float | None) -> str:
+    """A share: "4.9 %", "12 %", "< 0.1 %"; "not measured" for None."""
+    if share is None or not math.isfinite(share):
+        return "not measured"
+    value = 100 * share
+    if 0 < value < 0.1:
+        return "< 0.1 %"
+    return f"{value:.1f}".removesuffix(".0") + " %" if value < 10 else f"{value:.0f} %"
+
+
+def probability(value: float | None) -> str:
+    """Two digits; never a round 0 or 1 for what is merely close to it."""
+    if value is None or not math.isfinite(value):
+        return "–"
+    return "< 0.01" if 0 < value < 0.005 else "> 0.99" if 0.995 < value < 1 else f"{value:.2f}"
+
+
+def plural(count: float | None, one: str, many: str = "") -> str:
+    """A count and its noun: "1 row", "2,134 rows"."""
+    return f"{number(count)} {one if count == 1 else many or one + 's'}"
+
+
+def size(count: float) -> str:
+    """Bytes in decimal units."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if count < 1000 or unit == "GB":
+            return f"{count:,.0f} {unit}" if unit == "bytes" or count >= 10 else f"{count:,.1f} {unit}"
+        count /= 1000
+    return ""
+
+
+def plural_g(count: float, one: str) -> str:
+    """A count that may be a fraction, and its noun: "1.5 epochs"."""
+    return f"{count:g} {one}{'' if count == 1 else 's'}"
+
+
+def left_out(files: Iterable[tuple[str, str]], most: int = 3) -> list[str]:
+    """Files that were found and not read, (name, why) each, as one line for each reason that names the first few."""
+    by_reason: dict[str, list[str]] = {}
+    for name, why in files:
+        by_reason.setdefault(why, []).append(name)
+    lines = []
+    for why, names in by_reason.items():
+        last = [f"{number(len(names) - most)} more"] if len(names) > most else []
+        *first, end = [*names[:most], *last]
+        lines.append(f"left out ({why}): {' and '.join(filter(None, [', '.join(first), end]))}")
+    return lines
