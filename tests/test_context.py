@@ -84,3 +84,7 @@ def test_rows_end_to_end_fill_the_context(data, settings, tmp_path, max_length, 
     lengths = np.load(run.private / untuned.STORED)["row_tokens"]
     steps = -(-int(lengths.sum()) // room)
     assert abs(run.read_json("scan.json")["notes"]["prediction"]["optimizer_steps"] / 4 - steps) <= 2
+    asked = {v: rows for v, epochs, rows, *_ in run.read_table("whatif").iter_rows() if epochs == 4}
+    assert asked["as planned"] > 0
+    assert asked["after deduplication"] == pytest.approx(asked["as planned"], rel=1e-6)  # nothing goes
+    assert asked["random batches"] > asked["as planned"]
