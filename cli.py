@@ -45,7 +45,7 @@ def scan() -> None:
 @click.option("--force", is_flag=True, help="Replace the run in the folder.")
 @click.option("--dry-run", is_flag=True, help="Read a sample; estimate time, memory and disk; write nothing.")
 @reading_options
-@click.option("--max-length", type=int, help="Tokens after which the trainer cuts a row.")
+@click.option("--max-length", type=int, help="Tokens after which the trainer cuts a row; else the context of --base.")
 @click.option("--tokenizer", type=FOUND, help="The model's tokenizer.json: counts in its tokens, in its chat template.")
 @click.option("--floor", type=float, help="Pairs at or above this Jaccard similarity are stored [0.5].")
 @click.option("--recall", type=float, help="Wanted recall of near duplicates at --jaccard [0.95].")

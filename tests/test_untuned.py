@@ -153,29 +153,6 @@ def test_batches_are_made_by_the_lengths_of_the_base(data, audited, folder, sett
     assert not run.read_table("prediction")["exposures"].equals(without.read_table("prediction")["exposures"])
 
 
-def test_what_lies_behind_the_context_is_not_predicted(data, audited, settings, tmp_path):
-    """No trainer can show it; without --max-length that is said, with a smaller one rows are cut there."""
-    kept = untuned.Untuned.load(audited)
-    assert kept is not None
-    text = predicting.tokenise(audited, 53, Settings(), 1, Progress())
-    cut = kept.within(text)
-    size, was = cut.answer_end - cut.answer_start, text.answer_end - text.answer_start
-    assert (size[:52] == was[:52]).all()
-    assert was[52] == 200
-    assert 30 < size[52] < 96
-    nothing = replace(kept, reach=np.where(np.arange(53) == 3, 0, kept.reach))
-    assert nothing.within(text).answer_row.tolist() == [i for i in range(53) if i != 3]
-    listening = Listening()
-    short = pipeline.audit([str(data)], settings.changed(max_length=48), tmp_path / "s.scan", progress=listening)
-    assert not any("--max-length" in said for said in listening.said)
-    pipeline.audit([str(data)], settings, tmp_path / "w.scan", progress=listening)
-    said = "--max-length is not given: rows are taken as cut at the context of --base (96 tokens; answers that go on "
-    assert f"{said}behind it: 1 row)" in listening.said
-    of_short = untuned.Untuned.load(short)
-    assert of_short is not None
-    assert of_short.reach[52] < size[52]
-
-
 def test_a_tokenizer_gives_the_lengths_of_its_base(audited, folder, tmp_path):
     kept = untuned.Untuned.load(audited)
     assert kept is not None

@@ -174,7 +174,8 @@ def conflicts(rows: list[corpus.Row], trained: list[corpus.Trained], total: int)
 def observe(table: Table, name: str, simulated: int | None = None) -> list[Observation]:
     """Each measured epoch, with the doses that were given, or those of batches drawn anew by the seed `simulated`.
 
-    Drawn from the rows' lengths in the base's own tokens, as a trainer does; an audit has only its own.
+    Drawn from the rows' lengths in the base's own tokens, as a trainer does; an audit has only its own. Packed rows are
+    packed as they stood in the training, or, drawn anew, as shuffled ones.
     """
     cell = grid.CELLS[name]
     measured = pl.read_parquet(grid.HERE / f"{name}.parquet")

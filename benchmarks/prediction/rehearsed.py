@@ -27,7 +27,7 @@ REHEARSED = {  # rehearsal -> cells that are predicted with its level, beside it
         "per-row", "micro-2", "packed", "packed-ordered-2", "packed-2", "few", "other-1", *OF_OTHER_ROWS,
     ],
     "other-1": OF_OTHER_ROWS, "lora": [], "lora-64": [],
-    "short-1": [], "small-1": [], "middle-1": [], "larger-1": [], "large-1": [], "chinese-1": [],
+    "short-1": [], "small-1": [], "middle-1": [], "larger-1": [], "large-1": [], "chinese-1": ["chinese-2"],
 }  # fmt: skip
 
 FITTED_BEFORE: list[Hazard] = []
