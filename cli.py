@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import signal
 import sys
 
 INTERRUPTED = "interrupted; run the same command again to go on"
@@ -13,7 +14,7 @@ try:
     import click
     from click_default_group import DefaultGroup
 
-    from scanner.errors import ScanError, is_interrupt, unforeseen
+    from scanner.errors import ScanError, is_interrupt, meant, unforeseen
     from scanner.options import judging_options, reading_options, run_options, staying_options, training_options
 except KeyboardInterrupt:  # main() is not there yet to say it
     sys.exit(f"error: {INTERRUPTED}")
@@ -82,6 +83,8 @@ def audit(
     """Audit data sets: files, folders, globs, or - for JSONL on standard input."""
     from scanner import compiling
 
+    if not Path(datasets[0]).exists() and (hint := meant(datasets[:1], scan.commands)):
+        raise click.UsageError(f"there is neither a file nor a command {datasets[0]!r}.{hint}")
     settings = _settings(datasets, options)
     with _progress(quiet) as progress:
         compiling.load_kernels(progress)
@@ -277,6 +280,7 @@ def main() -> None:
     """Entry point: errors of the library become one message and an exit code."""
     debug = "--debug" in sys.argv[1:]
     try:
+        _end_as_on_interrupt()
         scan.main(standalone_mode=False)
     except ScanError as error:
         if debug:
@@ -297,6 +301,18 @@ def main() -> None:
         if debug:
             raise
         _stop(INTERRUPTED if is_interrupt(error) else unforeseen(error), 1)
+
+
+def _end_as_on_interrupt() -> None:
+    """What a batch system or a closed terminal sends ends the program as Ctrl-C does: no temporary text stays."""
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:  # nohup ignores the second
+            signal.signal(number, interrupt)
 
 
 def _of_the_system(error: OSError) -> str:
