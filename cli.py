@@ -83,8 +83,8 @@ def audit(
     """Audit data sets: files, folders, globs, or - for JSONL on standard input."""
     from scanner import compiling
 
-    if not Path(datasets[0]).exists() and (hint := meant(datasets[:1], scan.commands)):
-        raise click.UsageError(f"there is neither a file nor a command {datasets[0]!r}.{hint}")
+    if hint := _misspelt_command(datasets[0]):
+        raise click.UsageError(hint)
     settings = _settings(datasets, options)
     with _progress(quiet) as progress:
         compiling.load_kernels(progress)
@@ -287,7 +287,9 @@ def main() -> None:
             raise
         _stop(str(error), error.exit_code)
     except click.ClickException as error:
-        error.show()
+        given = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
+        hint = _misspelt_command(given)  # then the option is one that an audit does not have
+        (click.UsageError(hint, getattr(error, "ctx", None)) if hint else error).show()
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         _stop(INTERRUPTED, 1)
@@ -301,6 +303,12 @@ def main() -> None:
         if debug:
             raise
         _stop(INTERRUPTED if is_interrupt(error) else unforeseen(error), 1)
+
+
+def _misspelt_command(word: str) -> str:
+    """What to say where a word was taken for a data set and looks like a command; empty for files and commands."""
+    hint = "" if word in scan.commands or Path(word).exists() else meant([word], scan.commands)
+    return f"there is neither a file nor a command {word!r}.{hint}" if hint else ""
 
 
 def _end_as_on_interrupt() -> None:
@@ -319,7 +327,10 @@ def _of_the_system(error: OSError) -> str:
     """What the operating system refused, and of which file where it says so."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return "no space is left on the disk; free some and run the same command again, or write to another one"
-    return f"{error.strerror or error}: {error.filename or ''}".rstrip(": ")
+    told = f"{error.strerror or error}: {error.filename or ''}".rstrip(": ")
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return f"{told}; choose another place with --out or -o, or ask for the right to read or write there"
+    return told
 
 
 def _stop(message: str, code: int) -> None:
