@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import signal
 import sys
 
 INTERRUPTED = "interrupted; run the same command again to go on"
@@ -13,7 +14,7 @@ try:
     import click
     from click_default_group import DefaultGroup
 
-    from scanner.errors import ScanError, is_interrupt, unforeseen
+    from scanner.errors import ScanError, is_interrupt, meant, unforeseen
     from scanner.options import judging_options, reading_options, run_options, staying_options, training_options
 except KeyboardInterrupt:  # main() is not there yet to say it
     sys.exit(f"error: {INTERRUPTED}")
@@ -82,6 +83,8 @@ def audit(
     """Audit data sets: files, folders, globs, or - for JSONL on standard input."""
     from scanner import compiling
 
+    if hint := _misspelt_command(datasets[0]):
+        raise click.UsageError(hint)
     settings = _settings(datasets, options)
     with _progress(quiet) as progress:
         compiling.load_kernels(progress)
@@ -277,13 +280,16 @@ def main() -> None:
     """Entry point: errors of the library become one message and an exit code."""
     debug = "--debug" in sys.argv[1:]
     try:
+        _end_as_on_interrupt()
         scan.main(standalone_mode=False)
     except ScanError as error:
         if debug:
             raise
         _stop(str(error), error.exit_code)
     except click.ClickException as error:
-        error.show()
+        given = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
+        hint = _misspelt_command(given)  # then the option is one that an audit does not have
+        (click.UsageError(hint, getattr(error, "ctx", None)) if hint else error).show()
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         _stop(INTERRUPTED, 1)
@@ -299,11 +305,32 @@ def main() -> None:
         _stop(INTERRUPTED if is_interrupt(error) else unforeseen(error), 1)
 
 
+def _misspelt_command(word: str) -> str:
+    """What to say where a word was taken for a data set and looks like a command; empty for files and commands."""
+    hint = "" if word in scan.commands or Path(word).exists() else meant([word], scan.commands)
+    return f"there is neither a file nor a command {word!r}.{hint}" if hint else ""
+
+
+def _end_as_on_interrupt() -> None:
+    """What a batch system or a closed terminal sends ends the program as Ctrl-C does: no temporary text stays."""
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:  # nohup ignores the second
+            signal.signal(number, interrupt)
+
+
 def _of_the_system(error: OSError) -> str:
     """What the operating system refused, and of which file where it says so."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return "no space is left on the disk; free some and run the same command again, or write to another one"
-    return f"{error.strerror or error}: {error.filename or ''}".rstrip(": ")
+    told = f"{error.strerror or error}: {error.filename or ''}".rstrip(": ")
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return f"{told}; choose another place with --out or -o, or ask for the right to read or write there"
+    return told
 
 
 def _stop(message: str, code: int) -> None:

@@ -19,7 +19,9 @@ message: types, lengths and positions do.
 
 from __future__ import annotations
 
+import difflib
 import traceback
+from collections.abc import Iterable
 from pathlib import Path
 
 
@@ -73,6 +75,16 @@ class BrakeError(ScanError):
 
 class OutputError(ScanError):
     """A cleaned file that cannot be written as faithfully as promised."""
+
+
+def meant(given: Iterable[str], known: Iterable[str]) -> str:
+    """The end of a message for names that are close to known ones, as " Did you mean 'epochs'?"; empty for others."""
+    choices = list(known)
+    near = {name: match[0] for name in given if (match := difflib.get_close_matches(name, choices, n=1))}
+    if len(near) == 1:
+        return f" Did you mean {next(iter(near.values()))!r}?"
+    said = (f"{right!r} for {name!r}" for name, right in near.items())
+    return f" Did you mean {', '.join(said)}?" if near else ""
 
 
 def is_interrupt(error: BaseException | None) -> bool:

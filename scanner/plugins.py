@@ -6,13 +6,12 @@ begins with an underscore are parts of the others, not choices.
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import pkgutil
 from importlib.util import find_spec
 from types import ModuleType
 
-from scanner.errors import SettingsError
+from scanner.errors import SettingsError, meant
 
 
 def names(package: str) -> tuple[str, ...]:
@@ -28,10 +27,8 @@ def load(package: str, name: str) -> ModuleType:
     """Import one choice; an unknown name is answered with the nearest known one."""
     known = names(package)
     if name not in known:
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
         kind = package.rsplit(".", 1)[-1].removesuffix("s")
-        raise SettingsError(f"there is no {kind} {name!r}; known are {', '.join(known)}.{hint}")
+        raise SettingsError(f"there is no {kind} {name!r}; known are {', '.join(known)}.{meant([name], known)}")
     return importlib.import_module(f"{package}.{name}")
 
 

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from scanner.errors import SettingsError
+from scanner.errors import SettingsError, meant
 
 BATCHINGS = ("random", "length-grouped", "packed", "wrapped")
 LOSS_AVERAGES = ("token", "micro-batch", "row")
@@ -217,7 +217,10 @@ def read_settings_file(path: Path) -> dict[str, Any]:
     kinds = {f.name: str(f.type) for owner in (Settings, TrainingPlan) for f in fields(owner) if f.name != "plan"}
     unknown = sorted(set(values) - set(kinds))
     if unknown:
-        raise SettingsError(f"{path.name}: unknown entries {', '.join(unknown)}; known are {', '.join(sorted(kinds))}")
+        raise SettingsError(
+            f"{path.name}: unknown entries {', '.join(unknown)}; known are {', '.join(sorted(kinds))}."
+            f"{meant(unknown, sorted(kinds))}"
+        )
     return {name: _from_toml(value, kinds[name], f"{path.name}: {name}") for name, value in values.items()}
 
 

@@ -184,6 +184,8 @@ def summary(run: RunFolder, notes: dict[str, Any], settings: Settings) -> dict[s
         run.read_table(name) for name in ("rows", "pairs", "spans", "prediction", "plan")
     )
     counts: dict[str, Any] = {"jaccard": settings.jaccard, "contamination": matching.summary(run, notes)}
+    with (run.path / "skipped.jsonl").open("rb") as skipped:
+        counts["rows_skipped"] = sum(1 for _ in skipped)
     counts["calibration"] = notes.get("prediction", {}).get("calibration")
     if notes.get("against"):
         matches = run.read_table("matches")

@@ -14,6 +14,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -170,11 +171,17 @@ def texts(run: RunFolder, row_id: Int64) -> Iterator[list[Segment]]:
 def fingerprint(folder: Path) -> str:
     """Sixteen hex digits of a model folder's content, wherever it lies; of large files samples are read."""
     models.check_folder(folder)
+    stats = ((path.name, path.stat()) for path in sorted(p for p in folder.iterdir() if p.is_file()))
+    return _mark(folder.resolve(), tuple((name, stat.st_size, stat.st_mtime_ns) for name, stat in stats))
+
+
+@cache
+def _mark(folder: Path, files: tuple[tuple[str, int, int], ...]) -> str:
+    """Read once for all who ask in a run; files: name, bytes and time of the last change (ns)."""
     state = hashlib.sha256()
-    for path in sorted(p for p in folder.iterdir() if p.is_file()):
-        size = path.stat().st_size
-        state.update(f"{path.name}\0{size}\0".encode())
-        with path.open("rb") as file:
+    for name, size, _ in files:
+        state.update(f"{name}\0{size}\0".encode())
+        with (folder / name).open("rb") as file:
             if size <= READ_WHOLE:
                 state.update(file.read())
                 continue

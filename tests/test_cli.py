@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -216,6 +217,32 @@ def test_standard_input_and_settings_file(tmp_path: Path) -> None:
     wrong = scan("d.jsonl", "--force", cwd=tmp_path)
     assert wrong.returncode == 2
     assert "unknown entries epoch" in wrong.stderr
+
+
+def test_a_misspelt_command_is_told(audited: Path) -> None:
+    done = scan("aply", "data.scan", "-o", "x.jsonl", cwd=audited)
+    assert (done.returncode, "neither a file nor a command 'aply'. Did you mean 'apply'?" in done.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_a_batch_system_that_ends_it_leaves_no_text_behind(tmp_path: Path, name: str) -> None:
+    command = [sys.executable, str(ROOT / "cli.py"), "-", "--no-semantic"]
+    with subprocess.Popen(command, cwd=tmp_path, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        process.stdin.write(b'{"instruction": "private", "output": "text"}\n')
+        process.stdin.flush()
+        while not list(tmp_path.glob(".tmp-*/*")):
+            assert process.poll() is None
+            time.sleep(0.02)
+        time.sleep(0.3)  # it waits for more
+        process.send_signal(getattr(signal, name))
+        try:
+            assert process.wait(30) == 1
+        finally:
+            process.kill()
+        assert process.stderr is not None
+        assert "interrupted; run the same command again" in process.stderr.read().decode()
+    assert not list(tmp_path.iterdir())
 
 
 def test_dry_run_estimates_and_writes_nothing(audited: Path) -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 import click
 
 import cli
+from scanner.reports._content import PREDICTION_COLUMNS
+from scanner.rulebook import bands
 from scanner.settings import Settings, read_settings_file
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -21,6 +23,13 @@ def test_every_command_has_help_and_stands_in_the_readme() -> None:
         for option in command.params:
             if isinstance(option, click.Option):
                 assert option.help, f"scan {name} {option.opts[0]} has no help"
+
+
+def test_every_column_of_a_prediction_stands_in_the_readme_with_the_bands() -> None:
+    for column in (*PREDICTION_COLUMNS, "outside", "calibrated"):
+        assert f"`{column}`" in README, f"{column} is not in the README"
+    for band, least in bands().cuts:
+        assert f"`{band}` from {f'{least:.2f}'.removeprefix('0')}" in README
 
 
 def test_every_option_that_the_readme_names_exists() -> None:

@@ -282,6 +282,11 @@ def test_records_of_no_layout_name_their_file(read, tmp_path):
     assert not list(tmp_path.rglob(".tmp-*"))
 
 
+def test_misspelt_fields_are_told(read):
+    with pytest.raises(LayoutError, match=r"keys instrution, ouput; .* mean 'instruction' for 'instrution', 'output' "):
+        read({"a.jsonl": jsonl(*[{"instrution": "x", "ouput": "y"}] * 3)})
+
+
 def test_a_numbered_record_is_read_by_the_fast_reader(read, monkeypatch):
     """An "id" or a flag beside the texts does not send the record to the general parser."""
     records = [{"id": i, "instruction": f"q{i}", "output": "a", "checked": i % 2 == 0, "note": None} for i in range(5)]

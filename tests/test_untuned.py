@@ -256,9 +256,20 @@ def test_of_large_files_samples_are_read(folder, monkeypatch):
     whole = untuned.fingerprint(folder)
     monkeypatch.setattr(untuned, "READ_WHOLE", 100)
     monkeypatch.setattr(untuned, "SAMPLE_BYTES", 100)
+    untuned._mark.cache_clear()
     sampled = untuned.fingerprint(folder)
     assert sampled != whole
     assert sampled == untuned.fingerprint(folder)
+    untuned._mark.cache_clear()
+
+
+def test_a_changed_folder_is_read_again(folder, tmp_path):
+    copy = tmp_path / "changed"
+    shutil.copytree(folder, copy)
+    before = untuned.fingerprint(copy)
+    assert before == untuned.fingerprint(folder)  # wherever it lies
+    (copy / "note.txt").write_text("new")
+    assert untuned.fingerprint(copy) != before
 
 
 def test_the_size_that_the_plan_names_stays(settings):

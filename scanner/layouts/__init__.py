@@ -9,7 +9,6 @@ that does not fit; such a row is skipped and listed.
 from __future__ import annotations
 
 import functools
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,15 +16,15 @@ from types import ModuleType
 from typing import Any
 
 from scanner import plugins
-from scanner.errors import LayoutError
+from scanner.errors import LayoutError, meant
 from scanner.jsontext import type_name
-from scanner.layouts._fields import leaves
+from scanner.layouts._fields import PROMPTS, RESPONSES, leaves, plain_names
+from scanner.layouts._turns import CONTAINERS
 from scanner.objects import Segment
 from scanner.settings import Settings
 
 PACKAGE = "scanner.layouts"
 TABULAR_FORMATS = ("csv", "parquet", "arrow", "hf_dataset")
-_PLAIN_NAME = re.compile(r"(?!(?:.*\d){5})[\w .-]{1,40}")  # no address, number or key: of digits four at most
 _LEAST_SHARE = 0.5  # of the sampled records that the layout must fit
 
 
@@ -80,6 +79,7 @@ def find(sample: Sequence[Any], settings: Settings, format_name: str = "") -> De
         raise LayoutError(
             f"no layout fits these records: {_seen(sample)}; expected one of {', '.join(modules)}; name the layout "
             "with --layout, or the fields with --prompt-field and --response-field"
+            f"{_misspelt(sample)}"
         )
     return Detected(best, share, scores)
 
@@ -111,9 +111,17 @@ def _seen(sample: Sequence[Any]) -> str:
     """Types and the most common keys of a sample, for a message; what is no plain name may be data and is not shown."""
     types = Counter(type_name(record) for record in sample)
     keys = Counter(key for record in sample if isinstance(record, Mapping) for key in record)
-    shown = [key for key, _ in keys.most_common(12) if isinstance(key, str) and _PLAIN_NAME.fullmatch(key)]
+    shown = plain_names(key for key, _ in keys.most_common(12))
     kinds = ", ".join(f"{count:,} x {name}" for name, count in types.most_common(3))
-    return f"{len(sample):,} records seen ({kinds}), keys {', '.join(shown) if shown else 'none'}"
+    return f"{len(sample):,} records seen ({kinds}), keys {', '.join(shown) or 'none'}"
+
+
+def _misspelt(sample: Sequence[Any]) -> str:
+    """The end of a message on keys that look like those that layouts know."""
+    keys = plain_names({key: None for record in sample if isinstance(record, Mapping) for key in record})
+    known = (*PROMPTS, *RESPONSES, *CONTAINERS, "chosen", "rejected")
+    said = meant([key for key in keys if key not in known], known)
+    return f".{said}" if said else ""
 
 
 def canonical_fields(record: Any, layout: str | None = None) -> Any:

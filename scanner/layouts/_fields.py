@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from scanner.errors import LayoutError
@@ -27,6 +28,14 @@ RESPONSES = (
     "code", "summary",
 )  # fmt: skip
 CONTEXTS = ("context", "passage", "input")
+
+
+PLAIN_NAME = re.compile(r"(?!(?:.*\d){5})[\w .-]{1,40}")  # no address, number or key: of digits four at most
+
+
+def plain_names(names: Iterable[Any], most: int = 12) -> list[str]:
+    """The first few keys that a message may show; what is no plain name may be data."""
+    return [name for name in names if isinstance(name, str) and PLAIN_NAME.fullmatch(name)][:most]
 
 
 def require_object(record: Any) -> Mapping[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from scanner.errors import LayoutError
 from scanner.jsontext import get_at, type_name
-from scanner.layouts._fields import CONTEXTS, PROMPTS, RESPONSES, Path, require_object, systems
+from scanner.layouts._fields import CONTEXTS, PROMPTS, RESPONSES, Path, plain_names, require_object, systems
 from scanner.layouts._fields import ID_FIELDS as ID_FIELDS
 from scanner.layouts._turns import dialogue, is_dialogue
 from scanner.objects import Segment
@@ -114,7 +114,11 @@ def _named(record: Mapping[str, Any], name: str, option: str) -> Path:
     path, value = [], record
     for part in name.split("."):
         if not isinstance(value, Mapping) or part not in value:
-            raise LayoutError(f"the field that {option} names is not in the record; expected it in every record")
+            there = plain_names(record)
+            raise LayoutError(
+                f"the field that {option} names is not in the record; expected it in every record; its fields are "
+                f"{', '.join(there) or 'none'}"
+            )
         path.append(part)
         value = value[part]
     return tuple(path)

@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+from scanner.rulebook import bands
+
 
 class Term(NamedTuple):
     """A term, what it means, and its unit and source."""
@@ -62,7 +64,8 @@ GLOSSARY = (
     ),
     Term(
         "risk and band",
-        "Severity (1 for ordinary text, more for private data and secrets) times p_extract; the bands cut it in four.",
+        "Severity (1 for ordinary text, more for private data and secrets) times p_extract; the bands cut it in four: "
+        f"none, {', '.join(f'{band} from {least:g}' for band, least in bands().cuts)}.",
         "no unit, not a probability; rules/bands.toml",
     ),
     Term(

@@ -58,7 +58,7 @@ def summarise(
         "found": found,
         "relations": figures(rows, pairs),
         "clusters": _clusters(rows),
-        "prediction": _predicted(prediction, notes),
+        "prediction": {**_predicted(prediction, notes), "rows_without_answer": _unanswered(rows)},
         "skew": {**_skew(prediction), "where": top_rows(rows, prediction, spans)},
         "exposed_private": _exposed(spans, prediction),
         "memorized": memorized_spans(spans, notes),
@@ -209,6 +209,13 @@ def _predicted(prediction: pl.DataFrame, notes: dict[str, Any]) -> dict[str, Any
         "validity": own.get("validity") if own else None,
         "base": own.get("base") if own else None,
     }
+
+
+def _unanswered(rows: pl.DataFrame) -> int | None:
+    """Rows in which the model learns nothing; None where it was not counted."""
+    if "length.supervised_tokens" not in rows.columns:
+        return None
+    return int((rows["length.supervised_tokens"] == 0).sum())
 
 
 def _reaching(tokens: np.ndarray) -> list[list[int]]:

@@ -23,6 +23,8 @@ from scanner.reports._validity import in_words as trust
 from scanner.reports._validity import interval_of, is_outside
 
 NOT_CALIBRATED = "Not calibrated: predictions were not validated on this data; weights from a small rehearsal."
+MANY_SKIPPED = 0.05
+"""Share of the records from which on the verdict says that they could not be read."""
 CALIBRATED = "Calibrated: the weights were fitted on confirmed or rehearsed rows."
 RELATIONS = {
     "same_both": "the same prompt and answer",
@@ -165,7 +167,9 @@ def expectation(summary: dict[str, Any]) -> str:
     """How many answers are predicted to be recited."""
     predicted = summary["prediction"]
     if not predicted["rows_measured"]:
-        return f"No answer is long enough to predict recitation of {predicted['extracted_tokens']} tokens or more."
+        if predicted.get("rows_without_answer") == predicted["rows_not_measured"]:
+            return "No row has an answer that is trained on, so nothing is predicted"
+        return f"No answer is long enough to predict recitation of {predicted['extracted_tokens']} tokens or more"
     rows = predicted["expected_rows_extracted"]
     interval = interval_of(summary)
     between = "" if interval is None else f", 90 % interval {about(interval[0])} to {about(interval[1])}"
@@ -247,7 +251,9 @@ def not_measured(summary: dict[str, Any]) -> str:
     if not missing or not summary["prediction"]["rows_measured"]:  # `expectation` says it of all of them
         return ""
     tokens = summary["prediction"]["extracted_tokens"]
-    return f"{plural(missing, 'row')} not measured: no supervised answer of {tokens} tokens or more"
+    bare = summary["prediction"].get("rows_without_answer")
+    none = f" ({number(bare)} of them without any)" if bare else ""
+    return f"{plural(missing, 'row')} not measured: no supervised answer of {tokens} tokens or more{none}"
 
 
 def planned(summary: dict[str, Any]) -> str:
@@ -269,7 +275,14 @@ def calibration(summary: dict[str, Any]) -> str:
 
 
 def headline(summary: dict[str, Any]) -> str:
-    """The verdict in one sentence."""
+    """The verdict in one sentence, and one on the records that it is silent about, where they are many."""
+    rows, skipped = summary["rows"], summary.get("rows_skipped") or 0
+    if not rows or skipped < MANY_SKIPPED * (rows + skipped):
+        return _verdict(summary)
+    return f"{_verdict(summary)} {number(skipped)} of {number(rows + skipped)} records could not be read."
+
+
+def _verdict(summary: dict[str, Any]) -> str:
     found, plan = summary["found"], summary["plan"]
     if not summary["rows"]:
         return "There is nothing to judge: no row could be read."
@@ -290,6 +303,10 @@ def headline(summary: dict[str, Any]) -> str:
         return "Clean this data set before training on it."
     if plan["review"] or found["conflicts"]["rows"]:
         return "Have a look at some rows before training on this data set."
+    if summary["prediction"].get("rows_without_answer") == summary["rows"]:
+        return "There is nothing to learn in this data set: no row has text that is trained on."
+    if summary.get("rows_skipped"):
+        return "Nothing in the records that could be read calls for action."
     return "Nothing in this data set calls for action."
 
 

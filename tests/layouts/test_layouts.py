@@ -156,7 +156,7 @@ def test_pairs_with_named_fields():
         ("context", "user", 0, False),
         ("answer_en", "assistant", 1, True),
     ]
-    with pytest.raises(LayoutError, match="the field that --response-field names is not in the record"):
+    with pytest.raises(LayoutError, match=r"--response-field names is not in the record; .*; its fields are meta, pr"):
         layouts.load("pair").segments(record, Settings(response_field="nothing"))
 
 

@@ -201,6 +201,15 @@ def test_headline(spans: list[str], band: str, told: str) -> None:
     assert words.headline(figures(1, prediction=predicted([1.0], [0.5], [band]), spans=table)) == told
 
 
+def test_the_headline_is_not_silent_on_what_was_not_read_or_has_no_answer() -> None:
+    summary = figures(4)
+    few, many = ({**summary, "rows_skipped": skipped} for skipped in (0.01, 4))
+    assert words.headline(few) == "Nothing in the records that could be read calls for action."
+    assert words.headline(many).endswith("calls for action. 4 of 8 records could not be read.")
+    summary["prediction"]["rows_without_answer"] = 4
+    assert words.headline(summary).startswith("There is nothing to learn in this data set")
+
+
 def test_the_headline_names_the_benchmark_that_the_file_holds() -> None:
     summary = figures(1, prediction=predicted([1.0], [0.5], ["high"]))
     seen = {"gsm8k.jsonl": {"matched": 3}, "mmlu.zip": {"matched": 1}, "clean.jsonl": {"matched": 0}}
