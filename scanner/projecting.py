@@ -73,6 +73,7 @@ def with_plan(
     """
     from scanner.prediction import whatif
     from scanner.prediction.hazard import Regime
+    from scanner.sampling import visit_at
 
     table = table.filter(pl.col("variant") != whatif.DEDUPLICATED)
     path = run.private / STORED
@@ -85,7 +86,8 @@ def with_plan(
     stays = (plan["action"].cast(pl.String) != "drop").to_numpy()
     total, exact, left = doses_of_rest(own, together, stays, plan["row_id"].to_numpy(), pairs, settings.shingle)
     share = own[stays].mean() / own.mean() if stays.any() and own.any() else 0.0
-    regime = Regime(float(set_dose * share), float(steps * stays.mean()) if len(stays) else 0.0)
+    kept = float(steps * stays.mean()) if len(stays) else 0.0
+    regime = Regime(float(set_dose * share), kept, visit_at(settings.plan))
     sample = whatif.Sample.from_arrays(arrays)
     return pl.concat([table, whatif.deduplicated(sample, total, exact, left, regime, settings.plan, weights, 1)])
 

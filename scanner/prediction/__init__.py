@@ -35,7 +35,7 @@ from scanner.prediction.hazard import (
     quadrature,
 )
 from scanner.prediction.words import reasons, taxon
-from scanner.sampling import copies_of, simulate, with_copies
+from scanner.sampling import copies_of, simulate, visit_at, with_copies
 from scanner.settings import TrainingPlan
 
 __all__ = [
@@ -113,6 +113,10 @@ class Doses:
     def exact(self) -> Float64:
         """(n,) dose without what near copies give."""
         return np.minimum(self.own * self.copies * self.together, self.total)
+
+    def regime(self, plan: TrainingPlan) -> Regime:
+        """The training of the set to the plan's end, before the strength of the weights."""
+        return Regime(self.set_dose, self.steps, visit_at(plan))
 
     def goldfish(self, plan: TrainingPlan, rows: Int64 | slice = slice(None)) -> Goldfish | None:
         """What the plan's goldfish loss makes of some rows; None where it has none."""
@@ -207,7 +211,7 @@ def predict_rows(
     strength = weights.strength(plan)
     found = turn_tails(
         features, answers, amounts.total * strength, (amounts.total - amounts.own * amounts.together) * strength,
-        Regime(amounts.set_dose * strength, amounts.steps), weights, conflicts, threads,
+        amounts.regime(plan).under(strength), weights, conflicts, threads,
         goldfish=amounts.goldfish(plan),
     )  # fmt: skip
     length = answers.end - answers.start
@@ -266,7 +270,7 @@ def turn_tails(
             dropped, kept = (dose * goldfish.share)[answers.row], goldfish.kept(features)
         args = (
             start, end, dose[answers.row], np.clip(without, 0, dose)[answers.row], cap_at, cap, dropped, kept,
-            float(np.log2(1 + regime.set_dose)), regime.progress(weights.priors.most_steps),
+            float(np.log2(1 + regime.set_dose)), regime.progress(weights.priors.most_steps), regime.visit,
             features.log_probability, features.known, features.rarity,
             *of_tokens(features), hazard, node, share,
         )  # fmt: skip
@@ -302,7 +306,7 @@ def survival(
     """(T,) P(the answer is reproduced up to and including this token); 0 outside supervised turns: heat for spans."""
     curve = np.zeros(len(features.log_probability))
     strength = weights.strength(plan)
-    regime = Regime(amounts.set_dose * strength, amounts.steps)
+    regime = amounts.regime(plan).under(strength)
     turn_tails(
         features, answers, amounts.total * strength, amounts.total * 0, regime, weights, conflicts, 1, curve,
         amounts.goldfish(plan),
