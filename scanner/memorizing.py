@@ -88,7 +88,7 @@ def find(
     strength = weights.strength(settings.plan)
     heat = stretches.heat(
         features, answers, np.flatnonzero(wanted[answers.row]), amounts.total * strength,
-        prediction.Regime(amounts.set_dose * strength, amounts.steps), weights, conflicts,
+        amounts.regime(settings.plan).under(strength), weights, conflicts,
         exact=amounts.exact * strength, goldfish=amounts.goldfish(settings.plan),
     )  # fmt: skip
     found = stretches.stretches(heat)

@@ -74,6 +74,7 @@ def with_plan(
     """
     from scanner.prediction import whatif
     from scanner.prediction.hazard import Regime
+    from scanner.sampling import visit_at
 
     table = table.filter(pl.col("variant") != whatif.DEDUPLICATED)
     path = run.private / STORED
@@ -88,7 +89,8 @@ def with_plan(
     alone = asked_alone(settings.plan, own, total)
     total, exact = total * alone, exact * alone
     share = own[stays].mean() / own.mean() if stays.any() and own.any() else 0.0
-    regime = Regime(float(set_dose * share), float(steps * stays.mean()) if len(stays) else 0.0)
+    kept = float(steps * stays.mean()) if len(stays) else 0.0
+    regime = Regime(float(set_dose * share), kept, visit_at(settings.plan))
     sample = whatif.Sample.from_arrays(arrays)
     return pl.concat([table, whatif.deduplicated(sample, total, exact, left, regime, settings.plan, weights, 1)])
 

@@ -185,6 +185,11 @@ def of_rate(learning_rate: float) -> float:
     return math.log1p(learning_rate / RATE_BEND) / math.log1p(UNIT_LEARNING_RATE / RATE_BEND)
 
 
+def visit_at(plan: TrainingPlan, progress: float = 1.0) -> float:
+    """Dose of a usual visit at the rate of the moment; progress is the share of the optimizer steps already taken."""
+    return of_rate(plan.learning_rate) * float(rate_share(plan, progress))
+
+
 def dose_unit() -> str:
     """What the doses of single rows are counted in; doses written down under another one mean something else."""
     return (

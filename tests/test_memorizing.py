@@ -183,8 +183,8 @@ def test_heat_and_scores_are_those_of_the_hazard():
     np.testing.assert_allclose(cut.score[plain], whole[plain], rtol=1e-6)
 
 
-@given(st.integers(0, 99), st.booleans(), st.floats(0, 9))
-def test_the_heat_follows_weights_of_its_own(seed, with_base, set_dose):
+@given(st.integers(0, 99), st.booleans(), st.floats(0, 9), st.sampled_from([0.0, 1.5]))
+def test_the_heat_follows_weights_of_its_own(seed, with_base, set_dose, visit):
     """Token by token against the formula written out; what comes out from the beginning is P(N_pre >= its length)."""
     rng = np.random.default_rng(seed)
     tokens, offsets = rng.integers(1, 30, 120).astype(np.uint64), np.array([0, 20, 70, 120])
@@ -199,7 +199,7 @@ def test_the_heat_follows_weights_of_its_own(seed, with_base, set_dose):
     drawn = {name: value + rng.normal(0, 0.2) for name, value in asdict(shipped.heat).items()}
     h = replace(shipped.heat, **{n: abs(v) if getattr(shipped.heat, n) > 0 else v for n, v in drawn.items()})
     weights, dose = replace(shipped, heat=h), np.array([0.0, 5.0, 60.0])
-    found = heat_of(features, answers, np.arange(3), dose, Regime(set_dose, 600.0), weights)
+    found = heat_of(features, answers, np.arange(3), dose, Regime(set_dose, 600.0, visit), weights)
     nodes, share = np.polynomial.hermite_e.hermegauss(7)
     expected = []
     for i in range(3):
@@ -217,7 +217,12 @@ def test_the_heat_follows_weights_of_its_own(seed, with_base, set_dose):
             slope += h.dose_background * strange + h.dose_wide_surprise * wide * odd
             slope += (h.dose_before + h.dose_before_width * wide) * before
             slope += h.dose_progress * np.log2(7) + h.dose_epochs * np.log2(1 + set_dose)
-            z += ((1 + dose[i]) ** h.dose_power - 1) / (h.dose_power * np.log(2)) * np.logaddexp(0, slope)
+            learned = ((1 + dose[i]) ** h.dose_power - 1) / (h.dose_power * np.log(2)) * np.logaddexp(0, slope)
+            most = 2 * h.dose_power / (1 - h.dose_power) if h.dose_power < 1 else np.inf
+            sure, blur = max(z, h.centre), np.sqrt(1 + min(h.noise * visit * learned, most))
+            z += learned
+            anchor = min(max(z, h.centre), sure)  # the centre below it, what was given or the centre above
+            z = anchor + (z - anchor) / blur
             z = z / np.sqrt(1 + (z / h.ceiling) ** 2) if z > 0 else z
             expected.append(float(share / share.sum() @ (1 / (1 + np.exp(-z - h.spread * nodes)))))
             before = wide
@@ -226,7 +231,7 @@ def test_the_heat_follows_weights_of_its_own(seed, with_base, set_dose):
     first = cut.from_start
     whole = turn_tails(
         features, Answers(cut.answer[first], cut.begin[first], cut.end[first]), dose, dose * 0,
-        Regime(set_dose, 600.0), weights,
+        Regime(set_dose, 600.0, visit), weights,
     ).whole  # fmt: skip
     np.testing.assert_allclose(cut.score[first], whole, rtol=1e-6)
 

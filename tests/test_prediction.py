@@ -16,6 +16,7 @@ from scanner.prediction import (
     Answers,
     Conflicts,
     Doses,
+    Hazard,
     NearCopies,
     Prediction,
     Regime,
@@ -93,7 +94,19 @@ def test_rows_laid_end_to_end_are_predicted_as_asked_for_alone():
     np.testing.assert_allclose(whole.total, whole.own * whole.copies * whole.together)
 
 
-def test_the_kernel_equals_its_twin():
+def blurred(given: float, learned: float, h: Hazard, visit: float) -> float:
+    """The logit after noise, written out: what lies beyond the centre, or beyond what was given, comes nearer."""
+    most = 2 * h.dose_power / (1 - h.dose_power) if h.dose_power < 1 else math.inf
+    wide = math.sqrt(1 + min(h.noise * visit * learned, most))
+    if given + learned < h.centre:
+        return h.centre - (h.centre - given - learned) / wide
+    if given > h.centre:
+        return given + learned / wide
+    return h.centre + (given + learned - h.centre) / wide
+
+
+@pytest.mark.parametrize("visit", [0.0, 2.0])
+def test_the_kernel_equals_its_twin(visit):
     tokens, offsets, answers, group, order = Rows(LENGTHS).arrays(list(range(len(LENGTHS))))
     features = context_features(tokens, offsets, group)
     rng = np.random.default_rng(5)
@@ -103,10 +116,11 @@ def test_the_kernel_equals_its_twin():
         background=rng.uniform(-14, 0, len(tokens)).astype(np.float32),
     )
     amounts = doses(PLAN, np.diff(offsets), answers, group, order)
-    regime = Regime(amounts.set_dose, amounts.steps)
+    regime = Regime(amounts.set_dose, amounts.steps, visit)
     less = amounts.total * 0.3
-    found = turn_tails(features, answers, amounts.total, less, regime, SHIPPED)
-    h = SHIPPED.hazard
+    weights = replace(SHIPPED, hazard=replace(SHIPPED.hazard, noise=0.4, centre=1.5))
+    found = turn_tails(features, answers, amounts.total, less, regime, weights)
+    h = weights.hazard
     nodes, share = np.polynomial.hermite_e.hermegauss(7)
     softplus = lambda x: math.log1p(math.exp(x))  # noqa: E731
     for i in range(len(LENGTHS)):
@@ -126,7 +140,8 @@ def test_the_kernel_equals_its_twin():
                 slope += h.dose_known * held + h.dose_width * wide + h.dose_background * strange
                 slope += h.dose_progress * math.log2(1 + regime.steps / 100)
                 slope += h.dose_epochs * math.log2(1 + regime.set_dose)
-                z += ((1 + dose) ** h.dose_power - 1) / (h.dose_power * math.log(2)) * softplus(slope)
+                learned = ((1 + dose) ** h.dose_power - 1) / (h.dose_power * math.log(2)) * softplus(slope)
+                z = blurred(z, learned, h, visit)
                 z = z / math.hypot(1, z / h.ceiling) if z > 0 else z
                 survived = survived / (1 + np.exp(-(z + h.spread * nodes)))
                 at_least.append(float(survived.sum()))

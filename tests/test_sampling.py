@@ -19,6 +19,7 @@ from scanner.sampling import (
     rate_share,
     replaced_of_100,
     simulate,
+    visit_at,
     with_copies,
     worths,
 )
@@ -175,6 +176,14 @@ def test_rates_rise_to_the_peak_and_never_rise_again(schedule, warmup, at):
     assert (np.diff(rate[at >= warmup]) <= 1e-12).all()
     if warmup < 1:
         assert rate_share(p, warmup) == pytest.approx(1)
+
+
+@given(st.sampled_from(LR_SCHEDULES), st.floats(0, 1), st.floats(1e-6, 1e-2))
+def test_the_last_visit_is_worth_what_the_rate_of_the_moment_says(schedule, progress, peak):
+    p = plan(lr_schedule=schedule, learning_rate=peak, warmup=0.1)
+    expected = math.log(1 + peak / 1e-4) / math.log(4) * float(rate_share(p, progress))
+    assert visit_at(p, progress) == pytest.approx(expected)
+    assert visit_at(p) == (0 if schedule != "constant" else pytest.approx(visit_at(p, 0.5)))
 
 
 @pytest.mark.parametrize(

@@ -210,7 +210,7 @@ def extraction(w: np.ndarray, table: measured.Table, o: measured.Observation, ex
     d = SimpleNamespace(
         x=torch.tensor(fitting.columns(table)[:, index], dtype=torch.float64),
         dose=torch.tensor(o.dose[rows, None]), set_dose=torch.tensor(np.log2(1 + o.regime.set_dose)),
-        progress=torch.tensor(o.regime.progress()),
+        progress=torch.tensor(o.regime.progress()), visit=torch.tensor(o.regime.visit),
     )  # fmt: skip
     weights = torch.tensor(w, dtype=torch.float64)
     z = logits(weights, d, torch.tensor(extra[:, index], dtype=torch.float64)).numpy()

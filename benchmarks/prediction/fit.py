@@ -37,7 +37,10 @@ NAMES = list(Hazard.__dataclass_fields__)
 BASE = "base_known"
 HEAT_NAMES = [field.name for field in fields(HeatWeights)]
 COLUMNS = ("rarity", "width", "background", "surprise", "known")
-LEVEL = ("bias", "context_bias", "dose_bias", "dose_progress", "dose_epochs", "dose_power", "spread", "ceiling")
+LEVEL = (
+    "bias", "context_bias", "dose_bias", "dose_progress", "dose_epochs", "dose_power", "spread", "ceiling", "noise",
+    "centre",
+)  # fmt: skip
 """Weights that are fitted once more to N_pre alone, when all have been fitted to every token: the row effect of a run
 of hits from the beginning is wider than that of tokens anywhere, and it makes the tail."""
 PULL = 2e-4  # weight decay of the fit per observation: keeps a coefficient that the data do not need near zero
@@ -46,8 +49,8 @@ EPOCHS = (0, 1, 2, 4, 6, 8, 12)
 FITTED = [f"{kind}-{seed}" for kind in ("random", "grouped") for seed in (1, 2, 3, 4)] + [
     "batch-32", "linear", "cosine", "steep", "gentle", "per-row", "micro-2", "packed-2", "few", "other-1",
 ]  # fmt: skip
-START = [0, 0, 0, 0, -2, -0.3, 0, -0.5, 0, 0, 0, 0, -2, -1, -0.8, -0.5, 6]
-POSITIVE = ("dose_progress", "dose_epochs", "dose_power", "spread", "ceiling")  # through softplus
+START = [0, 0, 0, 0, -2, -0.3, 0, -0.5, 0, 0, 0, 0, -2, -1, -0.8, -0.5, 6, -2, 3]
+POSITIVE = ("dose_progress", "dose_epochs", "dose_power", "spread", "ceiling", "noise")  # through softplus
 
 softplus = torch.nn.functional.softplus
 
@@ -81,7 +84,8 @@ class Observations:
         self, cells: predicting.Cells, chosen: Callable[[measured.Table], np.ndarray], epochs: Iterable[int] = EPOCHS,
         until_miss: bool = False, with_base: bool = False, warm: bool = False,
     ) -> None:  # fmt: skip
-        parts: dict[str, list[np.ndarray]] = {k: [] for k in ("x", "own", "dose", "set_dose", "progress", "sign")}
+        names = ("x", "own", "dose", "set_dose", "progress", "visit", "sign")
+        parts: dict[str, list[np.ndarray]] = {k: [] for k in names}
         count = 0
         for table, observed in cells.values():
             x = columns(table, with_base or warm, warm)
@@ -100,14 +104,16 @@ class Observations:
                 parts["dose"].append(np.repeat(o.dose[rows], taken))
                 parts["set_dose"].append(np.full(len(index), np.log2(1 + o.regime.set_dose)))
                 parts["progress"].append(np.full(len(index), o.regime.progress()))
+                parts["visit"].append(np.full(len(index), o.regime.visit))
                 hit = np.concatenate([o.hits[i][:n] for i, n in zip(rows, taken, strict=True)])
                 parts["sign"].append(np.where(hit, 1.0, -1.0))
                 count += len(rows)
         self.count = count
         self.x = torch.tensor(np.concatenate(parts["x"], 1))
         self.own = torch.tensor(np.concatenate(parts["own"]))
-        self.dose, self.set_dose, self.progress, self.sign = (
-            torch.tensor(np.concatenate(parts[k]).astype(np.float32)) for k in ("dose", "set_dose", "progress", "sign")
+        self.dose, self.set_dose, self.progress, self.visit, self.sign = (
+            torch.tensor(np.concatenate(parts[k]).astype(np.float32))
+            for k in ("dose", "set_dose", "progress", "visit", "sign")
         )
 
 
@@ -116,18 +122,27 @@ def logits(w: torch.Tensor, d: Observations) -> torch.Tensor:
     rare, wide, strange, odd, known = d.x[: len(COLUMNS)]
     z = w[0] + w[1] * rare + w[2] * wide + w[3] * strange
     if len(d.x) > len(COLUMNS):  # the base's own probability
-        z = z + w[17] * d.x[5]
+        z = z + w[19] * d.x[5]
     if len(w) == len(HEAT_NAMES):
-        z = z + w[18] * d.x[6] + w[19] * wide * odd
+        z = z + w[20] * d.x[6] + w[21] * wide * odd
     z = z + d.set_dose * softplus(w[4] + w[5] * odd + w[6] * known)
     slope = w[7] + w[8] * rare + w[9] * known + w[10] * wide + w[11] * strange
     if len(w) == len(HEAT_NAMES):
-        slope = slope + (w[20] + w[21] * wide) * d.x[7] + w[22] * wide * odd
+        slope = slope + (w[22] + w[23] * wide) * d.x[7] + w[24] * wide * odd
     power = softplus(w[14])
     gain = ((1 + d.dose) ** power - 1) / (power * math.log(2.0))
-    z = z + gain * softplus(slope + softplus(w[12]) * d.progress + softplus(w[13]) * d.set_dose)
+    learned = gain * softplus(slope + softplus(w[12]) * d.progress + softplus(w[13]) * d.set_dose)
+    z = blurred(z, learned, softplus(w[17]) * d.visit, w[18])
     above = torch.clamp(z, min=0.0)
     return torch.where(z > 0, above / torch.sqrt(1 + (above / softplus(w[16])) ** 2), z)
+
+
+def blurred(given: torch.Tensor, learned: torch.Tensor, noise: torch.Tensor, centre: torch.Tensor) -> torch.Tensor:
+    """What noise leaves of the logit given + learned; noise: its variance per logit learned."""
+    z, narrower = given + learned, 1 / torch.sqrt(1 + noise * learned)
+    sure = torch.maximum(given, centre)
+    above = torch.where(z > sure, sure + (z - sure) * narrower, z)
+    return torch.where(z < centre, centre - (centre - z) * narrower, above)
 
 
 def fit(cells: predicting.Cells, chosen: Callable[[measured.Table], np.ndarray], start: Hazard | None = None,
@@ -160,7 +175,8 @@ def maximise(d: Observations, start: Hazard | None, free: list[str], rounds: int
     kind = {5: Hazard, 6: HazardWithBase, 8: HeatWeights}[len(d.x)]
     names = [field.name for field in fields(kind)]
     moves = torch.tensor([name in free for name in names])
-    pulled = torch.tensor([name != "ceiling" for name in names])  # 0 would be the strictest ceiling, not none
+    # 0 would be the strictest ceiling, not none, and a noise of .69
+    pulled = torch.tensor([name not in ("ceiling", "noise", "centre") for name in names])
     first = np.array(START + [0.0] * (len(names) - len(START)), np.float32)
     if start is not None:
         first = np.append(start.vector(), np.zeros(len(names) - len(start.vector()))).astype(np.float32)

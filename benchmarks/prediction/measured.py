@@ -204,7 +204,7 @@ def observe(table: Table, name: str, simulated: int | None = None) -> list[Obser
         hits = [np.zeros(0, bool)] * len(table.member)
         for p, b, t in now.select("place", "hits", "tokens").iter_rows():
             hits[p] = np.unpackbits(np.frombuffer(b, np.uint8))[:t].astype(bool)
-        regime = Regime(given.per_token, float(given.steps))
+        regime = Regime(given.per_token, float(given.steps), sampling.visit_at(cell.plan, epoch / cell.plan.epochs))
         k = cell.plan.goldfish_k
         kept = [np.zeros(0, bool)] * len(table.member) if k else None
         if kept is not None:

@@ -59,8 +59,7 @@ def plan_of(name: str) -> TrainingPlan:
 def given(table: measured.Table, o: measured.Observation, weights: Weights) -> tuple[float, Regime, Conflicts]:
     """What a visit is worth under the plan of a cell, the training of its set by then, and its conflicting answers."""
     strength = weights.strength(plan_of(o.cell))
-    regime = replace(o.regime, set_dose=o.regime.set_dose * strength)
-    return strength, regime, Conflicts(table.conflict_place, table.conflict_share)
+    return strength, o.regime.under(strength), Conflicts(table.conflict_place, table.conflict_share)
 
 
 def predict(table: measured.Table, o: measured.Observation, weights: Weights) -> object:

@@ -56,21 +56,44 @@ def _held(z, ceiling):
     return z / math.sqrt(1 + (z / ceiling) ** 2) if z > 0 else z
 
 
-@kernel(VOID(*_PLACES, _F64R, _F64R, _REAL, _REAL, *_TOKENS, _F64R, _F64R, _F64R, INT, INT, _F64_2D, _F64))
-def tails(start, end, dose, without, cap_at, cap, dropped, kept, set_gain, progress,
+@njit(nogil=True)
+def _most_noise(power):
+    """Up to here noise cannot take more than what the larger dose behind it gives, which grows with it at least as its
+    `power`: p never falls with the learning rate."""
+    return 2 * power / (1 - power) if power < 1 else math.inf
+
+
+@njit(nogil=True)
+def _odds(given, learned, noise, most, w):
+    """Odds of a miss at row effect 0; noise: variance of the logit per logit learned, in all at most `most`."""
+    z, centre = given + learned, w[18]
+    if noise * learned > 0:
+        narrower = 1 / math.sqrt(1 + min(noise * learned, most))
+        sure = max(centre, given)
+        if z < centre:
+            z = centre - (centre - z) * narrower
+        elif z > sure:
+            z = sure + (z - sure) * narrower
+    return math.exp(-_held(z, w[16]))
+
+
+@kernel(VOID(*_PLACES, _F64R, _F64R, _REAL, _REAL, _REAL, *_TOKENS, _F64R, _F64R, _F64R, INT, INT, _F64_2D, _F64))
+def tails(start, end, dose, without, cap_at, cap, dropped, kept, set_gain, progress, visit,
           log_p, known, rarity, width, background, base, w, node, weight,
           first, last, out, curve):  # fmt: skip
     """Follow turns [first, last) token by token; out (6, m) in the order of TurnTails, curve (T,) or (0,).
 
     curve[t] becomes P(the turn is reproduced up to and including t). cap_at (m,) is the place within the turn whose p
     is capped (identical prompts with other answers), -1 for none. base (T,) or (0,) where no base was measured.
+    visit: what one is worth at the rate of the moment.
     kept (256,): chance that a token of so many bytes is learned at all, (0,) where all are; dropped (m,): dose of one
     that is not, which near copies give it.
     """
     bias, rarity_w, width_w, background_w = w[0], w[1], w[2], w[3]
     context_bias, context_surprise, context_known = w[4], w[5], w[6]
     dose_bias, dose_rarity, dose_known, dose_width, dose_background = w[7], w[8], w[9], w[10], w[11]
-    power, ceiling = w[14], w[16]
+    power, noise = w[14], w[17] * visit
+    most = _most_noise(power)
     ready = dose_bias + w[12] * progress + w[13] * set_gain
     nodes = len(node)
     full, less = np.empty(nodes), np.empty(nodes)
@@ -92,8 +115,8 @@ def tails(start, end, dose, without, cap_at, cap, dropped, kept, set_gain, progr
             wide, strange = math.log2(max(width[t], 1)) / WIDTH_UNIT, -background[t] / BACKGROUND_UNIT
             held = known[t] / KNOWN_UNIT
             z = bias + rarity_w * rare + width_w * wide + background_w * strange
-            if len(base) > 0 and len(w) > 17:
-                z += w[17] * base[t]
+            if len(base) > 0 and len(w) > 19:
+                z += w[19] * base[t]
             taught = 0.0
             if set_gain > 0:
                 taught = set_gain * _softplus(context_bias + context_surprise * surprise + context_known * held)
@@ -101,15 +124,15 @@ def tails(start, end, dose, without, cap_at, cap, dropped, kept, set_gain, progr
             slope = _softplus(
                 ready + dose_rarity * rare + dose_known * held + dose_width * wide + dose_background * strange
             )
-            odds = math.exp(-_held(z + gain * slope, ceiling))
+            odds = _odds(z, gain * slope, noise, most, w)
             capped = n == cap_at[i]
             alive = 0.0
             if forgets:
                 stays = kept[width[t]]
                 if known[t] < SAME_BEFORE:
-                    lost = math.exp(-_held(z + gain_dropped * slope, ceiling))
+                    lost = _odds(z, gain_dropped * slope, noise, most, w)
                 else:
-                    lost = math.exp(-_held(z - (1 - RUBS_OFF) * taught + gain_same * slope, ceiling))
+                    lost = _odds(z - (1 - RUBS_OFF) * taught, gain_same * slope, noise, most, w)
             for q in range(nodes):
                 p = 1 / (1 + odds * node[q])
                 if forgets:
@@ -117,7 +140,7 @@ def tails(start, end, dose, without, cap_at, cap, dropped, kept, set_gain, progr
                 full[q] *= min(p, cap[i]) if capped else p
                 alive += full[q]
             if n < EXTRACTED:
-                odds = math.exp(-_held(z + gain_less * slope, ceiling))
+                odds = _odds(z, gain_less * slope, noise, most, w)
                 lost = max(lost, odds)
                 for q in range(nodes):
                     p = 1 / (1 + odds * node[q])
@@ -146,8 +169,8 @@ def tails(start, end, dose, without, cap_at, cap, dropped, kept, set_gain, progr
                 out[q, i] = length
 
 
-@kernel(VOID(I64R, I64R, _F64R, _F64R, _REAL, _REAL, *_TOKENS[:4], U8R, *_TOKENS[4:], _F64R, _F64))
-def odds(start, end, dose, taught, set_gain, progress,
+@kernel(VOID(I64R, I64R, _F64R, _F64R, _REAL, _REAL, _REAL, *_TOKENS[:4], U8R, *_TOKENS[4:], _F64R, _F64))
+def odds(start, end, dose, taught, set_gain, progress, visit,
          log_p, known, rarity, width, within, background, base, w, out):  # fmt: skip
     """Odds that each token of some turns is missed, the text before it being the true one, at row effect 0.
 
@@ -155,7 +178,8 @@ def odds(start, end, dose, taught, set_gain, progress,
     (t,): share of what the other rows teach that reaches the token · w: in the order of the fields of `HeatWeights`,
     with 0 for what is not looked at · base (T,) or (0,).
     """
-    power = w[14]
+    power, noise = w[14], w[17] * visit
+    most = _most_noise(power)
     ready = w[7] + w[12] * progress + w[13] * set_gain
     at = 0
     for i in range(len(start)):
@@ -165,13 +189,13 @@ def odds(start, end, dose, taught, set_gain, progress,
             wide, strange = math.log2(max(width[t], 1)) / WIDTH_UNIT, -background[t] / BACKGROUND_UNIT
             held = known[t] / KNOWN_UNIT
             z = w[0] + w[1] * rare + w[2] * wide + w[3] * strange
-            z += w[18] * (within[t] & SEEN) + w[19] * wide * surprise
+            z += w[20] * (within[t] & SEEN) + w[21] * wide * surprise
             if len(base) > 0:
-                z += w[17] * base[t]
+                z += w[19] * base[t]
             if set_gain > 0:
                 z += taught[at] * set_gain * _softplus(w[4] + w[5] * surprise + w[6] * held)
             slope = ready + w[8] * rare + w[9] * held + w[10] * wide + w[11] * strange
-            slope += (w[20] + w[21] * wide) * before + w[22] * wide * surprise
-            out[at] = math.exp(-_held(z + _gain(dose[at], power) * _softplus(slope), w[16]))
+            slope += (w[22] + w[23] * wide) * before + w[24] * wide * surprise
+            out[at] = _odds(z, _gain(dose[at], power) * _softplus(slope), noise, most, w)
             before = wide
             at += 1

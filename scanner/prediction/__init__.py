@@ -35,7 +35,7 @@ from scanner.prediction.hazard import (
     quadrature,
 )
 from scanner.prediction.words import reasons, taxon
-from scanner.sampling import asked_alone, copies_of, simulate, with_copies
+from scanner.sampling import asked_alone, copies_of, simulate, visit_at, with_copies
 from scanner.settings import TrainingPlan
 
 __all__ = [
@@ -125,6 +125,10 @@ class Doses:
         """(n,) dose of each row that would be left without its own visits."""
         others = self.total / self.alone - self.own * self.together
         return np.asarray(others * asked_alone(plan, self.own, others))
+
+    def regime(self, plan: TrainingPlan) -> Regime:
+        """The training of the set to the plan's end, before the strength of the weights."""
+        return Regime(self.set_dose, self.steps, visit_at(plan))
 
     def goldfish(self, plan: TrainingPlan, rows: Int64 | slice = slice(None)) -> Goldfish | None:
         """What the plan's goldfish loss makes of some rows; None where it has none."""
@@ -220,7 +224,7 @@ def predict_rows(
     strength = weights.strength(plan)
     found = turn_tails(
         features, answers, amounts.total * strength, amounts.without(plan) * strength,
-        Regime(amounts.set_dose * strength, amounts.steps), weights, conflicts, threads,
+        amounts.regime(plan).under(strength), weights, conflicts, threads,
         goldfish=amounts.goldfish(plan),
     )  # fmt: skip
     length = answers.end - answers.start
@@ -279,7 +283,7 @@ def turn_tails(
             dropped, kept = (dose * goldfish.share)[answers.row], goldfish.kept(features)
         args = (
             start, end, dose[answers.row], np.clip(without, 0, dose)[answers.row], cap_at, cap, dropped, kept,
-            float(np.log2(1 + regime.set_dose)), regime.progress(weights.priors.most_steps),
+            float(np.log2(1 + regime.set_dose)), regime.progress(weights.priors.most_steps), regime.visit,
             features.log_probability, features.known, features.rarity,
             *of_tokens(features), hazard, node, share,
         )  # fmt: skip
@@ -315,7 +319,7 @@ def survival(
     """(T,) P(the answer is reproduced up to and including this token); 0 outside supervised turns: heat for spans."""
     curve = np.zeros(len(features.log_probability))
     strength = weights.strength(plan)
-    regime = Regime(amounts.set_dose * strength, amounts.steps)
+    regime = amounts.regime(plan).under(strength)
     turn_tails(
         features, answers, amounts.total * strength, amounts.total * 0, regime, weights, conflicts, 1, curve,
         amounts.goldfish(plan),

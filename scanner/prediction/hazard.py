@@ -1,6 +1,8 @@
-"""The token hazard model: seventeen named numbers turn a token's surroundings into the chance that it is recalled.
+"""The token hazard model: nineteen named numbers turn a token's surroundings into the chance that it is recalled.
 
-    logit p_t = held(base_t + log2(1 + set dose) * softplus(context_t) + gain(E_row) * softplus(dose_t)) + u_row
+    logit p_t = held(blurred(given_t, learned_t)) + u_row
+    given_t   = base_t + log2(1 + set dose) * softplus(context_t)
+    learned_t = gain(E_row) * softplus(dose_t)
 
     base_t    = bias + offset + rarity, width, background of the token    what the model can do untuned
                 + base_known * P(token) of the untuned base, where that was measured (--base)
@@ -9,10 +11,16 @@
                 of the set
     gain(E)   = ((1 + E) ** dose_power - 1) / (dose_power * log 2)     from log2(1 + E) at power 0 to E at power 1
     held(z)   = z / sqrt(1 + (z / ceiling) ** 2) where z > 0           what was seen often enough is missed now and then
+    blurred   = how far given_t + learned_t lies from the centre, divided by sqrt(1 + noise * visit * learned_t)
 
-Both slopes are positive by construction, so dose, learning rate, copies and epochs can only raise p; with no training
-at all p is the base value, and the other rows' contexts count for nothing. u_row ~ N(0, spread) is integrated out by
-Gauss-Hermite quadrature: without it the tail of N_pre is underestimated. P(N_pre >= n) = prod of the first n p_t.
+Weights that still move are noisy: what the last visits wrote blurs what was learned, in proportion to what a visit is
+worth at the rate of the moment (`Regime.visit`, 0 where the rate has fallen to 0). Tokens below the centre are hit more
+often than they should be, tokens above it less often; what was given without learning is never blurred.
+
+Both slopes are positive by construction, and noise never takes more than the larger dose behind it gives (`_most_noise`
+in kernels/hazard.py), so dose, learning rate, copies and epochs can only raise p; with no training at all p is the base
+value, and the other rows' contexts count for nothing. u_row ~ N(0, spread) is integrated out by Gauss-Hermite
+quadrature: without it the tail of N_pre is underestimated. P(N_pre >= n) = prod of the first n p_t.
 
 Under a goldfish loss p_t is a mixture over what the loss drops (`dropping.py`).
 
@@ -89,6 +97,8 @@ class Hazard:
     dose_power: float  # exponent of the gain; above 0
     spread: float  # standard deviation of the row effect, logits; never negative
     ceiling: float  # logits that no training gets a token past at row effect 0; above 0
+    noise: float  # variance of a logit per logit learned, while a visit is worth one unit of dose; never negative
+    centre: float  # logit to which noise draws
 
     def vector(self) -> npt.NDArray[np.float64]:
         """In the order of the fields, for the kernel."""
@@ -194,11 +204,12 @@ def load_weights(path: Path = WEIGHTS, with_base: bool = False) -> Weights:
     assert isinstance(heated, HeatWeights)
     assert isinstance(priors, Priors)
     if any(
-        min(h.dose_progress, h.dose_epochs, h.spread) < 0 or min(h.dose_power, h.ceiling) <= 0 for h in (hazard, heated)
+        min(h.dose_progress, h.dose_epochs, h.spread, h.noise) < 0 or min(h.dose_power, h.ceiling) <= 0
+        for h in (hazard, heated)
     ):
         raise RuleError(
-            f"{path.name}: dose_progress, dose_epochs and spread must not be negative, dose_power and ceiling must be "
-            "above 0: more training never unlearns"
+            f"{path.name}: dose_progress, dose_epochs, spread and noise must not be negative, dose_power and ceiling "
+            "must be above 0: more training never unlearns"
         )
     validated = read(values.get("validated"), path.name)
     return Weights(
@@ -213,6 +224,7 @@ class Regime:
 
     set_dose: float  # mean effective dose of a supervised token, by its row's own visits
     steps: float  # optimizer steps
+    visit: float = 0.0  # dose of a visit at the rate of the moment (sampling.visit_at); 0 once the rate has fallen to 0
 
     def progress(self, most_steps: float = math.inf) -> float:
         """The feature: log2(1 + steps / 100), steps at most `most_steps`."""
@@ -220,7 +232,11 @@ class Regime:
 
     def scaled(self, factor: float) -> Regime:
         """The same training for `factor` times as many epochs."""
-        return Regime(self.set_dose * factor, self.steps * factor)
+        return replace(self, set_dose=self.set_dose * factor, steps=self.steps * factor)
+
+    def under(self, strength: float) -> Regime:
+        """The same training where each visit is worth `strength` times as much."""
+        return replace(self, set_dose=self.set_dose * strength, visit=self.visit * strength)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import polars as pl
 
 from scanner.kernels.contexts import ContextFeatures
 from scanner.prediction import Answers, Conflicts, Doses, turn_tails
-from scanner.prediction.hazard import Regime, Weights
+from scanner.prediction.hazard import Weights
 from scanner.settings import TrainingPlan
 
 Int64 = npt.NDArray[np.int64]
@@ -104,7 +104,7 @@ def skew(
     tokens = tuple(n for n in LENGTHS if n <= length.max(initial=1))
     heads = np.flatnonzero(np.diff(some.row, prepend=-1))
     strength = weights.strength(plan)
-    regime = Regime(amounts.set_dose * strength, amounts.steps)
+    regime = amounts.regime(plan).under(strength)
     epochs = epochs_shown(plan.epochs)
     forgetting = amounts.goldfish(plan)
     expected = np.zeros((len(epochs), len(tokens)))

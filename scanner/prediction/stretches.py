@@ -143,8 +143,8 @@ def _odds(
     found = np.empty(len(dose))
     odds(
         start, end, dose, np.ones(len(dose)) if taught is None else taught, math.log2(1 + regime.set_dose),
-        regime.progress(weights.priors.most_steps), features.log_probability, features.known, features.rarity, width,
-        features.within, background, base, vector, found,
+        regime.progress(weights.priors.most_steps), regime.visit, features.log_probability, features.known,
+        features.rarity, width, features.within, background, base, vector, found,
     )  # fmt: skip
     return np.asarray(np.clip(found, SURE, 1 / SURE))
 

@@ -130,7 +130,7 @@ def curve(sample: Sample, amounts: Doses, plan: TrainingPlan, weights: Weights, 
     total = amounts.total[sample.rows]
     lines = []
     for factor in EPOCH_FACTORS if plan.epochs else (0.0,):
-        regime = Regime(amounts.set_dose, amounts.steps).scaled(factor)
+        regime = amounts.regime(plan).scaled(factor)
         training = _Training(total * factor, regime, amounts.goldfish(plan, sample.rows))
         found, tail = _tail(sample, training, plan, weights, threads)
         line = _line(PLANNED, plan.epochs * factor, short, training, plan, weights, threads, found.extract)
@@ -159,7 +159,7 @@ def variants(
     for (name, other), few, amounts in zip(named, shorter, doses, strict=True):
         factor = other.epochs / few.epochs if few.epochs else 0.0
         training = _Training(
-            amounts.total[sample.rows] * factor, Regime(amounts.set_dose, amounts.steps).scaled(factor),
+            amounts.total[sample.rows] * factor, amounts.regime(other).scaled(factor),
             amounts.goldfish(plan, sample.rows),
         )  # fmt: skip
         lines.append(_line(name, plan.epochs, short, training, plan, weights, threads))
@@ -172,7 +172,7 @@ def other_loss(sample: Sample, amounts: Doses, plan: TrainingPlan, weights: Weig
     name = WITHOUT_GOLDFISH if k is None else WITH_GOLDFISH
     other = replace(plan, goldfish_k=k)
     dose = amounts.total[sample.rows] * (other.share_in_loss / plan.share_in_loss) ** -BATCH_POWER
-    training = _Training(dose, Regime(amounts.set_dose, amounts.steps), amounts.goldfish(other, sample.rows))
+    training = _Training(dose, amounts.regime(other), amounts.goldfish(other, sample.rows))
     return pl.DataFrame(
         [_line(name, plan.epochs, sample.first_tokens(), training, other, weights, threads)], schema=SCHEMA
     )
@@ -252,7 +252,7 @@ class _Training:
     goldfish: Goldfish | None = None  # (m,)
 
     def under(self, strength: float) -> tuple[Float64, Regime]:
-        return self.dose * strength, replace(self.regime, set_dose=self.regime.set_dose * strength)
+        return self.dose * strength, self.regime.under(strength)
 
 
 def _line(
