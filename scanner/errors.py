@@ -77,10 +77,10 @@ class OutputError(ScanError):
     """A cleaned file that cannot be written as faithfully as promised."""
 
 
-def meant(given: Iterable[str], known: Iterable[str]) -> str:
+def meant(given: Iterable[str], known: Iterable[str], least: float = 0.6) -> str:
     """The end of a message for names that are close to known ones, as " Did you mean 'epochs'?"; empty for others."""
     choices = list(known)
-    near = {name: match[0] for name in given if (match := difflib.get_close_matches(name, choices, n=1))}
+    near = {name: match[0] for name in given if (match := difflib.get_close_matches(name, choices, 1, least))}
     if len(near) == 1:
         return f" Did you mean {next(iter(near.values()))!r}?"
     said = (f"{right!r} for {name!r}" for name, right in near.items())

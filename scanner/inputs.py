@@ -7,13 +7,12 @@ import json
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from scanner import formats
+from scanner import formats, running
 from scanner.errors import RunError, SettingsError
 from scanner.objects import Source
 from scanner.settings import Settings
@@ -63,8 +62,7 @@ def sha256_of(sources: list[Source], threads: int, advance: Callable[[int], None
         return state.hexdigest()
 
     paths = list(dict.fromkeys(s.path for s in sources))
-    with ThreadPoolExecutor(threads) as pool:
-        found = dict(zip(paths, pool.map(digest, paths), strict=True))
+    found = dict(zip(paths, running.run(digest, paths, threads), strict=True))
     advance(len(sources))
     return [found[s.path] for s in sources]
 

@@ -120,7 +120,7 @@ def _misspelt(sample: Sequence[Any]) -> str:
     """The end of a message on keys that look like those that layouts know."""
     keys = plain_names({key: None for record in sample if isinstance(record, Mapping) for key in record})
     known = (*PROMPTS, *RESPONSES, *CONTAINERS, "chosen", "rejected")
-    said = meant([key for key in keys if key not in known], known)
+    said = meant([key for key in keys if key not in known], known, 0.8)  # keys are words of their own, mostly
     return f".{said}" if said else ""
 
 
