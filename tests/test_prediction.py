@@ -75,25 +75,6 @@ def given_doses(own: np.ndarray, total: np.ndarray, set_dose: float = 1.0, steps
     return predict_rows(features, answers, amounts, order, PLAN, SHIPPED)
 
 
-def test_rows_laid_end_to_end_are_predicted_as_asked_for_alone():
-    """A dose is what it is without the rows before; without its own visits a row has those of one copy less."""
-    wrapped = replace(PLAN, batching="wrapped")
-    _, offsets, answers, _, order = Rows([20, 20, 20, 20]).arrays([0, 1, 2, 3])
-    group, order = np.array([0, 0, 0, 1]), order[[0, 0, 0, 3]]
-    whole = doses(PLAN, np.diff(offsets), answers, group, order)
-    found = doses(wrapped, np.diff(offsets), answers, group, order)
-    raw = found.own * found.copies * found.together
-    times = raw / found.own
-    np.testing.assert_allclose(found.total, raw * times / (times + 1.3))
-    np.testing.assert_allclose(found.exact, found.total)
-    np.testing.assert_allclose(found.near, 0, atol=1e-12)
-    others = raw - found.own * found.together
-    left = np.where(others > 0, others / found.own / (others / found.own + 1.3), 0)
-    np.testing.assert_allclose(found.without(wrapped), others * np.maximum(left, 1 / 2.3))
-    np.testing.assert_allclose(whole.without(PLAN), whole.total - whole.own * whole.together)
-    np.testing.assert_allclose(whole.total, whole.own * whole.copies * whole.together)
-
-
 def blurred(given: float, learned: float, h: Hazard, visit: float) -> float:
     """The logit after noise, written out: what lies beyond the centre, or beyond what was given, comes nearer."""
     most = 2 * h.dose_power / (1 - h.dose_power) if h.dose_power < 1 else math.inf

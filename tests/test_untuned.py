@@ -252,26 +252,6 @@ def test_a_base_is_what_it_holds_not_where_it_lies(data, run, settings, folder, 
         pipeline.audit([str(data)], settings.changed(base=tmp_path / "copy" / "mine"), run.path)
 
 
-def test_of_large_files_samples_are_read(folder, monkeypatch):
-    whole = untuned.fingerprint(folder)
-    monkeypatch.setattr(untuned, "READ_WHOLE", 100)
-    monkeypatch.setattr(untuned, "SAMPLE_BYTES", 100)
-    untuned._mark.cache_clear()
-    sampled = untuned.fingerprint(folder)
-    assert sampled != whole
-    assert sampled == untuned.fingerprint(folder)
-    untuned._mark.cache_clear()
-
-
-def test_a_changed_folder_is_read_again(folder, tmp_path):
-    copy = tmp_path / "changed"
-    shutil.copytree(folder, copy)
-    before = untuned.fingerprint(copy)
-    assert before == untuned.fingerprint(folder)  # wherever it lies
-    (copy / "note.txt").write_text("new")
-    assert untuned.fingerprint(copy) != before
-
-
 def test_the_size_that_the_plan_names_stays(settings):
     listening = Listening()
     named = settings.changed(model_params=7e9)

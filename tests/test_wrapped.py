@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,9 @@ from hypothesis import strategies as st
 
 from scanner import batching, chat, models, rehearsal
 from scanner.objects import Segment
+from scanner.prediction import doses
 from scanner.settings import TrainingPlan
+from tests.test_prediction import PLAN, Rows
 
 WORDS = ["red", "green", "blue", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
 
@@ -89,3 +93,22 @@ def test_a_step_of_rows_laid_end_to_end_is_one_over_their_sequences(monkeypatch)
             total += float(torch.nn.functional.cross_entropy(logits, part[1:], reduction="none")[wanted].sum())
             count += int(wanted.sum())
     assert work.losses == [pytest.approx(total / count, rel=1e-5)]
+
+
+def test_rows_laid_end_to_end_are_predicted_as_asked_for_alone():
+    """A dose is what it is without the rows before; without its own visits a row has those of one copy less."""
+    wrapped = replace(PLAN, batching="wrapped")
+    _, offsets, answers, _, order = Rows([20, 20, 20, 20]).arrays([0, 1, 2, 3])
+    group, order = np.array([0, 0, 0, 1]), order[[0, 0, 0, 3]]
+    whole = doses(PLAN, np.diff(offsets), answers, group, order)
+    found = doses(wrapped, np.diff(offsets), answers, group, order)
+    raw = found.own * found.copies * found.together
+    times = raw / found.own
+    np.testing.assert_allclose(found.total, raw * times / (times + 1.3))
+    np.testing.assert_allclose(found.exact, found.total)
+    np.testing.assert_allclose(found.near, 0, atol=1e-12)
+    others = raw - found.own * found.together
+    left = np.where(others > 0, others / found.own / (others / found.own + 1.3), 0)
+    np.testing.assert_allclose(found.without(wrapped), others * np.maximum(left, 1 / 2.3))
+    np.testing.assert_allclose(whole.without(PLAN), whole.total - whole.own * whole.together)
+    np.testing.assert_allclose(whole.total, whole.own * whole.copies * whole.together)
