@@ -15,7 +15,8 @@ from scanner import untuned
 def folder(tmp_path) -> Path:
     path = tmp_path / "mine"
     path.mkdir()
-    (path / "config.json").write_text("{}")
+    for name in ("config.json", "tokenizer.json"):
+        (path / name).write_text("{}")
     (path / "model.safetensors").write_bytes(np.random.default_rng(0).bytes(5000))
     return path
 
