@@ -159,7 +159,7 @@ def test_what_if_asks_about_a_goldfish_loss_and_about_none():
 
 def test_a_level_is_fitted_under_the_loss_that_was_used():
     features, answers, _ = some()
-    dose = np.full(len(LENGTHS), 30.0)
+    dose = np.full(len(LENGTHS), 12.0)
     n_pre = np.minimum(answers.end - answers.start, 3)
     seen = level.Observed(
         features, answers, n_pre, dose, 4.0, 600, FISH, np.arange(len(LENGTHS)), 4,

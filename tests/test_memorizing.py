@@ -197,7 +197,8 @@ def test_the_heat_follows_weights_of_its_own(seed, with_base, set_dose, visit):
     )
     shipped = load_weights(with_base=with_base)
     drawn = {name: value + rng.normal(0, 0.2) for name, value in asdict(shipped.heat).items()}
-    h = replace(shipped.heat, **{n: abs(v) if getattr(shipped.heat, n) > 0 else v for n, v in drawn.items()})
+    positive = {n for n in drawn if getattr(shipped.heat, n) > 0} | {"noise"}
+    h = replace(shipped.heat, **{n: abs(v) if n in positive else v for n, v in drawn.items()})
     weights, dose = replace(shipped, heat=h), np.array([0.0, 5.0, 60.0])
     found = heat_of(features, answers, np.arange(3), dose, Regime(set_dose, 600.0, visit), weights)
     nodes, share = np.polynomial.hermite_e.hermegauss(7)
