@@ -199,6 +199,10 @@ def test_without_a_candidate_the_prediction_is_the_shipped_kernels():
     moved = candidates.extraction(np.append(w, [0.5, 0, 0, 0]), table, o, np.ones((2, table.length.sum())))
     raised = candidates.before_softplus(replace(hazard, bias=hazard.bias + 0.5))
     np.testing.assert_allclose(moved, candidates.extraction(raised, table, o, nothing), atol=1e-9)
+    # as many weights as columns: what the other rows teach
+    taught = candidates.extraction(np.append(w, [0.5, 0]), table, o, np.ones((2, table.length.sum())))
+    more = candidates.before_softplus(replace(hazard, context_bias=hazard.context_bias + 0.5))
+    np.testing.assert_allclose(taught, candidates.extraction(more, table, o, nothing), atol=1e-9)
 
 
 def test_candidate_columns_by_hand():
@@ -213,6 +217,11 @@ def test_candidate_columns_by_hand():
     np.testing.assert_allclose(found, [1, 1, 1, 1, 1, 1, 0])
     mean = candidate_columns.mean(table, np.repeat(np.arange(7.0), table.length))
     np.testing.assert_allclose(mean, np.arange(7))
+    words = [np.array([1, 2, 3, 4, 5, 9]), np.array([1, 2, 3, 4, 6]), np.array([7, 2, 3, 4, 5])]
+    # the first is trained on twice, and a near copy of it once; the third is not trained on
+    given = [(0, words[0]), (0, words[0]), (-1, words[0]), (1, words[1])]
+    elsewhere = candidate_columns.shown_elsewhere(words, given)
+    np.testing.assert_array_equal(elsewhere, [2, 2, 2, 2, 1, 1, 3, 3, 3, 3, 0, 0, 0, 0, 0, 0])
 
 
 def test_tokens_of_recited_words_are_those_that_end_within_them():

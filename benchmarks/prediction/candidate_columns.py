@@ -26,6 +26,8 @@ from scanner.sampling import NEAR_POWER, near_copy_share, replaced_of_100
 NEAREST, CROWD = 20, 10  # neighbours for the local dimension, and for density
 TEMPLATE_TOKENS, TEMPLATE_ROWS = 4, 5  # a stretch of so many tokens that stands in so many other rows
 SHINGLE = 3  # tokens
+CERTAIN = 4.0  # nats of -log(1 - probability) by the other rows, from where on certainty is counted
+AGREEMENT_POWER = 8  # of that probability: what others go on with in several ways is hardly taught by any of them
 ENDS = frozenset(".!?;:。！？；：\n")  # what a sentence or a line ends with
 
 
@@ -53,6 +55,44 @@ def of_tokens(data: Path, name: str, table: measured.Table) -> dict[str, np.ndar
         "first token of a sentence or line": opens,
         "loss of the untuned base, of the token": table.base_loss,
     }
+
+
+def taught(data: Path, name: str, table: measured.Table) -> dict[str, np.ndarray]:
+    """(T,) per candidate, over the answers' tokens: how sure the others make a token, and how often they show it."""
+    answers = [measured.tokens_of(r.answer)[0][:n] for r, n in zip(rows_of(data, name), table.length, strict=True)]
+    trained = []
+    for t in table.trained:
+        seen = max(corpus.MIN_ANSWER_TOKENS, table.length[t.member])
+        trained.append((t.member if t.replaced == 0 else -1, measured.tokens_of(t.row.answer)[0][:seen]))
+    log_p = table.features.log_probability.astype(np.float64)
+    shown = np.log2(1 + shown_elsewhere(answers, trained))
+    return {
+        "certainty of the other rows": np.maximum(-np.log(np.maximum(-np.expm1(log_p), 1e-7)) - CERTAIN, 0),
+        "times that other answers go on so": shown * np.exp(AGREEMENT_POWER * log_p),
+        "times that other answers go on so, squared": shown**2 * np.exp(AGREEMENT_POWER * log_p),
+    }
+
+
+def shown_elsewhere(answers: list[np.ndarray], trained: list[tuple[int, np.ndarray]]) -> np.ndarray:
+    """(T,) how often trained answers but the row's own have a token after the same TEMPLATE_TOKENS before it.
+
+    trained: the measured row that each is an exact copy of, -1 for none, and its tokens. What stands before the
+    beginning of an answer counts as the same everywhere.
+    """
+
+    def stretches(answer: np.ndarray) -> list[bytes]:
+        padded = np.concatenate((np.zeros(TEMPLATE_TOKENS, np.uint64), answer.astype(np.uint64)))
+        return [padded[i : i + TEMPLATE_TOKENS + 1].tobytes() for i in range(len(answer))]
+
+    total: Counter[bytes] = Counter()
+    own: dict[int, Counter[bytes]] = {}
+    for of, answer in trained:
+        found = stretches(answer)
+        total.update(found)
+        if of >= 0:
+            own.setdefault(of, Counter()).update(found)
+    counted = [[total[s] - own.get(i, Counter())[s] for s in stretches(a)] for i, a in enumerate(answers)]
+    return np.array([n for row in counted for n in row], np.float64)
 
 
 def sentence_starts(text: str) -> np.ndarray:

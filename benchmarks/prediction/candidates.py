@@ -3,7 +3,8 @@
     python candidates.py --data DATA --cache CACHE                    every candidate; what is in CACHE is not redone
     python candidates.py --data DATA --cache CACHE --only "answer length, log2"
 
-Each candidate gets two weights, on the bias and on the slope of dose, and the whole model is fitted with them as
+Each candidate gets two weights, on the bias and on the slope of dose (those of what the other rows teach a single one,
+beside surprise and known contexts, where the training of the set gates it), and the whole model is fitted with them as
 `fit.py` fits it, from the fitted model on: to every token, then to N_pre (level and shape, and the weights of a
 candidate that is the same for a whole row). Fitted on seeds 1 and 2 of the random and grouped cell without one source,
 tested on that source under seeds 3 and 4 with a simulated sampler; fitted on all six sources, tested on the rows of
@@ -36,7 +37,7 @@ OTHER = ["other-1", "linear-other"]  # tested after a fit to all sources of the 
 ROUNDS = (25, 15)  # of the two fits, from where the model without the candidate ended
 NONE = "the model, fitted again"
 TOGETHER = "all row features together"
-BIAS, SLOPE = fitting.NAMES.index("bias"), fitting.NAMES.index("dose_bias")
+BIAS, SLOPE, TAUGHT = (fitting.NAMES.index(name) for name in ("bias", "dose_bias", "context_bias"))
 CLEARLY = 0.95  # of paired draws
 
 Predicted = dict[tuple[str, int], np.ndarray]
@@ -48,24 +49,27 @@ class Candidate:
     """Columns of one kind: of tokens, of rows, or of rows and where their visits fall."""
 
     name: str
-    kind: str  # token, row, visit
+    kind: str  # token, row, visit, taught (of tokens, in what the other rows teach)
     columns: tuple[str, ...]
 
 
 @cache
-def described(data: Path, other: bool) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Token and row columns of the English rows, or of the others."""
+def described(data: Path, other: bool) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Token and row columns, and those of what others teach of a token, of the English rows or of the others."""
     name = OTHER[0] if other else FITTED_ON[0]
     table = next(iter(predicting.load(data, [name]).values()))[0]
-    return candidate_columns.of_tokens(data, name, table), candidate_columns.of_rows(data, name, table)
+    of = (candidate_columns.of_tokens, candidate_columns.of_rows, candidate_columns.taught)
+    tokens, rows, taught = (columns(data, name, table) for columns in of)
+    return tokens, rows, taught
 
 
 def every_candidate(data: Path) -> list[Candidate]:
     """Each column by itself, then all row features at once."""
-    tokens, rows = described(data, False)
+    tokens, rows, taught = described(data, False)
     return [
         Candidate(NONE, "row", ()),
         *(Candidate(name, "token", (name,)) for name in tokens),
+        *(Candidate(name, "taught", (name,)) for name in taught),
         *(Candidate(name, "row", (name,)) for name in rows),
         Candidate("latest visit in the last epoch", "visit", ("simulated",)),
         Candidate("latest visit, the training's own seed known", "visit", ("known",)),
@@ -79,9 +83,9 @@ def values(data: Path, table: measured.Table, o: measured.Observation, what: Can
         known = fits or what.columns == ("known",)
         row = candidate_columns.latest_visit(table, o, None if known else predicting.SIMULATED)
         return np.repeat(row, table.length)[None]
-    tokens, rows = described(data, o.cell in OTHER)
-    if what.kind == "token":
-        return np.array([tokens[name] for name in what.columns], np.float64)
+    tokens, rows, taught = described(data, o.cell in OTHER)
+    if what.kind in ("token", "taught"):
+        return np.array([(tokens | taught)[name] for name in what.columns], np.float64)
     row = np.array([rows[name] for name in what.columns]).reshape(len(what.columns), len(table.length))
     return np.repeat(row, table.length, axis=1)
 
@@ -113,10 +117,15 @@ def gathered(data: Path, cells: predicting.Cells, rows: np.ndarray, what: Candid
 
 
 def logits(w: torch.Tensor, d: object, extra: torch.Tensor) -> torch.Tensor:
-    """fit.logits with a candidate's weights after the model's: on bias, then on the slope of dose; extra (k, ...)."""
+    """fit.logits with a candidate's weights after the model's; extra (k, ...).
+
+    2 k weights: on bias, then on the slope of dose. k weights: on what the other rows teach.
+    """
     count, model = len(extra), len(fitting.NAMES)
     parts = list(w[:model])
-    if count:
+    if count and len(w) == model + count:
+        parts[TAUGHT] = parts[TAUGHT] + torch.tensordot(w[model:], extra, 1)
+    elif count:
         parts[BIAS] = parts[BIAS] + torch.tensordot(w[model : model + count], extra, 1)
         parts[SLOPE] = parts[SLOPE] + torch.tensordot(w[model + count :], extra, 1)
     return fitting.logits(parts, d)
@@ -187,10 +196,10 @@ class Fold:
     def fit(self, what: Candidate) -> tuple[np.ndarray, Scale]:
         """Weights of the model and of the candidate, before softplus."""
         scale, all_extra, first_extra = self._columns(what)
-        count = 2 * len(what.columns)
+        count = (1 if what.kind == "taught" else 2) * len(what.columns)
         start = np.append(self.fitted[0], np.zeros(count))
         tokens = maximise(self.all, all_extra, start, np.ones(len(start), bool), ROUNDS[0])
-        level = self._level(count, what.kind != "token")
+        level = self._level(count, what.kind in ("row", "visit"))
         then = np.where(level, np.append(self.fitted[1], tokens[len(fitting.NAMES) :]), tokens)
         return maximise(self.first, first_extra, then, level, ROUNDS[1]), scale
 
