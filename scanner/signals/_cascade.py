@@ -136,7 +136,10 @@ def _best_rows(
 
     A pair is worth its probability, and for each row still to be read what likely pairs that row completes with rows
     that were taken: twice their probability less 1. Unlikely pairs add nothing, for their many small probabilities
-    are not to be trusted. Each time a part of the way to the goal is spent, what remains is priced again.
+    are not to be trusted. Where neither row was taken, it is worth as much per token as the poorer of the two would be
+    if all rows of its likely pairs were read, each paying for half of them: many long copies of one text are a bargain
+    together, though the first two of them are not. Each time a part of the way to the goal is spent, what remains is
+    priced again.
     """
     a, b = proposals.a, proposals.b
     probability = np.exp(log_probability)
@@ -146,12 +149,16 @@ def _best_rows(
         limit = begin + (goal - begin) * part // _PRICED
         has_a, has_b = taken[a], taken[b]
         only_a, only_b, open_ = has_a & ~has_b, has_b & ~has_a, np.flatnonzero(~(has_a & has_b))
+        neither = ~has_a & ~has_b
         completed = np.bincount(b, bonus * only_a, len(pieces)) + np.bincount(a, bonus * only_b, len(pieces))
+        around = np.bincount(a, bonus * neither, len(pieces)) + np.bincount(b, bonus * neither, len(pieces))
         own = np.where(only_a | only_b, bonus, 0)  # counted with its row's already
         worth = (probability + completed[a] * ~has_a + completed[b] * ~has_b - own)[open_]
         cost = (pieces * ~taken).astype(np.int64)
         price = np.maximum(cost[a] + cost[b], 1)[open_]
-        value = np.round(np.log(np.maximum(worth, 1e-300)) - np.log(price), _DIGITS)
+        together = (completed + around / 2) / np.maximum(cost, 1)
+        amid = np.where(neither, np.minimum(together[a], together[b]), 0)[open_]
+        value = np.round(np.log(np.maximum(np.maximum(worth / price, amid), 1e-300)), _DIGITS)
         order = open_[np.argsort(-value, kind="stable")]
         rows, first = np.unique(np.stack((a[order], b[order]), axis=1).ravel(), return_index=True)
         rows = rows[np.argsort(first)]

@@ -99,6 +99,19 @@ def test_a_row_is_worth_the_likely_pairs_that_it_completes():
     assert _cascade._best_rows(proposals, unlikely, encoded, pieces, 20, 30).tolist() == [3]
 
 
+def test_many_long_copies_of_one_text_are_a_bargain_together():
+    """Six long rows that are all likely pairs of one another, beside short pairs each cheaper than two long rows."""
+    a, b = np.triu_indices(6, 1)
+    short = np.arange(6, 26, 2)
+    proposals = _cascade.Proposals(np.r_[a, short], np.r_[b, short + 1], np.full(25, 0.9))
+    pieces = np.r_[np.full(6, 50), np.full(20, 20)].astype(np.int32)
+    nothing = np.zeros(26, np.bool_)
+    likely = np.full(25, np.log(0.95))
+    assert _cascade._best_rows(proposals, likely, nothing, pieces, 0, 300).tolist() == list(range(6))
+    unlikely = np.full(25, np.log(0.45))  # what few of many may be found is not counted
+    assert _cascade._best_rows(proposals, unlikely, nothing, pieces, 0, 300).tolist()[:6] == list(range(6, 12))
+
+
 def test_what_was_read_moves_the_order():
     """Pairs are long or short; the shipped odds care little, the readings say that only short ones are found."""
     count = 300
