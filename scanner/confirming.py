@@ -118,7 +118,7 @@ def confirm(
         "budget_reached": chosen.budget_reached,
         "least_proposal_cosine": _cascade.LEAST_COSINE,
         "pairs_confirmed": len(found),
-        "missed": _cascade.missed(odds.level(), chosen, len(found), settings.cosine),
+        "missed": _cascade.missed(odds.level(), chosen, len(found), settings.cosine, source),
         "index": among.notes["index"],
         "recall_of_index": among.notes["recall"],
     }

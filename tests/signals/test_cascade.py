@@ -221,6 +221,22 @@ def test_pairs_that_were_found_unproposed_add_as_many_to_what_was_missed():
     assert more["high"] > 2 * plain["high"]
 
 
+def test_what_was_missed_is_told_of_each_source_by_its_own_pairs():
+    """In one source the slow cosine rises with the fast one as known; in the other nothing is ever found."""
+    fast, chosen, true, read = known_pairs(0.1)
+    source = np.random.default_rng(2).integers(0, 2, len(fast))
+    true = np.where(source == 0, true, 0.3)
+    chosen = replace(chosen, slow=np.where(read, true, np.nan))
+    hits, lost = int((true[read] >= 0.8).sum()), int((true[~read] >= 0.8).sum())
+    apart, mixed = _cascade.missed(fast, chosen, hits, 0.8, source), _cascade.missed(fast, chosen, hits, 0.8)
+    assert apart["low"] <= lost <= apart["high"]
+    assert abs(apart["expected"] - lost) < abs(mixed["expected"] - lost)
+    one = _cascade.missed(fast, chosen, hits, 0.8, np.zeros(len(fast), np.int64))
+    assert one == mixed
+    few = np.where(np.arange(len(fast)) % 100 == 0, 1, 0)  # hardly any of source 1 was read: told from all pairs
+    assert np.isfinite(_cascade.missed(fast, chosen, hits, 0.8, few)["high"])
+
+
 def test_nothing_is_missed_where_everything_was_read():
     fast, chosen, true, _ = known_pairs(0.05)
     assert _cascade.missed(fast, replace(chosen, slow=true), 7, 0.8)["expected"] == 0
