@@ -71,11 +71,12 @@ def confirm(
         known = tuple(np.searchsorted(rows.row_id, copies[end].to_numpy()) for end in ("row_a", "row_b"))
         proposals = _cascade.propose(near, text, rows.content_rank, (known[0], known[1]))
         ends = themes_of_pairs(fast.vectors, proposals.a, proposals.b, rows.content_rank)
+        source = source_of_pairs(rows, proposals)
         if sketcher and sketches:
             parts = sketcher.parts(sketches, proposals.a, proposals.b, proposals.cosine, threads)
-            odds = Odds(CLOSENESS, parts, settings.cosine, ends)
+            odds = Odds(CLOSENESS, parts, settings.cosine, ends, source)
         else:
-            odds = Odds(COSINE, proposals.cosine[:, None], settings.cosine, ends)
+            odds = Odds(COSINE, proposals.cosine[:, None], settings.cosine, ends, source)
         alone = text == np.arange(len(text))  # copies are read once
         total = int(pieces[alone].sum(dtype=np.int64))
     budget = int(total * settings.confirm_share)
@@ -113,16 +114,22 @@ def confirm(
         "pairs_read": int(np.isfinite(chosen.slow).sum()),
         "rounds": chosen.rounds,
         "weights": odds.weights.tolist(),
-        "themes": int(ends.max(initial=0)) + 1,
+        "themes": int(ends[:, :2].max(initial=0)) + 1,
         "budget_reached": chosen.budget_reached,
         "least_proposal_cosine": _cascade.LEAST_COSINE,
         "pairs_confirmed": len(found),
-        "missed": _cascade.missed(odds.level(), chosen, len(found), settings.cosine),
+        "missed": _cascade.missed(odds.level(), chosen, len(found), settings.cosine, source),
         "index": among.notes["index"],
         "recall_of_index": among.notes["recall"],
     }
     notes["recall"] = recall(len(found), notes["missed"])
     return replace(found, notes=notes), fast_cosine
+
+
+def source_of_pairs(rows: Rows, proposals: _cascade.Proposals) -> Int64:
+    """(p,) number of the source that both rows of a pair are from, -1 where they are from two."""
+    a, b = rows.source[proposals.a].astype(np.int64), rows.source[proposals.b].astype(np.int64)
+    return np.where(a == b, a, -1)
 
 
 def copies_of(near: pl.DataFrame, settings: Settings) -> pl.DataFrame:

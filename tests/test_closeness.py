@@ -26,6 +26,8 @@ TEXTS = [
     "!",
     "日本語のテキスト",
     "word " * 400,
+    " ".join(map(str, range(500))),
+    " ".join(map(str, range(300, 60, -1))),
 ]
 
 
@@ -36,12 +38,15 @@ def sketcher():
 
 def twin(sketcher, one, other, cosine):
     """The parts by their definition, with exact numbers and one pair at a time."""
-    heavy, begun, lengths = [], [], []
+    heavy, begun, lengths, words = [], [], [], []
+    name = {number: piece for piece, number in sketcher._tokenizer.get_vocab().items()}
     norm, table = sketcher._norm.tolist(), sketcher._table
     for text in (one, other):
         ids = sketcher._tokenizer.encode(text, add_special_tokens=False).ids[: closeness.LONGEST]
         lengths.append(len(ids) + 1)
         known = [piece for piece in ids if piece != sketcher._unknown]
+        spoken = list(dict.fromkeys(piece for piece in known if any(c.isalnum() for c in name[piece])))
+        words.append(set(spoken[: closeness.MOST_WORDS]))
         count = Counter(known)
         best = sorted(count, key=lambda piece: (-norm[piece] * count[piece], piece))[: closeness.HEAVIEST]
         heavy.append({piece: norm[piece] * count[piece] for piece in best})
@@ -62,7 +67,8 @@ def twin(sketcher, one, other, cosine):
 
     x, y = lengths
     sides = sorted((aligned(heavy[0], heavy[1]), aligned(heavy[1], heavy[0])))
-    return [cosine, like(*begun), *sides, math.log(x + y), abs(math.log(x / y))]
+    shared = len(words[0] & words[1]) / max(1, len(words[0] | words[1]))
+    return [cosine, like(*begun), *sides, math.log(x + y), abs(math.log(x / y)), shared]
 
 
 def all_pairs(sketcher, texts, threads=1, cosine=0.7):
@@ -91,7 +97,8 @@ def test_what_means_the_same_is_likelier_than_what_shares_a_topic_or_a_beginning
 
 
 def test_texts_of_unlike_length_are_less_likely_than_of_like_length(sketcher):
-    like, unlike, _ = odds_of(sketcher, ["red apples", "red apples", "red apples " * 4])
+    more = " and green pears grow in the old garden behind the house"
+    like, unlike, _ = odds_of(sketcher, ["red apples", "red apples", "red apples" + more])
     assert like > unlike + 0.2
 
 

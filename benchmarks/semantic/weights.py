@@ -36,7 +36,7 @@ class File:
     proposals: _cascade.Proposals
     parts: Float64
     slow: Float64  # (p,) by the full model
-    themes: Int64  # (p, 2) of either row
+    themes: Int64  # (p, c) of either row
     pieces: Int32
     total: int  # pieces of all distinct texts
     full: np.ndarray

@@ -28,6 +28,7 @@ _PRICED = 4  # times per round that pairs are priced again, since rows chosen be
 MOST_SAMPLED = 200  # pairs
 LEAST_SAMPLED = 5  # pairs; fewer say nothing
 _RESAMPLES = 100  # for the interval
+_LEAST_OWN = 50  # pairs read of a source, to tell from them alone what was missed of it
 _MOST_FITTED = 5_000  # pairs
 _PRIOR_SLOPE, _PRIOR_WEIGHT = 10.0, 1e-3  # of the logistic curve, per unit of cosine
 _NEWTON_STEPS = 30
@@ -136,7 +137,10 @@ def _best_rows(
 
     A pair is worth its probability, and for each row still to be read what likely pairs that row completes with rows
     that were taken: twice their probability less 1. Unlikely pairs add nothing, for their many small probabilities
-    are not to be trusted. Each time a part of the way to the goal is spent, what remains is priced again.
+    are not to be trusted. Where neither row was taken, it is worth as much per token as the poorer of the two would be
+    if all rows of its likely pairs were read, each paying for half of them: many long copies of one text are a bargain
+    together, though the first two of them are not. Each time a part of the way to the goal is spent, what remains is
+    priced again.
     """
     a, b = proposals.a, proposals.b
     probability = np.exp(log_probability)
@@ -146,12 +150,16 @@ def _best_rows(
         limit = begin + (goal - begin) * part // _PRICED
         has_a, has_b = taken[a], taken[b]
         only_a, only_b, open_ = has_a & ~has_b, has_b & ~has_a, np.flatnonzero(~(has_a & has_b))
+        neither = ~has_a & ~has_b
         completed = np.bincount(b, bonus * only_a, len(pieces)) + np.bincount(a, bonus * only_b, len(pieces))
+        around = np.bincount(a, bonus * neither, len(pieces)) + np.bincount(b, bonus * neither, len(pieces))
         own = np.where(only_a | only_b, bonus, 0)  # counted with its row's already
         worth = (probability + completed[a] * ~has_a + completed[b] * ~has_b - own)[open_]
         cost = (pieces * ~taken).astype(np.int64)
         price = np.maximum(cost[a] + cost[b], 1)[open_]
-        value = np.round(np.log(np.maximum(worth, 1e-300)) - np.log(price), _DIGITS)
+        together = (completed + around / 2) / np.maximum(cost, 1)
+        amid = np.where(neither, np.minimum(together[a], together[b]), 0)[open_]
+        value = np.round(np.log(np.maximum(np.maximum(worth / price, amid), 1e-300)), _DIGITS)
         order = open_[np.argsort(-value, kind="stable")]
         rows, first = np.unique(np.stack((a[order], b[order]), axis=1).ravel(), return_index=True)
         rows = rows[np.argsort(first)]
@@ -163,15 +171,17 @@ def _best_rows(
     return np.flatnonzero(taken & ~encoded)
 
 
-def missed(level: Float64, chosen: Chosen, found: int, cosine: float) -> dict[str, Any]:
+def missed(level: Float64, chosen: Chosen, found: int, cosine: float, source: Int64 | None = None) -> dict[str, Any]:
     """The expected number of pairs at or above `cosine` that were not read, with an interval.
 
     level: (p,) score of the proposals, as learned. found: pairs found, proposed or not. Two models are fitted to the
     proposals read and looked up at the others: Fisher's z of the slow cosine scatters normally around a line (the
     cosine itself does not: it ends at 1); or the share of pairs that reach the threshold follows a logistic curve.
     Neither is right everywhere. Expected is the mean of the two; the interval spans both of theirs (5 % to 95 %, by
-    resampling pairs) and the chance of a small number. Pairs that were never proposed are added as often as they are
-    among those found, in the interval half to one and a half times. On real files: benchmarks/semantic/README.md.
+    resampling pairs) and the chance of a small number. A source of which enough was read is told from its own pairs
+    (source: as in `Odds`), for what a level means differs among them; expectations and ends of intervals add up. Pairs
+    that were never proposed are added as often as they are among those found, in the interval half to one and a half
+    times. On real files: benchmarks/semantic/README.md.
     """
     seen = np.isfinite(chosen.slow)
     left = ~seen
@@ -181,25 +191,37 @@ def missed(level: Float64, chosen: Chosen, found: int, cosine: float) -> dict[st
         return {"expected": None, "low": None, "high": None, "sampled_pairs": len(chosen.sampled)}
     proposed = int((chosen.slow[seen] >= cosine).sum())
     more = max(0, found - proposed) / (proposed + 1)
-    x, y = level[seen], chosen.slow[seen]
-    step = -(-len(x) // _MOST_FITTED)
-    x, y = x[::step], y[::step]
-    levels, counts = np.unique(np.round(level[left], 2), return_counts=True)
-    rng = np.random.default_rng(0)
-    draws = [rng.integers(len(x), size=len(x)) for _ in range(_RESAMPLES)]
-    models = (_scatter, _curve)
-    expected = float(np.mean([counts @ model(x, y, levels, cosine) for model in models]))
-    ranges = [
-        np.quantile([counts @ model(x[d], y[d], levels, cosine) for d in draws], (0.05, 0.95)) for model in models
-    ]
-    low = float(min(low for low, _ in ranges)) * (1 + more / 2)
-    high = float(max(high for _, high in ranges)) * (1 + 1.5 * more)
+    of = np.full(len(level), -1) if source is None else source
+    own, read = np.unique(of[seen & (of >= 0)], return_counts=True)
+    of = np.where(np.isin(of, own[read >= _LEAST_OWN]), of, -1)
+    told: Float64 = np.zeros(3)
+    for group in np.unique(of[left]).tolist():
+        mine = of == group
+        from_ = seen & mine if (seen & mine).sum() >= _LEAST_OWN else seen
+        told += _expected(level[from_], chosen.slow[from_], level[left & mine], cosine)
+    expected, low, high = told.tolist()
+    low, high = low * (1 + more / 2), high * (1 + 1.5 * more)
     return {
         "expected": expected * (1 + more),
         "low": max(0.0, low - _USUAL * sqrt(low)),
         "high": high + _USUAL * sqrt(max(high, 0.5)),
         "sampled_pairs": len(chosen.sampled),
     }
+
+
+def _expected(x: Float64, y: Float64, at: Float64, cosine: float) -> Float64:
+    """(3,) how many of the pairs at levels `at` reach the threshold, told from others: expected, and 5 % to 95 %."""
+    step = -(-len(x) // _MOST_FITTED)
+    x, y = x[::step], y[::step]
+    levels, counts = np.unique(np.round(at, 2), return_counts=True)
+    rng = np.random.default_rng(0)
+    draws = [rng.integers(len(x), size=len(x)) for _ in range(_RESAMPLES)]
+    models = (_scatter, _curve)
+    expected = np.mean([counts @ model(x, y, levels, cosine) for model in models])
+    ranges = [
+        np.quantile([counts @ model(x[d], y[d], levels, cosine) for d in draws], (0.05, 0.95)) for model in models
+    ]
+    return np.array([expected, min(low for low, _ in ranges), max(high for _, high in ranges)])
 
 
 def _scatter(x: Float64, y: Float64, at: Float64, cosine: float) -> Float64:

@@ -2,6 +2,7 @@
 
     vectors -> a few centroids among the rows, by spherical k-means -> the nearest centroid of each row
 
+Three times, into ever fewer themes: a fine one tells more, a coarse one sooner, and no single division decides.
 Where reading finds pairs above the threshold, others about the same thing are likelier than their parts say
 (scanner/signals/_odds.py learns how much), and where it finds none, less likely. All sums are of whole numbers below
 2**24, so that neither threads nor the order of the rows changes a theme.
@@ -15,7 +16,7 @@ from scanner.embedding import Int16
 from scanner.objects import Float32, Int64
 from scanner.signals import _centroids
 
-MOST_THEMES = 64
+MOST_THEMES = (64, 32, 16)
 _ROWS_PER_THEME = 16  # at least; fewer rows than two themes take have none
 _ROWS_FITTED = 100  # per theme, evenly spread
 _ROUNDS = 8
@@ -23,22 +24,28 @@ _AT_ONCE = 4096
 
 
 def themes_of_pairs(vectors: Int16, a: Int64, b: Int64, rank: Int64) -> Int64:
-    """(p, 2) number of the theme of either row of pairs of positions, which together make the themes.
+    """(p, 6) numbers of the themes of either row of pairs of positions, which together make the themes.
 
-    rank: (n,) place of each row in content order.
+    Two columns for each of MOST_THEMES, which share no number. rank: (n,) place of each row in content order.
     """
     rows = np.unique(np.concatenate((a, b)))
-    found = themes(vectors, rows[np.argsort(rank[rows], kind="stable")])
-    return np.stack((found[a], found[b]), axis=1)
+    rows = rows[np.argsort(rank[rows], kind="stable")]
+    columns: list[Int64] = []
+    before = 0
+    for most in MOST_THEMES:
+        found = before + themes(vectors, rows, most)
+        columns += [found[a], found[b]]
+        before = int(found.max(initial=before)) + 1
+    return np.stack(columns, axis=1)
 
 
-def themes(vectors: Int16, rows: Int64) -> Int64:
+def themes(vectors: Int16, rows: Int64, most: int) -> Int64:
     """(n,) number of the theme of each row: 0 where all rows have one, or the row is not among `rows`.
 
-    vectors: (n, d) of length UNIT. rows: (m,) positions in content order, whose vectors make the themes.
+    vectors: (n, d) of length UNIT. rows: (m,) positions in content order, whose vectors make at most `most` themes.
     """
     found = np.zeros(len(vectors), np.int64)
-    count = min(MOST_THEMES, len(rows) // _ROWS_PER_THEME)
+    count = min(most, len(rows) // _ROWS_PER_THEME)
     if count > 1:
         spread = np.linspace(0, len(rows) - 1, min(len(rows), count * _ROWS_FITTED)).astype(np.int64)
         centroids = _fitted(vectors[rows[spread]].astype(np.float32), count)

@@ -99,6 +99,19 @@ def test_a_row_is_worth_the_likely_pairs_that_it_completes():
     assert _cascade._best_rows(proposals, unlikely, encoded, pieces, 20, 30).tolist() == [3]
 
 
+def test_many_long_copies_of_one_text_are_a_bargain_together():
+    """Six long rows that are all likely pairs of one another, beside short pairs each cheaper than two long rows."""
+    a, b = np.triu_indices(6, 1)
+    short = np.arange(6, 26, 2)
+    proposals = _cascade.Proposals(np.r_[a, short], np.r_[b, short + 1], np.full(25, 0.9))
+    pieces = np.r_[np.full(6, 50), np.full(20, 20)].astype(np.int32)
+    nothing = np.zeros(26, np.bool_)
+    likely = np.full(25, np.log(0.95))
+    assert _cascade._best_rows(proposals, likely, nothing, pieces, 0, 300).tolist() == list(range(6))
+    unlikely = np.full(25, np.log(0.45))  # what few of many may be found is not counted
+    assert _cascade._best_rows(proposals, unlikely, nothing, pieces, 0, 300).tolist()[:6] == list(range(6, 12))
+
+
 def test_what_was_read_moves_the_order():
     """Pairs are long or short; the shipped odds care little, the readings say that only short ones are found."""
     count = 300
@@ -206,6 +219,22 @@ def test_pairs_that_were_found_unproposed_add_as_many_to_what_was_missed():
     assert more["expected"] == pytest.approx(2 * plain["expected"])
     assert more["low"] > plain["low"]
     assert more["high"] > 2 * plain["high"]
+
+
+def test_what_was_missed_is_told_of_each_source_by_its_own_pairs():
+    """In one source the slow cosine rises with the fast one as known; in the other nothing is ever found."""
+    fast, chosen, true, read = known_pairs(0.1)
+    source = np.random.default_rng(2).integers(0, 2, len(fast))
+    true = np.where(source == 0, true, 0.3)
+    chosen = replace(chosen, slow=np.where(read, true, np.nan))
+    hits, lost = int((true[read] >= 0.8).sum()), int((true[~read] >= 0.8).sum())
+    apart, mixed = _cascade.missed(fast, chosen, hits, 0.8, source), _cascade.missed(fast, chosen, hits, 0.8)
+    assert apart["low"] <= lost <= apart["high"]
+    assert abs(apart["expected"] - lost) < abs(mixed["expected"] - lost)
+    one = _cascade.missed(fast, chosen, hits, 0.8, np.zeros(len(fast), np.int64))
+    assert one == mixed
+    few = np.where(np.arange(len(fast)) % 100 == 0, 1, 0)  # hardly any of source 1 was read: told from all pairs
+    assert np.isfinite(_cascade.missed(fast, chosen, hits, 0.8, few)["high"])
 
 
 def test_nothing_is_missed_where_everything_was_read():

@@ -119,7 +119,7 @@ def test_a_step_too_long_is_halved():
 def themed_loss(weights, leaning, parts, slow, themes, cosine):
     """The twin's loss with the log odds of themes beside, held near 0 as each theme's spread says."""
     total = sum(0.5 * ((w - b) / s) ** 2 for w, b, s in zip(weights, BELIEF.weights, BELIEF.spread, strict=True))
-    total += sum(0.5 * (lean / 0.7) ** 2 for lean in leaning)
+    total += sum(0.5 * (lean / _odds._LEAN_SPREAD) ** 2 for lean in leaning)
     for step in (0, 0.05, 0.1):
         for row, found, (one, other) in zip(parts.tolist(), slow.tolist(), themes.tolist(), strict=True):
             odds = twin(BELIEF, weights, row, cosine - step) + (leaning[one] + leaning[other]) / 2
@@ -171,3 +171,44 @@ def test_a_theme_that_no_reading_tells_of_stays_where_it_was():
     assert found[:2].min() > 0
     assert found[2] == 0
     assert not _odds.leanings(np.zeros(0), np.zeros(0), np.zeros(0), np.zeros((0, 2), np.int64), 3).any()
+
+
+def test_each_source_learns_from_its_own_pairs_and_pairs_across_from_all():
+    parts, _ = pairs(900, 7)
+    source = np.random.default_rng(7).integers(-1, 2, 900)
+    slow = np.where(
+        source == 0, parts[:, 0], 1 - parts[:, 0]
+    )  # what speaks for a pair in one speaks against it in the other
+    together = Odds(BELIEF, parts, 0.8, None, source)
+    together.learn(np.arange(700), slow[:700])
+    for of in (0, 1):
+        mine = np.flatnonzero(source[:700] == of)
+        alone = Odds(BELIEF, parts, 0.8)
+        alone.learn(mine, slow[mine])
+        assert together.log_probability()[source == of] == pytest.approx(
+            alone.log_probability()[source == of], abs=1e-5
+        )
+        assert together.level()[source == of] == pytest.approx(alone.level()[source == of], abs=1e-5)
+    everything = Odds(BELIEF, parts, 0.8)
+    everything.learn(np.arange(700), slow[:700])
+    across = source < 0
+    assert (together.log_probability()[across] == everything.log_probability()[across]).all()
+
+
+def test_a_source_of_which_little_was_read_keeps_the_weights_to_begin_with():
+    parts, slow = pairs(300, 8)
+    source = np.repeat([0, 1], 150)
+    odds, before = Odds(BELIEF, parts, 0.8, None, source), Odds(BELIEF, parts, 0.8)
+    read = np.arange(150 + _odds._LEAST_OWN - 1)
+    odds.learn(read, slow[read])
+    changed = odds.log_probability() != before.log_probability()
+    assert changed[:150].any()
+    assert not changed[150:].any()
+
+
+def test_one_source_is_learned_like_none():
+    parts, slow = pairs(60, 9)
+    plain, told = Odds(BELIEF, parts, 0.8), Odds(BELIEF, parts, 0.8, None, np.full(60, 3))
+    for odds in (plain, told):
+        odds.learn(np.arange(40), slow[:40])
+    assert (plain.log_probability() == told.log_probability()).all()

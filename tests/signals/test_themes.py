@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scanner.embedding import UNIT
-from scanner.signals._themes import MOST_THEMES, themes
+from scanner.signals._themes import MOST_THEMES, themes, themes_of_pairs
 
 
 def unit(vectors):
@@ -23,7 +23,7 @@ def blobs(count, each, dimension=16, seed=0):
 
 def test_rows_around_one_direction_share_a_theme():
     vectors, of = blobs(4, 60)
-    found = themes(vectors, np.arange(len(vectors)))
+    found = themes(vectors, np.arange(len(vectors)), 64)
     assert len(np.unique(found)) > 1
     together = np.array([len(np.unique(of[found == theme])) for theme in np.unique(found)])
     assert (together == 1).mean() > 0.9  # more themes than directions: nearly all stay within one
@@ -31,9 +31,9 @@ def test_rows_around_one_direction_share_a_theme():
 
 def test_few_rows_have_one_theme_and_rows_left_out_have_none():
     vectors, _ = blobs(2, 100)
-    assert not themes(vectors, np.arange(20)).any()
-    assert not themes(vectors, np.zeros(0, np.int64)).any()
-    assert not themes(vectors, np.arange(100))[100:].any()
+    assert not themes(vectors, np.arange(20), 64).any()
+    assert not themes(vectors, np.zeros(0, np.int64), 64).any()
+    assert not themes(vectors, np.arange(100), 64)[100:].any()
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(32, 300))
@@ -43,15 +43,31 @@ def test_the_order_of_rows_does_not_matter(seed, n):
     at = rng.permutation(n)  # row i of the first input stands at at[i] in the second
     moved = np.empty_like(vectors)
     moved[at] = vectors
-    assert (themes(moved, at)[at] == themes(vectors, np.arange(n))).all()
+    assert (themes(moved, at, 64)[at] == themes(vectors, np.arange(n), 64)).all()
 
 
 @given(st.integers(0, 2**32 - 1))
 def test_every_row_lies_in_the_theme_of_a_centroid_and_numbers_are_bounded(seed):
     vectors = unit(np.random.default_rng(seed).normal(size=(400, 8)))
-    found = themes(vectors, np.arange(400))
+    found = themes(vectors, np.arange(400), 64)
     assert found.min() >= 0
-    assert found.max() < min(MOST_THEMES, 400 // 16)
+    assert found.max() < 400 // 16
+    assert themes(vectors, np.arange(400), 4).max() < 4
     again = np.concatenate((vectors, vectors))  # copies lie where their originals lie
-    twice = themes(again, np.repeat(np.arange(400), 2) + np.tile([0, 400], 400))
+    twice = themes(again, np.repeat(np.arange(400), 2) + np.tile([0, 400], 400), 64)
     assert (twice[:400] == twice[400:]).all()
+
+
+def test_pairs_know_the_themes_of_both_rows_in_divisions_from_fine_to_coarse():
+    vectors, _ = blobs(6, 200)
+    rng = np.random.default_rng(1)
+    a, b = rng.integers(0, len(vectors), (2, 3000))
+    rank = rng.permutation(len(vectors))
+    found = themes_of_pairs(vectors, a, b, rank)
+    assert found.shape == (3000, 2 * len(MOST_THEMES))
+    seen = [np.unique(found[:, at : at + 2]) for at in range(0, found.shape[1], 2)]
+    assert [len(numbers) for numbers in seen] == sorted((len(numbers) for numbers in seen), reverse=True)
+    assert len(np.unique(np.concatenate(seen))) == sum(map(len, seen))  # no number means two themes
+    assert (themes_of_pairs(vectors, b, a, rank)[:, [1, 0, 3, 2, 5, 4]] == found).all()
+    none = np.zeros(0, np.int64)
+    assert themes_of_pairs(vectors, none, none, rank).shape == (0, 6)
