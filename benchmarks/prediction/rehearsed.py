@@ -78,7 +78,7 @@ def calibration(data: Path) -> list[str]:
                 found_of[name].append((ok, missed_by_chance(p, scores.standard_error), scores.cover.value))
                 lines.append(
                     f"| {name} | {told} | {other} | {o.epoch} | {level.extraction(one, weights).sum():.0f} / "
-                    f"{truth.sum()} | {p.sum():.0f} ({p.sum() - low:.0f}-{p.sum() + high:.0f}) | "
+                    f"{truth.sum()} | {p.sum():.0f} ({max(0.0, p.sum() - low):.0f}-{p.sum() + high:.0f}) | "
                     f"{'yes' if ok else 'no'} | "
                     f"{scores.calibration_error.value:.3f} | {scores.calibration_error_by_chance:.3f} | "
                     f"{scores.cover.value:.3f} | {scores.auroc.value or np.nan:.3f} |"
