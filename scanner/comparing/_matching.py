@@ -1,0 +1,158 @@
+"""Which rows of two runs have the same content, row for row: copies count, each row is matched with one other at most.
+
+records   both data sets hold the same records, whatever their order, files and format: by content_hash, which is
+          keyed by the content of the whole data set and so means the same in both
+text      otherwise by what is trained on, the text of every segment with its role (128-bit hashes, never written);
+          rows that are left over and share their prompt, or a longer answer, are the same row with its other side
+          changed
+sketches  where a run was purged of its text: the MinHash signature and the lengths of prompt and answer agree
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from scanner.comparing._sides import ACTIONS, Side
+from scanner.errors import RunError
+from scanner.objects import Bool, UInt64
+from scanner.store import SegmentReader
+
+SHARED_ANSWER = 16
+"""Supervised tokens from which rows are one for sharing an answer: shorter ones ("Yes.") are equal by chance. It is the
+length that p_extract is about."""
+BOTH, OTHER_ANSWER, OTHER_PROMPT, ONLY_A, ONLY_B = "both", "answer changed", "prompt changed", "only A", "only B"
+STATUSES = (BOTH, OTHER_ANSWER, OTHER_PROMPT, ONLY_A, ONLY_B)
+
+
+@dataclass(frozen=True)
+class Matching:
+    """How rows were matched, and every row of A and of B in exactly one line."""
+
+    how: str  # records, text, sketches
+    table: pl.DataFrame  # content, copy, status; columns of both sides with _a and _b, null where there is no such row
+
+
+def match(a: Side, b: Side) -> Matching:
+    """Match the rows of two runs.
+
+    Of the copies of one content, those that are kept are matched with one another first, then in order of row_id.
+    content: number of the content, in the order of its hash, which is the same for (a, b) and (b, a); of a changed
+    row that of A. copy: from 0 within the content. RunError where nothing can be compared, with the reason.
+    """
+    if a.table["content_hash"].sort().equals(b.table["content_hash"].sort()):
+        how, keys = "records", [pl.DataFrame({"key": side.table["content_hash"]}) for side in (a, b)]
+        parts = None
+    elif a.has_text and b.has_text:
+        how, found = "text", [_texts(side) for side in (a, b)]
+        keys, parts = [f[0] for f in found], [f[1] for f in found]
+    else:
+        how, keys, parts = "sketches", _sketches(a, b), None
+    names = keys[0].columns
+    left, right = (_numbered(side, key) for side, key in zip((a, b), keys, strict=True))
+    joined = left.join(right, on=[*names, "copy"], how="full", coalesce=True).sort(*names, "copy")
+    a_there, b_there = pl.col("row_id_a").is_not_null(), pl.col("row_id_b").is_not_null()
+    joined = joined.with_columns(
+        content=pl.struct(names).rle_id().cast(pl.Int64),
+        status=pl.when(a_there & b_there)
+        .then(pl.lit(BOTH))
+        .when(a_there)
+        .then(pl.lit(ONLY_A))
+        .otherwise(pl.lit(ONLY_B)),
+    )
+    if parts:
+        for status, index in ((OTHER_ANSWER, 0), (OTHER_PROMPT, 1)):
+            joined = _changed(joined, parts[0][index], parts[1][index], status)
+    first = ["content", "copy", "status"]
+    rest = [c for c in joined.columns if c not in (*first, *names)]
+    return Matching(how, joined.select(*first, *rest).sort("row_id_a", "row_id_b", nulls_last=True))
+
+
+def _numbered(side: Side, key: pl.DataFrame) -> pl.DataFrame:
+    """The rows with their keys and the number of each among its copies; other columns end in the side's letter."""
+    names = key.columns
+    own = side.table.rename({c: f"{c}_{side.name.lower()}" for c in side.table.columns})
+    action, row_id = f"action_{side.name.lower()}", f"row_id_{side.name.lower()}"
+    place = pl.col(action).replace_strict(list(ACTIONS), list(range(len(ACTIONS))), default=0, return_dtype=pl.Int8)
+    ordered = pl.concat([key, own], how="horizontal").sort(*names, place, row_id)
+    return ordered.with_columns(copy=pl.int_range(pl.len(), dtype=pl.Int64).over(names))
+
+
+def _changed(joined: pl.DataFrame, part_a: pl.DataFrame, part_b: pl.DataFrame, status: str) -> pl.DataFrame:
+    """Join rows that are only in one run and share a part, in order of row_id. part_x: row_id_x, part_1, part_2."""
+    of_a = [c for c in joined.columns if c.endswith("_a")]
+    of_b = [c for c in joined.columns if c.endswith("_b")]
+    part = ["part_1", "part_2"]
+
+    def left_over(status: str, own: pl.DataFrame, row_id: str, columns: list[str]) -> pl.DataFrame:
+        alone = joined.filter(pl.col("status") == status).select(columns)
+        ordered = alone.join(own, on=row_id, how="inner").sort(*part, row_id)
+        return ordered.with_columns(nth=pl.int_range(pl.len()).over(part))
+
+    keys = [c for c in joined.columns if c not in (*of_a, *of_b)]
+    mine = left_over(ONLY_A, part_a, "row_id_a", [*keys, *of_a])
+    theirs = left_over(ONLY_B, part_b, "row_id_b", of_b)
+    pairs = mine.join(theirs, on=[*part, "nth"], how="inner").with_columns(status=pl.lit(status))
+    if not len(pairs):
+        return joined
+    taken_a = (pl.col("status") == ONLY_A) & pl.col("row_id_a").is_in(pairs["row_id_a"].implode())
+    taken_b = (pl.col("status") == ONLY_B) & pl.col("row_id_b").is_in(pairs["row_id_b"].implode())
+    return pl.concat([joined.filter(~(taken_a | taken_b)), pairs.select(joined.columns)])
+
+
+def _texts(side: Side) -> tuple[pl.DataFrame, tuple[pl.DataFrame, pl.DataFrame]]:
+    """Hashes of every row's text with roles; those of the prompts and of the longer answers, of rows that have both."""
+    whole, prompt, answer = _hashes(side.run.segments(), len(side.table))
+    table = side.table
+    asked, answered = table["prompt_chars"].to_numpy() > 0, table["response_chars"].to_numpy() > 0
+    long = table["length.supervised_tokens"].to_numpy() >= SHARED_ANSWER
+
+    def parts(hashes: UInt64, some: Bool) -> pl.DataFrame:
+        ids = {f"row_id_{side.name.lower()}": table["row_id"].to_numpy()[some]}
+        return pl.DataFrame({**ids, "part_1": hashes[some, 0], "part_2": hashes[some, 1]})
+
+    key = pl.DataFrame({"key_1": whole[:, 0], "key_2": whole[:, 1]})
+    return key, (parts(prompt, asked & answered), parts(answer, asked & answered & long))
+
+
+def _hashes(reader: SegmentReader, rows: int) -> tuple[UInt64, UInt64, UInt64]:
+    """(rows, 2) hashes of every row's text with roles: of all of it, of what is not learned, of what is."""
+    from scanner.kernels.minhash import text_hashes
+
+    whole, prompt, answer = (np.empty((rows, 2), np.uint64) for _ in range(3))
+    first = 0
+    for batch in reader:
+        if not len(batch):
+            continue
+        starts, begin, end = batch.row_starts(), batch.offsets[:-1], batch.offsets[1:]
+        unlearned = np.zeros(len(batch), np.bool_)  # which turns are learned is a setting, and no part of the content
+        last = first + len(starts) - 1
+        asked, answered = np.where(batch.supervised, begin, end), np.where(batch.supervised, end, begin)
+        for out, shown in ((whole, end), (prompt, asked), (answer, answered)):
+            text_hashes(batch.data, begin, shown, starts, batch.role, unlearned, out[first:last])
+        first = last
+    return whole, prompt, answer
+
+
+def _sketches(a: Side, b: Side) -> list[pl.DataFrame]:
+    """Signatures and lengths, where text is gone; RunError where the signatures mean different things."""
+    purged = " and ".join(str(side.run.path) for side in (a, b) if not side.has_text)
+    facts = []
+    for side in (a, b):
+        described = side.run.index / "index.json"
+        facts.append(side.run.read_json("index/index.json") if described.exists() else {})
+    names = ("algorithm", "permutations", "seed", "shingle_tokens", "probe")
+    if not all(facts) or any(facts[0].get(name) != facts[1].get(name) for name in names):
+        raise RunError(
+            f"the rows of {a.run.path} and {b.run.path} cannot be matched: the text of {purged} was purged, and their "
+            "signatures (index/) are missing or of different kinds; audit the purged data again"
+        )
+    keys = []
+    for side in (a, b):
+        signature = np.ascontiguousarray(side.run.read_array("minhash"))
+        lengths = side.table.select("turns", "prompt_chars", "response_chars")
+        sketch = pl.Series("sketch", list(map(bytes, signature)), dtype=pl.Binary)
+        keys.append(lengths.select(pl.all().name.prefix("key_")).with_columns(sketch))
+    return keys
