@@ -43,7 +43,7 @@ def copied(run: Path, name: str) -> Path:
 def told(found: comparing.Comparison, width: int = 100) -> str:
     """The words on the screen, whatever lines they stand on."""
     out = io.StringIO()
-    found.render(Console(file=out, width=width, color_system=None))
+    found.render(console=Console(file=out, width=width, color_system=None))
     return " ".join(out.getvalue().split())
 
 
@@ -65,13 +65,13 @@ def cleaned(folder: Path) -> comparing.Comparison:
 def test_a_cleaned_file_is_without_what_was_found(cleaned: comparing.Comparison) -> None:
     assert cleaned.how == "text"
     counts = {status: cleaned.rows(status) for status in _matching.STATUSES}
-    assert counts == {"both": 58, "answer changed": 1, "prompt changed": 0, "only A": 1, "only B": 0}
+    assert counts == {"both": 58, "answer changed": 1, "prompt changed": 0, "both changed": 0, "only A": 1, "only B": 0}
     assert [row for row in cleaned.fates().iter_rows() if row[0] in ("drop", "redact")] == [
         ("drop", 1, 0, 0, 1),
         ("redact", 1, 0, 1, 0),
     ]
     shown = told(cleaned)
-    assert "58 in both, 1 changed (1 answer, 0 prompts), 1 only in A, 0 only in B" in shown
+    assert "58 in both, 1 changed (1 answer, 0 prompts, 0 with both), 1 only in A, 0 only in B" in shown
     assert "Nothing that A's plan drops or redacts stands in B as it was." in shown
     assert "findings of private/email" in shown
     assert "settings, training plan and versions: the same" in shown
@@ -151,6 +151,29 @@ def test_purged_runs_are_matched_by_sketches(folder: Path, cleaned: comparing.Co
     assert "not proven equal" in told(found)
 
 
+def test_rows_that_changed_in_both_sides_are_found_by_likeness(folder: Path) -> None:
+    changed = rows(60)
+    for place, record in enumerate(changed):
+        if place in (11, 20, 33):
+            record["instruction"] += " Please."
+            record["output"] += " That is all."
+    changed[40] = {"instruction": "Say what rain is.", "output": "Water that falls from clouds, drop by drop."}
+    found = comparing.diff(folder / "data.scan", audited(folder, "edited", changed))
+    both = found.pairs.filter(pl.col("status") == "both changed")
+    assert both["row_id_a"].to_list() == both["row_id_b"].to_list() == [11, 20, 33]
+    assert (found.rows("only A"), found.rows("only B")) == (1, 1)
+
+
+def test_the_figures_go_into_json(cleaned: comparing.Comparison, tmp_path: Path) -> None:
+    comparing.diff(cleaned.a.run.path, cleaned.b.run.path, tmp_path / "d.json")
+    facts = json.loads((tmp_path / "d.json").read_text())
+    assert facts["rows"]["both"] == 58
+    assert not facts["same_run"]
+    assert {"action": "drop", "rows": 1, "there": 0, "changed": 0, "gone": 1} in facts["plan_of_a"]
+    read = next(figure for figure in facts["figures"] if figure["what"] == "rows read")
+    assert (read["a"], read["b"], read["difference"]) == (60, 59, -1)
+
+
 @pytest.mark.parametrize("ending", [".parquet", ".csv"])
 def test_the_table_has_every_row_once(cleaned: comparing.Comparison, tmp_path: Path, ending: str) -> None:
     out = tmp_path / "new" / f"diff{ending}"
@@ -173,7 +196,7 @@ def test_bad_runs_are_refused_with_the_cure(folder: Path, tmp_path: Path) -> Non
     (tmp_path / "half").mkdir()
     with pytest.raises(RunError, match=r"half holds no finished run: scan\.json is missing; run"):
         comparing.diff(tmp_path / "half", run)
-    with pytest.raises(OutputError, match=r"d\.txt: expected a name that ends in \.parquet or \.csv"):
+    with pytest.raises(OutputError, match=r"d\.txt: expected a name that ends in \.parquet, \.csv or \.json"):
         comparing.diff(run, tmp_path, tmp_path / "d.txt")
     old = copied(run, "old.scan")
     table = pl.read_parquet(old / "prediction.parquet")

@@ -7,10 +7,11 @@ No text of the data is shown: rows are named by row_id and place, with the reaso
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
@@ -23,7 +24,7 @@ from scanner.store import atomic
 if TYPE_CHECKING:
     from rich.console import Console
 
-ENDINGS = (".parquet", ".csv")
+ENDINGS = (".parquet", ".csv", ".json")
 MOVED = 0.01
 """Change of p_extract that counts as one: the last digit that is shown."""
 COLUMNS = (
@@ -96,7 +97,7 @@ class Comparison:
             .agg(
                 rows=pl.len(),
                 there=(of == _matching.BOTH).sum(),
-                changed=of.is_in([_matching.OTHER_ANSWER, _matching.OTHER_PROMPT]).sum(),
+                changed=of.is_in(_matching.CHANGED).sum(),
                 gone=(of == _matching.ONLY_A).sum(),
             )
         )
@@ -114,21 +115,40 @@ class Comparison:
         change = (pl.col("p_extract_b") - pl.col("p_extract_a")).alias("p_extract_change")
         return self.pairs.select("content", "copy", "status", "row_id_a", "row_id_b", *sides, change)
 
-    def render(self, console: Console, top: int = 10) -> None:
+    def facts(self) -> dict[str, Any]:
+        """What the screen says but for single rows, as plain values."""
+        return {
+            "a": str(self.a.run.path),
+            "b": str(self.b.run.path),
+            "same_run": self.is_empty,
+            "same_inputs": _figures.same_inputs(self.a, self.b),
+            "matched_by": self.how,
+            "settings": [asdict(entry) for entry in self.changed],
+            "rows": {status: self.rows(status) for status in _matching.STATUSES},
+            "plan_of_a": self.fates().to_dicts(),
+            "figures": [asdict(figure) | {"difference": figure.difference} for figure in self.figures],
+            "rows_with_another_action": len(self.other_action),
+            "p_extract": dict(zip(("rose_rows", "fell_rows"), self.direction, strict=True)),
+        }
+
+    def render(self, top: int = 10, console: Console | None = None) -> None:
         """Print it. top: rows that are listed of each kind of change."""
+        from rich.console import Console
+
         from scanner.comparing import _screen
 
-        _screen.show(self, console, top)
+        _screen.show(self, console or Console(), top)
 
 
 def diff(a: Path, b: Path, output: Path | None = None) -> Comparison:
-    """Compare two finished runs (`scan diff`); nothing is written but `output`, the table as .parquet or .csv.
+    """Compare two finished runs (`scan diff`); nothing is written but `output`: the table as .parquet or .csv, or
+    the figures as .json.
 
     RunError for a folder that is no finished run or lacks what is compared, SettingsError for one folder named twice,
     OutputError for another ending.
     """
     if output and output.suffix not in ENDINGS:
-        raise OutputError(f"{output}: expected a name that ends in {' or '.join(ENDINGS)}")
+        raise OutputError(f"{output}: expected a name that ends in {', '.join(ENDINGS[:-1])} or {ENDINGS[-1]}")
     sides = _sides.read("A", a), _sides.read("B", b)
     if a.resolve() == b.resolve():
         raise SettingsError(
@@ -142,6 +162,10 @@ def diff(a: Path, b: Path, output: Path | None = None) -> Comparison:
     if output:
         output.parent.mkdir(parents=True, exist_ok=True)
         with atomic(output) as temporary:
-            table = found.table()
-            table.write_csv(temporary) if output.suffix == ".csv" else table.write_parquet(temporary)
+            if output.suffix == ".json":
+                temporary.write_text(json.dumps(found.facts(), indent=1, ensure_ascii=False) + "\n", "utf-8")
+            elif output.suffix == ".csv":
+                found.table().write_csv(temporary)
+            else:
+                found.table().write_parquet(temporary)
     return found

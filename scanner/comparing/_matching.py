@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from scanner.comparing._sides import ACTIONS, Side
@@ -20,11 +21,22 @@ from scanner.errors import RunError
 from scanner.objects import Bool, UInt64
 from scanner.store import SegmentReader
 
+UInt32 = npt.NDArray[np.uint32]
+
 SHARED_ANSWER = 16
 """Supervised tokens from which rows are one for sharing an answer: shorter ones ("Yes.") are equal by chance. It is the
 length that p_extract is about."""
-BOTH, OTHER_ANSWER, OTHER_PROMPT, ONLY_A, ONLY_B = "both", "answer changed", "prompt changed", "only A", "only B"
-STATUSES = (BOTH, OTHER_ANSWER, OTHER_PROMPT, ONLY_A, ONLY_B)
+ALIKE = 0.5
+"""Estimated Jaccard similarity from which rows that share neither side are one row, changed in both: the floor from
+which an audit counts near copies."""
+EMPTY = np.uint32(0xFFFFFFFF)
+"""In all columns of the signature of a row without shingles."""
+MOST_PAIRS = 1_000_000
+"""Pairs of rows left over that are looked at for that; where there are more, none is."""
+BOTH, OTHER_ANSWER, OTHER_PROMPT, OTHER_BOTH = "both", "answer changed", "prompt changed", "both changed"
+ONLY_A, ONLY_B = "only A", "only B"
+CHANGED = (OTHER_ANSWER, OTHER_PROMPT, OTHER_BOTH)
+STATUSES = (BOTH, *CHANGED, ONLY_A, ONLY_B)
 
 
 @dataclass(frozen=True)
@@ -65,6 +77,7 @@ def match(a: Side, b: Side) -> Matching:
     if parts:
         for status, index in ((OTHER_ANSWER, 0), (OTHER_PROMPT, 1)):
             joined = _changed(joined, parts[0][index], parts[1][index], status)
+        joined = _alike(joined, a, b)
     first = ["content", "copy", "status"]
     rest = [c for c in joined.columns if c not in (*first, *names)]
     return Matching(how, joined.select(*first, *rest).sort("row_id_a", "row_id_b", nulls_last=True))
@@ -94,12 +107,44 @@ def _changed(joined: pl.DataFrame, part_a: pl.DataFrame, part_b: pl.DataFrame, s
     keys = [c for c in joined.columns if c not in (*of_a, *of_b)]
     mine = left_over(ONLY_A, part_a, "row_id_a", [*keys, *of_a])
     theirs = left_over(ONLY_B, part_b, "row_id_b", of_b)
-    pairs = mine.join(theirs, on=[*part, "nth"], how="inner").with_columns(status=pl.lit(status))
+    pairs = mine.join(theirs, on=[*part, "nth"], how="inner")
+    return _joined(joined, pairs.with_columns(status=pl.lit(status)))
+
+
+def _joined(joined: pl.DataFrame, pairs: pl.DataFrame) -> pl.DataFrame:
+    """The lines with those of rows that were found to be one in place of two."""
     if not len(pairs):
         return joined
     taken_a = (pl.col("status") == ONLY_A) & pl.col("row_id_a").is_in(pairs["row_id_a"].implode())
     taken_b = (pl.col("status") == ONLY_B) & pl.col("row_id_b").is_in(pairs["row_id_b"].implode())
     return pl.concat([joined.filter(~(taken_a | taken_b)), pairs.select(joined.columns)])
+
+
+def _alike(joined: pl.DataFrame, a: Side, b: Side) -> pl.DataFrame:
+    """Join rows that are only in one run and are each other's most similar one, by signature; equals by content."""
+    left, right = (joined.filter(pl.col("status") == only).sort("content", "copy") for only in (ONLY_A, ONLY_B))
+    if not 0 < len(left) * len(right) <= MOST_PAIRS or not _have_like_sketches(a, b):
+        return joined
+    from scanner.kernels.agreement import agreement
+
+    mine, theirs = (_signatures(side, t[f"row_id_{side.name.lower()}"]) for side, t in ((a, left), (b, right)))
+    i, j = (at.ravel().astype(np.uint64) for at in np.indices((len(left), len(right))))
+    equal = np.empty(len(i), np.int32)
+    agreement(mine, theirs, i << np.uint64(32) | j, equal)
+    table = equal.reshape(len(left), len(right))
+    sketched = (mine != EMPTY).any(axis=1)[:, None] & (theirs != EMPTY).any(axis=1)
+    table[~sketched] = 0
+    best, chosen = table.argmax(axis=1), np.arange(len(left))
+    mutual = (table.argmax(axis=0)[best] == chosen) & (table[chosen, best] >= ALIKE * mine.shape[1])
+    of_b = [c for c in joined.columns if c.endswith("_b")]
+    pairs = left.filter(mutual).drop(of_b).hstack(right.select(of_b)[best[mutual]])
+    return _joined(joined, pairs.with_columns(status=pl.lit(OTHER_BOTH)).select(joined.columns))
+
+
+def _signatures(side: Side, row_ids: pl.Series) -> UInt32:
+    """(k, permutations) signatures of some rows."""
+    there = np.asarray(side.run.read_array("row_id"))
+    return np.ascontiguousarray(side.run.read_array("minhash")[np.searchsorted(there, row_ids.to_numpy())])
 
 
 def _texts(side: Side) -> tuple[pl.DataFrame, tuple[pl.DataFrame, pl.DataFrame]]:
@@ -139,12 +184,7 @@ def _hashes(reader: SegmentReader, rows: int) -> tuple[UInt64, UInt64, UInt64]:
 def _sketches(a: Side, b: Side) -> list[pl.DataFrame]:
     """Signatures and lengths, where text is gone; RunError where the signatures mean different things."""
     purged = " and ".join(str(side.run.path) for side in (a, b) if not side.has_text)
-    facts = []
-    for side in (a, b):
-        described = side.run.index / "index.json"
-        facts.append(side.run.read_json("index/index.json") if described.exists() else {})
-    names = ("algorithm", "permutations", "seed", "shingle_tokens", "probe")
-    if not all(facts) or any(facts[0].get(name) != facts[1].get(name) for name in names):
+    if not _have_like_sketches(a, b):
         raise RunError(
             f"the rows of {a.run.path} and {b.run.path} cannot be matched: the text of {purged} was purged, and their "
             "signatures (index/) are missing or of different kinds; audit the purged data again"
@@ -156,3 +196,13 @@ def _sketches(a: Side, b: Side) -> list[pl.DataFrame]:
         sketch = pl.Series("sketch", list(map(bytes, signature)), dtype=pl.Binary)
         keys.append(lengths.select(pl.all().name.prefix("key_")).with_columns(sketch))
     return keys
+
+
+def _have_like_sketches(a: Side, b: Side) -> bool:
+    """Whether the signatures of both runs are there and mean the same."""
+    facts = []
+    for side in (a, b):
+        described = side.run.index / "index.json"
+        facts.append(side.run.read_json("index/index.json") if described.exists() else {})
+    names = ("algorithm", "permutations", "seed", "shingle_tokens", "probe")
+    return all(facts) and all(facts[0].get(name) == facts[1].get(name) for name in names)

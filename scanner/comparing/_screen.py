@@ -106,11 +106,12 @@ class _Screen:
             self.say(f"The same {plural(len(found.pairs), 'row')} in both; matched {HOW[found.how]}.")
             return
         counts = {status: found.rows(status) for status in _matching.STATUSES}
-        changed = counts[_matching.OTHER_ANSWER] + counts[_matching.OTHER_PROMPT]
+        changed = sum(counts[status] for status in _matching.CHANGED)
         parts = [f"{number(counts[_matching.BOTH])} in both"]
         if changed:
-            answers, prompts = counts[_matching.OTHER_ANSWER], counts[_matching.OTHER_PROMPT]
-            parts.append(f"{number(changed)} changed ({plural(answers, 'answer')}, {plural(prompts, 'prompt')})")
+            answers, prompts, twice = (counts[status] for status in _matching.CHANGED)
+            sides = f"{plural(answers, 'answer')}, {plural(prompts, 'prompt')}, {number(twice)} with both"
+            parts.append(f"{number(changed)} changed ({sides})")
         parts += [f"{number(counts[_matching.ONLY_A])} only in A", f"{number(counts[_matching.ONLY_B])} only in B"]
         self.say(f"{', '.join(parts)}; matched {HOW[found.how]}, copies counted.")
         fates = found.fates()
@@ -148,7 +149,7 @@ class _Screen:
             held = plural(len(sensitive), "row")
             lines.append(f"{held} in which A found private data or secrets {stand} in B unchanged.")
         if lost.get("redact") and self.found.rows(_matching.ONLY_B):
-            lines.append("A row that was changed in its prompt and in its answer counts as gone, and as new.")
+            lines.append("A row that was changed beyond recognition counts as gone, and as new.")
         gone = lost.get("keep", 0) + lost.get("review", 0)
         if gone:
             lines.append(f"Not in B, though A's plan leaves {'it' if gone == 1 else 'them'} in: {plural(gone, 'row')}.")
