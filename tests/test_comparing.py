@@ -125,6 +125,18 @@ def test_another_plan_over_the_same_rows(folder: Path) -> None:
     assert "roe-clinic" not in shown
 
 
+def test_the_screen_fits_narrow_terminals(folder: Path) -> None:
+    again = copied(folder / "data.scan", "narrow.scan")
+    pipeline.judge(again, {"epochs": 2.0})
+    found = comparing.diff(folder / "data.scan", again)
+    for width in (50, 60, 80):
+        out = io.StringIO()
+        found.render(console=Console(file=out, width=width, color_system=None))
+        assert max(map(len, out.getvalue().splitlines())) <= width
+    assert "dose (visits)" in told(found)
+    assert "dose (visits)" not in told(found, width=60)
+
+
 def test_of_runs_that_are_the_same_nothing_is_told(folder: Path) -> None:
     found = comparing.diff(folder / "data.scan", copied(folder / "data.scan", "twin.scan"))
     assert found.is_empty

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 ASCII = str.maketrans({"≈": "~", "·": "-", "→": "->", "–": "-", "…": "..."})
 INPUTS = 3
 """Inputs of a side that are named; the rest are counted."""
+NARROW = 76
+"""Characters below which the dose is left out."""
 ONE_WAY = 10
 """Rows that must move, all one way, before that is said."""
 CELL = 44
@@ -232,17 +234,19 @@ class _Screen:
         self.say(f"{number(len(measured))} measured in both: {number(up)} rose by .01 or more, {number(down)} fell.")
         if not len(moved):
             return
-        lines = [
-            (
+        lines: list[list[str | Text]] = [
+            [
                 str(r["row_id_a"]), str(r["row_id_b"]), probability(r["p_extract_a"]), probability(r["p_extract_b"]),
                 f"{number(r['exposures_a'], 1)} → {number(r['exposures_b'], 1)}",
                 r["band_a"] if r["band_a"] == r["band_b"] else f"{r['band_a']} → {r['band_b']}",
                 self._place(r, f"{number(r['rows'])} copies" if r["rows"] > 1 else ""),
-            )
+            ]
             for r in moved.head(top).iter_rows(named=True)
         ]  # fmt: skip
-        heads = ("row in A", "in B", "p in A", "in B", "dose (visits)", "band", "stands at (A)")
-        self.grid(heads, lines, (0, 1, 2, 3, 4), folding=6)
+        heads = ["row in A", "in B", "p in A", "in B", "dose (visits)", "band", "stands at (A)"]
+        if self.console.width < NARROW:
+            heads, lines = heads[:4] + heads[5:], [line[:4] + line[5:] for line in lines]
+        self.grid(heads, lines, range(len(heads) - 2), folding=len(heads) - 1)
         if len(moved) > top:
             self.say(f"and {plural(len(moved) - top, 'more content')}; --output FILE lists every row", "dim")
 
