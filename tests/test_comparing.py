@@ -65,13 +65,15 @@ def cleaned(folder: Path) -> comparing.Comparison:
 def test_a_cleaned_file_is_without_what_was_found(cleaned: comparing.Comparison) -> None:
     assert cleaned.how == "text"
     counts = {status: cleaned.rows(status) for status in _matching.STATUSES}
-    assert counts == {"both": 58, "answer changed": 1, "prompt changed": 0, "both changed": 0, "only A": 1, "only B": 0}
+    assert counts == {"both": 58, "answer changed": 1, "prompt changed": 0, "text changed": 0, "only A": 1, "only B": 0}
     assert [row for row in cleaned.fates().iter_rows() if row[0] in ("drop", "redact")] == [
         ("drop", 1, 0, 0, 1),
         ("redact", 1, 0, 1, 0),
     ]
     shown = told(cleaned)
-    assert "58 in both, 1 changed (1 answer, 0 prompts, 0 with both), 1 only in A, 0 only in B" in shown
+    assert "58 in both, 1 changed (1 answer, 0 prompts, 0 otherwise), 1 only in A, 0 only in B" in shown
+    assert cleaned.carried_out
+    assert "B is what A's plan leaves of A: each row in its place" in shown
     assert "Nothing that A's plan drops or redacts stands in B as it was." in shown
     assert "findings of private/email" in shown
     assert "settings, training plan and versions: the same" in shown
@@ -81,6 +83,7 @@ def test_a_cleaned_file_is_without_what_was_found(cleaned: comparing.Comparison)
 def test_what_was_not_cleaned_is_told(folder: Path) -> None:
     more = audited(folder, "more", [*rows(60), {"instruction": "Say one word.", "output": "One."}])
     shown = told(comparing.diff(folder / "data.scan", more))
+    assert "B is what A's plan leaves" not in shown
     assert "Of what A's plan takes out, B still holds 1 row to drop and 1 row to redact as before." in shown
     assert "1 row in which A found private data or secrets stands in B unchanged." in shown
     assert "B's plan for the rows that only B has: keep 1." in shown
@@ -171,9 +174,28 @@ def test_rows_that_changed_in_both_sides_are_found_by_likeness(folder: Path) -> 
             record["output"] += " That is all."
     changed[40] = {"instruction": "Say what rain is.", "output": "Water that falls from clouds, drop by drop."}
     found = comparing.diff(folder / "data.scan", audited(folder, "edited", changed))
-    both = found.pairs.filter(pl.col("status") == "both changed")
+    both = found.pairs.filter(pl.col("status") == "text changed")
     assert both["row_id_a"].to_list() == both["row_id_b"].to_list() == [11, 20, 33]
     assert (found.rows("only A"), found.rows("only B")) == (1, 1)
+
+
+def test_redacted_plain_text_is_known_by_its_place(folder: Path) -> None:
+    lines = [{"text": f"Write to {name}@roe-clinic.net now."} for name in ("ann.lee", "joe.roe", "may.day")]
+    lines += [{"text": f"{what} falls from clouds when drops become heavy."} for what in ("Rain", "Hail", "Some snow")]
+    run = audited(folder, "letters", lines)
+    pipeline.apply(run, folder / "letters.clean.jsonl")
+    after = scanner.audit([str(folder / "letters.clean.jsonl")], QUICK, folder / "letters.clean.scan").path
+    for found in (comparing.diff(run, after), comparing.diff(after, run)):
+        assert (found.rows("both"), found.rows("text changed")) == (3, 3)
+        changed = found.pairs.filter(pl.col("status") == "text changed")
+        assert changed["row_id_a"].to_list() == changed["row_id_b"].to_list() == [0, 1, 2]
+        assert found.carried_out == (found.a.run.path == run)
+
+
+def test_a_field_that_nobody_learns_makes_no_other_content(folder: Path) -> None:
+    twice = audited(folder, "twice", [record | {"response": record["output"]} for record in rows(60)])
+    found = comparing.diff(folder / "data.scan", twice)
+    assert (found.how, found.rows("both")) == ("text", 60)
 
 
 def test_the_figures_go_into_json(cleaned: comparing.Comparison, tmp_path: Path) -> None:

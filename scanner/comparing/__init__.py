@@ -41,6 +41,7 @@ class Comparison:
     a: Side
     b: Side
     how: str  # rows are matched by records, text or sketches: see _matching
+    carried_out: bool  # B is what A's plan leaves of A, in order and with nothing else changed but redacted rows
     pairs: pl.DataFrame  # content, copy, status; columns of both sides with _a and _b
     changed: tuple[Changed, ...]  # versions, settings, entries of the training plan
     figures: tuple[Figure, ...]
@@ -123,6 +124,7 @@ class Comparison:
             "same_run": self.is_empty,
             "same_inputs": _figures.same_inputs(self.a, self.b),
             "matched_by": self.how,
+            "plan_of_a_carried_out": self.carried_out,
             "settings": [asdict(entry) for entry in self.changed],
             "rows": {status: self.rows(status) for status in _matching.STATUSES},
             "plan_of_a": self.fates().to_dicts(),
@@ -156,9 +158,8 @@ def diff(a: Path, b: Path, output: Path | None = None) -> Comparison:
             "judges a run anew in its own folder: copy that first to compare before and after"
         )
     matched = _matching.match(*sides)
-    found = Comparison(
-        *sides, matched.how, matched.table, _figures.changed_settings(*sides), _figures.figures(*sides)
-    )  # fmt: skip
+    changed, figures = _figures.changed_settings(*sides), _figures.figures(*sides)
+    found = Comparison(*sides, matched.how, matched.carried_out, matched.table, changed, figures)
     if output:
         output.parent.mkdir(parents=True, exist_ok=True)
         with atomic(output) as temporary:

@@ -33,9 +33,9 @@ EMPTY = np.uint32(0xFFFFFFFF)
 """In all columns of the signature of a row without shingles."""
 MOST_PAIRS = 1_000_000
 """Pairs of rows left over that are looked at for that; where there are more, none is."""
-BOTH, OTHER_ANSWER, OTHER_PROMPT, OTHER_BOTH = "both", "answer changed", "prompt changed", "both changed"
+BOTH, OTHER_ANSWER, OTHER_PROMPT, OTHER_TEXT = "both", "answer changed", "prompt changed", "text changed"
 ONLY_A, ONLY_B = "only A", "only B"
-CHANGED = (OTHER_ANSWER, OTHER_PROMPT, OTHER_BOTH)
+CHANGED = (OTHER_ANSWER, OTHER_PROMPT, OTHER_TEXT)
 STATUSES = (BOTH, *CHANGED, ONLY_A, ONLY_B)
 
 
@@ -44,6 +44,7 @@ class Matching:
     """How rows were matched, and every row of A and of B in exactly one line."""
 
     how: str  # records, text, sketches
+    carried_out: bool  # B is what A's plan leaves of A, row for row
     table: pl.DataFrame  # content, copy, status; columns of both sides with _a and _b, null where there is no such row
 
 
@@ -62,6 +63,7 @@ def match(a: Side, b: Side) -> Matching:
         keys, parts = [f[0] for f in found], [f[1] for f in found]
     else:
         how, keys, parts = "sketches", _sketches(a, b), None
+    placed = None
     names = keys[0].columns
     left, right = (_numbered(side, key) for side, key in zip((a, b), keys, strict=True))
     joined = left.join(right, on=[*names, "copy"], how="full", coalesce=True).sort(*names, "copy")
@@ -75,12 +77,14 @@ def match(a: Side, b: Side) -> Matching:
         .otherwise(pl.lit(ONLY_B)),
     )
     if parts:
-        for status, index in ((OTHER_ANSWER, 0), (OTHER_PROMPT, 1)):
-            joined = _changed(joined, parts[0][index], parts[1][index], status)
-        joined = _alike(joined, a, b)
+        for status, part_a, part_b in zip((BOTH, OTHER_ANSWER, OTHER_PROMPT), *parts, strict=True):
+            joined = _changed(joined, part_a, part_b, status)
+        placed = _carried_out(a, b, *keys)
+        either = placed or (_carried_out(b, a, *keys[::-1]) or ())[::-1]
+        joined = _changed(joined, *either, OTHER_TEXT) if either else _alike(joined, a, b)
     first = ["content", "copy", "status"]
     rest = [c for c in joined.columns if c not in (*first, *names)]
-    return Matching(how, joined.select(*first, *rest).sort("row_id_a", "row_id_b", nulls_last=True))
+    return Matching(how, placed is not None, joined.select(*first, *rest).sort("row_id_a", "row_id_b", nulls_last=True))
 
 
 def _numbered(side: Side, key: pl.DataFrame) -> pl.DataFrame:
@@ -120,6 +124,27 @@ def _joined(joined: pl.DataFrame, pairs: pl.DataFrame) -> pl.DataFrame:
     return pl.concat([joined.filter(~(taken_a | taken_b)), pairs.select(joined.columns)])
 
 
+def _carried_out(
+    a: Side, b: Side, key_a: pl.DataFrame, key_b: pl.DataFrame
+) -> tuple[pl.DataFrame, pl.DataFrame] | None:
+    """The place of each row, as a part, where B is what A's plan leaves, in order; None where it is something else.
+
+    At least half of the rows must be there as they were: any rows at all could stand for redacted ones.
+    """
+    left = a.table["action"] != "drop"
+    stays, keys = a.table.filter(left), key_a.filter(left)
+    if len(stays) != len(b.table):
+        return None
+    same = (keys["key_1"] == key_b["key_1"]) & (keys["key_2"] == key_b["key_2"])
+    if not (same | (stays["action"] == "redact")).all() or 2 * same.sum() < len(same):
+        return None
+    place = pl.int_range(len(stays), dtype=pl.Int64, eager=True)
+    columns = {"part_1": place, "part_2": place}
+    return pl.DataFrame({f"row_id_{a.name.lower()}": stays["row_id"], **columns}), pl.DataFrame(
+        {f"row_id_{b.name.lower()}": b.table["row_id"], **columns}
+    )
+
+
 def _alike(joined: pl.DataFrame, a: Side, b: Side) -> pl.DataFrame:
     """Join rows that are only in one run and are each other's most similar one, by signature; equals by content."""
     left, right = (joined.filter(pl.col("status") == only).sort("content", "copy") for only in (ONLY_A, ONLY_B))
@@ -138,7 +163,7 @@ def _alike(joined: pl.DataFrame, a: Side, b: Side) -> pl.DataFrame:
     mutual = (table.argmax(axis=0)[best] == chosen) & (table[chosen, best] >= ALIKE * mine.shape[1])
     of_b = [c for c in joined.columns if c.endswith("_b")]
     pairs = left.filter(mutual).drop(of_b).hstack(right.select(of_b)[best[mutual]])
-    return _joined(joined, pairs.with_columns(status=pl.lit(OTHER_BOTH)).select(joined.columns))
+    return _joined(joined, pairs.with_columns(status=pl.lit(OTHER_TEXT)).select(joined.columns))
 
 
 def _signatures(side: Side, row_ids: pl.Series) -> UInt32:
@@ -147,9 +172,10 @@ def _signatures(side: Side, row_ids: pl.Series) -> UInt32:
     return np.ascontiguousarray(side.run.read_array("minhash")[np.searchsorted(there, row_ids.to_numpy())])
 
 
-def _texts(side: Side) -> tuple[pl.DataFrame, tuple[pl.DataFrame, pl.DataFrame]]:
-    """Hashes of every row's text with roles; those of the prompts and of the longer answers, of rows that have both."""
+def _texts(side: Side) -> tuple[pl.DataFrame, tuple[pl.DataFrame, ...]]:
+    """Hashes of every row's text with roles; of rows with prompt and answer those of both, either, longer answers."""
     whole, prompt, answer = _hashes(side.run.segments(), len(side.table))
+    sides = prompt * np.uint64(0x9E3779B97F4A7C15) ^ answer
     table = side.table
     asked, answered = table["prompt_chars"].to_numpy() > 0, table["response_chars"].to_numpy() > 0
     long = table["length.supervised_tokens"].to_numpy() >= SHARED_ANSWER
@@ -159,12 +185,14 @@ def _texts(side: Side) -> tuple[pl.DataFrame, tuple[pl.DataFrame, pl.DataFrame]]
         return pl.DataFrame({**ids, "part_1": hashes[some, 0], "part_2": hashes[some, 1]})
 
     key = pl.DataFrame({"key_1": whole[:, 0], "key_2": whole[:, 1]})
-    return key, (parts(prompt, asked & answered), parts(answer, asked & answered & long))
+    two = asked & answered
+    return key, (parts(sides, two), parts(prompt, two), parts(answer, two & long))
 
 
 def _hashes(reader: SegmentReader, rows: int) -> tuple[UInt64, UInt64, UInt64]:
-    """(rows, 2) hashes of every row's text with roles: of all of it, of what is not learned, of what is."""
-    from scanner.kernels.minhash import text_hashes
+    """(rows, 2) hashes of every row's text with roles: of all of it, of what is asked, of what is learned."""
+    from scanner.fingerprints import PART_OF_ROLE
+    from scanner.kernels.minhash import ANSWER_PART, text_hashes
 
     whole, prompt, answer = (np.empty((rows, 2), np.uint64) for _ in range(3))
     first = 0
@@ -172,11 +200,15 @@ def _hashes(reader: SegmentReader, rows: int) -> tuple[UInt64, UInt64, UInt64]:
         if not len(batch):
             continue
         starts, begin, end = batch.row_starts(), batch.offsets[:-1], batch.offsets[1:]
-        unlearned = np.zeros(len(batch), np.bool_)  # which turns are learned is a setting, and no part of the content
         last = first + len(starts) - 1
-        asked, answered = np.where(batch.supervised, begin, end), np.where(batch.supervised, end, begin)
-        for out, shown in ((whole, end), (prompt, asked), (answer, answered)):
-            text_hashes(batch.data, begin, shown, starts, batch.role, unlearned, out[first:last])
+        there = end > begin
+        asked = there & ~batch.supervised & (PART_OF_ROLE[batch.role] != ANSWER_PART)
+        for out, chosen in ((whole, there), (prompt, asked), (answer, there & batch.supervised)):
+            places = np.concatenate(([0], np.cumsum(chosen)))[starts]
+            unlearned = np.zeros(int(places[-1]), np.bool_)  # which turns are learned is a setting, not content
+            text_hashes(
+                batch.data, begin[chosen], end[chosen], places, batch.role[chosen], unlearned, out[first:last]
+            )  # fmt: skip
         first = last
     return whole, prompt, answer
 

@@ -112,7 +112,7 @@ class _Screen:
         parts = [f"{number(counts[_matching.BOTH])} in both"]
         if changed:
             answers, prompts, twice = (counts[status] for status in _matching.CHANGED)
-            sides = f"{plural(answers, 'answer')}, {plural(prompts, 'prompt')}, {number(twice)} with both"
+            sides = f"{plural(answers, 'answer')}, {plural(prompts, 'prompt')}, {number(twice)} otherwise"
             parts.append(f"{number(changed)} changed ({sides})")
         parts += [f"{number(counts[_matching.ONLY_A])} only in A", f"{number(counts[_matching.ONLY_B])} only in B"]
         self.say(f"{', '.join(parts)}; matched {HOW[found.how]}, copies counted.")
@@ -137,6 +137,8 @@ class _Screen:
         asked = {action: rows for action, rows, _, _, _ in fates.iter_rows()}
         lost = {action: gone for action, _, _, _, gone in fates.iter_rows()}
         lines = []
+        if self.found.carried_out:
+            lines.append("B is what A's plan leaves of A: each row in its place, none changed but those to redact.")
         if asked.get("drop") or asked.get("redact"):
             still = {action: left.get(action, 0) for action in ("drop", "redact")}
             parts = [plural(count, f"row to {what}", f"rows to {what}") for what, count in still.items() if count]
