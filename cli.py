@@ -268,6 +268,23 @@ def verify(file: Path, run: Path) -> None:
 
 
 @scan.command()
+@click.argument("a", type=PATH)
+@click.argument("b", type=PATH)
+@click.option(
+    "-o", "--output", type=PATH, help="Write a line per row of both here, .parquet or .csv; or the figures, .json."
+)
+@click.option("--top", type=click.IntRange(1), default=10, help="Rows to list of each kind of change [10].")
+@click.option("--quiet", "-q", is_flag=True, help="Print errors only.")
+def diff(a: Path, b: Path, output: Path | None, top: int, quiet: bool) -> None:
+    """Compare two runs: settings, rows, figures, and the rows whose action or prediction changed."""
+    from scanner import comparing
+
+    found = comparing.diff(a, b, output)
+    if not quiet:
+        found.render(top)
+
+
+@scan.command()
 @RUN
 def purge(run: Path) -> None:
     """Delete the stored text of a run; its tables and reports stay."""

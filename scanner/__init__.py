@@ -13,6 +13,7 @@
     floor 2  formats/ layouts/ signals/ features/ outputs/      stages, strangers to one another
              reports/ clustering contamination/ earlier
              prediction/ planning/ explain/ rehearsal
+             comparing/
     floor 3  pipeline inputs stages predicting tables ingest    the order of things
              resuming relating matching against fieldranks
              confirming applying verifying estimating
@@ -28,8 +29,8 @@ from __future__ import annotations
 from typing import Any
 
 __all__ = [
-    "Settings", "TrainingPlan", "apply", "audit", "calibrate", "duplicates", "export", "find_duplicates", "judge",
-    "purge", "rehearse", "report",
+    "Settings", "TrainingPlan", "apply", "audit", "calibrate", "diff", "duplicates", "export", "find_duplicates",
+    "judge", "purge", "rehearse", "report",
 ]  # fmt: skip
 
 
@@ -43,6 +44,10 @@ def __getattr__(name: str) -> Any:
         from scanner import deduplicating
 
         return getattr(deduplicating, name)
+    if name == "diff":
+        from scanner import comparing
+
+        return comparing.diff
     if name in __all__:
         from scanner import pipeline
 

@@ -24,7 +24,7 @@ FLOORS = {
     "turns templating decontaminating contrast compiling background batching baseloss wording "
     "heat planting memory closeness growing ordering running effects options goldfish commonlines",
     2: "formats layouts signals features outputs reports clustering contamination prediction planning explain "
-    "confirmation rehearsal earlier",
+    "confirmation rehearsal earlier comparing",
     3: "pipeline inputs ingest resuming stages relating predicting tables rehearsing applying estimating verifying "
     "against flatreading fieldranks matching confirming rehearsed calibrating trying projecting "
     "alongside retelling foretold drawing validating memorizing repredicting untuned rowlengths inplace deduplicating",
