@@ -71,7 +71,9 @@ def audit(
     run = RunFolder(out or inputs.default_run_path(datasets))
     with inputs.at_hand(datasets, run.path.parent) as files:
         (sources, left_out), evaluation = formats.survey(files), matching.sources(settings)
-        keeping.check_sources(keeping.parse(settings.keep_policy), [s.name for s in sources])
+        keeping.check_sources(policy := keeping.parse(settings.keep_policy), [s.name for s in sources])
+        if policy.kind == "field":
+            fieldranks.check(sources, policy.field, settings)
         earlier_runs = against.open_all(settings, run.path)
         if settings.base:
             models.check_folder(settings.base)
@@ -251,6 +253,7 @@ def _field_ranks(
     for source, digest, known in zip(sources, digests, scan["inputs"], strict=True):
         if digest != known["sha256"]:
             raise ChangedInputError(f"{need}, and {source.path} changed since the audit (its SHA-256 is another)")
+    fieldranks.check(sources, policy.field, settings)
     progress.say(f"reading field {policy.field} from the input again")
     pairs = run.read_table("pairs", ["row_a", "row_b"])
     row_id = table["row_id"].to_numpy()
