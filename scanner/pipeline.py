@@ -23,6 +23,7 @@ from scanner import (
     fieldranks,
     formats,
     heat,
+    hub,
     inputs,
     keeping,
     matching,
@@ -77,6 +78,9 @@ def audit(
         earlier_runs = against.open_all(settings, run.path)
         if settings.base:
             models.check_folder(settings.base)
+        for option, name in (("--embedder", settings.embedder), ("--confirm-with", settings.confirm_with)):
+            if name and settings.semantic:
+                hub.check(name, option)  # before a language model is loaded, which turns the network off
         if settings.calibration:
             predicting.weights_of(settings, Progress())  # refused now, not after the reading
         with progress.stage("hash the input", len(sources) + len(evaluation)):
