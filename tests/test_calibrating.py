@@ -45,7 +45,8 @@ def few_draws():
 @pytest.fixture(scope="module")
 def audited(tmp_path_factory) -> Path:
     """A run of 110 rows, five of them thrice, and a rehearsal of it drawn from the hazard model at a known level."""
-    folder = tmp_path_factory.mktemp("calibrate")
+    folder = tmp_path_factory.mktemp("calibrate") / "in [brackets]*"  # no pattern, only a name
+    folder.mkdir()
     rng = np.random.default_rng(1)
     lines = [
         {"instruction": " ".join(rng.choice(WORDS, 6)), "input": "", "output": " ".join(rng.choice(WORDS, 30))}
