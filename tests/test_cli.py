@@ -103,7 +103,7 @@ def test_apply_writes_what_the_plan_says(audited: Path) -> None:
     assert done.returncode == 0, done.stderr
     before = (audited / "data.jsonl").read_bytes().splitlines()
     after = (audited / "clean.jsonl").read_bytes().splitlines()
-    plan = pl.read_parquet(audited / "data.scan" / "plan.parquet")
+    plan = pl.read_parquet(audited / "data.scan" / "plan.parquet", glob=False)
     actions = dict(plan.select("row_id", "action").iter_rows())
     assert actions[5] == "drop"
     assert actions[7] == "redact"
