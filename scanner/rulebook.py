@@ -300,7 +300,6 @@ def check(rule: Rule) -> None:
         if found := tuple(text[f.start : f.end] for f in book.find_in(text)):
             raise RuleError(f"{rule.path.name}: quiet: example {i} gave {len(found)} spans; expected none")
 
-
     for field, text in rule.field_fires:
         if [text[f.start : f.end] for f in book.find_in(text, field)] != [text.strip()]:
             raise RuleError(f"{rule.path.name}: field_fires: the text under {field} is not found as one whole value")

@@ -92,7 +92,9 @@ def test_what_lies_here_is_taken_without_asking(monkeypatch, tmp_path, empty_cac
     hub.check("small", "--embedder")
     hub.check("sentence-transformers/small", "--embedder")
     assert asked == []
-    with pytest.raises(SettingsError, match=r"the cache lacks it or some of its files, and the Hugging Face hub cannot be"):
+    with pytest.raises(
+        SettingsError, match=r"the cache lacks it or some of its files, and the Hugging Face hub cannot be"
+    ):
         embedding.load("sentence-transformers/small")
     assert asked == ["sentence-transformers/small"]
 
