@@ -11,43 +11,11 @@ from collections.abc import Mapping
 from typing import TypeVar
 
 LONGEST_NAME = 64  # characters: longer keys are data
-NO_VALUES = frozenset(
-    [
-        "none",
-        "null",
-        "nil",
-        "nan",
-        "n/a",
-        "na",
-        "true",
-        "false",
-        "yes",
-        "no",
-        "unknown",
-        "hidden",
-        "redacted",
-        "masked",
-        "removed",
-        "string",
-        "str",
-        "text",
-        "varchar",
-        "char",
-        "required",
-        "optional",
-        "password",
-        "passwd",
-        "secret",
-        "token",
-        "key",
-        "email",
-        "e-mail",
-        "phone",
-        "number",
-        "changeme",
-        "example",
-    ]
-)
+_NO_VALUES = """
+none null nil nan n/a na true false yes no unknown hidden redacted masked removed string str text varchar char required
+optional password passwd secret token key email e-mail phone number changeme example
+"""
+NO_VALUES = frozenset(_NO_VALUES.split())
 """What stands in such a field in place of a value."""
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[^\W\d_A-Z]+|\d+")
 Meaning = TypeVar("Meaning")

@@ -43,7 +43,7 @@ def is_at_hand(name: str, option: str) -> bool:
     except ImportError as error:
         raise SettingsError(f"{option} {MISSING}") from error
     from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils._validators import validate_repo_id
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # public, but not in its __all__
 
     try:
         validate_repo_id(name)
