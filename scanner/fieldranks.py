@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -21,12 +21,14 @@ import numpy as np
 import polars as pl
 
 from scanner import formats, jsontext
-from scanner.errors import ScanError, SettingsError
-from scanner.objects import Float64, Int64, Source
+from scanner.errors import ScanError, SettingsError, meant
+from scanner.objects import Float64, Int64, Records, Source
 from scanner.settings import Settings
 from scanner.text import one_line
 
 NAMES_SHOWN = 20
+NAMES_FROM = 1000
+"""Records whose fields a message names."""
 MISSING = object()
 
 
@@ -36,6 +38,22 @@ class FieldRanks:
 
     rank: Float64
     notes: dict[str, Any]
+
+
+def check(sources: Sequence[Source], field: str, settings: Settings) -> None:
+    """SettingsError where no record of any source has the field; reading ends with the first that has it."""
+    names: Counter[str] = Counter()
+    seen = 0
+    for source in sources:
+        for records in formats.read(source, settings, 0):
+            for record in _parsed(records, range(len(records))):
+                if value_of(record, field) is not MISSING:
+                    return
+                seen += 1
+                if seen <= NAMES_FROM:
+                    names.update(_names(record))
+    if seen:  # an input without records is refused where it is read
+        raise SettingsError(_lacking(field, f"{seen:,} records", names))
 
 
 def read(
@@ -51,22 +69,13 @@ def read(
     ids = row_id[wanted]
     for source, first in zip(sources, first_rows, strict=True):
         for records in formats.read(source, settings, first):
-            for i in np.flatnonzero(np.isin(records.row_id, ids)).tolist():
-                try:
-                    record = jsontext.parse(records.raw(i)) if records.values is None else records.values[i]
-                except ScanError:  # the audit read this record; it has changed since
-                    record = None
-                value = value_of(record, field)
-                found.append(value)
-                if len(found) <= 1000:
+            for record in _parsed(records, np.flatnonzero(np.isin(records.row_id, ids)).tolist()):
+                found.append(value_of(record, field))
+                if len(found) <= NAMES_FROM:
                     names.update(_names(record))
     present = sum(value is not MISSING for value in found)
     if found and not present:
-        shown = [one_line(name, 40) for name, _ in names.most_common(NAMES_SHOWN)]
-        raise SettingsError(
-            f"--keep-policy field:{field}: none of the {len(found):,} rows that have duplicates has this field; "
-            + (f"their fields are {', '.join(shown)}" if shown else "their records have no named fields")
-        )
+        raise SettingsError(_lacking(field, f"{len(found):,} rows that have duplicates", names))
     values, kind = comparable(found)
     rank = np.full(len(row_id), np.nan)
     known = ~np.isnan(values)
@@ -81,6 +90,24 @@ def read(
             "rows_not_comparable": present - int(known.sum()),
         },
     )
+
+
+def _parsed(records: Records, places: Sequence[int]) -> Iterator[Any]:
+    """The records at these places; None for one that cannot be read."""
+    for i in places:
+        try:
+            yield jsontext.parse(records.raw(i)) if records.values is None else records.values[i]
+        except ScanError:  # listed where the input is read
+            yield None
+
+
+def _lacking(field: str, where: str, names: Counter[str]) -> str:
+    """That none of these records has the field, with the fields that there are and the likely one."""
+    known = [name for name, _ in names.most_common()]
+    shown = [one_line(name, 40) for name in known[:NAMES_SHOWN]]
+    there = f"their fields are {', '.join(shown)}" if shown else "their records have no named fields"
+    said = one_line(meant([field], known), 80) if known else ""
+    return f"--keep-policy field:{field}: none of the {where} has this field; {there}{f'. {said}' if said else ''}"
 
 
 def value_of(record: Any, field: str) -> Any:

@@ -64,7 +64,7 @@ def training_options(command: Command) -> Command:
         click.option("--warmup", type=float, help="Share of the steps in which it rises to its peak [0]."),
         click.option("--method", type=click.Choice(METHODS), help="Kind of fine-tuning [full]."),
         click.option("--lora-rank", type=int, help="Rank of the adapters [16]."),
-        click.option("--model-params", type=float, help="Parameters of the base model, for example 7e9."),
+        click.option("--model-params", metavar="SIZE", help="Parameters of the base model: 7B, 350M, 7e9."),
         click.option("--batch-size", type=int, help="Rows (packed: sequences) per optimizer step, all of it [16]."),
         click.option("--batch-tokens", type=int, help="Tokens per optimizer step, instead of rows."),
         click.option("--micro-batch", type=int, metavar="ROWS", help="Rows on one device at a time [the whole step]."),

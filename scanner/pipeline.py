@@ -23,6 +23,7 @@ from scanner import (
     fieldranks,
     formats,
     heat,
+    hub,
     inputs,
     keeping,
     matching,
@@ -71,10 +72,15 @@ def audit(
     run = RunFolder(out or inputs.default_run_path(datasets))
     with inputs.at_hand(datasets, run.path.parent) as files:
         (sources, left_out), evaluation = formats.survey(files), matching.sources(settings)
-        keeping.check_sources(keeping.parse(settings.keep_policy), [s.name for s in sources])
+        keeping.check_sources(policy := keeping.parse(settings.keep_policy), [s.name for s in sources])
+        if policy.kind == "field":
+            fieldranks.check(sources, policy.field, settings)
         earlier_runs = against.open_all(settings, run.path)
         if settings.base:
             models.check_folder(settings.base)
+        for option, name in (("--embedder", settings.embedder), ("--confirm-with", settings.confirm_with)):
+            if name and settings.semantic:
+                hub.check(name, option)  # before a language model is loaded, which turns the network off
         if settings.calibration:
             predicting.weights_of(settings, Progress())  # refused now, not after the reading
         with progress.stage("hash the input", len(sources) + len(evaluation)):
@@ -251,6 +257,7 @@ def _field_ranks(
     for source, digest, known in zip(sources, digests, scan["inputs"], strict=True):
         if digest != known["sha256"]:
             raise ChangedInputError(f"{need}, and {source.path} changed since the audit (its SHA-256 is another)")
+    fieldranks.check(sources, policy.field, settings)
     progress.say(f"reading field {policy.field} from the input again")
     pairs = run.read_table("pairs", ["row_a", "row_b"])
     row_id = table["row_id"].to_numpy()

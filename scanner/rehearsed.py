@@ -212,7 +212,8 @@ def measured(rehearsal: Rehearsal) -> pl.DataFrame:
     path = rehearsal.run.path / "rehearsal" / rehearsal.name / "epochs.parquet"
     if not path.is_file():
         raise RunError(f"{path} is gone; rehearse again under another --name")
-    lacking = sorted(set(NEEDED) - set(pl.read_parquet_schema(path)))
+    with path.open("rb") as file:  # not by its name, which polars takes for a pattern where it holds brackets
+        lacking = sorted(set(NEEDED) - set(pl.read_parquet_schema(file)))
     if lacking:
         raise RunError(
             f"{path} lacks {', '.join(lacking)}: it was written by an earlier version; rehearse again under another "

@@ -3,6 +3,7 @@
     frames of segments -> prefilter (polars: Aho-Corasick and Rust regex, whole columns)
                        -> candidates (google-re2, only on the segments the prefilter let through)
                        -> validator (scanner/checksums.py) -> non-overlapping spans
+    whole texts of fields whose name a rule knows (scanner/fieldnames.py) -> the same
 
 A value found once is private wherever it stands: `find` ends with a pass for its repetitions without the context that
 gave it away (a telephone number without the word "phone").
@@ -22,8 +23,10 @@ from typing import NamedTuple, TypeVar
 
 import polars as pl
 
+from scanner import fieldnames
 from scanner.errors import RuleError
 from scanner.rulefiles import BANDS, KINDS, RULES_FOLDER, Bands, Example, Rule, bands, in_code_points, parse
+from scanner.text import one_line
 
 __all__ = ["BANDS", "FINDINGS_SCHEMA", "KINDS", "RULES_FOLDER", "Bands", "Example", "Finding", "Rule", "Rulebook"]
 __all__ += ["bands", "check", "is_distinctive", "load", "without_overlaps"]
@@ -37,7 +40,7 @@ FINDINGS_SCHEMA = {
     "kind": pl.String,
     "score": pl.Float32,  # 1.0: a validator proved it; below: the rule's confidence
     "severity": pl.Float32,
-    "preview": pl.String,  # placeholder and length, no part of the value
+    "preview": pl.String,  # placeholder and length, no part of the value; what found it where that is its field's name
 }
 
 
@@ -47,6 +50,7 @@ class Finding(NamedTuple):
     start: int
     end: int
     rule: Rule
+    field: str = ""  # name of the field that tells what its text is
 
 
 @dataclass(frozen=True)
@@ -62,8 +66,9 @@ class Rulebook:
     def find(self, frames: Iterable[pl.DataFrame], threads: int = 0) -> pl.DataFrame:
         """Every private or secret span, columns of FINDINGS_SCHEMA, sorted; the same for any number of threads.
 
-        frames: columns row_id, segment, text (others are ignored), for example `SegmentReader.text_frames()`. They are
-        gone through twice, so those of an iterator are kept until the end (memory-mapped ones weigh next to nothing).
+        frames: columns row_id, segment, text, and role and field_path for names of fields (others are ignored), as of
+        `SegmentReader.text_frames()`. They are gone through twice, so those of an iterator are kept until the end
+        (memory-mapped ones weigh next to nothing).
         threads: 0 takes all cores; frames are worked on side by side.
         """
         workers = threads or os.cpu_count() or 1
@@ -93,11 +98,37 @@ class Rulebook:
         }
         return {value: rule for i, (value, rule) in enumerate(values.items()) if (i, len(value)) not in found}
 
-    def find_in(self, text: str) -> list[Finding]:
-        """The spans of one text, with prefilters and the choice among overlapping spans, ascending."""
-        frame = pl.DataFrame({"row_id": [0], "segment": [0], "text": [text]})
+    def find_in(self, text: str, field: str = "") -> list[Finding]:
+        """The spans of one text, with prefilters and the choice among overlapping spans, ascending.
+
+        field: its name, where it is the text of a field.
+        """
+        frame = pl.DataFrame({"row_id": [0], "segment": [0], "text": [text], "field_path": [f"/{field}"]})
         table = self.find([frame], threads=1)
         return [Finding(r["start"], r["end"], self.by_id[r["rule_id"]]) for r in table.iter_rows(named=True)]
+
+    @cached_property
+    def fields(self) -> dict[str, Rule]:
+        """The rule that each squeezed name of a field stands for; of several the severest counts."""
+        ordered = sorted(self.rules, key=lambda rule: (rule.severity, rule.id))  # later ones win
+        return {fieldnames.squeezed(name): rule for rule in ordered for name in rule.fields}
+
+    def _named_fields(self, frame: pl.DataFrame) -> Iterator[tuple[int, Finding]]:
+        """(place in the frame, finding) of texts that the name of their field tells to be private."""
+        if "field_path" not in frame.columns or not self.fields:
+            return
+        paths = frame["field_path"].cast(pl.String)
+        rules = {path: fieldnames.meaning(fieldnames.name_of(path), self.fields) for path in paths.unique().to_list()}
+        wanted = paths.is_in([path for path, rule in rules.items() if rule is not None])
+        if "role" in frame.columns:  # what describes a tool's parameter is no value of it
+            wanted &= frame["role"].cast(pl.String) != "tools"
+        places = wanted.fill_null(False).arg_true()
+        for place, path, text in zip(
+            places.to_list(), paths.gather(places).to_list(), frame["text"].gather(places).to_list(), strict=True
+        ):
+            rule = rules[path]
+            if rule is not None and text is not None and (span := rule.in_field(text)):
+                yield place, Finding(*span, rule, fieldnames.name_of(path))
 
     def _find_in_frame(self, frame: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, Rule]]:
         """The findings of one frame, and the distinctive values among them that only their context gave away."""
@@ -109,6 +140,8 @@ class Rulebook:
             for place, data in zip(places.to_list(), text.gather(places).to_list(), strict=True):
                 for start, end in in_code_points(data, rule.byte_spans(data)):
                     by_segment.setdefault(place, []).append(Finding(start, end, rule))
+        for place, named in self._named_fields(frame):
+            by_segment.setdefault(place, []).append(named)
         chosen: list[tuple[int, Finding]] = []
         values: dict[str, Rule] = {}
         texts = frame["text"].gather(sorted(by_segment)).to_list()
@@ -117,7 +150,7 @@ class Rulebook:
                 chosen.append((place, finding))
                 value = whole[finding.start : finding.end]
                 rule = finding.rule
-                if rule.needs_context and is_distinctive(value):
+                if (rule.needs_context or finding.field) and is_distinctive(value):
                     values[value] = min(values.get(value, rule), rule, key=lambda r: (-r.severity, r.id))
         return _table(frame, chosen), values
 
@@ -154,11 +187,16 @@ def _table(frame: pl.DataFrame, findings: list[tuple[int, Finding]]) -> pl.DataF
             "kind": [f.rule.kind for f in found],
             "score": [f.rule.score for f in found],
             "severity": [f.rule.severity for f in found],
-            "preview": [f"{f.rule.placeholder} {f.end - f.start} chars" for f in found],
+            "preview": [_preview(f) for f in found],
             "place": [place for place, _ in findings],
         },
         schema={**FINDINGS_SCHEMA, "place": pl.UInt32},
     )
+
+
+def _preview(finding: Finding) -> str:
+    named = f", by the name of its field, {one_line(finding.field, 40)}" if finding.field else ""
+    return f"{finding.rule.placeholder} {finding.end - finding.start} chars{named}"
 
 
 def is_distinctive(value: str) -> bool:
@@ -261,6 +299,13 @@ def check(rule: Rule) -> None:
     for i, text in enumerate(rule.quiet, 1):
         if found := tuple(text[f.start : f.end] for f in book.find_in(text)):
             raise RuleError(f"{rule.path.name}: quiet: example {i} gave {len(found)} spans; expected none")
+
+    for field, text in rule.field_fires:
+        if [text[f.start : f.end] for f in book.find_in(text, field)] != [text.strip()]:
+            raise RuleError(f"{rule.path.name}: field_fires: the text under {field} is not found as one whole value")
+    for field, text in rule.field_quiet:
+        if book.find_in(text, field):
+            raise RuleError(f"{rule.path.name}: field_quiet: the text under {field} gave a span; expected none")
 
 
 def _why_silent(rule: Rule, text: str) -> str:

@@ -1,7 +1,8 @@
 """What a rule file may say: reading it, checking it, and the matching of one rule.
 
 A rule is one TOML file; its path below its folder is its id: rules/private/email.toml is "private/email". The value of
-a match is its first capturing group that took part, or the whole match; the rest of the pattern is context.
+a match is its first capturing group that took part, or the whole match; the rest of the pattern is context. A rule may
+also name fields: what stands in one is a value by the name of the field alone, if it looks like one.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import numpy.typing as npt
 import polars as pl
 import re2
 
+from scanner import fieldnames
 from scanner.checksums import VALIDATORS, Validator
 from scanner.errors import RuleError
 
@@ -28,6 +30,7 @@ KINDS = ("private", "secret")
 BANDS = ("none", "low", "medium", "high")
 CONTEXT_BYTES = 48
 """How far before a value `not_after` looks."""
+LONGEST_FIELD_VALUE = 256  # characters: a longer text is no single value
 
 
 class Example(NamedTuple):
@@ -60,6 +63,11 @@ class Rule:
     gate: str = ""  # ... and matches this (Rust regex syntax)
     validator: str = ""  # name in checksums.VALIDATORS
     not_after: str = ""  # RE2; a value right after such text stays quiet
+    fields: tuple[str, ...] = ()  # names of fields whose whole text is a value, in any case and with any separators ...
+    field_value: str = ""  # ... where it is this from end to end (RE2)
+    field_validator: str = ""  # ... and this, a name in checksums.VALIDATORS, accepts it
+    field_fires: tuple[tuple[str, str], ...] = ()  # (name, text)
+    field_quiet: tuple[tuple[str, str], ...] = ()
     path: Path = field(default=Path(), compare=False)
 
     @cached_property
@@ -110,6 +118,22 @@ class Rule:
         """Start and end of every accepted value, in code points; the prefilter is not asked."""
         data = text.encode("utf-8", "replace")
         return list(in_code_points(data, self.byte_spans(data)))
+
+    @cached_property
+    def _field_pattern(self) -> Any:
+        return _compiled(self.field_value)
+
+    def in_field(self, text: str) -> tuple[int, int] | None:
+        """Where the value stands in the text of a field of one of the names, in code points; None if there is none."""
+        value = text.strip()
+        if len(value) > LONGEST_FIELD_VALUE or not fieldnames.is_value(value):
+            return None
+        if self._field_pattern.fullmatch(value.encode("utf-8", "replace")) is None:
+            return None
+        if self.field_validator and not VALIDATORS[self.field_validator].accepts(value):
+            return None
+        start = len(text) - len(text.lstrip())
+        return start, start + len(value)
 
     def _accepts(self, data: bytes, start: int, end: int) -> bool:
         if end <= start:
@@ -165,8 +189,10 @@ def bands(folder: Path = RULES_FOLDER) -> Bands:
 
 
 REQUIRED = ("kind", "title", "what", "why", "severity", "known_problems", "regex", "placeholder", "advice")
-OPTIONAL = {"confidence", "literals", "ignore_case", "gate", "validator", "not_after", "fires", "quiet"}
+OPTIONAL = {"confidence", "literals", "ignore_case", "gate", "validator", "not_after", "fires", "quiet", "fields"}
+OPTIONAL |= {"field_value", "field_validator", "field_fires", "field_quiet"}
 EXAMPLES_AT_LEAST = 4
+FIELD_EXAMPLES_AT_LEAST = 3
 
 
 def parse(path: Path, folder: Path, scale: Bands) -> Rule:
@@ -192,11 +218,12 @@ def parse(path: Path, folder: Path, scale: Bands) -> Rule:
     confidence = values.get("confidence", 0.5)
     if type(confidence) not in (int, float) or not 0 < confidence < 1:
         raise wrong("confidence", "a number between 0 and 1, both excluded; 1 is for proved values")
-    for name in ("gate", "validator", "not_after"):
+    for name in ("gate", "validator", "not_after", "field_value", "field_validator"):
         if not isinstance(values.get(name, ""), str):
             raise wrong(name, "a text")
-    if values.get("validator", "") not in ("", *VALIDATORS):
-        raise wrong("validator", f"one of {', '.join(VALIDATORS)}", repr(values["validator"]))
+    for name in ("validator", "field_validator"):
+        if values.get(name, "") not in ("", *VALIDATORS):
+            raise wrong(name, f"one of {', '.join(VALIDATORS)}", repr(values[name]))
     if type(values.get("ignore_case", True)) is not bool:
         raise wrong("ignore_case", "true or false")
     literals = values.get("literals", [])
@@ -204,9 +231,14 @@ def parse(path: Path, folder: Path, scale: Bands) -> Rule:
         raise wrong("literals", "a list of texts that are not empty")
     if not literals and not values.get("gate"):
         raise wrong("literals", "literals or a gate, so that not every text has to be searched", "neither is given")
-    for name in ("regex", "not_after"):
+    for name in ("regex", "not_after", "field_value"):
         if values.get(name):
             _try_re2(path, name, values[name])
+    fields = values.get("fields", [])
+    if not isinstance(fields, list) or not all(isinstance(word, str) and fieldnames.squeezed(word) for word in fields):
+        raise wrong("fields", "a list of names of fields, such as phone number")
+    if fields and not values.get("field_value"):
+        raise wrong("field_value", "what a value in one of the fields looks like from end to end")
     if _compiled(values["regex"]).search(b"") is not None:
         raise wrong("regex", "a pattern that needs at least one character", "it matches the empty text")
     _try_gate(path, values.get("gate", ""))
@@ -216,10 +248,17 @@ def parse(path: Path, folder: Path, scale: Bands) -> Rule:
         fires=_fires(path, values.get("fires")),
         quiet=_quiet(path, values.get("quiet")),
         literals=tuple(literals),
+        fields=tuple(fields),
+        field_fires=_pairs(path, "field_fires", values, bool(fields)),
+        field_quiet=_pairs(path, "field_quiet", values, bool(fields)),
         confidence=float(confidence),
         path=path,
         **{name: values[name] for name in REQUIRED if name != "severity"},
-        **{name: values[name] for name in ("ignore_case", "gate", "validator", "not_after") if name in values},
+        **{
+            name: values[name]
+            for name in ("ignore_case", "gate", "validator", "not_after", "field_value", "field_validator")
+            if name in values
+        },
         severity=scale.severity[values["severity"]],
     )
 
@@ -254,6 +293,21 @@ def _quiet(path: Path, entries: object) -> tuple[str, ...]:
     ):
         raise RuleError(f"{path.name}: quiet: {_seen(entries)}; expected at least {EXAMPLES_AT_LEAST} texts")
     return tuple(entries)
+
+
+def _pairs(path: Path, name: str, values: dict[str, Any], needed: bool) -> tuple[tuple[str, str], ...]:
+    """Examples of fields: their name and their text."""
+    entries = values.get(name, [])
+    well = isinstance(entries, list) and all(
+        isinstance(entry, list) and len(entry) == 2 and all(isinstance(part, str) for part in entry)
+        for entry in entries
+    )
+    if not well or (needed and len(entries) < FIELD_EXAMPLES_AT_LEAST):
+        raise RuleError(
+            f"{path.name}: {name}: {_seen(values.get(name))}; expected at least {FIELD_EXAMPLES_AT_LEAST} pairs of a "
+            "field's name and its text, since the rule names fields"
+        )
+    return tuple((field, text) for field, text in entries)
 
 
 def _compiled(regex: str) -> Any:

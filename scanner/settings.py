@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import tomllib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -23,6 +24,8 @@ DECONTAMINATE = ("both", "question", "review", "off")
 MAX_SHINGLE = 64  # tokens: what the kernels hold at a time
 MOST_EPOCHS = 10_000  # a few seconds of simulated batches for a thousand rows
 MIN_SPAN = 10  # tokens: shorter runs are turns of phrase
+LEAST_PARAMETERS = 1000  # of a model: who writes 7 means billions
+SIZES = {"": 1, "k": 1e3, "m": 1e6, "b": 1e9, "t": 1e12}
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ class TrainingPlan:
         _at_least("--batch-size", self.batch_size, 1)
         _at_least("--lora-rank", self.lora_rank, 1)
         if self.model_params is not None:
-            _at_least("--model-params", self.model_params, 1)
+            _at_least("--model-params", self.model_params, LEAST_PARAMETERS, ": parameters, such as 350M or 7B")
         if self.batch_tokens is not None:
             _at_least("--batch-tokens", self.batch_tokens, 1)
         _one_of("--drop-last", self.drop_last, DROPS)
@@ -221,7 +224,20 @@ def read_settings_file(path: Path) -> dict[str, Any]:
             f"{path.name}: unknown entries {', '.join(unknown)}; known are {', '.join(sorted(kinds))}."
             f"{meant(unknown, sorted(kinds))}"
         )
+    if isinstance(size := values.get("model_params"), str):
+        values["model_params"] = model_size(size, f"{path.name}: model_params")
     return {name: _from_toml(value, kinds[name], f"{path.name}: {name}") for name, value in values.items()}
+
+
+def model_size(text: str, where: str = "--model-params") -> float:
+    """Parameters of a model as people write them: 7B, 350M, 1.5b, 4e6, 7_000_000; SettingsError for anything else."""
+    plain = re.sub(r"(?<=\d)[_,](?=\d{3}(?:\D|$))", "", text.strip().lower())
+    found = re.fullmatch(r"([+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?) ?([kmbt]?)", plain)
+    if found is None:
+        raise SettingsError(
+            f"{where} is {text!r}; expected the parameters of the base model: 350M, 1.5B, 7e9 or 7_000_000"
+        )
+    return float(found[1]) * SIZES[found[2]]
 
 
 def _from_toml(value: Any, kind: str, where: str) -> Any:
@@ -268,8 +284,8 @@ def _keep_policy(value: str) -> None:
         )
 
 
-def _at_least(option: str, value: float, least: float) -> None:
+def _at_least(option: str, value: float, least: float, cure: str = "") -> None:
     if not value >= least:
-        raise SettingsError(f"{option} is {value}; it must be at least {least}")
+        raise SettingsError(f"{option} is {value}; it must be at least {least}{cure}")
     if math.isinf(value):
         raise SettingsError(f"{option} is infinite; it must be a number")

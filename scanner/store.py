@@ -294,9 +294,9 @@ class SegmentReader:
         return RowSegments(self._whole, begin, end, row_start, *others)
 
     def text_frames(self) -> Iterator[pl.DataFrame]:
-        """One polars frame (row_id, segment, role, text) per record batch; the text is not copied."""
+        """One polars frame (row_id, segment, role, field_path, text) per record batch; the text is not copied."""
         for i in range(self.batches):
-            frame = pl.from_arrow(self._reader.get_batch(i).select(["row_id", "segment", "role", "text"]))
+            frame = pl.from_arrow(self._reader.get_batch(i).select(["row_id", "segment", "role", "field_path", "text"]))
             assert isinstance(frame, pl.DataFrame)
             yield frame
 

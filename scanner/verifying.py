@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,12 +13,16 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from scanner import formats, ingest, jsontext, layouts, rulebook
+from scanner import fieldnames, formats, ingest, jsontext, layouts, rulebook
 from scanner.errors import ScanError
 from scanner.figures import plural
 from scanner.objects import Int64, Records, Rows, Source
+from scanner.rulebook import Rule, Rulebook
 from scanner.settings import Settings
 from scanner.store import RunFolder
+from scanner.text import one_line
+
+JSON_KEY = re.compile(rb'"((?:[^"\\]|\\.){1,64})"\s*:')
 
 
 @dataclass(frozen=True)
@@ -49,7 +54,8 @@ class Verified:
 def verify(file: Path, run: RunFolder) -> Verified:
     """Read the cleaned file as an audit would, and look for every masked value and with every rule.
 
-    The values are looked for in every field, with the rules only what the layout reads is searched. Raises ScanError
+    The values are looked for in every field, with the rules only what the layout reads is searched; of the other
+    fields those whose names tell what they hold must hold no value. Raises ScanError
     naming the rows in which something is left, or that could not be read; values are not shown.
     """
     scan = run.read_json("scan.json")
@@ -85,6 +91,15 @@ def verify(file: Path, run: RunFolder) -> Verified:
             f"{file}: private values that the audit found in other rows stand in {_places(rows, elsewhere)}, in fields "
             "that no trainer reads and no plan changes; take these fields out, or mask them by hand"
         )
+    named = [found for source, first, layout in zip(sources, rows.first_row, rows.layout, strict=True)
+             for found in _named_fields(source, first, layout, settings, book)]  # fmt: skip
+    if named:
+        fields = sorted({one_line(field, 40) for _, field in named})
+        raise ScanError(
+            f"{file}: what looks private by the names of its fields ({', '.join(fields[:10])}) stands in "
+            f"{_places(rows, [row for row, _ in named])}, in fields that no trainer reads and no plan changes; take "
+            "these fields out, or mask them by hand"
+        )
     return Verified(file, len(rows), len(values), words, len(book.rules))
 
 
@@ -102,6 +117,35 @@ def _holding(source: Source, first_row: int, settings: Settings, values: list[st
     for records in formats.read(source, settings, first_row):
         held: Int64 = records.row_id[_texts(records).str.contains_any(wanted).to_numpy()]
         yield from held.tolist()
+
+
+def _named_fields(
+    source: Source, first_row: int, layout_name: str, settings: Settings, book: Rulebook
+) -> Iterator[tuple[int, str]]:
+    """(row, name of a field) of values that only the name of their field gives away, where no trainer reads them."""
+    layout = layouts.load(layout_name)
+    told: dict[str, Rule | None] = {}
+
+    def meant(name: str) -> Rule | None:
+        if name not in told:
+            told[name] = fieldnames.meaning(name, book.fields)
+        return told[name]
+
+    for records in formats.read(source, settings, first_row):
+        for i, row in enumerate(records.row_id.tolist()):
+            if records.values is None:
+                raw = records.raw(i)
+                keys = {key.decode("utf-8", "replace") for key in JSON_KEY.findall(raw)}
+                if not any("\\" in key or meant(key) for key in keys):
+                    continue  # without parsing it
+                record = jsontext.parse(raw)
+            else:
+                record = records.values[i]
+            for path, text in layouts.unread(record, layout.segments(record, settings)):
+                name = next((part for part in reversed(path) if isinstance(part, str)), "")
+                rule = meant(name)
+                if rule is not None and rule.in_field(text):
+                    yield row, name
 
 
 def _texts(records: Records) -> pl.Series:

@@ -214,8 +214,11 @@ def test_plans_are_made_again_from_stored_ranks_or_the_input(dated, tmp_path):
 def test_values_that_are_not_there_any_more_are_asked_for(tmp_path):
     source = tmp_path / "data.jsonl"
     run = pipeline.audit([written(source, DATED)], PLAIN, tmp_path / "data.scan")
-    with pytest.raises(SettingsError, match=r"field:when: none of the 5 rows .* their fields are .*date, meta"):
-        pipeline.judge(run.path, {"keep_policy": "field:when"})
+    with pytest.raises(SettingsError, match=r"field:dates: none of the \d+ records .* their .* mean 'date'\?"):
+        pipeline.judge(run.path, {"keep_policy": "field:dates"})
+    with pytest.raises(SettingsError, match=r"field:dates: none of the \d+ records has this field; .* mean 'date'\?"):
+        pipeline.audit([str(source)], PLAIN.changed(keep_policy="field:dates"), tmp_path / "typo.scan")
+    assert not (tmp_path / "typo.scan").exists()
     with pytest.raises(SettingsError, match=r"names b.jsonl, which is no input; the inputs are data.jsonl"):
         pipeline.judge(run.path, {"keep_policy": "source:b.jsonl"})
     with pytest.raises(SettingsError, match=r"names b.jsonl, which is no input; the inputs are data.jsonl"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -22,7 +23,7 @@ FLOORS = {
     1: "text kernels store rulebook checksums redaction jsontext embedding neighbourhoods fingerprints tokenising "
     "sampling evidence repeats models chat training rulefiles plausibility contextual display keyed signatures keeping "
     "turns templating decontaminating contrast compiling background batching baseloss wording "
-    "heat planting memory closeness growing ordering running effects options goldfish commonlines",
+    "heat planting memory closeness growing ordering running effects options goldfish commonlines hub fieldnames",
     2: "formats layouts signals features outputs reports clustering contamination prediction planning explain "
     "confirmation rehearsal earlier comparing",
     3: "pipeline inputs ingest resuming stages relating predicting tables rehearsing applying estimating verifying "
@@ -173,6 +174,19 @@ def test_public_names_are_there(name):
 def test_every_file_says_what_it_is():
     silent = [module_of(p) for p in [*FILES, ROOT / "cli.py"] if not ast.get_docstring(ast.parse(p.read_text("utf-8")))]
     assert not silent
+
+
+def test_polars_takes_no_path_for_a_pattern():
+    """It reads [..], * and ? in a name as a glob, and a run folder may be called data[red].scan."""
+    readers = re.compile(r"(?:read|scan)_(?:parquet|ipc|csv|ndjson|parquet_schema)")
+    loose = [
+        f"{module_of(path)}:{node.lineno}"
+        for path in FILES
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and readers.fullmatch(node.func.attr)
+        and "glob=False" not in ast.unparse(node) and ast.unparse(node.args[0]) != "file"  # an open one
+    ]  # fmt: skip
+    assert not loose, "give glob=False, or open the file"
 
 
 def test_no_file_is_too_long_to_read():

@@ -54,6 +54,19 @@ def test_an_unknown_field_lists_the_fields_and_no_values(tmp_path):
         read(tmp_path, ["text"], "date")
 
 
+def test_a_field_that_no_record_has_is_refused_before_anything_is_measured(tmp_path):
+    path = tmp_path / "data.jsonl"
+    path.write_text('not JSON\n{"a": "x", "date": "2024-01-01"}\n{"a": "y", "meta": {"score": 4}}\n', "utf-8")
+    sources = formats.discover([str(path)])
+    fieldranks.check(sources, "date", Settings())
+    fieldranks.check(sources, "meta.score", Settings())
+    message = r"field:dat: none of the 3 records has this field; their fields are a, date, meta, meta\.score\. Did you "
+    with pytest.raises(SettingsError, match=message + r"mean 'date'\?"):
+        fieldranks.check(sources, "dat", Settings())
+    with pytest.raises(SettingsError, match=r"Did you mean 'meta\.score'\?"):
+        fieldranks.check(sources, "meta.scor", Settings())
+
+
 def test_nested_fields_are_reached_with_dots_and_names_with_dots_come_first():
     record = {"meta": {"score": 4, "deep": {"x": 1}}, "meta.score": 5}
     assert value_of(record, "meta.score") == 5

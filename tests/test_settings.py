@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from scanner.errors import SettingsError
-from scanner.settings import Settings, TrainingPlan, read_settings_file
+from scanner.settings import Settings, TrainingPlan, model_size, read_settings_file
 
 
 def test_defaults_round_trip_through_json():
@@ -64,7 +64,8 @@ def test_no_name_stands_in_both():
         ({"epochs": 1e12}, r"--epochs is 1e\+12; it must be at most 10,000: each is simulated"),
         ({"epochs": math.inf}, "--epochs is infinite; it must be a number"),
         ({"max_length": 0}, "--max-length is 0; it must be at least 1"),
-        ({"model_params": -7e9}, "--model-params is -7000000000.0; it must be at least 1"),
+        ({"model_params": -7e9}, "--model-params is -7000000000.0; it must be at least 1000"),
+        ({"model_params": 7}, "--model-params is 7; it must be at least 1000: parameters, such as 350M or 7B"),
         ({"learning_rate": math.inf}, "--learning-rate is infinite; it must be a number"),
         ({"epochs": math.nan}, "--epochs is nan"),
         ({"batching": "sorted"}, "--batching is 'sorted'; it must be one of random, length-grouped, packed, wrapped"),
@@ -95,6 +96,26 @@ def test_a_stored_setting_of_another_version_is_named():
         Settings.from_dict({**values, "colour": 1})
     with pytest.raises(SettingsError, match="plan: unknown entries momentum"):
         Settings.from_dict({**values, "plan": {**values["plan"], "momentum": 1}})
+
+
+@pytest.mark.parametrize(
+    ("text", "parameters"),
+    [
+        ("7B", 7e9), ("350M", 350e6), ("1.5b", 1.5e9), ("4e6", 4e6), ("7_000_000", 7e6), ("7,000,000", 7e6),
+        ("70 B", 70e9), (" 135m ", 135e6), ("1T", 1e12), ("7e9", 7e9), (".5B", 5e8), ("600k", 6e5), ("-7e9", -7e9),
+    ],
+)  # fmt: skip
+def test_a_size_is_read_as_people_write_it(tmp_path, text, parameters):
+    assert model_size(text) == pytest.approx(parameters, rel=1e-12)
+    assert written(tmp_path, f'model-params = "{text}"')["model_params"] == model_size(text)
+
+
+@pytest.mark.parametrize("text", ["", "big", "7G", "8x7B", "1,5B", "7BB", "inf", "nan", "0x10", "Llama-7B"])
+def test_what_is_no_size_is_refused_with_what_to_write(tmp_path, text):
+    with pytest.raises(SettingsError, match=r"--model-params is .*; expected the parameters .*: 350M, 1\.5B, 7e9 or"):
+        model_size(text)
+    with pytest.raises(SettingsError, match=r"scan\.toml: model_params is .*; expected the parameters"):
+        written(tmp_path, f'model-params = "{text}"')
 
 
 def written(tmp_path, text):

@@ -10,6 +10,7 @@ import pytest
 from scanner import pipeline
 from scanner.errors import ScanError
 from scanner.settings import Settings
+from scanner.store import RunFolder
 
 MAIL = "jane.roe@roe-clinic.net"
 SETTINGS = Settings().changed(semantic=False)
@@ -40,7 +41,7 @@ def test_what_stands_under_the_first_of_two_equal_keys_goes(tmp_path):
     assert (manifest["rows_redacted"], manifest["rows_rewritten"]) == (1, 2)
     proved, not_proved = pipeline.verify(clean, run).in_words().split("\n")
     assert proved.endswith(
-        "none of the 1 private values that the audit found stands in its 4 rows, in any field, and none of the 24 "
+        "none of the 1 private values that the audit found stands in its 4 rows, in any field, and none of the 25 "
         "rules finds anything in what is trained on"
     )
     assert not_proved.startswith("Not looked for is what no rule describes, such as names, street addresses")
@@ -90,3 +91,46 @@ def test_a_table_that_was_written_as_jsonl_is_still_a_table(tmp_path):
         file.write(json.dumps({"Name": "Eve", "Contact": "eve@roe-clinic.net", "City": "Rome"}) + "\n")
     with pytest.raises(ScanError, match=r"private values are left in 1 rows \(lines 10\)"):
         pipeline.verify(tmp_path / "t.jsonl", run)
+
+
+PEOPLE = """Number,Name,Password,TelephoneNumber,NationalID,phone_model
+1,Ann,eiZookooB7,84 23 30,JN 41 39 95 B,Galaxy 1234567
+2,Bob,horsestaple,0496 464,,none
+3,Eve,string,none,860315-1234,Pixel
+"""
+
+
+def test_columns_are_masked_by_their_names(tmp_path):
+    (tmp_path / "t.csv").write_text(PEOPLE, "utf-8")
+    run = pipeline.audit([str(tmp_path / "t.csv")], SETTINGS, tmp_path / "t.scan").path
+    spans = RunFolder(run).read_table("spans")
+    assert sorted(spans["preview"].to_list()) == [
+        "[ID] 11 chars, by the name of its field, NationalID",
+        "[ID] 13 chars, by the name of its field, NationalID",
+        "[PASSWORD] 10 chars, by the name of its field, Password",
+        "[PASSWORD] 11 chars, by the name of its field, Password",
+        "[PHONE] 8 chars, by the name of its field, TelephoneNumber",
+        "[PHONE] 8 chars, by the name of its field, TelephoneNumber",
+    ]
+    with pytest.raises(ScanError, match=r"private values are left in 3 rows \(lines 2, 3, 4\)"):
+        pipeline.verify(tmp_path / "t.csv", run)
+    pipeline.apply(run, tmp_path / "clean.csv")
+    assert (tmp_path / "clean.csv").read_text("utf-8").splitlines()[1:] == [
+        "1,Ann,[PASSWORD_1],[PHONE_1],[ID_1],Galaxy 1234567",
+        "2,Bob,[PASSWORD_1],[PHONE_1],,none",
+        "3,Eve,string,none,[ID_1],Pixel",
+    ]
+    found = pipeline.verify(tmp_path / "clean.csv", run)
+    assert (found.values, found.words) == (5, 1)
+
+
+def test_a_field_that_no_trainer_reads_is_told_by_its_name(tmp_path):
+    meta = {"author": {"Phone_No": "84 23 30"}, "phone_model": "1234567", "password": "", "e-mail": "none"}
+    clean, run = cleaned(tmp_path, [json.dumps(row(0)), json.dumps(row(1, meta=meta))])
+    with pytest.raises(
+        ScanError, match=r"by the names of its fields \(Phone_No\) stands in 1 rows \(lines 2\)"
+    ) as told:
+        pipeline.verify(clean, run)
+    assert "84 23" not in str(told.value)
+    clean.write_text(clean.read_text("utf-8").replace("84 23 30", "[PHONE_1]"), "utf-8")
+    pipeline.verify(clean, run)

@@ -21,6 +21,8 @@ from scanner.reports._relations import Relations
 from scanner.store import RunFolder
 
 TOP_ROWS = 50
+COMPARED_ROWS = 1000
+"""Of the riskiest rows, those that are looked through for the same text once masked."""
 CLUSTERS = 20
 MEMBERS_PER_CLUSTER = 3
 EXAMPLES_PER_RULE = 3
@@ -53,6 +55,14 @@ class RiskRow:
     why: str
     prompt: str
     answer: str
+    alike: int = 0  # less risky rows whose text is the same once masked; this one is shown for them
+    counted_all: bool = True  # whether `alike` counts all of them: else at least so many
+
+    @property
+    def and_more(self) -> str:
+        """Of the rows that this one is shown for, "and 49 more like it"; empty where there is none."""
+        least = "" if self.counted_all else "at least "
+        return f"and {least}{words.number(self.alike)} more like it" if self.alike else ""
 
 
 @dataclass(frozen=True)
@@ -211,7 +221,9 @@ def _top(
     # rows of one cluster are one finding, not sixteen
     alone = pl.col("cluster_size") <= 1
     own = pl.when(alone).then(-1 - pl.col("row_id")).otherwise(pl.col("cluster_id"))
-    chosen = ranked.with_columns(own.alias("own")).unique("own", keep="first", maintain_order=True).head(top)
+    ranked = ranked.with_columns(own.alias("own")).unique("own", keep="first", maintain_order=True)
+    alike = _alike(ranked, evidence, top)
+    chosen = ranked.filter(pl.col("row_id").is_in(list(alike)))
     chosen = chosen.join(plan.select("row_id", "action", "why"), on="row_id", how="left", maintain_order="left")
     evidence.load(chosen["row_id"].to_list())
     return tuple(
@@ -232,9 +244,31 @@ def _top(
             why=row["why"] or "",
             prompt=evidence.prompt(row["row_id"]),
             answer=evidence.answer(row["row_id"]),
+            alike=alike[row["row_id"]],
+            counted_all=len(ranked) <= COMPARED_ROWS,
         )
         for row in chosen.iter_rows(named=True)
     )
+
+
+def _alike(ranked: pl.DataFrame, evidence: Evidence, top: int) -> dict[int, int]:
+    """The first `top` rows that differ once masked, each with the number of further rows that do not differ from it.
+
+    Only rows with private spans can: others with the same text are one cluster, which `ranked` holds once.
+    """
+    first = ranked.head(COMPARED_ROWS)
+    private = set(first["row_id"].to_list()) & evidence.masked_rows()
+    evidence.load(private)
+    shown: dict[object, int] = {}
+    alike: dict[int, int] = {}
+    for row_id, size in first.select("row_id", "cluster_size").iter_rows():
+        key = tuple(part.shown() for part in evidence.segments(row_id)) if row_id in private else row_id
+        if key in shown:
+            alike[shown[key]] += max(1, size)
+        else:
+            shown[key] = row_id
+            alike[row_id] = 0
+    return dict(list(alike.items())[:top])
 
 
 def in_words(reasons: Any) -> str:

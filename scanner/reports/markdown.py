@@ -41,6 +41,7 @@ def render(run: RunFolder, text: str = "masked") -> bytes:
     for row in content.top:
         excerpt = f"{row.prompt} → {row.answer}" if row.prompt or row.answer else content.missing_text
         times = f" ×{row.stands_for}" if row.stands_for > 1 else ""
+        times += f" ({row.and_more})" if row.alike else ""
         cells = [
             f"{row.row_id}{times}", escaped(row.place), row.band, escaped(words.probability(row.p_extract)),
             words.number(row.tokens_q95), escaped(row.reasons), escaped(one_line(excerpt, EXCERPT)),

@@ -184,7 +184,8 @@ class _Screen:
         answered = _fitting(row.answer, room - cell_len(asked) - 3)
         shown = f"{asked} → {answered}" if row.prompt or row.answer else row.place
         stands = f"×{row.stands_for}; " if row.stands_for > 1 else ""
-        why = _fitting(f"{stands}{row.reasons}", room)
+        more = f"{row.and_more}; " if row.alike else ""
+        why = _fitting(f"{stands}{more}{row.reasons}", room)
         return self.plain(shown).append("\n").append_text(self.plain(why, "dim"))
 
     def next_steps(self, fixed: bool) -> list[Text]:

@@ -11,6 +11,7 @@ import synthetic
 from scanner.errors import SettingsError
 from scanner.plugins import load, load_all, names
 from scanner.reports import render, write
+from scanner.reports._content import gather
 from scanner.settings import TEXT_POLICIES
 from scanner.store import RunFolder
 
@@ -120,3 +121,22 @@ def test_write_names_the_file_by_its_kind(demo: RunFolder) -> None:
     path = write(demo, "markdown")
     assert path == demo.path / "report.md"
     assert path.read_bytes() == render(demo, "markdown")
+
+
+def test_rows_that_are_equal_once_masked_are_shown_once_with_their_number(tmp_path: Path) -> None:
+    made = synthetic.small(40)
+    filler = " ".join(f"word{i}" for i in range(40))
+    for row_id in range(3, 33):
+        value = f"mail{row_id}@roe-clinic.net"
+        made.texts[row_id] = ("Whom do I ask?", "", f"Ask {value} about it. {filler}")
+        made.mark(row_id, value)
+    run = synthetic.write(made, tmp_path / "alike.scan")
+    shown = {name: render(run, name).decode() for name in REPORTS}
+    content = gather(run, "masked")
+    (row,) = [row for row in content.top if row.alike]
+    assert (row.alike, row.and_more) == (29, "and 29 more like it")
+    assert 3 <= row.row_id < 33
+    assert len(content.top) == 1
+    for name in ("html", "markdown"):
+        assert shown[name].count("and 29 more like it") == 1
+    assert len(gather(run, "full").top) == len(gather(run, "none").top) == 30

@@ -1,0 +1,58 @@
+"""Names of fields that tell what their values are: TelephoneNumber, phone_no, user-email, 手机号.
+
+A name is taken apart where its case or its separators do; it means what its last words mean, so that home_phone and
+customerEmail are known by phone and email, while phone_model and password_policy are not.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import TypeVar
+
+LONGEST_NAME = 64  # characters: longer keys are data
+_NO_VALUES = """
+none null nil nan n/a na true false yes no unknown hidden redacted masked removed string str text varchar char required
+optional password passwd secret token key email e-mail phone number changeme example
+"""
+NO_VALUES = frozenset(_NO_VALUES.split())
+"""What stands in such a field in place of a value."""
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[^\W\d_A-Z]+|\d+")
+Meaning = TypeVar("Meaning")
+
+
+def words(name: str) -> list[str]:
+    """("TelephoneNumber") -> ["telephone", "number"]; numbers at the end only count the fields, so they go."""
+    found = [word.lower() for word in _WORD.findall(name[: LONGEST_NAME + 1])] if len(name) <= LONGEST_NAME else []
+    while found and found[-1].isdecimal():
+        found.pop()
+    return found
+
+
+def squeezed(name: str) -> str:
+    """A name without case and separators, as `meaning` looks for it."""
+    return "".join(words(name))
+
+
+def name_of(pointer: str) -> str:
+    """The name that a JSON pointer ends with; numbers that count the entries of a list are passed over."""
+    parts = [part for part in pointer.split("/")[1:] if not part.isdecimal()]
+    return parts[-1].replace("~1", "/").replace("~0", "~") if parts else ""
+
+
+def meaning(name: str, known: Mapping[str, Meaning]) -> Meaning | None:
+    """What a field of that name holds, by squeezed names in the singular; the longest ending that is known counts."""
+    parts = words(name)
+    for first in range(len(parts)):
+        ending = "".join(parts[first:])
+        for form in (ending, ending.removesuffix("s")):
+            if form in known:
+                return known[form]
+    return None
+
+
+def is_value(text: str) -> bool:
+    """Whether a field's text can be a value at all: no placeholder, no type, no row of stars."""
+    plain = text.strip().strip("<>[]{}()\"'").casefold()
+    is_label = re.fullmatch(r"[\[<{][\w .-]*[\]>}]", text.strip()) is not None  # [PHONE_1], <your password>
+    return bool(plain) and not is_label and plain not in NO_VALUES and len(set(plain)) > 1
