@@ -15,7 +15,14 @@ try:
     from click_default_group import DefaultGroup
 
     from scanner.errors import ScanError, is_interrupt, meant, unforeseen
-    from scanner.options import judging_options, reading_options, run_options, staying_options, training_options
+    from scanner.options import (
+        given,
+        judging_options,
+        reading_options,
+        run_options,
+        staying_options,
+        training_options,
+    )
 except KeyboardInterrupt:  # main() is not there yet to say it
     sys.exit(f"error: {INTERRUPTED}")
 
@@ -151,7 +158,7 @@ def plan(run: Path, quiet: bool, **options: Any) -> None:
     """Judge a run again under other thresholds, or predict it for another training; what is not named stays."""
     from scanner import pipeline
 
-    changes = _given(options)
+    changes = given(options)
     with _progress(quiet) as progress:
         again = pipeline.judge(run, changes, progress)
     if not quiet:
@@ -182,7 +189,7 @@ def rehearse(run: Path, quiet: bool, **options: Any) -> None:
     from scanner import pipeline
 
     with _progress(quiet) as progress:
-        measured = pipeline.rehearse(run, _given(options), progress)
+        measured = pipeline.rehearse(run, given(options), progress)
     if not quiet:
         click.echo(measured.in_words())
 
@@ -304,8 +311,8 @@ def main() -> None:
             raise
         _stop(str(error), error.exit_code)
     except click.ClickException as error:
-        given = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
-        hint = _misspelt_command(given)  # then the option is one that an audit does not have
+        first = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
+        hint = _misspelt_command(first)  # then the option is one that an audit does not have
         (click.UsageError(hint, getattr(error, "ctx", None)) if hint else error).show()
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
@@ -359,31 +366,11 @@ def _settings(datasets: tuple[str, ...], options: dict[str, Any]) -> Settings:
     """Defaults, then scan.toml beside the data, then the options that were given."""
     from scanner.settings import Settings, read_settings_file
 
-    given = _given(options)
+    chosen = given(options)
     first = Path(datasets[0])
     beside = (first if first.is_dir() else first.parent) / "scan.toml"
     stored = read_settings_file(beside) if datasets[0] != "-" and beside.is_file() else {}
-    return Settings().changed(**{**stored, **given})
-
-
-def _given(options: dict[str, Any]) -> dict[str, Any]:
-    """The options that were given, as entries of Settings."""
-    from scanner.settings import model_size
-
-    given = {k: v for k, v in options.items() if v not in (None, ())}
-    if "model_params" in given:
-        given["model_params"] = model_size(given["model_params"])
-    if "source_weight" in given:
-        given["source_weight"] = tuple(_weight(entry) for entry in given["source_weight"])
-    return given
-
-
-def _weight(entry: str) -> tuple[str, float]:
-    name, _, value = entry.rpartition("=")
-    try:
-        return name, float(value)
-    except ValueError:
-        raise click.UsageError(f"--source-weight {entry}: expected NAME=NUMBER, for example chat.jsonl=0.5") from None
+    return Settings().changed(**{**stored, **chosen})
 
 
 def _progress(quiet: bool) -> Any:

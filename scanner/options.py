@@ -1,4 +1,7 @@
-"""Options that several verbs of the command line take, as decorators; what they default to stands in settings.py."""
+"""Options that several verbs of the command line take, as decorators, and what was given as entries of Settings.
+
+What they default to stands in settings.py.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ from scanner.settings import (
     METHODS,
     SUPERVISE,
     TEXT_POLICIES,
+    model_size,
 )
 
 Command = Callable[..., Any]
@@ -109,3 +113,21 @@ def run_options(command: Command) -> Command:
     return click.option(
         "--text", type=click.Choice(TEXT_POLICIES), help="Excerpts: private spans masked, none, or raw."
     )(command)
+
+
+def given(options: dict[str, Any]) -> dict[str, Any]:
+    """The options that were given, as entries of Settings."""
+    chosen = {k: v for k, v in options.items() if v not in (None, ())}
+    if "model_params" in chosen:
+        chosen["model_params"] = model_size(chosen["model_params"])
+    if "source_weight" in chosen:
+        chosen["source_weight"] = tuple(_weight(entry) for entry in chosen["source_weight"])
+    return chosen
+
+
+def _weight(entry: str) -> tuple[str, float]:
+    name, _, value = entry.rpartition("=")
+    try:
+        return name, float(value)
+    except ValueError:
+        raise click.UsageError(f"--source-weight {entry}: expected NAME=NUMBER, for example chat.jsonl=0.5") from None
