@@ -139,6 +139,13 @@ def test_what_was_tested_is_said_as_it_came_out():
     assert about(said(plan, few), "method")[1].endswith("too few to say whether the order holds.")
     size = replace(KNOWN, tested=(replace(held, topic="parameters", value="1.2e8"),))
     assert about(said(replace(FITTED, model_params=1.35e8), size), "model size")[0] == "note"
+    # what held at a tested size is validated up to there: the next is counted from it
+    assert about(said(replace(FITTED, model_params=3e8), size), "model size") == (
+        "count",
+        "The plan's model has 300 M parameters, 2.5 times the largest validated (120 M): the number of rows is a guess.",
+    )
+    missed = replace(size, tested=(replace(size.tested[0], expected_rows=10 * held.recited_rows),))
+    assert about(said(replace(FITTED, model_params=3e8), missed), "model size")[0] == "order"
     chinese = replace(KNOWN, tested=(replace(held, topic="script", value="Han", auroc=0.6),))
     severity, text = about(said(known=chinese, other=1203), "Han script")
     assert severity == "order"

@@ -143,9 +143,12 @@ def _size(plan: TrainingPlan, weights: Weights) -> Iterator[Statement]:
         yield _unrecorded("model size")
         return
     size = plan.model_params or weights.priors.unknown_parameters
-    factor, side = _beyond(size, known)
+    tests = [t for t in weights.validated.tested if t.topic == "parameters"]
+    held = [float(t.value) for t in tests if t.order_holds and t.count_holds]
+    seen = (min(known[0], *held), max(known[1], *held)) if held else known
+    factor, side = _beyond(size, seen)
     severity = _by_factor(factor, "parameters")
-    fitted = amount(known[1] if side == "above" else known[0])
+    inside = _by_factor(_beyond(size, known)[0], "parameters") == INSIDE
     who = f"The plan's model has {amount(size)} parameters"
     if not plan.model_params:
         who = f"The plan names no model size (--model-params); {amount(size)} parameters are assumed"
@@ -153,16 +156,16 @@ def _size(plan: TrainingPlan, weights: Weights) -> Iterator[Statement]:
     beside = f"{times(factor)} the {extent} validated"
     if side == "below":
         beside = f"the {extent} validated has {times(factor)} as many"
-    close = [t for t in weights.validated.tested if t.topic == "parameters" and 0.5 <= float(t.value) / size <= 2]
-    if severity != INSIDE and close:
+    close = [t for t in tests if 0.5 <= float(t.value) / size <= 2]
+    if not inside and close:
         yield _of_test(close[0], "model size", f"{amount(size)} parameters", f"{who}; one of this size")
         return
+    fitted = _span(seen, amount)
     if severity == INSIDE:
-        fitted = _span(known, amount)
         text = f"{who}; validated: {fitted}."
     else:
         checked = "" if severity == COUNT else "; the order of rows was never checked at this size"
-        text = f"{who}, {beside} ({fitted}): the number of rows is a guess{checked}."
+        text = f"{who}, {beside} ({amount(seen[0 if side == 'below' else 1])}): the number of rows is a guess{checked}."
     named = amount(size) if plan.model_params else "not named"
     yield Statement("model size", severity, f"model size ({named}; validated {fitted})", text)
 
