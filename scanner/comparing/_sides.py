@@ -75,7 +75,8 @@ def _columns(run: RunFolder, table: str, names: tuple[str, ...]) -> pl.DataFrame
     path = run.path / f"{table}.parquet"
     if path.exists():
         with readable(path):
-            there = pl.read_parquet_schema(path)
+            with path.open("rb") as file:
+                there = pl.read_parquet_schema(file)
         lacking = [name for name in names if name not in there]
         if lacking:
             raise RunError(
