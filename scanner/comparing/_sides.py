@@ -74,9 +74,8 @@ def _columns(run: RunFolder, table: str, names: tuple[str, ...]) -> pl.DataFrame
     """Some columns of a table; RunError that names those which a run of an earlier version lacks."""
     path = run.path / f"{table}.parquet"
     if path.exists():
-        with readable(path):
-            with path.open("rb") as file:
-                there = pl.read_parquet_schema(file)
+        with readable(path), path.open("rb") as file:
+            there = pl.read_parquet_schema(file)
         lacking = [name for name in names if name not in there]
         if lacking:
             raise RunError(
