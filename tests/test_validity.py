@@ -142,7 +142,8 @@ def test_what_was_tested_is_said_as_it_came_out():
     # what held at a tested size is validated up to there: the next is counted from it
     assert about(said(replace(FITTED, model_params=3e8), size), "model size") == (
         "count",
-        "The plan's model has 300 M parameters, 2.5 times the largest validated (120 M): the number of rows is a guess.",
+        "The plan's model has 300 M parameters, 2.5 times the largest validated (120 M): the number of rows is a "
+        "guess.",
     )
     missed = replace(size, tested=(replace(size.tested[0], expected_rows=10 * held.recited_rows),))
     assert about(said(replace(FITTED, model_params=3e8), missed), "model size")[0] == "order"
