@@ -20,7 +20,7 @@ def load_kernels(progress: Progress) -> None:
 
     modules = sorted(names("scanner.kernels"), key=lambda name: -_jit.source_bytes(name))
     if not _jit.is_compiled():
-        progress.say("first run after an install: compiling the kernels, once, for about 20 seconds")
+        progress.say("first run after an install: compiling the kernels, once, for about 30 seconds")
         others = ", ".join(f"scanner.kernels.{name}" for name in modules[1::2])
         helper = subprocess.Popen([sys.executable, "-c", f"import {others}"], stderr=subprocess.DEVNULL)
         for name in modules[::2]:
