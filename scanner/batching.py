@@ -203,13 +203,13 @@ def end_to_end(sizes: Int64, room: int) -> tuple[Int64, Int64]:
     return np.array(edges), np.array(number[1:]) - 1
 
 
-def sequence_length(plan: TrainingPlan, context: int, max_length: int | None) -> int:
-    """Tokens of a packed sequence for a model of this context; max_length: that rows are cut at, None: not named.
+def sequence_length(plan: TrainingPlan, context: int | None, max_length: int | None) -> int:
+    """Tokens of a packed sequence, which is as long as rows are cut at, for a model of this context; None: not known.
 
     Whole rows see nothing of one another, so that their sequence may be longer than the context.
     """
     room = max_length or SEQUENCE_TOKENS
-    return min(room, context) if plan.batching == "wrapped" else room
+    return min(room, context) if context and plan.batching == "wrapped" else room
 
 
 def token_shares(loss_average: str, tokens: Int64, step: Int64, part: Int64) -> Float64:

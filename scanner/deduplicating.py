@@ -27,7 +27,7 @@ from scanner.planning.dropping import dropped_rows, spared_rows
 from scanner.progress import Progress
 from scanner.settings import Settings
 from scanner.stages import NO_PAIRS, Likeness
-from scanner.store import HasText, RunFolder, atomic
+from scanner.store import HasText, RunFolder, write_table
 from scanner.text import one_line
 
 PERMUTATIONS = 32
@@ -254,7 +254,5 @@ def duplicates(
         if path:
             if path.resolve() in read:
                 raise OutputError(f"{path} is one of the inputs; expected another name, so that the original stays")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with atomic(path) as temporary:
-                table().write_csv(temporary) if path.suffix == ".csv" else table().write_parquet(temporary)
+            write_table(path, table())
     return found

@@ -24,7 +24,7 @@ import polars as pl
 from scanner.kernels.agreement import agreement
 from scanner.objects import Int64, UInt64
 from scanner.ordering import stable_order
-from scanner.signatures import ANSWER, OPENING, PAIR, PROMPT, ROW_A, ROW_B, Index
+from scanner.signatures import ANSWER, OPENING, PAIR, PROMPT, ROW_A, ROW_B, Index, is_sketched
 
 KIND = "earlier"
 """`kind` of these matches in matches.parquet, beside those with benchmarks."""
@@ -157,7 +157,7 @@ def _near(
     theirs = index.hashes[order]
     # equal earlier rows stand for one another; the first in order of content does
     first, _ = _first_equal(theirs[:, ROW_A], theirs[:, ROW_A])
-    sketched = (index.signature[order, :8] != np.uint32(0xFFFFFFFF)).any(axis=1)
+    sketched = is_sketched(index.signature[order, :8])
     heads = np.flatnonzero((first == np.arange(len(order))) & sketched)
     if not len(heads) or not len(rows):
         return _Near(place, items, best, 0, 0)

@@ -44,7 +44,7 @@ from scanner.errors import ChangedInputError, RuleError, RunError, SettingsError
 from scanner.objects import Source
 from scanner.plugins import load
 from scanner.progress import Progress, peak_rss_bytes
-from scanner.settings import Settings, TrainingPlan
+from scanner.settings import Settings, TrainingPlan, option_name
 from scanner.store import SCHEMA_VERSION, RunFolder, write_bytes
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def _judged_since(run: RunFolder, settings: Settings) -> str:
     other = [f.name for f in fields(Settings) if f.name not in ("plan", "threads", "text")
              and getattr(now, f.name) != getattr(settings, f.name)]  # fmt: skip
     other += [f.name for f in fields(TrainingPlan) if getattr(now.plan, f.name) != getattr(settings.plan, f.name)]
-    named = ", ".join(f"--{name.replace('_', '-')}" for name in other)
+    named = ", ".join(option_name(name) for name in other)
     return f", judged again since by scan plan with another {named}" if named else ""
 
 

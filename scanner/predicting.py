@@ -140,7 +140,7 @@ def predict_known(
 ) -> Predicted:
     """The prediction from tokens and what is known of the rows: the part that plan and calibration change."""
     from scanner import prediction, rulebook
-    from scanner.batching import SEQUENCE_TOKENS, sequence_length
+    from scanner.batching import sequence_length
     from scanner.contextual import token_features
     from scanner.effects import alone_facts, batching_facts, length_facts, meeting_facts, order_facts, standing_facts
     from scanner.features import contexts
@@ -155,8 +155,7 @@ def predict_known(
     with progress.stage("predict"):
         answers = prediction.Answers(text.answer_row, text.answer_start, text.answer_end)
         weight = source_weights(rows, sources, settings)
-        room = settings.max_length or SEQUENCE_TOKENS  # packing fills sequences of the length that rows are cut at
-        context = room if known.base is None else int(known.base.facts["context_tokens"])
+        context = None if known.base is None else int(known.base.facts["context_tokens"])
         sequence = sequence_length(settings.plan, context, settings.max_length)
         amounts = prediction.doses(settings.plan, length, answers, group, order, near, weight, sequence, settings.seed)
         weights = weights_of(settings, progress)

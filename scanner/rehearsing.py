@@ -39,7 +39,7 @@ from scanner.progress import Progress
 from scanner.rehearsed import segments_of
 from scanner.retelling import Rehearsed, duration, of_epoch, per_row, planted_columns, planted_table
 from scanner.sampling import dose_unit
-from scanner.settings import Settings, TrainingPlan
+from scanner.settings import Settings, TrainingPlan, option_name
 from scanner.store import RunFolder, atomic
 from scanner.training import LOGITS_AT_A_TIME, probe
 from scanner.untuned import fingerprint
@@ -74,7 +74,7 @@ class Options:
         for name in ("rows", "controls", "pretrain_tokens", "width", "layers"):
             value = getattr(self, name)
             if value is not None and value < 1:
-                raise SettingsError(f"--{name.replace('_', '-')} is {value}; it must be at least 1")
+                raise SettingsError(f"{option_name(name)} is {value}; it must be at least 1")
         if self.width and self.width % models.TINY_HEAD:
             raise SettingsError(f"--width is {self.width}; it must be a multiple of {models.TINY_HEAD}")
 
@@ -130,7 +130,7 @@ def _command(run: RunFolder, plan_changes: dict[str, Any], options: Options) -> 
     for name, value in {**given, **plan_changes}.items():
         values = [f"{n}={w:g}" for n, w in value] if name == "source_weight" else [str(value)]
         for one in values:
-            parts += [f"--{name.replace('_', '-')}", one]
+            parts += [option_name(name), one]
     return shlex.join(parts)
 
 

@@ -145,7 +145,7 @@ class Settings:
         for name in ("jaccard", "floor", "recall", "cosine", "confirm_share", "max_removal_share"):
             value = getattr(self, name)
             if not 0 <= value <= 1:
-                raise SettingsError(f"--{name.replace('_', '-')} is {value}; it must lie between 0 and 1")
+                raise SettingsError(f"{option_name(name)} is {value}; it must lie between 0 and 1")
         if self.floor > self.jaccard:
             raise SettingsError(
                 f"--floor is {self.floor}, above --jaccard {self.jaccard}; pairs below the floor are not kept, "
@@ -227,6 +227,11 @@ def read_settings_file(path: Path) -> dict[str, Any]:
     if isinstance(size := values.get("model_params"), str):
         values["model_params"] = model_size(size, f"{path.name}: model_params")
     return {name: _from_toml(value, kinds[name], f"{path.name}: {name}") for name, value in values.items()}
+
+
+def option_name(setting: str) -> str:
+    """A setting or an entry of the plan as it is given on the command line: --max-length."""
+    return "--" + {"evaluation": "eval"}.get(setting, setting).replace("_", "-")
 
 
 def model_size(text: str, where: str = "--model-params") -> float:

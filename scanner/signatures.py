@@ -28,7 +28,7 @@ from scanner import keyed
 from scanner.errors import RunError
 from scanner.fingerprints import PART_OF_ROLE, fingerprint, parts, permutations
 from scanner.kernels.minhash import ANSWER_PART
-from scanner.objects import ROLE_CODE, Fingerprints, Int64, Rows, SegmentBatch, UInt64
+from scanner.objects import ROLE_CODE, Bool, Fingerprints, Int64, Rows, SegmentBatch, UInt64
 from scanner.store import RunFolder, SegmentReader
 
 if TYPE_CHECKING:
@@ -144,6 +144,11 @@ def empty_hashes() -> tuple[np.uint64, np.uint64]:
     """Hash of a prompt, and of an answer, without a single token."""
     empty = fingerprint([_as_batch([("user", "")])], 1, 1, 8, 1, 1)
     return empty.prompt[0], empty.answer[0]
+
+
+def is_sketched(signature: np.ndarray) -> Bool:
+    """(n,) whether rows have a signature, of which some columns are given (n, k): without shingles all are the same."""
+    return np.asarray((signature != np.uint32(0xFFFFFFFF)).any(axis=1))
 
 
 @cache
@@ -291,7 +296,7 @@ def to_datasketch(index: Index, key: Callable[[int], Hashable] = int) -> Iterato
     from datasketch import MinHash
 
     both = permutations(index.permutations, index.seed)
-    sketched = np.flatnonzero((index.signature != np.uint32(0xFFFFFFFF)).any(axis=1))
+    sketched = np.flatnonzero(is_sketched(index.signature))
     for i in sketched.tolist():
         yield (
             key(int(index.row_id[i])),

@@ -69,6 +69,13 @@ def write_bytes(path: Path, content: bytes) -> None:
         temporary.write_bytes(content)
 
 
+def write_table(path: Path, table: pl.DataFrame) -> None:
+    """Write a table atomically where the user wants it: as CSV under a name that ends so, else as Parquet."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic(path) as temporary:
+        table.write_csv(temporary) if path.suffix == ".csv" else table.write_parquet(temporary)
+
+
 def pointer(path: tuple[str | int, ...]) -> str:
     """A path as JSON pointer (RFC 6901): ("turns", 3, "a/b") -> "/turns/3/a~1b"."""
     return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in path)

@@ -8,6 +8,7 @@ import re
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -124,12 +125,10 @@ def _named_fields(
 ) -> Iterator[tuple[int, str]]:
     """(row, name of a field) of values that only the name of their field gives away, where no trainer reads them."""
     layout = layouts.load(layout_name)
-    told: dict[str, Rule | None] = {}
 
+    @cache
     def meant(name: str) -> Rule | None:
-        if name not in told:
-            told[name] = fieldnames.meaning(name, book.fields)
-        return told[name]
+        return fieldnames.meaning(name, book.fields)
 
     for records in formats.read(source, settings, first_row):
         for i, row in enumerate(records.row_id.tolist()):

@@ -9,32 +9,18 @@ import numpy as np
 import pytest
 from corpora import write_jsonl
 
-from scanner import models, pipeline, predicting, untuned
+from scanner import pipeline, predicting, untuned
 from scanner.progress import Progress
 from scanner.settings import Settings, TrainingPlan
 from scanner.store import RunFolder
+from tests.small_base import WORDS, Listening, saved
 
-WORDS = [f"w{i}" for i in range(40)]
 ROWS = 12  # the last one goes on behind the context
-
-
-class Listening(Progress):
-    """Keeps what it is told."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.said: list[str] = []
-
-    def say(self, message: str) -> None:
-        self.said.append(message)
 
 
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory) -> Settings:
-    base = models.tiny([" ".join(WORDS)] * 3, seed=0, context=96, width=32, layers=1)
-    path = tmp_path_factory.mktemp("bases") / "mine"
-    base.model.save_pretrained(path)
-    base.tokenizer.save_pretrained(path)
+    path = saved(tmp_path_factory.mktemp("bases") / "mine")
     return Settings(semantic=False, plan=TrainingPlan(epochs=4, batch_size=4), threads=1, base=path)
 
 

@@ -38,21 +38,16 @@ from scanner.prediction import calibration
 from scanner.progress import Progress
 from scanner.settings import Settings, TrainingPlan
 from scanner.store import RunFolder
+from tests.small_base import WORDS, Listening, saved
 from tests.test_calibration import tables
 
-WORDS = [f"w{i}" for i in range(40)]
 PLAN = TrainingPlan(epochs=4, learning_rate=1e-3, batch_size=4)
 TABLES = ("rows", "pairs", "spans", "prediction", "whatif", "skew", "plan", "templates", HEAT)
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """A model of 22,752 parameters, untrained, as people save them."""
-    base = models.tiny([" ".join(WORDS)] * 3, seed=0, context=96, width=32, layers=1)
-    path = tmp_path_factory.mktemp("bases") / "mine"
-    base.model.save_pretrained(path)
-    base.tokenizer.save_pretrained(path)
-    return path
+    return saved(tmp_path_factory.mktemp("bases") / "mine")
 
 
 @pytest.fixture(scope="module")
@@ -82,17 +77,6 @@ def audited(data, settings) -> RunFolder:
 def run(audited, tmp_path) -> RunFolder:
     shutil.copytree(audited.path, tmp_path / "d.scan")
     return RunFolder(tmp_path / "d.scan")
-
-
-class Listening(Progress):
-    """Keeps what it is told."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.said: list[str] = []
-
-    def say(self, message: str) -> None:
-        self.said.append(message)
 
 
 def test_the_prediction_rests_on_what_the_base_knows(data, audited, settings, folder, tmp_path):

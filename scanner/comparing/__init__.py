@@ -19,7 +19,7 @@ from scanner.comparing import _figures, _matching, _sides
 from scanner.comparing._figures import Changed, Figure
 from scanner.comparing._sides import ACTIONS, Side
 from scanner.errors import OutputError, SettingsError
-from scanner.store import atomic
+from scanner.store import write_bytes, write_table
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -160,13 +160,9 @@ def diff(a: Path, b: Path, output: Path | None = None) -> Comparison:
     matched = _matching.match(*sides)
     changed, figures = _figures.changed_settings(*sides), _figures.figures(*sides)
     found = Comparison(*sides, matched.how, matched.carried_out, matched.table, changed, figures)
-    if output:
+    if output and output.suffix == ".json":
         output.parent.mkdir(parents=True, exist_ok=True)
-        with atomic(output) as temporary:
-            if output.suffix == ".json":
-                temporary.write_text(json.dumps(found.facts(), indent=1, ensure_ascii=False) + "\n", "utf-8")
-            elif output.suffix == ".csv":
-                found.table().write_csv(temporary)
-            else:
-                found.table().write_parquet(temporary)
+        write_bytes(output, (json.dumps(found.facts(), indent=1, ensure_ascii=False) + "\n").encode())
+    elif output:
+        write_table(output, found.table())
     return found

@@ -6,8 +6,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from scanner import trust
 from scanner.comparing._sides import Side
 from scanner.figures import about, number
+from scanner.settings import option_name
 
 RUNNING = ("threads", "text")
 """Settings that no table depends on."""
@@ -59,11 +61,13 @@ def changed_settings(a: Side, b: Side) -> tuple[Changed, ...]:
     """Versions, settings and entries of the plan that differ, in the order in which runs list them."""
     found = [Changed(f"{name} (version)", *told) for name, *told in _differing(a, b, lambda s: s.get("versions"))]
     found += [
-        Changed(_option(name), *told)
+        Changed(option_name(name), *told)
         for name, *told in _differing(a, b, lambda s: s.get("settings"))
         if name not in (*RUNNING, "plan")
     ]
-    found += [Changed(_option(name), *told) for name, *told in _differing(a, b, lambda s: s["settings"].get("plan"))]
+    found += [
+        Changed(option_name(name), *told) for name, *told in _differing(a, b, lambda s: s["settings"].get("plan"))
+    ]
     units = [str(side.scan.get("token_unit")) for side in (a, b)]
     return tuple(found) + ((Changed("a token is", *units),) if units[0] != units[1] else ())
 
@@ -136,9 +140,8 @@ def _recited(side: Side) -> str:
 
 
 def _interval(side: Side) -> tuple[float, float] | None:
-    found = _at(side.summary, "prediction/validity/interval", list)
     measured = _at(side.summary, "prediction/expected_rows_extracted") is not None
-    return (float(found[0]), float(found[1])) if found and measured else None
+    return trust.interval_of(side.summary) if measured else None
 
 
 def _at(values: Any, path: str, kind: type = float) -> Any:
@@ -171,7 +174,3 @@ def _told(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(" ".join(map(str, v)) if isinstance(v, list) else str(v) for v in value)
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _option(name: str) -> str:
-    return "--" + {"evaluation": "eval"}.get(name, name).replace("_", "-")

@@ -19,6 +19,7 @@ import polars as pl
 from scanner.comparing._sides import ACTIONS, Side
 from scanner.errors import RunError
 from scanner.objects import Bool, UInt64
+from scanner.signatures import is_sketched
 from scanner.store import SegmentReader
 
 UInt32 = npt.NDArray[np.uint32]
@@ -29,8 +30,6 @@ length that p_extract is about."""
 ALIKE = 0.5
 """Estimated Jaccard similarity from which rows that share neither side are one row, changed in both: the floor from
 which an audit counts near copies."""
-EMPTY = np.uint32(0xFFFFFFFF)
-"""In all columns of the signature of a row without shingles."""
 MOST_PAIRS = 1_000_000
 """Pairs of rows left over that are looked at for that; where there are more, none is."""
 BOTH, OTHER_ANSWER, OTHER_PROMPT, OTHER_TEXT = "both", "answer changed", "prompt changed", "text changed"
@@ -157,7 +156,7 @@ def _alike(joined: pl.DataFrame, a: Side, b: Side) -> pl.DataFrame:
     equal = np.empty(len(i), np.int32)
     agreement(mine, theirs, i << np.uint64(32) | j, equal)
     table = equal.reshape(len(left), len(right))
-    sketched = (mine != EMPTY).any(axis=1)[:, None] & (theirs != EMPTY).any(axis=1)
+    sketched = is_sketched(mine)[:, None] & is_sketched(theirs)
     table[~sketched] = 0
     best, chosen = table.argmax(axis=1), np.arange(len(left))
     mutual = (table.argmax(axis=0)[best] == chosen) & (table[chosen, best] >= ALIKE * mine.shape[1])

@@ -8,6 +8,7 @@ from typing import Any
 
 import polars as pl
 
+from scanner import trust
 from scanner.errors import RunError
 from scanner.store import RunFolder, readable
 
@@ -19,9 +20,6 @@ PREDICTED = ("p_extract", "p_whole", "expected_tokens", "exposures", "taxon", "r
 PLANNED = ("action", "rule_id", "why")
 ACTIONS = ("keep", "review", "redact", "drop")
 """From what leaves a row as it is to what removes it."""
-
-OUTSIDE = ("count", "order")
-"""Severities of a prediction's validity that make its number of rows a guess, or worse."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +39,7 @@ class Side:
     @property
     def is_outside(self) -> bool:
         """Whether the predicted number of rows lies outside what was validated."""
-        validity = (self.summary.get("prediction") or {}).get("validity") or {}
-        return validity.get("severity") in OUTSIDE
+        return trust.is_outside(self.summary)
 
     @property
     def has_text(self) -> bool:

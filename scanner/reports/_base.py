@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from scanner.figures import plural
+
 LEFT = {
     "rows_not_aligned": "{} with answers that its template changes",
     "rows_refused": "{} that its template refuses",
@@ -16,12 +18,12 @@ def in_words(summary: dict[str, Any]) -> list[str]:
     base = (summary.get("prediction") or {}).get("base")
     if not base:
         return []
-    left = [words.format(_rows(base[name])) for name, words in LEFT.items() if base[name]]
+    left = [words.format(plural(base[name], "row")) for name, words in LEFT.items() if base[name]]
     elsewhere = f"; the table of general text stands in for the rest ({', '.join(left)})" if left else ""
     beyond = base["rows_beyond_context"]
     cut = (
         f" Rows are taken as cut after {base['context_tokens']:,} of its tokens, as a trainer cuts them: what lies "
-        f"behind is not predicted ({_rows(beyond)})."
+        f"behind is not predicted ({plural(beyond, 'row')})."
         if beyond
         else ""
     )
@@ -30,7 +32,3 @@ def in_words(summary: dict[str, Any]) -> list[str]:
         f"{base['tokens_measured']:,} of {base['answer_tokens']:,} tokens of the answers ({base['precision']})"
         f"{elsewhere}.{cut}"
     ]
-
-
-def _rows(count: int) -> str:
-    return f"{count:,} row{'' if count == 1 else 's'}"

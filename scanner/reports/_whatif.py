@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from scanner.reports._validity import is_outside
 from scanner.reports._words import about, number, plural_g
+from scanner.trust import is_outside
 
 PLANNED, DEDUPLICATED, GOLDFISH = "as planned", "after deduplication", "goldfish loss"
 TO_FORGET = 10.0

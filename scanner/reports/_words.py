@@ -19,8 +19,8 @@ from scanner.reports._base import in_words as base_measured
 from scanner.reports._calibration import in_words as calibrated_on
 from scanner.reports._heat import exposed as inside_memorized
 from scanner.reports._spans import in_words as passages
-from scanner.reports._validity import in_words as trust
-from scanner.reports._validity import interval_of, is_outside
+from scanner.trust import in_words as trust
+from scanner.trust import interval_of, is_outside
 
 NOT_CALIBRATED = "Not calibrated: predictions were not validated on this data; weights from a small rehearsal."
 MANY_SKIPPED = 0.05

@@ -8,9 +8,10 @@ import math
 from pathlib import Path
 from typing import Any
 
+from scanner import trust
 from scanner.evidence import Evidence
 from scanner.reports import _earlier as earlier
-from scanner.reports import _heat, _templates, _validity, _whatif
+from scanner.reports import _heat, _templates, _whatif
 from scanner.reports import _words as words
 from scanner.reports._content import CLUSTERS, SKIPPED, Content, gather
 from scanner.reports._glossary import GLOSSARY
@@ -48,7 +49,7 @@ def render(run: RunFolder, text: str = "masked") -> bytes:
         policy=policy(style),
         charts=_charts(content),
         curves=_curves.gather(run, content.scan, content.whatif),
-        validity=_validity,
+        validity=trust,
         words=words,
         whatif=_whatif,
         earlier=earlier,

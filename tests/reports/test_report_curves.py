@@ -16,7 +16,8 @@ import pytest
 import synthetic
 from test_report_html import Page, browser
 
-from scanner.reports import _curves, _top, _validity, render
+from scanner import trust
+from scanner.reports import _curves, _top, render
 from scanner.reports import _words as words
 from scanner.reports._plot import Plot, Scale, between, decades, upper_decade
 from scanner.store import RunFolder
@@ -324,11 +325,11 @@ def test_inside_is_said_with_its_interval(drawn: RunFolder) -> None:
     summary = drawn.read_json("scan.json")["summary"]
     summary["prediction"]["validity"] = {**VALIDITY, "severity": "inside", "statements": VALIDITY["statements"][4:]}
     assert "are predicted to be recited for 16 tokens or more, 90 % interval 9 to 240" in words.expectation(summary)
-    assert _validity.in_words(summary) == ["Trust the order of the rows more than the counts."]
-    assert _validity.in_words({**summary, "calibrated": True}) == []
+    assert trust.in_words(summary) == ["Trust the order of the rows more than the counts."]
+    assert trust.in_words({**summary, "calibrated": True}) == []
     few = {**VALIDITY, "severity": "note", "statements": VALIDITY["statements"][1:2]}
     summary["prediction"]["validity"] = few
-    assert _validity.in_words(summary)[0] == "Outside what was validated: Chinese rows (200 of 300)."
+    assert trust.in_words(summary)[0] == "Outside what was validated: Chinese rows (200 of 300)."
     summary["prediction"]["validity"] = {**VALIDITY, "severity": "count", "statements": VALIDITY["statements"][2:]}
     assert words.calibration({**summary, "calibrated": True}).endswith("Trust the order of the rows, not the counts.")
 
