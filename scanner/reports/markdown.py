@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from scanner.reports import _earlier, _whatif
+from scanner.reports import _earlier, _reasons, _whatif
 from scanner.reports import _words as words
 from scanner.reports._content import gather
 from scanner.store import RunFolder
@@ -50,6 +50,8 @@ def render(run: RunFolder, text: str = "masked") -> bytes:
     if not content.top:
         lines.append("| | | | | | no row has a predicted risk | |")
     lines += ["", "## What the plan would do", "", f"{words.planned(summary)}.", ""]
+    for line in _reasons.for_review(scan):
+        lines += [f"{words.sentence(line)}", ""]
     for what, command in content.commands:
         fence = "`" * (max(map(len, re.findall(r"`+", command)), default=0) + 3)
         lines += [f"To {what}:" if not what.startswith("everything") else f"For {what}:", "", fence, command, fence, ""]

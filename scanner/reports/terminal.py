@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from scanner.evidence import shortened
-from scanner.reports import _earlier, _keeping, _whatif
+from scanner.reports import _earlier, _keeping, _reasons, _whatif
 from scanner.reports import _words as words
 from scanner.reports._content import Content, RiskRow, gather
 from scanner.reports._heat import sentences as memorized
@@ -88,7 +88,12 @@ class _Screen:
             *([("What if", self._lines(asked))] if asked else []),
             ("", [self.plain(words.calibration(summary), "dim")]),
             ("Top rows", [self._top()] if self.content.top else [self.plain("none: no row has a predicted risk")]),
-            ("Plan", self._lines([*words.brake(scan), words.planned(summary), *_keeping.lines(scan)])),
+            (
+                "Plan",
+                self._lines(
+                    [*words.brake(scan), words.planned(summary), *_reasons.for_review(scan), *_keeping.lines(scan)]
+                ),
+            ),
         ]
         wrapped = sentences(scan.get("notes") or {})
         if wrapped:
