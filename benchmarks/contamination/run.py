@@ -105,7 +105,7 @@ def paraphrases(folder: Path, encoder: embedding.Encoder, threads: int) -> Itera
         found = compare(folder / REPHRASED / data, folder / evaluation, encoder, threads)
         pairs = found.pairs
         line = found.rows.line[np.searchsorted(found.rows.row_id, pairs.row_id)]
-        right = (line - 1) % len(found.items) == found.items.line[pairs.item] - 1
+        right = (line - 1) % len(found.items) == pairs.item
         by_words = pairs.how < contamination.SEMANTIC
         words, meaning = (len(np.unique(pairs.row_id[right & of])) for of in (by_words, ~by_words))
         total = len(found.rows) - _without_text(folder / REPHRASED / data)

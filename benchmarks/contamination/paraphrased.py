@@ -1,0 +1,202 @@
+"""Weights of the evidence for a paraphrase (scanner/contamination/paraphrases.py): fitted, tested on sets left out.
+
+    python benchmarks/contamination/paraphrased.py --data FOLDER [--embedder minilm]
+
+FOLDER holds public sets under sft/ and eval/, see README.md. Paraphrased benchmarks whose originals are known are
+searched for by themselves and hidden among 52,002 other rows; clean sets are searched for all benchmarks. Every line is
+judged by weights that were fitted without its paraphrased set (all languages of HumanEval are one), and a clean one
+without that clean set.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from run import PARAPHRASES, REPHRASED
+from scipy.optimize import minimize
+
+from scanner import embedding, formats, ingest, matching
+from scanner.contamination import paraphrases, semantic
+from scanner.settings import Settings
+from scanner.store import RunFolder
+
+ORIGINALS = (
+    "gsm8k_test.jsonl", "humaneval.jsonl", "mbpp_test_wizard.zip", "mbppplus.json", "mmlu.zip", "mt_bench.jsonl",
+    "vicuna_bench.jsonl", "alpaca_eval_davinci003.json", "selfinstruct_user_oriented.jsonl",
+)  # fmt: skip
+CLEAN = (
+    "alpaca_52k.json",
+    "lf_lima.json",
+    "dolly_hhrlhf_small.jsonl",
+    "codealpaca_new.json",
+    "gsm8k_train_alpaca.json",
+)
+CROWD = "alpaca_52k.json"
+SUBJECTS = ("abstract_algebra", "sociology", "high_school_us_history")
+RIDGE = 1.0
+EDGES = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One search: what was found out about the candidates, and which of them are right."""
+
+    name: str
+    paraphrased: str  # the set, "" for clean ones
+    compared: semantic.Compared
+    right: np.ndarray  # (c,) bool
+    planted: np.ndarray  # (c,) bool: of a paraphrased row
+    rows: int  # paraphrased rows with text
+
+    @property
+    def features(self) -> np.ndarray:
+        """(c, 4) one, margin, overlap, numbers."""
+        c = self.compared
+        return np.column_stack((np.ones(len(c.item)), c.margin, c.overlap, c.numbers))
+
+    def judged(self, weights: np.ndarray) -> np.ndarray:
+        """(c,) probability of each candidate."""
+        return paraphrases.probability(self.features @ weights, self.compared.item, self.compared.group)[0]
+
+    def found(self, weights: np.ndarray) -> tuple[int, int]:
+        """Rows that match their own item, and rows that match another one alone."""
+        match = self.judged(weights) >= paraphrases.MATCH
+        place = self.compared.place
+        right = np.unique(place[match & self.right])
+        return len(right), len(np.setdiff1d(place[match & ~self.right], right))
+
+    def found_alone(self, weights: np.ndarray) -> int:
+        """Rows that would match their own item if the data held no other paraphrase of that benchmark."""
+        usual = np.log(paraphrases.USUAL_SHARE / (1 - paraphrases.USUAL_SHARE))
+        sure = self.features @ weights + usual >= np.log(paraphrases.MATCH / (1 - paraphrases.MATCH))
+        return len(np.unique(self.compared.place[sure & self.right]))
+
+
+def family(name: str) -> str:
+    """What is left out together."""
+    return "humaneval" if name.startswith("humaneval") else name
+
+
+def belong_together(one: Case, other: Case) -> bool:
+    """Whether `other` must not be seen by the weights that `one` is judged by."""
+    if one.paraphrased:
+        return one.paraphrased == other.paraphrased
+    return one.name == other.name or (one.name == CROWD and CROWD in other.name)
+
+
+def search(
+    data: list[Path], evaluation: list[Path], encoder: embedding.Encoder, threads: int
+) -> tuple[semantic.Compared, np.ndarray, np.ndarray, matching.Items]:
+    """Candidates with the source and the line of each one's row, and the items."""
+    with tempfile.TemporaryDirectory() as folder:
+        run = RunFolder.open_for_writing(Path(folder) / "run.scan")
+        settings = Settings(evaluation=tuple(evaluation))
+        rows, _ = ingest.read_all(formats.discover([str(path) for path in data]), run, settings, threads)
+        items, _ = matching.read_items(run, matching.sources(settings), settings, threads)
+        own = matching.folder_of(run).segments()
+        compared = semantic.compare(run.segments(), rows.row_id, own, items, encoder, threads)
+        return compared, rows.source[compared.place], rows.line[compared.place], items
+
+
+def cases(folder: Path, encoder: embedding.Encoder, threads: int) -> Iterator[Case]:
+    """Every search of the benchmark."""
+    sft, tests = folder / "sft", folder / "eval"
+    everything = [tests / name for name in ORIGINALS]
+    for name in CLEAN:
+        compared, *_ = search([sft / name], everything, encoder, threads)
+        yield Case(name, "", compared, *np.zeros((2, len(compared.item)), np.bool_), 0)
+    for name, original in PARAPHRASES:
+        path, own = folder / REPHRASED / name, folder / original
+        total = int((pl.read_ndjson(path)["text"].str.strip_chars() != "").sum())
+        others = [p for p in everything if p != own]
+        for where, data, known in (("by itself", [path], [own]), (f"in {CROWD}", [path, sft / CROWD], [own, *others])):
+            compared, source, line, items = search(data, known, encoder, threads)
+            first = items.benchmarks.index(own.name)
+            places = np.flatnonzero(items.benchmark == first)
+            same = copies(items, places, compared.item)
+            right = (source == 0) & ((line - 1) % len(places) == same)
+            yield Case(f"{name}, {where}", family(name), compared, right, source == 0, total)
+
+
+def copies(items: matching.Items, places: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """(c,) which of the items at `places` each wanted item is, or is a word for word copy of; -1 for none."""
+    words = {tuple(_question(items, item)): i for i, item in reversed(list(enumerate(places.tolist())))}
+    own = {item: i for i, item in enumerate(places.tolist())}
+    return np.array([own.get(i, words.get(tuple(_question(items, i)), -1)) for i in wanted.tolist()], np.int64)
+
+
+def _question(items: matching.Items, item: int) -> list[int]:
+    found: list[int] = items.words[items.text_at[2 * item] : items.text_at[2 * item + 1]].tolist()
+    return found
+
+
+def fit(known: list[Case]) -> np.ndarray:
+    """(4,) weights of a log likelihood ratio: logistic regression, each case and each kind of candidate weighing alike.
+
+    Paraphrased rows that are nearest to another item than their own are no example of chance: many benchmarks hold
+    variants of one question. They are left out here, and count as wrong in the tables.
+    """
+    usable = [case.right | ~case.planted for case in known]
+    features = np.concatenate([case.features[use] for case, use in zip(known, usable, strict=True)])
+    right = np.concatenate([case.right[use] for case, use in zip(known, usable, strict=True)])
+    weight = np.concatenate([_even(case.right[use]) for case, use in zip(known, usable, strict=True)])
+    for kind in (right, ~right):
+        weight[kind] *= 2000 / weight[kind].sum()
+    scale = np.append(1.0, features[:, 1:].std(axis=0))
+    scaled = features / scale
+
+    def loss(b: np.ndarray) -> tuple[float, np.ndarray]:
+        z = scaled @ b
+        penalty = RIDGE * np.append(0.0, b[1:])
+        slope = weight * (1 / (1 + np.exp(-z)) - right)
+        value = (weight * (np.logaddexp(0, z) - right * z)).sum() + penalty @ b
+        return float(value), scaled.T @ slope + 2 * penalty
+
+    found: np.ndarray = minimize(loss, np.zeros(4), jac=True, method="L-BFGS-B").x / scale
+    return found
+
+
+def _even(right: np.ndarray) -> np.ndarray:
+    return np.where(right, 1 / max(right.sum(), 1), 1 / max((~right).sum(), 1))
+
+
+def main() -> None:
+    """Parse, search, fit and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--embedder")
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    chosen = parser.parse_args()
+    known = list(cases(chosen.data, embedding.load(chosen.embedder), chosen.threads))
+    print("| data | rows | found | recall | if it were the only one | wrong rows |\n|---|--:|--:|--:|--:|--:|")
+    believed, true = [], []
+    for case in known:
+        weights = fit([other for other in known if not belong_together(case, other)])
+        right, wrong = case.found(weights)
+        shown = (
+            (case.rows, right, f"{right / case.rows:.1%}", f"{case.found_alone(weights) / case.rows:.1%}")
+            if case.rows
+            else ("",) * 4
+        )
+        print(f"| {case.name} | {' | '.join(map(str, shown))} | {wrong} |", flush=True)
+        believed.append(case.judged(weights))
+        true.append(case.right)
+    p, is_right = np.concatenate(believed), np.concatenate(true)
+    print("\n| probability | candidates | mean | right |\n|---|--:|--:|--:|")
+    for low, high in itertools.pairwise(EDGES):
+        inside = (p >= low) & ((p < high) | (high == 1.0))
+        if inside.any():
+            print(f"| {low} to {high} | {inside.sum():,} | {p[inside].mean():.3f} | {is_right[inside].mean():.3f} |")
+    print("\nBIAS, MARGIN, WORDS, NUMBERS =", ", ".join(f"{w:.2f}" for w in fit(known)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,170 @@
+"""For every item the row that asks most like it, and by how much the two stand out among their neighbours."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from scanner import embedding
+from scanner.objects import Bool, Float32, Float64, Int64
+
+COSINE = 0.5
+"""Cosine from which a row may be an item's candidate; a neighbour counts as at least so near."""
+NEAREST = 8
+"""Items that are known for each row."""
+NEIGHBOURS = 4
+"""Neighbours on either side whose mean cosine is the usual one."""
+SAME_ROW, SAME_ITEM = 0.97, 0.95
+"""Cosine from which two rows, two items are copies: neither neighbours nor rivals of one another."""
+EXACT_PRODUCTS = 400_000_000
+"""Pairs of row and question up to which all are compared; above, the lists around the nearest centroids."""
+_PROBES, _LISTS_PER_ROOT, _POINTS_PER_LIST, _ROUNDS = 8, 4, 39, 6
+_ROWS_PER_BLOCK = 1024
+_KNOWN_ROWS = 13  # rows of an item that are looked at: the likest, its copies, and the next
+
+
+@dataclass(frozen=True)
+class Views:
+    """Items as vectors of length 1: one for the whole question, one for its last line where it has several."""
+
+    vectors: Float32  # (v, d)
+    item: Int64  # (v,)
+    last: Int64  # (items,) the view that holds what is asked last, -1 for items that are not compared
+    whole: Int64  # (items,) the view that holds the whole question, -1 for items that are not compared
+
+    def are_same(self, items: Int64, others: Int64) -> Bool:
+        """(c, k) whether others (c, k) are copies of items (c,): in whole or in what is asked last; -1 is none."""
+        out = np.zeros(others.shape, np.bool_)
+        for view in (self.whole, self.last):
+            mine, theirs = self.vectors[view[items]], self.vectors[view[others]]
+            out |= np.einsum("cd,ckd->ck", mine, theirs) > SAME_ITEM
+        return out & (others >= 0)
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Pairs of an item and the row that asks most like it, to which no other item is nearer, and that row's equals."""
+
+    place: Int64  # (c,) the row's
+    item: Int64  # (c,) ascending
+    cosine: Float64  # (c,)
+    margin: Float64  # (c,) log of the cosine over the mean of the usual cosines of both sides
+
+
+def find(asked: embedding.Embeddings, rows: Int64, views: Views, threads: int) -> Candidates:
+    """The candidates among the rows at places `rows` (ascending); rows that ask word for word the same are one."""
+    if not len(rows) or not len(views.item):
+        nothing = np.zeros(0, np.int64)
+        return Candidates(nothing, nothing, np.zeros(0), np.zeros(0))
+    _, first, which = np.unique(_keys(asked, rows), return_index=True, return_inverse=True)
+    found = _among(asked, rows[first], views, threads)
+    order, size = np.argsort(which, kind="stable"), np.bincount(which)
+    begin = np.cumsum(size) - size
+    times = size[found.place]
+    each = np.repeat(np.arange(len(times)), times)
+    offset = np.arange(len(each)) - np.repeat(np.cumsum(times) - times, times)
+    place = rows[order[begin[found.place[each]] + offset]]
+    return Candidates(place, found.item[each], found.cosine[each], found.margin[each])
+
+
+def _keys(asked: embedding.Embeddings, rows: Int64) -> Int64:
+    """(n,) equal for equal vectors: their product with a fixed random vector, modulo 2 ** 64."""
+    width = asked.vectors.shape[1]
+    random = np.random.default_rng(0).integers(1, 1 << 62, width, dtype=np.int64)
+    out = np.empty(len(rows), np.int64)
+    for at in range(0, len(rows), _ROWS_PER_BLOCK):
+        out[at : at + _ROWS_PER_BLOCK] = asked.vectors[rows[at : at + _ROWS_PER_BLOCK]].astype(np.int64) @ random
+    return out
+
+
+def _among(asked: embedding.Embeddings, rows: Int64, views: Views, threads: int) -> Candidates:
+    """The candidates among different rows; `place` counts these."""
+    nothing = np.zeros(0, np.int64)
+    near, cosine = _nearest(asked, rows, views, threads)
+    place, rank = np.nonzero(near >= 0)
+    item = near[place, rank]
+    order = np.lexsort((place, -cosine[place, rank], item))
+    place, item, value = place[order], item[order], cosine[place, rank][order]
+    known, starts = np.unique(item, return_index=True)
+    ends = np.append(starts[1:], len(item))
+    chosen = [(nothing, nothing, np.zeros(0), np.zeros(0))]
+    for first in range(0, len(known), _ROWS_PER_BLOCK):
+        block = slice(first, first + _ROWS_PER_BLOCK)
+        at = starts[block, None] + np.arange(_KNOWN_ROWS)
+        there = at < ends[block, None]
+        at = np.minimum(at, len(item) - 1)
+        others, found = place[at], np.where(there, value[at], 0.0)
+        best, here = others[:, 0], known[block]
+        same_row = (_cosines(asked, rows[best], rows[others]) >= SAME_ROW) & there
+        same_row[:, 0] = True
+        same_item = views.are_same(here, near[best])
+        rival = np.where(same_item | (near[best] < 0), 0.0, cosine[best])
+        is_nearest = found[:, 0] >= rival.max(axis=1) - 1e-6
+        usual = (_usual(np.where(same_row, 0.0, found)) + _usual(rival)) / 2
+        keep = np.flatnonzero(is_nearest)
+        chosen.append((best[keep], here[keep], found[keep, 0], np.log(found[keep, 0] / usual[keep])))
+    return Candidates(*(np.concatenate(part) for part in zip(*chosen, strict=True)))
+
+
+def _usual(cosine: Float64) -> Float64:
+    """(c,) mean of the NEIGHBOURS largest of (c, k) cosines, each at least COSINE; what is missing counts as that."""
+    padded = np.pad(cosine, ((0, 0), (0, NEIGHBOURS)))
+    largest = -np.sort(-padded, axis=1)[:, :NEIGHBOURS]
+    usual: Float64 = np.maximum(largest, COSINE).mean(axis=1)
+    return usual
+
+
+def _cosines(asked: embedding.Embeddings, one: Int64, others: Int64) -> Float64:
+    """(c, k) cosines of the rows at `one` (c,) and at `others` (c, k)."""
+    here, there = asked.vectors[one].astype(np.float32), asked.vectors[others].astype(np.float32)
+    dots = np.einsum("cd,ckd->ck", here, there).astype(np.float64)
+    cosine: Float64 = dots / (np.linalg.norm(here, axis=1)[:, None] * np.linalg.norm(there, axis=2))
+    return cosine
+
+
+def _nearest(asked: embedding.Embeddings, rows: Int64, views: Views, threads: int) -> tuple[Int64, Float64]:
+    """(n, NEAREST) the items nearest to each row, -1 beyond the last with a cosine of COSINE, and their cosines."""
+    import faiss
+
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(1)  # blocks run side by side, and sums do not depend on the number of threads
+    index: Any = faiss.IndexFlatIP(views.vectors.shape[1])
+    if len(rows) * len(views.vectors) > EXACT_PRODUCTS:
+        lists = int(_LISTS_PER_ROOT * len(views.vectors) ** 0.5)
+        index = faiss.IndexIVFFlat(index, views.vectors.shape[1], lists, faiss.METRIC_INNER_PRODUCT)
+        index.cp.niter, index.cp.max_points_per_centroid, index.nprobe = _ROUNDS, _POINTS_PER_LIST, _PROBES
+        index.cp.min_points_per_centroid = 1  # fewer are no reason to write warnings into our display
+        index.train(views.vectors)
+    index.add(views.vectors)
+    width = min(2 * NEAREST, len(views.vectors))
+
+    def work(first: int) -> tuple[Int64, Float64]:
+        block = asked.vectors[rows[first : first + _ROWS_PER_BLOCK]].astype(np.float32)
+        block /= np.linalg.norm(block, axis=1, keepdims=True)
+        dots, near = index.search(block, width)
+        return _once(np.where(near >= 0, views.item[near], -1), np.minimum(dots, 1.0))
+
+    with ThreadPoolExecutor(threads, initializer=faiss.omp_set_num_threads, initargs=(1,)) as pool:
+        found = list(pool.map(work, range(0, len(rows), _ROWS_PER_BLOCK)))
+    faiss.omp_set_num_threads(before)
+    near, cosine = (np.concatenate(part) for part in zip(*found, strict=True))
+    return near, cosine
+
+
+def _once(item: Int64, cosine: Float64) -> tuple[Int64, Float64]:
+    """(b, NEAREST) each row's items once, at their largest cosine; -1 and 0 where there are no more from COSINE on."""
+    width = item.shape[1]
+    repeated = (item[:, :, None] == item[:, None, :]) & np.tri(width, k=-1, dtype=np.bool_)
+    gone = repeated.any(axis=2) | (item < 0) | (cosine < COSINE)
+    order = np.argsort(gone, axis=1, kind="stable")[:, :NEAREST]
+    kept = ~np.take_along_axis(gone, order, 1)
+    items = np.where(kept, np.take_along_axis(item, order, 1), -1)
+    values = np.where(kept, np.take_along_axis(cosine, order, 1), 0.0)
+    missing = max(0, NEAREST - width)
+    return (
+        np.pad(items, ((0, 0), (0, missing)), constant_values=-1),
+        np.pad(values, ((0, 0), (0, missing))),
+    )
