@@ -11,9 +11,7 @@ them is the same whatever the number of threads or the linear-algebra library.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,7 +19,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from scanner import hub
+from scanner import hub, running
 from scanner.commonlines import common_lines
 from scanner.errors import SettingsError
 from scanner.objects import ROLE_CODE, Bool, Float64, Int32, Int64, Rows, SegmentBatch, UInt8, UInt64
@@ -30,6 +28,7 @@ from scanner.text import code_point_classes, folded_code_points
 
 Int16 = npt.NDArray[np.int16]
 Progress = Callable[[int], None]
+_Part = tuple[SegmentBatch, Bool, Int64]  # a batch, its segments that are taken, its rows' first segments
 
 EMBEDDED_ROLES = tuple(ROLE_CODE[name] for name in ("user", "assistant", "text"))
 """Whose words make up a row's vector; system prompts and tool schemas are shared by many rows and would hide it."""
@@ -112,7 +111,7 @@ def encode(
     vectors = np.zeros((len(row_id), encoder.dimension), np.int16)
     words = np.zeros(len(row_id), np.int32)
     unknown = np.zeros(len(row_id), np.int32)
-    encoded = encoder.encode_batches(views, taken, thread_count(threads))
+    encoded = encoder.encode_batches(views, taken, running.thread_count(threads))
     for batch, (part, part_words, part_unknown) in zip(views, encoded, strict=True):
         ids = batch.row_id[batch.row_starts()[:-1]] if len(batch) else batch.row_id
         at = np.searchsorted(row_id, ids)
@@ -134,11 +133,6 @@ def encode(
         "max_unknown_share": MAX_UNKNOWN,
     }
     return Embeddings(vectors, reason == 0, reason, notes)
-
-
-def thread_count(threads: int) -> int:
-    """`threads`, or the cores this process may use when it is 0."""
-    return threads if threads > 0 else max(1, len(os.sched_getaffinity(0)))
 
 
 def taken_segments(batch: SegmentBatch, which: str = "full") -> Bool:
@@ -191,32 +185,25 @@ class StaticEncoder:
     ) -> Iterator[tuple[Int16, Int32, Int32]]:
         classes, fold = code_point_classes(), folded_code_points()
         rows = [batch.row_starts() if len(batch) else np.zeros(1, np.int64) for batch in batches]
-        with ThreadPoolExecutor(threads) as pool:
-            self._learn(pool, batches, taken, rows, classes, fold)
+        parts = list(zip(batches, taken, rows, strict=True))
+        self._learn(parts, classes, fold, threads)
 
-            def vectors(batch: SegmentBatch, take: Bool, starts: Int64) -> tuple[Int16, Int32, Int32]:
-                from scanner.kernels.embed import row_vectors
+        def vectors(part: _Part) -> tuple[Int16, Int32, Int32]:
+            from scanner.kernels.embed import row_vectors
 
-                out = np.empty((len(starts) - 1, self.dimension), np.int16)
-                words = np.empty(len(starts) - 1, np.int32)
-                unknown = np.empty(len(starts) - 1, np.int32)
-                row_vectors(
-                    batch.data, batch.offsets, take, starts, classes, fold, self._keys, self._index,
-                    self._first, self._pieces, self._kind, self._weights, self.table, out, words, unknown,
-                )  # fmt: skip
-                return out, words, unknown
+            batch, take, starts = part
+            out = np.empty((len(starts) - 1, self.dimension), np.int16)
+            words = np.empty(len(starts) - 1, np.int32)
+            unknown = np.empty(len(starts) - 1, np.int32)
+            row_vectors(
+                batch.data, batch.offsets, take, starts, classes, fold, self._keys, self._index,
+                self._first, self._pieces, self._kind, self._weights, self.table, out, words, unknown,
+            )  # fmt: skip
+            return out, words, unknown
 
-            yield from pool.map(vectors, batches, taken, rows)
+        yield from running.in_order(vectors, parts, threads)
 
-    def _learn(
-        self,
-        pool: ThreadPoolExecutor,
-        batches: Sequence[SegmentBatch],
-        taken: Sequence[Bool],
-        rows: Sequence[Int64],
-        classes: UInt8,
-        fold: Int32,
-    ) -> None:
+    def _learn(self, parts: Sequence[_Part], classes: UInt8, fold: Int32, threads: int) -> None:
         """Split every word not seen before into pieces, once; weigh the words of the first rows ever seen.
 
         A word in a share p of the rows counts 1 - p times: what nearly all rows say (the template around an
@@ -224,11 +211,13 @@ class StaticEncoder:
         """
         from scanner.kernels.embed import FULL_WEIGHT, distinct_words, slots_for, word_table
 
-        def collect(batch: SegmentBatch, take: Bool, starts: Int64) -> tuple[Any, Any, Any, Any]:
+        def collect(part: _Part) -> tuple[Any, Any, Any, Any]:
+            batch, take, starts = part
             return distinct_words(batch.data, batch.offsets, take, starts, classes, fold)  # type: ignore[no-any-return]
 
         holders = np.zeros(len(self._hashes), np.int64)  # rows that hold each word
-        for batch, (hashes, starts, stops, held) in zip(batches, pool.map(collect, batches, taken, rows), strict=True):
+        found = running.in_order(collect, parts, threads)
+        for (batch, _, _), (hashes, starts, stops, held) in zip(parts, found, strict=True):
             number = _positions(self._hashes, hashes)
             new = number < 0
             holders[number[~new]] += held[~new]
@@ -241,7 +230,7 @@ class StaticEncoder:
                 self._hashes = np.concatenate((self._hashes, hashes[new]))
                 holders = np.concatenate((holders, held[new]))
         if self._weights is None:
-            share = holders / (sum(len(starts) - 1 for starts in rows) + _MORE_ROWS)
+            share = holders / (sum(len(starts) - 1 for _, _, starts in parts) + _MORE_ROWS)
             self._weights = np.maximum(1, np.rint(FULL_WEIGHT * (1 - share))).astype(np.uint8)
         else:
             later = np.full(len(self._hashes) - len(self._weights), FULL_WEIGHT, np.uint8)

@@ -7,7 +7,6 @@ report
 
 from __future__ import annotations
 
-import os
 import shutil
 from dataclasses import fields, replace
 from importlib.metadata import version
@@ -34,6 +33,7 @@ from scanner import (
     projecting,
     relating,
     repredicting,
+    running,
     signatures,
     stages,
     tables,
@@ -68,7 +68,7 @@ def audit(
     """Audit data sets into a run folder; a finished run of the same input and settings is returned as it is."""
     progress = progress or Progress()
     memory.reuse()
-    threads = settings.threads or os.cpu_count() or 1
+    threads = running.thread_count(settings.threads)
     run = RunFolder(out or inputs.default_run_path(datasets))
     with inputs.at_hand(datasets, run.path.parent) as files:
         (sources, left_out), evaluation = formats.survey(files), matching.sources(settings)
@@ -253,7 +253,7 @@ def _field_ranks(
                 f"{need}, and {source.path} is no longer there to read them from; bring it back, or audit again with "
                 f"this policy: scan DATASET --keep-policy field:{policy.field}"
             )
-    digests = inputs.sha256_of(sources, os.cpu_count() or 1, lambda done: None)
+    digests = inputs.sha256_of(sources, running.thread_count(0), lambda done: None)
     for source, digest, known in zip(sources, digests, scan["inputs"], strict=True):
         if digest != known["sha256"]:
             raise ChangedInputError(f"{need}, and {source.path} changed since the audit (its SHA-256 is another)")
@@ -276,7 +276,7 @@ def apply(run_path: Path, out: Path, target: str | None = None, progress: Progre
     planning.check_brake(scan["notes"].get("brake", []), str(run_path))
     with progress.stage("check the input", len(scan["inputs"])):
         sources = inputs.sources_of(scan)
-        digests = inputs.sha256_of(sources, os.cpu_count() or 1, progress.advance)
+        digests = inputs.sha256_of(sources, running.thread_count(0), progress.advance)
         for source, digest, known in zip(sources, digests, scan["inputs"], strict=True):
             if digest != known["sha256"]:
                 raise ChangedInputError(

@@ -107,9 +107,15 @@ def test_choices_of_a_menu_do_not_know_one_another(path):
     assert not wrong, "\n".join(wrong)
 
 
-def test_kernels_know_only_kernels():
+def test_kernels_know_only_kernels_and_the_threads_they_run_on():
     for path in (ROOT / "scanner" / "kernels").glob("*.py"):
-        assert {part_of(module) for _, module in imports_of(path)} <= {"kernels"}, path.name
+        assert {part_of(module) for _, module in imports_of(path)} <= {"kernels", "running"}, path.name
+
+
+def test_threads_are_started_in_one_place():
+    """But where a library has to be set up on each thread: FAISS, which counts its own threads for each."""
+    named = {module_of(path) for path in FILES if "ThreadPoolExecutor" in path.read_text("utf-8")}
+    assert named == {"scanner.running", "scanner.signals.semantic", "scanner.contamination.semantic"}
 
 
 def test_no_tool_needs_itself():
