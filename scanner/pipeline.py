@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import fields, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +45,7 @@ from scanner.plugins import load
 from scanner.progress import Progress, peak_rss_bytes
 from scanner.settings import Settings, TrainingPlan, option_name
 from scanner.store import SCHEMA_VERSION, RunFolder, write_bytes
+from scanner.versions import PREDICTING, shipped, versions
 
 if TYPE_CHECKING:
     from scanner.applying import Applied
@@ -53,8 +53,6 @@ if TYPE_CHECKING:
     from scanner.estimating import Estimate
     from scanner.retelling import Rehearsed
     from scanner.verifying import Verified
-
-PACKAGES = ("sftscan", "polars", "numpy", "numba", "pyarrow", "datasketch", "faiss-cpu", "tokenizers", "google-re2")
 
 
 def audit(
@@ -221,11 +219,12 @@ def judge(run_path: Path, changes: dict[str, Any], progress: Progress | None = N
     if repredicting.is_needed(changes):
         compiling.load_kernels(progress)
         scan["notes"] |= repredicting.predict_again(run, scan, settings, progress)
+        scan["versions"] |= {name: shipped()[name] for name in PREDICTING}
     with progress.stage("judge again"):
         names = [i["name"] for i in scan["inputs"]]
         scan["notes"]["brake"] = tables.plan_again(run, settings, names, ranks.rank if ranks else None)
         scan["notes"]["keep"] = stages.keep_notes(settings, ranks)
-        projecting.project_again(run, settings, lambda: predicting.weights_of(settings, Progress()))
+        projecting.project_again(run, settings, lambda: predicting.weights_of_run(scan, settings))
         scan["settings"] = settings.as_dict()
         scan["training_plan"] = scan["settings"]["plan"]
         scan["summary"] = tables.summary(run, scan["notes"], settings)
@@ -372,13 +371,6 @@ def purge(run_path: Path) -> int:
     freed = sum(p.stat().st_size for p in run.private.rglob("*") if p.is_file())
     shutil.rmtree(run.private)
     return freed
-
-
-def versions() -> dict[str, str]:
-    """Versions of this package and of those that shape its results."""
-    import platform
-
-    return {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
 
 
 def _finish(

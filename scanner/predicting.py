@@ -18,6 +18,7 @@ from scanner.stages import Likeness, places
 from scanner.store import RunFolder, atomic
 from scanner.tokenising import TokenisedRows, tokens_of_rows
 from scanner.untuned import Untuned, measured
+from scanner.versions import PREDICTING, shipped
 
 if TYPE_CHECKING:
     from scanner.prediction import Conflicts, NearCopies, Weights
@@ -243,6 +244,16 @@ def weights_of(settings: Settings, progress: Progress) -> Weights:
     if told.get("mismatch"):
         progress.say(f"{told['file']}: {told['mismatch']}")
     return weights
+
+
+def weights_of_run(scan: dict[str, Any], settings: Settings) -> Weights:
+    """The weights that a run was predicted with; SettingsError where the program has others by now.
+
+    scan: its scan.json.
+    """
+    if any(scan["versions"].get(name) != shipped()[name] for name in PREDICTING):
+        raise SettingsError("the run was predicted with the weights of another version; predict again to compare")
+    return weights_of(settings, Progress())
 
 
 def source_weights(rows: Rows, sources: list[Source], settings: Settings) -> np.ndarray | None:

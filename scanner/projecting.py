@@ -98,7 +98,7 @@ def with_plan(
 def project_again(run: RunFolder, settings: Settings, weights_of: Callable[[], Weights]) -> None:
     """Write the line "after deduplication" for the plan that now stands in the run; take it out where it cannot be.
 
-    weights_of: gives the weights of the audit, or raises SettingsError where their calibration file is gone.
+    weights_of: gives the weights of the audit, or raises SettingsError where they or their calibration are gone.
     """
     from scanner.prediction.whatif import DEDUPLICATED
 

@@ -23,7 +23,8 @@ FLOORS = {
     1: "text kernels store rulebook checksums redaction jsontext embedding neighbourhoods fingerprints tokenising "
     "sampling evidence repeats models chat training rulefiles plausibility contextual display keyed signatures keeping "
     "turns templating decontaminating contrast compiling background batching baseloss wording "
-    "heat planting memory closeness growing ordering running effects options goldfish commonlines hub fieldnames trust",
+    "heat planting memory closeness growing ordering running effects options goldfish commonlines hub fieldnames trust "
+    "versions",
     2: "formats layouts signals features outputs reports clustering contamination prediction planning explain "
     "confirmation rehearsal earlier comparing",
     3: "pipeline inputs ingest resuming stages relating predicting tables rehearsing applying estimating verifying "
