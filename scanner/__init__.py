@@ -10,7 +10,7 @@
              keyed signatures keeping templating wording contrast
              decontaminating models chat training heat closeness
              effects running options goldfish commonlines
-             versions
+             versions wordvectors
     floor 2  formats/ layouts/ signals/ features/ outputs/      stages, strangers to one another
              reports/ clustering contamination/ earlier
              prediction/ planning/ explain/ rehearsal

@@ -18,8 +18,9 @@ import numpy as np
 import numpy.typing as npt
 
 from scanner import running
-from scanner.embedding import UNIT, Int16, StaticEncoder
-from scanner.objects import Float64, Int32, Int64
+from scanner.embedding import UNIT
+from scanner.objects import Float64, Int16, Int32, Int64
+from scanner.wordvectors import StaticEncoder
 
 UInt16 = npt.NDArray[np.uint16]
 

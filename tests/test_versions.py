@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from scanner import background, embedding, inputs, pipeline, versions
+from scanner import background, inputs, pipeline, versions, wordvectors
 from scanner.errors import RunError
 from scanner.prediction.hazard import WEIGHTS
 from scanner.rulefiles import RULES_FOLDER
@@ -17,7 +17,7 @@ def test_what_is_named_is_what_is_read():
     assert versions.HOME / versions.WEIGHTS == WEIGHTS
     assert versions.HOME / versions.RULES == RULES_FOLDER
     assert versions.HOME / versions.BACKGROUND == background.TABLE
-    assert versions.HOME / versions.EMBEDDING == embedding.TABLE
+    assert versions.HOME / versions.EMBEDDING == wordvectors.TABLE
     assert {"python", "sftscan", "numpy", *versions.shipped()} <= versions.versions().keys()
 
 
