@@ -30,8 +30,8 @@ EMBEDDED_ROLES = tuple(ROLE_CODE[name] for name in ("user", "assistant", "text")
 """Whose words make up a row's vector; system prompts and tool schemas are shared by many rows and would hide it."""
 MAX_UNKNOWN = 0.3
 """A row with a larger share of words that the encoder cannot represent is not measured."""
+MINILM = hub.MINILM
 UNIT = 2048  # length of every vector; see scanner/kernels/embed.py
-MINILM = "minilm"
 REASONS = ("", "no text", "unknown words")
 """Why a row was not measured; Embeddings.reason holds the index, 0 for measured rows."""
 
