@@ -41,7 +41,6 @@ from scanner import (
 )  # fmt: skip
 from scanner.errors import ChangedInputError, RuleError, RunError, SettingsError
 from scanner.objects import Source
-from scanner.plugins import load
 from scanner.progress import Progress, peak_rss_bytes
 from scanner.settings import Settings, TrainingPlan, option_name
 from scanner.store import SCHEMA_VERSION, RunFolder, write_bytes
@@ -290,14 +289,13 @@ def report(
     run: RunFolder, formats_wanted: list[str], text: str = "masked", progress: Progress | None = None
 ) -> list[Path]:
     """Render reports of a finished run (`scan report`); returns the files."""
+    from scanner import reports
+
     progress = progress or Progress()
     written = []
     for name in formats_wanted:
-        module = load("scanner.reports", name)
         with progress.stage(f"report as {name}"):
-            path = run.path / f"report.{module.EXTENSION}"
-            write_bytes(path, module.render(run, text))
-            written.append(path)
+            written.append(reports.write(run, name, text))
     return written
 
 

@@ -14,7 +14,7 @@ from scanner.objects import Fingerprints, Rows, Source
 from scanner.progress import Progress
 from scanner.rowlengths import row_lengths
 from scanner.settings import Settings
-from scanner.stages import Likeness, places
+from scanner.stages import Likeness, jaccard_of_learned, places
 from scanner.store import RunFolder, atomic
 from scanner.tokenising import TokenisedRows, tokens_of_rows
 from scanner.untuned import Untuned, measured
@@ -98,10 +98,7 @@ def predict(
     near = prediction.NearCopies(
         places(rows.row_id, likeness.near["row_a"]),
         places(rows.row_id, likeness.near["row_b"]),
-        # What is learned is the answer: a long prompt in common makes no copy of it.
-        likeness.near.select(
-            pl.min_horizontal("similarity", pl.col("answer_similarity").fill_nan(None)).alias("jaccard")
-        )["jaccard"].to_numpy(),
+        jaccard_of_learned(likeness.near),
         settings.shingle,
     )
     answers = prediction.Answers(text.answer_row, text.answer_start, text.answer_end)
