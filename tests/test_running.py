@@ -19,23 +19,22 @@ def test_results_stand_in_the_order_of_the_parts(parts, threads):
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
-def test_so_many_threads_are_at_work_and_no_more(threads):
+@pytest.mark.parametrize("helped", [False, True])
+def test_so_many_threads_are_at_work_and_no_more(threads, helped):
     at_work, most, lock = set(), 0, threading.Lock()
+    together = threading.Barrier(threads, timeout=10)
 
     def work(part):
         nonlocal most
         with lock:
             at_work.add(part)
             most = max(most, len(at_work))
-        time.sleep(0.005)
+        together.wait()  # goes on only where so many are at work
         at_work.remove(part)
 
-    running.run(work, range(12), threads)
-    assert most == threads
-    most = 0
-    for _ in running.in_order(work, range(12), threads):
-        pass
-    assert threads <= most <= threads + 1  # the caller has a part of his own while the threads are busy
+    done = running.in_order(work, range(12), threads) if helped else running.run(work, range(12), threads)
+    assert list(done) == [None] * 12
+    assert most <= threads + (helped and threads > 1)  # the caller has a part of his own while the threads are busy
 
 
 @pytest.mark.parametrize("threads", [1, 3])
