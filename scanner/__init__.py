@@ -2,24 +2,24 @@
 
     file -> Records -> Segments -> {Pairs, Neighbours} -> Clusters -> Features -> Prediction -> Plan -> data, report
 
-    floor 0  objects errors settings plugins progress           words
-    floor 1  text kernels/ store jsontext fingerprints          tools
-             tokenising embedding neighbourhoods sampling
-             contextual rulebook rulefiles checksums turns
-             plausibility redaction evidence repeats display
-             keyed signatures keeping templating wording contrast
-             decontaminating models chat training heat closeness
-             effects running options goldfish commonlines
-    floor 2  formats/ layouts/ signals/ features/ outputs/      stages, strangers to one another
-             reports/ clustering contamination/ earlier
-             prediction/ planning/ explain/ rehearsal
-             comparing/
-    floor 3  pipeline inputs stages predicting tables ingest    the order of things
-             resuming relating matching against fieldranks
-             confirming applying verifying estimating
-             rehearsing rehearsed calibrating memorizing
-             repredicting deduplicating inplace trying
-             foretold rowlengths
+    floor 0  objects errors settings plugins progress figures                words
+    floor 1  text kernels/ store rulebook checksums redaction jsontext       tools
+             embedding neighbourhoods fingerprints tokenising sampling
+             evidence repeats models chat training rulefiles plausibility
+             contextual display keyed signatures keeping turns templating
+             decontaminating contrast compiling background batching
+             baseloss wording heat planting memory closeness growing
+             ordering running effects options goldfish commonlines hub
+             fieldnames trust versions wordvectors
+    floor 2  formats/ layouts/ signals/ features/ outputs/ reports/          stages, strangers to one another
+             clustering contamination/ prediction/ planning/ explain/
+             rehearsal earlier comparing/
+    floor 3  pipeline inputs ingest resuming stages relating predicting      the order of things
+             tables rehearsing applying estimating verifying against
+             flatreading fieldranks matching confirming rehearsed
+             calibrating trying projecting alongside retelling foretold
+             drawing validating memorizing repredicting untuned rowlengths
+             inplace deduplicating
 
 `scanner/` measures, `rules/` judges, `cli.py` speaks. Library functions have the names of the verbs.
 """

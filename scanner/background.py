@@ -10,7 +10,6 @@ are tokens of their own that stand in the Chinese text too (kana): there the tab
 from __future__ import annotations
 
 import json
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -20,6 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from scanner import running
 from scanner.objects import Float32, Int64, UInt8, UInt64
 
 TABLE = Path(__file__).with_name("background_table")
@@ -97,8 +97,7 @@ def background(tokens: UInt64, offsets: Int64, threads: int, table: BackgroundTa
         )  # fmt: skip
 
     edges = np.unique(np.append(np.searchsorted(offsets, np.arange(0, len(tokens), _ROWS_AT_ONCE)), len(strange)))
-    with ThreadPoolExecutor(max(1, threads)) as pool:
-        list(pool.map(work, pairwise([0, *edges.tolist()])))
+    running.run(work, pairwise([0, *edges.tolist()]), threads)
     lengths = np.diff(offsets)
     share = np.full(len(strange), np.nan, np.float32)
     np.divide(strange, lengths, out=share, where=lengths > 0, casting="unsafe")

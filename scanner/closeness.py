@@ -12,14 +12,15 @@ same for any number of threads and any order of rows.
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from scanner.embedding import UNIT, Int16, StaticEncoder
-from scanner.objects import Float64, Int32, Int64
+from scanner import running
+from scanner.embedding import UNIT
+from scanner.objects import Float64, Int16, Int32, Int64
+from scanner.wordvectors import StaticEncoder
 
 UInt16 = npt.NDArray[np.uint16]
 
@@ -137,8 +138,8 @@ class Sketcher:
             )
             return np.round(np.stack(columns, axis=1), _DIGITS)
 
-        with ThreadPoolExecutor(max(threads, 1)) as pool:
-            return np.concatenate([np.zeros((0, len(PARTS))), *pool.map(part, range(0, len(a), _PAIRS_AT_ONCE))])
+        found = running.run(part, range(0, len(a), _PAIRS_AT_ONCE), threads)
+        return np.concatenate([np.zeros((0, len(PARTS))), *found])
 
     def _alignment(self, sketches: Sketches, i: Int64, j: Int64) -> tuple[Float64, Float64]:
         """(p,) weighted mean cosines of the heavy pieces with their best counterparts: the lower side, the higher."""

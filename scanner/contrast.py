@@ -13,8 +13,9 @@ import re
 from dataclasses import dataclass
 
 KINDS = ("numbers", "negation", "names", "code")
-"""What `differences` may name, in this order; rows that differ in the first two are never dropped for one another."""
+"""What `differences` may name, in this order."""
 DECISIVE = KINDS[:2]
+"""Pairs by meaning that differ in one of these are never dropped for one another."""
 
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 _WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")

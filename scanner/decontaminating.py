@@ -15,6 +15,7 @@ from typing import Any
 import polars as pl
 
 from scanner.settings import Settings
+from scanner.store import RunFolder
 
 KIND = "evaluation"
 """matches.parquet's kind of a match with an evaluation item, beside those with earlier runs."""
@@ -28,6 +29,11 @@ HOW_WORDS = {
     "near": "5-word runs in common",
     "semantic": "in other words",
 }
+
+
+def items_of(run: RunFolder) -> RunFolder:
+    """Where a run keeps the text of the items it was compared with, below private/."""
+    return RunFolder(run.private / "evaluation")
 
 
 def none() -> pl.DataFrame:

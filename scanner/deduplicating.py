@@ -9,7 +9,6 @@ What may be dropped, which row stays and why are an audit's own decisions (scann
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from scanner import earlier, figures, formats, ingest, inputs, keeping, memory, planning, stages, tables
+from scanner import earlier, figures, formats, ingest, inputs, keeping, memory, planning, running, stages, tables
 from scanner.errors import OutputError
 from scanner.figures import percent, plural
 from scanner.inplace import TextInPlace
@@ -214,7 +213,7 @@ def find_duplicates(
     folder: where a run folder with the text of all rows is made; None: nothing is stored.
     """
     progress = progress or Progress()
-    threads = settings.threads or os.cpu_count() or 1
+    threads = running.thread_count(settings.threads)
     memory.reuse()
     with inputs.at_hand([str(file) for file in datasets]) as files:
         sources, left_out = formats.survey(files)

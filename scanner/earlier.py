@@ -14,13 +14,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import polars as pl
 
+from scanner import running
 from scanner.kernels.agreement import agreement
 from scanner.objects import Int64, UInt64
 from scanner.ordering import stable_order
@@ -171,23 +171,24 @@ def _near(
         words.sort()
         return words
 
-    with ThreadPoolExecutor(threads) as pool:
-        buckets = list(pool.map(words_of, range(bands[0])))
-        blocks = [rows[at : at + ROWS_PER_BLOCK] for at in range(0, len(rows), ROWS_PER_BLOCK)]
-        done = pool.map(lambda block: _compare(signature[block], index, place_there, buckets, mask, bands[1]), blocks)
-        candidates = cut = 0
-        for block, (pairs, equal, left_out) in zip(blocks, done, strict=True):
-            candidates += len(pairs)
-            cut += left_out
-            estimate = (equal / index.permutations).astype(np.float32)
-            close = estimate >= np.float32(floor)
-            a, b = block[(pairs[close] >> np.uint64(32)).astype(np.int64)], pairs[close] & np.uint64(0xFFFFFFFF)
-            # subtle: pairs are sorted, so the first of the best ones is the first in order of content
-            best_first = np.lexsort((np.arange(len(a)), -estimate[close], a))
-            chosen = best_first[np.concatenate(([True], np.diff(a[best_first]) > 0))] if len(a) else best_first
-            place[a[chosen]] = heads[b[chosen].astype(np.int64)]
-            best[a[chosen]] = estimate[close][chosen]
-            items += np.bincount(a, minlength=n)
+    def compared(block: Int64) -> tuple[UInt64, np.ndarray, int]:
+        return _compare(signature[block], index, place_there, buckets, mask, bands[1])
+
+    buckets = running.run(words_of, range(bands[0]), threads)
+    blocks = [rows[at : at + ROWS_PER_BLOCK] for at in range(0, len(rows), ROWS_PER_BLOCK)]
+    candidates = cut = 0
+    for block, (pairs, equal, left_out) in zip(blocks, running.in_order(compared, blocks, threads), strict=True):
+        candidates += len(pairs)
+        cut += left_out
+        estimate = (equal / index.permutations).astype(np.float32)
+        close = estimate >= np.float32(floor)
+        a, b = block[(pairs[close] >> np.uint64(32)).astype(np.int64)], pairs[close] & np.uint64(0xFFFFFFFF)
+        # subtle: pairs are sorted, so the first of the best ones is the first in order of content
+        best_first = np.lexsort((np.arange(len(a)), -estimate[close], a))
+        chosen = best_first[np.concatenate(([True], np.diff(a[best_first]) > 0))] if len(a) else best_first
+        place[a[chosen]] = heads[b[chosen].astype(np.int64)]
+        best[a[chosen]] = estimate[close][chosen]
+        items += np.bincount(a, minlength=n)
     return _Near(place, items, best, candidates, cut)
 
 

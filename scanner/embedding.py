@@ -1,19 +1,15 @@
 """Rows to vectors: the static table shipped with the package, or any sentence-transformers model.
 
-    segments -> words, each split once -> sum of piece vectors -> whole numbers of length 2,048
+    segments -> an encoder (wordvectors.py, or ModelEncoder) -> whole numbers of length 2,048 -> Embeddings
 
-The default encoder looks words up in a table distilled from all-MiniLM-L6-v2 (scanner/static_table) and adds them up
-in integers, without torch. Every encoder's unit vectors are rounded to whole numbers at length 2,048: as such they are
-exact in 16 bits and their inner products in 32, in any order of summation, and so every table computed from
-them is the same whatever the number of threads or the linear-algebra library.
+The default encoder works without torch. Every encoder's unit vectors are rounded to whole numbers at length 2,048: as
+such they are exact in 16 bits and their inner products in 32, in any order of summation, and so every table computed
+from them is the same whatever the number of threads or the linear-algebra library.
 """
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,12 +17,11 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from scanner import hub
+from scanner import hub, running
 from scanner.commonlines import common_lines
 from scanner.errors import SettingsError
-from scanner.objects import ROLE_CODE, Bool, Float64, Int32, Int64, Rows, SegmentBatch, UInt8, UInt64
-from scanner.text import PUNCTUATION as PUNCTUATION_CLASS
-from scanner.text import code_point_classes, folded_code_points
+from scanner.objects import ROLE_CODE, Bool, Float64, Int32, Int64, Rows, SegmentBatch, UInt8
+from scanner.wordvectors import StaticEncoder
 
 Int16 = npt.NDArray[np.int16]
 Progress = Callable[[int], None]
@@ -35,15 +30,11 @@ EMBEDDED_ROLES = tuple(ROLE_CODE[name] for name in ("user", "assistant", "text")
 """Whose words make up a row's vector; system prompts and tool schemas are shared by many rows and would hide it."""
 MAX_UNKNOWN = 0.3
 """A row with a larger share of words that the encoder cannot represent is not measured."""
+MINILM = hub.MINILM
 UNIT = 2048  # length of every vector; see scanner/kernels/embed.py
-MINILM = "minilm"
-TABLE = Path(__file__).with_name("static_table")
 REASONS = ("", "no text", "unknown words")
 """Why a row was not measured; Embeddings.reason holds the index, 0 for measured rows."""
 
-_FIXED_POINT = 32_000  # largest entry of the 16-bit table
-_WORDS_AT_ONCE = 1 << 16
-_MORE_ROWS = 20  # added to the rows when a word's share is taken, so that few rows cannot make their words common
 _ROWS_AT_ONCE = 4096
 
 
@@ -112,7 +103,7 @@ def encode(
     vectors = np.zeros((len(row_id), encoder.dimension), np.int16)
     words = np.zeros(len(row_id), np.int32)
     unknown = np.zeros(len(row_id), np.int32)
-    encoded = encoder.encode_batches(views, taken, thread_count(threads))
+    encoded = encoder.encode_batches(views, taken, running.thread_count(threads))
     for batch, (part, part_words, part_unknown) in zip(views, encoded, strict=True):
         ids = batch.row_id[batch.row_starts()[:-1]] if len(batch) else batch.row_id
         at = np.searchsorted(row_id, ids)
@@ -136,11 +127,6 @@ def encode(
     return Embeddings(vectors, reason == 0, reason, notes)
 
 
-def thread_count(threads: int) -> int:
-    """`threads`, or the cores this process may use when it is 0."""
-    return threads if threads > 0 else max(1, len(os.sched_getaffinity(0)))
-
-
 def taken_segments(batch: SegmentBatch, which: str = "full") -> Bool:
     """(s,) the segments that make up the rows' vectors."""
     taken: Bool = np.isin(batch.role, EMBEDDED_ROLES)
@@ -150,133 +136,6 @@ def taken_segments(batch: SegmentBatch, which: str = "full") -> Bool:
         at_row: Int64 = np.repeat(before[starts[:-1]] - batch.supervised[starts[:-1]], np.diff(starts))
         taken &= before == at_row
     return taken
-
-
-class StaticEncoder:
-    """The shipped table: one int8 vector and one scale per WordPiece, with the rarity of the piece folded in.
-
-    The first rows it encodes also tell it which words are common to all of them; words of later rows that were not
-    among those count fully.
-    """
-
-    def __init__(self, folder: Path = TABLE):
-        from tokenizers import Tokenizer
-
-        about = json.loads((folder / "table.json").read_text("utf-8"))
-        with np.load(folder / "table.npz") as stored:
-            full = stored["vectors"] * stored["scale"][:, None].astype(np.float64)
-        self.table = np.rint(full * (_FIXED_POINT / np.abs(full).max())).astype(np.int16)
-        self.name = str(about["name"])
-        self.dimension = self.table.shape[1]
-        self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        self.tokenizer.no_truncation()
-        self.tokenizer.no_padding()
-        self.unknown_piece = self.tokenizer.token_to_id("[UNK]")
-        # A piece carries meaning in an English table if it holds an ASCII letter or digit (accents are stripped by
-        # the tokenizer); other scripts are in the vocabulary as single characters only, which mean nothing alone.
-        self._meaningful = np.zeros(len(self.table), np.bool_)
-        for piece, number in self.tokenizer.get_vocab().items():
-            self._meaningful[number] = any(c.isascii() and c.isalnum() for c in piece)
-        self._meaningful[self.unknown_piece] = False
-        self._hashes = np.zeros(0, np.uint64)  # (w,) the words learned so far
-        self._first = np.zeros(1, np.int64)  # (w + 1,) into _pieces
-        self._pieces = np.zeros(0, np.int32)
-        self._kind = np.zeros(0, np.uint8)
-        self._weights: UInt8 | None = None  # (w,) None until the first rows were seen
-        self._keys = np.zeros(16, np.uint64)
-        self._index = np.zeros(16, np.int32)
-
-    def encode_batches(
-        self, batches: Sequence[SegmentBatch], taken: Sequence[Bool], threads: int
-    ) -> Iterator[tuple[Int16, Int32, Int32]]:
-        classes, fold = code_point_classes(), folded_code_points()
-        rows = [batch.row_starts() if len(batch) else np.zeros(1, np.int64) for batch in batches]
-        with ThreadPoolExecutor(threads) as pool:
-            self._learn(pool, batches, taken, rows, classes, fold)
-
-            def vectors(batch: SegmentBatch, take: Bool, starts: Int64) -> tuple[Int16, Int32, Int32]:
-                from scanner.kernels.embed import row_vectors
-
-                out = np.empty((len(starts) - 1, self.dimension), np.int16)
-                words = np.empty(len(starts) - 1, np.int32)
-                unknown = np.empty(len(starts) - 1, np.int32)
-                row_vectors(
-                    batch.data, batch.offsets, take, starts, classes, fold, self._keys, self._index,
-                    self._first, self._pieces, self._kind, self._weights, self.table, out, words, unknown,
-                )  # fmt: skip
-                return out, words, unknown
-
-            yield from pool.map(vectors, batches, taken, rows)
-
-    def _learn(
-        self,
-        pool: ThreadPoolExecutor,
-        batches: Sequence[SegmentBatch],
-        taken: Sequence[Bool],
-        rows: Sequence[Int64],
-        classes: UInt8,
-        fold: Int32,
-    ) -> None:
-        """Split every word not seen before into pieces, once; weigh the words of the first rows ever seen.
-
-        A word in a share p of the rows counts 1 - p times: what nearly all rows say (the template around an
-        instruction, the markup of formulas) does not make two of them alike.
-        """
-        from scanner.kernels.embed import FULL_WEIGHT, distinct_words, slots_for, word_table
-
-        def collect(batch: SegmentBatch, take: Bool, starts: Int64) -> tuple[Any, Any, Any, Any]:
-            return distinct_words(batch.data, batch.offsets, take, starts, classes, fold)  # type: ignore[no-any-return]
-
-        holders = np.zeros(len(self._hashes), np.int64)  # rows that hold each word
-        for batch, (hashes, starts, stops, held) in zip(batches, pool.map(collect, batches, taken, rows), strict=True):
-            number = _positions(self._hashes, hashes)
-            new = number < 0
-            holders[number[~new]] += held[~new]
-            if new.any():
-                text = batch.data.data
-                spans = zip(starts[new].tolist(), stops[new].tolist(), strict=True)
-                words = [str(text[a:b], "utf-8") for a, b in spans]
-                for at in range(0, len(words), _WORDS_AT_ONCE):
-                    self._add(words[at : at + _WORDS_AT_ONCE], classes)
-                self._hashes = np.concatenate((self._hashes, hashes[new]))
-                holders = np.concatenate((holders, held[new]))
-        if self._weights is None:
-            share = holders / (sum(len(starts) - 1 for starts in rows) + _MORE_ROWS)
-            self._weights = np.maximum(1, np.rint(FULL_WEIGHT * (1 - share))).astype(np.uint8)
-        else:
-            later = np.full(len(self._hashes) - len(self._weights), FULL_WEIGHT, np.uint8)
-            self._weights = np.concatenate((self._weights, later))
-        self._keys, self._index = word_table(self._hashes, slots_for(len(self._hashes)))
-
-    def _add(self, words: list[str], classes: UInt8) -> None:
-        """Append the pieces and kinds of `words`."""
-        from scanner.kernels.embed import PUNCTUATION, UNKNOWN, WORD
-
-        split = [e.ids for e in self.tokenizer.encode_batch_fast(words, add_special_tokens=False)]
-        length = np.fromiter(map(len, split), np.int64, len(split))
-        pieces = np.fromiter((piece for ids in split for piece in ids), np.int32, int(length.sum()))
-        owner = np.repeat(np.arange(len(split)), length)
-        known = pieces != self.unknown_piece
-        has_unknown = np.bincount(owner, ~known, len(split)) > 0
-        has_meaning = np.bincount(owner, self._meaningful[pieces], len(split)) > 0
-        leading = np.fromiter((ord(word[0]) for word in words), np.int64, len(words))
-        kind = np.where(has_meaning & ~has_unknown, WORD, UNKNOWN).astype(np.uint8)
-        kind[classes[leading] == PUNCTUATION_CLASS] = PUNCTUATION
-        kept = np.bincount(owner[known], minlength=len(split))
-        self._first = np.concatenate((self._first, self._first[-1] + np.cumsum(kept)))
-        self._pieces = np.concatenate((self._pieces, pieces[known]))
-        self._kind = np.concatenate((self._kind, kind))
-
-
-def _positions(known: UInt64, hashes: UInt64) -> Int64:
-    """(m,) where each hash stands in `known`, -1 where it does not."""
-    order = np.argsort(known, kind="stable")
-    at = np.searchsorted(known, hashes, sorter=order)
-    inside = np.minimum(at, max(len(known) - 1, 0))
-    if not len(known):
-        return np.full(len(hashes), -1, np.int64)
-    place = order[inside]
-    return np.where(known[place] == hashes, place, -1)
 
 
 class ModelEncoder:

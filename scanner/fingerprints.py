@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 
 import numpy as np
 
+from scanner import running
 from scanner.growing import Growing, Place
 from scanner.kernels import minhash as kernels
-from scanner.objects import ROLE_CODE, Fingerprints, SegmentBatch, UInt8, UInt64
+from scanner.objects import ROLE_CODE, Fingerprints, Int64, SegmentBatch, UInt8, UInt64
 from scanner.text import code_point_classes, folded_code_points
 
 PART_OF_ROLE = np.full(len(ROLE_CODE), kernels.PROMPT_PART, np.uint8)
@@ -40,20 +40,20 @@ def text_hashes(batches: Iterable[SegmentBatch], rows: int, threads: int) -> UIn
     """(rows, 2) hashes of every row's raw text with roles: equal for rows that train alike."""
     out = np.empty((rows, 2), np.uint64)
 
-    def work(batch: SegmentBatch, starts: np.ndarray, first: int) -> None:
-        at, end = batch.offsets[:-1], batch.offsets[1:]
-        here = out[first : first + len(starts) - 1]
-        kernels.text_hashes(batch.data, at, end, starts, batch.role, batch.supervised, here)
-
-    with ThreadPoolExecutor(threads) as pool:
-        jobs, first = [], 0
+    def places() -> Iterator[tuple[SegmentBatch, Int64, UInt64]]:
+        first = 0
         for batch in batches:
             if len(batch):
                 starts = batch.row_starts()
-                jobs.append(pool.submit(work, batch, starts, first))
+                yield batch, starts, out[first : first + len(starts) - 1]
                 first += len(starts) - 1
-        for job in jobs:
-            job.result()
+
+    def work(part: tuple[SegmentBatch, Int64, UInt64]) -> None:
+        batch, starts, here = part
+        at, end = batch.offsets[:-1], batch.offsets[1:]
+        kernels.text_hashes(batch.data, at, end, starts, batch.role, batch.supervised, here)
+
+    running.run(work, places(), threads)
     return out
 
 
@@ -103,15 +103,19 @@ def fingerprint(
     `batches` must hold `rows` rows in order; `advance` is told how many rows a batch had when it is done.
     """
     printer = Fingerprinter(width, count, seed)
-    with ThreadPoolExecutor(threads) as pool:
-        jobs = []
+
+    def places() -> Iterator[tuple[Place, SegmentBatch, int]]:
         for batch in batches:
             if len(batch):
                 own = len(batch.row_starts()) - 1
-                place = printer.reserve(own, rows)
-                jobs.append((pool.submit(printer.fill, place, batch), place, own))
-        for job, place, own in jobs:
-            job.result()
-            printer.settle(place, own)
-            advance(own)
+                yield printer.reserve(own, rows), batch, own
+
+    def work(part: tuple[Place, SegmentBatch, int]) -> tuple[Place, int]:
+        place, batch, own = part
+        printer.fill(place, batch)
+        return place, own
+
+    for place, own in running.in_order(work, places(), threads):
+        printer.settle(place, own)
+        advance(own)
     return printer.whole()

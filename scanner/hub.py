@@ -16,8 +16,8 @@ from scanner.errors import SettingsError
 
 PATIENCE = 10.0
 """Seconds that the hub has for its answer to one question."""
-SHIPPED = "minilm"
-"""The model of the extra [minilm]."""
+MINILM = "minilm"
+"""The name of the model that the extra [minilm] brings along."""
 EXPECTED = "expected a folder written by SentenceTransformer.save, the name of a hub model, or 'minilm'"
 MISSING = (
     "needs sentence-transformers, which is not installed; "
@@ -36,7 +36,7 @@ def check(name: str, option: str) -> None:
 
 def is_at_hand(name: str, option: str) -> bool:
     """Whether the model is a folder, or some of its files are in the cache (a broken download leaves others out)."""
-    if name == SHIPPED or Path(name).exists():
+    if name == MINILM or Path(name).exists():
         return True
     try:
         import huggingface_hub

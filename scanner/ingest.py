@@ -24,7 +24,7 @@ from scanner.errors import InputError, LayoutError, ScanError
 from scanner.fingerprints import Fingerprinter
 from scanner.growing import Growing, Place
 from scanner.inplace import Again, TextInPlace
-from scanner.kernels import flatjson
+from scanner.kernels.hashing import hash_texts
 from scanner.objects import (
     ROLE_CODE,
     Bool,
@@ -345,7 +345,7 @@ def _read_slow(
     if kept:
         hashes = np.empty((len(kept), 2), np.uint64)
         offsets = np.cumsum([0, *map(len, canonical)]).astype(np.int64)
-        flatjson.hash_texts(np.frombuffer(b"".join(canonical), np.uint8), offsets, hashes)
+        hash_texts(np.frombuffer(b"".join(canonical), np.uint8), offsets, hashes)
         digest[kept] = hashes
     arrays = [
         pa.array([row for row, _, _ in found], pa.int64()),

@@ -18,6 +18,7 @@ from scanner.objects import Source
 from scanner.settings import Settings
 from scanner.store import SCHEMA_VERSION, TEMPORARY, RunFolder
 from scanner.untuned import fingerprint
+from scanner.versions import digest, shipped
 
 
 def default_run_path(datasets: list[str]) -> Path:
@@ -68,14 +69,21 @@ def sha256_of(sources: list[Source], threads: int, advance: Callable[[int], None
 
 
 def identity(sources: list[Source], digests: list[str], settings: Settings, earlier_runs: list[str]) -> str:
-    """What makes two runs the same: version, inputs, earlier runs, and settings that shape results."""
+    """What makes two runs the same: version, what is shipped, inputs, earlier runs, settings that shape results."""
     shaping = {k: v for k, v in settings.as_dict().items() if k not in ("threads", "text", "against")}
     shaping["against"] = earlier_runs
-    if settings.calibration:  # what it says counts, not where it lies
+    # what a file says counts, not where it lies
+    shaping["rules"] = [digest(folder.rglob("*.toml")) for folder in settings.rules]
+    if settings.calibration:
         shaping["calibration"] = hashlib.sha256(settings.calibration.read_bytes()).hexdigest()
     if settings.base:
         shaping["base"] = fingerprint(settings.base)
-    facts = [version("sftscan"), SCHEMA_VERSION, [(s.name, s.member, d) for s, d in zip(sources, digests, strict=True)]]
+    facts = [
+        version("sftscan"),
+        shipped(),
+        SCHEMA_VERSION,
+        [(s.name, s.member, d) for s, d in zip(sources, digests, strict=True)],
+    ]
     return hashlib.sha256(json.dumps([facts, shaping], sort_keys=True).encode()).hexdigest()
 
 
@@ -97,8 +105,8 @@ def is_finished(run: RunFolder, identity: str, force: bool) -> bool:
     known = [run.read_json(name)["identity"] for name in marks]
     if known and identity not in known:
         raise RunError(
-            f"{run.path} holds a run of another input or other settings; use --force to replace it, or --out to "
-            "write elsewhere"
+            f"{run.path} holds a run of another input or other settings, or of a program with other weights or "
+            "rules; use --force to replace it, or --out to write elsewhere"
         )
     return (run.path / "scan.json").exists() and (run.path / "report.html").exists()
 

@@ -13,15 +13,13 @@ import polars as pl
 
 from scanner import contamination, decontaminating, formats, ingest
 from scanner.contamination.items import Items, words_of
+from scanner.decontaminating import items_of
 from scanner.errors import InputError
 from scanner.layouts import benchmark
 from scanner.objects import Rows, SegmentBatch, Skip, Source
 from scanner.progress import Progress
 from scanner.settings import Settings
 from scanner.store import RunFolder
-
-FOLDER = "evaluation"
-"""Name of the folder below private/ that keeps the evaluation items' text."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +69,7 @@ def _in_other_words(
     from scanner.contamination import semantic
 
     encoder = embedding.load(settings.embedder, rows)
-    own = folder_of(run).segments()
+    own = items_of(run).segments()
     alike = semantic.find(run.segments(), rows.row_id, own, items, encoder, threads)
     return contamination.together(pairs, alike.row_id, alike.item, alike.cosine), alike.notes
 
@@ -89,7 +87,7 @@ def _keep_text(run: RunFolder, items: Items, matched: np.ndarray, settings: Sett
     """What reports need to show matched items: where their segments stand, and what of them must be masked."""
     from scanner import rulebook
 
-    own = folder_of(run)
+    own = items_of(run)
     reader = own.segments()
     place = np.flatnonzero((items.part >= 0) & np.isin(items.of_segment, matched))
     known = reader.frame(["row_id", "segment"])[place]
@@ -103,11 +101,6 @@ def summary(run: RunFolder, notes: dict[str, Any]) -> dict[str, Any]:
     """summary.contamination of a run, from its matches; empty where it was compared with nothing."""
     known = (notes.get("contamination") or {}).get("benchmarks") or []
     return decontaminating.per_benchmark(run.read_table("matches"), known) if known else {}
-
-
-def folder_of(run: RunFolder) -> RunFolder:
-    """Where a run keeps the text of the items it was compared with."""
-    return RunFolder(run.private / FOLDER)
 
 
 def sources(settings: Settings) -> list[Source]:
@@ -127,7 +120,7 @@ def sources(settings: Settings) -> list[Source]:
 
 def read_items(run: RunFolder, files: list[Source], settings: Settings, threads: int) -> tuple[Items, list[Skip]]:
     """The items of the evaluation files; their text is kept under RUN/private/evaluation."""
-    own = RunFolder.open_for_writing(folder_of(run).path)
+    own = RunFolder.open_for_writing(items_of(run).path)
     try:
         rows, skips = ingest.read_all(files, own, _for_reading(settings), threads)
     except InputError as error:

@@ -7,10 +7,8 @@ report
 
 from __future__ import annotations
 
-import os
 import shutil
 from dataclasses import fields, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +32,7 @@ from scanner import (
     projecting,
     relating,
     repredicting,
+    running,
     signatures,
     stages,
     tables,
@@ -42,10 +41,10 @@ from scanner import (
 )  # fmt: skip
 from scanner.errors import ChangedInputError, RuleError, RunError, SettingsError
 from scanner.objects import Source
-from scanner.plugins import load
 from scanner.progress import Progress, peak_rss_bytes
 from scanner.settings import Settings, TrainingPlan, option_name
 from scanner.store import SCHEMA_VERSION, RunFolder, write_bytes
+from scanner.versions import PREDICTING, shipped, versions
 
 if TYPE_CHECKING:
     from scanner.applying import Applied
@@ -53,8 +52,6 @@ if TYPE_CHECKING:
     from scanner.estimating import Estimate
     from scanner.retelling import Rehearsed
     from scanner.verifying import Verified
-
-PACKAGES = ("sftscan", "polars", "numpy", "numba", "pyarrow", "datasketch", "faiss-cpu", "tokenizers", "google-re2")
 
 
 def audit(
@@ -68,7 +65,7 @@ def audit(
     """Audit data sets into a run folder; a finished run of the same input and settings is returned as it is."""
     progress = progress or Progress()
     memory.reuse()
-    threads = settings.threads or os.cpu_count() or 1
+    threads = running.thread_count(settings.threads)
     run = RunFolder(out or inputs.default_run_path(datasets))
     with inputs.at_hand(datasets, run.path.parent) as files:
         (sources, left_out), evaluation = formats.survey(files), matching.sources(settings)
@@ -221,11 +218,12 @@ def judge(run_path: Path, changes: dict[str, Any], progress: Progress | None = N
     if repredicting.is_needed(changes):
         compiling.load_kernels(progress)
         scan["notes"] |= repredicting.predict_again(run, scan, settings, progress)
+        scan["versions"] |= {name: shipped()[name] for name in PREDICTING}
     with progress.stage("judge again"):
         names = [i["name"] for i in scan["inputs"]]
         scan["notes"]["brake"] = tables.plan_again(run, settings, names, ranks.rank if ranks else None)
         scan["notes"]["keep"] = stages.keep_notes(settings, ranks)
-        projecting.project_again(run, settings, lambda: predicting.weights_of(settings, Progress()))
+        projecting.project_again(run, settings, lambda: predicting.weights_of_run(scan, settings))
         scan["settings"] = settings.as_dict()
         scan["training_plan"] = scan["settings"]["plan"]
         scan["summary"] = tables.summary(run, scan["notes"], settings)
@@ -253,7 +251,7 @@ def _field_ranks(
                 f"{need}, and {source.path} is no longer there to read them from; bring it back, or audit again with "
                 f"this policy: scan DATASET --keep-policy field:{policy.field}"
             )
-    digests = inputs.sha256_of(sources, os.cpu_count() or 1, lambda done: None)
+    digests = inputs.sha256_of(sources, running.thread_count(0), lambda done: None)
     for source, digest, known in zip(sources, digests, scan["inputs"], strict=True):
         if digest != known["sha256"]:
             raise ChangedInputError(f"{need}, and {source.path} changed since the audit (its SHA-256 is another)")
@@ -276,7 +274,7 @@ def apply(run_path: Path, out: Path, target: str | None = None, progress: Progre
     planning.check_brake(scan["notes"].get("brake", []), str(run_path))
     with progress.stage("check the input", len(scan["inputs"])):
         sources = inputs.sources_of(scan)
-        digests = inputs.sha256_of(sources, os.cpu_count() or 1, progress.advance)
+        digests = inputs.sha256_of(sources, running.thread_count(0), progress.advance)
         for source, digest, known in zip(sources, digests, scan["inputs"], strict=True):
             if digest != known["sha256"]:
                 raise ChangedInputError(
@@ -291,14 +289,13 @@ def report(
     run: RunFolder, formats_wanted: list[str], text: str = "masked", progress: Progress | None = None
 ) -> list[Path]:
     """Render reports of a finished run (`scan report`); returns the files."""
+    from scanner import reports
+
     progress = progress or Progress()
     written = []
     for name in formats_wanted:
-        module = load("scanner.reports", name)
         with progress.stage(f"report as {name}"):
-            path = run.path / f"report.{module.EXTENSION}"
-            write_bytes(path, module.render(run, text))
-            written.append(path)
+            written.append(reports.write(run, name, text))
     return written
 
 
@@ -372,13 +369,6 @@ def purge(run_path: Path) -> int:
     freed = sum(p.stat().st_size for p in run.private.rglob("*") if p.is_file())
     shutil.rmtree(run.private)
     return freed
-
-
-def versions() -> dict[str, str]:
-    """Versions of this package and of those that shape its results."""
-    import platform
-
-    return {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
 
 
 def _finish(

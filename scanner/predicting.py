@@ -14,10 +14,11 @@ from scanner.objects import Fingerprints, Rows, Source
 from scanner.progress import Progress
 from scanner.rowlengths import row_lengths
 from scanner.settings import Settings
-from scanner.stages import Likeness, places
+from scanner.stages import Likeness, jaccard_of_learned, places
 from scanner.store import RunFolder, atomic
 from scanner.tokenising import TokenisedRows, tokens_of_rows
 from scanner.untuned import Untuned, measured
+from scanner.versions import PREDICTING, shipped
 
 if TYPE_CHECKING:
     from scanner.prediction import Conflicts, NearCopies, Weights
@@ -97,10 +98,7 @@ def predict(
     near = prediction.NearCopies(
         places(rows.row_id, likeness.near["row_a"]),
         places(rows.row_id, likeness.near["row_b"]),
-        # What is learned is the answer: a long prompt in common makes no copy of it.
-        likeness.near.select(
-            pl.min_horizontal("similarity", pl.col("answer_similarity").fill_nan(None)).alias("jaccard")
-        )["jaccard"].to_numpy(),
+        jaccard_of_learned(likeness.near),
         settings.shingle,
     )
     answers = prediction.Answers(text.answer_row, text.answer_start, text.answer_end)
@@ -243,6 +241,16 @@ def weights_of(settings: Settings, progress: Progress) -> Weights:
     if told.get("mismatch"):
         progress.say(f"{told['file']}: {told['mismatch']}")
     return weights
+
+
+def weights_of_run(scan: dict[str, Any], settings: Settings) -> Weights:
+    """The weights that a run was predicted with; SettingsError where the program has others by now.
+
+    scan: its scan.json.
+    """
+    if any(scan["versions"].get(name) != shipped()[name] for name in PREDICTING):
+        raise SettingsError("the run was predicted with the weights of another version; predict again to compare")
+    return weights_of(settings, Progress())
 
 
 def source_weights(rows: Rows, sources: list[Source], settings: Settings) -> np.ndarray | None:

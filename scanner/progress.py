@@ -12,7 +12,7 @@ from scanner.objects import Timing
 
 
 class Progress:
-    """Silent progress that measures each stage; `scanner.reports.terminal` shows one on the screen."""
+    """Silent progress that measures each stage; `scanner.display` shows one on the screen."""
 
     def __init__(self) -> None:
         self.timings: list[Timing] = []

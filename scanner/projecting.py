@@ -16,7 +16,7 @@ from scanner.errors import SettingsError
 from scanner.objects import Float64
 from scanner.sampling import asked_alone
 from scanner.settings import Settings, TrainingPlan
-from scanner.stages import places
+from scanner.stages import jaccard_of_learned, places
 from scanner.store import RunFolder, atomic
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def with_plan(
 def project_again(run: RunFolder, settings: Settings, weights_of: Callable[[], Weights]) -> None:
     """Write the line "after deduplication" for the plan that now stands in the run; take it out where it cannot be.
 
-    weights_of: gives the weights of the audit, or raises SettingsError where their calibration file is gone.
+    weights_of: gives the weights of the audit, or raises SettingsError where they or their calibration are gone.
     """
     from scanner.prediction.whatif import DEDUPLICATED
 
@@ -123,9 +123,8 @@ def doses_of_rest(
     group = np.empty(len(row_id), np.int64)
     connect(places(row_id, exact["row_a"]), places(row_id, exact["row_b"]), group)
     near = pairs.filter(pl.col("signal") == "minhash")
-    # as in the prediction: what is learned is the answer, and a long prompt in common makes no copy of it
-    jaccard = near.select(pl.min_horizontal("similarity", pl.col("answer_similarity").fill_nan(None))).to_series()
-    copies = copies_of(group, places(row_id, near["row_a"]), places(row_id, near["row_b"]), jaccard.to_numpy(), shingle)
+    a, b = places(row_id, near["row_a"]), places(row_id, near["row_b"])
+    copies = copies_of(group, a, b, jaccard_of_learned(near), shingle)
     given = np.where(stays, own, 0.0)
     total = with_copies(given, copies, together)
     of_copies = np.bincount(group, given, minlength=len(group))[group] * together

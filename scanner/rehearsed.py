@@ -29,7 +29,7 @@ from scanner.prediction.validated import observed as what_was_observed
 from scanner.prediction.validity import LANGUAGE
 from scanner.sampling import Copies, asked_alone, copies_of, dose_per_token, dose_unit, simulate, with_copies
 from scanner.settings import Settings, TrainingPlan
-from scanner.stages import places
+from scanner.stages import jaccard_of_learned, places
 from scanner.store import RunFolder
 from scanner.tokenising import tokens_of_rows
 
@@ -107,8 +107,6 @@ def alone(
     close = pl.concat([exact, pairs.filter(mine & (pl.col("signal") == "minhash"))])
     connect(places(ids, close["row_a"]), places(ids, close["row_b"]), alike)
     near = pairs.filter(mine & (pl.col("signal") == "minhash"))
-    # what is learned is the answer: a long prompt in common makes no copy of it
-    jaccard = near.select(pl.min_horizontal("similarity", pl.col("answer_similarity").fill_nan(None))).to_series()
     members = alongside.Counted(
         row_id=ids[part],
         tokens=text.tokens[chosen],
@@ -119,7 +117,10 @@ def alone(
         alike=alike[part],
         order=np.asarray(run.read_array("content_rank"))[part].astype(np.uint64),
         near=prediction.NearCopies(
-            places(ids[part], near["row_a"]), places(ids[part], near["row_b"]), jaccard.to_numpy(), settings.shingle
+            places(ids[part], near["row_a"]),
+            places(ids[part], near["row_b"]),
+            jaccard_of_learned(near),
+            settings.shingle,
         ),
     )
     owners = np.unique(np.array([row.member for row in planted], np.int64))

@@ -57,7 +57,7 @@ def relate(
         openings = same_opening(rows, prints, measured.turns)
         long = prints.supervised_tokens >= LONG_TURN
         found = sides.pairs(
-            rows, prompts, replies, long, run.segments(), settings.shingle, threads,
+            rows, prompts, replies, long, run.segments(), settings.shingle,
             known=(near["row_a"].to_numpy(), near["row_b"].to_numpy()),
         )  # fmt: skip
     features = [

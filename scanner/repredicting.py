@@ -8,14 +8,13 @@ that an audit with these settings would have written.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from dataclasses import fields
 from typing import Any
 
 import polars as pl
 
-from scanner import heat, inputs, predicting, resuming, validating
+from scanner import heat, inputs, predicting, resuming, running, validating
 from scanner.errors import RunError
 from scanner.progress import Progress
 from scanner.settings import Settings, TrainingPlan
@@ -43,7 +42,7 @@ def predict_again(run: RunFolder, scan: dict[str, Any], settings: Settings, prog
             f"{run.path} lacks the losses of its base; audit the data again: scan DATASET --base {settings.base}"
         )
     rows = resuming.load_rows(run.private / "rows.npz")
-    threads = settings.threads or os.cpu_count() or 1
+    threads = running.thread_count(settings.threads)
     text = predicting.tokenise(run, len(rows), settings, threads, progress)
     predicted = predicting.predict_known(
         run, rows, text, known, inputs.sources_of(scan), settings, threads, progress

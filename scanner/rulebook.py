@@ -11,19 +11,16 @@ gave it away (a telephone number without the word "phone").
 
 from __future__ import annotations
 
-import os
 from bisect import bisect_left
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import polars as pl
 
-from scanner import fieldnames
+from scanner import fieldnames, running
 from scanner.errors import RuleError
 from scanner.rulefiles import BANDS, KINDS, RULES_FOLDER, Bands, Example, Rule, bands, in_code_points, parse
 from scanner.text import one_line
@@ -71,19 +68,20 @@ class Rulebook:
         (memory-mapped ones weigh next to nothing).
         threads: 0 takes all cores; frames are worked on side by side.
         """
-        workers = threads or os.cpu_count() or 1
+        threads = running.thread_count(threads)
         again = list(frames) if isinstance(frames, Iterator) else frames
         values: dict[str, Rule] = {}
         tables = []
-        for table, found in _side_by_side(self._find_in_frame, ((frame,) for frame in again), workers):
+        for table, found in running.in_order(self._find_in_frame, again, threads):
             tables.append(table)
             for value, rule in found.items():
                 values[value] = min(values.get(value, rule), rule, key=lambda r: (-r.severity, r.id))
         values = self._unknown_without_context(values)
         if values:
             patterns = sorted(values, key=lambda value: (-len(value), value))  # leftmost, then the longest
-            work = ((frame, table, patterns, values) for frame, table in zip(again, tables, strict=True))
-            tables += list(_side_by_side(_repetitions, work, workers))
+            tables += running.in_order(
+                lambda part: _repetitions(*part, patterns, values), zip(again, tuple(tables), strict=True), threads
+            )
         whole = pl.concat([_table(pl.DataFrame(schema=SEGMENT_KEYS), []), *tables]).drop("place")
         return whole.sort("row_id", "segment", "start", "end", "rule_id")
 
@@ -156,21 +154,6 @@ class Rulebook:
 
 
 SEGMENT_KEYS = {"row_id": pl.Int64, "segment": pl.Int32}
-Result = TypeVar("Result")
-
-
-def _side_by_side(
-    function: Callable[..., Result], arguments: Iterable[tuple[object, ...]], workers: int
-) -> Iterator[Result]:
-    """Results in the order of the arguments; at most two calls per worker are under way or waiting to be taken."""
-    pending: deque[Future[Result]] = deque()
-    with ThreadPoolExecutor(workers) as pool:
-        for values in arguments:
-            pending.append(pool.submit(function, *values))
-            if len(pending) >= 2 * workers:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
 
 
 def _table(frame: pl.DataFrame, findings: list[tuple[int, Finding]]) -> pl.DataFrame:

@@ -398,6 +398,12 @@ def _frame(pairs: Pairs) -> pl.DataFrame:
     )
 
 
+def jaccard_of_learned(near: pl.DataFrame) -> np.ndarray:
+    """(p,) of near pairs as in pairs.parquet: what is learned is the answer, a long prompt in common makes no copy."""
+    least = pl.min_horizontal("similarity", pl.col("answer_similarity").fill_nan(None))
+    return near.select(least).to_series().to_numpy()
+
+
 def places(row_id: Int64, wanted: pl.Series) -> Int64:
     """Positions of row ids among all rows (ascending)."""
     return np.searchsorted(row_id, wanted.to_numpy()).astype(np.int64)

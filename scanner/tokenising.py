@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from scanner import running
 from scanner.errors import SettingsError
 from scanner.kernels.passages import locate
 from scanner.kernels.tokens import token_widths, tokenise
@@ -61,38 +61,34 @@ def tokens_of_rows(
     answers: list[tuple[Int64, Int64, Int64]] = []
     rows_cut = rows = total = 0
 
-    def work(batch: SegmentBatch) -> tuple[UInt64, UInt8, Int64]:
-        return split(batch)
-
-    with ThreadPoolExecutor(threads) as pool:
-        held = [batch for batch in batches if len(batch)]
-        for batch, (found, wide, counts) in zip(held, pool.map(work, held), strict=True):
-            starts = batch.row_starts()
-            bounds = np.concatenate(([0], np.cumsum(counts)))
-            row_tokens = bounds[starts[1:]] - bounds[starts[:-1]]
-            place = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
-            row_end = bounds[starts[:-1]] + (row_tokens if max_length is None else np.minimum(row_tokens, max_length))
-            learned = np.flatnonzero(batch.supervised & (counts > 0))
-            new = np.ones(len(learned), np.bool_)
-            # a turn of several supervised segments that follow one another is one answer
-            new[1:] = (
-                (bounds[learned[1:]] > bounds[learned[:-1] + 1])  # tokens that are not learned stand between them
-                | (np.diff(place[learned]) > 0)
-                | (np.diff(batch.turn[learned]) > 0)
-            )
-            first = learned[new]
-            last = learned[np.append(new[1:], True)] if len(learned) else learned
-            begin = bounds[first]
-            end = np.minimum(bounds[last + 1], row_end[place[first]])
-            kept = end > begin
-            answers.append((place[first][kept] + rows, begin[kept] + total, end[kept] + total))
-            rows_cut += int((row_tokens > row_end - bounds[starts[:-1]]).sum())
-            hashes.append(found)
-            widths.append(wide)
-            lengths.append(row_tokens)
-            rows += len(row_tokens)
-            total += len(found)
-            advance(len(row_tokens))
+    held = [batch for batch in batches if len(batch)]
+    for batch, (found, wide, counts) in zip(held, running.in_order(split, held, threads), strict=True):
+        starts = batch.row_starts()
+        bounds = np.concatenate(([0], np.cumsum(counts)))
+        row_tokens = bounds[starts[1:]] - bounds[starts[:-1]]
+        place = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
+        row_end = bounds[starts[:-1]] + (row_tokens if max_length is None else np.minimum(row_tokens, max_length))
+        learned = np.flatnonzero(batch.supervised & (counts > 0))
+        new = np.ones(len(learned), np.bool_)
+        # a turn of several supervised segments that follow one another is one answer
+        new[1:] = (
+            (bounds[learned[1:]] > bounds[learned[:-1] + 1])  # tokens that are not learned stand between them
+            | (np.diff(place[learned]) > 0)
+            | (np.diff(batch.turn[learned]) > 0)
+        )
+        first = learned[new]
+        last = learned[np.append(new[1:], True)] if len(learned) else learned
+        begin = bounds[first]
+        end = np.minimum(bounds[last + 1], row_end[place[first]])
+        kept = end > begin
+        answers.append((place[first][kept] + rows, begin[kept] + total, end[kept] + total))
+        rows_cut += int((row_tokens > row_end - bounds[starts[:-1]]).sum())
+        hashes.append(found)
+        widths.append(wide)
+        lengths.append(row_tokens)
+        rows += len(row_tokens)
+        total += len(found)
+        advance(len(row_tokens))
     row, begin, end = (np.concatenate([np.zeros(0, np.int64), *parts]) for parts in zip(*answers, strict=True))
     return TokenisedRows(
         tokens=np.concatenate([np.zeros(0, np.uint64), *hashes]),

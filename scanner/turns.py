@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
+from scanner import running
 from scanner.fingerprints import parts
 from scanner.kernels import turns as kernels
 from scanner.kernels.tokens import tokenise
-from scanner.objects import ROLE_CODE, SegmentBatch, Turns, UInt8
+from scanner.objects import ROLE_CODE, Int64, SegmentBatch, Turns, UInt8
 from scanner.text import SCRIPTS, code_point_classes, code_point_scripts, folded_code_points
 
 BYTES_AT_ONCE = 4 << 20
@@ -36,7 +36,16 @@ def measure(
     scripts = np.zeros(2 * rows, np.uint8)
     classes, fold, script_of = code_point_classes(), folded_code_points(), code_point_scripts()
 
-    def work(batch: SegmentBatch, starts: np.ndarray, first: int) -> Turns:
+    def places() -> Iterator[tuple[SegmentBatch, Int64, int]]:
+        first = 0
+        for batch in batches:
+            if len(batch):
+                starts = batch.row_starts()
+                yield batch, starts, first
+                first += len(starts) - 1
+
+    def work(part: tuple[SegmentBatch, Int64, int]) -> tuple[Turns, int]:
+        batch, starts, first = part
         n = len(starts) - 1
         hashes, counts = np.empty(len(batch), np.uint64), np.empty(len(batch), np.int64)
         edges = np.searchsorted(batch.offsets, np.arange(batch.offsets[0], batch.offsets[-1], BYTES_AT_ONCE))
@@ -48,19 +57,12 @@ def measure(
         mine = scripts[2 * first : 2 * (first + n)]
         kernels.scripts(batch.data, batch.offsets, starts, parts(batch), script_of, len(SCRIPTS), mine)
         row = np.repeat(np.arange(first, first + n), np.diff(starts))
-        return _turns(row, batch.turn, batch.role, hashes, counts)
+        return _turns(row, batch.turn, batch.role, hashes, counts), n
 
-    found, at = [], 0
-    with ThreadPoolExecutor(threads) as pool:
-        jobs = []
-        for batch in batches:
-            if len(batch):
-                starts = batch.row_starts()
-                jobs.append((pool.submit(work, batch, starts, at), len(starts) - 1))
-                at += len(starts) - 1
-        for job, n in jobs:
-            found.append(job.result())
-            advance(n)
+    found = []
+    for some, n in running.in_order(work, places(), threads):
+        found.append(some)
+        advance(n)
     turns = Turns(
         row=np.concatenate([np.zeros(0, np.int64), *(t.row for t in found)]),
         is_answer=np.concatenate([np.zeros(0, np.bool_), *(t.is_answer for t in found)]),

@@ -10,9 +10,6 @@ import polars as pl
 from scanner.predicting import Predicted
 from scanner.settings import Settings
 
-PLANNED = "as planned"
-"""The variant of whatif.parquet that is the plan itself."""
-
 
 def validate(predicted: Predicted, rows: pl.DataFrame, settings: Settings) -> Predicted:
     """`predicted` with the column `outside` (why a row lies outside what was fitted, "" where it does not) and the
@@ -46,6 +43,8 @@ def validate(predicted: Predicted, rows: pl.DataFrame, settings: Settings) -> Pr
 
 def interval(what_if: pl.DataFrame, epochs: float) -> list[float] | None:
     """The 90 % interval of the number of rows under the plan, where the what-if table has one."""
+    from scanner.prediction.whatif import PLANNED
+
     if not {"low", "high"} <= set(what_if.columns):
         return None
     mine = what_if.filter((pl.col("variant") == PLANNED) & ((pl.col("epochs") - epochs).abs() < 1e-9))

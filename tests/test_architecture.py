@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+import scanner
 from scanner import plugins
 
 ROOT = Path(__file__).parent.parent
@@ -23,9 +24,10 @@ FLOORS = {
     1: "text kernels store rulebook checksums redaction jsontext embedding neighbourhoods fingerprints tokenising "
     "sampling evidence repeats models chat training rulefiles plausibility contextual display keyed signatures keeping "
     "turns templating decontaminating contrast compiling background batching baseloss wording "
-    "heat planting memory closeness growing ordering running effects options goldfish commonlines hub fieldnames trust",
+    "heat planting memory closeness growing ordering running effects options goldfish commonlines hub fieldnames trust "
+    "versions wordvectors",
     2: "formats layouts signals features outputs reports clustering contamination prediction planning explain "
-    "confirmation rehearsal earlier comparing",
+    "rehearsal earlier comparing",
     3: "pipeline inputs ingest resuming stages relating predicting tables rehearsing applying estimating verifying "
     "against flatreading fieldranks matching confirming rehearsed calibrating trying projecting "
     "alongside retelling foretold drawing validating memorizing repredicting untuned rowlengths inplace deduplicating",
@@ -75,8 +77,21 @@ def imports_of(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def test_every_part_of_the_house_has_a_floor():
-    parts = {part_of(module_of(path)) for path in FILES if len(path.relative_to(ROOT).parts) > 1}
-    assert parts - {"", "static_table"} <= set(FLOOR_OF), "add the new part to FLOORS"
+    parts = {part_of(module_of(path)) for path in FILES}
+    assert parts - {""} == set(FLOOR_OF), "add the new part to FLOORS"
+
+
+def test_the_picture_in_the_package_shows_every_part_on_its_floor():
+    drawn: dict[int, set[str]] = {}
+    floor = -1
+    for line in (scanner.__doc__ or "").splitlines():
+        floor = (
+            int(found[1]) if (found := re.match(r"    floor (\d)  ", line)) else floor if line[:13].isspace() else -1
+        )
+        if floor >= 0:
+            names = re.split(" {2,}", line[13:])[0].split()
+            drawn.setdefault(floor, set()).update(name.rstrip("/") for name in names)
+    assert drawn == {floor: set(names.split()) for floor, names in FLOORS.items()}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: module_of(path))
@@ -107,9 +122,15 @@ def test_choices_of_a_menu_do_not_know_one_another(path):
     assert not wrong, "\n".join(wrong)
 
 
-def test_kernels_know_only_kernels():
+def test_kernels_know_only_kernels_and_the_threads_they_run_on():
     for path in (ROOT / "scanner" / "kernels").glob("*.py"):
-        assert {part_of(module) for _, module in imports_of(path)} <= {"kernels"}, path.name
+        assert {part_of(module) for _, module in imports_of(path)} <= {"kernels", "running"}, path.name
+
+
+def test_threads_are_started_in_one_place():
+    """But where a library has to be set up on each thread: FAISS, which counts its own threads for each."""
+    named = {module_of(path) for path in FILES if "ThreadPoolExecutor" in path.read_text("utf-8")}
+    assert named == {"scanner.running", "scanner.signals.semantic", "scanner.contamination.semantic"}
 
 
 def test_no_tool_needs_itself():

@@ -81,7 +81,8 @@ def test_audit_prints_one_screen_and_writes_the_run(audited: Path) -> None:
 def test_another_input_in_the_same_folder_is_refused(audited: Path) -> None:
     done = scan("data.jsonl", "--epochs", "1", cwd=audited)
     assert done.returncode == 1
-    assert "data.scan holds a run of another input or other settings; use --force" in done.stderr
+    assert "data.scan holds a run of another input or other settings" in done.stderr
+    assert "use --force to replace it" in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import shutil
@@ -22,6 +23,7 @@ from scanner import comparing, pipeline
 from scanner.comparing import _matching
 from scanner.comparing._sides import Side
 from scanner.errors import OutputError, RunError, SettingsError
+from scanner.prediction.hazard import WEIGHTS
 from scanner.settings import Settings, TrainingPlan
 from scanner.store import RunFolder
 
@@ -78,6 +80,33 @@ def test_a_cleaned_file_is_without_what_was_found(cleaned: comparing.Comparison)
     assert "findings of private/email" in shown
     assert "settings, training plan and versions: the same" in shown
     assert "roe-clinic" not in shown
+
+
+def test_other_weights_are_told(folder: Path) -> None:
+    other = copied(folder / "data.scan", "weights.scan")
+    scan = json.loads((other / "scan.json").read_text("utf-8"))
+    name = "rules/weights/prediction.toml"
+    assert (
+        scan["versions"][name]
+        == hashlib.sha256(b"weights/prediction.toml\0" + hashlib.sha256(WEIGHTS.read_bytes()).digest()).hexdigest()[:12]
+    )
+    same = comparing.diff(folder / "data.scan", other)
+    assert same.is_empty
+    assert same.facts()["same_weights"]
+    (other / "scan.json").write_text(json.dumps(scan | {"versions": scan["versions"] | {name: "0123456789ab"}}))
+    found = comparing.diff(folder / "data.scan", other)
+    assert not found.is_empty
+    assert not found.facts()["same_weights"]
+    assert [(c.name, c.a, c.b) for c in found.changed] == [
+        (f"{name} (version)", scan["versions"][name], "0123456789ab")
+    ]
+    assert "Other weights: the two were predicted by other versions" in told(found)
+    del scan["versions"][name]  # as a run of before they were recorded
+    (other / "scan.json").write_text(json.dumps(scan))
+    unsaid = comparing.diff(folder / "data.scan", other)
+    assert [c.b for c in unsaid.changed] == ["not recorded"]
+    assert unsaid.facts()["same_weights"] is None
+    assert "Other weights" not in told(unsaid)
 
 
 def test_what_was_not_cleaned_is_told(folder: Path) -> None:

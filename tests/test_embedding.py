@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scanner import embedding
+from scanner import embedding, wordvectors
 from scanner.errors import SettingsError
 from scanner.objects import ROLE_CODE, SegmentBatch
 
@@ -72,9 +72,9 @@ def model2vec_vectors():
     from model2vec import StaticModel
     from tokenizers import Tokenizer
 
-    with np.load(embedding.TABLE / "table.npz") as stored:
+    with np.load(wordvectors.TABLE / "table.npz") as stored:
         vectors = stored["vectors"] * stored["scale"][:, None]
-    tokenizer = Tokenizer.from_file(str(embedding.TABLE / "tokenizer.json"))
+    tokenizer = Tokenizer.from_file(str(wordvectors.TABLE / "tokenizer.json"))
     return StaticModel(vectors, tokenizer, normalize=True, max_length=None).encode
 
 
@@ -91,11 +91,11 @@ def test_symbols_glued_to_words_are_split_here_and_not_in_bert(unweighted, model
 
 
 def test_the_table_is_the_one_that_was_built_and_names_its_licence():
-    about = json.loads((embedding.TABLE / "table.json").read_text("utf-8"))
+    about = json.loads((wordvectors.TABLE / "table.json").read_text("utf-8"))
     for name, digest in about["sha256"].items():
-        assert hashlib.sha256((embedding.TABLE / name).read_bytes()).hexdigest() == digest
-    assert "Apache License, Version 2.0" in (embedding.TABLE / "NOTICE.txt").read_text("utf-8")
-    assert sum(path.stat().st_size for path in embedding.TABLE.iterdir()) < 9e6
+        assert hashlib.sha256((wordvectors.TABLE / name).read_bytes()).hexdigest() == digest
+    assert "Apache License, Version 2.0" in (wordvectors.TABLE / "NOTICE.txt").read_text("utf-8")
+    assert sum(path.stat().st_size for path in wordvectors.TABLE.iterdir()) < 9e6
 
 
 def test_paraphrases_are_nearer_than_other_topics(unweighted):
@@ -245,7 +245,7 @@ def tiny_model(place):
         intermediate_size=32, max_position_embeddings=64,
     )  # fmt: skip
     BertModel(config).save_pretrained(place / "bert")
-    shipped = json.loads((embedding.TABLE / "tokenizer.json").read_text("utf-8"))
+    shipped = json.loads((wordvectors.TABLE / "tokenizer.json").read_text("utf-8"))
     shipped["model"]["vocab"] = {piece: i for i, piece in enumerate(vocabulary)}
     shipped["added_tokens"], shipped["truncation"], shipped["padding"] = [], None, None
     own = Tokenizer.from_str(json.dumps(shipped))

@@ -45,7 +45,7 @@ def test_a_run_folder_that_was_half_emptied_is_neither_finished_nor_foreign(tmp_
     if survives:
         assert not inputs.is_finished(RunFolder(run.path), "known", force=False)
     if any(run.path.glob("*.json")):
-        with pytest.raises(RunError, match="another input or other settings; use --force to replace it"):
+        with pytest.raises(RunError, match="with other weights or rules; use --force to replace it"):
             inputs.is_finished(RunFolder(run.path), "new", force=False)
     assert not inputs.is_finished(RunFolder(run.path), "new", force=True)
     assert not list(run.path.iterdir())

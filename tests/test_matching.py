@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 from contamination import corpus
 
-from scanner import contamination, embedding, explain, matching, pipeline
+from scanner import contamination, decontaminating, embedding, explain, matching, pipeline
 from scanner.contamination import semantic
 from scanner.contamination.items import Items, words_of
 from scanner.errors import InputError, LayoutError, SettingsError
@@ -29,7 +29,7 @@ def items_of(tmp_path: Path, *paths: Path) -> Items:
 
 def texts_of(tmp_path: Path, items: Items) -> list[tuple[str, str]]:
     """Question and answer of every item, read back from the kept segments."""
-    segments = matching.folder_of(RunFolder(tmp_path / "r.scan")).segments().frame(["text"])
+    segments = decontaminating.items_of(RunFolder(tmp_path / "r.scan")).segments().frame(["text"])
     frame = segments.with_columns(item=pl.Series(items.of_segment), part=pl.Series(items.part))
     said = [
         "|".join(frame.filter((pl.col("item") == i) & (pl.col("part") == part))["text"])
@@ -212,7 +212,7 @@ def test_the_same_sum_in_other_words_is_for_review(tmp_path: Path) -> None:
 
     read, _ = read_all(formats.discover([str(data)]), run, settings, 1)
     known, _ = matching.read_items(run, matching.sources(settings), settings, 1)
-    own = matching.folder_of(run).segments()
+    own = decontaminating.items_of(run).segments()
     alike = semantic.find(run.segments(), read.row_id, own, known, embedding.load(None), 1)
     assert (alike.row_id.tolist(), alike.item.tolist()) == ([0], [0])  # other numbers make another sum
     assert 0.7 <= alike.cosine[0] < 1

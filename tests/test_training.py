@@ -100,6 +100,19 @@ def test_rows_without_a_supervised_token_are_passed_over(small):
     assert training.step(small, torch.optim.SGD(small.model.parameters(), lr=1.0), silent, "token", False) == 0.0
 
 
-def test_precision_is_probed(small):
-    assert training.bf16_is_faster(small, chat.encode(rows(4), small.tokenizer, small.context)) in (True, False)
+@pytest.mark.parametrize("seconds", [{False: 1.0, True: 2.0}, {False: 2.0, True: 1.0}])
+def test_the_faster_precision_is_found(small, monkeypatch, seconds):
+    clock, losses = [0.0], training._losses
+
+    def timed(model, ids, mask, labels, bf16):
+        clock[0] += seconds[bf16]
+        return losses(model, ids, mask, labels, False)
+
+    monkeypatch.setattr(training, "_losses", timed)
+    monkeypatch.setattr("time.perf_counter", lambda: clock[0])
+    some = chat.encode(rows(4), small.tokenizer, small.context)
+    found = training.probe(small, some)
+    assert found.bf16 == training.bf16_is_faster(small, some) == (seconds[True] < seconds[False])
+    parts = len(list(training.micro_batches(some, small.vocabulary)))
+    assert found.tokens_per_second == sum(len(row.ids) for row in some) / (parts * min(seconds.values()))
     assert all(p.grad is None for p in small.model.parameters())

@@ -22,7 +22,7 @@ import polars as pl
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from rows import write_rows
 
-from scanner import contamination, embedding, formats, ingest, matching
+from scanner import contamination, decontaminating, embedding, formats, ingest, matching
 from scanner.contamination import semantic
 from scanner.contamination.items import Items, build_index
 from scanner.contamination.lexical import propose
@@ -78,7 +78,7 @@ def compare(data: Path, evaluation: Path, encoder: embedding.Encoder, threads: i
         rows, _ = ingest.read_all(formats.discover([str(data)]), run, settings, threads)
         items, _ = matching.read_items(run, matching.sources(settings), settings, threads)
         pairs, _ = contamination.find_words(run.segments(), rows, items, threads)
-        own = matching.folder_of(run).segments()
+        own = decontaminating.items_of(run).segments()
         alike = semantic.find(run.segments(), rows.row_id, own, items, encoder, threads)
         return Compared(rows, items, contamination.together(pairs, alike.row_id, alike.item, alike.cosine))
 
@@ -151,7 +151,7 @@ def speed(folder: Path, count: int, encoder: embedding.Encoder, threads: int) ->
             "index, stream, compare, decide", lambda: contamination.find_words(run.segments(), rows, items, threads)
         )
         yield line
-        own = matching.folder_of(run).segments()
+        own = decontaminating.items_of(run).segments()
         line, _ = timed("by meaning", lambda: semantic.find(run.segments(), rows.row_id, own, items, encoder, threads))
         yield line
 

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from scanner import confirming, embedding, stages
+from scanner import confirming, embedding, stages, wordvectors
 from scanner.contrast import DECISIVE
 from scanner.formats import discover
 from scanner.progress import Progress
@@ -115,9 +115,9 @@ def of_semhash(rows: list[str], pairs: list[Pair]) -> Cosines:
     except ImportError:
         print("semhash is not installed: left out")
         return {}
-    with np.load(embedding.TABLE / "table.npz") as stored:
+    with np.load(wordvectors.TABLE / "table.npz") as stored:
         vectors = stored["vectors"] * stored["scale"][:, None]
-    tokenizer = Tokenizer.from_file(str(embedding.TABLE / "tokenizer.json"))
+    tokenizer = Tokenizer.from_file(str(wordvectors.TABLE / "tokenizer.json"))
     texts = ["\n".join(json.loads(row).values()) for row in rows]
     place = {text: i for i, text in enumerate(texts)}
     index = SemHash.from_records(texts, model=StaticModel(vectors, tokenizer, normalize=True, max_length=None)).index

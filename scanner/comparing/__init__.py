@@ -123,6 +123,7 @@ class Comparison:
             "b": str(self.b.run.path),
             "same_run": self.is_empty,
             "same_inputs": _figures.same_inputs(self.a, self.b),
+            "same_weights": _figures.same_weights(self.a, self.b),
             "matched_by": self.how,
             "plan_of_a_carried_out": self.carried_out,
             "settings": [asdict(entry) for entry in self.changed],

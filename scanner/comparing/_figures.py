@@ -10,10 +10,12 @@ from scanner import trust
 from scanner.comparing._sides import Side
 from scanner.figures import about, number
 from scanner.settings import option_name
+from scanner.versions import PREDICTING
 
 RUNNING = ("threads", "text")
 """Settings that no table depends on."""
 UNSET = "not set"
+UNRECORDED = "not recorded"
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,10 @@ class Figure:
 
 def changed_settings(a: Side, b: Side) -> tuple[Changed, ...]:
     """Versions, settings and entries of the plan that differ, in the order in which runs list them."""
-    found = [Changed(f"{name} (version)", *told) for name, *told in _differing(a, b, lambda s: s.get("versions"))]
+    found = [
+        Changed(f"{name} (version)", *(UNRECORDED if told == UNSET else told for told in both))
+        for name, *both in _differing(a, b, lambda s: s.get("versions"))
+    ]
     found += [
         Changed(option_name(name), *told)
         for name, *told in _differing(a, b, lambda s: s.get("settings"))
@@ -70,6 +75,12 @@ def changed_settings(a: Side, b: Side) -> tuple[Changed, ...]:
     ]
     units = [str(side.scan.get("token_unit")) for side in (a, b)]
     return tuple(found) + ((Changed("a token is", *units),) if units[0] != units[1] else ())
+
+
+def same_weights(a: Side, b: Side) -> bool | None:
+    """Whether both were predicted by the same weights and background table; None where one does not say."""
+    told = [[(side.scan.get("versions") or {}).get(name) for name in PREDICTING] for side in (a, b)]
+    return None if None in told[0] + told[1] else told[0] == told[1]
 
 
 def same_inputs(a: Side, b: Side) -> bool:

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from scanner.comparing import _matching
-from scanner.comparing._figures import Figure, same_inputs, shared_inputs
+from scanner.comparing._figures import Figure, same_inputs, same_weights, shared_inputs
 from scanner.comparing._sides import ACTIONS, Side
 from scanner.figures import number, plural, probability, size
 from scanner.text import one_line
@@ -99,6 +99,8 @@ class _Screen:
         lines = [f"{data}{same}"]
         if same and same_inputs(found.a, found.b) and not found.is_empty:
             lines.append("The program, or a file that the settings name, changed between the two: the results differ.")
+        if same_weights(found.a, found.b) is False:
+            lines.append("Other weights: the two were predicted by other versions, so chances differ for that alone.")
         return lines
 
     def _rows(self) -> None:

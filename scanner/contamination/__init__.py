@@ -17,13 +17,13 @@ import numpy as np
 import polars as pl
 
 from scanner.contamination import deciding, lexical
-from scanner.contamination.deciding import HOWS, SEMANTIC, SHORTEST_ANSWER, SHORTEST_EQUAL
+from scanner.contamination.deciding import SEMANTIC, SHORTEST_ANSWER, SHORTEST_EQUAL
 from scanner.contamination.items import Items, build_index
+from scanner.decontaminating import HOWS, PARTS
 from scanner.kernels import ngrams
 from scanner.objects import Float64, Int64, Rows
 from scanner.store import SegmentReader
 
-PARTS = ("question", "answer", "both")
 MATCHES_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "row_id": pl.Int64,
     "source": pl.String,  # the benchmark

@@ -12,6 +12,7 @@ import polars as pl
 
 from scanner.contamination.items import Index, Items
 from scanner.contamination.lexical import Compared
+from scanner.decontaminating import HOWS
 from scanner.kernels import ngrams
 from scanner.objects import Bool, Float64, Int64
 
@@ -39,8 +40,7 @@ COMMON_ROWS = 10
 """Different rows, copies of the item left out, from which an n-gram is a common phrase of the data."""
 COPY_COVERAGE = 0.8
 """Share of an item's own n-grams from which a row is a copy of it and makes none of them common."""
-EXACT, NGRAM, NEAR, SEMANTIC = 0, 1, 2, 3
-HOWS = ("exact", "ngram", "near", "semantic")
+EXACT, NGRAM, NEAR, SEMANTIC = range(len(HOWS))
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 
+from scanner import running
 from scanner.contamination.items import Index, Items, words_of
 from scanner.kernels import ngrams
 from scanner.objects import ROLE_CODE, Int64, SegmentBatch, UInt8
@@ -69,10 +69,9 @@ def propose(
         return rows[: made[0]].copy(), texts[: made[0]].copy(), len(row_id)
 
     found: list[tuple[Int64, Int64]] = []
-    with ThreadPoolExecutor(threads) as pool:
-        for rows, texts, count in pool.map(work, (batch for batch in reader if len(batch))):
-            found.append((rows, texts))
-            advance(count)
+    for rows, texts, count in running.in_order(work, (batch for batch in reader if len(batch)), threads):
+        found.append((rows, texts))
+        advance(count)
     empty = np.zeros(0, np.int64)
     return np.concatenate([empty, *(r for r, _ in found)]), np.concatenate([empty, *(t for _, t in found)])
 

@@ -218,7 +218,7 @@ def _sources_of_file(path: Path, left: list[LeftOut], is_named: bool) -> list[So
     compression = _files.compression_of(path)
     size = path.stat().st_size
     if compression != "zip":
-        return [Source(0, path, path.name, _format_of(path, compression, "", is_named), "", compression, size)]
+        return [Source(0, path, path.name, _format_of(path, compression, ""), "", compression, size)]
     members = _files.zip_members(path)
     data = [m for m in members if _files.extension(m) in known and not _is_about_data(Path(m).name)]
     if not data and len(members) == 1:
@@ -230,12 +230,11 @@ def _sources_of_file(path: Path, left: list[LeftOut], is_named: bool) -> list[So
     others = (m for m in members if m not in data and not _is_about_data(Path(m).name))
     left += [LeftOut(f"{path.name}/{m}", UNKNOWN) for m in others]
     return [
-        Source(0, path, f"{path.name}/{m}", _format_of(path, compression, m, is_named), m, compression, members[m])
-        for m in data
+        Source(0, path, f"{path.name}/{m}", _format_of(path, compression, m), m, compression, members[m]) for m in data
     ]
 
 
-def _format_of(path: Path, compression: str, member: str, is_named: bool) -> str:
+def _format_of(path: Path, compression: str, member: str) -> str:
     """The format that is surest of the file; by name alone where it is empty."""
     first = _files.head(path, compression, member)
     if compression and (inner := _files.packing_of(first)):

@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
 from queue import SimpleQueue
@@ -31,6 +30,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from scanner import running
 from scanner.kernels.context_counts import (
     COPIED,
     LONGER,
@@ -109,29 +109,29 @@ def context_features(
     chance = others.view(np.float32)  # a token's count of pairs is read before its probability is written
     entropy = np.full(len(offsets) - 1, np.nan, np.float32)
     watched = np.full((len(LEVELS), 3, total if watch else 0), -1, np.int32)
-    with ThreadPoolExecutor(max(1, threads)) as pool:
-        slices = _Slices(pool, max(1, threads), word, offsets, known)
-        numbered = pool.submit(number_words, tokens, word)
+    slices = _Slices(max(1, threads), word, offsets, known)
+    with running.submitting(slices.threads) as submit:
+        numbered = submit(number_words, tokens, word)
         slices.over_rows(mark_copied, tokens, offsets, after=(within,))
         count = numbered.result()
-        last = word[offsets[1:][offsets[1:] > offsets[:-1]] - 1]  # followed by nothing
-        followed = count - np.bincount(last, minlength=len(count)).astype(np.int32)
-        kinds = np.zeros(len(count), np.int32)
-        adding = Lock()
+    last = word[offsets[1:][offsets[1:] > offsets[:-1]] - 1]  # followed by nothing
+    followed = count - np.bincount(last, minlength=len(count)).astype(np.int32)
+    kinds = np.zeros(len(count), np.int32)
+    adding = Lock()
 
-        def pairs(part: int, bits: int, ends: Int64, room: UInt64) -> None:
-            mine = np.zeros(len(count), np.int32)
-            count_pairs(word, offsets, copies, part, bits, ends, known, room, others, mine)
-            with adding:
-                np.add(kinds, mine, out=kinds)
+    def pairs(part: int, bits: int, ends: Int64, room: UInt64) -> None:
+        mine = np.zeros(len(count), np.int32)
+        count_pairs(word, offsets, copies, part, bits, ends, known, room, others, mine)
+        with adding:
+            np.add(kinds, mine, out=kinds)
 
-        def longer(part: int, bits: int, ends: Int64, room: UInt64) -> None:
-            longer_contexts(word, offsets, copies, part, bits, ends, room, chance, known, agreed, watched)
+    def longer(part: int, bits: int, ends: Int64, room: UInt64) -> None:
+        longer_contexts(word, offsets, copies, part, bits, ends, room, chance, known, agreed, watched)
 
-        slices.each(0, 0, pairs)
-        found = (chance, known, agreed, rarity, within, entropy)
-        slices.over_rows(single_words, word, offsets, copies, count, followed, kinds, others, after=(*found, watched))
-        slices.each(1, 1, longer)
+    slices.each(0, 0, pairs)
+    found = (chance, known, agreed, rarity, within, entropy)
+    slices.over_rows(single_words, word, offsets, copies, count, followed, kinds, others, after=(*found, watched))
+    slices.each(1, 1, longer)
     if watch:
         for k, counts in zip(LEVELS, watched, strict=True):
             watch(k, LevelCounts(*counts))
@@ -141,15 +141,8 @@ def context_features(
 class _Slices:
     """Work shared among threads: by blocks of rows, or by slices of the hash space of word pairs."""
 
-    def __init__(
-        self,
-        pool: ThreadPoolExecutor,
-        threads: int,
-        word: npt.NDArray[np.int32],
-        offsets: Int64,
-        known: npt.NDArray[np.uint8],
-    ) -> None:
-        self.pool, self.bounds = pool, _row_blocks(offsets, threads)
+    def __init__(self, threads: int, word: npt.NDArray[np.int32], offsets: Int64, known: npt.NDArray[np.uint8]) -> None:
+        self.threads, self.bounds = threads, _row_blocks(offsets, threads)
         self.word, self.offsets, self.known = word, offsets, known
         self.rooms: SimpleQueue[UInt64] = SimpleQueue()  # kept: a fresh one costs a page fault every 256 entries
         for _ in range(threads):
@@ -157,7 +150,7 @@ class _Slices:
 
     def over_rows(self, kernel: Callable[..., Any], *before: Any, after: tuple[Any, ...] = ()) -> list[Any]:
         """Call a kernel for every block of rows: its first and last row stand between the arguments."""
-        return list(self.pool.map(lambda bound: kernel(*before, *bound, *after), self.bounds))
+        return running.run(lambda bound: kernel(*before, *bound, *after), self.bounds, self.threads)
 
     def each(self, back: int, least: int, work: Callable[[int, int, Int64, UInt64], None]) -> None:
         """Call work(part, bits, ends, room) for every slice of the pairs `back` before the tokens that are known."""
@@ -172,7 +165,7 @@ class _Slices:
             work(part, bits, ends[part], room)
             self.rooms.put(room)
 
-        list(self.pool.map(one, range(len(ends))))
+        running.run(one, range(len(ends)), self.threads)
 
 
 def _nothing(rows: int) -> ContextFeatures:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from scanner.kernels._jit import I64R, INT, U8R, U64_2D, kernel
 from scanner.kernels._words import COMBINE_STEP, load64, word_at
 
 _C1 = np.uint64(0x87C37B91114253D5)
@@ -89,3 +90,13 @@ def murmur128(data, start, end):
     h1 += h2
     h2 += h1
     return h1, h2
+
+
+@kernel(INT(U8R, I64R, U64_2D))
+def hash_texts(data, offsets, digest):
+    """MurmurHash3 x64 128 of each text data[offsets[i]:offsets[i + 1]]; returns their number."""
+    for i in range(len(offsets) - 1):
+        h1, h2 = murmur128(data, offsets[i], offsets[i + 1])
+        digest[i, 0] = h1
+        digest[i, 1] = h2
+    return len(offsets) - 1

@@ -14,13 +14,13 @@ belongs to one slice and ids are ranks among the sorted hashes, so neither threa
 from __future__ import annotations
 
 import math
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
+from scanner import running
 from scanner.kernels._jit import B1R, I32, I32R, I64, I64R, INT, U8, U8R, U64, U64R, VOID, helper, kernel
 from scanner.kernels.hashing import fmix64, power
 
@@ -93,8 +93,7 @@ def find_windows(text: Segments, width: int, rank: Int64, threads: int) -> Windo
     ids = np.full(len(text.tokens), -1, np.int32)
     cuts = np.searchsorted(text.bounds, np.linspace(0, len(text.tokens), 4 * threads + 1)[1:-1]).tolist()
     blocks = [(a, b) for a, b in pairwise([0, *cuts, len(text.row)]) if a < b]
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(lambda at: _look_up(text.tokens, text.bounds, width, keys, slots, *at, ids), blocks))
+    running.run(lambda at: _look_up(text.tokens, text.bounds, width, keys, slots, *at, ids), blocks, threads)
     count = len(repeated)
     occurrences, rows = np.zeros(count, np.int32), np.zeros(count, np.int32)
     lead, bits = np.full(count, -1, np.int32), np.zeros(count, np.uint8)
@@ -156,8 +155,7 @@ def _repeated(text: Segments, width: int, threads: int) -> UInt64:
         twice: UInt64 = found[1:][second]
         return twice
 
-    with ThreadPoolExecutor(threads) as pool:
-        return np.concatenate(list(pool.map(find, range(1 << bits))))
+    return np.concatenate(running.run(find, range(1 << bits), threads))
 
 
 def _capacity(keys: int) -> int:

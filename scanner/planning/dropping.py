@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 
 from scanner import keeping
+from scanner.contrast import DECISIVE
 from scanner.planning._findings import Findings
 from scanner.settings import Settings
 
@@ -42,7 +43,7 @@ def _percent(share: str) -> pl.Expr:
 def _may_drop_semantic() -> pl.Expr:
     """Pairs by meaning whose numbers agree and of which neither is the other's negation."""
     checked = pl.col("differs").is_not_null()  # what was not checked is a copy, which its words decide
-    apart = pl.col("differs").str.contains("numbers") | pl.col("differs").str.contains("negation")
+    apart = pl.any_horizontal(pl.col("differs").str.contains(kind, literal=True) for kind in DECISIVE)
     return (pl.col("signal") == "semantic") & checked & ~apart
 
 

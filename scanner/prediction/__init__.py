@@ -10,14 +10,15 @@ same for other plans.
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from scanner import running
 from scanner.batching import SEQUENCE_TOKENS
 from scanner.contextual import ContextSummary, summarise
 from scanner.kernels.contexts import ContextFeatures, context_features
@@ -288,12 +289,8 @@ def turn_tails(
             *of_tokens(features), hazard, node, share,
         )  # fmt: skip
         traced = np.zeros(0) if curve is None else curve
-        if threads <= 1:  # the fit of a level calls this hundreds of times
-            tails(*args, 0, turns, out, traced)
-            return TurnTails(*out)
         edges = np.linspace(0, turns, threads * 4 + 1).astype(np.int64)
-        with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(lambda a, b: tails(*args, a, b, out, traced), edges[:-1], edges[1:]))
+        running.run(lambda part: tails(*args, *part, out, traced), pairwise(edges), threads)
     return TurnTails(*out)
 
 

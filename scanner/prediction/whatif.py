@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -18,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from scanner import running
 from scanner.batching import PACKED, SEQUENCE_TOKENS
 from scanner.kernels.contexts import ContextFeatures
 from scanner.prediction import Answers, Conflicts, Doses, turn_tails
@@ -154,8 +154,7 @@ def variants(
     lines = []
     named = list(other_batches(plan, sequence_tokens))
     shorter = [replace(other, epochs=min(other.epochs, SIMULATED_EPOCHS)) for _, other in named]
-    with ThreadPoolExecutor(max(1, threads)) as pool:
-        doses = list(pool.map(doses_under, shorter))
+    doses = running.run(doses_under, shorter, threads)
     for (name, other), few, amounts in zip(named, shorter, doses, strict=True):
         factor = other.epochs / few.epochs if few.epochs else 0.0
         training = _Training(

@@ -21,8 +21,8 @@ def render(run: RunFolder, name: str, text: str = "masked") -> bytes:
     return content
 
 
-def write(run: RunFolder, name: str, text: str = "masked", path: Path | None = None) -> Path:
-    """Write RUN/report.<extension>, or `path`, atomically; returns where."""
-    target = path or run.path / f"report.{load('scanner.reports', name).EXTENSION}"
-    write_bytes(target, render(run, name, text))
-    return target
+def write(run: RunFolder, name: str, text: str = "masked") -> Path:
+    """Write RUN/report.<extension> atomically; returns where."""
+    path = run.path / f"report.{load('scanner.reports', name).EXTENSION}"
+    write_bytes(path, render(run, name, text))
+    return path

@@ -6,14 +6,13 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from scanner.decontaminating import HOW_WORDS, HOWS, KIND, PART_WORDS
+from scanner.decontaminating import HOW_WORDS, HOWS, KIND, PART_WORDS, items_of
 from scanner.evidence import Difference, Evidence, difference
 from scanner.reports import _words as words
 from scanner.store import RunFolder
 
 SHOWN = 20
 SHOWN_PER_BENCHMARK = 4
-ITEMS_FOLDER = "evaluation"  # below private/: the items' text, as matching.py leaves it
 _ASKING = ("user", "text", "system")
 
 
@@ -67,7 +66,7 @@ class _ItemTexts:
 
     def __init__(self, run: RunFolder, evidence: Evidence):
         self._rows = evidence
-        own = RunFolder(run.private / ITEMS_FOLDER)
+        own = items_of(run)
         self._missing = bool(evidence.missing) or not own.has_table("items")
         if not self._missing:
             self._evidence = Evidence(own, evidence.policy, beside=evidence)

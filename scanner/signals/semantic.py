@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from scanner.embedding import Embeddings, thread_count
+from scanner import running
+from scanner.embedding import Embeddings
 from scanner.objects import Bool, Float64, Int32, Int64, Neighbours, Pairs
 from scanner.signals import _centroids
 
@@ -66,7 +67,7 @@ def search(
     notes: dict[str, Any] = {**embeddings.notes, "k": k}
     rows = order[embeddings.measured[order]].astype(np.int32)  # measured rows in content order
     if len(rows) > 1:
-        finder = _Finder(embeddings.vectors, order, rows, k, thread_count(threads))
+        finder = _Finder(embeddings.vectors, order, rows, k, running.thread_count(threads))
         notes |= finder.run(position, dots, exact_rows, recall, seed)
     else:
         notes |= {"index": "none", "recall": 1.0, "distinct_vectors": len(rows)}

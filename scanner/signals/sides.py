@@ -43,7 +43,6 @@ def pairs(
     long: Bool,
     reader: SegmentReader,
     width: int,
-    threads: int,
     known: tuple[Int64, Int64],
 ) -> SidePairs:
     """Stars of the groups with several ways, measured; signal exact, relation same_prompt or same_response.

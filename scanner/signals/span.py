@@ -18,13 +18,13 @@ Spans of leakage make pairs: of the rows that hold a window, each with the first
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import polars as pl
 
+from scanner import running
 from scanner.kernels import passages as sharing
 from scanner.kernels import spans as kernels
 from scanner.kernels.tokens import tokenise
@@ -164,12 +164,11 @@ def _long_segments(
     kinds = (np.int64, np.int64, np.uint8, np.int64, np.int32, np.uint8)
     parts: list[tuple[np.ndarray, ...]] = [tuple(np.zeros(0, kind) for kind in kinds)]
     filled = 0
-    with ThreadPoolExecutor(threads) as pool:
-        for batch, (hashes, *part) in zip(reader, pool.map(work, reader), strict=True):
-            tokens[filled : filled + len(hashes)] = hashes
-            filled += len(hashes)
-            parts.append(tuple(part))
-            advance(len(batch.row_starts()) - 1 if len(batch) else 0)
+    for batch, (hashes, *part) in zip(reader, running.in_order(work, reader, threads), strict=True):
+        tokens[filled : filled + len(hashes)] = hashes
+        filled += len(hashes)
+        parts.append(tuple(part))
+        advance(len(batch.row_starts()) - 1 if len(batch) else 0)
     number = np.repeat(np.arange(-1, len(parts) - 1), [len(part[0]) for part in parts])
     counts, row, bits, at, segment, role = (np.concatenate(column) for column in zip(*parts, strict=True))
     bounds = np.concatenate(([0], np.cumsum(counts))).astype(np.int64)
@@ -203,7 +202,8 @@ def _frame(
     start, end = np.zeros(len(length), np.int64), np.zeros(len(length), np.int64)
     cuts = np.searchsorted(places.batch[spans.segment], np.arange(reader.batches + 1)).tolist()
 
-    def work(number: int, batch: SegmentBatch) -> None:
+    def work(part: tuple[int, SegmentBatch]) -> None:
+        number, batch = part
         mine = slice(cuts[number], cuts[number + 1])
         inside, which = np.unique(spans.segment[mine], return_inverse=True)
         at = places.index[inside]
@@ -212,8 +212,7 @@ def _frame(
             spans.last[mine], classes, fold, start[mine], end[mine],
         )  # fmt: skip
 
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(work, range(reader.batches), reader))
+    running.run(work, enumerate(reader), threads)
     rule = pl.Series(list(RULES.values())).gather(spans.kind - 1)
     return pl.DataFrame(
         {

@@ -8,8 +8,7 @@ from datasketch import MinHash
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scanner.kernels.flatjson import hash_texts
-from scanner.kernels.hashing import combine, fmix32, fmix64
+from scanner.kernels.hashing import combine, fmix32, fmix64, hash_texts
 
 
 def murmur(parts: list[bytes]) -> list[tuple[int, int]]:

@@ -19,7 +19,7 @@ def star(corpus, known=NONE, long_tokens=8):
     prompts = relating.same_prompt(rows, prints, keep)
     answers = relating.same_answer(rows, prints, keep)
     long = prints.supervised_tokens >= long_tokens
-    return sides.pairs(rows, prompts, answers, long, corpus.reader(), 3, 1, known)
+    return sides.pairs(rows, prompts, answers, long, corpus.reader(), 3, known)
 
 
 LONG = "I am sorry, but I cannot help with that request today."
