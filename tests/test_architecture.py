@@ -130,7 +130,7 @@ def test_kernels_know_only_kernels_and_the_threads_they_run_on():
 def test_threads_are_started_in_one_place():
     """But where a library has to be set up on each thread: FAISS, which counts its own threads for each."""
     named = {module_of(path) for path in FILES if "ThreadPoolExecutor" in path.read_text("utf-8")}
-    assert named == {"scanner.running", "scanner.signals.semantic", "scanner.contamination.semantic"}
+    assert named == {"scanner.running", "scanner.signals.semantic", "scanner.contamination.neighbours"}
 
 
 def test_no_tool_needs_itself():
