@@ -89,7 +89,7 @@ def per_benchmark(matches: pl.DataFrame, benchmarks: list[dict[str, Any]]) -> di
     """summary.contamination: items, matched and share per benchmark, by part and by how; most contaminated first.
 
     benchmarks: name, items, not_searched of each. An item is matched where the words in common prove it; one that is
-    only alike in meaning counts as `semantic_only`.
+    only alike in meaning counts as `semantic_only`; `semantic_in` names the file of an archive that holds most of these.
     """
     found = {}
     for known in benchmarks:
@@ -102,8 +102,19 @@ def per_benchmark(matches: pl.DataFrame, benchmarks: list[dict[str, Any]]) -> di
             "share": matched / known["items"] if known["items"] else None,
             "rows": verified["row_id"].n_unique(),
             "semantic_only": mine["item"].n_unique() - matched,
+            "semantic_in": _where_most(mine.join(verified, on="item", how="anti")["item"].unique()),
             "by_part": {part: verified.filter(pl.col("part") == part)["item"].n_unique() for part in PARTS},
             "by_how": {how: mine.filter(pl.col("how") == how)["item"].n_unique() for how in HOWS},
             "not_searched": known["not_searched"],
         }
     return dict(sorted(found.items(), key=lambda entry: (-entry[1]["matched"], -entry[1]["semantic_only"], entry[0])))
+
+
+def _where_most(items: pl.Series) -> dict[str, Any] | None:
+    """The file of an archive that holds most of some items, where one holds half of them or more."""
+    files = (
+        items.str.extract("^(.+):[^:]*$").drop_nulls().value_counts().sort(["count", "item"], descending=[True, False])
+    )
+    if not len(files) or 2 * files["count"][0] < len(items):
+        return None
+    return {"file": files["item"][0], "items": files["count"][0]}

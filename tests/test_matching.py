@@ -126,7 +126,8 @@ def test_a_run_holds_matches_summary_and_plan(audited: Path) -> None:
     scan = json.loads((audited / "scan.json").read_text())
     assert scan["summary"]["contamination"] == {
         "bench.jsonl": {
-            "items": 12, "matched": 3, "share": 0.25, "rows": 3, "semantic_only": 0, "not_searched": 0,
+            "items": 12, "matched": 3, "share": 0.25, "rows": 3, "semantic_only": 0, "semantic_in": None,
+            "not_searched": 0,
             "by_part": {"question": 2, "answer": 0, "both": 1},
             "by_how": {"exact": 3, "ngram": 0, "near": 0, "semantic": 0},
         }
@@ -227,3 +228,25 @@ def test_words_of_a_batch_without_text_are_none(segments_of: Any) -> None:
     words, at = words_of(batch)
     assert not len(words)
     assert np.array_equal(at, np.zeros(3))
+
+
+@pytest.mark.parametrize(
+    ("items", "said"),
+    [
+        (["data/test/sociology.csv:3", "data/test/sociology.csv:9"], "2 more in other words, all of sociology.csv, to"),
+        (["a/b.csv:3", "a/b.csv:9", "a/c.csv:1"], "3 more in other words, 2 of them of b.csv, to"),
+        (["a/b.csv:3", "a/c.csv:9", "a/d.csv:1"], "3 more in other words, to"),
+        (["3", "9"], "2 more in other words, to"),
+    ],
+)
+def test_the_file_of_an_archive_that_is_asked_in_other_words_is_named(items: list[str], said: str) -> None:
+    from scanner import decontaminating
+    from scanner.reports import _words
+
+    size = len(items)
+    matches = pl.DataFrame(
+        {"row_id": range(size), "source": ["b.zip"] * size, "item": items, "part": ["question"] * size,
+         "how": ["semantic"] * size, "kind": [decontaminating.KIND] * size}
+    )  # fmt: skip
+    found = decontaminating.per_benchmark(matches, [{"name": "b.zip", "items": 40, "not_searched": 0}])
+    assert _words.contamination({"contamination": found})[0] == f"0 of 40 items of b.zip (0 %); {said} review"

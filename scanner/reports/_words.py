@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from scanner import figures
@@ -153,7 +153,12 @@ def contamination(summary: dict[str, Any]) -> list[str]:
         ]
         hows = [f"{number(n)} {how}" for how, n in (found.get("by_how") or {}).items() if n and how != "semantic"]
         line += f": {', '.join(parts)}; {', '.join(hows)}" if parts and hows else ""
-        lines.append(line + (f"; {number(alike)} more in other words, to review" if alike else ""))
+        most = found.get("semantic_in")
+        inside = ""
+        if most:
+            count = "all" if most["items"] == alike else f"{number(most['items'])} of them"
+            inside = f", {count} of {PurePosixPath(most['file']).name}"
+        lines.append(line + (f"; {number(alike)} more in other words{inside}, to review" if alike else ""))
     if clean:
         others = "other benchmark" if lines else "benchmark"
         lines.append(f"0 of {plural(clean_items, 'item')} of {plural(clean, others)}")
