@@ -3,7 +3,7 @@
     RUN/                 mode 0700
       scan.json  rows.parquet  pairs.parquet  spans.parquet  prediction.parquet  plan.parquet  report.html ...
       index/             fixed-width signatures with their algorithm, parameters and version
-      private/           the only place with raw text: segments.arrow, skipped raw bytes
+      private/           the only place with raw text: segments.arrow, unread.arrow, skipped raw bytes
 
 A temporary name begins with ".tmp-"; `RunFolder.open_for_writing` removes what a killed run left.
 """
@@ -27,7 +27,7 @@ import pyarrow as pa
 from scanner.errors import RunError
 from scanner.objects import ROLES, Int64, RowSegments, SegmentBatch
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 ROWS_PER_BATCH = 16_384
 """Rows per record batch of segments.arrow; a batch also ends at BYTES_PER_BATCH."""
 BYTES_PER_BATCH = 64 << 20
@@ -100,7 +100,7 @@ class RunFolder:
 
     def __init__(self, path: Path):
         self.path = path
-        self._opened: tuple[tuple[int, int], SegmentReader] | None = None
+        self._opened: dict[Path, tuple[tuple[int, int], SegmentReader]] = {}
         self._claimed: int | None = None  # descriptor of the locked file
 
     def __del__(self) -> None:
@@ -167,6 +167,10 @@ class RunFolder:
     def segments_path(self) -> Path:
         return self.private / "segments.arrow"
 
+    @property
+    def unread_path(self) -> Path:
+        return self.private / "unread.arrow"
+
     def write_table(self, name: str, frame: pl.DataFrame) -> None:
         """Write RUN/<name>.parquet."""
         with atomic(self.path / f"{name}.parquet") as temporary:
@@ -207,14 +211,21 @@ class RunFolder:
 
     def segments(self) -> SegmentReader:
         """The audited text, memory-mapped."""
-        if not self.segments_path.exists():
+        return self._reader(self.segments_path)
+
+    def unread(self) -> SegmentReader:
+        """What stands in fields that no trainer reads, as segments without turns; see `scanner.unread`."""
+        return self._reader(self.unread_path)
+
+    def _reader(self, path: Path) -> SegmentReader:
+        if not path.exists():
             raise RunError(f"{self.path} no longer holds the text (it was purged); audit the data set again")
-        state = self.segments_path.stat()
+        state = path.stat()
         file = state.st_ino, state.st_mtime_ns
-        if self._opened is None or self._opened[0] != file:
-            with readable(self.segments_path):
-                self._opened = file, SegmentReader(self.segments_path)
-        return self._opened[1]
+        if path not in self._opened or self._opened[path][0] != file:
+            with readable(path):
+                self._opened[path] = file, SegmentReader(path)
+        return self._opened[path][1]
 
 
 class SegmentWriter:
