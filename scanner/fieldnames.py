@@ -18,9 +18,10 @@ optional password passwd secret token key email e-mail phone number changeme exa
 NO_VALUES = frozenset(_NO_VALUES.split())
 """What stands in such a field in place of a value."""
 _IDENTIFIERS = """
-id ids idx index uid uuid guid pid hash hashes md sha digest checksum fingerprint signature etag revision rev
-commit version build url urls uri link links path file filename timestamp timestamps ts time date datetime created
-updated modified published at on seed offset offsets size length bytes count counts tokens score cursor sequence seq
+id ids idx index uid uuid guid pid hash hashes md sha digest checksum fingerprint signature etag revision rev commit
+nonce isbn ean doi version build url urls uri link links path file filename timestamp timestamps ts time date datetime
+created updated modified published at on utc epoch duration ms ns seed offset offsets size length bytes count counts
+tokens score cursor sequence seq
 """
 IDENTIFIERS = frozenset(_IDENTIFIERS.split())
 """Last words of names whose digits number, date or measure something: what looks like a card number there is chance."""

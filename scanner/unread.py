@@ -34,7 +34,7 @@ LEAST_DIGITS = 7
 """Of any other number: shorter ones are years, counts and tokens of text."""
 LARGEST_EXACT = 1 << 53
 """Whole numbers below this are the same as floats, which is what pandas makes of a column with gaps."""
-_DIGITS = r"[0-9 .-]+"
+_DIGITS, _HASH = "^[0-9 .-]+$", "^[0-9A-Fa-f-]{32,}$"
 
 Beside = list[tuple[tuple[str | int, ...], str]]
 """Path and text of the fields of a record."""
@@ -132,20 +132,25 @@ def find(run: RunFolder, settings: Settings, threads: int) -> tuple[pl.DataFrame
     found = book.find(frames, threads)
     spans, beside = found.filter(pl.col("segment") >= 0), found.filter(pl.col("segment") < 0)
     beside = beside.with_columns(aside).rename({"segment": "field"}).sort("row_id", "field", "start", "end", "rule_id")
-    return spans, _without_identifiers(run, spans, beside)
+    return spans, _without_identifiers(run, spans, beside, book)
 
 
-def _without_identifiers(run: RunFolder, spans: pl.DataFrame, beside: pl.DataFrame) -> pl.DataFrame:
-    """Unread findings without digits that number or date something and look private by chance.
+def _without_identifiers(run: RunFolder, spans: pl.DataFrame, beside: pl.DataFrame, book: Rulebook) -> pl.DataFrame:
+    """Unread findings without digits that number or date something, or stand in a hash, and look private by chance.
 
     What is found elsewhere too stays: then the number is no chance.
     """
     if not len(beside):
         return beside
     texts = texts_of(run, beside).with_columns(value=value_of_span())
-    names = {path: fieldnames.is_identifier(fieldnames.name_of(path)) for path in texts["field_path"].unique()}
-    numbering = pl.col("field_path").replace_strict(names, return_dtype=pl.Boolean)
-    chance = texts.select(numbering & pl.col("value").str.contains(f"^(?:{_DIGITS})$")).to_series()
+    names = {path: fieldnames.name_of(path) for path in texts["field_path"].unique()}
+    only_number = {  # subtle: a NationalID is an id too
+        path: fieldnames.is_identifier(name) and fieldnames.meaning(name, book.fields) is None
+        for path, name in names.items()
+    }
+    numbering = pl.col("field_path").replace_strict(only_number, return_dtype=pl.Boolean)
+    digits, hashed = pl.col("value").str.contains(_DIGITS), pl.col("text").str.contains(_HASH)
+    chance = texts.select((numbering & digits) | hashed).to_series()
     if not chance.any():
         return beside
     read = run.segments().rows(spans["row_id"].to_list(), ["row_id", "segment", "text"])

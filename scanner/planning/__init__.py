@@ -54,6 +54,10 @@ def make_plan(findings: Findings, settings: Settings) -> pl.DataFrame:
                 for c in ("action", "keep_row_id", "rule_id", "why")
             ]
             frame = frame.with_columns(first).select("row_id", "action", "keep_row_id", "rule_id", "why")
+    look = reviewed.select("row_id", look=pl.format("; besides, {}", "why"))  # a row has one action, but may need both
+    frame = frame.join(look, on="row_id", how="left", maintain_order="left").with_columns(
+        why=pl.when(pl.col("action") == "redact").then(pl.col("why") + pl.col("look").fill_null("")).otherwise("why")
+    )
     plan = frame.join(spared_rows(findings, settings), on="row_id", how="left", maintain_order="left").with_columns(
         pl.col("action").fill_null("keep"),
         pl.coalesce("why", "spared", pl.lit("nothing found that calls for a change")).alias("why"),
