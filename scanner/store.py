@@ -10,8 +10,10 @@ A temporary name begins with ".tmp-"; `RunFolder.open_for_writing` removes what 
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -32,6 +34,8 @@ ROWS_PER_BATCH = 16_384
 """Rows per record batch of segments.arrow; a batch also ends at BYTES_PER_BATCH."""
 BYTES_PER_BATCH = 64 << 20
 TEMPORARY = ".tmp-"
+_OF_WRITING = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
+_OS_ERROR = re.compile(r"\(os error (\d+)\)")
 
 ROLE_TYPE = pa.dictionary(pa.int8(), pa.string())
 SEGMENT_SCHEMA = pa.schema(
@@ -54,10 +58,14 @@ def atomic(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         os.replace(temporary, path)
-    except OSError as error:
-        if error.filename == str(temporary):
-            error.filename = str(path)  # the name that the user knows
-        raise
+    except (OSError, pl.exceptions.ComputeError) as error:
+        number, name = getattr(error, "errno", None), getattr(error, "filename", None)
+        if number is None and (told := _OS_ERROR.search(str(error))):  # polars tells it in words only
+            number = int(told[1])
+        is_ours = name == str(temporary) or (name is None and number in _OF_WRITING)
+        if number is None or not is_ours:
+            raise
+        raise OSError(number, os.strerror(number), str(path)) from None  # the name that the user knows
     finally:
         with suppress(OSError):  # where it could not even be made
             temporary.unlink()
@@ -244,8 +252,12 @@ class SegmentWriter:
         return self
 
     def __exit__(self, *problem: Any) -> None:
-        self._writer.close()
-        self._file.close()
+        try:
+            with self._file:
+                self._writer.close()
+        except OSError as error:  # where the disk is full, closing fails as writing did
+            self._context.__exit__(type(error), error, error.__traceback__)
+            raise
         self._context.__exit__(*problem)
 
 
