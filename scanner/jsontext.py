@@ -22,6 +22,8 @@ _SPACE = re.compile(r"[ \t\n\r]*")
 _BARE_PLACEHOLDER = re.compile(r"(?<=[:\[,\s])<[A-Z_0-9]+>(?=[\s,\]}])")
 _REASONS = {
     "Expecting value": "expected a value",
+    "Unexpected UTF-8 BOM (decode using utf-8-sig)": "a byte order mark stands before the record, expected none; take "
+    "it out, for example with `sed 's/\\xEF\\xBB\\xBF//g' OLD > NEW`",
     "Extra data": "expected nothing more after the record",
     "Unterminated string starting at": "unterminated string, expected '\"' before the end of the record",
     "Expecting ',' delimiter": "expected ',' between two values",

@@ -350,5 +350,5 @@ def test_a_folder_that_must_not_be_written_to_is_told_without_temporary_names(tm
     with pytest.raises(PermissionError) as error, atomic(tmp_path / "rows.parquet"):
         raise PermissionError(told)  # as polars does
     assert (error.value.errno, error.value.filename) == (errno.EACCES, str(tmp_path / "rows.parquet"))
-    with pytest.raises(OSError, match="^no such data$"), atomic(tmp_path / "rows.parquet"):
+    with pytest.raises(OSError, match=r"^no such data$"), atomic(tmp_path / "rows.parquet"):
         raise OSError("no such data")
