@@ -19,7 +19,7 @@
              confirming applying verifying estimating
              rehearsing rehearsed calibrating memorizing
              repredicting deduplicating inplace trying
-             foretold rowlengths
+             foretold rowlengths unread
 
 `scanner/` measures, `rules/` judges, `cli.py` speaks. Library functions have the names of the verbs.
 """
