@@ -350,7 +350,10 @@ def _end_as_on_interrupt() -> None:
 def _of_the_system(error: OSError) -> str:
     """What the operating system refused, and of which file where it says so."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return "no space is left on the disk; free some and run the same command again, or write to another one"
+        writing = f" (writing {error.filename})" if error.filename else ""
+        return f"no space is left on the disk{writing}; free some and run the same command again, or write to another"
+    if error.errno == errno.EFBIG:
+        return f"{error.filename or 'a file'} would be larger than is allowed here; raise the limit (ulimit -f)"
     told = f"{error.strerror or error}: {error.filename or ''}".rstrip(": ")
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return f"{told}; choose another place with --out or -o, or ask for the right to read or write there"

@@ -1,6 +1,6 @@
 """A plan carried out: the cleaned data set in the input's schema, what was removed, and a manifest.
 
-clean.jsonl                    untouched rows unchanged, redacted rows with typed placeholders
+clean.jsonl                    untouched rows unchanged, redacted rows with typed placeholders, in every field
 clean.jsonl.removed.jsonl      every dropped row: where it stood, why, which row was kept; text masked
 clean.jsonl.manifest.json      hashes of inputs and outputs, counts, settings, versions
 """
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,6 +22,7 @@ import polars as pl
 from scanner import formats, jsontext, layouts, outputs, rulebook
 from scanner.errors import OutputError
 from scanner.evidence import Evidence
+from scanner.figures import plural
 from scanner.jsontext import RecordError
 from scanner.objects import Edits, Source
 from scanner.progress import Progress
@@ -51,6 +53,8 @@ class Applied:
     manifest: Path
     rows_kept: int
     rows_redacted: int
+    rows_redacted_unread: int  # of these: rows in which a value was taken out of a field that no trainer reads
+    values_redacted_unread: int
     rows_dropped: int
     rows_unreadable: int
     rows_rewritten: int  # that held a key twice: without what stood under the first, which nobody read
@@ -71,9 +75,13 @@ class Applied:
             if self.loss_masked
             else ""
         )
+        unread = (
+            f" ({plural(self.values_redacted_unread, 'value')} in fields that no trainer reads, in "
+            f"{self.rows_redacted_unread:,} of these)" if self.values_redacted_unread else ""
+        )  # fmt: skip
         return (
             f"{', '.join(str(p) for p in self.outputs)}: {self.rows_kept:,} rows, {self.rows_redacted:,} of them "
-            f"redacted; {self.rows_dropped:,} dropped.{unreadable}{rewritten}{masked}\n"
+            f"redacted{unread}; {self.rows_dropped:,} dropped.{unreadable}{rewritten}{masked}\n"
             f"why each row went: {self.removed}\nhashes and settings: {self.manifest}"
         )
 
@@ -112,8 +120,10 @@ def apply(
         raise OutputError(f"{dropped} rows were dropped, the plan drops {planned}; the input does not match the run")
     redacted = set(plan.filter(pl.col("action") == "redact")["row_id"].to_list())
     anew = sum(len(e.replace.keys() - redacted - e.drop) for e in edits)
+    beside = _beside(run, settings).filter(pl.col("row_id").is_in(redacted))
     applied = Applied(
-        paths, removed, manifest, kept, replaced - anew, dropped + unreadable - len(skipped), len(skipped), anew,
+        paths, removed, manifest, kept, replaced - anew, beside["row_id"].n_unique(), len(beside),
+        dropped + unreadable - len(skipped), len(skipped), anew,
         plan.filter(pl.col("loss_mask").list.len() > 0).height,
     )  # fmt: skip
     write_bytes(manifest, _manifest(run, scan, applied))
@@ -158,15 +168,18 @@ def _redactions(run: RunFolder, row_ids: list[int], settings: Settings) -> dict[
         return {}
     placeholders = {rule.id: rule.placeholder for rule in rulebook.load(settings.rules).rules}
     spans = run.read_table("spans").filter(pl.col("kind").is_in(["private", "secret"]))
-    by_segment: dict[tuple[int, int], list[Span]] = {}
-    for row, segment, start, end, rule in spans.select("row_id", "segment", "start", "end", "rule_id").iter_rows():
-        by_segment.setdefault((row, segment), []).append(Span(start, end, placeholders[rule]))
-    texts = run.segments().rows(row_ids, ["row_id", "segment", "field_path", "text"]).sort("row_id", "segment")
+    beside = _beside(run, settings)
     found: dict[int, Redaction] = {}
     numbering: dict[int, Numbering] = {}
-    for row, segment, pointer, text in texts.iter_rows():
-        mine = by_segment.get((row, segment))
-        if mine:
+    for reader, table, place in ((run.segments(), spans, "segment"), (run.unread(), beside, "field")):
+        by_place: dict[tuple[int, int], list[Span]] = {}
+        for row, number, start, end, rule in table.select("row_id", place, "start", "end", "rule_id").iter_rows():
+            by_place.setdefault((row, number), []).append(Span(start, end, placeholders[rule]))
+        texts = reader.rows(row_ids, ["row_id", "segment", "field_path", "text"]).sort("row_id", "segment")
+        for row, number, pointer, text in texts.iter_rows():
+            mine = by_place.get((row, number))
+            if not mine:
+                continue
             numbers = numbering.setdefault(row, Numbering())
             redaction = found.setdefault(row, Redaction({}, {}))
             redaction.texts[pointer] = redact(text, mine, numbers)
@@ -176,10 +189,16 @@ def _redactions(run: RunFolder, row_ids: list[int], settings: Settings) -> dict[
     return found
 
 
+def _beside(run: RunFolder, settings: Settings) -> pl.DataFrame:
+    """What is to be taken out of fields that no trainer reads, as in unread.parquet."""
+    found = run.read_table("unread")
+    return found if settings.redact and settings.redact_unread else found.clear()
+
+
 def _new_texts(
     source: Source, first_row: int, layout_name: str, settings: Settings, redactions: Mapping[int, Redaction]
 ) -> dict[int, Texts]:
-    """New texts of a source's rows by path: the redacted segments, and what other fields hold of the same values.
+    """New texts of a source's rows by path: what was redacted, and what other fields hold of the same values.
 
     No trainer reads the other fields, but a cleaned file still holds them.
     """
@@ -194,13 +213,19 @@ def _new_texts(
             redaction = redactions[row]
             new = {jsontext.path_of(pointer, record): text for pointer, text in redaction.texts.items()}
             for path, text in layouts.unread(record, layout.segments(record, settings)):
-                masked = text
+                masked = new.get(path, text)
                 for value, label in sorted(redaction.labels.items(), key=lambda item: -len(item[0])):
-                    masked = masked.replace(value, label)
+                    if value in masked and not _is_plain_word(value):
+                        masked = re.sub(rf"(?<![^\W_]){re.escape(value)}(?![^\W_])", label, masked)
                 if masked != text:
                     new[path] = masked
             found[row] = new
     return found
+
+
+def _is_plain_word(value: str) -> bool:
+    """Whether a value, such as a password, is private only where it stands as one."""
+    return value.isalpha() or len(value) < 6
 
 
 def _with_hidden_values(source: Source, first_row: int, settings: Settings) -> dict[int, Texts]:
@@ -276,6 +301,8 @@ def _manifest(run: RunFolder, scan: Mapping[str, Any], applied: Applied) -> byte
         "outputs": entries,
         "rows_kept": applied.rows_kept,
         "rows_redacted": applied.rows_redacted,
+        "rows_redacted_unread": applied.rows_redacted_unread,
+        "values_redacted_unread": applied.values_redacted_unread,
         "rows_dropped": applied.rows_dropped,
         "rows_unreadable": applied.rows_unreadable,
         "rows_rewritten": applied.rows_rewritten,

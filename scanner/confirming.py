@@ -18,8 +18,8 @@ import polars as pl
 
 from scanner.closeness import Sketcher, Sketches
 from scanner.contrast import Traits, differences, traits
-from scanner.embedding import Embeddings, Int16, taken_segments
-from scanner.objects import Bool, Float64, Int32, Int64, Neighbours, Pairs, Rows, SegmentBatch
+from scanner.embedding import Embeddings, taken_segments
+from scanner.objects import Bool, Float64, Int16, Int32, Int64, Neighbours, Pairs, Rows, SegmentBatch
 from scanner.progress import Progress
 from scanner.settings import Settings
 from scanner.signals import _cascade, semantic

@@ -20,10 +20,9 @@ import numpy.typing as npt
 from scanner import hub, running
 from scanner.commonlines import common_lines
 from scanner.errors import SettingsError
-from scanner.objects import ROLE_CODE, Bool, Float64, Int32, Int64, Rows, SegmentBatch, UInt8
+from scanner.objects import ROLE_CODE, Bool, Float64, Int16, Int32, Int64, Rows, SegmentBatch, UInt8
 from scanner.wordvectors import StaticEncoder
 
-Int16 = npt.NDArray[np.int16]
 Progress = Callable[[int], None]
 
 EMBEDDED_ROLES = tuple(ROLE_CODE[name] for name in ("user", "assistant", "text"))

@@ -17,6 +17,14 @@ optional password passwd secret token key email e-mail phone number changeme exa
 """
 NO_VALUES = frozenset(_NO_VALUES.split())
 """What stands in such a field in place of a value."""
+_IDENTIFIERS = """
+id ids idx index uid uuid guid pid hash hashes md sha digest checksum fingerprint signature etag revision rev commit
+nonce isbn ean doi version build url urls uri link links path file filename timestamp timestamps ts time date datetime
+created updated modified published at on utc epoch duration ms ns seed offset offsets size length bytes count counts
+tokens score cursor sequence seq
+"""
+IDENTIFIERS = frozenset(_IDENTIFIERS.split())
+"""Last words of names whose digits number, date or measure something: what looks like a card number there is chance."""
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[^\W\d_A-Z]+|\d+")
 Meaning = TypeVar("Meaning")
 
@@ -38,6 +46,12 @@ def name_of(pointer: str) -> str:
     """The name that a JSON pointer ends with; numbers that count the entries of a list are passed over."""
     parts = [part for part in pointer.split("/")[1:] if not part.isdecimal()]
     return parts[-1].replace("~1", "/").replace("~0", "~") if parts else ""
+
+
+def is_identifier(name: str) -> bool:
+    """Whether a field of that name numbers, dates or measures something: conversation_id, createdAt, sha256."""
+    parts = words(name)
+    return bool(parts) and parts[-1] in IDENTIFIERS
 
 
 def meaning(name: str, known: Mapping[str, Meaning]) -> Meaning | None:

@@ -1,7 +1,7 @@
 """Values of one field of the records, as ranks, for `--keep-policy field:NAME`.
 
-The inputs are read again for it, for no trainer reads such fields and so the run does not hold them. Only the order of
-the values is kept: a rank tells nothing of the value itself, which may be private.
+The inputs are read again for it, for no trainer reads such fields and so the run does not hold all of them. Only the
+order of the values is kept: a rank tells nothing of the value itself, which may be private.
 
 Numbers (also true and false, and text that is a number) are compared with numbers, dates (ISO 8601, without a zone:
 UTC) with dates; where a field holds both, the more frequent kind counts. Anything else is not comparable.

@@ -1,6 +1,7 @@
 """Files to segments: reads every input once, finds its layout, and leaves the text as Arrow in the run folder.
 
     formats.read -> Records -> layouts.segments -> private/segments.arrow, and fingerprints where asked for
+                            -> what no segment covers -> private/unread.arrow, where asked for
 
 Flat records of strings go through a compiled reader (flatreading.py); all others are parsed one by one. Both give
 the same segments and the same record hash.
@@ -19,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from scanner import flatreading, formats, inplace, jsontext, layouts
+from scanner import flatreading, formats, inplace, jsontext, layouts, unread
 from scanner.errors import InputError, LayoutError, ScanError
 from scanner.fingerprints import Fingerprinter
 from scanner.growing import Growing, Place
@@ -71,6 +72,7 @@ class Chunk:
     digest: UInt64  # (n, 2)
     skips: tuple[Skip, ...]
     notes: tuple[str, ...]  # what was tolerated, as "line 3: duplicate key"
+    unread: pa.RecordBatch | None = None  # what stands beside the segments, where it is wanted
 
     def rows(self, source: int) -> dict[str, np.ndarray]:
         """What `Rows` holds of these rows, which are the source's of that index."""
@@ -86,12 +88,14 @@ def read_all(
     advance: Callable[[Source, int, int], None] = lambda source, rows, byte: None,
     printer: Fingerprinter | None = None,
     otherwise: str = "",
+    unread_too: bool = False,
 ) -> tuple[Rows, list[Skip]]:
     """Read every source into RUN/private/segments.arrow; returns where the rows stand and what was skipped.
 
-    Where `run` is a TextInPlace, no text is kept. `advance` is told the source, how many rows were added and the byte
-    position reached in it. `printer` makes the fingerprints of every row meanwhile. `otherwise` is the layout of
-    sources that no layout fits; without it, LayoutError.
+    unread_too: whether fields that no trainer reads are kept too, in RUN/private/unread.arrow. Where `run` is a
+    TextInPlace, no text is kept. `advance` is told the source, how many rows were added and the byte position reached
+    in it. `printer` makes the fingerprints of every row meanwhile. `otherwise` is the layout of sources that no layout
+    fits; without it, LayoutError.
     """
     made: Growing | None = None
     skips: list[Skip] = []
@@ -102,7 +106,8 @@ def read_all(
     size, before, begun = sum(source.bytes_on_disk for source in sources), 0, 0
     is_kept = isinstance(run, RunFolder)
     rooms = [flatreading.Room() for _ in range(threads + JOBS_AHEAD if is_kept else threads)]
-    with _written_to(run) as writer, submitting(threads) as submit:
+    is_known = unread.names_of(settings) if unread_too else None
+    with _written_to(run) as writer, _beside(run, unread_too) as beside, submitting(threads) as submit:
         for source in sources:
             name, stream = _with_layout(source, settings, next_row, otherwise)
             names.append(name)
@@ -117,6 +122,8 @@ def read_all(
                 chunk = job.result()
                 if isinstance(chunk.text, Again) or chunk.text.num_rows:
                     writer.append(chunk.text)
+                if beside is not None and chunk.unread is not None and chunk.unread.num_rows:
+                    beside.append(chunk.unread)
                 if room is not None:
                     rooms.append(room)  # the text stands in it, and is on disk now
                 skips.extend(chunk.skips)
@@ -138,7 +145,7 @@ def read_all(
                 expected = _expected(begun, before + int(piece.end.max(initial=0)), size)
                 place = printer.reserve(len(piece), expected) if printer else None
                 room = rooms.pop() if is_kept else None
-                job = submit(_segment, piece, layout, settings, room or rooms, printer, place)
+                job = submit(_segment, piece, layout, settings, room or rooms, printer, place, is_known)
                 waiting.append((job, room, place, expected))
                 if len(waiting) >= threads + JOBS_AHEAD:
                     last = max(last, finish(source, *waiting.pop(0)))
@@ -237,6 +244,10 @@ def _written_to(run: RunFolder | TextInPlace) -> AbstractContextManager[SegmentW
     return SegmentWriter(run.segments_path) if isinstance(run, RunFolder) else nullcontext(run)
 
 
+def _beside(run: RunFolder | TextInPlace, wanted: bool) -> AbstractContextManager[SegmentWriter | None]:
+    return SegmentWriter(run.unread_path) if wanted and isinstance(run, RunFolder) else nullcontext()
+
+
 def _segment(
     records: Records,
     layout: ModuleType,
@@ -244,10 +255,12 @@ def _segment(
     room: flatreading.Room | list[flatreading.Room],
     printer: Fingerprinter | None,
     place: Place | None,
+    is_known: Callable[[str], bool] | None = None,
 ) -> Chunk:
     """Segments of one piece: the fast reader where it applies, the general parser for the rest.
 
-    room: for the text; or rooms, one for each thread, where the text is not kept.
+    room: for the text; or rooms, one for each thread, where the text is not kept. is_known: where unread fields are
+    wanted, whether a rule knows the name of a field.
     """
     n = len(records)
     digest = np.zeros((n, 2), np.uint64)
@@ -266,7 +279,11 @@ def _segment(
         fast = flatreading.decode(records.buffer, records.row_id, records.start, records.end, shape, room, digest)
         slow = fast.slow
     damage = list(records.notes)
-    collected, skips = _read_slow(records, np.flatnonzero(slow), layout, settings, digest, turns, damage)
+    collected, aside, skips = _read_slow(
+        records, np.flatnonzero(slow), layout, settings, digest, turns, damage, is_known
+    )  # fmt: skip
+    if is_known is not None and shape is not None and (flat := unread.of_flat(records, shape, is_known)) is not None:
+        aside = _merged(flat, aside)
     read: slice | Bool = slice(None)  # views where all could be read
     if skips:
         read = np.ones(n, np.bool_)
@@ -279,7 +296,7 @@ def _segment(
         segments = views(batch)
     if printer is not None and place is not None:
         printer.fill(place, segments)
-    return _chunk(records, batch, read, turns, digest, (skip for _, skip in skips), damage)
+    return _chunk(records, batch, read, turns, digest, (skip for _, skip in skips), damage, aside)
 
 
 def _chunk(
@@ -290,6 +307,7 @@ def _chunk(
     digest: UInt64,
     skips: Iterable[Skip],
     damage: list[str],
+    unread: pa.RecordBatch | None = None,
 ) -> Chunk:
     return Chunk(
         text=text,
@@ -301,6 +319,7 @@ def _chunk(
         digest=digest[read],
         skips=(*records.skips, *skips),
         notes=tuple(damage),
+        unread=unread,
     )
 
 
@@ -312,11 +331,16 @@ def _read_slow(
     digest: UInt64,
     turns: np.ndarray,
     damage: list[str],
-) -> tuple[pa.RecordBatch, list[tuple[int, Skip]]]:
-    """Segments of the records at `places`, parsed one by one; what cannot be read comes back as skips."""
+    is_known: Callable[[str], bool] | None,
+) -> tuple[pa.RecordBatch, pa.RecordBatch, list[tuple[int, Skip]]]:
+    """Segments of the records at `places`, parsed one by one, and what stands beside them where it is wanted.
+
+    What cannot be read comes back as skips.
+    """
     if not len(places):
-        return _NO_SEGMENTS, []
+        return _NO_SEGMENTS, _NO_SEGMENTS, []
     found: list[tuple[int, int, Segment]] = []
+    aside: list[tuple[int, int, Segment]] = []
     canonical: list[bytes] = []
     skips: list[tuple[int, Skip]] = []
     kept: list[int] = []
@@ -338,7 +362,13 @@ def _read_slow(
             skip = Skip(int(records.row_id[i]), records.source.name, int(records.line[i]), str(error), raw[:4096])
             skips.append((i, skip))
             continue
-        found += [(int(records.row_id[i]), number, s) for number, s in enumerate(segments)]
+        row = int(records.row_id[i])
+        found += [(row, number, s) for number, s in enumerate(segments)]
+        if is_known is not None:
+            others = unread.of_record(value, segments, is_known)
+            aside += [
+                (row, number, Segment(path, "text", 0, False, text)) for number, (path, text) in enumerate(others)
+            ]
         turns[i] = len({s.turn for s in segments})
         canonical.append(jsontext.canonical(layouts.canonical_fields(value, layout.NAME)))
         kept.append(i)
@@ -347,6 +377,11 @@ def _read_slow(
         offsets = np.cumsum([0, *map(len, canonical)]).astype(np.int64)
         hash_texts(np.frombuffer(b"".join(canonical), np.uint8), offsets, hashes)
         digest[kept] = hashes
+    return _batch(found), _batch(aside), skips
+
+
+def _batch(found: list[tuple[int, int, Segment]]) -> pa.RecordBatch:
+    """(row_id, number, segment) as SEGMENT_SCHEMA has them."""
     arrays = [
         pa.array([row for row, _, _ in found], pa.int64()),
         pa.array([number for _, number, _ in found], pa.int32()),
@@ -356,7 +391,7 @@ def _read_slow(
         pa.array([s.supervised for _, _, s in found], pa.bool_()),
         pa.array([jsontext.encodable(s.text) for _, _, s in found], pa.large_string()),
     ]
-    return pa.RecordBatch.from_arrays(arrays, schema=SEGMENT_SCHEMA), skips
+    return pa.RecordBatch.from_arrays(arrays, schema=SEGMENT_SCHEMA)
 
 
 _NO_SEGMENTS = pa.RecordBatch.from_pylist([], SEGMENT_SCHEMA)

@@ -22,6 +22,8 @@ _SPACE = re.compile(r"[ \t\n\r]*")
 _BARE_PLACEHOLDER = re.compile(r"(?<=[:\[,\s])<[A-Z_0-9]+>(?=[\s,\]}])")
 _REASONS = {
     "Expecting value": "expected a value",
+    "Unexpected UTF-8 BOM (decode using utf-8-sig)": "a byte order mark stands before the record, expected none; take "
+    "it out, for example with `sed 's/\\xEF\\xBB\\xBF//g' OLD > NEW`",
     "Extra data": "expected nothing more after the record",
     "Unterminated string starting at": "unterminated string, expected '\"' before the end of the record",
     "Expecting ',' delimiter": "expected ',' between two values",
@@ -222,12 +224,21 @@ def get_at(value: Any, path: Path) -> Any:
     return value
 
 
-def set_at(value: Any, path: Path, text: str) -> Any:
-    """Put `text` at `path`, in place, and return the value (the text itself for the empty path)."""
-    if not path:
-        return text
-    get_at(value, path[:-1])[path[-1]] = text
-    return value
+def set_at(value: Any, path: Path, new: str | None) -> Any:
+    """Put `new` at `path`, in place, and return the value (the new one itself for the empty path).
+
+    Tuples, which stand for the entries of a map, are made anew.
+    """
+    holders = [value]
+    for part in path[:-1]:
+        holders.append(holders[-1][part])
+    made: Any = new
+    for holder, part in zip(reversed(holders), reversed(path), strict=False):
+        if not isinstance(holder, tuple):
+            holder[part] = made
+            return value
+        made = tuple(made if i == part else old for i, old in enumerate(holder))
+    return made
 
 
 def path_of(pointer: str, record: Any) -> Path:
@@ -272,17 +283,17 @@ def encodable(text: str) -> str:
 
 
 def replace_strings(raw: bytes, texts: Mapping[Path, str]) -> bytes:
-    """The record `raw` with new texts at some paths; every byte outside those string literals stays.
+    """The record `raw` with new texts at some paths; every byte outside those strings and numbers stays.
 
-    A record with duplicate keys is written anew, since the hidden occurrence would keep the old text. A string
-    that holds a JSON object or array holds one afterwards too, or OutputError is raised.
+    A number becomes a string. A record with duplicate keys is written anew, since the hidden occurrence would keep
+    the old text. A string that holds a JSON object or array holds one afterwards too, or OutputError is raised.
     """
     notes: list[str] = []
     value = parse(raw, notes)
     safe = {}
     for path, text in texts.items():
-        old = _string_at(value, path)
-        safe[path] = keep_json(old, text)
+        old = _leaf_at(value, path)
+        safe[path] = keep_json(old, text) if isinstance(old, str) else text
     ascii_only = raw.isascii()
     if any("duplicate" in note for note in notes):
         for path, text in safe.items():
@@ -298,14 +309,15 @@ def replace_strings(raw: bytes, texts: Mapping[Path, str]) -> bytes:
     return b"".join(out)
 
 
-def _string_at(value: Any, path: Path) -> str:
+def _leaf_at(value: Any, path: Path) -> str | int | float:
     try:
         found = get_at(value, path)
     except (KeyError, IndexError, TypeError):
         found = None
-    if not isinstance(found, str):
+    if not isinstance(found, str | int | float) or isinstance(found, bool):
         raise OutputError(
-            f"a new text is meant for a place that holds {type_name(found)}, expected text; audit the data set again"
+            f"a new text is meant for a place that holds {type_name(found)}, expected text or a number; audit the data "
+            "set again"
         )
     return found
 
@@ -336,7 +348,7 @@ def _holds_json(text: str) -> bool:
 
 
 def literal_spans(text: str, paths: Iterable[Path]) -> dict[Path, tuple[int, int]]:
-    """Where the string literals at some paths stand in a record's text, in characters, quotes included."""
+    """Where the strings and numbers at some paths stand in a record's text, in characters, quotes included."""
     wanted = set(paths)
     prefixes = {path[:i] for path in wanted for i in range(len(path))}
     spans: dict[Path, tuple[int, int]] = {}
@@ -355,7 +367,7 @@ class _Walk:
     def value(self, at: int, path: Path) -> int:
         """The position after the value at `at`."""
         text = self.text
-        if path in self.wanted and text[at] == '"':
+        if path in self.wanted and text[at] not in "{[":
             end = self.decode(text, at)[1]
             self.spans[path] = (at, end)
             return end

@@ -102,6 +102,11 @@ def judging_options(command: Command) -> Command:
             help="Drop semantic duplicates too, unless numbers or negations differ.",
         ),
         click.option("--redact/--no-redact", default=None, help="Replace private spans, or mask them in the loss."),
+        click.option(
+            "--redact-unread/--leave-unread",
+            default=None,
+            help="Replace private values in fields that no trainer reads too, or leave those.",
+        ),
         click.option("--max-removal-share", type=float, help="Brake: largest share of an input to drop [0.5]."),
     ]
     return _with(options, command)

@@ -144,7 +144,7 @@ def _measure_and_judge(
     )  # fmt: skip
     wrapping = stages.describe_templates(run, rows, prints, likeness, names, progress)
     prints = replace(prints, signature=prints.signature[:0].copy())  # the largest array by far, and no longer needed
-    spans = stages.find_spans(run, settings, threads, progress)
+    spans, unread = stages.find_spans(run, settings, threads, progress)
     matched = matching.find(run, rows, benchmarks, settings, threads, progress)
     matches = pl.concat([known, matched.table], how="diagonal")
     meaning = stages.find_meaning(run, rows, names, likeness, settings, threads, progress)
@@ -165,14 +165,14 @@ def _measure_and_judge(
         table = tables.with_field(table, choice.field.rank if choice.field else None).hstack(passages.features)
         predicted = validating.validate(predicted, table, settings)
         spans = tables.all_spans(spans, passages, predicted.memorized)
-        found = stages.findings(rows, clusters, choice.preferred, pairs, spans, predicted.table, table, matches)
+        found = stages.findings(rows, clusters, choice.preferred, pairs, spans, predicted.table, table, matches, unread)
         plan = planning.make_plan(found, settings)
         what_if = projecting.with_plan(
             run, predicted.what_if, plan, pairs, settings, predicting.weights_of(settings, Progress())
         )  # fmt: skip
     with progress.stage("write the tables"):
         frames = {
-            "rows": table, "pairs": pairs, "spans": spans, "prediction": predicted.table,
+            "rows": table, "pairs": pairs, "spans": spans, "unread": unread, "prediction": predicted.table,
             "whatif": what_if, "skew": predicted.skew, "plan": plan, "templates": wrapping.patterns,
             heat.HEAT: predicted.heat,
         }  # fmt: skip

@@ -213,9 +213,29 @@ def _repetitions(
         for (start, end), value in zip(in_code_points(data, iter(spans)), matched, strict=True):
             at = bisect_left(known, (end, 0))
             free = at == 0 or known[at - 1][1] <= start
-            if free and not text[start - 1 : start].isalnum() and not text[end : end + 1].isalnum():
+            if free and stands_alone(text, start, end):
                 found.append((place, Finding(start, end, values[value])))
     return _table(frame, found)
+
+
+def stands_alone(text: str, start: int, end: int) -> bool:
+    """Whether text[start:end] is no part of a longer word or number.
+
+    Scripts without spaces, and letters beside digits (Tel7806326 is one word, โทร7806326 is not), do not go on.
+    """
+
+    def goes_on(edge: str, beyond: str) -> bool:
+        if beyond.isascii():
+            return beyond.isalnum()
+        return beyond.isalnum() and edge.isalpha() and ord(beyond) < FIRST_CJK
+
+    return not goes_on(text[start], text[start - 1 : start] if start else "") and not goes_on(
+        text[end - 1], text[end : end + 1]
+    )
+
+
+FIRST_CJK = 0x2E80
+"""From here on, letters are mostly of scripts without spaces."""
 
 
 def without_overlaps(findings: Iterable[Finding]) -> list[Finding]:

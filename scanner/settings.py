@@ -126,6 +126,7 @@ class Settings:
     keep: int = 1  # rows of each cluster that stay
     drop_semantic: bool = False
     redact: bool = True
+    redact_unread: bool = True  # also in fields that no trainer reads; only with `redact`
     max_removal_share: float = 0.5
     # the model
     plan: TrainingPlan = field(default_factory=TrainingPlan)

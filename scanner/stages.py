@@ -115,7 +115,7 @@ def read(
             progress.advance(step)
 
         printer = fingerprinter(settings)
-        rows, skips = ingest.read_all(sources, run, settings, threads, advance, printer)
+        rows, skips = ingest.read_all(sources, run, settings, threads, advance, printer, unread_too=True)
         resuming.save_rows(arrays, rows)
         resuming.save_skips(state, skips, identity)
     return rows, skips, printer.whole()
@@ -195,13 +195,14 @@ def compare_with_earlier(
     return against.find(run, rows, prints, opening, indexes, settings, SIGNATURE_SEED, threads, progress)
 
 
-def find_spans(run: RunFolder, settings: Settings, threads: int, progress: Progress) -> pl.DataFrame:
-    """spans.parquet: private data and secrets by the rules."""
-    from scanner import rulebook
+def find_spans(
+    run: RunFolder, settings: Settings, threads: int, progress: Progress
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Private data and secrets by the rules: spans.parquet, and unread.parquet for fields that no trainer reads."""
+    from scanner import unread
 
-    reader = run.segments()
     with progress.stage("find private data and secrets"):
-        return rulebook.load(settings.rules).find(reader.text_frames(), threads)
+        return unread.find(run, settings, threads)
 
 
 def find_clusters(
@@ -265,10 +266,11 @@ def findings(
     prediction: pl.DataFrame,
     table: pl.DataFrame,
     matches: pl.DataFrame,
+    unread: pl.DataFrame,
 ) -> planning.Findings:
     """What the plan is made from."""
     copied = earlier.matched_rows(matches)
-    return planning.Findings(rows, clusters, pairs, spans, prediction, table, preferred, copied, matches)
+    return planning.Findings(rows, clusters, pairs, spans, prediction, table, preferred, copied, matches, unread)
 
 
 def stars(row_id: Int64, texts: Groups, pairs: pl.DataFrame, rank: Int64, settings: Settings) -> Clusters:

@@ -3,15 +3,17 @@
     RUN/                 mode 0700
       scan.json  rows.parquet  pairs.parquet  spans.parquet  prediction.parquet  plan.parquet  report.html ...
       index/             fixed-width signatures with their algorithm, parameters and version
-      private/           the only place with raw text: segments.arrow, skipped raw bytes
+      private/           the only place with raw text: segments.arrow, unread.arrow, skipped raw bytes
 
 A temporary name begins with ".tmp-"; `RunFolder.open_for_writing` removes what a killed run left.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -27,11 +29,13 @@ import pyarrow as pa
 from scanner.errors import RunError
 from scanner.objects import ROLES, Int64, RowSegments, SegmentBatch
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 ROWS_PER_BATCH = 16_384
 """Rows per record batch of segments.arrow; a batch also ends at BYTES_PER_BATCH."""
 BYTES_PER_BATCH = 64 << 20
 TEMPORARY = ".tmp-"
+_OF_WRITING = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
+_OS_ERROR = re.compile(r"\(os error (\d+)\)")
 
 ROLE_TYPE = pa.dictionary(pa.int8(), pa.string())
 SEGMENT_SCHEMA = pa.schema(
@@ -54,10 +58,14 @@ def atomic(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         os.replace(temporary, path)
-    except OSError as error:
-        if error.filename == str(temporary):
-            error.filename = str(path)  # the name that the user knows
-        raise
+    except (OSError, pl.exceptions.ComputeError) as error:
+        number, name = getattr(error, "errno", None), getattr(error, "filename", None)
+        if number is None and (told := _OS_ERROR.search(str(error))):  # polars tells it in words only
+            number = int(told[1])
+        is_ours = name == str(temporary) or (name is None and number in _OF_WRITING)
+        if number is None or not is_ours:
+            raise
+        raise OSError(number, os.strerror(number), str(path)) from None  # the name that the user knows
     finally:
         with suppress(OSError):  # where it could not even be made
             temporary.unlink()
@@ -100,7 +108,7 @@ class RunFolder:
 
     def __init__(self, path: Path):
         self.path = path
-        self._opened: tuple[tuple[int, int], SegmentReader] | None = None
+        self._opened: dict[Path, tuple[tuple[int, int], SegmentReader]] = {}
         self._claimed: int | None = None  # descriptor of the locked file
 
     def __del__(self) -> None:
@@ -167,6 +175,10 @@ class RunFolder:
     def segments_path(self) -> Path:
         return self.private / "segments.arrow"
 
+    @property
+    def unread_path(self) -> Path:
+        return self.private / "unread.arrow"
+
     def write_table(self, name: str, frame: pl.DataFrame) -> None:
         """Write RUN/<name>.parquet."""
         with atomic(self.path / f"{name}.parquet") as temporary:
@@ -207,14 +219,21 @@ class RunFolder:
 
     def segments(self) -> SegmentReader:
         """The audited text, memory-mapped."""
-        if not self.segments_path.exists():
+        return self._reader(self.segments_path)
+
+    def unread(self) -> SegmentReader:
+        """What stands in fields that no trainer reads, as segments without turns; see `scanner.unread`."""
+        return self._reader(self.unread_path)
+
+    def _reader(self, path: Path) -> SegmentReader:
+        if not path.exists():
             raise RunError(f"{self.path} no longer holds the text (it was purged); audit the data set again")
-        state = self.segments_path.stat()
+        state = path.stat()
         file = state.st_ino, state.st_mtime_ns
-        if self._opened is None or self._opened[0] != file:
-            with readable(self.segments_path):
-                self._opened = file, SegmentReader(self.segments_path)
-        return self._opened[1]
+        if path not in self._opened or self._opened[path][0] != file:
+            with readable(path):
+                self._opened[path] = file, SegmentReader(path)
+        return self._opened[path][1]
 
 
 class SegmentWriter:
@@ -233,8 +252,12 @@ class SegmentWriter:
         return self
 
     def __exit__(self, *problem: Any) -> None:
-        self._writer.close()
-        self._file.close()
+        try:
+            with self._file:
+                self._writer.close()
+        except OSError as error:  # where the disk is full, closing fails as writing did
+            self._context.__exit__(type(error), error, error.__traceback__)
+            raise
         self._context.__exit__(*problem)
 
 

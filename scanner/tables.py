@@ -180,8 +180,8 @@ def summary(run: RunFolder, notes: dict[str, Any], settings: Settings) -> dict[s
     """The figures of the run, from its tables."""
     from scanner.reports import summarise
 
-    rows, pairs, spans, predicted, plan = (
-        run.read_table(name) for name in ("rows", "pairs", "spans", "prediction", "plan")
+    rows, pairs, spans, predicted, plan, unread = (
+        run.read_table(name) for name in ("rows", "pairs", "spans", "prediction", "plan", "unread")
     )
     counts: dict[str, Any] = {"jaccard": settings.jaccard, "contamination": matching.summary(run, notes)}
     with (run.path / "skipped.jsonl").open("rb") as skipped:
@@ -190,7 +190,7 @@ def summary(run: RunFolder, notes: dict[str, Any], settings: Settings) -> dict[s
     if notes.get("against"):
         matches = run.read_table("matches")
         counts["earlier"] = earlier.summarise(matches, notes["against"], len(rows), settings.jaccard)
-    return summarise(rows, pairs, spans, predicted, plan, notes, counts)
+    return summarise(rows, pairs, spans, predicted, plan, notes, counts, unread)
 
 
 def plan_again(
@@ -230,7 +230,7 @@ def plan_again(
         cluster_id=pl.Series(clusters.cluster).replace(-1, None), cluster_size=pl.Series(clusters.size)
     )
     table = with_field(table, field_rank)
-    found = findings(rows, clusters, preferred, pairs, spans, predicted, table, matches)
+    found = findings(rows, clusters, preferred, pairs, spans, predicted, table, matches, run.read_table("unread"))
     plan = planning.make_plan(found, settings)
     run.write_table("rows", table)
     run.write_table("plan", plan)

@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 import json
-import os
-import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 
-from scanner import fieldnames, formats, ingest, jsontext, layouts, rulebook
+from scanner import fieldnames, formats, ingest, jsontext, layouts, rulebook, running, unread
 from scanner.errors import ScanError
 from scanner.figures import plural
-from scanner.objects import Int64, Records, Rows, Source
-from scanner.rulebook import Rule, Rulebook
+from scanner.objects import Records, Rows, Source
 from scanner.settings import Settings
 from scanner.store import RunFolder
-from scanner.text import one_line
-
-JSON_KEY = re.compile(rb'"((?:[^"\\]|\\.){1,64})"\s*:')
 
 
 @dataclass(frozen=True)
@@ -46,7 +40,7 @@ class Verified:
         )
         return (
             f"{self.file}: none of the {self.values:,} private values that the audit found stands in its {self.rows:,} "
-            f"rows, in any field, and none of the {self.rules} rules finds anything in what is trained on{plain}\n"
+            f"rows, in any field, and none of the {self.rules} rules finds anything there{plain}\n"
             "Not looked for is what no rule describes, such as names, street addresses and birth dates (scan rules "
             "lists what is)"
         )
@@ -55,9 +49,8 @@ class Verified:
 def verify(file: Path, run: RunFolder) -> Verified:
     """Read the cleaned file as an audit would, and look for every masked value and with every rule.
 
-    The values are looked for in every field, with the rules only what the layout reads is searched; of the other
-    fields those whose names tell what they hold must hold no value. Raises ScanError
-    naming the rows in which something is left, or that could not be read; values are not shown.
+    The values are looked for in every field and in the names of fields, and so is what the rules find. Raises
+    ScanError naming the rows in which something is left, or that could not be read; values are not shown.
     """
     scan = run.read_json("scan.json")
     settings = Settings.from_dict(scan["settings"])
@@ -68,13 +61,12 @@ def verify(file: Path, run: RunFolder) -> Verified:
     sources = formats.discover([str(file)])
     with tempfile.TemporaryDirectory(prefix="sftscan-") as folder:
         other = RunFolder.open_for_writing(Path(folder) / "verify.scan")
-        threads = settings.threads or os.cpu_count() or 1
-        rows, skips = ingest.read_all(sources, other, settings, threads, otherwise=otherwise)
-        reader = other.segments()
-        found = book.find(reader.text_frames(), settings.threads)["row_id"].to_list()
-        if values:
-            for frame in reader.text_frames():
-                found += frame.filter(pl.col("text").str.contains_any(values))["row_id"].to_list()
+        threads = running.thread_count(settings.threads)
+        rows, skips = ingest.read_all(sources, other, settings, threads, otherwise=otherwise, unread_too=True)
+        spans, beside = unread.find(other, settings, threads)
+        found = [*spans["row_id"], *_holding_texts(other.segments().text_frames(), values)["row_id"]]
+        left = _holding_texts(other.unread().text_frames(), values)
+        left = pl.concat([left, unread.texts_of(other, beside).select(left.columns)])
     if skips:
         raise ScanError(
             f"{file}: {len(skips):,} records could not be read, so that nothing is proved of them (the first: "
@@ -85,21 +77,20 @@ def verify(file: Path, run: RunFolder) -> Verified:
             f"{file}: private values are left in {_places(rows, found)}; apply the plan of {run.path} with redaction "
             "on, or mask these rows by hand"
         )
-    elsewhere = [row for source, first in zip(sources, rows.first_row, strict=True) if values
-                 for row in _holding(source, first, settings, values)]  # fmt: skip
-    if elsewhere:
+    if len(left):
+        names = {fieldnames.name_of(path) for path in left["field_path"].unique()}
+        told = f" ({', '.join(plain)})" if (plain := layouts.plain_names(sorted(names))) else ""
         raise ScanError(
-            f"{file}: private values that the audit found in other rows stand in {_places(rows, elsewhere)}, in fields "
-            "that no trainer reads and no plan changes; take these fields out, or mask them by hand"
+            f"{file}: private values stand in {_places(rows, left['row_id'].to_list())}, in fields that no trainer "
+            f"reads{told}; apply the plan of {run.path} with redaction on and "
+            "without --leave-unread, or mask these fields by hand"
         )
-    named = [found for source, first, layout in zip(sources, rows.first_row, rows.layout, strict=True)
-             for found in _named_fields(source, first, layout, settings, book)]  # fmt: skip
-    if named:
-        fields = sorted({one_line(field, 40) for _, field in named})
+    keys = [row for source, first in zip(sources, rows.first_row, strict=True) if values
+            for row in _holding(source, first, settings, values)]  # fmt: skip
+    if keys:
         raise ScanError(
-            f"{file}: what looks private by the names of its fields ({', '.join(fields[:10])}) stands in "
-            f"{_places(rows, [row for row, _ in named])}, in fields that no trainer reads and no plan changes; take "
-            "these fields out, or mask them by hand"
+            f"{file}: private values that the audit found stand in {_places(rows, keys)}, in names of fields, which no "
+            "plan changes; rename these fields, or take them out"
         )
     return Verified(file, len(rows), len(values), words, len(book.rules))
 
@@ -112,50 +103,73 @@ def _places(rows: Rows, row_ids: list[int]) -> str:
     return f"{len(distinct):,} rows (lines {', '.join(map(str, lines))}{more})"
 
 
+def _holding_texts(frames: Iterable[pl.DataFrame], values: list[str]) -> pl.DataFrame:
+    """(row_id, field_path) of the texts that hold one of the values."""
+    schema = {"row_id": pl.Int64, "field_path": pl.String}
+    return pl.concat([pl.DataFrame(schema=schema), *(
+        frame[_that_hold(frame["text"], values)].select("row_id", "field_path") for frame in frames
+    )])  # fmt: skip
+
+
+def _that_hold(texts: pl.Series, values: list[str]) -> list[int]:
+    """Places of the texts in which one of the values stands as a whole."""
+    if not values:
+        return []
+    places = texts.str.contains_any(values).fill_null(False).arg_true()
+    hits = texts.gather(places)
+    spans = zip(
+        places.to_list(), hits.to_list(), hits.str.find_many(values, overlapping=True).to_list(),
+        hits.str.extract_many(values, overlapping=True).to_list(), strict=True,
+    )  # fmt: skip
+    found = []
+    for place, text, starts, matched in spans:
+        data = text.encode("utf-8")
+        ends = [at + len(value.encode("utf-8")) for at, value in zip(starts, matched, strict=True)]
+        if any(
+            rulebook.stands_alone(text, len(data[:start].decode("utf-8")), len(data[:end].decode("utf-8")))
+            for start, end in zip(starts, ends, strict=True)
+        ):
+            found.append(place)
+    return found
+
+
 def _holding(source: Source, first_row: int, settings: Settings, values: list[str]) -> Iterator[int]:
-    """Rows of a source that hold one of the values in any field."""
+    """Rows of a source that hold one of the values anywhere, names of fields included."""
     wanted = sorted({form for value in values for form in _as_json(value)})
     for records in formats.read(source, settings, first_row):
-        held: Int64 = records.row_id[_texts(records).str.contains_any(wanted).to_numpy()]
-        yield from held.tolist()
-
-
-def _named_fields(
-    source: Source, first_row: int, layout_name: str, settings: Settings, book: Rulebook
-) -> Iterator[tuple[int, str]]:
-    """(row, name of a field) of values that only the name of their field gives away, where no trainer reads them."""
-    layout = layouts.load(layout_name)
-
-    @cache
-    def meant(name: str) -> Rule | None:
-        return fieldnames.meaning(name, book.fields)
-
-    for records in formats.read(source, settings, first_row):
-        for i, row in enumerate(records.row_id.tolist()):
-            if records.values is None:
-                raw = records.raw(i)
-                keys = {key.decode("utf-8", "replace") for key in JSON_KEY.findall(raw)}
-                if not any("\\" in key or meant(key) for key in keys):
-                    continue  # without parsing it
-                record = jsontext.parse(raw)
-            else:
-                record = records.values[i]
-            for path, text in layouts.unread(record, layout.segments(record, settings)):
-                name = next((part for part in reversed(path) if isinstance(part, str)), "")
-                rule = meant(name)
-                if rule is not None and rule.in_field(text):
-                    yield row, name
+        for i in _texts(records).str.contains_any(wanted).arg_true().to_list():
+            notes: list[str] = []
+            record = jsontext.parse(records.raw(i), notes) if records.values is None else records.values[i]
+            hidden = any(note.startswith("duplicate keys") for note in notes)  # some of it was not parsed
+            if hidden or _that_hold(pl.Series(_names_and_texts(record), dtype=pl.String), values):
+                yield int(records.row_id[i])
 
 
 def _texts(records: Records) -> pl.Series:
-    """Every record as one text: as it stands in the file, or all its strings."""
+    """Every record as one text: as it stands in the file, or all its strings and names of fields."""
     if records.values is None:
         whole = [records.raw(i).decode("utf-8", "replace") for i in range(len(records.row_id))]
     else:
-        whole = [
-            "\n".join(jsontext.encodable(text) for _, text in layouts.unread(value, ())) for value in records.values
-        ]
+        whole = ["\n".join(_names_and_texts(value)) for value in records.values]
     return pl.Series(whole, dtype=pl.String)
+
+
+def _names_and_texts(record: Any) -> list[str]:
+    """Every name of a field, text and number below a record. No depth is too deep."""
+    found: list[str] = []
+    stack = [record]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, Mapping):
+            found += [jsontext.encodable(str(key)) for key in item]
+            stack.extend(item.values())
+        elif isinstance(item, list | tuple):
+            stack.extend(item)
+        elif isinstance(item, str):
+            found.append(jsontext.encodable(item))
+        elif isinstance(item, int | float):
+            found.append(str(item))
+    return found
 
 
 def _as_json(value: str) -> set[str]:
@@ -171,7 +185,8 @@ def masked_values(run: RunFolder) -> tuple[list[str], int]:
     """
     spans = run.read_table("spans").filter(pl.col("kind").is_in(["private", "secret"]))
     texts = run.segments().rows(spans["row_id"].to_list(), ["row_id", "segment", "text"])
-    joined = spans.join(texts, on=["row_id", "segment"]).select("start", "end", "text")
-    found = {text[start:end] for start, end, text in joined.iter_rows()}
+    read = spans.join(texts, on=["row_id", "segment"]).select(value=unread.value_of_span())["value"]
+    beside = unread.texts_of(run, run.read_table("unread")).select(value=unread.value_of_span())["value"]
+    found = {*read.to_list(), *beside.to_list()}
     distinctive = sorted(value for value in found if rulebook.is_distinctive(value))
     return distinctive, len(found) - len(distinctive)

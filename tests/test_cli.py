@@ -309,5 +309,6 @@ def test_a_full_disk_is_named(audited: Path, tmp_path: Path) -> None:
         cwd=audited, capture_output=True, text=True, timeout=60, env={**os.environ, "PYTHONPATH": str(ROOT)},
     )  # fmt: skip
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1].startswith("error: no space is left on the disk; free some and run the same")
+    told = f"error: no space is left on the disk (writing {tmp_path / 'lsh.pickle'}); free some and run the same"
+    assert done.stderr.splitlines()[-1].startswith(told)
     assert not (tmp_path / "lsh.pickle").exists()

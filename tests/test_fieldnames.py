@@ -85,3 +85,13 @@ def test_what_describes_the_parameter_of_a_tool_is_no_value():
     found = BOOK.find([frame], threads=1)
     assert found["row_id"].to_list() == [0, 1]
     assert found["preview"].str.contains("name of its field").to_list() == [False, True]  # the other as its repetition
+
+
+@pytest.mark.parametrize("name", ["id", "conversation_id", "createdAt", "sha256", "URL", "user-ids", "tokens", "ts2"])
+def test_names_that_only_number_or_date(name):
+    assert fieldnames.is_identifier(name)
+
+
+@pytest.mark.parametrize("name", ["", "phone", "identity", "id_card", "card", "number", "paid", "时间"])
+def test_names_that_may_hold_a_value(name):
+    assert not fieldnames.is_identifier(name)

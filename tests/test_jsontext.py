@@ -177,5 +177,18 @@ def test_a_pointer_that_leads_nowhere():
 
 
 def test_a_new_text_for_something_else_than_text():
-    with pytest.raises(OutputError, match="holds an integer, expected text"):
-        jsontext.replace_strings(b'{"a": 1}', {("a",): "x"})
+    for raw, seen in ((b'{"a": null}', "nothing"), (b'{"a": true}', "true or false"), (b'{"a": [1]}', "a list")):
+        with pytest.raises(OutputError, match=f"holds {seen}, expected text or a number"):
+            jsontext.replace_strings(raw, {("a",): "x"})
+
+
+def test_a_number_becomes_a_string_and_what_is_beside_it_stays():
+    raw = b'{"a": [ 1e3 ,-7], "b":12345678901234567890123, "c": 1.50}'
+    texts = {("a", 1): "x", ("b",): '"', ("c",): "é"}
+    assert jsontext.replace_strings(raw, texts) == b'{"a": [ 1e3 ,"x"], "b":"\\"", "c": "\\u00e9"}'
+
+
+def test_a_value_in_an_entry_of_a_map():
+    value = {"m": [("k", ["v", "w"]), ("l", [])], "n": 1}
+    assert jsontext.set_at(value, ("m", 0, 1, 0), "x") == {"m": [("k", ["x", "w"]), ("l", [])], "n": 1}
+    assert jsontext.set_at((1, (2, 3)), (1, 0), None) == (1, (None, 3))

@@ -42,7 +42,7 @@ def test_what_stands_under_the_first_of_two_equal_keys_goes(tmp_path):
     proved, not_proved = pipeline.verify(clean, run).in_words().split("\n")
     assert proved.endswith(
         "none of the 1 private values that the audit found stands in its 4 rows, in any field, and none of the 25 "
-        "rules finds anything in what is trained on"
+        "rules finds anything there"
     )
     assert not_proved.startswith("Not looked for is what no rule describes, such as names, street addresses")
 
@@ -53,8 +53,21 @@ def test_a_value_in_an_unread_field_of_another_row_is_found(tmp_path, escaped):
     meta = json.dumps(row(4, meta={"author": f"by {mail}"}), ensure_ascii=escaped)
     lines = [*(json.dumps(row(i)) for i in range(3)), json.dumps(row(7, output=f"Ask {mail} for it.")), meta]
     clean, run = cleaned(tmp_path, lines)
-    with pytest.raises(ScanError, match=r"found in other rows stand in 1 rows \(lines 5\), in fields that no trainer"):
+    pipeline.verify(clean, run)
+    text = clean.read_text("utf-8")
+    assert "by [EMAIL_1]" in text
+    clean.write_text(text.replace("by [EMAIL_1]", json.dumps(mail, ensure_ascii=escaped)[1:-1]), "utf-8")
+    with pytest.raises(ScanError, match=r"in 1 rows \(lines 5\), in fields that no trainer reads \(author\); apply"):
         pipeline.verify(clean, run)
+
+
+def test_part_of_a_longer_word_or_number_is_no_value(tmp_path):
+    said = ["Her phone is 780 6326 now.", "Nothing.", "The serial is 1780 63261 or x780 6326y."]
+    lines = [json.dumps(row(i, output=text)) for i, text in enumerate(said)]
+    clean, run = cleaned(tmp_path, [*lines, json.dumps(row(7, output="电话是780 6326。或者780 6326吧"))])
+    outputs = [json.loads(line)["output"] for line in clean.read_text("utf-8").splitlines()]
+    assert outputs == ["Her phone is [PHONE_1] now.", *said[1:], "电话是[PHONE_1]。或者[PHONE_1]吧"]
+    assert pipeline.verify(clean, run).values == 1
 
 
 def test_a_password_that_is_a_word_is_told_apart(tmp_path):
@@ -63,7 +76,7 @@ def test_a_password_that_is_a_word_is_told_apart(tmp_path):
     assert "Sommer" not in clean.read_text("utf-8")
     found = pipeline.verify(clean, run)
     assert (found.values, found.words) == (0, 1)
-    assert "trained on; 1 further value too plain to be looked for alone, such as a password" in found.in_words()
+    assert "anything there; 1 further value too plain to be looked for alone, such as a password" in found.in_words()
 
 
 def test_nothing_is_proved_of_records_that_cannot_be_read(tmp_path):
@@ -127,10 +140,10 @@ def test_columns_are_masked_by_their_names(tmp_path):
 def test_a_field_that_no_trainer_reads_is_told_by_its_name(tmp_path):
     meta = {"author": {"Phone_No": "84 23 30"}, "phone_model": "1234567", "password": "", "e-mail": "none"}
     clean, run = cleaned(tmp_path, [json.dumps(row(0)), json.dumps(row(1, meta=meta))])
+    pipeline.verify(clean, run)
+    clean.write_text(clean.read_text("utf-8").replace("[PHONE_1]", "84 23 30"), "utf-8")
     with pytest.raises(
-        ScanError, match=r"by the names of its fields \(Phone_No\) stands in 1 rows \(lines 2\)"
+        ScanError, match=r"stand in 1 rows \(lines 2\), in fields that no trainer reads \(Phone_No\)"
     ) as told:
         pipeline.verify(clean, run)
     assert "84 23" not in str(told.value)
-    clean.write_text(clean.read_text("utf-8").replace("84 23 30", "[PHONE_1]"), "utf-8")
-    pipeline.verify(clean, run)

@@ -231,6 +231,8 @@ def _refuse_utf16(source: Source, data: UInt8) -> None:
     first = data[:4].tobytes()
     if is_utf16(first):
         found = "UTF-32" if first == b"\xff\xfe\0\0" else "UTF-16"
+        if first[:2] not in (b"\xff\xfe", b"\xfe\xff"):  # without a mark nobody knows its order of bytes but who looks
+            found += "LE" if first[0] else "BE"
         raise FormatError(
             f"{source.name}: is encoded as {found}, expected UTF-8; convert it with `iconv -f {found} -t UTF-8 OLD > "
             "NEW`"

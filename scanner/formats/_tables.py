@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scanner.errors import EmptyError, FormatError
-from scanner.jsontext import keep_json, set_at
+from scanner.errors import EmptyError, FormatError, OutputError
+from scanner.jsontext import get_at, keep_json, set_at
 from scanner.objects import Edits, Records, Source, Written
+from scanner.text import one_line
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -78,7 +79,7 @@ def write_batches(batches: Iterable[pa.RecordBatch], edits: Edits, emit: Callabl
 
 
 def _changed(batch: pa.RecordBatch, changes: Mapping[int, Mapping[tuple[str | int, ...], str]]) -> pa.RecordBatch:
-    """The batch with new texts; only the edited cells pass through Python."""
+    """The batch with new texts; only the edited cells pass through Python. What is no text becomes null."""
     import pyarrow as pa
 
     by_column: dict[str, dict[int, list[tuple[tuple[str | int, ...], str]]]] = {}
@@ -94,7 +95,14 @@ def _changed(batch: pa.RecordBatch, changes: Mapping[int, Mapping[tuple[str | in
         for row in sorted(rows):
             value: Any = plain[row].as_py()
             for path, text in rows[row]:
-                value = set_at(value, path, keep_json(_old(value, path), text))
+                old = get_at(value, path)
+                if not isinstance(old, str) and not _may_be_null(batch.schema.field(index), path):
+                    raise OutputError(
+                        f"column {one_line(name, 40)} holds private numbers and is declared to hold no nulls; expected "
+                        "a column in which such a number can be left out; let it hold nulls, drop it, or judge again "
+                        "with `scan plan RUN --leave-unread`"
+                    )
+                value = set_at(value, path, keep_json(old, text) if isinstance(old, str) else None)
             pieces += [plain.slice(at, row - at), pa.array([value], plain.type)]
             at = row + 1
         joined = pa.concat_arrays([*pieces, plain.slice(at)])
@@ -104,7 +112,16 @@ def _changed(batch: pa.RecordBatch, changes: Mapping[int, Mapping[tuple[str | in
     return pa.RecordBatch.from_arrays(columns, schema=batch.schema)
 
 
-def _old(value: Any, path: tuple[str | int, ...]) -> str:
+def _may_be_null(field: pa.Field, path: tuple[str | int, ...]) -> bool:
+    """Whether the place that a path leads to below a column may be null."""
+    import pyarrow as pa
+
     for part in path:
-        value = value[part]
-    return str(value)
+        kind = field.type
+        if pa.types.is_struct(kind):
+            field = kind.field(part)
+        elif pa.types.is_map(kind):
+            field = pa.field("entry", pa.struct([kind.key_field, kind.item_field]))
+        else:
+            field = kind.value_field
+    return bool(field.nullable)

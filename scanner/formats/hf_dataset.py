@@ -9,6 +9,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +33,8 @@ def sniff(path: Path, first: bytes, extension: str) -> float:
     """1.0 for a folder that save_to_disk wrote, else 0."""
     if not path.is_dir():
         return 0.0
-    return 1.0 if (path / _SPLITS).is_file() or ((path / _STATE).is_file() and any(path.glob("*.arrow"))) else 0.0
+    is_split = (path / _STATE).is_file() and ((path / _INFO).is_file() or any(path.glob("*.arrow")))
+    return 1.0 if is_split or (path / _SPLITS).is_file() else 0.0
 
 
 def members(path: Path) -> list[str]:
@@ -60,6 +62,7 @@ def _folder(source: Source) -> Path:
 
 
 def _files(source: Source) -> list[Path]:
+    """The data files in their order; none where the split has no rows."""
     folder = _folder(source)
     state = _json(folder / _STATE)
     if state.get("_indices_data_files") or state.get("_indices_files"):
@@ -67,9 +70,10 @@ def _files(source: Source) -> list[Path]:
             f"{source.name}: rows are chosen by an indices file, which is not supported; expected a flat data set; "
             "call flatten_indices() before save_to_disk"
         )
-    files = [folder / Path(str(entry.get("filename", ""))).name for entry in state.get("_data_files", [])]
+    named = state.get("_data_files")
+    files = [folder / Path(str(entry.get("filename", ""))).name for entry in named or []]
     missing = [file.name for file in files if not file.is_file()]
-    if missing or not files:
+    if missing or named is None:
         raise FormatError(
             f"{source.name}: {_STATE} names {len(files)} data files of which {len(missing)} are missing; expected "
             "all of them beside it; copy the whole folder again"
@@ -110,6 +114,10 @@ def write(source: Source, settings: Settings, edits: Edits, sink: Path) -> Writt
         shutil.copyfile(_folder(source) / _INFO, folder / _INFO)
     if source.member:
         shutil.copyfile(source.path / _SPLITS, sink / _SPLITS)
+        for name in members(source.path):  # which are no sources, but are named in _SPLITS
+            other = replace(source, member=name)
+            if not any(batch.num_rows for batch in _batches(other)):
+                shutil.copytree(_folder(other), sink / name, dirs_exist_ok=True)
     return written
 
 

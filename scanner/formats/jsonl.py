@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
 import orjson
 
+from scanner.errors import FormatError
 from scanner.formats._elements import Elements, line_records, line_spans, require_records, write_elements
 from scanner.formats._files import BOM, HEAD_BYTES, content
 from scanner.jsontext import replace_strings
-from scanner.objects import Edits, Records, Source, Written
+from scanner.objects import Edits, Records, Source, UInt8, Written
 from scanner.settings import Settings
 
 NAME = "jsonl"
@@ -70,7 +72,19 @@ def elements(source: Source, settings: Settings) -> Elements:
 
 def read(source: Source, settings: Settings, first_row: int) -> Iterator[Records]:
     """Spans of the lines; nothing is parsed."""
-    yield from line_records(source, content(source, settings.max_decompressed_bytes), first_row)
+    data = content(source, settings.max_decompressed_bytes)
+    _refuse_carriage_returns(source, data)
+    yield from line_records(source, data, first_row)
+
+
+def _refuse_carriage_returns(source: Source, data: UInt8) -> None:
+    """FormatError for records that carriage returns alone divide, which would all be one line."""
+    first = data[:HEAD_BYTES].tobytes()
+    if b"\n" not in first and re.search(rb"\}[ \t]*\r[ \t]*\{", first):
+        raise FormatError(
+            f"{source.name}: its lines end in carriage returns alone, expected line feeds; convert it with "
+            "`tr '\\r' '\\n' < OLD > NEW`"
+        )
 
 
 def write(source: Source, settings: Settings, edits: Edits, sink: IO[bytes]) -> Written:

@@ -18,8 +18,9 @@ from typing import Any
 from scanner import plugins
 from scanner.errors import LayoutError, meant
 from scanner.jsontext import type_name
-from scanner.layouts._fields import PROMPTS, RESPONSES, leaves, plain_names
-from scanner.layouts._turns import CONTAINERS
+from scanner.layouts._fields import PROMPTS, RESPONSES, leaves
+from scanner.layouts._fields import plain_names as plain_names
+from scanner.layouts._turns import CONTAINERS, ROLE_KEYS, ROLE_NAMES
 from scanner.objects import Segment
 from scanner.settings import Settings
 
@@ -144,6 +145,11 @@ def unread(record: Any, segments: Sequence[Segment]) -> list[tuple[tuple[str | i
     """
     covered = {segment.path for segment in segments}
     return [(path, text) for path, text in leaves(record, ()) if path not in covered]
+
+
+def is_label(path: tuple[str | int, ...], text: str) -> bool:
+    """Whether a text only says who speaks in a dialogue."""
+    return bool(path) and path[-1] in ROLE_KEYS and text in ROLE_NAMES
 
 
 @functools.cache

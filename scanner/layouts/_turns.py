@@ -12,7 +12,7 @@ from scanner.objects import Segment
 
 CONTAINERS = ("messages", "conversations", "conversation", "dialogue", "dialog", "turns", "chat")
 
-_ROLES = {
+ROLE_NAMES = {
     "system": "system", "developer": "system",
     "user": "user", "human": "user", "prompter": "user",
     "assistant": "assistant", "gpt": "assistant", "model": "assistant", "bot": "assistant", "chatgpt": "assistant",
@@ -22,7 +22,7 @@ _ROLES = {
     "ipython": "tool", "environment": "tool",
     "tools": "tools",
 }  # fmt: skip
-_ROLE_KEYS = ("role", "from")
+ROLE_KEYS = ("role", "from")
 _TEXT_KEYS = ("content", "value", "text")
 _THOUGHT_KEYS = ("reasoning_content", "reasoning", "thinking")
 _CALL_KEYS = ("tool_calls", "function_call")
@@ -45,7 +45,7 @@ def is_dialogue(value: Any) -> bool:
 
 
 def is_turn(value: Any) -> bool:
-    return isinstance(value, Mapping) and any(isinstance(value.get(key), str) for key in _ROLE_KEYS)
+    return isinstance(value, Mapping) and any(isinstance(value.get(key), str) for key in ROLE_KEYS)
 
 
 def is_sharegpt(value: Any) -> bool:
@@ -100,11 +100,11 @@ def _role(turn: Mapping[str, Any], path: Path) -> str:
         said = turn.get("from")
     if not isinstance(said, str):
         raise LayoutError(f"{_at(path)} names no speaker; expected 'role' or 'from' with a text")
-    role = _ROLES.get(said) or _ROLES.get(said.strip().lower())
+    role = ROLE_NAMES.get(said) or ROLE_NAMES.get(said.strip().lower())
     if role is None:
         raise LayoutError(
             f"{_at(path)} names a speaker of {len(said)} characters that is not known; expected one of "
-            f"{', '.join(sorted(_ROLES))}"
+            f"{', '.join(sorted(ROLE_NAMES))}"
         )
     return role
 

@@ -77,7 +77,8 @@ def _value_line(records: Records, i: int, texts: Any) -> bytes:
     if texts:
         value = copy.deepcopy(value)
         for path, text in texts.items():
-            value = jsontext.set_at(value, path, jsontext.keep_json(str(jsontext.get_at(value, path)), text))
+            old = jsontext.get_at(value, path)
+            value = jsontext.set_at(value, path, jsontext.keep_json(old, text) if isinstance(old, str) else text)
     try:
         return orjson.dumps(value, default=str)
     except TypeError:

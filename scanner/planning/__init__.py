@@ -2,7 +2,7 @@
 
     drop    another row, kept, is verified to be the same or nearly the same; an earlier run holds the row already; or
             it holds question and answer of an evaluation item
-    redact  the row stays, its private or secret spans are replaced by typed placeholders
+    redact  the row stays, its private or secret spans are replaced by typed placeholders, in every field
     review  a person should look: semantic duplicates, near copies whose answers differ, contradictory answers,
             answers that stand mostly in another row, prompts and near copies in earlier runs, rows at high risk
     keep    everything else
@@ -54,6 +54,10 @@ def make_plan(findings: Findings, settings: Settings) -> pl.DataFrame:
                 for c in ("action", "keep_row_id", "rule_id", "why")
             ]
             frame = frame.with_columns(first).select("row_id", "action", "keep_row_id", "rule_id", "why")
+    look = reviewed.select("row_id", look=pl.format("; besides, {}", "why"))  # a row has one action, but may need both
+    frame = frame.join(look, on="row_id", how="left", maintain_order="left").with_columns(
+        why=pl.when(pl.col("action") == "redact").then(pl.col("why") + pl.col("look").fill_null("")).otherwise("why")
+    )
     plan = frame.join(spared_rows(findings, settings), on="row_id", how="left", maintain_order="left").with_columns(
         pl.col("action").fill_null("keep"),
         pl.coalesce("why", "spared", pl.lit("nothing found that calls for a change")).alias("why"),
@@ -68,21 +72,35 @@ def make_plan(findings: Findings, settings: Settings) -> pl.DataFrame:
 
 
 def _redacted(findings: Findings, settings: Settings) -> pl.DataFrame:
-    """Rows with private or secret spans."""
-    private = findings.spans.filter(pl.col("kind").is_in(["private", "secret"]))
+    """Rows with private or secret spans, in what is trained on or in other fields."""
+    private = findings.spans.filter(pl.col("kind").is_in(["private", "secret"])).select("row_id", "rule_id")
+    beside = private.clear() if findings.unread is None else findings.unread.select("row_id", "rule_id")
     if not settings.redact:
         private = private.clear()
-    grouped = private.group_by("row_id").agg(pl.col("rule_id").unique().sort().alias("rules"), pl.len().alias("spans"))
+    if not settings.redact or not settings.redact_unread:
+        beside = beside.clear()
+    both = pl.concat([private.with_columns(read=True), beside.with_columns(read=False)])
+    grouped = both.group_by("row_id").agg(
+        rules=pl.col("rule_id").unique().sort(), spans=pl.len(), beside=(~pl.col("read")).sum()
+    )
     inside = heat.private_inside(findings.spans).group_by("row_id").agg(pl.len().alias("inside"))
     grouped = grouped.join(inside, on="row_id", how="left")
     recited = pl.format(", {} of them inside spans predicted to be memorized", "inside").fill_null("")
     ending = pl.when(pl.col("spans") == 1).then(pl.lit("")).otherwise(pl.lit("s"))
+    unread = (
+        pl.when(pl.col("beside") == 0)
+        .then(pl.lit(""))
+        .when(pl.col("beside") == pl.col("spans"))
+        .then(pl.lit(" in fields that no trainer reads"))
+        .otherwise(pl.format(", {} of them in fields that no trainer reads", "beside"))
+    )
+    rules = pl.col("rules").list.join(", ")
     return grouped.select(
         "row_id",
         action=pl.lit("redact"),
         keep_row_id=pl.lit(None, pl.Int64),
         rule_id=pl.col("rules").list.first(),
-        why=pl.format("{} private or secret span{} ({}){}", "spans", ending, pl.col("rules").list.join(", "), recited),
+        why=pl.format("{} private or secret span{} ({}){}{}", "spans", ending, rules, recited, unread),
     )
 
 

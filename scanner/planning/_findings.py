@@ -23,3 +23,4 @@ class Findings:
     preferred: keeping.Preference | None = None  # the order in which rows stay
     copied: pl.DataFrame | None = None  # (row_id, source, item): rows that an earlier run holds as they are
     matches: pl.DataFrame | None = None  # matches.parquet, with earlier runs and with evaluation items
+    unread: pl.DataFrame | None = None  # unread.parquet

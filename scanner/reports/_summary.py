@@ -35,6 +35,7 @@ def summarise(
     plan: pl.DataFrame,
     notes: dict[str, Any],
     counts: dict[str, Any],
+    unread: pl.DataFrame | None = None,
 ) -> dict[str, Any]:
     """Sum up the tables of a run; every share is of the rows read, and not measured is None.
 
@@ -51,6 +52,7 @@ def summarise(
         "repeated": repeated_passages(spans, plan, notes, n),
         "private": _findings(spans, "private", n),
         "secret": _findings(spans, "secret", n),
+        "unread": _findings(spans.clear() if unread is None else unread, "private secret", n),
     }
     summary: dict[str, Any] = {
         **{k: v for k, v in counts.items() if k != "jaccard"},
@@ -142,8 +144,8 @@ def _conflicts(rows: pl.DataFrame, pairs: pl.DataFrame, n: int) -> dict[str, Any
     return {"rows": len(ids), "share": share(len(ids), n), "groups": len(np.unique(label))}
 
 
-def _findings(spans: pl.DataFrame, kind: str, n: int) -> dict[str, Any]:
-    mine = spans.filter(pl.col("kind").cast(pl.String) == kind)
+def _findings(spans: pl.DataFrame, kinds: str, n: int) -> dict[str, Any]:
+    mine = spans.filter(pl.col("kind").cast(pl.String).is_in(kinds.split()))
     by_rule = mine.group_by(pl.col("rule_id").cast(pl.String)).agg(
         pl.len().alias("findings"), pl.col("row_id").n_unique().alias("rows")
     )

@@ -94,11 +94,15 @@ def findings(summary: dict[str, Any]) -> list[tuple[str, int, float | None, str]
          f"{plural(conflicts['groups'], 'prompt')} with different answers"),
         ("passages", repeated.get("rows", 0), repeated.get("share"), passages(repeated)),
     ]  # fmt: skip
-    for name, kind in (("private data", "private"), ("secrets", "secret")):
+    kinds = [("private data", "private"), ("secrets", "secret")]
+    if found.get("unread", {}).get("rows"):
+        kinds.append(("unread fields", "unread"))
+    for name, kind in kinds:
         part = found[kind]
         rules = [f"{of_rule(rule)} {number(seen['findings'])}" for rule, seen in list(part["by_rule"].items())[:7]]
         more = len(part["by_rule"]) - 7
         details = ", ".join(rules) + (f" and {plural(more, 'more kind')}" if more > 0 else "")
+        details = f"in fields that no trainer reads: {details}" if kind == "unread" else details
         lines.append((name, part["rows"], part["share"], details or plural(0, "finding")))
     return lines
 
@@ -294,6 +298,8 @@ def _verdict(summary: dict[str, Any]) -> str:
     held = [name for name, kind in (("private data", "private"), ("secrets", "secret")) if found[kind]["rows"]]
     if held and summary["exposed_private"]["rows_medium_or_high"]:
         return f"Do not train on this data set as it is: it holds {' and '.join(held)} that a model may recite."
+    if not held and found.get("unread", {}).get("rows"):
+        held = ["private data in fields that no trainer reads"]
     if held:
         return f"Clean this data set before training on it: it holds {' and '.join(held)}."
     seen = {name: found["matched"] for name, found in (summary.get("contamination") or {}).items() if found["matched"]}

@@ -12,8 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from scanner.embedding import Int16
-from scanner.objects import Float32, Int64
+from scanner.objects import Float32, Int16, Int64
 from scanner.signals import _centroids
 
 MOST_THEMES = (64, 32, 16)

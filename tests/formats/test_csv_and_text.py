@@ -137,7 +137,10 @@ def test_a_new_text_must_stay_one_line(rewritten):
 @pytest.mark.parametrize("name", ["a.txt", "a.csv", "a.jsonl", "a.json"])
 @pytest.mark.parametrize("codec", ["utf-16", "utf-16-le", "utf-16-be"])
 def test_utf16_is_refused_with_the_cure(contents, name, codec):
-    with pytest.raises(FormatError, match="UTF-16, expected UTF-8; convert it with `iconv"):
+    said = "UTF-16" if codec == "utf-16" else codec.upper().replace("16-", "16")
+    with pytest.raises(
+        FormatError, match=f"encoded as {said}, expected UTF-8; convert it with `iconv -f {said} -t UTF-8"
+    ):
         contents(name, '{"text": "hello"}\n'.encode(codec))
 
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from scanner import formats
-from scanner.errors import InputError
+from scanner import formats, jsontext
+from scanner.errors import FormatError, InputError
 from scanner.objects import Edits
 from scanner.settings import Settings
 
@@ -277,3 +277,16 @@ def test_the_buffer_is_the_file_and_cannot_be_written(tmp_path):
     assert records.buffer.tobytes() == b'{"a": 1}\n'
     assert records.buffer.dtype == np.uint8
     assert not records.buffer.flags.writeable
+
+
+def test_lines_that_end_in_carriage_returns_alone_are_named_with_the_cure(contents):
+    with pytest.raises(FormatError, match="in carriage returns alone, expected line feeds; convert it with `tr"):
+        contents("a.jsonl", b'{"text": "one"}\r{"text": "two"}\r')
+    assert len(contents("a.jsonl", b'{"text": "one }\\r{ two"}\r\n{"text": "two"}').values) == 2
+
+
+def test_a_byte_order_mark_within_a_file_is_named():
+    with pytest.raises(
+        jsontext.RecordError, match="a byte order mark stands before the record, expected none; take it"
+    ):
+        jsontext.parse(b'\xef\xbb\xbf{"text": "two"}')

@@ -3,6 +3,7 @@
 import datetime
 import decimal
 import io
+import json
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -116,6 +117,35 @@ def test_hugging_face_folder_without_its_data(tmp_path):
     (source,) = formats.discover([str(tmp_path / "hf")])
     with pytest.raises(FormatError, match="1 are missing; expected all of them"):
         read_source(source, Settings())
+
+
+@pytest.mark.parametrize("has_file", [False, True])
+def test_a_split_without_rows_is_left_out_and_copied(tmp_path, has_file):
+    """As save_to_disk writes it: with no data file at all, which `datasets` cannot load again itself."""
+    datasets = pytest.importorskip("datasets")
+    rows = datasets.Dataset.from_list([{"prompt": f"q{i}", "response": f"a{i}"} for i in range(4)])
+    datasets.DatasetDict({"train": rows, "test": rows.select([])}).save_to_disk(str(tmp_path / "hf"))
+    if has_file:
+        state = tmp_path / "hf" / "test" / "state.json"
+        known = json.loads(state.read_text("utf-8"))
+        state.write_text(json.dumps(known | {"_data_files": [{"filename": "data.arrow"}]}), "utf-8")
+        with pa.OSFile(str(tmp_path / "hf" / "test" / "data.arrow"), "wb") as file:
+            pa.ipc.new_stream(file, rows.data.schema).close()
+    (source,) = formats.discover([str(tmp_path / "hf")])
+    assert source.member == "train"
+    formats.load("hf_dataset").write(source, Settings(), Edits(0, frozenset({1})), tmp_path / "out")
+    for part in sorted((tmp_path / "hf" / "test").iterdir()):
+        assert (tmp_path / "out" / "test" / part.name).read_bytes() == part.read_bytes()
+    if has_file:
+        again = datasets.load_from_disk(str(tmp_path / "out"))
+        assert (len(again["train"]), len(again["test"])) == (3, 0)
+
+
+def test_a_hugging_face_folder_without_rows(tmp_path):
+    datasets = pytest.importorskip("datasets")
+    datasets.Dataset.from_list([{"a": "b"}]).select([]).save_to_disk(str(tmp_path / "hf"))
+    with pytest.raises(InputError, match="hf: the table has no rows, expected at least one; leave it out"):
+        read_source(formats.discover([str(tmp_path / "hf")])[0], Settings())
 
 
 @pytest.mark.parametrize("name", ["a.parquet", "a.arrow"])
