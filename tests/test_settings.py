@@ -51,8 +51,8 @@ def test_no_name_stands_in_both():
         ({"floor": 0.9}, r"--floor is 0\.9, above --jaccard 0\.8; .* choose a floor at or below"),
         ({"recall": 1.0}, "--recall must be below 1"),
         ({"confirm_limit": 1.5}, r"--confirm-limit is 1\.5; it must lie between 0 and 1"),
-        ({"confirm_limit": 0.5}, r"--confirm-limit is 0\.5; it bounds what --confirm-recall reads, which was not given"),
-        ({"confirm_recall": 0.95}, "--confirm-recall is the share of a model's pairs to find: name it with --confirm-w"),
+        ({"confirm_limit": 0.5}, r"--confirm-limit is 0\.5; it bounds what --confirm-recall reads, which was not"),
+        ({"confirm_recall": 0.95}, "--confirm-recall is the share of a model's pairs to find: name it with"),
         (
             {"confirm_recall": 1, "confirm_with": "minilm"},
             r"--confirm-recall is 1; it must lie between 0 and 1, such as 0\.95: .* --confirm-share 1 reads all",

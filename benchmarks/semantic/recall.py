@@ -7,8 +7,8 @@
 
 Every row is encoded once with the full model (kept in --cache as vectors, without text) and compared with every other:
 those pairs, but for the ones that are copies by their words, are the truth. Then the cascade runs as an audit runs it,
-for each share of the work, and is scored; beside the measured recall stands what the audit itself estimates. With --aims
-it also reads on beyond the default share, until its own estimate says that so many were found (--confirm-recall).
+for each share of the work, and is scored; beside the measured recall stands what the audit itself estimates. With
+--aims it also reads on beyond the default share, until its estimate says that so many were found (--confirm-recall).
 With --together all files are one audit, whose budget goes where the pairs are; pairs across files count as well.
 """
 

@@ -243,8 +243,10 @@ def _aimed(by: dict[str, Any]) -> str:
     if aim["all_read"]:
         return f"; for the {aim['recall']:g} asked for all that is proposed was read"
     if aim["reached"]:
-        return f"; the {aim['recall']:g} asked for is reached"
-    return f"; the {aim['recall']:g} asked for is not reached within {percent(aim['limit'])} of the tokens"
+        if expected is None:
+            return f"; for the {aim['recall']:g} asked for there is nothing to find"
+        return f"; by it the {aim['recall']:g} asked for is reached"
+    return f"; by it the {aim['recall']:g} asked for is not reached within {percent(aim['limit'])} of the tokens"
 
 
 def tolerated(scan: dict[str, Any]) -> list[str]:
