@@ -63,6 +63,8 @@ def scan() -> None:
 @click.option("--embedder", help="Sentence-transformers model, or a folder of one [the shipped static table].")
 @click.option("--confirm-with", metavar="MODEL", help="Transformer (or minilm) that decides on semantic pairs.")
 @click.option("--confirm-share", type=float, help="Largest share of the rows' tokens that it reads [0.1].")
+@click.option("--confirm-recall", type=float, help="Read on until the estimated share of its pairs found is this.")
+@click.option("--confirm-limit", type=float, help="Largest share that --confirm-recall may read [1].")
 @click.option("--cosine", type=float, help="Semantic pairs at or above this go to review.")
 @click.option(
     "--eval", "evaluation", multiple=True, type=PATH, help="Benchmark that must not be in the data: file, folder, glob."

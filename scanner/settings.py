@@ -120,6 +120,8 @@ class Settings:
     decontaminate: str = "both"  # which rows with evaluation items are dropped; see scanner.decontaminating
     confirm_with: str | None = None  # a transformer that decides on the semantic pairs that the embedder proposes
     confirm_share: float = 0.1  # of the transformer's work on all rows, in its tokens, that this may cost
+    confirm_recall: float | None = None  # of its pairs, to be found by reading on beyond that share; None: no aim
+    confirm_limit: float = 1.0  # of that work, that reading on may cost in all
     # judging
     rules: tuple[Path, ...] = ()  # folders with further rules
     keep_policy: str = "best"
@@ -143,7 +145,7 @@ class Settings:
         _keep_policy(self.keep_policy)
         _at_least("--keep", self.keep, 1)
         _one_of("--decontaminate", self.decontaminate, DECONTAMINATE)
-        for name in ("jaccard", "floor", "recall", "cosine", "confirm_share", "max_removal_share"):
+        for name in ("jaccard", "floor", "recall", "cosine", "confirm_share", "confirm_limit", "max_removal_share"):
             value = getattr(self, name)
             if not 0 <= value <= 1:
                 raise SettingsError(f"{option_name(name)} is {value}; it must lie between 0 and 1")
@@ -154,6 +156,7 @@ class Settings:
             )
         if self.confirm_with and not self.semantic:
             raise SettingsError("--confirm-with confirms semantic pairs, and --no-semantic looks for none; drop one")
+        self._check_confirm_recall()
         if self.base and self.tokenizer:
             raise SettingsError(
                 "--base and --tokenizer cannot be combined: what the base knows is measured in the scan's own tokens; "
@@ -175,6 +178,28 @@ class Settings:
         _at_least("--seed", self.seed, 0)
         if self.max_length is not None:
             _at_least("--max-length", self.max_length, 1)
+
+    def _check_confirm_recall(self) -> None:
+        """An aim that can be met, and room to read on for it."""
+        if self.confirm_recall is None:
+            if self.confirm_limit != 1:
+                raise SettingsError(
+                    f"--confirm-limit is {self.confirm_limit:g}; it bounds what --confirm-recall reads, which was not "
+                    "given: without it --confirm-share is the bound"
+                )
+            return
+        if not 0 < self.confirm_recall < 1:
+            raise SettingsError(
+                f"--confirm-recall is {self.confirm_recall:g}; it must lie between 0 and 1, such as 0.95: an estimate "
+                "never promises every pair; --confirm-share 1 reads all that is proposed"
+            )
+        if not self.confirm_with:
+            raise SettingsError("--confirm-recall is the share of a model's pairs to find: name it with --confirm-with")
+        if self.confirm_limit < self.confirm_share:
+            raise SettingsError(
+                f"--confirm-limit is {self.confirm_limit:g}, below --confirm-share {self.confirm_share:g}; that share "
+                "is read first, so choose a limit at or above it"
+            )
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for scan.json; paths as text."""

@@ -154,6 +154,23 @@ def test_no_more_is_read_than_allowed(tmp_path, share):
     assert found.notes["budget_reached"] == (share < 0.3)  # of which the likely pairs cost less
 
 
+def test_reading_goes_on_until_the_recall_asked_for_and_says_so(tmp_path):
+    rows = [*TOPICS, *OTHER_WORDS, *LONE]
+    told = []
+    for i, changes in enumerate(({}, {"confirm_recall": 0.95}, {"confirm_recall": 0.95, "confirm_limit": 0.2})):
+        (folder := tmp_path / str(i)).mkdir()
+        aimed = {"confirm_with": "reader", **changes} if changes else {}
+        told.append(cascade(folder, rows, confirm_share=0.1, **aimed))
+    (first, within, begun), (named, found, reader), (_, bounded, _) = told
+    assert reader.read[: len(begun.read)] == begun.read
+    assert first < named == EXPECTED
+    assert "aim" not in within.notes
+    assert found.notes["aim"] == {"recall": 0.95, "limit": 1.0, "reached": True, "all_read": True}
+    assert found.notes["work_share"] > 0.1 >= within.notes["work_share"]
+    assert bounded.notes["aim"] == {"recall": 0.95, "limit": 0.2, "reached": False, "all_read": False}
+    assert bounded.notes["work_share"] <= 0.2
+
+
 def test_nothing_to_compare(tmp_path):
     named, found, reader = cascade(tmp_path, [TOPICS[0]])
     assert (named, len(found), reader.read) == (set(), 0, [])
@@ -177,6 +194,22 @@ def test_recall_turns_missed_pairs_round():
     unknown = {"expected": None, "low": None, "high": None}
     assert confirming.recall(30, unknown) == unknown
     assert confirming.recall(0, {"expected": 0.1, "low": 0.0, "high": 0.2}) == unknown  # there was nothing to find
+
+
+@pytest.mark.parametrize(
+    ("found", "most", "aim", "reached"),
+    [
+        (95, 5.0, 0.95, True),
+        (95, 5.1, 0.95, False),
+        (7, 0.02, 0.95, True),  # though a pair may have been missed by chance
+        (0, 0.3, 0.95, True),  # there is nothing to find
+        (0, 0.6, 0.95, False),
+        (80, 20.0, 0.8, True),
+        (80, None, 0.8, False),  # not measured
+    ],
+)
+def test_an_aim_is_reached_if_even_the_most_that_is_expected_leaves_it(found, most, aim, reached):
+    assert confirming.is_reached(found, {"expected_most": most}, aim) is reached
 
 
 def test_the_confirming_model_needs_semantic_pairs_to_confirm():
@@ -213,6 +246,37 @@ def test_a_whole_audit_with_a_tiny_transformer(tmp_path):
         plan = run.read_table("plan")
         kept = plan.filter(pl.col("keep_row_id").is_in([9, 10]) & pl.col("row_id").is_in([9, 10]))
         assert not len(kept)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_an_audit_that_was_interrupted_while_it_read_on_ends_as_if_it_had_not_been(tmp_path, monkeypatch):
+    folder = tiny_model(tmp_path)
+    file = tmp_path / "data.jsonl"
+    rows = records([*TOPICS, *OTHER_WORDS, *LONE])
+    file.write_text("".join(json.dumps(r) + "\n" for r in rows), "utf-8")
+    settings = Settings(confirm_with=str(folder), confirm_share=0.2, confirm_recall=0.9, cosine=0.9, threads=1)
+    whole = pipeline.audit([str(file)], settings, tmp_path / "whole")
+    read, calls = embedding.ModelEncoder.encode_texts, []
+
+    def interrupted(self, texts, threads):
+        calls.append(len(texts))
+        if sum(calls) > len(rows) // 4:  # after the share, before the end
+            raise KeyboardInterrupt
+        return read(self, texts, threads)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(embedding.ModelEncoder, "encode_texts", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            pipeline.audit([str(file)], settings, tmp_path / "broken")
+    assert not (tmp_path / "broken" / "scan.json").exists()
+    resumed = pipeline.audit([str(file)], settings, tmp_path / "broken")
+    for name in ("pairs", "rows", "plan", "prediction"):
+        drop = [c for c in ("content_hash",) if c in whole.read_table(name).columns]  # keyed per run
+        assert resumed.read_table(name).drop(drop).equals(whole.read_table(name).drop(drop), null_equal=True), name
+    told = [run.read_json("scan.json")["notes"]["semantic"] for run in (whole, resumed)]
+    assert told[0] == told[1]
+    assert told[0]["work_share"] > 0.2
+    assert set(told[0]["aim"]) == {"recall", "limit", "reached", "all_read"}
 
 
 @pytest.mark.filterwarnings("ignore")

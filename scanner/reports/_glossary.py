@@ -94,7 +94,9 @@ GLOSSARY = (
     Term(
         "estimated recall of meaning",
         "With --confirm-with, a transformer reads only the likeliest rows, first a sample of them and then in rounds"
-        " that learn from what it read. From all it read follows how many of its pairs were left unread.",
+        " that learn from what it read. From all it read follows how many of its pairs were left unread. With"
+        " --confirm-recall it reads on until so few are expected there, at the most, that the recall asked for is"
+        " reached; the range also has the chance of small numbers. Pairs far apart in the fast encoder are never read.",
         "share of the transformer's pairs, with the range of two models; benchmarks/semantic",
     ),
     Term(

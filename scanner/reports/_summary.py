@@ -119,7 +119,8 @@ def _semantic(pairs: pl.DataFrame, n: int, notes: dict[str, Any]) -> dict[str, A
     """Pairs that only their meaning brings together; copies mean the same too, and are counted as copies.
 
     not_measured: rows that the encoder could not represent, all of them where no encoder was asked. differing: pairs
-    whose numbers or negations are not the same. confirmed: with --confirm-with, what its model read and found.
+    whose numbers or negations are not the same. confirmed: with --confirm-with, what its model read and found,
+    and with --confirm-recall its aim.
     """
     missing = n if notes.get("measured") is False else sum((notes.get("not_measured") or {}).values())
     meaning = pl.col("signal").cast(pl.String) == "semantic"
@@ -129,7 +130,8 @@ def _semantic(pairs: pl.DataFrame, n: int, notes: dict[str, Any]) -> dict[str, A
     if "differs" in alone.columns:
         found["differing"] = len(alone.filter(pl.col("differs").str.contains("numbers|negation")))
     if "confirmed_with" in notes:
-        found["confirmed"] = {"model": notes["confirmed_with"], "work": notes["work_share"], "recall": notes["recall"]}
+        told = {"model": "confirmed_with", "work": "work_share", "recall": "recall", "aim": "aim"}
+        found["confirmed"] = {name: notes[note] for name, note in told.items() if note in notes}
     return found
 
 

@@ -26,6 +26,7 @@ NOT_CALIBRATED = "Not calibrated: predictions were not validated on this data; w
 MANY_SKIPPED = 0.05
 """Share of the records from which on the verdict says that they could not be read."""
 CALIBRATED = "Calibrated: the weights were fitted on confirmed or rehearsed rows."
+USUAL_AIM = 0.95  # of the pairs by meaning; where fewer were probably found, the summary names the option
 RELATIONS = {
     "same_both": "the same prompt and answer",
     "same_prompt": "the same prompt, different answers",
@@ -239,7 +240,22 @@ def _confirmed(by: dict[str, Any] | None) -> str:
         if recall["expected"] is None
         else f"estimated recall {recall['expected']:.2f}, {recall['low']:.2f} to {recall['high']:.2f}"
     )
-    return f", by {by['model']} on {percent(by['work'])} of the tokens ({known})"
+    return f", by {by['model']} on {percent(by['work'])} of the tokens ({known}{_aimed(by)})"
+
+
+def _aimed(by: dict[str, Any]) -> str:
+    """Whether the recall asked for was reached, and if not, why; unasked, how to ask where the estimate is low."""
+    aim, expected = by.get("aim"), by["recall"]["expected"]
+    if aim is None:
+        low = expected is not None and expected < USUAL_AIM
+        return f"; --confirm-recall {USUAL_AIM:g} would read on" if low else ""
+    if aim["all_read"]:
+        return f"; for the {aim['recall']:g} asked for all that is proposed was read"
+    if aim["reached"]:
+        if expected is None:
+            return f"; for the {aim['recall']:g} asked for there is nothing to find"
+        return f"; by it the {aim['recall']:g} asked for is reached"
+    return f"; by it the {aim['recall']:g} asked for is not reached within {percent(aim['limit'])} of the tokens"
 
 
 def tolerated(scan: dict[str, Any]) -> list[str]:

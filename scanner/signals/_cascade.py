@@ -1,7 +1,7 @@
 """What a slow encoder should look at: pairs that a fast one proposes, the likeliest per token first, within a budget.
 
     neighbours by the fast encoder -> pairs of texts -> a sample of all -> (read) -> what was learned -> the rows of the
-    best pairs -> (read) -> ... until the budget is spent -> how many pairs were probably missed
+    best pairs -> (read) -> ... until the budget is spent -> how many pairs were probably missed -> (read on) -> ...
 
 Costs are pieces (tokens of the slow model, cut where it cuts); a row that was read costs nothing more. The sample is
 drawn before anything is read, so that it owes nothing to the order: it teaches the order what unlikely pairs are like,
@@ -24,16 +24,19 @@ LEAST_COSINE = 0.5
 """Pairs below this by the fast encoder are not worth a look (benchmarks/semantic/README.md: what lies below)."""
 SAMPLE_SHARE = 0.1  # of the budget, for pairs from all of the proposals
 ROUNDS = 6  # of reading, after the sample; more find nothing more
+GROWTH = 0.1  # of what was allowed so far, per round beyond the budget: so much at most is read too much
 _PRICED = 4  # times per round that pairs are priced again, since rows chosen before cost nothing
 MOST_SAMPLED = 200  # pairs
-LEAST_SAMPLED = 5  # pairs; fewer say nothing
+LEAST_SAMPLED = 5  # pairs; fewer say nothing, unless enough others were read
 _RESAMPLES = 100  # for the interval
-_LEAST_OWN = 50  # pairs read of a source, to tell from them alone what was missed of it
+_LEAST_OWN = 50  # pairs read, of a file or of a source, to tell from them alone what was missed of it
 _MOST_FITTED = 5_000  # pairs
 _PRIOR_SLOPE, _PRIOR_WEIGHT = 10.0, 1e-3  # of the logistic curve, per unit of cosine
 _NEWTON_STEPS = 30
 _DIGITS = 6  # of a logarithm; beyond them machines may differ
 _USUAL = 1.645  # deviations, for 5 % to 95 %
+
+_LEAST_STEP = 200  # a round beyond the budget is at least this part of what all proposals cost
 
 Reader = Callable[[Int64, Int64, Int64], Float64]
 """Reads the rows at (m,) positions, then gives the slow cosines of (q,) pairs (a, b), NaN where that is not known."""
@@ -79,16 +82,26 @@ def propose(near: Neighbours, text: Int64, rank: Int64, known: tuple[Int64, Int6
     return Proposals(first[order], second[order], cosine[order])
 
 
-def choose(proposals: Proposals, odds: Odds, pieces: Int32, budget: int, read: Reader) -> Chosen:
+def choose(
+    proposals: Proposals,
+    odds: Odds,
+    pieces: Int32,
+    budget: int,
+    read: Reader,
+    limit: int = 0,
+    enough: Callable[[Chosen], bool] = lambda _: True,
+) -> Chosen:
     """Read a sample, then in rounds the rows of the pairs most likely to be found per token, while the budget lasts.
 
-    odds: of the proposals, in their order; they learn from every round. pieces: (n,) cost of each row.
+    odds: of the proposals, in their order; they learn from every round. pieces: (n,) cost of each row. Once the budget
+    is spent, further rounds follow until what was read is `enough`, nothing is left, or the limit is reached. What they
+    read does not depend on when they end, so that who asks for more is never given less.
     """
     rows = np.unique(np.concatenate((proposals.a, proposals.b)))
-    affordable = int(pieces[rows].sum(dtype=np.int64)) <= budget
+    cost = int(pieces[rows].sum(dtype=np.int64))
     known = _Known(proposals, pieces)
     sampled = np.zeros(0, np.int64)
-    if affordable:
+    if cost <= budget:
         known.read(rows, read)
     else:
         sampled = _sample(proposals, odds.log_probability(), pieces, int(budget * SAMPLE_SHARE))
@@ -99,9 +112,12 @@ def choose(proposals: Proposals, odds: Odds, pieces: Int32, budget: int, read: R
             goal = first + (budget - first) * turn // ROUNDS
             known.read(_best_rows(proposals, odds.log_probability(), known.encoded, pieces, known.spent, goal), read)
     known.teach(odds)
-    return Chosen(
-        np.flatnonzero(known.encoded), sampled, known.slow, known.spent, known.rounds, not known.encoded[rows].all()
-    )
+    goal = budget
+    while not enough(chosen := known.chosen(rows, sampled)) and chosen.budget_reached and goal < limit:
+        goal = min(limit, goal + max(int(goal * GROWTH), cost // _LEAST_STEP, 1))
+        known.read(_best_rows(proposals, odds.log_probability(), known.encoded, pieces, known.spent, goal), read)
+        known.teach(odds)
+    return chosen
 
 
 class _Known:
@@ -123,6 +139,11 @@ class _Known:
             self.slow[new] = read(rows, a[new], b[new])
             self.spent += int(self._pieces[rows].sum(dtype=np.int64))
             self.rounds += 1
+
+    def chosen(self, rows: Int64, sampled: Int64) -> Chosen:
+        """All of it; rows: of the proposals."""
+        encoded = np.flatnonzero(self.encoded)
+        return Chosen(encoded, sampled, self.slow.copy(), self.spent, self.rounds, not self.encoded[rows].all())
 
     def teach(self, odds: Odds) -> None:
         """Let the odds follow all pairs read so far."""
@@ -178,7 +199,8 @@ def missed(level: Float64, chosen: Chosen, found: int, cosine: float, source: In
     proposals read and looked up at the others: Fisher's z of the slow cosine scatters normally around a line (the
     cosine itself does not: it ends at 1); or the share of pairs that reach the threshold follows a logistic curve.
     Neither is right everywhere. Expected is the mean of the two; the interval spans both of theirs (5 % to 95 %, by
-    resampling pairs) and the chance of a small number. A source of which enough was read is told from its own pairs
+    resampling pairs) and the chance of a small number; the upper end without that chance is what the expected number
+    may be at most. A source of which enough was read is told from its own pairs
     (source: as in `Odds`), for what a level means differs among them; expectations and ends of intervals add up. Pairs
     that were never proposed are added as often as they are among those found, in the interval half to one and a half
     times. On real files: benchmarks/semantic/README.md.
@@ -186,9 +208,9 @@ def missed(level: Float64, chosen: Chosen, found: int, cosine: float, source: In
     seen = np.isfinite(chosen.slow)
     left = ~seen
     if not left.any():
-        return {"expected": 0.0, "low": 0.0, "high": 0.0, "sampled_pairs": len(chosen.sampled)}
-    if len(chosen.sampled) < LEAST_SAMPLED:
-        return {"expected": None, "low": None, "high": None, "sampled_pairs": len(chosen.sampled)}
+        return _told(0.0, 0.0, 0.0, 0.0, chosen)
+    if len(chosen.sampled) < LEAST_SAMPLED and seen.sum() < _LEAST_OWN:
+        return _told(None, None, None, None, chosen)
     proposed = int((chosen.slow[seen] >= cosine).sum())
     more = max(0, found - proposed) / (proposed + 1)
     of = np.full(len(level), -1) if source is None else source
@@ -201,10 +223,18 @@ def missed(level: Float64, chosen: Chosen, found: int, cosine: float, source: In
         told += _expected(level[from_], chosen.slow[from_], level[left & mine], cosine)
     expected, low, high = told.tolist()
     low, high = low * (1 + more / 2), high * (1 + 1.5 * more)
+    least, most = max(0.0, low - _USUAL * sqrt(low)), high + _USUAL * sqrt(max(high, 0.5))
+    return _told(expected * (1 + more), high, least, most, chosen)
+
+
+def _told(
+    expected: float | None, expected_most: float | None, low: float | None, high: float | None, chosen: Chosen
+) -> dict[str, Any]:
     return {
-        "expected": expected * (1 + more),
-        "low": max(0.0, low - _USUAL * sqrt(low)),
-        "high": high + _USUAL * sqrt(max(high, 0.5)),
+        "expected": expected,
+        "expected_most": expected_most,
+        "low": low,
+        "high": high,
         "sampled_pairs": len(chosen.sampled),
     }
 

@@ -90,3 +90,35 @@ def test_what_if_outside_what_was_validated_says_so():
     assert by_hand.startswith("an audit by hand needs 295 of 9,723 answers")
     scan["summary"]["prediction"]["validity"]["severity"] = "note"
     assert "outside" not in " ".join(what.lines(ROWS, scan))
+
+
+@pytest.mark.parametrize(
+    ("expected", "aim", "said"),
+    [
+        (0.97, None, " (estimated recall 0.97, 0.50 to 1.00)"),
+        (0.66, None, " (estimated recall 0.66, 0.50 to 1.00; --confirm-recall 0.95 would read on)"),
+        (None, None, " (recall not measured)"),
+        (0.97, {"reached": True}, " (estimated recall 0.97, 0.50 to 1.00; by it the 0.95 asked for is reached)"),
+        (
+            0.66,
+            {"reached": False},
+            " (estimated recall 0.66, 0.50 to 1.00; by it the 0.95 asked for is not reached within 30 % of the tokens)",
+        ),
+        (
+            1.0,
+            {"reached": True, "all_read": True},
+            " (estimated recall 1.00, 0.50 to 1.00; for the 0.95 asked for all that is proposed was read)",
+        ),
+        (
+            None,
+            {"reached": True},
+            " (recall not measured; for the 0.95 asked for there is nothing to find)",
+        ),
+    ],
+)
+def test_the_recall_by_meaning_stands_with_the_aim(expected, aim, said):
+    recall = {"expected": expected, "low": expected and 0.5, "high": expected and 1.0}
+    by = {"model": "minilm", "work": 0.23, "recall": recall}
+    if aim:
+        by["aim"] = {"recall": 0.95, "limit": 0.3, "all_read": False, **aim}
+    assert words._confirmed(by) == f", by minilm on 23 % of the tokens{said}"

@@ -176,6 +176,41 @@ def test_the_order_of_rows_decides_nothing(rows, budget, seed):
     assert results[0] == results[1]
 
 
+@settings(max_examples=25, deadline=None)
+@given(st.integers(2, 80), st.integers(0, 1500), st.integers(0, 10**6))
+def test_who_asks_for_more_is_never_given_less(rows, budget, seed):
+    """Reading on goes the same way for every aim, stops at the first round that is enough, and keeps to the limit."""
+    rng = np.random.default_rng(seed)
+    found, pieces = clustered(rows, seed, 6, 8), rng.integers(1, 60, rows).astype(np.int32)
+    proposals = _cascade.propose(semantic.search(found, np.arange(rows), 4), np.arange(rows), np.arange(rows), NONE)
+    slow = {(a, b): float(np.sin(a * b) ** 2) for a, b in zip(proposals.a.tolist(), proposals.b.tolist(), strict=True)}
+
+    def read_on(wanted, limit):
+        """With what reading paused at; so many pairs at .8 are enough."""
+        looked = []
+
+        def enough(chosen):
+            looked.append((chosen.pieces, chosen.rows.tolist(), int((chosen.slow >= 0.8).sum())))
+            return looked[-1][-1] >= wanted
+
+        odds = Odds(COSINE, proposals.cosine[:, None], 0.8)
+        chosen = _cascade.choose(proposals, odds, pieces, budget, reader(slow, []), limit, enough)
+        assert (chosen.pieces, chosen.rows.tolist()) == looked[-1][:2]
+        return looked
+
+    within, _ = chosen_from(proposals, pieces, budget, slow)
+    everything = read_on(10**6, int(pieces.sum()))
+    rows_of_proposals = np.unique(np.concatenate((proposals.a, proposals.b))).tolist()
+    assert everything[0][:2] == (within.pieces, within.rows.tolist())  # the share is read as without an aim
+    assert everything[-1][1] == rows_of_proposals
+    for wanted in (1, 2, 5, everything[-1][2]):
+        some = read_on(wanted, int(pieces.sum()))
+        assert some == everything[: len(some)]
+        assert all(hits < wanted for *_, hits in some[:-1])
+    limit = budget + int(pieces.sum()) // 3
+    assert read_on(10**6, limit)[-1][0] <= limit
+
+
 def test_the_sample_is_spread_over_what_is_likely():
     count = 2000
     a = np.arange(0, 2 * count, 2)
@@ -208,6 +243,7 @@ def test_what_was_missed_is_estimated_with_its_interval(noise):
     lost = int((true[~read] >= 0.8).sum())
     assert lost > 0
     assert said["low"] <= lost <= said["high"]
+    assert said["expected"] < said["expected_most"] < said["high"]
     assert said["expected"] == pytest.approx(lost, rel=0.5, abs=4)
     assert said["sampled_pairs"] == len(chosen.sampled)
 
@@ -243,9 +279,12 @@ def test_nothing_is_missed_where_everything_was_read():
 
 
 def test_too_small_a_sample_says_nothing():
-    fast, chosen, _, _ = known_pairs(0.05)
-    assert _cascade.missed(fast, replace(chosen, sampled=chosen.sampled[:3]), 7, 0.8) == {
-        "expected": None, "low": None, "high": None, "sampled_pairs": 3,
+    fast, chosen, _, read = known_pairs(0.05)
+    few = replace(chosen, sampled=chosen.sampled[:3])
+    assert _cascade.missed(fast, few, 7, 0.8)["expected"] is not None  # many others were read
+    fewer = replace(few, slow=np.where(np.cumsum(read) < 50, chosen.slow, np.nan))
+    assert _cascade.missed(fast, fewer, 7, 0.8) == {
+        "expected": None, "expected_most": None, "low": None, "high": None, "sampled_pairs": 3,
     }  # fmt: skip
 
 
