@@ -89,7 +89,7 @@ def per_benchmark(matches: pl.DataFrame, benchmarks: list[dict[str, Any]]) -> di
     """summary.contamination: items, matched and share per benchmark, by part and by how; most contaminated first.
 
     benchmarks: name, items, not_searched of each. An item is matched where the words in common prove it; one that is
-    only alike in meaning counts as `semantic_only`, and `semantic_in` is the file of an archive that holds most of them.
+    only alike in meaning counts as `semantic_only`; `semantic_in` is the file of an archive that holds most of them.
     """
     found = {}
     for known in benchmarks:
