@@ -142,7 +142,7 @@ def predict_known(
     from scanner.contextual import token_features
     from scanner.effects import alone_facts, batching_facts, length_facts, meeting_facts, order_facts, standing_facts
     from scanner.features import contexts
-    from scanner.prediction import whatif
+    from scanner.prediction import openings, whatif
     from scanner.prediction.skew import skew
 
     length = row_lengths(run, rows.row_id, text, settings, known.base, progress)
@@ -196,6 +196,7 @@ def predict_known(
             "rows_cut_by_max_length": text.rows_cut,
             "base": None if known.base is None else known.base.facts,
             "optimizer_steps": amounts.steps,
+            "shared_openings": openings.shared(text.tokens, answers, group),
             "batching": batching_facts(
                 settings.plan,
                 amounts.own,

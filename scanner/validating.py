@@ -28,6 +28,7 @@ def validate(predicted: Predicted, rows: pl.DataFrame, settings: Settings) -> Pr
         answer_tokens=rows["length.supervised_tokens"].to_numpy()[measured],
         script=script.filter(pl.Series(measured)),
         optimizer_steps=predicted.notes["prediction"]["optimizer_steps"],
+        shared_openings=predicted.notes["prediction"]["shared_openings"],
         own_tokens=settings.tokenizer is None,
     )
     judged = validity.judge(settings.plan, weights, facts)

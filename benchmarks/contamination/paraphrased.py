@@ -26,7 +26,7 @@ from scipy.optimize import minimize
 from scanner import embedding, formats, ingest, matching
 from scanner.contamination import paraphrases, semantic
 from scanner.settings import Settings
-from scanner.store import RunFolder
+from scanner.store import RunFolder, items_of
 
 ORIGINALS = (
     "gsm8k_test.jsonl", "humaneval.jsonl", "mbpp_test_wizard.zip", "mbppplus.json", "mmlu.zip", "mt_bench.jsonl",
@@ -101,7 +101,7 @@ def search(
         settings = Settings(evaluation=tuple(evaluation))
         rows, _ = ingest.read_all(formats.discover([str(path) for path in data]), run, settings, threads)
         items, _ = matching.read_items(run, matching.sources(settings), settings, threads)
-        own = matching.folder_of(run).segments()
+        own = items_of(run).segments()
         compared = semantic.compare(run.segments(), rows.row_id, own, items, encoder, threads)
         return compared, rows.source[compared.place], rows.line[compared.place], items
 

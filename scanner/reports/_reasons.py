@@ -22,6 +22,8 @@ WORDS = {
     **{f"contamination/{how}": f"an evaluation item, {told}" for how, told in HOW_WORDS.items()},
 }
 MEANING = "duplicates/semantic"
+MANY = 0.05
+"""Share of the rows from which on those of like meaning are worth a word on how they may go."""
 MOST = 3
 """Reasons for review that the screen names; the report has all of them."""
 
@@ -39,6 +41,7 @@ def for_review(scan: dict[str, Any]) -> list[str]:
     told = [f"{words.number(line['rows'])} for {of(line['rule'])}" for line in reviewed[:MOST]]
     rest = sum(line["rows"] for line in reviewed[MOST:])
     said = [f"to review: {', '.join(told)}{f', {words.number(rest)} for other reasons' if rest else ''}"]
-    if any(line["rule"] == MEANING for line in reviewed[:MOST]) and not scan["settings"].get("drop_semantic"):
+    alike = sum(line["rows"] for line in reviewed if line["rule"] == MEANING)
+    if alike >= MANY * scan["summary"]["rows"] and alike and not scan["settings"].get("drop_semantic"):
         said.append("--drop-semantic drops those of the same meaning, too, unless their numbers or negations differ")
     return said

@@ -12,7 +12,7 @@ from contamination import corpus
 from scanner import embedding, formats, ingest, matching
 from scanner.contamination import neighbours, paraphrases, semantic
 from scanner.settings import Settings
-from scanner.store import RunFolder
+from scanner.store import RunFolder, items_of
 
 DIMENSION = 16
 
@@ -156,7 +156,7 @@ def matched(folder, rows: list[str], questions: list[str], threads: int = 2) -> 
     settings = Settings(evaluation=(bench,))
     read, _ = ingest.read_all(formats.discover([str(data)]), run, settings, threads)
     known, _ = matching.read_items(run, matching.sources(settings), settings, threads)
-    own = matching.folder_of(run).segments()
+    own = items_of(run).segments()
     alike = semantic.find(run.segments(), read.row_id, own, known, embedding.load(None), threads)
     return set(zip(alike.row_id.tolist(), alike.item.tolist(), strict=True))
 

@@ -1,0 +1,33 @@
+"""Answers that begin alike: rows that teach one another's answers without being copies."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from scanner.objects import Int64, UInt64
+
+if TYPE_CHECKING:
+    from scanner.prediction import Answers
+
+LENGTH = 8
+"""Tokens of an opening: half of what counts as recited."""
+OTHERS = 5
+"""Other rows that must begin so, each of another text."""
+
+
+def shared(tokens: UInt64, answers: Answers, group: Int64) -> float:
+    """Share of the rows of different text whose first answer begins as those of OTHERS other rows do.
+
+    group (n,): equal for rows of equal text, which count once. Rows with fewer than LENGTH tokens of answer do not
+    count; 0 where none has as many.
+    """
+    heads = np.flatnonzero(np.diff(answers.row, prepend=-1))
+    heads = heads[answers.end[heads] - answers.start[heads] >= LENGTH]
+    heads = heads[np.unique(group[answers.row[heads]], return_index=True)[1]]
+    if not len(heads):
+        return 0.0
+    begun = tokens[answers.start[heads][:, None] + np.arange(LENGTH)]
+    _, which, rows = np.unique(begun, axis=0, return_inverse=True, return_counts=True)
+    return float((rows[which.reshape(-1)] > OTHERS).mean())
