@@ -58,7 +58,7 @@ def test_a_base_is_predicted_at_the_level_of_the_others():
 
 def test_later_answers_and_masked_texts_are_read_apart_from_first_answers(tmp_path):
     turns = [("human", "hi"), ("gpt", "first"), ("human", "more"), ("function_call", "f()"), ("observation", "1"),
-             ("gpt", "last"), ("human", "How does the greenhouse effect work?"), ("gpt", "known to a base")]  # fmt: skip
+             ("gpt", "last"), ("human", "How does the greenhouse effect work?"), ("gpt", "left out")]  # fmt: skip
     called = [("human", "now"), ("function_call", "g()")]
     records = [{"conversations": [{"from": a, "value": b} for a, b in some]} for some in (turns, called)]
     (tmp_path / "sft").mkdir()
