@@ -40,6 +40,7 @@ OTHER = {"other": ["other-1", "linear-other"], "boilerplate": ["boilerplate-1", 
 ROUNDS = (25, 15)  # of the two fits, from where the model without the candidate ended
 NONE = "the model, fitted again"
 TOGETHER = "all row features together"
+BOTH = "near-copy mass of the answer and certainty, in what others teach"
 BIAS, SLOPE, TAUGHT = (fitting.NAMES.index(name) for name in ("bias", "dose_bias", "context_bias"))
 CLEARLY = 0.95  # of paired draws
 
@@ -73,6 +74,7 @@ def every_candidate(data: Path) -> list[Candidate]:
         Candidate(NONE, "row", ()),
         *(Candidate(name, "token", (name,)) for name in tokens),
         *(Candidate(name, "taught", (name,)) for name in taught),
+        Candidate(BOTH, "taught", (candidate_columns.NEAR_ANSWERS, candidate_columns.CERTAINTY)),
         *(Candidate(name, "row", (name,)) for name in rows),
         Candidate("latest visit in the last epoch", "visit", ("simulated",)),
         Candidate("latest visit, the training's own seed known", "visit", ("known",)),
