@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -53,6 +54,23 @@ def test_a_base_is_predicted_at_the_level_of_the_others():
     there = other_bases.at_level_of_others(weights, "small-1", {"small-1": 5.0, "b": -0.1, "c": -0.3})
     assert there.dose_factor == pytest.approx(np.exp(-0.2))
     assert there.log_factor_step == pytest.approx(other_bases.level_of_a_base([-0.1, -0.3])[1])
+
+
+def test_later_answers_and_masked_texts_are_read_apart_from_first_answers(tmp_path):
+    turns = [("human", "hi"), ("gpt", "first"), ("human", "more"), ("function_call", "f()"), ("observation", "1"),
+             ("gpt", "last"), ("human", "How does the greenhouse effect work?"), ("gpt", "left out")]  # fmt: skip
+    called = [("human", "now"), ("function_call", "g()")]
+    records = [{"conversations": [{"from": a, "value": b} for a, b in some]} for some in (turns, called)]
+    (tmp_path / "sft").mkdir()
+    (tmp_path / "sft" / "talk.json").write_text(json.dumps(records))
+    (tmp_path / "sft" / "masked.json").write_text(json.dumps([{"full_text": "I am Ann", "masked": "I am {{NAME}}"}]))
+
+    def pairs(source: str) -> list[tuple[int, str, str]]:
+        return [(row.index, row.prompt, row.answer) for row in corpus.read(tmp_path, source)]
+
+    assert pairs("talk.json") == [(0, "hi", "first")]
+    assert pairs("talk.json" + corpus.LATER) == [(0, "more", "f()"), (0, "1", "last"), (1, "now", "g()")]
+    assert pairs("masked.json") == [(0, "I am Ann", "I am {{NAME}}")]
 
 
 def test_runs_of_hits():

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import candidates
+import grid
 import measured
 import numpy as np
 import predicting
@@ -59,9 +60,9 @@ def columns(p: np.ndarray, o: measured.Observation, rows: np.ndarray, which: str
     return np.stack(parts, 1)
 
 
-def described(data: Path, other: bool) -> np.ndarray:
+def described(data: Path, rows: str) -> np.ndarray:
     """(n, r) row features; what was not measured is the mean."""
-    found = np.stack(list(candidates.described(data, other)[1].values()), 1)
+    found = np.stack(list(candidates.described(data, rows)[1].values()), 1)
     return np.where(np.isnan(found), np.nanmean(found, 0), found)
 
 
@@ -79,7 +80,7 @@ def predicted(study: candidates.Study, data: Path) -> dict[str, candidates.Predi
                 for o in observed:
                     if o.epoch in tables.TESTED_EPOCHS:
                         p = candidates.extraction(w, table, o, _nothing(table))
-                        x.append(columns(p, o, described(data, False), which)[usable])
+                        x.append(columns(p, o, described(data, grid.CELLS[o.cell].rows), which)[usable])
                         y.append(o.n_pre[usable] >= EXTRACTED)
             learned[name] = made(x[0].shape[1]).fit(np.concatenate(x), np.concatenate(y))
         for cell, (table, observed) in (study.other if source is None else study.tested).items():
@@ -93,7 +94,7 @@ def predicted(study: candidates.Study, data: Path) -> dict[str, candidates.Predi
                     if name == MODEL:
                         whole[rows] = p[rows]
                     else:
-                        x = columns(p, o, described(data, cell in candidates.OTHER), VARIANTS[name][0])
+                        x = columns(p, o, described(data, grid.CELLS[cell].rows), VARIANTS[name][0])
                         whole[rows] = learned[name].predict_proba(x[rows])[:, 1]
     return found
 

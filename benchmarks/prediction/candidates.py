@@ -2,13 +2,14 @@
 
     python candidates.py --data DATA --cache CACHE                    every candidate; what is in CACHE is not redone
     python candidates.py --data DATA --cache CACHE --only "answer length, log2"
+    python candidates.py --data DATA --cache CACHE --other boilerplate
 
 Each candidate gets two weights, on the bias and on the slope of dose (those of what the other rows teach a single one,
 beside surprise and known contexts, where the training of the set gates it), and the whole model is fitted with them as
 `fit.py` fits it, from the fitted model on: to every token, then to N_pre (level and shape, and the weights of a
 candidate that is the same for a whole row). Fitted on seeds 1 and 2 of the random and grouped cell without one source,
 tested on that source under seeds 3 and 4 with a simulated sampler; fitted on all six sources, tested on the rows of
-`other`.
+`other`, or of `boilerplate`.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from types import SimpleNamespace
 
 import candidate_columns
 import fit as fitting
+import grid
 import measured
 import numpy as np
 import predicting
@@ -33,10 +35,12 @@ from scanner.prediction import Hazard
 from scanner.prediction.hazard import EXTRACTED, NODES, quadrature
 
 FITTED_ON, TESTED_ON = ([f"{kind}-{seed}" for kind in tables.KINDS for seed in seeds] for seeds in tables.FOLDS[0])
-OTHER = ["other-1", "linear-other"]  # tested after a fit to all sources of the others
+OTHER = {"other": ["other-1", "linear-other"], "boilerplate": ["boilerplate-1", "boilerplate-2"]}
+"""Set of rows -> its cells that are tested after a fit to all sources of FITTED_ON."""
 ROUNDS = (25, 15)  # of the two fits, from where the model without the candidate ended
 NONE = "the model, fitted again"
 TOGETHER = "all row features together"
+BOTH = "near-copy mass of the answer and certainty, in what others teach"
 BIAS, SLOPE, TAUGHT = (fitting.NAMES.index(name) for name in ("bias", "dose_bias", "context_bias"))
 CLEARLY = 0.95  # of paired draws
 
@@ -54,22 +58,23 @@ class Candidate:
 
 
 @cache
-def described(data: Path, other: bool) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Token and row columns, and those of what others teach of a token, of the English rows or of the others."""
-    name = OTHER[0] if other else FITTED_ON[0]
+def described(data: Path, rows: str) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Token and row columns, and those of what others teach of a token, of a set of rows (of corpus.SETS)."""
+    name = OTHER.get(rows, FITTED_ON)[0]
     table = next(iter(predicting.load(data, [name]).values()))[0]
     of = (candidate_columns.of_tokens, candidate_columns.of_rows, candidate_columns.taught)
-    tokens, rows, taught = (columns(data, name, table) for columns in of)
-    return tokens, rows, taught
+    of_token, of_row, taught = (columns(data, name, table) for columns in of)
+    return of_token, of_row, taught
 
 
 def every_candidate(data: Path) -> list[Candidate]:
     """Each column by itself, then all row features at once."""
-    tokens, rows, taught = described(data, False)
+    tokens, rows, taught = described(data, grid.CELLS[FITTED_ON[0]].rows)
     return [
         Candidate(NONE, "row", ()),
         *(Candidate(name, "token", (name,)) for name in tokens),
         *(Candidate(name, "taught", (name,)) for name in taught),
+        Candidate(BOTH, "taught", (candidate_columns.NEAR_ANSWERS, candidate_columns.CERTAINTY)),
         *(Candidate(name, "row", (name,)) for name in rows),
         Candidate("latest visit in the last epoch", "visit", ("simulated",)),
         Candidate("latest visit, the training's own seed known", "visit", ("known",)),
@@ -83,7 +88,7 @@ def values(data: Path, table: measured.Table, o: measured.Observation, what: Can
         known = fits or what.columns == ("known",)
         row = candidate_columns.latest_visit(table, o, None if known else predicting.SIMULATED)
         return np.repeat(row, table.length)[None]
-    tokens, rows, taught = described(data, o.cell in OTHER)
+    tokens, rows, taught = described(data, grid.CELLS[o.cell].rows)
     if what.kind in ("token", "taught"):
         return np.array([(tokens | taught)[name] for name in what.columns], np.float64)
     row = np.array([rows[name] for name in what.columns]).reshape(len(what.columns), len(table.length))
@@ -235,11 +240,11 @@ def extraction(w: np.ndarray, table: measured.Table, o: measured.Observation, ex
 class Study:
     """Fits, predictions and scores of all candidates; predictions are kept in a folder."""
 
-    def __init__(self, data: Path, folder: Path) -> None:
+    def __init__(self, data: Path, folder: Path, other: str = "other") -> None:
         self.data, self.folder = data, folder
         folder.mkdir(parents=True, exist_ok=True)
         self.tested = predicting.load(data, TESTED_ON, predicting.SIMULATED)
-        self.other = predicting.load(data, OTHER, predicting.SIMULATED)
+        self.other = predicting.load(data, OTHER[other], predicting.SIMULATED)
         self.table = next(iter(self.tested.values()))[0]
         self.fold = cache(lambda source: Fold(data, source, folder))
         self.sources = [*np.unique(self.table.source).tolist(), None]
@@ -321,6 +326,7 @@ SCORES = {  # title -> score, rows with one copy alone, the other rows
     "AUROC, one copy": (aurocs, True, False),
     "average precision": (average_precisions, False, False),
     "AUROC, other rows": (aurocs, False, True),
+    "average precision, other rows": (average_precisions, False, True),
 }
 
 
@@ -365,9 +371,10 @@ def main() -> None:
         "--cache", type=Path, required=True, help="fits and predictions; empty it when a fit has changed"
     )
     parser.add_argument("--only", nargs="+", help="candidates by name")
+    parser.add_argument("--other", choices=OTHER, default="other", help="the other rows; a CACHE holds those of one")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    study = Study(args.data, args.cache)
+    study = Study(args.data, args.cache, args.other)
     chosen = [c for c in every_candidate(args.data) if c.name == NONE or args.only is None or c.name in args.only]
     names = {what.name: study.predicted(what) for what in chosen}
     print("\n".join(report(study, names, names[NONE])))

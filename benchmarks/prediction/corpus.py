@@ -38,7 +38,15 @@ SETS = {
         "lf_glaive_toolcall_zh_demo.json": 150,
         "hikariming_zh_code.json": 150,
     },
+    "boilerplate": {"lf_glaive_toolcall_en_demo.json#later": 560, "presidio_synth_v2.json": 440},
 }
+LATER = "#later"
+"""After the name of a file of conversations: the answers that are not the first, and calls of functions."""
+ASKED_IN_PRETRAINING = (
+    "how does the greenhouse effect work?",
+    "what is the difference between machine learning and deep learning?",
+)
+"""Their prompts that bases had seen by then: left out, so that the same rows pre-train a base as before."""
 # what a base is pre-trained on: source -> rows at most
 PRETRAINING = {
     "english": {"alpaca_52k.json": 48_000, "codealpaca_new.json": 4_535, "gsm8k_train_alpaca.json": 3_000},
@@ -111,7 +119,17 @@ def sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+def _later(record: dict) -> list[tuple[str, str]]:
+    """Each answer or call of a function with the turn before it, but for an answer that opens a conversation."""
+    turns = record["conversations"]
+    made = [(turns[i - 1], turns[i]) for i in range(1, len(turns)) if i > 1 or turns[i]["from"] != "gpt"]
+    pairs = [(asked["value"], turn["value"]) for asked, turn in made if turn["from"] in ("gpt", "function_call")]
+    return [pair for pair in pairs if pair[0].strip().lower() not in ASKED_IN_PRETRAINING]
+
+
 def _pair(record: dict) -> tuple[str, str] | None:
+    if "masked" in record:  # a text and the same with its personal values named
+        return record["full_text"], record["masked"]
     if "conversations" in record:
         turns = record["conversations"]
         if len(turns) < 2 or turns[0]["from"] != "human" or turns[1]["from"] != "gpt":
@@ -134,10 +152,12 @@ def _pair(record: dict) -> tuple[str, str] | None:
 
 
 def read(data: Path, source: str) -> list[Row]:
-    """All prompt/answer pairs of a source; for a conversation the first answer."""
-    text = (data / "sft" / source).read_text("utf-8")
-    records = [json.loads(line) for line in text.splitlines() if line] if source.endswith("l") else json.loads(text)
-    pairs = [(i, _pair(record)) for i, record in enumerate(records)]
+    """All prompt/answer pairs of a source; for a conversation the first answer, or all others (LATER)."""
+    name = source.removesuffix(LATER)
+    text = (data / "sft" / name).read_text("utf-8")
+    records = [json.loads(line) for line in text.splitlines() if line] if name.endswith("l") else json.loads(text)
+    of = _later if source != name else lambda record: [_pair(record)]
+    pairs = [(i, pair) for i, record in enumerate(records) for pair in of(record)]
     return [Row(source, i, pair[0].strip(), pair[1].strip()) for i, pair in pairs if pair and pair[1].strip()]
 
 

@@ -260,7 +260,8 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--only", choices=("ranking", "calibration", "bases", "ablation"), help="one part alone")
+    parts = ("ranking", "calibration", "boilerplate", "bases", "ablation")
+    parser.add_argument("--only", choices=parts, help="one part alone")
     args = parser.parse_args()
     torch.set_num_threads(1)
     print("# What `tables.py` printed\n")
@@ -277,6 +278,9 @@ def main() -> None:
             "random-3, random-4, grouped-3 and grouped-4; for other rows, to cells of the English rows alone.\n"
         )
         print("\n".join(rehearsed.calibration(args.data)), flush=True)
+    if args.only in (None, "boilerplate"):
+        print("\n## Level where answers are boilerplate\n")
+        print("\n".join(rehearsed.calibration(args.data, rehearsed.BOILERPLATE)), flush=True)
     if args.only in (None, "bases"):
         print("\n## Bases without a rehearsal\n")
         print("The shipped weights, their level as the other bases have it; only `english` was in the fit.\n")

@@ -14,6 +14,7 @@ SCRIPTS = {
     "english": ("Latin", "English"),
     "other": ("Latin", "English"),
     "chinese": ("Han", "Chinese"),
+    "boilerplate": ("Latin", "English"),
 }
 """Set of corpus.py -> (script, language) of its rows."""
 
