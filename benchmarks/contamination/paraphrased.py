@@ -25,8 +25,9 @@ from scipy.optimize import minimize
 
 from scanner import embedding, formats, ingest, matching
 from scanner.contamination import paraphrases, semantic
+from scanner.decontaminating import items_of
 from scanner.settings import Settings
-from scanner.store import RunFolder, items_of
+from scanner.store import RunFolder
 
 ORIGINALS = (
     "gsm8k_test.jsonl", "humaneval.jsonl", "mbpp_test_wizard.zip", "mbppplus.json", "mmlu.zip", "mt_bench.jsonl",

@@ -42,6 +42,8 @@ def for_review(scan: dict[str, Any]) -> list[str]:
     rest = sum(line["rows"] for line in reviewed[MOST:])
     said = [f"to review: {', '.join(told)}{f', {words.number(rest)} for other reasons' if rest else ''}"]
     alike = sum(line["rows"] for line in reviewed if line["rule"] == MEANING)
-    if alike >= MANY * scan["summary"]["rows"] and alike and not scan["settings"].get("drop_semantic"):
+    pairs = scan["summary"]["found"]["semantic"]
+    may_go = pairs["pairs"] > pairs.get("differing", 0) and not scan["settings"].get("drop_semantic")
+    if may_go and alike >= MANY * scan["summary"]["rows"]:
         said.append("--drop-semantic drops those of the same meaning, too, unless their numbers or negations differ")
     return said

@@ -11,8 +11,9 @@ from scipy.optimize import minimize_scalar
 from contamination import corpus
 from scanner import embedding, formats, ingest, matching
 from scanner.contamination import neighbours, paraphrases, semantic
+from scanner.decontaminating import items_of
 from scanner.settings import Settings
-from scanner.store import RunFolder, items_of
+from scanner.store import RunFolder
 
 DIMENSION = 16
 

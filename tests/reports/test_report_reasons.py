@@ -15,9 +15,13 @@ from scanner.reports import _reasons
 RULE = re.compile(r"(duplicates|conflicts|repeated|risk|contamination)/[a-z-]+")
 
 
-def scan(*by_rule: tuple[str, str, int], drop_semantic: bool = False, rows: int = 4_535) -> dict:
+def scan(*by_rule: tuple[str, str, int], drop_semantic: bool = False, rows: int = 4_535, differing: int = 0) -> dict:
     lines = [{"action": action, "rule": rule, "rows": rows} for action, rule, rows in by_rule]
-    return {"summary": {"rows": rows, "plan": {"by_rule": lines}}, "settings": {"drop_semantic": drop_semantic}}
+    found = {"semantic": {"pairs": 60, "differing": differing}}
+    return {
+        "summary": {"rows": rows, "plan": {"by_rule": lines}, "found": found},
+        "settings": {"drop_semantic": drop_semantic},
+    }
 
 
 def rules_in_the_code() -> set[str]:
@@ -63,6 +67,7 @@ def test_the_commonest_reasons_are_named_and_the_rest_counted(dropping):
 def test_a_few_rows_of_like_meaning_need_no_word_on_how_they_go():
     assert len(_reasons.for_review(scan(("review", "duplicates/semantic", 51), rows=2_234))) == 1
     assert len(_reasons.for_review(scan(("review", "duplicates/semantic", 51), rows=1_000))) == 2
+    assert len(_reasons.for_review(scan(("review", "duplicates/semantic", 51), rows=1_000, differing=60))) == 1
 
 
 def test_nothing_to_review_says_nothing():
