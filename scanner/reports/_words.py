@@ -17,14 +17,11 @@ from scanner.figures import size as size
 from scanner.objects import LONG_TURN
 from scanner.reports._base import in_words as base_measured
 from scanner.reports._calibration import in_words as calibrated_on
-from scanner.reports._heat import exposed as inside_memorized
 from scanner.reports._spans import in_words as passages
 from scanner.trust import in_words as trust
 from scanner.trust import interval_of, is_outside
 
 NOT_CALIBRATED = "Not calibrated: predictions were not validated on this data; weights from a small rehearsal."
-MANY_SKIPPED = 0.05
-"""Share of the records from which on the verdict says that they could not be read."""
 CALIBRATED = "Calibrated: the weights were fitted on confirmed or rehearsed rows."
 USUAL_AIM = 0.95  # of the pairs by meaning; where fewer were probably found, the summary names the option
 RELATIONS = {
@@ -299,65 +296,9 @@ def calibration(summary: dict[str, Any]) -> str:
     return " ".join((told, *base_measured(summary), *trust(summary)))
 
 
-def headline(summary: dict[str, Any]) -> str:
-    """The verdict in one sentence, and one on the records that it is silent about, where they are many."""
-    rows, skipped = summary["rows"], summary.get("rows_skipped") or 0
-    if not rows or skipped < MANY_SKIPPED * (rows + skipped):
-        return _verdict(summary)
-    return f"{_verdict(summary)} {number(skipped)} of {number(rows + skipped)} records could not be read."
-
-
-def _verdict(summary: dict[str, Any]) -> str:
-    found, plan = summary["found"], summary["plan"]
-    if not summary["rows"]:
-        return "There is nothing to judge: no row could be read."
-    held = [name for name, kind in (("private data", "private"), ("secrets", "secret")) if found[kind]["rows"]]
-    if held and summary["exposed_private"]["rows_medium_or_high"]:
-        return f"Do not train on this data set as it is: it holds {' and '.join(held)} that a model may recite."
-    if not held and found.get("unread", {}).get("rows"):
-        held = ["private data in fields that no trainer reads"]
-    if held:
-        return f"Clean this data set before training on it: it holds {' and '.join(held)}."
-    seen = {name: found["matched"] for name, found in (summary.get("contamination") or {}).items() if found["matched"]}
-    if seen:
-        most = max(seen, key=lambda name: seen[name])
-        others = f" and of {plural(len(seen) - 1, 'other benchmark')}" if len(seen) > 1 else ""
-        return (
-            f"A model trained on this data set cannot be measured with {most}: the data set holds "
-            f"{plural(seen[most], 'item')} of it{others}."
-        )
-    if summary["prediction"]["bands"]["high"] or plan["drop"]:
-        return "Clean this data set before training on it."
-    if plan["review"] or found["conflicts"]["rows"]:
-        return "Have a look at some rows before training on this data set."
-    if summary["prediction"].get("rows_without_answer") == summary["rows"]:
-        return "There is nothing to learn in this data set: no row has text that is trained on."
-    if summary.get("rows_skipped"):
-        return "Nothing in the records that could be read calls for action."
-    return "Nothing in this data set calls for action."
-
-
 def sentence(text: str) -> str:
     """With a capital and a full stop."""
     return text[:1].upper() + text[1:] + ("" if text.endswith(".") else ".")
-
-
-def verdict(scan: dict[str, Any]) -> list[str]:
-    """What a reviewer should know, most important first."""
-    summary = scan["summary"]
-    if not summary["rows"]:
-        return [f"{plural(scan.get('rows_skipped', 0), 'record')} could not be read; the reasons stand below."]
-    lines = [*inside_memorized(summary), sentence(expectation(summary)), sentence(skew(summary))]
-    exposed = summary["exposed_private"]
-    if exposed["rows"]:
-        share = f"the risk is medium or high in {number(exposed['rows_medium_or_high'])} of them"
-        lines.append(f"{plural(exposed['rows'], 'row')} with private data or secrets; {share}.")
-    actions = summary["plan"]
-    lines.append(
-        f"The plan drops {plural(actions['drop'], 'row')}, redacts {number(actions['redact'])} and leaves "
-        f"{number(actions['review'])} for you to review; {number(actions['rows_left'])} rows remain."
-    )
-    return lines + [sentence(line) for line in brake(scan)]
 
 
 def notes(scan: dict[str, Any]) -> list[tuple[str, str]]:

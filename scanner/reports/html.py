@@ -11,7 +11,7 @@ from typing import Any
 from scanner import trust
 from scanner.evidence import Evidence
 from scanner.reports import _earlier as earlier
-from scanner.reports import _heat, _reasons, _templates, _whatif
+from scanner.reports import _heat, _reasons, _templates, _verdict, _whatif
 from scanner.reports import _words as words
 from scanner.reports._content import CLUSTERS, SKIPPED, Content, gather
 from scanner.reports._glossary import GLOSSARY
@@ -52,6 +52,7 @@ def render(run: RunFolder, text: str = "masked") -> bytes:
         validity=trust,
         words=words,
         reasons=_reasons,
+        verdict=_verdict,
         whatif=_whatif,
         earlier=earlier,
         heat=_heat,

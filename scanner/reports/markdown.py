@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from scanner.reports import _earlier, _reasons, _whatif
+from scanner.reports import _earlier, _reasons, _verdict, _whatif
 from scanner.reports import _words as words
 from scanner.reports._content import gather
 from scanner.store import RunFolder
@@ -21,8 +21,8 @@ def render(run: RunFolder, text: str = "masked") -> bytes:
     """GitHub-flavoured Markdown; text of the data is escaped, so that it stays text."""
     content = gather(run, text, top=ROWS, details=False)
     summary, scan = content.summary, content.scan
-    lines = [f"# {escaped(content.name)}", "", f"**{words.headline(summary)}**", ""]
-    lines += [f"- {line}" for line in words.verdict(scan)]
+    lines = [f"# {escaped(content.name)}", "", f"**{_verdict.headline(summary)}**", ""]
+    lines += [f"- {line}" for line in _verdict.verdict(scan)]
     lines += [f"- {words.calibration(summary)}", f"- Training plan: {words.of_plan(scan['settings'].get('plan', {}))}."]
     lines += [f"- {words.sentence(line)}" for line in _whatif.lines(content.whatif, scan)]
     if words.not_measured(summary):

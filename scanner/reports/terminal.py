@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from scanner.evidence import shortened
-from scanner.reports import _earlier, _keeping, _reasons, _whatif
+from scanner.reports import _earlier, _keeping, _reasons, _verdict, _whatif
 from scanner.reports import _words as words
 from scanner.reports._content import Content, RiskRow, gather
 from scanner.reports._heat import sentences as memorized
@@ -107,7 +107,7 @@ class _Screen:
         elapsed = sum((scan.get("timings") or {}).values())
         title = self.plain(one_line(self.content.name, max(20, self.width - 30)), "bold")
         title.append_text(self.plain(f"  ·  {elapsed:.1f} s", "dim"))
-        body: list[Text | Table] = [title, self.plain(words.headline(summary))]
+        body: list[Text | Table] = [title, self.plain(_verdict.headline(summary))]
         if self.narrow:
             for label, lines in parts:
                 body += [self.plain(label, "bold"), *lines] if label else lines

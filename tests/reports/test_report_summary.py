@@ -13,8 +13,8 @@ import synthetic
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from scanner.reports import _verdict, render, summarise
 from scanner.reports import _words as words
-from scanner.reports import render, summarise
 from scanner.reports._summary import groups
 
 PAIRS = {"row_a": pl.Int64, "row_b": pl.Int64, "signal": pl.String, "relation": pl.String, "similarity": pl.Float32}
@@ -174,7 +174,7 @@ def test_percent(share: float | None, shown: str) -> None:
 
 def test_the_brake_is_told() -> None:
     scan = {"summary": figures(4), "settings": {}, "notes": {"brake": ["the plan removes 60 % of a.jsonl"]}}
-    assert "The plan removes 60 % of a.jsonl." in words.verdict(scan)
+    assert "The plan removes 60 % of a.jsonl." in _verdict.verdict(scan)
 
 
 @pytest.mark.parametrize(
@@ -198,24 +198,32 @@ def test_commands_keep_the_format(name: str, target: str) -> None:
 def test_headline(spans: list[str], band: str, told: str) -> None:
     schema = {"row_id": pl.Int64, "rule_id": pl.String, "kind": pl.String}
     table = pl.DataFrame([(0, f"{kind}/x", kind) for kind in spans], schema=schema, orient="row")
-    assert words.headline(figures(1, prediction=predicted([1.0], [0.5], [band]), spans=table)) == told
+    assert _verdict.headline(figures(1, prediction=predicted([1.0], [0.5], [band]), spans=table)) == told
 
 
 def test_the_headline_is_not_silent_on_what_was_not_read_or_has_no_answer() -> None:
     summary = figures(4)
     few, many = ({**summary, "rows_skipped": skipped} for skipped in (0.01, 4))
-    assert words.headline(few) == "Nothing in the records that could be read calls for action."
-    assert words.headline(many).endswith("calls for action. 4 of 8 records could not be read.")
+    assert _verdict.headline(few) == "Nothing in the records that could be read calls for action."
+    assert _verdict.headline(many).endswith("calls for action. 4 of 8 records could not be read.")
     summary["prediction"]["rows_without_answer"] = 4
-    assert words.headline(summary).startswith("There is nothing to learn in this data set")
+    assert _verdict.headline(summary).startswith("There is nothing to learn in this data set")
 
 
 def test_the_headline_names_the_benchmark_that_the_file_holds() -> None:
     summary = figures(1, prediction=predicted([1.0], [0.5], ["high"]))
     seen = {"gsm8k.jsonl": {"matched": 3}, "mmlu.zip": {"matched": 1}, "clean.jsonl": {"matched": 0}}
-    assert words.headline({**summary, "contamination": seen}) == (
+    assert _verdict.headline({**summary, "contamination": seen}) == (
         "A model trained on this data set cannot be measured with gsm8k.jsonl: the data set holds 3 items of it and of "
         "1 other benchmark."
     )
+    few, many = ({"mmlu.zip": {"items": 40, "matched": 0, "semantic_only": n, "semantic_in": None}} for n in (9, 10))
+    assert _verdict.headline({**summary, "contamination": few}) == "Clean this data set before training on it."
+    many["mmlu.zip"]["semantic_in"] = {"file": "data/law.csv", "items": 8}
+    said = "10 of 40 items of mmlu.zip (8 in law.csv) seem to be asked in other words."
+    assert _verdict.headline({**summary, "contamination": many}) == (
+        f"Look at the overlap with benchmarks before training on this data set: {said}"
+    )
+    assert said in _verdict.verdict({"summary": {**summary, "contamination": many}})
     nothing = {"clean.jsonl": {"matched": 0}}
-    assert words.headline({**summary, "contamination": nothing}) == "Clean this data set before training on it."
+    assert _verdict.headline({**summary, "contamination": nothing}) == "Clean this data set before training on it."

@@ -1,0 +1,96 @@
+"""The verdict: one sentence at the head of every report, and the facts that a reviewer should know first."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+from typing import Any
+
+from scanner.reports._heat import exposed as inside_memorized
+from scanner.reports._words import (
+    brake,
+    expectation,
+    number,
+    plural,
+    sentence,
+    skew,
+)
+
+MANY_SKIPPED = 0.05
+"""Share of the records from which on the verdict says that they could not be read."""
+MANY_ASKED = 10
+"""Items of a benchmark that must be asked in other words to be worth a word here: fewer may be chance."""
+
+
+def headline(summary: dict[str, Any]) -> str:
+    """The verdict in one sentence, and one on the records that it is silent about, where they are many."""
+    rows, skipped = summary["rows"], summary.get("rows_skipped") or 0
+    if not rows or skipped < MANY_SKIPPED * (rows + skipped):
+        return _verdict(summary)
+    return f"{_verdict(summary)} {number(skipped)} of {number(rows + skipped)} records could not be read."
+
+
+def _verdict(summary: dict[str, Any]) -> str:
+    found, plan = summary["found"], summary["plan"]
+    if not summary["rows"]:
+        return "There is nothing to judge: no row could be read."
+    held = [name for name, kind in (("private data", "private"), ("secrets", "secret")) if found[kind]["rows"]]
+    if held and summary["exposed_private"]["rows_medium_or_high"]:
+        return f"Do not train on this data set as it is: it holds {' and '.join(held)} that a model may recite."
+    if not held and found.get("unread", {}).get("rows"):
+        held = ["private data in fields that no trainer reads"]
+    if held:
+        return f"Clean this data set before training on it: it holds {' and '.join(held)}."
+    seen = {name: found["matched"] for name, found in (summary.get("contamination") or {}).items() if found["matched"]}
+    if seen:
+        most = max(seen, key=lambda name: seen[name])
+        others = f" and of {plural(len(seen) - 1, 'other benchmark')}" if len(seen) > 1 else ""
+        return (
+            f"A model trained on this data set cannot be measured with {most}: the data set holds "
+            f"{plural(seen[most], 'item')} of it{others}."
+        )
+    asked = asked_in_other_words(summary)
+    if asked:
+        return f"Look at the overlap with benchmarks before training on this data set: {asked}."
+    if summary["prediction"]["bands"]["high"] or plan["drop"]:
+        return "Clean this data set before training on it."
+    if plan["review"] or found["conflicts"]["rows"]:
+        return "Have a look at some rows before training on this data set."
+    if summary["prediction"].get("rows_without_answer") == summary["rows"]:
+        return "There is nothing to learn in this data set: no row has text that is trained on."
+    if summary.get("rows_skipped"):
+        return "Nothing in the records that could be read calls for action."
+    return "Nothing in this data set calls for action."
+
+
+def asked_in_other_words(summary: dict[str, Any]) -> str:
+    """Of which benchmark most items seem to be asked in other words; empty where these are fewer than MANY_ASKED."""
+    alike = {name: found.get("semantic_only", 0) for name, found in (summary.get("contamination") or {}).items()}
+    name = max(alike, key=lambda name: alike[name], default="")
+    if not name or alike[name] < MANY_ASKED:
+        return ""
+    found = summary["contamination"][name]
+    most = found.get("semantic_in")
+    inside = f" ({number(most['items'])} in {PurePosixPath(most['file']).name})" if most else ""
+    whole = plural(found["items"], "item")
+    return f"{number(alike[name])} of {whole} of {name}{inside} seem to be asked in other words"
+
+
+def verdict(scan: dict[str, Any]) -> list[str]:
+    """What a reviewer should know, most important first."""
+    summary = scan["summary"]
+    if not summary["rows"]:
+        return [f"{plural(scan.get('rows_skipped', 0), 'record')} could not be read; the reasons stand below."]
+    lines = [*inside_memorized(summary), sentence(expectation(summary)), sentence(skew(summary))]
+    asked = asked_in_other_words(summary)
+    if asked:
+        lines.append(sentence(asked))
+    exposed = summary["exposed_private"]
+    if exposed["rows"]:
+        share = f"the risk is medium or high in {number(exposed['rows_medium_or_high'])} of them"
+        lines.append(f"{plural(exposed['rows'], 'row')} with private data or secrets; {share}.")
+    actions = summary["plan"]
+    lines.append(
+        f"The plan drops {plural(actions['drop'], 'row')}, redacts {number(actions['redact'])} and leaves "
+        f"{number(actions['review'])} for you to review; {number(actions['rows_left'])} rows remain."
+    )
+    return lines + [sentence(line) for line in brake(scan)]
