@@ -151,7 +151,7 @@ def conflicts(rows: Counted) -> Conflicts:
     """
     count = len(rows.offsets) - 1
     place, share = np.full(count, -1, np.int64), np.ones(count)
-    first = np.flatnonzero(np.diff(rows.answers.row, prepend=-1))
+    first = rows.answers.first()
     asked: dict[bytes, list[int]] = {}
     for turn in first.tolist():
         prompt = rows.tokens[rows.offsets[rows.answers.row[turn]] : rows.answers.start[turn]]

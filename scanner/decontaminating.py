@@ -10,6 +10,7 @@ A match by meaning alone is never more than a matter for review.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import polars as pl
@@ -110,11 +111,15 @@ def per_benchmark(matches: pl.DataFrame, benchmarks: list[dict[str, Any]]) -> di
     return dict(sorted(found.items(), key=lambda entry: (-entry[1]["matched"], -entry[1]["semantic_only"], entry[0])))
 
 
+def file_of(item: str) -> str:
+    """The file of an archive that an item is named after, empty for none."""
+    return item.rpartition(":")[0]
+
+
 def _where_most(items: pl.Series) -> dict[str, Any] | None:
     """The file of an archive that holds most of some items, where one holds half of them or more."""
-    files = (
-        items.str.extract("^(.+):[^:]*$").drop_nulls().value_counts().sort(["count", "item"], descending=[True, False])
-    )
-    if not len(files) or 2 * files["count"][0] < len(items):
+    files = Counter(filter(None, map(file_of, items.to_list())))
+    if not files:
         return None
-    return {"file": files["item"][0], "items": files["count"][0]}
+    name = max(files, key=lambda name: (files[name], name))
+    return {"file": name, "items": files[name]} if 2 * files[name] >= len(items) else None

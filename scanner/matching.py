@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from scanner import contamination, decontaminating, formats, ingest
-from scanner.contamination.items import Items, words_of
+from scanner.contamination.items import Items, ranges, words_of
 from scanner.decontaminating import items_of
 from scanner.errors import InputError
 from scanner.layouts import benchmark
@@ -180,7 +180,7 @@ def _items(own: RunFolder, rows: Rows, files: list[Source]) -> Items:
         item=tuple(items.select(label)["name"]),
         line=items["line"].to_numpy(),
         row_id=items["row_id"].to_numpy(),
-        words=words[_spread(texts["begin"].to_numpy(), texts["end"].to_numpy())],
+        words=words[ranges(texts["begin"].to_numpy(), texts["end"].to_numpy())],
         text_at=np.concatenate(([0], np.cumsum(counts))).astype(np.int64),
         letter=letter,
         of_segment=frame["item"].to_numpy(),
@@ -239,9 +239,3 @@ def _letters() -> dict[int, int]:
         np.arange(n + 1, dtype=np.int64), text,
     )  # fmt: skip
     return {value: place for place, value in enumerate(words_of(batch)[0].tolist())}
-
-
-def _spread(begin: np.ndarray, end: np.ndarray) -> np.ndarray:
-    """All places of several ranges, one range after another."""
-    size = end - begin
-    return np.repeat(begin - np.concatenate(([0], np.cumsum(size)[:-1])), size) + np.arange(size.sum())

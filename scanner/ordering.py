@@ -6,6 +6,8 @@ import numpy as np
 
 from scanner.objects import Int64, UInt64
 
+_ROWS_AT_ONCE = 4096
+
 
 def stable_order(keys: UInt64) -> Int64:
     """(n,) positions that sort well-mixed hashes (n, c), equal ones by position.
@@ -27,3 +29,12 @@ def stable_order(keys: UInt64) -> Int64:
     if (keys[order[twins]] != keys[order[twins + 1]]).any():
         return np.lexsort(tuple(keys[:, c] for c in range(keys.shape[1] - 1, -1, -1))).astype(np.int64)
     return order
+
+
+def row_keys(table: np.ndarray) -> UInt64:
+    """(n,) equal for equal rows of whole numbers (n, d): their product with fixed random numbers, modulo 2 ** 64."""
+    random = np.random.default_rng(0).integers(1, 1 << 63, table.shape[1], dtype=np.uint64) | np.uint64(1)
+    keys = np.empty(len(table), np.uint64)
+    for at in range(0, len(table), _ROWS_AT_ONCE):  # a few bytes each become eight
+        keys[at : at + _ROWS_AT_ONCE] = table[at : at + _ROWS_AT_ONCE].astype(np.uint64) @ random
+    return keys

@@ -285,7 +285,7 @@ def conflicts(rows: Rows, prints: Fingerprints, tokens: np.ndarray, answers: Any
     n = len(rows)
     place = np.full(n, -1, np.int64)
     first = np.full(n, -1, np.int64)
-    heads = np.flatnonzero(np.diff(answers.row, prepend=-1))
+    heads = answers.first()
     first[answers.row[heads]] = heads
     torn = np.flatnonzero((asked.ways > 1) & (first >= 0))
     key = np.lexsort((prints.context[torn], prints.prompt[torn]))

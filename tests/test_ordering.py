@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from scanner.objects import Rows
-from scanner.ordering import stable_order
+from scanner.ordering import row_keys, stable_order
 from scanner.signals._groups import group_by, groups_in_order
 
 hashes = st.lists(
@@ -42,3 +43,12 @@ def test_groups_in_an_order_are_those_found_without_it(pairs):
     first = [pairs.index(pair) for pair in pairs]
     assert found.group.tolist() == known.group.tolist() == first
     assert found.size.tolist() == known.size.tolist() == [pairs.count(pair) for pair in pairs]
+
+
+@pytest.mark.parametrize("kind", [np.int16, np.uint64])
+def test_rows_of_a_table_have_equal_keys_where_they_are_equal(kind):
+    table = np.random.default_rng(3).integers(-2 if kind is np.int16 else 0, 3, (5000, 6)).astype(kind)
+    _, which = np.unique(table, axis=0, return_inverse=True)
+    keys = row_keys(table)
+    assert len(np.unique(keys)) == which.max() + 1
+    assert len(np.unique(np.column_stack((keys, which.reshape(-1).astype(np.uint64))), axis=0)) == which.max() + 1

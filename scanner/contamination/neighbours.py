@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 
 from scanner import embedding
+from scanner.contamination.items import ranges
 from scanner.objects import Bool, Float32, Float64, Int64
+from scanner.ordering import row_keys
 
 COSINE = 0.5
 """Cosine from which a row may be an item's candidate; a neighbour counts as at least so near."""
@@ -59,25 +61,12 @@ def find(asked: embedding.Embeddings, rows: Int64, views: Views, threads: int) -
     if not len(rows) or not len(views.item):
         nothing = np.zeros(0, np.int64)
         return Candidates(nothing, nothing, np.zeros(0), np.zeros(0))
-    _, first, which = np.unique(_keys(asked, rows), return_index=True, return_inverse=True)
+    _, first, which = np.unique(row_keys(asked.vectors)[rows], return_index=True, return_inverse=True)
     found = _among(asked, rows[first], views, threads)
-    order, size = np.argsort(which, kind="stable"), np.bincount(which)
-    begin = np.cumsum(size) - size
-    times = size[found.place]
-    each = np.repeat(np.arange(len(times)), times)
-    offset = np.arange(len(each)) - np.repeat(np.cumsum(times) - times, times)
-    place = rows[order[begin[found.place[each]] + offset]]
-    return Candidates(place, found.item[each], found.cosine[each], found.margin[each])
-
-
-def _keys(asked: embedding.Embeddings, rows: Int64) -> Int64:
-    """(n,) equal for equal vectors: their product with a fixed random vector, modulo 2 ** 64."""
-    width = asked.vectors.shape[1]
-    random = np.random.default_rng(0).integers(1, 1 << 62, width, dtype=np.int64)
-    out = np.empty(len(rows), np.int64)
-    for at in range(0, len(rows), _ROWS_PER_BLOCK):
-        out[at : at + _ROWS_PER_BLOCK] = asked.vectors[rows[at : at + _ROWS_PER_BLOCK]].astype(np.int64) @ random
-    return out
+    order, ends = np.argsort(which, kind="stable"), np.cumsum(np.bincount(which))
+    equal = ranges(np.append(0, ends[:-1])[found.place], ends[found.place])
+    each = np.repeat(np.arange(len(found.place)), np.bincount(which)[found.place])
+    return Candidates(rows[order[equal]], found.item[each], found.cosine[each], found.margin[each])
 
 
 def _among(asked: embedding.Embeddings, rows: Int64, views: Views, threads: int) -> Candidates:

@@ -18,6 +18,7 @@ from scanner import embedding
 from scanner.contamination import neighbours, paraphrases
 from scanner.contamination.items import Items, words_of
 from scanner.contamination.shared import Rarity, numbers_in_common, said
+from scanner.decontaminating import file_of
 from scanner.objects import ROLE_CODE, Bool, Float64, Int64, SegmentBatch
 from scanner.store import SegmentReader
 
@@ -69,11 +70,13 @@ def compare(
     threads: int,
 ) -> Compared:  # fmt: skip
     """The candidates and what speaks for each; row_id: all rows, ascending."""
-    asked = embedding.encode(_asking(reader), row_id, encoder, "full", threads)
-    views, notes = _views(item_reader, items, encoder, threads)
+    asking, questions = _asking(reader), list(_questions(item_reader, items))
+    lines = list(_last_lines(questions))
+    asked = embedding.encode(asking, row_id, encoder, "full", threads)
+    views, notes = _views(questions, lines, items, encoder, threads)
     notes |= {"encoder": encoder.name, "rows_not_measured": int((~asked.measured).sum())}
     found = neighbours.find(asked, np.flatnonzero(asked.measured), views, threads)
-    common = _in_common(reader, row_id[found.place], item_reader, items, found.item)
+    common = _in_common(asking, row_id[found.place], (questions, lines), found.item, Rarity(items))
     return Compared(found.place, found.item, found.cosine, found.margin, *common, _parts_of_benchmarks(items), notes)
 
 
@@ -96,15 +99,12 @@ def _first_question(batch: SegmentBatch) -> Bool:
     return first
 
 
-def _questions(reader: Iterable[SegmentBatch], items: Items, wanted: Int64 | None = None) -> Iterator[SegmentBatch]:
-    """The questions alone, with items in place of rows; of the items `wanted`, else of all."""
+def _questions(reader: Iterable[SegmentBatch], items: Items) -> Iterator[SegmentBatch]:
+    """The questions alone, with items in place of rows."""
     for batch in reader:
         inside = slice(batch.first, batch.first + len(batch))
         owner = items.of_segment[inside]
-        taken = items.part[inside] == 0
-        if wanted is not None:
-            taken &= np.isin(owner, wanted)
-        places = np.flatnonzero(taken)
+        places = np.flatnonzero(items.part[inside] == 0)
         if len(places):
             part = batch.only(places)
             yield replace(part, row_id=owner[places], role=np.full(len(places), _ASKING, np.uint8))
@@ -135,14 +135,12 @@ def _last_lines(questions: Iterable[SegmentBatch]) -> Iterator[SegmentBatch]:
 
 
 def _views(
-    reader: SegmentReader, items: Items, encoder: embedding.Encoder, threads: int
+    questions: list[SegmentBatch], lines: list[SegmentBatch], items: Items, encoder: embedding.Encoder, threads: int
 ) -> tuple[neighbours.Views, dict[str, Any]]:
     """The items as vectors; items that are too short, or that the encoder cannot represent, have none."""
-    questions = list(_questions(reader, items))
     whole = embedding.encode(questions, np.arange(len(items)), encoder, "full", threads)
     long_enough = whole.measured & (items.lengths()[::2] >= SHORTEST)
     known = np.flatnonzero(long_enough)
-    lines = list(_last_lines(questions))
     of_line = np.concatenate([np.zeros(0, np.int64), *(batch.row_id for batch in lines)])
     last = embedding.encode(lines, of_line, encoder, "full", threads)
     usable = np.flatnonzero(last.measured & long_enough[of_line])
@@ -157,16 +155,14 @@ def _views(
 
 
 def _in_common(
-    reader: SegmentReader, row_id: Int64, item_reader: SegmentReader, items: Items, item: Int64
+    asking: list[SegmentBatch], row_id: Int64, views: Iterable[list[SegmentBatch]], item: Int64, rarity: Rarity
 ) -> tuple[Float64, Float64]:
     """(c,) words weighted by rarity and numbers in common; with the whole question or its last line, what is more."""
-    rarity = Rarity(items)
-    rows = said(_only(_asking(reader), np.unique(row_id)))
-    questions = list(_questions(item_reader, items, np.unique(item)))
-    views = (said(questions), said(_last_lines(questions)))
+    rows = said(_only(asking, row_id))
+    texts = [said(_only(view, item)) for view in views]
     words, numbers = np.zeros((2, len(item)))
     for i, (row, question) in enumerate(zip(row_id.tolist(), item.tolist(), strict=True)):
-        for view in views:
+        for view in texts:
             if question in view:
                 words[i] = max(words[i], rarity.overlap(rows[row], view[question]))
                 numbers[i] = max(numbers[i], numbers_in_common(rows[row], view[question]))
@@ -174,7 +170,7 @@ def _in_common(
 
 
 def _only(batches: Iterable[SegmentBatch], row_id: Int64) -> Iterator[SegmentBatch]:
-    """What some rows ask."""
+    """What some rows, or items, ask."""
     for batch in batches:
         places = np.flatnonzero((batch.role == _ASKING) & np.isin(batch.row_id, row_id))
         if len(places):
@@ -183,7 +179,6 @@ def _only(batches: Iterable[SegmentBatch], row_id: Int64) -> Iterator[SegmentBat
 
 def _parts_of_benchmarks(items: Items) -> Int64:
     """(i,) the part of its benchmark that each item is of: each file of an archive by itself."""
-    members = [name.rpartition(":")[0] for name in items.item]
-    names = list(zip(items.benchmark.tolist(), members, strict=True))
+    names = list(zip(items.benchmark.tolist(), map(file_of, items.item), strict=True))
     places = {name: place for place, name in enumerate(dict.fromkeys(names))}
     return np.array([places[name] for name in names], np.int64)

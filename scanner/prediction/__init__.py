@@ -80,6 +80,10 @@ class Answers:
         """(rows,) tokens of the answers of each row."""
         return np.bincount(self.row, self.end - self.start, minlength=rows).astype(np.int64)
 
+    def first(self) -> Int64:
+        """Places of the rows' first answers."""
+        return np.flatnonzero(np.diff(self.row, prepend=-1))
+
 
 @dataclass(frozen=True)
 class NearCopies:
@@ -276,7 +280,7 @@ def turn_tails(
         node, share = quadrature(weights.hazard.spread)
         cap_at, cap = np.full(turns, -1, np.int64), np.ones(turns)
         if conflicts is not None:
-            first = np.flatnonzero(np.diff(answers.row, prepend=-1))
+            first = answers.first()
             cap_at[first], cap[first] = conflicts.place[answers.row[first]], conflicts.share[answers.row[first]]
         start, end = np.ascontiguousarray(answers.start, np.int64), np.ascontiguousarray(answers.end, np.int64)
         dropped, kept = np.zeros(0), np.zeros(0)

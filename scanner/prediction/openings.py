@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scanner.objects import Int64, UInt64
+from scanner.ordering import row_keys
 
 if TYPE_CHECKING:
     from scanner.prediction import Answers
@@ -23,11 +24,11 @@ def shared(tokens: UInt64, answers: Answers, group: Int64) -> float:
     group (n,): equal for rows of equal text, which count once. Rows with fewer than LENGTH tokens of answer do not
     count; 0 where none has as many.
     """
-    heads = np.flatnonzero(np.diff(answers.row, prepend=-1))
+    heads = answers.first()
     heads = heads[answers.end[heads] - answers.start[heads] >= LENGTH]
     heads = heads[np.unique(group[answers.row[heads]], return_index=True)[1]]
     if not len(heads):
         return 0.0
     begun = tokens[answers.start[heads][:, None] + np.arange(LENGTH)]
-    _, which, rows = np.unique(begun, axis=0, return_inverse=True, return_counts=True)
-    return float((rows[which.reshape(-1)] > OTHERS).mean())
+    _, which, rows = np.unique(row_keys(begun), return_inverse=True, return_counts=True)
+    return float((rows[which] > OTHERS).mean())

@@ -102,7 +102,7 @@ def skew(
     share[chosen] = stands_for
     length = some.end - some.start
     tokens = tuple(n for n in LENGTHS if n <= length.max(initial=1))
-    heads = np.flatnonzero(np.diff(some.row, prepend=-1))
+    heads = some.first()
     strength = weights.strength(plan)
     regime = amounts.regime(plan).under(strength)
     epochs = epochs_shown(plan.epochs)

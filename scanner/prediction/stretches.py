@@ -112,7 +112,7 @@ def heat(
         lost, first_lost = (_odds(features, start, end, rest * rubs_off, regime, weights, by, rubs_off) for by in both)
     cap = np.ones(len(place))
     if conflicts is not None:
-        first = np.flatnonzero(np.diff(answers.row, prepend=-1))
+        first = answers.first()
         at = answers.start[first] + conflicts.place[answers.row[first]]
         torn = (conflicts.place[answers.row[first]] >= 0) & (at < answers.end[first])
         limit = dict(zip(at[torn].tolist(), conflicts.share[answers.row[first][torn]].tolist(), strict=True))

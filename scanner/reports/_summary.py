@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from scanner.contrast import DECISIVE
 from scanner.objects import Int64
 from scanner.reports._heat import summarised as memorized_spans
 from scanner.reports._partners import figures
@@ -128,7 +129,7 @@ def _semantic(pairs: pl.DataFrame, n: int, notes: dict[str, Any]) -> dict[str, A
     alone = pairs.filter(meaning).join(copies, on=["row_a", "row_b"], how="anti")
     found = {**_by_pairs(alone, n), "not_measured": missing}
     if "differs" in alone.columns:
-        found["differing"] = len(alone.filter(pl.col("differs").str.contains("numbers|negation")))
+        found["differing"] = len(alone.filter(pl.col("differs").str.contains("|".join(DECISIVE))))
     if "confirmed_with" in notes:
         told = {"model": "confirmed_with", "work": "work_share", "recall": "recall", "aim": "aim"}
         found["confirmed"] = {name: notes[note] for name, note in told.items() if note in notes}
