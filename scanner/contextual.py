@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from scanner import background
 from scanner.kernels.contexts import COPIED, RARITY_STEP, SEEN, ContextFeatures, context_features
+from scanner.kernels.openings import openings
 
 Float32 = npt.NDArray[np.float32]
 Int64 = npt.NDArray[np.int64]
@@ -43,18 +44,36 @@ def token_features(
     tokens: npt.NDArray[np.uint64],
     widths: npt.NDArray[np.uint8],
     offsets: Int64,
+    answers: tuple[Int64, Int64, Int64],
     group: Int64,
     own_unit: bool,
     threads: int,
 ) -> ContextFeatures:
-    """All that the hazard model knows of each token: contexts in the other rows, width, background language.
+    """All that the hazard model knows of each token: contexts in the other rows, opening, width, background language.
 
-    tokens, widths (T,) and offsets (n + 1,) as `tokens_of_rows` gives them; group (n,) equal for exact copies;
-    own_unit: the tokens are the scan's own, which alone the background table knows.
+    tokens, widths (T,) and offsets (n + 1,) as `tokens_of_rows` gives them; answers: rows, first token and end of each,
+    (m,); group (n,) equal for exact copies; own_unit: the tokens are the scan's own, which alone the background table
+    knows.
     """
-    found = context_features(tokens, offsets, group, threads)
+    found = with_openings(context_features(tokens, offsets, group, threads), tokens, answers, group, threads)
     language = background.log_probability(tokens, offsets, threads) if own_unit else None
     return replace(found, width=widths, background=language)
+
+
+def with_openings(
+    features: ContextFeatures,
+    tokens: npt.NDArray[np.uint64],
+    answers: tuple[Int64, Int64, Int64],
+    group: Int64,
+    threads: int,
+) -> ContextFeatures:
+    """Features with the opening of the answer that a token stands in, 0 outside; answers as for `token_features`."""
+    _, start, end = answers
+    size = end - start
+    at = np.repeat(start - np.concatenate(([0], np.cumsum(size)))[:-1], size) + np.arange(size.sum())
+    opening = np.zeros(len(tokens), np.uint8)
+    opening[at] = np.repeat(openings(tokens, *answers, group, threads), size)
+    return replace(features, opening=opening)
 
 
 def beside_table(features: ContextFeatures, log_probability: Float32) -> ContextFeatures:

@@ -157,7 +157,10 @@ def predict_known(
         sequence = sequence_length(settings.plan, context, settings.max_length)
         amounts = prediction.doses(settings.plan, length, answers, group, order, near, weight, sequence, settings.seed)
         weights = weights_of(settings, progress)
-        features = token_features(text.tokens, text.widths, text.offsets, group, settings.tokenizer is None, threads)
+        features = token_features(
+            text.tokens, text.widths, text.offsets, (answers.row, answers.start, answers.end), group,
+            settings.tokenizer is None, threads,
+        )  # fmt: skip
         if known.base is not None:
             features = known.base.beside_table(features, whole)
         result = prediction.predict_rows(features, answers, amounts, order, settings.plan, weights, torn, threads)

@@ -128,7 +128,15 @@ def alone(
     rows = alongside.with_planted(members, texts, planted, replace(settings, max_length=max_length))
     return RowsAlone(
         row_id=rows.row_id,
-        features=token_features(rows.tokens, rows.widths, rows.offsets, rows.copies, True, 1),
+        features=token_features(
+            rows.tokens,
+            rows.widths,
+            rows.offsets,
+            (rows.answers.row, rows.answers.start, rows.answers.end),
+            rows.copies,
+            True,
+            1,
+        ),
         length=np.diff(rows.offsets),
         answers=rows.answers,
         number=np.arange(len(rows.answers.row)) - np.searchsorted(rows.answers.row, rows.answers.row),

@@ -29,7 +29,7 @@ import pyarrow as pa
 from scanner.errors import RunError
 from scanner.objects import ROLES, Int64, RowSegments, SegmentBatch
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 ROWS_PER_BATCH = 16_384
 """Rows per record batch of segments.arrow; a batch also ends at BYTES_PER_BATCH."""
 BYTES_PER_BATCH = 64 << 20

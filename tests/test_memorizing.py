@@ -189,11 +189,14 @@ def test_the_heat_follows_weights_of_its_own(seed, with_base, set_dose, visit):
     rng = np.random.default_rng(seed)
     tokens, offsets = rng.integers(1, 30, 120).astype(np.uint64), np.array([0, 20, 70, 120])
     answers = Answers(np.arange(3), offsets[:-1] + 4, offsets[1:])
+    found = context_features(tokens, offsets, np.arange(3), 1)
     features = replace(
-        context_features(tokens, offsets, np.arange(3), 1),
+        found,
+        log_probability=found.log_probability * rng.choice(np.float32([1, 1e-2, 1e-5]), 120),
         width=rng.integers(1, 20, 120).astype(np.uint8),
         background=rng.uniform(-14, 0, 120).astype(np.float32),
         base=rng.random(120).astype(np.float32) if with_base else None,
+        opening=rng.integers(0, 200, 120).astype(np.uint8),
     )
     shipped = load_weights(with_base=with_base)
     drawn = {name: value + rng.normal(0, 0.2) for name, value in asdict(shipped.heat).items()}
@@ -213,6 +216,10 @@ def test_the_heat_follows_weights_of_its_own(seed, with_base, set_dose, visit):
             z = h.bias + h.rarity * rare + h.width * wide + h.background * strange + h.seen * seen
             z += h.wide_surprise * wide * odd + (h.base_known * float(features.base[t]) if with_base else 0)
             context = h.context_bias + h.context_surprise * odd + h.context_known * held
+            context += (
+                h.context_certain * max(0, -np.log(max(-np.expm1(float(features.log_probability[t])), 1e-7)) - 4) / 4
+            )
+            context += h.context_opening * int(features.opening[t]) / 64
             z += np.log2(1 + set_dose) * np.logaddexp(0, context)
             slope = h.dose_bias + h.dose_rarity * rare + h.dose_known * held + h.dose_width * wide
             slope += h.dose_background * strange + h.dose_wide_surprise * wide * odd

@@ -95,6 +95,8 @@ def test_the_kernel_equals_its_twin(visit):
         features,
         width=rng.integers(1, 20, len(tokens)).astype(np.uint8),
         background=rng.uniform(-14, 0, len(tokens)).astype(np.float32),
+        log_probability=features.log_probability * rng.choice(np.float32([1, 1e-2, 1e-5, 0]), len(tokens)),
+        opening=np.repeat(rng.integers(0, 200, len(offsets) - 1), np.diff(offsets)).astype(np.uint8),
     )
     amounts = doses(PLAN, np.diff(offsets), answers, group, order)
     regime = Regime(amounts.set_dose, amounts.steps, visit)
@@ -116,6 +118,9 @@ def test_the_kernel_equals_its_twin(visit):
                 strange, held = -features.background[t] / 8, features.known[t] / 12
                 z = h.bias + h.rarity * rare + h.width * wide + h.background * strange
                 context = h.context_bias + h.context_surprise * surprise + h.context_known * held
+                doubt = max(-math.expm1(float(features.log_probability[t])), 1e-7)
+                context += h.context_certain * max(0, -math.log(doubt) - 4) / 4
+                context += h.context_opening * int(features.opening[t]) / 16 / 4
                 z += math.log2(1 + regime.set_dose) * softplus(context)
                 slope = h.dose_bias + h.dose_rarity * rare
                 slope += h.dose_known * held + h.dose_width * wide + h.dose_background * strange

@@ -165,7 +165,9 @@ def test_a_rehearsal_knows_what_the_audit_knows(run, folder, tmp_path):
     kept, text = untuned.Untuned.load(run), predicting.tokenise(run, 53, Settings(), 1, Progress())
     assert kept is not None
     assert rows.length.tolist() == kept.lengths(text)[rows.row_id].tolist()
-    known = kept.beside_table(token_features(text.tokens, text.widths, text.offsets, np.arange(53), True, 1), text)
+    turns = (text.answer_row, text.answer_start, text.answer_end)
+    known = token_features(text.tokens, text.widths, text.offsets, turns, np.arange(53), True, 1)
+    known = kept.beside_table(known, text)
     compared = 0
     for place, (row, start, end) in enumerate(zip(*vars(rows.answers).values(), strict=True)):
         (theirs,) = np.flatnonzero(text.answer_row == rows.row_id[row])

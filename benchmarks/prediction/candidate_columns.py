@@ -26,9 +26,8 @@ from scanner.sampling import NEAR_POWER, near_copy_share, replaced_of_100
 NEAREST, CROWD = 20, 10  # neighbours for the local dimension, and for density
 TEMPLATE_TOKENS, TEMPLATE_ROWS = 4, 5  # a stretch of so many tokens that stands in so many other rows
 SHINGLE = 3  # tokens
-CERTAIN = 4.0  # nats of -log(1 - probability) by the other rows, from where on certainty is counted
 AGREEMENT_POWER = 8  # of that probability: what others go on with in several ways is hardly taught by any of them
-CERTAINTY, NEAR_ANSWERS = "certainty of the other rows", "near-copy mass of the answer, in what others teach"
+NEAR_ANSWERS = "near-copy mass of the answer, in what others teach"
 ENDS = frozenset(".!?;:。！？；：\n")  # what a sentence or a line ends with
 
 
@@ -59,7 +58,7 @@ def of_tokens(data: Path, name: str, table: measured.Table) -> dict[str, np.ndar
 
 
 def taught(data: Path, name: str, table: measured.Table) -> dict[str, np.ndarray]:
-    """(T,) per candidate, over the answers' tokens: how sure the others make a token, and how often they show it."""
+    """(T,) per candidate, over the answers' tokens: how often the others show it, and how many answer alike."""
     rows = rows_of(data, name)
     prompts = [measured.tokens_of(r.prompt)[0] for r in rows]
     answers = [measured.tokens_of(r.answer)[0][:n] for r, n in zip(rows, table.length, strict=True)]
@@ -71,7 +70,6 @@ def taught(data: Path, name: str, table: measured.Table) -> dict[str, np.ndarray
     log_p = table.features.log_probability.astype(np.float64)
     shown = np.log2(1 + shown_elsewhere(answers, trained))
     return {
-        CERTAINTY: np.maximum(-np.log(np.maximum(-np.expm1(log_p), 1e-7)) - CERTAIN, 0),
         NEAR_ANSWERS: np.repeat(near, table.length),
         "times that other answers go on so": shown * np.exp(AGREEMENT_POWER * log_p),
         "times that other answers go on so, squared": shown**2 * np.exp(AGREEMENT_POWER * log_p),

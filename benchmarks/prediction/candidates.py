@@ -9,7 +9,7 @@ beside surprise and known contexts, where the training of the set gates it), and
 `fit.py` fits it, from the fitted model on: to every token, then to N_pre (level and shape, and the weights of a
 candidate that is the same for a whole row). Fitted on seeds 1 and 2 of the random and grouped cell without one source,
 tested on that source under seeds 3 and 4 with a simulated sampler; fitted on all six sources, tested on the rows of
-`other`, or of `boilerplate`.
+`other`, `boilerplate` or `boilerplate-chinese`.
 """
 
 from __future__ import annotations
@@ -35,12 +35,14 @@ from scanner.prediction import Hazard
 from scanner.prediction.hazard import EXTRACTED, NODES, quadrature
 
 FITTED_ON, TESTED_ON = ([f"{kind}-{seed}" for kind in tables.KINDS for seed in seeds] for seeds in tables.FOLDS[0])
-OTHER = {"other": ["other-1", "linear-other"], "boilerplate": ["boilerplate-1", "boilerplate-2"]}
+OTHER = {
+    "other": ["other-1", "linear-other"], "boilerplate": ["boilerplate-1", "boilerplate-2"],
+    "boilerplate-chinese": ["boilerplate-chinese-1", "boilerplate-chinese-2"],
+}  # fmt: skip
 """Set of rows -> its cells that are tested after a fit to all sources of FITTED_ON."""
 ROUNDS = (25, 15)  # of the two fits, from where the model without the candidate ended
 NONE = "the model, fitted again"
 TOGETHER = "all row features together"
-BOTH = "near-copy mass of the answer and certainty, in what others teach"
 BIAS, SLOPE, TAUGHT = (fitting.NAMES.index(name) for name in ("bias", "dose_bias", "context_bias"))
 CLEARLY = 0.95  # of paired draws
 
@@ -74,7 +76,6 @@ def every_candidate(data: Path) -> list[Candidate]:
         Candidate(NONE, "row", ()),
         *(Candidate(name, "token", (name,)) for name in tokens),
         *(Candidate(name, "taught", (name,)) for name in taught),
-        Candidate(BOTH, "taught", (candidate_columns.NEAR_ANSWERS, candidate_columns.CERTAINTY)),
         *(Candidate(name, "row", (name,)) for name in rows),
         Candidate("latest visit in the last epoch", "visit", ("simulated",)),
         Candidate("latest visit, the training's own seed known", "visit", ("known",)),

@@ -39,6 +39,7 @@ SETS = {
         "hikariming_zh_code.json": 150,
     },
     "boilerplate": {"lf_glaive_toolcall_en_demo.json#later": 560, "presidio_synth_v2.json": 440},
+    "boilerplate-chinese": {"lf_glaive_toolcall_zh_demo.json#later": 500, "hikariming_zh_code.json": 500},
 }
 LATER = "#later"
 """After the name of a file of conversations: the answers that are not the first, and calls of functions."""

@@ -29,14 +29,24 @@ import torch
 import validity
 
 from scanner.kernels.contexts import RARITY_STEP, SEEN
-from scanner.kernels.hazard import BACKGROUND_UNIT, KNOWN_UNIT, USUAL_WIDTH, WIDTH_UNIT
+from scanner.kernels.hazard import (
+    BACKGROUND_UNIT,
+    CERTAIN,
+    CERTAIN_UNIT,
+    KNOWN_UNIT,
+    LEAST_DOUBT,
+    OPENING_UNIT,
+    USUAL_WIDTH,
+    WIDTH_UNIT,
+)
+from scanner.kernels.openings import OPENING_STEP
 from scanner.prediction import Hazard, HazardWithBase, Priors, Weights
 from scanner.prediction.hazard import NODES, RARITY_UNIT, SURPRISE_UNIT, WEIGHTS, HeatWeights
 
 NAMES = list(Hazard.__dataclass_fields__)
 BASE = "base_known"
 HEAT_NAMES = [field.name for field in fields(HeatWeights)]
-COLUMNS = ("rarity", "width", "background", "surprise", "known")
+COLUMNS = ("rarity", "width", "background", "surprise", "known", "certain", "opening")
 LEVEL = (
     "bias", "context_bias", "dose_bias", "dose_progress", "dose_epochs", "dose_power", "spread", "ceiling", "noise",
     "centre",
@@ -48,23 +58,29 @@ TOKENS = 24  # of each answer; the first 16 decide p_extract
 EPOCHS = (0, 1, 2, 4, 6, 8, 12)
 FITTED = [f"{kind}-{seed}" for kind in ("random", "grouped") for seed in (1, 2, 3, 4)] + [
     "batch-32", "linear", "cosine", "steep", "gentle", "per-row", "micro-2", "packed-2", "few", "other-1",
+    "boilerplate-1",
 ]  # fmt: skip
-START = [0, 0, 0, 0, -2, -0.3, 0, -0.5, 0, 0, 0, 0, -2, -1, -0.8, -0.5, 6, -2, 3]
+START = [0, 0, 0, 0, -2, -0.3, 0, -0.5, 0, 0, 0, 0, -2, -1, -0.8, -0.5, 6, -2, 3, 0, 0]
 POSITIVE = ("dose_progress", "dose_epochs", "dose_power", "spread", "ceiling", "noise")  # through softplus
+
+BASE_COLUMN = len(COLUMNS)
 
 softplus = torch.nn.functional.softplus
 
 
 def columns(table: measured.Table, with_base: bool = False, warm: bool = False) -> np.ndarray:
-    """(5, T) rarity, width, background, surprise, known, in the units of the kernel; (6, T) the base's probability.
+    """(7, T) COLUMNS in the units of the kernel; (8, T) the base's probability.
 
-    warm: (8, T), for the heat: also whether the token stood earlier in its row, and the width of the token before it.
+    warm: (10, T), for the heat: also whether the token stood earlier in its row, and the width of the token before it.
     """
     f = table.features
+    doubt = np.maximum(-np.expm1(f.log_probability.astype(np.float64)), LEAST_DOUBT)
     return np.stack([
         f.rarity * RARITY_STEP / RARITY_UNIT,
         np.log2(np.maximum(f.width, 1)) / WIDTH_UNIT, -f.background / BACKGROUND_UNIT,
-        -f.log_probability / SURPRISE_UNIT, f.known / KNOWN_UNIT, *([f.base] if with_base else []),
+        -f.log_probability / SURPRISE_UNIT, f.known / KNOWN_UNIT,
+        np.maximum(-np.log(doubt) - CERTAIN, 0) / CERTAIN_UNIT, f.opening * OPENING_STEP / OPENING_UNIT,
+        *([f.base] if with_base else []),
         *(_of_heat(table) if warm else []),
     ]).astype(np.float32)  # fmt: skip
 
@@ -90,7 +106,7 @@ class Observations:
         for table, observed in cells.values():
             x = columns(table, with_base or warm, warm)
             if warm and not with_base:
-                x[5] = 0  # the base was not measured
+                x[BASE_COLUMN] = 0  # the base was not measured
             rows = np.flatnonzero(chosen(table) & (table.length > 0))
             for o in observed:
                 if o.epoch not in epochs:
@@ -119,16 +135,16 @@ class Observations:
 
 def logits(w: torch.Tensor, d: Observations) -> torch.Tensor:
     """The hazard's logit of every token at row effect 0; the formula stands in scanner/prediction/hazard.py."""
-    rare, wide, strange, odd, known = d.x[: len(COLUMNS)]
+    rare, wide, strange, odd, known, certain, opening = d.x[: len(COLUMNS)]
     z = w[0] + w[1] * rare + w[2] * wide + w[3] * strange
     if len(d.x) > len(COLUMNS):  # the base's own probability
-        z = z + w[19] * d.x[5]
+        z = z + w[21] * d.x[BASE_COLUMN]
     if len(w) == len(HEAT_NAMES):
-        z = z + w[20] * d.x[6] + w[21] * wide * odd
-    z = z + d.set_dose * softplus(w[4] + w[5] * odd + w[6] * known)
+        z = z + w[22] * d.x[BASE_COLUMN + 1] + w[23] * wide * odd
+    z = z + d.set_dose * softplus(w[4] + w[5] * odd + w[6] * known + w[19] * certain + w[20] * opening)
     slope = w[7] + w[8] * rare + w[9] * known + w[10] * wide + w[11] * strange
     if len(w) == len(HEAT_NAMES):
-        slope = slope + (w[22] + w[23] * wide) * d.x[7] + w[24] * wide * odd
+        slope = slope + (w[24] + w[25] * wide) * d.x[BASE_COLUMN + 2] + w[26] * wide * odd
     power = softplus(w[14])
     gain = ((1 + d.dose) ** power - 1) / (power * math.log(2.0))
     learned = gain * softplus(slope + softplus(w[12]) * d.progress + softplus(w[13]) * d.set_dose)
@@ -172,7 +188,7 @@ def maximise(d: Observations, start: Hazard | None, free: list[str], rounds: int
     nodes, share = np.polynomial.hermite_e.hermegauss(NODES)
     node, log_share = (torch.tensor(v, dtype=torch.float32) for v in (nodes, np.log(share / share.sum())))
     positive = [NAMES.index(n) for n in POSITIVE]
-    kind = {5: Hazard, 6: HazardWithBase, 8: HeatWeights}[len(d.x)]
+    kind = {0: Hazard, 1: HazardWithBase, 3: HeatWeights}[len(d.x) - len(COLUMNS)]
     names = [field.name for field in fields(kind)]
     moves = torch.tensor([name in free for name in names])
     # 0 would be the strictest ceiling, not none, and a noise of .69
@@ -223,7 +239,8 @@ def write(
     level, doubt = other_bases.level_of_a_base(levels.values())
     tested = other_bases.transfers(data, weights, levels)
     sources = sorted(
-        {s for name in cells for s in corpus.SETS[grid.CELLS[name].rows]} | {*corpus.PRETRAINING["english"]}
+        {s.removesuffix(corpus.LATER) for name in cells for s in corpus.SETS[grid.CELLS[name].rows]}
+        | {*corpus.PRETRAINING["english"]}
     )
     heated = []
     for title, found in heats.items():

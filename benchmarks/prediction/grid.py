@@ -102,6 +102,7 @@ CELLS = {
     "chinese-1": Cell(base="chinese", rows="chinese"),
     "chinese-2": Cell(base="chinese", rows="chinese", seed=2),
     **{f"boilerplate-{seed}": Cell(seed=seed, rows="boilerplate") for seed in (1, 2)},
+    **{f"boilerplate-chinese-{seed}": Cell(seed=seed, base="chinese", rows="boilerplate-chinese") for seed in (1, 2)},
     **{f"small-{seed}": Cell(seed=seed, base="small") for seed in (1, 2)},
     **{f"{base}-1": Cell(replace(PLAN, epochs=6), base=base) for base in ("larger", "large")},
     **{f"{base}-1": Cell(base=base) for base in ("short", "middle")},

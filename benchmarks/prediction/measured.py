@@ -115,14 +115,15 @@ def assemble(data: Path, name: str) -> Table:
         offsets = np.cumsum([0, *(len(p[0]) + len(a[0]) for p, a in both)])
         tokens, widths = (np.concatenate([half[k] for row in both for half in row]) for k in (0, 1))
         groups = np.concatenate((group, group.max() + 1 + np.arange(len(some))))
-        features = token_features(tokens, widths, offsets, groups, True, 1)
+        turns = (np.arange(len(both)), offsets[:-1] + [len(p[0]) for p, _ in both], offsets[1:])
+        features = token_features(tokens, widths, offsets, turns, groups, True, 1)
         members = [(own[i], i) for i in np.flatnonzero(inside)] if part == 0 else []
         visitors = [(len(training) + j, outside[part + j * CHUNKS]) for j in range(len(some))]
         for place, index in [*members, *visitors]:
             begin = int(offsets[place]) + len(both[place][0][0])
             wanted.append((features, begin, begin + int(length[index]), index))
     wanted.sort(key=lambda w: w[3])
-    names = ("log_probability", "known", "agreed", "rarity", "within", "width", "background")
+    names = ("log_probability", "known", "agreed", "rarity", "within", "width", "background", "opening")
     joined = {n: np.concatenate([getattr(w[0], n)[w[1] : w[2]] for w in wanted]) for n in names}
     edges = np.cumsum([0, *length])
     kappa = [float(near_copy_share(t.replaced)) for t in trained]

@@ -67,7 +67,8 @@ def lines(data: Path, cache: Path, name: str) -> list[str]:
     first = {t.member: place for place, t in reversed(list(enumerate(table.trained))) if t.replaced == 0}
     number = {t.member: k for k, t in enumerate(table.trained) if t.replaced == 0}
     group = np.array([number[t.member] if t.replaced == 0 else k for k, t in enumerate(table.trained)])
-    features = token_features(text.tokens, text.widths, text.offsets, group, False, 1)
+    turns = (text.answer_row, text.answer_start, text.answer_end)
+    features = token_features(text.tokens, text.widths, text.offsets, turns, group, False, 1)
     members = np.array(sorted(first))
     places = np.array([first[member] for member in members])
     turn = np.searchsorted(text.answer_row, places)

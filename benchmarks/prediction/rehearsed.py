@@ -30,8 +30,11 @@ REHEARSED = {  # rehearsal -> cells that are predicted with its level, beside it
     "short-1": [], "small-1": [], "middle-1": [], "larger-1": [], "large-1": [], "chinese-1": ["chinese-2"],
 }  # fmt: skip
 
-BOILERPLATE = {"random-3": ["boilerplate-1", "boilerplate-2"], "boilerplate-1": ["boilerplate-2"]}
-"""Rehearsals and cells of a set most of whose answers begin or go on as others do; no bar was set for them."""
+BOILERPLATE = {
+    "random-3": ["boilerplate-1", "boilerplate-2"], "boilerplate-1": ["boilerplate-2"],
+    "chinese-1": ["boilerplate-chinese-1", "boilerplate-chinese-2"], "boilerplate-chinese-1": ["boilerplate-chinese-2"],
+}  # fmt: skip
+"""Rehearsals and cells of sets many of whose answers begin or go on as others do; no bar was set for them."""
 
 FITTED_BEFORE: list[Hazard] = []
 """What `hazard_of` fitted, the latest last: where the next fit begins."""
@@ -120,7 +123,7 @@ def weights_without(data: Path, name: str) -> Weights:
     if tested.plan not in (grid.CELLS["random-1"].plan, grid.CELLS["grouped-1"].plan):
         cells = [c for c in cells if grid.CELLS[c].plan != tested.plan]
     if tested.rows != "english":
-        cells = [c for c in cells if grid.CELLS[c].rows == "english"]
+        cells = [c for c in cells if grid.CELLS[c].rows != tested.rows]
     hazard = hazard_of(data, tuple(cells))
     priors = replace(load_weights().priors, offset=predicting.PRIORS.offset, offset_sd=predicting.PRIORS.offset_sd)
     return Weights(hazard, priors, False, {})

@@ -37,7 +37,16 @@ ABLATIONS = {
     "background language": ("background", "dose_background"),
     "width of the token": ("width", "dose_width"),
     "known contexts": ("context_known", "dose_known"),
-    "the set's own n-grams": ("context_bias", "context_surprise", "context_known", "dose_known"),
+    "openings": ("context_opening",),
+    "certainty of the other rows": ("context_certain",),
+    "all that the set's own n-grams say": (
+        "context_bias",
+        "context_surprise",
+        "context_known",
+        "context_certain",
+        "context_opening",
+        "dose_known",
+    ),
     "rarity": ("rarity", "dose_rarity"),
     "progress": ("dose_progress", "dose_epochs"),
 }

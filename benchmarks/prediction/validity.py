@@ -15,6 +15,7 @@ SCRIPTS = {
     "other": ("Latin", "English"),
     "chinese": ("Han", "Chinese"),
     "boilerplate": ("Latin", "English"),
+    "boilerplate-chinese": ("Han", "Chinese"),
 }
 """Set of corpus.py -> (script, language) of its rows."""
 

@@ -67,10 +67,11 @@ class ContextFeatures:
     rarity: npt.NDArray[np.uint8]  # -log of the token's own leave-one-out frequency, in RARITY_STEP nats, at most 255
     within: npt.NDArray[np.uint8]  # SEEN | COPIED
     entropy: npt.NDArray[np.float32]  # (n,) of the row's tokens over its maximum log(length); NaN under 2 tokens
-    # of the token itself, not of its contexts: None where it is not known (see scanner.contextual.token_features)
+    # not of its contexts: None where it is not known (see scanner.contextual.token_features)
     width: npt.NDArray[np.uint8] | None = None  # UTF-8 bytes
     background: npt.NDArray[np.float32] | None = None  # nats, log-probability in general text
     base: npt.NDArray[np.float32] | None = None  # probability that the untuned base gives it; None without --base
+    opening: npt.NDArray[np.uint8] | None = None  # of the answer that it stands in, in OPENING_STEP doublings
 
 
 @dataclass(frozen=True)

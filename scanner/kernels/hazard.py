@@ -13,6 +13,7 @@ from numba import njit, types
 
 from scanner.kernels._jit import I64R, INT, U8R, VOID, kernel
 from scanner.kernels.contexts import RARITY_STEP, SEEN
+from scanner.kernels.openings import OPENING_STEP
 
 EXTRACTED = 16
 """Tokens reproduced before the first miss from which on an answer counts as extractable (`p_extract`)."""
@@ -20,6 +21,9 @@ STEPS_UNIT = 100.0  # optimizer steps in one unit of progress, before the logari
 SURPRISE_UNIT, RARITY_UNIT, BACKGROUND_UNIT = 4.0, 8.0, 8.0  # nats: features are of order one
 KNOWN_UNIT = 12.0  # tokens, the longest context counted
 WIDTH_UNIT = 3.0  # doublings: a token of 8 bytes is one unit wide
+CERTAIN, CERTAIN_UNIT = 4.0, 4.0  # nats of -log(1 - probability): where certainty begins, and one unit of it
+LEAST_DOUBT = 1e-7  # of 1 - probability: finer than what a probability in 32 bits can tell
+OPENING_UNIT = 4.0  # doublings
 USUAL_WIDTH = 4
 """UTF-8 bytes of a token of which the width is not known."""
 SAME_BEFORE = 12
@@ -31,12 +35,13 @@ with one copy were hit in .21, .24, .24, .28 after 2, 4, 6, 8 epochs (benchmarks
 .27 with a half, .28, .35, .40, .44 with all of it and .13 without."""
 FADED = 1e-12  # survival below which a turn is not followed further
 
+_SURE = math.log1p(-math.exp(-CERTAIN))  # nats
 _F64 = types.Array(types.float64, 1, "C")
 _F64R = types.Array(types.float64, 1, "C", readonly=True)
 _F64_2D = types.Array(types.float64, 2, "C")
 _F32R = types.Array(types.float32, 1, "C", readonly=True)
 _REAL = types.float64
-_PLACES, _TOKENS = (I64R, I64R, _F64R, _F64R, I64R, _F64R), (_F32R, U8R, U8R, U8R, _F32R, _F32R)
+_PLACES, _TOKENS = (I64R, I64R, _F64R, _F64R, I64R, _F64R), (_F32R, U8R, U8R, U8R, _F32R, _F32R, U8R)
 
 
 @njit(nogil=True)
@@ -54,6 +59,14 @@ def _gain(dose, power):
 def _held(z, ceiling):
     """The logit, which above 0 comes near the ceiling and never past it; weights: ceiling."""
     return z / math.sqrt(1 + (z / ceiling) ** 2) if z > 0 else z
+
+
+@njit(nogil=True)
+def _certain(log_p):
+    """How sure the other rows are of a token, from the point on where certainty begins; weights: context_certain."""
+    if log_p <= _SURE:  # most tokens: no logarithm is to be taken
+        return 0.0
+    return max(-math.log(max(-math.expm1(np.float64(log_p)), LEAST_DOUBT)) - CERTAIN, 0.0) / CERTAIN_UNIT
 
 
 @njit(nogil=True)
@@ -79,7 +92,7 @@ def _odds(given, learned, noise, most, w):
 
 @kernel(VOID(*_PLACES, _F64R, _F64R, _REAL, _REAL, _REAL, *_TOKENS, _F64R, _F64R, _F64R, INT, INT, _F64_2D, _F64))
 def tails(start, end, dose, without, cap_at, cap, dropped, kept, set_gain, progress, visit,
-          log_p, known, rarity, width, background, base, w, node, weight,
+          log_p, known, rarity, width, background, base, opening, w, node, weight,
           first, last, out, curve):  # fmt: skip
     """Follow turns [first, last) token by token; out (6, m) in the order of TurnTails, curve (T,) or (0,).
 
@@ -90,7 +103,7 @@ def tails(start, end, dose, without, cap_at, cap, dropped, kept, set_gain, progr
     that is not, which near copies give it.
     """
     bias, rarity_w, width_w, background_w = w[0], w[1], w[2], w[3]
-    context_bias, context_surprise, context_known = w[4], w[5], w[6]
+    context_bias, context_surprise, context_known, context_certain = w[4], w[5], w[6], w[19]
     dose_bias, dose_rarity, dose_known, dose_width, dose_background = w[7], w[8], w[9], w[10], w[11]
     power, noise = w[14], w[17] * visit
     most = _most_noise(power)
@@ -107,6 +120,9 @@ def tails(start, end, dose, without, cap_at, cap, dropped, kept, set_gain, progr
         full[:] = weight
         less[:] = weight
         alive, mean = 1.0, 0.0
+        context = context_bias
+        if length > 0:
+            context += w[20] * opening[start[i]] * OPENING_STEP / OPENING_UNIT
         out[0, i] = out[1, i] = np.nan
         out[4, i] = out[5, i] = -1.0
         for n in range(length):
@@ -115,11 +131,12 @@ def tails(start, end, dose, without, cap_at, cap, dropped, kept, set_gain, progr
             wide, strange = math.log2(max(width[t], 1)) / WIDTH_UNIT, -background[t] / BACKGROUND_UNIT
             held = known[t] / KNOWN_UNIT
             z = bias + rarity_w * rare + width_w * wide + background_w * strange
-            if len(base) > 0 and len(w) > 19:
-                z += w[19] * base[t]
+            if len(base) > 0 and len(w) > 21:
+                z += w[21] * base[t]
             taught = 0.0
             if set_gain > 0:
-                taught = set_gain * _softplus(context_bias + context_surprise * surprise + context_known * held)
+                sure = context_certain * _certain(log_p[t])
+                taught = set_gain * _softplus(context + context_surprise * surprise + context_known * held + sure)
             z += taught
             slope = _softplus(
                 ready + dose_rarity * rare + dose_known * held + dose_width * wide + dose_background * strange
@@ -171,7 +188,7 @@ def tails(start, end, dose, without, cap_at, cap, dropped, kept, set_gain, progr
 
 @kernel(VOID(I64R, I64R, _F64R, _F64R, _REAL, _REAL, _REAL, *_TOKENS[:4], U8R, *_TOKENS[4:], _F64R, _F64))
 def odds(start, end, dose, taught, set_gain, progress, visit,
-         log_p, known, rarity, width, within, background, base, w, out):  # fmt: skip
+         log_p, known, rarity, width, within, background, base, opening, w, out):  # fmt: skip
     """Odds that each token of some turns is missed, the text before it being the true one, at row effect 0.
 
     start, end (m,): turns as tokens [start, end) · dose, out (t,): over their tokens, one turn after the other · taught
@@ -189,13 +206,15 @@ def odds(start, end, dose, taught, set_gain, progress, visit,
             wide, strange = math.log2(max(width[t], 1)) / WIDTH_UNIT, -background[t] / BACKGROUND_UNIT
             held = known[t] / KNOWN_UNIT
             z = w[0] + w[1] * rare + w[2] * wide + w[3] * strange
-            z += w[20] * (within[t] & SEEN) + w[21] * wide * surprise
+            z += w[22] * (within[t] & SEEN) + w[23] * wide * surprise
             if len(base) > 0:
-                z += w[19] * base[t]
+                z += w[21] * base[t]
             if set_gain > 0:
-                z += taught[at] * set_gain * _softplus(w[4] + w[5] * surprise + w[6] * held)
+                context = w[4] + w[5] * surprise + w[6] * held + w[19] * _certain(log_p[t])
+                context += w[20] * opening[t] * OPENING_STEP / OPENING_UNIT
+                z += taught[at] * set_gain * _softplus(context)
             slope = ready + w[8] * rare + w[9] * held + w[10] * wide + w[11] * strange
-            slope += (w[22] + w[23] * wide) * before + w[24] * wide * surprise
+            slope += (w[24] + w[25] * wide) * before + w[26] * wide * surprise
             out[at] = _odds(z, _gain(dose[at], power) * _softplus(slope), noise, most, w)
             before = wide
             at += 1

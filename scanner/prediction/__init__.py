@@ -20,7 +20,7 @@ import polars as pl
 
 from scanner import running
 from scanner.batching import SEQUENCE_TOKENS
-from scanner.contextual import ContextSummary, summarise
+from scanner.contextual import ContextSummary, summarise, with_openings
 from scanner.kernels.contexts import ContextFeatures, context_features
 from scanner.kernels.hazard import USUAL_WIDTH, tails
 from scanner.prediction.calibration import load_weights
@@ -187,7 +187,8 @@ def predict(
     tokens (T,) exact 64-bit hashes of all segments of each row in order; offsets (n + 1,) into them; group (n,) equal
     for exact copies; order (n,) content hashes, equal for exact copies; sampling_weight (n,) 1 where not given.
     """
-    features = context_features(tokens, offsets, group, threads)
+    turns = (answers.row, answers.start, answers.end)
+    features = with_openings(context_features(tokens, offsets, group, threads), tokens, turns, group, threads)
     amounts = doses(plan, np.diff(offsets), answers, group, order, near, sampling_weight, sequence_tokens, seed)
     return predict_rows(features, answers, amounts, order, plan, weights, conflicts, threads)
 
@@ -300,13 +301,14 @@ def turn_tails(
 
 def of_tokens(
     features: ContextFeatures,
-) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.uint8]]:
     """Width and background of each token, where unknown a common word's, and the set's own counts;
-    the base's probability of it, of no token where the base was not measured."""
+    the base's probability of it, of no token where the base was not measured; its answer's opening, 0 if unknown."""
     width = np.full(len(features.rarity), USUAL_WIDTH, np.uint8) if features.width is None else features.width
     background = features.log_probability if features.background is None else features.background
     base = np.zeros(0, np.float32) if features.base is None else features.base
-    return width, background, base
+    opening = np.zeros(len(features.rarity), np.uint8) if features.opening is None else features.opening
+    return width, background, base, opening
 
 
 def survival(

@@ -1,4 +1,4 @@
-"""The token hazard model: nineteen named numbers turn a token's surroundings into the chance that it is recalled.
+"""The token hazard model: twenty-one named numbers turn a token's surroundings into the chance that it is recalled.
 
     logit p_t = held(blurred(given_t, learned_t)) + u_row
     given_t   = base_t + log2(1 + set dose) * softplus(context_t)
@@ -6,7 +6,8 @@
 
     base_t    = bias + offset + rarity, width, background of the token    what the model can do untuned
                 + base_known * P(token) of the untuned base, where that was measured (--base)
-    context_t = what the *other* rows say about the token                          gated by the training of the set
+    context_t = what the *other* rows say about the token, and how well
+                trodden the beginning of its answer is                             gated by the training of the set
     dose_t    = how fast this token is learned from its own row; grows with log2(1 + steps / 100) and with the training
                 of the set
     gain(E)   = ((1 + E) ** dose_power - 1) / (dose_power * log 2)     from log2(1 + E) at power 0 to E at power 1
@@ -99,6 +100,8 @@ class Hazard:
     ceiling: float  # logits that no training gets a token past at row effect 0; above 0
     noise: float  # variance of a logit per logit learned, while a visit is worth one unit of dose; never negative
     centre: float  # logit to which noise draws
+    context_certain: float  # -log(1 - leave-one-out probability) beyond 4 nats, per 4 nats
+    context_opening: float  # how well trodden the answer's beginning is (kernels/openings.py), per 4 doublings
 
     def vector(self) -> npt.NDArray[np.float64]:
         """In the order of the fields, for the kernel."""

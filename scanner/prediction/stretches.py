@@ -139,12 +139,12 @@ def _odds(
     values = dict.fromkeys((f.name for f in fields(HeatWeights)), 0.0) | asdict(by)
     vector = np.array(list(values.values()))
     vector[0] += weights.priors.offset
-    width, background, base = of_tokens(features)
+    width, background, base, opening = of_tokens(features)
     found = np.empty(len(dose))
     odds(
         start, end, dose, np.ones(len(dose)) if taught is None else taught, math.log2(1 + regime.set_dose),
         regime.progress(weights.priors.most_steps), regime.visit, features.log_probability, features.known,
-        features.rarity, width, features.within, background, base, vector, found,
+        features.rarity, width, features.within, background, base, opening, vector, found,
     )  # fmt: skip
     return np.asarray(np.clip(found, SURE, 1 / SURE))
 
