@@ -196,7 +196,7 @@ def test_the_heat_follows_weights_of_its_own(seed, with_base, set_dose, visit):
         width=rng.integers(1, 20, 120).astype(np.uint8),
         background=rng.uniform(-14, 0, 120).astype(np.float32),
         base=rng.random(120).astype(np.float32) if with_base else None,
-        opening=rng.integers(0, 200, 120).astype(np.uint8),
+        opening=np.repeat(rng.integers(0, 200, 3), np.diff(offsets)).astype(np.uint8),
     )
     shipped = load_weights(with_base=with_base)
     drawn = {name: value + rng.normal(0, 0.2) for name, value in asdict(shipped.heat).items()}

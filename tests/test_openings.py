@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from scanner.prediction import Answers, openings
 from scanner.prediction.hazard import load_weights
-from scanner.prediction.validity import MANY_OPENINGS, Facts, judge
+from scanner.prediction.validity import MANY_OPENINGS, MOST_OPENINGS, Facts, judge
 from scanner.settings import TrainingPlan
 
 ROWS = st.lists(st.tuples(st.integers(0, 2), st.integers(0, 12), st.integers(0, 3)), max_size=60)
@@ -49,9 +49,13 @@ def test_copies_of_one_row_are_no_boilerplate():
     assert openings.shared(tokens, answers, group) == 0.0
 
 
-@pytest.mark.parametrize(("share", "severity"), [(0.0, "inside"), (MANY_OPENINGS, "inside"), (0.19, "count")])
-def test_a_set_of_boilerplate_is_outside_what_was_fitted(share, severity):
+@pytest.mark.parametrize(
+    ("share", "severity"),
+    [(0.0, "inside"), (MANY_OPENINGS, "inside"), (0.19, "note"), (MOST_OPENINGS, "note"), (0.21, "count")],
+)
+def test_a_set_with_more_boilerplate_than_any_fitted_is_outside(share, severity):
     facts = Facts(np.full(50, 1.0), np.full(50, 40), pl.Series(["Latin"] * 50), 200.0, shared_openings=share)
     said = {s.topic: s for s in judge(TrainingPlan(), load_weights(), facts).statements}["boilerplate"]
     assert said.severity == severity
-    assert ("1.3 to 3.7 times" in said.text) == (severity == "count")
+    assert ("two thirds to all" in said.text) == (severity != "inside")
+    assert ("more than in anything fitted" in said.text) == (severity == "count")

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_prediction import LENGTHS, PLAN, SHIPPED, Rows, run  # its rows, its plan
 
+from scanner.contextual import with_openings
 from scanner.kernels.contexts import context_features
 from scanner.prediction import Answers, doses, predict_rows, survival
 from scanner.prediction.skew import Skew, epochs_shown, skew, stratified
@@ -18,7 +19,8 @@ from scanner.prediction.skew import Skew, epochs_shown, skew, stratified
 def drawn(order: list[int] | None = None, plan=PLAN, answers: Answers | None = None) -> Skew:
     tokens, offsets, own, group, rank = Rows(LENGTHS).arrays(order or list(range(len(LENGTHS))))
     answers = answers or own
-    features = context_features(tokens, offsets, group)
+    known = context_features(tokens, offsets, group)
+    features = with_openings(known, tokens, tuple(vars(answers).values()), group, 1)
     amounts = doses(plan, np.diff(offsets), answers, group, rank)
     p = predict_rows(features, answers, amounts, rank, plan, SHIPPED).p_extract
     return skew(features, answers, amounts, rank, plan, SHIPPED, p)
@@ -34,7 +36,8 @@ def test_at_16_tokens_it_is_the_expected_number_of_rows():
 def test_every_point_is_the_sum_of_the_rows_survival():
     """The slow twin: the survival of every token, one row after the other."""
     tokens, offsets, answers, group, rank = Rows(LENGTHS).arrays(list(range(len(LENGTHS))))
-    features = context_features(tokens, offsets, group)
+    known = context_features(tokens, offsets, group)
+    features = with_openings(known, tokens, tuple(vars(answers).values()), group, 1)
     amounts = doses(PLAN, np.diff(offsets), answers, group, rank)
     curve = survival(features, answers, amounts, PLAN, SHIPPED)
     found = drawn()
@@ -59,7 +62,8 @@ def test_of_a_row_with_two_answers_the_likelier_counts():
     middle = (whole.start + whole.end) // 2
     row = np.repeat(whole.row, 2)
     both = Answers(row, np.stack((whole.start, middle), 1).ravel(), np.stack((middle, whole.end), 1).ravel())
-    features = context_features(tokens, offsets, group)
+    known = context_features(tokens, offsets, group)
+    features = with_openings(known, tokens, tuple(vars(both).values()), group, 1)
     amounts = doses(PLAN, np.diff(offsets), both, group, rank)
     p = predict_rows(features, both, amounts, rank, PLAN, SHIPPED).p_extract
     found = skew(features, both, amounts, rank, PLAN, SHIPPED, p)

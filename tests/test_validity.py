@@ -64,7 +64,7 @@ GOLDEN = [
      "The plan's model has 100 k parameters, the smallest validated has 42 times as many (4.2 M): the number of rows "
      "is a guess; the order of rows was never checked at this size."),
     ({"method": "lora"}, "method", "order",
-     "LoRA of rank 16 was never rehearsed for these weights: that a visit is worth 0.11 of a visit under full "
+     "LoRA of rank 16 was never rehearsed for these weights: that a visit is worth 0.1 of a visit under full "
      "fine-tuning comes from small rehearsals; the number of rows is a guess and their order was never checked."),
     ({"batching": "packed"}, "batching", "count",
      "Never rehearsed for these weights: packed batches. The dose follows from the simulated trainer; what it does "

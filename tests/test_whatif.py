@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from test_prediction import LENGTHS, PLAN, SHIPPED, Rows, run
 
 from scanner import pipeline, projecting
+from scanner.contextual import with_openings
 from scanner.kernels.contexts import context_features
 from scanner.prediction import EXTRACTED, Conflicts, Regime, doses, predict, predict_rows, turn_tails, whatif
 from scanner.settings import BATCHINGS, Settings, TrainingPlan
@@ -28,7 +29,8 @@ class Predicted:
     def __init__(self, lengths: list[int], order: list[int] | None = None, plan: TrainingPlan = PLAN) -> None:
         tokens, offsets, self.answers, self.group, self.order = Rows(lengths).arrays(order or list(range(len(lengths))))
         self.length, self.plan = np.diff(offsets), plan
-        self.features = context_features(tokens, offsets, self.group)
+        known = context_features(tokens, offsets, self.group)
+        self.features = with_openings(known, tokens, tuple(vars(self.answers).values()), self.group, 1)
         self.amounts = self.under(plan)
         self.result = predict_rows(self.features, self.answers, self.amounts, self.order, plan, SHIPPED)
 
