@@ -19,7 +19,7 @@
              flatreading fieldranks matching confirming rehearsed
              calibrating trying projecting alongside retelling foretold
              drawing validating memorizing repredicting untuned rowlengths
-             inplace deduplicating unread tuned strata outcome confirmed
+             inplace deduplicating unread tuned passes strata outcome confirmed
 
 `scanner/` measures, `rules/` judges, `cli.py` speaks. Library functions have the names of the verbs.
 """

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import difflib
 import errno
+import signal
 import traceback
 from collections.abc import Iterable
 from pathlib import Path
@@ -93,6 +94,18 @@ def is_interrupt(error: BaseException | None) -> bool:
     if error is None or isinstance(error, KeyboardInterrupt):
         return error is not None
     return is_interrupt(error.__cause__ or error.__context__)
+
+
+def end_as_on_interrupt() -> None:
+    """What a batch system or a closed terminal sends ends the program as Ctrl-C does: no temporary text stays."""
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:  # nohup ignores the second
+            signal.signal(number, interrupt)
 
 
 def unforeseen(error: BaseException) -> str:

@@ -148,8 +148,9 @@ class Outcome:
         """What was found, in sentences."""
         return in_words(self.facts)
 
-    def render(self, console: Console, text: str = "masked") -> None:
-        """One screen; text of the data cannot steer the terminal."""
+    def render(self, text: str = "masked", console: Console | None = None) -> None:
+        """Print one screen; text of the data cannot steer the terminal."""
+        console = console or Console()
         for line in self.lines():
             console.print(Text(line))
         table = pl.read_parquet(self.path, glob=False)
@@ -290,4 +291,4 @@ def heading(facts: dict[str, Any], epochs: float) -> str:
     plan = plan_of(facts)
     if plan.epochs == epochs:
         return f"Confirmed on {facts['model']['name']}"
-    return f"Confirmed on {facts['model']['name']} after {epochs_in_words([int(plan.epochs)])}"
+    return f"Confirmed on {facts['model']['name']} after {epochs_in_words([plan.epochs])}"
