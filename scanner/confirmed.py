@@ -6,7 +6,6 @@ run + its plan -> tokens -> contexts, answers, copies, doses by a simulated samp
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,11 +20,10 @@ from scanner.errors import RunError
 from scanner.outcome import plan_of
 from scanner.prediction.level import Observed
 from scanner.prediction.validated import Validated
+from scanner.recalls import FOLDER, finished
 from scanner.rehearsed import RowsAlone
 from scanner.settings import Settings, TrainingPlan
 from scanner.store import RunFolder
-
-FOLDER = "confirmation"
 
 
 @dataclass(frozen=True)
@@ -91,11 +89,7 @@ class Confirmation:
 def confirmations(run: RunFolder) -> list[Confirmation]:
     """The finished confirmations of a run, by name."""
     settings = Settings.from_dict(run.read_json("scan.json")["settings"])
-    found = []
-    for path in sorted((run.path / FOLDER).glob("*.json")):
-        facts = json.loads(path.read_text("utf-8"))
-        found.append(Confirmation(run, path.stem, facts, settings, plan_of(facts)))
-    return found
+    return [Confirmation(run, name, facts, settings, plan_of(facts)) for name, facts in finished(run).items()]
 
 
 def rows_of(confirmation: Confirmation) -> RowsAlone:

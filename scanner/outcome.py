@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,11 +13,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from scanner import confirmation, strata
+from scanner import confirmation, recalls, strata
 from scanner.evidence import Evidence
 from scanner.objects import Bool, Float64, Int64
 from scanner.prediction import EXTRACTED, reliability, scoring
-from scanner.prediction.calibration import epochs_in_words, plan_in_words
+from scanner.prediction.calibration import plan_in_words
 from scanner.prediction.scoring import DRAWS
 from scanner.retelling import FEW_ROWS, size
 from scanner.settings import Settings, TrainingPlan
@@ -55,6 +55,20 @@ def figures(
         "controls": None if controls is None else _of_controls(controls, left_out),
         "membership": _membership(run, known, controls),
     }  # fmt: skip
+
+
+def summarised(run: RunFolder, settings: Settings) -> list[dict[str, Any]]:
+    """summary.confirmed of scan.json: every finished confirmation, and whether it is of the plan predicted now."""
+    return [
+        {
+            "name": name, "model": facts["model"]["name"], "base": facts["base"] and facts["base"]["name"],
+            "plan": plan_in_words(plan_of(facts)),
+            "is_of_plan": replace(plan_of(facts), model_params=None) == replace(settings.plan, model_params=None),
+            "rows": facts["rows"], "rates": facts["rates"], "beside": facts["beside"],
+            "controls": facts["controls"], "membership": facts["membership"], "told": in_words(facts),
+        }
+        for name, facts in recalls.finished(run).items()
+    ]  # fmt: skip
 
 
 def _of_rate(found: strata.Rate | None) -> dict[str, Any] | None:
@@ -142,7 +156,7 @@ class Outcome:
     @property
     def path(self) -> Any:
         """The table."""
-        return self.run.path / "confirmation" / f"{self.name}.parquet"
+        return self.run.path / recalls.FOLDER / f"{self.name}.parquet"
 
     def lines(self) -> list[str]:
         """What was found, in sentences."""
@@ -284,11 +298,3 @@ def _control_lines(facts: dict[str, Any]) -> list[str]:
     )  # fmt: skip
     return [*lines, f"Rows of the run told from held-out ones, AUROC (90 % interval): {told}. It is that of membership "
                     "only where both were drawn from one source."]  # fmt: skip
-
-
-def heading(facts: dict[str, Any], epochs: float) -> str:
-    """What a report calls it: the model and, where the run is predicted for another training by now, that one."""
-    plan = plan_of(facts)
-    if plan.epochs == epochs:
-        return f"Confirmed on {facts['model']['name']}"
-    return f"Confirmed on {facts['model']['name']} after {epochs_in_words([plan.epochs])}"

@@ -31,13 +31,13 @@ from scanner.objects import Int64, Segment, Source
 from scanner.outcome import CONTROL, Outcome, figures
 from scanner.passes import Passes, Texts, save
 from scanner.progress import Progress
+from scanner.recalls import FOLDER
 from scanner.settings import Settings, TrainingPlan, option_name
 from scanner.store import TEMPORARY, RunFolder, write_bytes
 from scanner.strata import Chosen
 from scanner.untuned import fingerprint, mark
 from scanner.untuned import texts as texts_of
 
-FOLDER = "confirmation"
 ROWS = 1000
 
 
