@@ -14,7 +14,9 @@ from scanner.rehearsed import segments_of
 from scanner.settings import Settings, TrainingPlan
 from scanner.store import RunFolder
 
-WORDS = "red green blue one two three four five six seven eight nine ten sun moon star tree sea wind rain".split()
+WORDS = [
+    colour + noun for colour in ("red", "green", "blue") for noun in ("sun", "sea", "tree", "moon", "wind", "rain")
+]
 PLAN = TrainingPlan(epochs=60, learning_rate=5e-3, batch_size=6)
 
 
