@@ -243,4 +243,4 @@ def _written(
     for part in [*work.private.glob("rows-*.parquet"), *work.private.glob("controls-*.parquet")]:
         part.unlink()
     shutil.rmtree(work.private / "controls", ignore_errors=True)
-    return told
+    return dict(run.read_json(f"{FOLDER}/{name}.json"))
