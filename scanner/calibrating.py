@@ -173,7 +173,8 @@ def sources(run: RunFolder, names: tuple[str, ...] = ()) -> list[Source]:
     missing = sorted(set(names) - {r.name for r in known})
     if missing:
         raise RunError(
-            f"{run.path} has no rehearsal and no confirmation named {', '.join(missing)}; it has {', '.join(r.name for r in known)}"
+            f"{run.path} has no rehearsal and no confirmation named {', '.join(missing)}; it has "
+            f"{', '.join(r.name for r in known)}"
         )
     return [r for r in known if r.name in names or not names]
 

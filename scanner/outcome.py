@@ -17,7 +17,7 @@ from scanner import confirmation, recalls, strata
 from scanner.evidence import Evidence
 from scanner.objects import Bool, Float64, Int64
 from scanner.prediction import EXTRACTED, reliability, scoring
-from scanner.prediction.calibration import plan_in_words
+from scanner.prediction.calibration import SIZE_FACTOR, plan_in_words
 from scanner.prediction.scoring import DRAWS
 from scanner.retelling import FEW_ROWS, size
 from scanner.settings import Settings, TrainingPlan
@@ -95,6 +95,7 @@ def _beside(run: RunFolder, settings: Settings, known: pl.DataFrame) -> dict[str
         "auroc": scoring.auroc(p, truth, both["weight"].to_numpy()),
         "bins": [b.as_dict() for b in reliability.bins(p, truth)],
         "calibrated": bool(every["calibrated"].all()),
+        "predicted_parameters": settings.plan.model_params,
     }
 
 
@@ -250,6 +251,8 @@ def _rate_lines(facts: dict[str, Any]) -> list[str]:
     if whole:
         lines.append(f"Recited to the end: {_rate(whole)}.")
     beyond = facts["rates"]["extracted_beyond_base"]
+    if beyond and not found["hits"]:
+        return lines
     if beyond:
         lines.append(
             f"Of the {found['hits']:,} measured ones the base completes {found['hits'] - beyond['hits']:,} too, which "
@@ -273,12 +276,24 @@ def _beside_lines(facts: dict[str, Any]) -> list[str]:
         return [f"Predicted and measured are not compared: {beside['missing']}."]
     order = "not defined, for rows of one kind only" if beside["auroc"] is None else f"{beside['auroc']:.3f}"
     level = "calibrated" if beside["calibrated"] else "not calibrated"
-    found = facts["rates"]["extracted"]
+    found, other = facts["rates"]["extracted"], _of_another_size(beside, plan_of(facts))
     return [
         f"Predicted ({level}) for the measured rows: {beside['expected_rows']:.1f}, measured "
         f"{beside['measured_rows']:,} of {beside['rows']:,}; for the run: {beside['expected_of_run']:,.1f}, estimated "
-        f"{found['expected_rows']:,.0f}. Order of the rows: AUROC {order}, weighted as drawn."
+        f"{found['expected_rows']:,.0f}. Order of the rows: AUROC {order}, weighted as drawn.{other}"
     ]
+
+
+def _of_another_size(beside: dict[str, Any], plan: TrainingPlan) -> str:
+    """What to say where the run was predicted for a model of another size than the one that was measured."""
+    predicted, measured = beside["predicted_parameters"], plan.model_params or math.nan
+    if predicted and 1 / SIZE_FACTOR <= predicted / measured <= SIZE_FACTOR:
+        return ""
+    named = f"of {size(predicted)}" if predicted else "of no named size"
+    return (
+        f" That is predicted for a model {named}, and this one has {size(measured)}; to predict for it: scan plan RUN "
+        f"--model-params {measured / 1e6:.3g}M."
+    )
 
 
 def _control_lines(facts: dict[str, Any]) -> list[str]:

@@ -29,6 +29,8 @@ Look = Callable[[Any, Any], Mapping[str, Any]]
 IGNORED = -100
 LOGITS_AT_A_TIME = 1 << 26
 """Logits (rows x places x vocabulary) of one piece: 256 MB in fp32."""
+LOOKED_AT_A_TIME = 1 << 24
+"""Logits (places x vocabulary) of one row that a look is given: 64 MB, and as much again for each thing it makes."""
 LARGEST_GRADIENT_NORM = 1.0
 PROBED_ROWS = 8
 
@@ -113,9 +115,14 @@ def measure(
                 more = {}
                 if look is not None:
                     mine = torch.from_numpy(np.searchsorted(places, at)).to(logits.device)
-                    for name, value in look(logits[i, mine], labels[i, wanted[mine]]).items():
+                    room = max(1, LOOKED_AT_A_TIME // model.vocabulary)
+                    seen = [
+                        look(logits[i, some], labels[i, wanted[some]])
+                        for some in (mine[begin : begin + room] for begin in range(0, max(1, len(mine)), room))
+                    ]
+                    for name in seen[0]:
                         more[name] = np.full(count, np.nan, np.float32)
-                        more[name][at + 1] = value.float().cpu().numpy()
+                        more[name][at + 1] = torch.cat([part[name] for part in seen]).float().cpu().numpy()
                 yield place[id(row)], Measured(hits, loss, more)
     model.model.train()
 

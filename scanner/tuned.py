@@ -85,7 +85,7 @@ def confirm(run: RunFolder, options: Options, progress: Progress) -> Outcome:
     run.segments()  # says so where it was purged
     base, plan = _checked(options, settings, progress)
     run.claim()
-    chosen, predicted, rank = _choose(run, settings, options)
+    chosen, predicted, rank = _choose(run, options)
     files, digests = _controls(options, settings)
     row_id = run.read_table("rows", ["row_id"])["row_id"].to_numpy()[chosen.place]
     asked = {
@@ -153,7 +153,7 @@ def _checked(options: Options, settings: Settings, progress: Progress) -> tuple[
     return base, plan
 
 
-def _choose(run: RunFolder, settings: Settings, options: Options) -> tuple[Chosen, np.ndarray, Int64]:
+def _choose(run: RunFolder, options: Options) -> tuple[Chosen, np.ndarray, Int64]:
     """Rows to look at, (n,) p_extract, (n,) content rank."""
     predicted = run.read_table("prediction", ["p_extract"])["p_extract"].cast(pl.Float64).fill_null(np.nan).to_numpy()
     rank = np.asarray(run.read_array("content_rank"))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from scanner import chat, models, pipeline, rehearsal
 from scanner.models import LanguageModel
@@ -68,6 +69,9 @@ def trained(folder: Path, rows: int = 24, plan: TrainingPlan = PLAN) -> Trained:
         base.model.name_or_path = str(folder / "base")
         base = rehearsal.with_adapters(base, plan.lora_rank, 0)
     tune = rehearsal.Rehearsal(base, plan, examples, None, 0, False, shuffled=True)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # more of them wait for one another, with weights as few as these
     while tune.epoch < plan.epochs:
         tune.run_epoch()
+    torch.set_num_threads(threads)
     return Trained(run, data, held, folder / "base", saved(tune.model, folder / "tuned"))

@@ -62,7 +62,9 @@ def said(model, sampler=SAMPLER):
     return out
 
 
-def test_the_distribution_is_that_of_the_model(model):
+@pytest.mark.parametrize("room", [training.LOOKED_AT_A_TIME, 1])
+def test_the_distribution_is_that_of_the_model(model, room, monkeypatch):
+    monkeypatch.setattr(training, "LOOKED_AT_A_TIME", room)
     for one, log_p, ids in said(model, Sampler(5, 0.7)):
         p = np.exp(log_p)
         mean = (p * log_p).sum(1)
