@@ -91,6 +91,7 @@ def confirm(run: RunFolder, options: Options, progress: Progress) -> Outcome:
     asked = {
         "identity": scan["identity"], "plan": asdict(plan), "model": mark(options.model),
         "base": fingerprint(base) if base else "", "controls": digests, "seed": options.seed,
+        "limit": None if options.all_rows else options.rows,
         "rows": hashlib.sha256(row_id.tobytes() + predicted[chosen.place].tobytes()).hexdigest()[:16],
         "sampler": [options.top_k, options.temperature],
     }  # fmt: skip
