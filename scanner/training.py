@@ -69,7 +69,7 @@ def step(
     optimizer.zero_grad(set_to_none=True)
     for piece in micro_batches([row for row, _ in learned], model.vocabulary):
         ids, mask, labels = collate(piece, model)
-        cost = _losses(*_logits(model, ids, mask, labels, bf16), labels)[0]  # (rows, places)
+        cost = _losses(model, ids, mask, labels, bf16)[0]  # (rows, places)
         weight = torch.tensor([w for _, w in learned[done : done + len(piece)]], device=cost.device)
         loss = (cost.sum(1) * weight).sum()
         loss.backward()
@@ -104,7 +104,7 @@ def measure(
         for part in micro_batches([rows[i] for i in order], model.vocabulary, most=32):
             ids, mask, labels = collate(part, model)
             wanted, logits = _logits(model, ids, mask, labels, bf16)
-            cost, best = _losses(wanted, logits, labels)
+            cost, best = _costs(wanted, logits, labels)
             hit, nats = (best == labels).cpu().numpy(), cost.float().cpu().numpy()
             places = wanted.cpu().numpy()
             for i, row in enumerate(part):
@@ -124,6 +124,7 @@ def measure(
                         more[name] = np.full(count, np.nan, np.float32)
                         more[name][at + 1] = torch.cat([part[name] for part in seen]).float().cpu().numpy()
                 yield place[id(row)], Measured(hits, loss, more)
+            del logits  # before the next ones are made
     model.model.train()
 
 
@@ -140,8 +141,13 @@ def _logits(model: LanguageModel, ids: Any, mask: Any, labels: Any, bf16: bool) 
     return wanted, logits.float()
 
 
-def _losses(wanted: Any, logits: Any, labels: Any) -> tuple[Any, Any]:
+def _losses(model: LanguageModel, ids: Any, mask: Any, labels: Any, bf16: bool) -> tuple[Any, Any]:
     """(rows, places) loss in nats (0 where ignored) and argmax."""
+    return _costs(*_logits(model, ids, mask, labels, bf16), labels)
+
+
+def _costs(wanted: Any, logits: Any, labels: Any) -> tuple[Any, Any]:
+    """The same from the logits of the wanted places."""
     import torch
 
     cost = torch.zeros(labels.shape, device=labels.device)
@@ -213,7 +219,7 @@ def probe(model: LanguageModel, rows: Sequence[Example]) -> Speed:
             began = time.perf_counter()
             for part in micro_batches(some, model.vocabulary):
                 ids, mask, labels = collate(part, model)
-                _losses(*_logits(model, ids, mask, labels, bf16), labels)[0].sum().backward()
+                _losses(model, ids, mask, labels, bf16)[0].sum().backward()
             _finish(model)
             best = min(best, time.perf_counter() - began)
         seconds[bf16] = best
