@@ -285,7 +285,7 @@ def _caution(hits: int, within: Scores, ahead: Tried | None) -> str | None:
     if hits < level.ENOUGH_HITS:
         said.append(
             f"{f'only {hits}' if hits else 'none'} of the rows recited {EXTRACTED} tokens or more, so the level rests "
-            "on shorter runs; rehearse with more --epochs or --rows"
+            "on shorter runs; measure more rows, or after more epochs"
         )
     tried = [("rows left out", within)]
     if ahead:

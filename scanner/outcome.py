@@ -131,18 +131,13 @@ def _membership(run: RunFolder, known: pl.DataFrame, controls: pl.DataFrame | No
 def interval(score: Float64, truth: Bool, weight: Float64, unit: Int64) -> dict[str, float | None]:
     """AUROC with its 90 % bootstrap interval; copies are drawn together, members and held-out rows apart."""
     rng = np.random.default_rng(0)
-    sides = []
-    for kind in (True, False):
-        mine = np.flatnonzero(truth == kind)
-        _, number = np.unique(unit[mine], return_inverse=True)
-        order = np.argsort(number, kind="stable")
-        sides.append(np.split(mine[order], np.flatnonzero(np.diff(number[order])) + 1))
+    units, number = np.unique(unit, return_inverse=True)
+    sides = [np.unique(number[truth == kind]) for kind in (True, False)]
     drawn = []
     for _ in range(DRAWS):
-        at = np.concatenate([side[i] for side in sides for i in rng.integers(0, len(side), len(side))])
-        one = scoring.auroc(score[at], truth[at], weight[at])
-        drawn.append(math.nan if one is None else one)
-    low, high = np.nanquantile(drawn, (0.05, 0.95))
+        times = sum(np.bincount(rng.choice(side, len(side)), minlength=len(units)) for side in sides)
+        drawn.append(scoring.auroc(score, truth, weight * np.asarray(times)[number]))
+    low, high = np.quantile(np.array(drawn, np.float64), (0.05, 0.95))
     return {"auroc": scoring.auroc(score, truth, weight), "low": float(low), "high": float(high)}
 
 

@@ -107,6 +107,19 @@ def test_held_out_rows_are_told_from_rows_of_the_run(made, whole):
     assert "which no training on them explains" in " ".join(whole.lines())
 
 
+def test_the_interval_of_an_auroc_covers_it_and_copies_count_once():
+    rng = np.random.default_rng(0)
+    score, truth = np.concatenate((rng.normal(0.5, 1, 60), rng.normal(0, 1, 120))), np.arange(180) < 60
+    one = outcome.interval(score, truth, np.ones(180), np.arange(180))
+    assert one["low"] < one["auroc"] < one["high"]
+    wins = [(a > b) + 0.5 * (a == b) for a in score[truth] for b in score[~truth]]
+    assert one["auroc"] == pytest.approx(np.mean(wins))
+    each = np.repeat(np.arange(180), np.where(truth, 4, 1))
+    copies = outcome.interval(score[each], truth[each], np.ones(len(each)), each)
+    assert copies["auroc"] == pytest.approx(one["auroc"])
+    assert copies["high"] - copies["low"] == pytest.approx(one["high"] - one["low"], rel=0.2)
+
+
 def test_membership_needs_a_hundred_controls_and_no_row_of_the_run(made, tmp_path):
     few = written(tmp_path / "few.jsonl", records(24, 1)[:5] + records(40, 3))
     found = pipeline.confirm(made.run.path, {"model": made.model, "controls": few, "name": "few", "rows": 12})
@@ -314,6 +327,17 @@ def test_rows_that_do_not_fit_are_told(made, tmp_path):
     assert not told["whole"].drop_nulls().any() or told.filter("whole")["tokens"].max() <= 4
     other = tuned.confirm(run, tuned.Options(made.model, all_rows=True), Progress())
     assert other.facts == found.facts
+
+
+def test_predictions_in_other_tokens_are_not_compared(made, tmp_path):
+    settings = Settings(semantic=False, plan=PLAN, threads=1, tokenizer=made.model / "tokenizer.json")
+    run = pipeline.audit([str(made.data)], settings, tmp_path / "t.scan")
+    found = pipeline.confirm(run.path, {"model": made.model, "all_rows": True})
+    assert found.facts["beside"] == {
+        "missing": "the audit predicts in the tokens of --tokenizer, and what is measured is in the scan's own"
+    }
+    assert table(found)["predicted"].null_count() == 30
+    assert "Predicted and measured are not compared: the audit predicts in the tokens" in " ".join(found.lines())
 
 
 def test_the_command_line(made, tmp_path):
