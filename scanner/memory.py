@@ -116,7 +116,9 @@ def _of_group(folder: Path) -> list[int]:
     return [] if most == "max" else [max(0, int(most) - int(used) + cache)]
 
 
-def check_measuring(name: str, parameters: int, option: str = "--base", instead: str = ", or leave --base out") -> None:
+def check_measuring(
+    name: str, parameters: int, option: str = "--base", cure: str = "take a smaller base, or leave --base out"
+) -> None:
     """ModelError where a model of so many parameters would not fit even for forward passes alone, in fp32."""
     import torch
 
@@ -125,7 +127,7 @@ def check_measuring(name: str, parameters: int, option: str = "--base", instead:
     if free is not None and wanted > free:
         raise ModelError(
             f"{option} {name}: to measure with its {parameters / 1e6:,.0f} M parameters needs about "
-            f"{_gigabytes(wanted)} on {device}, where {_gigabytes(free)} are free; take a smaller model{instead}"
+            f"{_gigabytes(wanted)} on {device}, where {_gigabytes(free)} are free; {cure}"
         )
 
 

@@ -147,7 +147,7 @@ def _checked(options: Options, settings: Settings, progress: Progress) -> tuple[
         plan = replace(plan, model_params=float(count))
     if not models.is_adapter(options.model):
         count = models.parameters_of(options.model, "--model")
-        memory.check_measuring(options.model.resolve().name, count, "--model", "")
+        memory.check_measuring(options.model.resolve().name, count, "--model", "use a machine with more")
         plan = plan if base is not None else replace(plan, model_params=float(count))
     if base is not None and mark(base) == mark(options.model):
         progress.say("--model and --base hold the same files: nothing lies between them")

@@ -15,7 +15,7 @@ from small_base import Listening
 from tuned_models import PLAN, Trained, records, saved, trained, written
 
 import cli
-from scanner import chat, confirmation, models, outcome, passes, pipeline, recalls, rehearsal, tuned
+from scanner import chat, confirmation, memory, models, outcome, passes, pipeline, recalls, rehearsal, tuned
 from scanner import explain as explaining
 from scanner.errors import InputError, ModelError, RunError, SettingsError
 from scanner.progress import Progress
@@ -293,6 +293,14 @@ def test_folders_that_do_not_suit_are_refused(made, tmp_path):
     refused(r"--model .*adapter: not loadable as an adapter of .*base", model=adapter, base=made.base)
     pipeline.judge(lora.path, {"method": "full", "lora_rank": PLAN.lora_rank})
     assert not (made.run.path / "confirmation" / "none.json").exists()
+
+
+def test_a_model_that_does_not_fit_into_memory_is_refused_before_it_is_loaded(made, monkeypatch):
+    monkeypatch.setattr(memory, "free_bytes", lambda device: 10**9)
+    with pytest.raises(ModelError, match=r"--model tuned: to measure with its 0 M .* 1\.0 GB are free; use a machine"):
+        pipeline.confirm(made.run.path, {"model": made.model, "name": "none"})
+    with pytest.raises(ModelError, match=r"--base base: to measure .* are free; take a smaller base, or leave --base"):
+        pipeline.confirm(made.run.path, {"model": made.model, "base": made.base, "name": "none"})
 
 
 def test_options_that_make_no_sense_are_refused(made, tmp_path):
