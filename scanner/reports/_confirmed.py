@@ -17,19 +17,19 @@ def lines(summary: dict[str, Any]) -> list[str]:
 
 
 def short(summary: dict[str, Any]) -> list[str]:
-    """One line each: model, rate, and what was predicted."""
+    """One line for each confirmation: rate, model, and what was predicted when it was made."""
     told = []
     for one in summary.get("confirmed") or []:
         found, beside = one["rates"]["extracted"], one["beside"]
         if found is None:
             continue
-        between = "" if found["low"] == found["high"] else f", 90 % interval {_percent(found['low'])} to " + _percent(
-            found["high"])  # fmt: skip
-        predicted = "" if "missing" in beside else f"; predicted {beside['expected_of_run']:,.1f}"
+        doubt = found["high"] > found["low"]
+        between = f", 90 % interval {_percent(found['low'])} to {_percent(found['high'])}" if doubt else ""
+        predicted = "" if "missing" in beside else f"; predicted then {beside['expected_of_run']:,.1f}"
         other = "" if one["is_of_plan"] else f"; trained otherwise: {one['plan']}"
         told.append(
-            f"{one['model']}: about {found['expected_rows']:,.0f} of {found['rows']:,.0f} rows recited for 16 tokens "
-            f"or more ({_percent(found['share'])}{between}; {found['measured']:,} measured){predicted}{other}"
+            f"about {found['expected_rows']:,.0f} of {found['rows']:,.0f} rows recited for 16 tokens or more by "
+            f"{one['model']} ({_percent(found['share'])}{between}; {found['measured']:,} measured){predicted}{other}"
         )
     return told
 
