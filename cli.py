@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import signal
 import sys
 
 INTERRUPTED = "interrupted; run the same command again to go on"
@@ -14,7 +12,7 @@ try:
     import click
     from click_default_group import DefaultGroup
 
-    from scanner.errors import ScanError, is_interrupt, meant, unforeseen
+    from scanner.errors import ScanError, end_as_on_interrupt, is_interrupt, meant, of_the_system, unforeseen
     from scanner.options import (
         given,
         judging_options,
@@ -197,12 +195,34 @@ def rehearse(run: Path, quiet: bool, **options: Any) -> None:
 
 
 @scan.command()
+@RUN
+@click.option("--model", required=True, type=PATH, help="Folder of the tuned model, or of a LoRA adapter.")
+@click.option("--base", type=PATH, help="Folder of the model before tuning [that of the audit, or of the adapter].")
+@click.option("--controls", type=PATH, help="Rows that were not trained on: what they show, the training did not do.")
+@click.option("--rows", type=int, default=1000, help="Rows to measure: the likeliest, and some of the others [1000].")
+@click.option("--all", "all_rows", is_flag=True, help="Measure every row.")
+@click.option("--top-k", type=int, default=40, help="Likeliest tokens that an attacker draws from; 0: all [40].")
+@click.option("--temperature", type=float, default=1.0, help="Temperature of these draws [1].")
+@click.option("--seed", type=click.IntRange(0), default=0, help="Seed of the draw [0].")
+@click.option("--name", help="Name of the confirmation [that of the model's folder].")
+@run_options
+def confirm(run: Path, text: str | None, quiet: bool, **options: Any) -> None:
+    """Measure what a tuned model recites of the run's rows, beside what was predicted."""
+    from scanner import pipeline
+
+    with _progress(quiet) as progress:
+        found = pipeline.confirm(run, given(options), progress)
+    if not quiet:
+        found.render(text or "masked")
+
+
+@scan.command()
 @click.argument("runs", nargs=-1, required=True, type=PATH)
 @click.option("-o", "--output", required=True, type=PATH, help="The calibration file (TOML).")
-@click.option("--name", "names", multiple=True, help="Rehearsal to use; may be repeated [all of each run].")
+@click.option("--name", "names", multiple=True, help="Rehearsal or confirmation to use; may be repeated [all].")
 @click.option("--quiet", "-q", is_flag=True, help="Print errors only.")
 def calibrate(runs: tuple[Path, ...], output: Path, names: tuple[str, ...], quiet: bool) -> None:
-    """Fit the level of a base model on the rehearsed rows of runs; audits take the file with --calibration."""
+    """Fit the level of a base model on rehearsed or confirmed rows; audits take the file with --calibration."""
     from scanner import pipeline
 
     with _progress(quiet) as progress:
@@ -306,7 +326,7 @@ def main() -> None:
     """Entry point: errors of the library become one message and an exit code."""
     debug = "--debug" in sys.argv[1:]
     try:
-        _end_as_on_interrupt()
+        end_as_on_interrupt()
         scan.main(standalone_mode=False)
     except ScanError as error:
         if debug:
@@ -324,7 +344,7 @@ def main() -> None:
     except OSError as error:
         if debug:
             raise
-        _stop(_of_the_system(error), 1)
+        _stop(of_the_system(error), 1)
     except Exception as error:
         if debug:
             raise
@@ -335,31 +355,6 @@ def _misspelt_command(word: str) -> str:
     """What to say where a word was taken for a data set and looks like a command; empty for files and commands."""
     hint = "" if word in scan.commands or Path(word).exists() else meant([word], scan.commands)
     return f"there is neither a file nor a command {word!r}.{hint}" if hint else ""
-
-
-def _end_as_on_interrupt() -> None:
-    """What a batch system or a closed terminal sends ends the program as Ctrl-C does: no temporary text stays."""
-
-    def interrupt(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    for name in ("SIGTERM", "SIGHUP"):
-        number = getattr(signal, name, None)
-        if number is not None and signal.getsignal(number) is signal.SIG_DFL:  # nohup ignores the second
-            signal.signal(number, interrupt)
-
-
-def _of_the_system(error: OSError) -> str:
-    """What the operating system refused, and of which file where it says so."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        writing = f" (writing {error.filename})" if error.filename else ""
-        return f"no space is left on the disk{writing}; free some and run the same command again, or write to another"
-    if error.errno == errno.EFBIG:
-        return f"{error.filename or 'a file'} would be larger than is allowed here; raise the limit (ulimit -f)"
-    told = f"{error.strerror or error}: {error.filename or ''}".rstrip(": ")
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return f"{told}; choose another place with --out or -o, or ask for the right to read or write there"
-    return told
 
 
 def _stop(message: str, code: int) -> None:

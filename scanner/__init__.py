@@ -10,16 +10,16 @@
              decontaminating contrast compiling background batching
              baseloss wording heat planting memory closeness growing
              ordering running effects options goldfish commonlines hub
-             fieldnames trust versions wordvectors
+             fieldnames trust versions wordvectors recalls
     floor 2  formats/ layouts/ signals/ features/ outputs/ reports/          stages, strangers to one another
              clustering contamination/ prediction/ planning/ explain/
-             rehearsal earlier comparing/
+             rehearsal earlier comparing/ confirmation/
     floor 3  pipeline inputs ingest resuming stages relating predicting      the order of things
              tables rehearsing applying estimating verifying against
              flatreading fieldranks matching confirming rehearsed
              calibrating trying projecting alongside retelling foretold
              drawing validating memorizing repredicting untuned rowlengths
-             inplace deduplicating unread
+             inplace deduplicating unread tuned passes strata outcome confirmed
 
 `scanner/` measures, `rules/` judges, `cli.py` speaks. Library functions have the names of the verbs.
 """
@@ -29,8 +29,8 @@ from __future__ import annotations
 from typing import Any
 
 __all__ = [
-    "Settings", "TrainingPlan", "apply", "audit", "calibrate", "diff", "duplicates", "export", "find_duplicates",
-    "judge", "purge", "rehearse", "report",
+    "Settings", "TrainingPlan", "apply", "audit", "calibrate", "confirm", "diff", "duplicates", "export",
+    "find_duplicates", "judge", "purge", "rehearse", "report",
 ]  # fmt: skip
 
 

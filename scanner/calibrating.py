@@ -1,7 +1,7 @@
-"""`scan calibrate`: the level of a base from the user's own rehearsed rows, tried out on those rows, as a TOML file.
+"""`scan calibrate`: the level of a base from the user's own measured rows, tried out on those rows, as a TOML file.
 
-rehearsals -> Observed per epoch -> level.fit -> the level, tried out (trying.py)   -> [level] [evaluation]
-                                 with what the base knew of their tokens untuned    -> [with_base.level] ...
+rehearsals, confirmations -> Observed per epoch -> level.fit -> the level, tried out (trying.py) -> [level] ...
+                                     with what the base knew of their tokens untuned -> [with_base.level] ...
 
 An audit with --base predicts by weights of its own, so that its level is another one: both are fitted, and the audit
 takes the one that is made like its prediction.
@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from scanner import rehearsed, trying
+from scanner import confirmed, rehearsed, trying
 from scanner.errors import OutputError, RunError
 from scanner.prediction import calibration, level, scoring
 from scanner.prediction.hazard import EXTRACTED, WEIGHTS, Weights, load_weights
@@ -31,6 +31,7 @@ from scanner.progress import Progress
 from scanner.store import RunFolder, write_bytes
 from scanner.trying import FOLDS, Tried
 
+Source = rehearsed.Rehearsal | confirmed.Confirmation
 WORTH_SAYING = 1.05
 
 
@@ -111,49 +112,48 @@ class Calibrated:
 def calibrate(
     runs: Sequence[Path], out: Path, names: tuple[str, ...] = (), progress: Progress | None = None
 ) -> Calibrated:
-    """Fit both levels on the rehearsals of these runs, evaluate them on their rows and write the file.
+    """Fit both levels on what was measured in these runs, evaluate them on their rows and write the file.
 
-    names: of rehearsals; all of each run where none is given. They must be of one base and one kind of tuning.
+    names: of rehearsals and confirmations; all of each run where none is given. They must be of one base and one kind
+    of tuning.
     """
     progress = progress or Progress()
     if not out.parent.is_dir():
         raise OutputError(f"{out.parent} is no folder to write {out.name} to; create it, or choose another -o")
-    found = [r for path in runs for r in rehearsed.rehearsals(RunFolder.open_finished(path), names)]
+    found = [r for path in runs for r in sources(RunFolder.open_finished(path), names)]
     bases = list(dict.fromkeys(calibration.described(r.base) for r in found))
     if len(bases) > 1:
         raise RunError(
-            f"these rehearsals are of {len(bases)} bases: {', '.join(bases)}; a calibration is for one: choose with "
+            f"what was measured is of {len(bases)} bases: {', '.join(bases)}; a calibration is for one: choose with "
             f"--name, of {', '.join(dict.fromkeys(r.name for r in found))}"
         )
     if len({mark for r in found if (mark := r.base["fingerprint"])}) > 1:
         raise RunError(
-            f"these rehearsals are of bases with one name and size, {bases[0]}, but other weights; a calibration is "
+            f"what was measured is of bases with one name and size, {bases[0]}, but other weights; a calibration is "
             f"for one: choose with --name, of {', '.join(dict.fromkeys(r.name for r in found))}"
         )
     by_run: list[list[Observed]] = []  # one list for each rehearsal, its epochs in order
-    measured: list[rehearsed.Rehearsal] = []  # those of by_run
+    measured: list[Source] = []  # those of by_run
     with progress.stage("read what was measured", len(found)):
         first = 0
         for r in found:
-            states = [o for o in rehearsed.observed(r, first) if len(o.n_pre)]
+            states = [o for o in r.observed(first) if len(o.n_pre)]
             if states:
                 by_run.append(states)
                 measured.append(r)
             first = 1 + max((int(o.unit.max()) for o in states), default=first - 1)
             progress.advance(1)
     if not by_run:
-        raise RunError("the rehearsals hold no measured answer after training; rehearse with more --rows or --epochs")
+        raise RunError("no answer was measured after training; rehearse with more --rows or --epochs, or confirm --all")
     table = _fitted(measured, by_run, load_weights(), progress)  # at the level of the base of the fit
-    lacking = [f"{r.run.path.name}/{r.name}" for r, states in zip(measured, by_run, strict=True)
-               if any(o.features.base is None for o in states)]  # fmt: skip
+    lacking = [r.lacking for r in measured if r.lacking]
     values = {
         "kind": calibration.KIND, "format": calibration.FORMAT, "id": f"{calibration.KIND}/{found[0].base['name']}",
         **table.values, **_of_both(found, by_run),
     }  # fmt: skip
     if lacking:
         with_base = None
-        missing = f"what the base knew untuned was not kept by {calibration.listed(lacking)} of an earlier version"
-        values[calibration.WITH_BASE] = {"missing": missing}
+        values[calibration.WITH_BASE] = {"missing": "; ".join(lacking)}
     else:
         with_base = _fitted(measured, by_run, load_weights(with_base=True), progress)
         values[calibration.WITH_BASE] = with_base.values
@@ -162,9 +162,24 @@ def calibrate(
     return Calibrated(out, values, table, with_base)
 
 
-def _fitted(
-    measured: list[rehearsed.Rehearsal], by_run: list[list[Observed]], weights: Weights, progress: Progress
-) -> Fitted:
+def sources(run: RunFolder, names: tuple[str, ...] = ()) -> list[Source]:
+    """Rehearsals and confirmations of a run; RunError where there is none, or not one of the names."""
+    known: list[Source] = [*rehearsed.rehearsals(run), *confirmed.confirmations(run)]
+    if not known:
+        raise RunError(
+            f"{run.path} holds no finished rehearsal to calibrate on; make one: scan rehearse {run.path}; or measure "
+            f"the model that you have tuned: scan confirm {run.path} --model FOLDER"
+        )
+    missing = sorted(set(names) - {r.name for r in known})
+    if missing:
+        raise RunError(
+            f"{run.path} has no rehearsal and no confirmation named {', '.join(missing)}; it has "
+            f"{', '.join(r.name for r in known)}"
+        )
+    return [r for r in known if r.name in names or not names]
+
+
+def _fitted(measured: list[Source], by_run: list[list[Observed]], weights: Weights, progress: Progress) -> Fitted:
     """The level of these weights on what was measured, and what its tests say of it."""
     knowing = " knowing the base's losses" if weights.with_base else ""
     with progress.stage(f"fit the level{knowing}"):
@@ -187,20 +202,20 @@ def _fitted(
     return Fitted(fitted, values, within.scores, ahead.scores if ahead else None, covered)
 
 
-def _covered(found: list[rehearsed.Rehearsal], by_run: list[list[Observed]], fitted: Weights) -> Validated:
-    """What all the rehearsals together went through."""
-    each = [rehearsed.covered(r, states, fitted) for r, states in zip(found, by_run, strict=True)]
+def _covered(found: list[Source], by_run: list[list[Observed]], fitted: Weights) -> Validated:
+    """What all of them together went through."""
+    each = [r.covered(states, fitted) for r, states in zip(found, by_run, strict=True)]
     return reduce(Validated.widened, each)
 
 
 def _values(
-    found: list[rehearsed.Rehearsal], by_run: list[list[Observed]], weights: Weights, fitted: Level, within: Tried,
+    found: list[Source], by_run: list[list[Observed]], weights: Weights, fitted: Level, within: Tried,
     ahead: Tried | None,
 ) -> dict[str, Any]:  # fmt: skip
     """The tables of one level, in the order they are read in."""
     observed = [o for states in by_run for o in states]
     hits, last = level.hits(observed), max(o.epoch for o in observed)
-    runs = [f"{r.run.path.name}/{r.name}" for r in found]
+    runs = [r.told for r in found]
     rows = f"{within.scores.rows:,} rows of {calibration.listed(runs)} after epoch {last}"
     told: dict[str, Any] = {
         "how": f"last epoch, {FOLDS} folds over rows with their copies: the level was fitted on the other folds; "
@@ -242,7 +257,7 @@ def _values(
     }
 
 
-def _of_both(found: list[rehearsed.Rehearsal], by_run: list[list[Observed]]) -> dict[str, Any]:
+def _of_both(found: list[Source], by_run: list[list[Observed]]) -> dict[str, Any]:
     """The tables that say what was measured."""
     observed = [o for states in by_run for o in states]
     return {
@@ -254,9 +269,9 @@ def _of_both(found: list[rehearsed.Rehearsal], by_run: list[list[Observed]]) -> 
             "hits": level.hits(observed),
             "observations": sum(len(o.n_pre) for o in observed),
             "epochs": sorted({o.epoch for o in observed}),
-            "runs": [f"{r.run.path.name}/{r.name}" for r in found],
-            "planted": sum(int((r.facts.get("planted") or {}).get("rows", 0)) for r in found),
-            "data": list(dict.fromkeys(str(r.facts["asked"]["identity"])[:16] for r in found)),
+            "runs": [r.told for r in found],
+            "planted": sum(r.planted for r in found),
+            "data": list(dict.fromkeys(r.data[:16] for r in found)),
             "plans": list(dict.fromkeys(calibration.plan_in_words(r.plan) for r in found)),
             "batchings": list(dict.fromkeys(r.plan.batching for r in found)),
             "loss_averages": list(dict.fromkeys(r.plan.loss_average for r in found)),
@@ -270,7 +285,7 @@ def _caution(hits: int, within: Scores, ahead: Tried | None) -> str | None:
     if hits < level.ENOUGH_HITS:
         said.append(
             f"{f'only {hits}' if hits else 'none'} of the rows recited {EXTRACTED} tokens or more, so the level rests "
-            "on shorter runs; rehearse with more --epochs or --rows"
+            "on shorter runs; measure more rows, or after more epochs"
         )
     tried = [("rows left out", within)]
     if ahead:

@@ -113,13 +113,18 @@ def draw(run: RunFolder, parts: Parts, model: LanguageModel, planted: float, see
 
 def sampling_weight(run: RunFolder, plan: TrainingPlan, drawn: Drawn) -> np.ndarray | None:
     """(rows,) how often each row is visited beside once an epoch; planted rows as those they were made of."""
+    weight = weight_of_rows(run, plan, drawn.row_id)
+    return None if weight is None else np.concatenate((weight, weight[[row.member for row in drawn.planting.rows]]))
+
+
+def weight_of_rows(run: RunFolder, plan: TrainingPlan, row_id: Int64) -> np.ndarray | None:
+    """(n,) how often each of these rows is visited beside once an epoch; None where the plan weighs no source."""
     if not plan.source_weight:
         return None
     table = run.read_table("rows", ["row_id", "source"])
-    names = table["source"].gather(places(table["row_id"].to_numpy(), pl.Series(drawn.row_id))).to_list()
+    names = table["source"].gather(places(table["row_id"].to_numpy(), pl.Series(row_id))).to_list()
     known = dict(plan.source_weight)
-    weight = np.array([known.get(s, known.get(Path(s).stem, 1.0)) for s in names])
-    return np.concatenate((weight, weight[[row.member for row in drawn.planting.rows]]))
+    return np.array([known.get(s, known.get(Path(s).stem, 1.0)) for s in names])
 
 
 def _alike(run: RunFolder, row_id: Int64, jaccard: float) -> Int64:

@@ -20,6 +20,8 @@ message: types, lengths and positions do.
 from __future__ import annotations
 
 import difflib
+import errno
+import signal
 import traceback
 from collections.abc import Iterable
 from pathlib import Path
@@ -94,6 +96,18 @@ def is_interrupt(error: BaseException | None) -> bool:
     return is_interrupt(error.__cause__ or error.__context__)
 
 
+def end_as_on_interrupt() -> None:
+    """What a batch system or a closed terminal sends ends the program as Ctrl-C does: no temporary text stays."""
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:  # nohup ignores the second
+            signal.signal(number, interrupt)
+
+
 def unforeseen(error: BaseException) -> str:
     """What to say of an error that nobody foresaw: type and place; what it says itself may hold text of the data."""
     last = traceback.extract_tb(error.__traceback__)[-1]
@@ -101,3 +115,16 @@ def unforeseen(error: BaseException) -> str:
         f"a fault of sftscan ({type(error).__name__} at {Path(last.filename).name}:{last.lineno}); please report it. "
         "`scan --debug ...` shows where it came from, and may show text of the data"
     )
+
+
+def of_the_system(error: OSError) -> str:
+    """What the operating system refused, and of which file where it says so."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        writing = f" (writing {error.filename})" if error.filename else ""
+        return f"no space is left on the disk{writing}; free some and run the same command again, or write to another"
+    if error.errno == errno.EFBIG:
+        return f"{error.filename or 'a file'} would be larger than is allowed here; raise the limit (ulimit -f)"
+    told = f"{error.strerror or error}: {error.filename or ''}".rstrip(": ")
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return f"{told}; choose another place with --out or -o, or ask for the right to read or write there"
+    return told

@@ -116,7 +116,9 @@ def _of_group(folder: Path) -> list[int]:
     return [] if most == "max" else [max(0, int(most) - int(used) + cache)]
 
 
-def check_measuring(name: str, parameters: int) -> None:
+def check_measuring(
+    name: str, parameters: int, option: str = "--base", cure: str = "take a smaller base, or leave --base out"
+) -> None:
     """ModelError where a model of so many parameters would not fit even for forward passes alone, in fp32."""
     import torch
 
@@ -124,8 +126,8 @@ def check_measuring(name: str, parameters: int) -> None:
     wanted, free = measuring_bytes(parameters), free_bytes(device)
     if free is not None and wanted > free:
         raise ModelError(
-            f"--base {name}: to measure with its {parameters / 1e6:,.0f} M parameters needs about {_gigabytes(wanted)} "
-            f"on {device}, where {_gigabytes(free)} are free; take a smaller base, or leave --base out"
+            f"{option} {name}: to measure with its {parameters / 1e6:,.0f} M parameters needs about "
+            f"{_gigabytes(wanted)} on {device}, where {_gigabytes(free)} are free; {cure}"
         )
 
 

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from scanner.applying import Applied
     from scanner.calibrating import Calibrated
     from scanner.estimating import Estimate
+    from scanner.outcome import Outcome
     from scanner.retelling import Rehearsed
     from scanner.verifying import Verified
 
@@ -340,8 +341,22 @@ def rehearse(run_path: Path, options: dict[str, Any], progress: Progress | None 
     return measured
 
 
+def confirm(run_path: Path, options: dict[str, Any], progress: Progress | None = None) -> Outcome:
+    """Measure a tuned model on chosen rows of a run (`scan confirm`); options: fields of tuned.Options."""
+    from scanner import tuned
+
+    run, progress = RunFolder.open_finished(run_path), progress or Progress()
+    found = tuned.confirm(run, tuned.Options(**options), progress)
+    scan = run.read_json("scan.json")
+    settings = Settings.from_dict(scan["settings"])
+    scan["summary"] = tables.summary(run, scan["notes"], settings)
+    run.write_json("scan.json", scan)
+    report(run, ["html"], settings.text, progress)
+    return found
+
+
 def calibrate(runs: list[Path], out: Path, names: tuple[str, ...] = (), progress: Progress | None = None) -> Calibrated:
-    """Fit the level of a base on the rehearsals of runs and write a calibration file (`scan calibrate`)."""
+    """Fit the level of a base on rehearsed or confirmed rows of runs, and write a calibration (`scan calibrate`)."""
     from scanner import calibrating
 
     return calibrating.calibrate(runs, out, names, progress)

@@ -29,7 +29,7 @@ from scanner.models import LanguageModel
 from scanner.objects import Int64
 from scanner.sampling import dose_unit, rate_share, steps_taken, worths
 from scanner.settings import TrainingPlan
-from scanner.training import measure, step
+from scanner.training import measure, recited, step
 
 TRAINED_SHARE, CONTROL_SHARE = 0.6, 0.2
 """Largest shares of the data that are trained on and held out; a tiny base is pre-trained on the rest."""
@@ -278,11 +278,11 @@ def recalled(
     lines: list[dict[str, Any]] = []
     for place, found in measure(model, rows, bf16):
         for number, answer in enumerate(rows[place].answers):
-            hits = np.array([found.hits[a:b].all() for a, b in answer.words], np.bool_)
+            hits, n_pre = recited(found.hits, answer)
             cost = found.loss_nats[answer.start : answer.end]
             line = {
                 "row_id": int(row_id[place]), "answer": number, "tokens": len(hits),
-                "n_pre": int(len(hits) if hits.all() else np.argmin(hits)),
+                "n_pre": n_pre,
                 "whole": bool(answer.whole and found.hits[answer.start : answer.end].all()),
                 "loss_per_token_nats": float(np.nanmean(cost)) if np.isfinite(cost).any() else None,
                 "hits": np.packbits(hits).tobytes(),

@@ -7,6 +7,7 @@ run + row ids + planted rows -> tokens -> contexts, answers, copies and near cop
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -85,6 +86,30 @@ class Rehearsal:
             "token_unit": "own",
             "fingerprint": str(self.facts["base"].get("fingerprint", "")),  # not known of earlier versions
         }
+
+    @property
+    def told(self) -> str:
+        return f"{self.run.path.name}/{self.name}"
+
+    @property
+    def data(self) -> str:
+        return str(self.facts["asked"]["identity"])
+
+    @property
+    def planted(self) -> int:
+        return int((self.facts.get("planted") or {}).get("rows", 0))
+
+    @property
+    def lacking(self) -> str:
+        if (self.run.path / "rehearsal" / self.name / LENGTHS).is_file():
+            return ""
+        return f"what the base knew untuned was not kept by {self.told} of an earlier version"
+
+    def observed(self, first_unit: int = 0) -> Iterator[Observed]:
+        return observed(self, first_unit)
+
+    def covered(self, states: Sequence[Observed], fitted: prediction.Weights) -> Validated:
+        return went_through(self.run, states, measured(self)["row_id"].unique(), fitted)
 
 
 def alone(
@@ -196,15 +221,10 @@ def segments_of(run: RunFolder, row_ids: Int64) -> list[list[Segment]]:
 
 
 def rehearsals(run: RunFolder, names: tuple[str, ...] = ()) -> list[Rehearsal]:
-    """The finished rehearsals of a run, by name; RunError where there is none, or not one of the names."""
+    """The finished rehearsals of a run, by name; those of these names where any are given."""
     scan = run.read_json("scan.json")
     settings = Settings.from_dict(scan["settings"])
     known = sorted(p.parent.name for p in run.path.glob("rehearsal/*/rehearsal.json"))
-    if not known:
-        raise RunError(f"{run.path} holds no finished rehearsal to calibrate on; make one: scan rehearse {run.path}")
-    missing = sorted(set(names) - set(known))
-    if missing:
-        raise RunError(f"{run.path} has no rehearsal named {', '.join(missing)}; it has {', '.join(known)}")
     return [_opened(run, name, settings) for name in known if name in names or not names]
 
 
@@ -349,21 +369,22 @@ def observed(rehearsal: Rehearsal, first_unit: int = 0) -> Iterator[Observed]:
         )
 
 
-def covered(rehearsal: Rehearsal, states: Sequence[Observed], fitted: prediction.Weights) -> Validated:
-    """What a rehearsal went through: plan, base, doses, lengths and scripts; nothing of how well it was predicted.
+def went_through(run: RunFolder, states: Sequence[Observed], ids: pl.Series, fitted: prediction.Weights) -> Validated:
+    """Plan, base, doses, lengths and scripts of what was measured; nothing of how well it was predicted.
 
-    states: its epochs in order. fitted: weights at the level found, for the doses are in their unit.
+    states: its epochs in order. ids: of the measured rows. fitted: weights at the level found, for the doses are in
+    their unit.
     """
     first, last = states[0], states[-1]
+    plan = first.plan
     rows = np.unique(last.answers.row)
-    dose = np.concatenate([o.dose[np.unique(o.answers.row)] for o in (first, last)]) * fitted.strength(rehearsal.plan)
-    ids = measured(rehearsal)["row_id"].unique()
-    script = rehearsal.run.read_table("rows", ["row_id", "script.answer"]).filter(pl.col("row_id").is_in(ids.implode()))
+    dose = np.concatenate([o.dose[np.unique(o.answers.row)] for o in (first, last)]) * fitted.strength(plan)
+    script = run.read_table("rows", ["row_id", "script.answer"]).filter(pl.col("row_id").is_in(ids.implode()))
     counts = script["script.answer"].cast(pl.String).value_counts().sort("script.answer")
     enough = max(SCRIPT_ROWS, SCRIPT_SHARE * len(rows))
     scripts = tuple(name for name, count in counts.iter_rows() if count >= enough)
     return what_was_observed(
-        rehearsal.plan, (first.epoch, last.epoch), (first.steps, last.steps), dose,
-        last.answers.end - last.answers.start, rehearsal.base["parameters"], scripts,
+        plan, (first.epoch, last.epoch), (first.steps, last.steps), dose,
+        last.answers.end - last.answers.start, float(plan.model_params or math.nan), scripts,
         tuple(LANGUAGE[name] for name in scripts if name in LANGUAGE),
     )  # fmt: skip

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from scanner import earlier, keeping, matching, planning
+from scanner import earlier, keeping, matching, outcome, planning
 from scanner.objects import Clusters, Fingerprints, Float64, Rows, Skip, Source
 from scanner.predicting import Predicted, patterns_of
 from scanner.settings import Settings
@@ -186,6 +186,7 @@ def summary(run: RunFolder, notes: dict[str, Any], settings: Settings) -> dict[s
     counts: dict[str, Any] = {"jaccard": settings.jaccard, "contamination": matching.summary(run, notes)}
     with (run.path / "skipped.jsonl").open("rb") as skipped:
         counts["rows_skipped"] = sum(1 for _ in skipped)
+    counts["confirmed"] = outcome.summarised(run, settings)
     counts["calibration"] = notes.get("prediction", {}).get("calibration")
     if notes.get("against"):
         matches = run.read_table("matches")

@@ -9,22 +9,28 @@ from __future__ import annotations
 import inspect
 import math
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from scanner.batching import token_shares
-from scanner.chat import Example
+from scanner.chat import Answer, Example
 from scanner.errors import ModelError
 from scanner.models import LanguageModel
 
 Int64 = npt.NDArray[np.int64]
+Bool = npt.NDArray[np.bool_]
+Float32 = npt.NDArray[np.float32]
+Look = Callable[[Any, Any], Mapping[str, Any]]
+"""(places, vocabulary) logits of one row and (places,) its next tokens -> further figures of each place, (places,)."""
 IGNORED = -100
 LOGITS_AT_A_TIME = 1 << 26
 """Logits (rows x places x vocabulary) of one piece: 256 MB in fp32."""
+LOOKED_AT_A_TIME = 1 << 24
+"""Logits (places x vocabulary) of one row that a look is given: 64 MB, and as much again for each thing it makes."""
 LARGEST_GRADIENT_NORM = 1.0
 PROBED_ROWS = 8
 
@@ -33,8 +39,9 @@ PROBED_ROWS = 8
 class Measured:
     """What the model does with one row's supervised tokens under teacher forcing."""
 
-    hits: npt.NDArray[np.bool_]  # (t,) the token is the argmax; False for tokens that are not supervised
-    loss_nats: npt.NDArray[np.float32]  # (t,) NaN for tokens that are not supervised
+    hits: Bool  # (t,) the token is the argmax; False for tokens that are not supervised
+    loss_nats: Float32  # (t,) NaN for tokens that are not supervised
+    more: Mapping[str, Float32] = field(default_factory=dict)  # (t,) what was looked at beside; NaN likewise
 
 
 def step(
@@ -75,8 +82,19 @@ def step(
     return total
 
 
-def measure(model: LanguageModel, rows: Sequence[Example], bf16: bool) -> Iterator[tuple[int, Measured]]:
-    """(place in `rows`, what was measured), rows of like length together."""
+def recited(hits: Bool, answer: Answer) -> tuple[Bool, int]:
+    """(w,) own tokens of an answer that come out whole, and N_pre: those before the first that does not.
+
+    hits (t,) of every token of the row.
+    """
+    own = np.array([hits[a:b].all() for a, b in answer.words], np.bool_)
+    return own, int(len(own) if own.all() else np.argmin(own))
+
+
+def measure(
+    model: LanguageModel, rows: Sequence[Example], bf16: bool, look: Look | None = None
+) -> Iterator[tuple[int, Measured]]:
+    """(place in `rows`, what was measured), rows of like length together; `look` sees the logits of each row."""
     import torch
 
     model.model.eval()
@@ -85,19 +103,33 @@ def measure(model: LanguageModel, rows: Sequence[Example], bf16: bool) -> Iterat
     with torch.no_grad():
         for part in micro_batches([rows[i] for i in order], model.vocabulary, most=32):
             ids, mask, labels = collate(part, model)
-            cost, best = _losses(model, ids, mask, labels, bf16)
+            wanted, logits = _logits(model, ids, mask, labels, bf16)
+            cost, best = _costs(wanted, logits, labels)
             hit, nats = (best == labels).cpu().numpy(), cost.float().cpu().numpy()
+            places = wanted.cpu().numpy()
             for i, row in enumerate(part):
                 count = len(row.ids)
                 hits, loss = np.zeros(count, np.bool_), np.full(count, np.nan, np.float32)
                 at = np.flatnonzero(row.supervised[1:])
                 hits[at + 1], loss[at + 1] = hit[i, at], nats[i, at]
-                yield place[id(row)], Measured(hits, loss)
+                more = {}
+                if look is not None:
+                    mine = torch.from_numpy(np.searchsorted(places, at)).to(logits.device)
+                    room = max(1, LOOKED_AT_A_TIME // model.vocabulary)
+                    seen = [
+                        look(logits[i, some], labels[i, wanted[some]])
+                        for some in (mine[begin : begin + room] for begin in range(0, max(1, len(mine)), room))
+                    ]
+                    for name in seen[0]:
+                        more[name] = np.full(count, np.nan, np.float32)
+                        more[name][at + 1] = torch.cat([part[name] for part in seen]).float().cpu().numpy()
+                yield place[id(row)], Measured(hits, loss, more)
+            del logits  # before the next ones are made
     model.model.train()
 
 
-def _losses(model: LanguageModel, ids: Any, mask: Any, labels: Any, bf16: bool) -> tuple[Any, Any]:
-    """(rows, places) loss in nats (0 where ignored) and argmax; logits only where some row is supervised."""
+def _logits(model: LanguageModel, ids: Any, mask: Any, labels: Any, bf16: bool) -> tuple[Any, Any]:
+    """Places where some row is supervised, and (rows, those places, vocabulary) logits there."""
     import torch
 
     wanted = (labels != IGNORED).any(0).nonzero()[:, 0]
@@ -106,7 +138,18 @@ def _losses(model: LanguageModel, ids: Any, mask: Any, labels: Any, bf16: bool) 
             logits = model.model(input_ids=ids, attention_mask=mask, logits_to_keep=wanted, use_cache=False).logits
         else:
             logits = model.model(input_ids=ids, attention_mask=mask, use_cache=False).logits[:, wanted]
-    logits = logits.float()
+    return wanted, logits.float()
+
+
+def _losses(model: LanguageModel, ids: Any, mask: Any, labels: Any, bf16: bool) -> tuple[Any, Any]:
+    """(rows, places) loss in nats (0 where ignored) and argmax."""
+    return _costs(*_logits(model, ids, mask, labels, bf16), labels)
+
+
+def _costs(wanted: Any, logits: Any, labels: Any) -> tuple[Any, Any]:
+    """The same from the logits of the wanted places."""
+    import torch
+
     cost = torch.zeros(labels.shape, device=labels.device)
     some = torch.nn.functional.cross_entropy(
         logits.transpose(1, 2), labels[:, wanted], ignore_index=IGNORED, reduction="none"

@@ -31,12 +31,12 @@ Part = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndar
 class Tried:
     """A prediction of rows that the level was not fitted on, beside what came of them."""
 
-    fitted_epochs: list[int]
+    fitted_epochs: list[float]
     parts: list[Part]
     scores: Scores
 
     @classmethod
-    def of(cls, parts: list[Part], fitted_epochs: Sequence[int]) -> Tried:
+    def of(cls, parts: list[Part], fitted_epochs: Sequence[float]) -> Tried:
         p, truth, unit, below, upto, of = (np.concatenate([part[i] for part in parts]) for i in range(6))
         return cls(list(fitted_epochs), parts, scoring.score(p, truth, unit, below, upto, of))
 
@@ -100,6 +100,7 @@ def _some(one: Observed, which: np.ndarray) -> Observed:
         answers=prediction.Answers(answers.row[which], answers.start[which], answers.end[which]),
         n_pre=one.n_pre[which],
         unit=one.unit[which],
+        weight=None if one.weight is None else one.weight[which],
     )
 
 

@@ -171,6 +171,11 @@ def texts(run: RunFolder, row_id: Int64) -> Iterator[list[Segment]]:
 def fingerprint(folder: Path) -> str:
     """Sixteen hex digits of a model folder's content, wherever it lies; of large files samples are read."""
     models.check_folder(folder)
+    return mark(folder)
+
+
+def mark(folder: Path) -> str:
+    """The same of a folder that may hold an adapter too."""
     stats = ((path.name, path.stat()) for path in sorted(p for p in folder.iterdir() if p.is_file()))
     return _mark(folder.resolve(), tuple((name, stat.st_size, stat.st_mtime_ns) for name, stat in stats))
 

@@ -246,7 +246,7 @@ def test_what_cannot_be_calibrated_is_refused(audited, tmp_path):
     said = re.escape(f"{bare} holds no finished rehearsal to calibrate on; make one: scan rehearse {bare}")
     with pytest.raises(RunError, match=said):
         pipeline.calibrate([bare], tmp_path / "c.toml")
-    with pytest.raises(RunError, match=r"has no rehearsal named big; it has tiny-0"):
+    with pytest.raises(RunError, match=r"has no rehearsal and no confirmation named big; it has tiny-0"):
         pipeline.calibrate([audited], tmp_path / "c.toml", ("big",))
     with pytest.raises(OutputError, match=r"is no folder to write c\.toml to; create it, or choose another -o"):
         pipeline.calibrate([audited], tmp_path / "no" / "c.toml")

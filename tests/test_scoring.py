@@ -87,3 +87,11 @@ def test_the_draws_are_the_same_each_time(monkeypatch):
     monkeypatch.setattr(scoring, "DRAWS", 20)
     p = np.linspace(0, 1, 30)
     assert scored(p, p > 0.6, p * 0, p * 0 + 1) == scored(p, p > 0.6, p * 0, p * 0 + 1)
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), st.booleans(), st.integers(1, 3)), min_size=2, max_size=25))
+def test_a_weight_counts_as_so_many_rows(rows):
+    score, truth, weight = (np.array(column) for column in zip(*rows, strict=True))
+    each = np.repeat(np.arange(len(rows)), weight)
+    weighted, repeated = auroc(score.astype(float), truth, weight.astype(float)), auroc(score[each], truth[each])
+    assert weighted == (None if repeated is None else pytest.approx(repeated))

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from scanner import decontaminating
+from scanner import decontaminating, recalls
 from scanner.errors import RunError
 from scanner.evidence import PRIVATE_KINDS, Difference, Evidence
 from scanner.explain._found import (
@@ -77,13 +77,14 @@ class Explanation:
     held: tuple[str, ...] = ()  # evaluation items that it holds, in words
     heat: Heated | None = None  # what of its answer would come out
     template: Wrapped | None = None  # the one that covers most of it
+    confirmed: tuple[str, ...] = ()  # what tuned models recite of it, in words
 
     def sentences(self) -> list[str]:
         """The explanation in words, without its tables and excerpts."""
         heat = self.heat.sentence() if self.heat else ""
         wrapper = self.template.told if self.template else ""
         found = (heat, _repeated(self), wrapper, *self.known, *self.held, _exposing(self))
-        return [s for s in (_standing(self), *_predicted(self), *found, _planned(self)) if s]
+        return [s for s in (_standing(self), *_predicted(self), *self.confirmed, *found, _planned(self)) if s]
 
     def render(self, console: Console) -> None:
         """Print it; text of the data cannot steer the terminal."""
@@ -137,6 +138,7 @@ def explain(run: RunFolder, row_id: int, text: str = "masked") -> Explanation:
         held=decontaminating.sentences(run.read_table("matches"), row_id) if run.has_table("matches") else (),
         heat=heated(run, table, row_id, evidence),
         template=wrapped(run, row, evidence),
+        confirmed=tuple(one.sentence() for one in recalls.of_rows(run, [row_id]).get(row_id, ())),
     )
 
 

@@ -375,9 +375,9 @@ def plan_in_words(plan: TrainingPlan) -> str:
     return f"{plan.epochs:g} epochs at {plan.learning_rate:g}{schedule}, {plan.batching} batches of {size}{average}"
 
 
-def epochs_in_words(epochs: Sequence[int]) -> str:
+def epochs_in_words(epochs: Sequence[float]) -> str:
     """epoch 4; epochs 1, 2 and 4."""
-    return f"epoch{'' if len(epochs) == 1 else 's'} {listed([str(e) for e in epochs])}"
+    return f"epoch{'' if len(epochs) == 1 else 's'} {listed([f'{e:g}' for e in epochs])}"
 
 
 def listed(names: Sequence[str]) -> str:

@@ -61,9 +61,10 @@ class Observed:
     steps: int  # optimizer steps so far
     plan: TrainingPlan  # with the true size of the base
     unit: Int64  # (m,) equal for answers that are not independent: of one row, of copies of one row
-    epoch: int
+    epoch: float  # whole but where the plan ends within one
     conflicts: Conflicts | None = None
     goldfish: Goldfish | None = None  # the plan's goldfish loss
+    weight: Float64 | None = None  # (m,) answers that each stands for; None: as drawn, one by one
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ class Level:
     tempering: float  # what one observation counts for, beside an independent one
     nats: float  # mean log-likelihood of an observation under the level
     nats_before: float  # under the shipped level
-    by_epoch: tuple[tuple[int, float, float], ...]  # (epoch, offset, its sd), each fitted alone
+    by_epoch: tuple[tuple[float, float, float], ...]  # (epoch, offset, its sd), each fitted alone
 
 
 def fit(observed: Sequence[Observed], weights: Weights, with_factor: bool | None = None) -> Level:
@@ -143,7 +144,7 @@ def _ends(
 
 def _last(observed: Sequence[Observed]) -> list[Observed]:
     """The states after which no unit of theirs was measured again."""
-    newest: dict[int, int] = {}
+    newest: dict[int, float] = {}
     for o in observed:
         for unit in np.unique(o.unit).tolist():
             newest[unit] = max(o.epoch, newest.get(unit, o.epoch))
@@ -162,9 +163,14 @@ def at(weights: Weights, place: Sequence[float]) -> Weights:
 
 
 def likelihood(one: Observed, weights: Weights) -> Float64:
-    """(m,) log P(N_pre is what was seen) of each answer, nats."""
+    """(m,) log P(N_pre is what was seen) of each answer, nats; times the answers that it stands for.
+
+    Weighed so, the fit is that of all rows they were drawn from (pseudo-likelihood: Skinner 1989); the sandwich knows
+    that an answer of great weight is one observation only.
+    """
     before, after = around(one, weights)
-    return np.asarray(np.log(np.maximum(before - after, LEAST_CHANCE)))
+    found = np.asarray(np.log(np.maximum(before - after, LEAST_CHANCE)))
+    return found if one.weight is None else found * one.weight
 
 
 def around(one: Observed, weights: Weights) -> tuple[Float64, Float64]:
@@ -233,7 +239,8 @@ def _total(observed: Sequence[Observed], weights: Weights) -> float:
 
 
 def _mean(observed: Sequence[Observed], weights: Weights) -> float:
-    return _total(observed, weights) / max(1, sum(len(o.n_pre) for o in observed))
+    count = math.fsum(float(len(o.n_pre)) if o.weight is None else float(o.weight.sum()) for o in observed)
+    return _total(observed, weights) / max(1.0, count)
 
 
 def _prior(observed: Sequence[Observed], weights: Weights, parameters: int) -> tuple[Float64, Float64]:

@@ -42,8 +42,11 @@ def bins(predicted: npt.ArrayLike, came_true: npt.ArrayLike) -> list[Bin]:
     return found
 
 
-def share_interval(hits: int, rows: int) -> tuple[float, float]:
-    """The 90 % interval of a share of independent rows: Wilson's, which is never empty at 0 or 1."""
+def share_interval(hits: float, rows: float) -> tuple[float, float]:
+    """The 90 % interval of a share of independent rows: Wilson's, which is never empty at 0 or 1.
+
+    rows: as many as they are worth, where they are not independent.
+    """
     z, share = WIDTH**2, hits / rows
     middle = (share + z / (2 * rows)) / (1 + z / rows)
     half = WIDTH * math.sqrt(share * (1 - share) / rows + z / (4 * rows * rows)) / (1 + z / rows)

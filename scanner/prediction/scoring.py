@@ -98,14 +98,19 @@ def calibration_error(p: Float64, truth: Bool) -> float:
     return float(np.abs(np.add.reduceat(gap, edges[:-1])).sum() / len(p))
 
 
-def auroc(score_of: Float64, truth: Bool) -> float | None:
-    """Probability that a positive scores above a negative, ties counting half; None without both kinds."""
+def auroc(score_of: Float64, truth: Bool, weight: Float64 | None = None) -> float | None:
+    """Probability that a positive scores above a negative, ties counting half; None without both kinds.
+
+    weight (n,): rows that each stands for; 1 where not given.
+    """
     positive = int(truth.sum())
     if not 0 < positive < len(truth):
         return None
-    _, place, count = np.unique(score_of, return_inverse=True, return_counts=True)
-    rank = (np.cumsum(count) - (count - 1) / 2)[place]
-    return float((rank[truth].sum() - positive * (positive + 1) / 2) / (positive * (len(truth) - positive)))
+    worth = np.ones(len(truth)) if weight is None else weight
+    _, place = np.unique(score_of, return_inverse=True)
+    up, down = (np.bincount(place, worth * kind) for kind in (truth, ~truth))
+    below = np.cumsum(down) - down / 2
+    return float((up * below).sum() / (up.sum() * down.sum()))
 
 
 def _covered(below: Float64, upto: Float64) -> Float64:

@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 import pyarrow.parquet as pq
 
+from scanner import recalls
 from scanner.evidence import PRIVATE_KINDS, Difference, Evidence
 from scanner.repeats import Passage, passages
 from scanner.reports import _relations
@@ -57,6 +58,7 @@ class RiskRow:
     answer: str
     alike: int = 0  # less risky rows whose text is the same once masked; this one is shown for them
     counted_all: bool = True  # whether `alike` counts all of them: else at least so many
+    confirmed: str = ""  # what tuned models recite of it, where that was measured
 
     @property
     def and_more(self) -> str:
@@ -181,7 +183,7 @@ def gather(run: RunFolder, text: str = "masked", top: int = TOP_ROWS, details: b
         run=run,
         scan=run.read_json("scan.json"),
         missing_text=evidence.missing,
-        top=_top(rows, prediction, plan, evidence, top),
+        top=_top(run, rows, prediction, plan, evidence, top),
         risky=int((prediction["band"].cast(pl.String) != "none").sum()),
         clusters=_clusters(run, rows, plan, evidence) if details else (),
         findings=_findings(run, rows, evidence) if details else (),
@@ -210,7 +212,7 @@ def skipped(run: RunFolder, limit: int = SKIPPED) -> tuple[dict[str, Any], ...]:
 
 
 def _top(
-    rows: pl.DataFrame, prediction: pl.DataFrame, plan: pl.DataFrame, evidence: Evidence, top: int
+    run: RunFolder, rows: pl.DataFrame, prediction: pl.DataFrame, plan: pl.DataFrame, evidence: Evidence, top: int
 ) -> tuple[RiskRow, ...]:
     """The riskiest rows, one per cluster, ordered by risk, then by expected tokens."""
     number = pl.col("risk", "p_extract", "p_whole", "expected_tokens", "tokens_q95", "exposures")
@@ -226,6 +228,7 @@ def _top(
     chosen = ranked.filter(pl.col("row_id").is_in(list(alike)))
     chosen = chosen.join(plan.select("row_id", "action", "why"), on="row_id", how="left", maintain_order="left")
     evidence.load(chosen["row_id"].to_list())
+    measured = recalls.of_rows(run, list(alike))
     return tuple(
         RiskRow(
             row_id=row["row_id"],
@@ -246,6 +249,7 @@ def _top(
             answer=evidence.answer(row["row_id"]),
             alike=alike[row["row_id"]],
             counted_all=len(ranked) <= COMPARED_ROWS,
+            confirmed="; ".join(filter(None, (one.short() for one in measured.get(row["row_id"], ())))),
         )
         for row in chosen.iter_rows(named=True)
     )

@@ -60,6 +60,8 @@ def gather(run: RunFolder, scan: dict[str, Any], what_if: Sequence[dict[str, Any
     for one in rehearsed[:REHEARSALS]:
         found.append(beside(one.predicted, one.measured, one.name, at))
         reliable.append(calibration(one.bins, f"the rehearsal {one.name}", at) if one.bins else None)
+    for confirmed in summary.get("confirmed") or []:
+        reliable.append(calibration(confirmed["beside"].get("bins") or (), f"the model {confirmed['model']}", at))
     return Curves(
         skew=_there(found),
         what_if=_there(what_if_panels(what_if, planned, at)),

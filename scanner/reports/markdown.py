@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from scanner.reports import _earlier, _reasons, _verdict, _whatif
+from scanner.reports import _confirmed, _earlier, _reasons, _verdict, _whatif
 from scanner.reports import _words as words
 from scanner.reports._content import gather
 from scanner.store import RunFolder
@@ -36,15 +36,19 @@ def render(run: RunFolder, text: str = "masked") -> bytes:
     known = [*_earlier.lines(summary), *_earlier.caveats(scan), *_earlier.warnings(scan)]
     if known:
         lines += ["", "## Rows that earlier runs hold", "", *(f"- {escaped(line)}" for line in known)]
+    tuned = _confirmed.lines(summary)
+    if tuned:
+        lines += ["", "## What a tuned model recites", "", *(f"- {escaped(line)}" for line in tuned)]
     lines += ["", "## The riskiest rows", "", "| row | place | risk | p_extract | tokens, 95 % | why | text |"]
     lines.append("|--:|---|---|--:|--:|---|---|")
     for row in content.top:
         excerpt = f"{row.prompt} → {row.answer}" if row.prompt or row.answer else content.missing_text
         times = f" ×{row.stands_for}" if row.stands_for > 1 else ""
         times += f" ({row.and_more})" if row.alike else ""
+        why = f"{row.confirmed}; {row.reasons}" if row.confirmed else row.reasons
         cells = [
             f"{row.row_id}{times}", escaped(row.place), row.band, escaped(words.probability(row.p_extract)),
-            words.number(row.tokens_q95), escaped(row.reasons), escaped(one_line(excerpt, EXCERPT)),
+            words.number(row.tokens_q95), escaped(why), escaped(one_line(excerpt, EXCERPT)),
         ]  # fmt: skip
         lines.append(f"| {' | '.join(cells)} |")
     if not content.top:

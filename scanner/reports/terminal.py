@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from scanner.evidence import shortened
-from scanner.reports import _earlier, _keeping, _reasons, _verdict, _whatif
+from scanner.reports import _confirmed, _earlier, _keeping, _reasons, _verdict, _whatif
 from scanner.reports import _words as words
 from scanner.reports._content import Content, RiskRow, gather
 from scanner.reports._heat import sentences as memorized
@@ -72,7 +72,7 @@ class _Screen:
 
     def render(self) -> Group:
         summary, scan = self.content.summary, self.content.scan
-        asked = _whatif.lines(self.content.whatif, scan)
+        asked, tuned = _whatif.lines(self.content.whatif, scan), _confirmed.short(summary)
         parts: list[tuple[str, Sequence[Text | Table]]] = [
             ("Read", self._read()),
             ("Found", [self._found()]),
@@ -86,6 +86,7 @@ class _Screen:
                 ],
             ),
             *([("What if", self._lines(asked))] if asked else []),
+            *([("Tuned", self._lines(tuned))] if tuned else []),
             ("", [self.plain(words.calibration(summary), "dim")]),
             ("Top rows", [self._top()] if self.content.top else [self.plain("none: no row has a predicted risk")]),
             (
@@ -190,7 +191,8 @@ class _Screen:
         shown = f"{asked} → {answered}" if row.prompt or row.answer else row.place
         stands = f"×{row.stands_for}; " if row.stands_for > 1 else ""
         more = f"{row.and_more}; " if row.alike else ""
-        why = _fitting(f"{stands}{more}{row.reasons}", room)
+        measured = f"{row.confirmed}; " if row.confirmed else ""
+        why = _fitting(f"{measured}{stands}{more}{row.reasons}", room)
         return self.plain(shown).append("\n").append_text(self.plain(why, "dim"))
 
     def next_steps(self, fixed: bool) -> list[Text]:
