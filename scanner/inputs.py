@@ -107,8 +107,8 @@ def is_finished(run: RunFolder, identity: str, force: bool) -> bool:
     known = [run.read_json(name)["identity"] for name in marks]
     if known and identity not in known:
         raise RunError(
-            f"{run.path} holds a run of another input, of other settings (or files they name, as a tokenizer's), "
-            "or of a program with other weights or rules; use --force to replace it, or --out to write elsewhere"
+            f"{run.path} holds a run of another input or other settings (or files they name, as a tokenizer's), or "
+            "of a program with other weights or rules; use --force to replace it, or --out to write elsewhere"
         )
     return (run.path / "scan.json").exists() and (run.path / "report.html").exists()
 
