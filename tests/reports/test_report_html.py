@@ -16,7 +16,7 @@ import pytest
 import synthetic
 
 from scanner import rulefiles
-from scanner.reports import render
+from scanner.reports import _words, render
 from scanner.store import RunFolder
 
 SECTIONS = [
@@ -136,7 +136,8 @@ def test_says_what_was_planted(demo: RunFolder, page: str) -> None:
     assert "[EMAIL]" in text
     assert "scan apply" in text
     assert "equal tokens" in text, "no side-by-side difference"
-    assert "expected rows" in text, "no tail"
+    expected = float(demo.read_table("prediction")["p_extract"].fill_nan(None).sum())
+    assert f"{_words.about(expected)} rows expected" in text, "no tail"
 
 
 def test_hostile_text_stays_text(page: str) -> None:
