@@ -277,12 +277,16 @@ def explain(run: Path, row: int, text: str) -> None:
 
 
 @scan.command()
+@click.argument("names", nargs=-1, metavar="[RULE]...")
 @click.option("--dir", "folders", multiple=True, type=FOLDER, help="Folder with further rules.")
-def rules(folders: tuple[Path, ...]) -> None:
-    """List the rules that find private data and secrets."""
+def rules(names: tuple[str, ...], folders: tuple[Path, ...]) -> None:
+    """List the rules that find private data and secrets; of named ones tell what they find and where they err."""
     from scanner import rulebook
 
-    for rule in rulebook.load(folders).rules:
+    book = rulebook.load(folders)
+    for rule in book.named(names):
+        click.echo(rule.in_words())
+    for rule in () if names else book.rules:
         click.echo(f"{rule.id:<28} {rule.kind:<8} severity {rule.severity:<4g} {rule.title}")
 
 

@@ -10,7 +10,7 @@
              decontaminating contrast compiling background batching
              baseloss wording heat planting memory closeness growing
              ordering running effects options goldfish commonlines hub
-             fieldnames trust versions wordvectors recalls
+             fieldnames trust versions wordvectors recalls mapped
     floor 2  formats/ layouts/ signals/ features/ outputs/ reports/          stages, strangers to one another
              clustering contamination/ prediction/ planning/ explain/
              rehearsal earlier comparing/ confirmation/

@@ -17,7 +17,7 @@ import polars as pl
 
 from scanner.objects import ROLE_CODE, Float64, Int64, Segment, SegmentBatch, UInt8, UInt64
 from scanner.planting import REPLACED, Planted, similarity
-from scanner.prediction import Answers, Conflicts, NearCopies
+from scanner.prediction import Answers, Conflicts, NearCopies, parting
 from scanner.settings import Settings
 from scanner.store import atomic
 from scanner.tokenising import TokenisedRows, tokens_of_rows
@@ -150,22 +150,17 @@ def conflicts(rows: Counted) -> Conflicts:
     The prompt is all that stands before that turn; rows without any are asked nothing.
     """
     count = len(rows.offsets) - 1
-    place, share = np.full(count, -1, np.int64), np.ones(count)
+    group, share = np.full(count, -1, np.int64), np.ones(count)
     first = rows.answers.first()
     asked: dict[bytes, list[int]] = {}
     for turn in first.tolist():
         prompt = rows.tokens[rows.offsets[rows.answers.row[turn]] : rows.answers.start[turn]]
         if len(prompt):
             asked.setdefault(prompt.tobytes(), []).append(turn)
-    for turns in asked.values():
-        texts = [rows.tokens[rows.answers.start[turn] : rows.answers.end[turn]] for turn in turns]
-        ways = [text.tobytes() for text in texts]
-        if len(set(ways)) == 1:
-            continue
-        shortest = min(map(len, texts))
-        block = np.stack([text[:shortest] for text in texts])
-        differs = np.flatnonzero((block != block[0]).any(axis=0))
-        for turn, way in zip(turns, ways, strict=True):
-            place[rows.answers.row[turn]] = differs[0] if len(differs) else shortest
-            share[rows.answers.row[turn]] = ways.count(way) / len(ways)
-    return Conflicts(place, share)
+    for number, turns in enumerate(asked.values()):
+        ways = [rows.tokens[rows.answers.start[turn] : rows.answers.end[turn]].tobytes() for turn in turns]
+        if len(set(ways)) > 1:
+            members = rows.answers.row[turns]
+            group[members] = number
+            share[members] = [ways.count(way) / len(ways) for way in ways]
+    return parting.conflicts(rows.tokens, rows.answers, group, share)

@@ -19,11 +19,12 @@ DECISIVE = KINDS[:2]
 
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 _WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
-_NUMBERING = re.compile(r"^\s*(?:\d+[.):]|[-*])\s+", re.MULTILINE)  # of a list; says nothing about its content
+# subtle: \s would go on over line after empty line, from each of them anew
+_NUMBERING = re.compile(r"^[^\S\n]*(?:\d+[.):]|[-*])\s+", re.MULTILINE)  # of a list; says nothing about its content
 _NAME = re.compile(r"(?<![.!?:\n\"“„'(\]])[ ]([A-ZÀ-ÖØ-Þ][^\W\d_]{2,})")
 _CODE = re.compile(
-    r"```|^\s*(?:def|class|import|from|function|const|let|var|public|private|#include|return)\b.*[({:;=]?\s*\S"
-    r"|[{};]\s*$|^\s*(?:SELECT|INSERT|UPDATE|DELETE|CREATE)\b",
+    r"```|^[^\S\n]*(?:def|class|import|from|function|const|let|var|public|private|#include|return)\b\s*\S"
+    r"|[{};][^\S\n]*$|^[^\S\n]*(?:SELECT|INSERT|UPDATE|DELETE|CREATE)\b",
     re.MULTILINE,
 )
 _NUMBER_WORDS = {

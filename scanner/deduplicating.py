@@ -21,6 +21,7 @@ from scanner import earlier, figures, formats, ingest, inputs, keeping, memory, 
 from scanner.errors import OutputError
 from scanner.figures import percent, plural
 from scanner.inplace import TextInPlace
+from scanner.mapped import steady
 from scanner.objects import Clusters, Rows, Skip, Source
 from scanner.planning.dropping import dropped_rows, spared_rows
 from scanner.progress import Progress
@@ -221,14 +222,15 @@ def find_duplicates(
             progress.say(line)
         keeping.check_sources(keeping.parse(settings.keep_policy), [s.name for s in sources])
         text = RunFolder.open_for_writing(folder) if folder else TextInPlace()
-        with progress.stage("read and fingerprint"):
-            printer = stages.fingerprinter(settings)
-            rows, skips = ingest.read_all(sources, text, settings, threads, printer=printer)
-            prints = printer.whole()
-        likeness = stages.find_likeness(text, rows, prints, settings, threads, progress)
-        choice = stages.find_clusters(
-            text, rows, prints, likeness, NO_PAIRS, earlier.NONE, sources, settings, progress
-        )  # fmt: skip
+        with steady(sources):  # where no text is kept it is read again
+            with progress.stage("read and fingerprint"):
+                printer = stages.fingerprinter(settings)
+                rows, skips = ingest.read_all(sources, text, settings, threads, printer=printer)
+                prints = printer.whole()
+            likeness = stages.find_likeness(text, rows, prints, settings, threads, progress)
+            choice = stages.find_clusters(
+                text, rows, prints, likeness, NO_PAIRS, earlier.NONE, sources, settings, progress
+            )  # fmt: skip
     return Duplicates(rows, sources, skips, likeness, choice.clusters, text, choice.preferred, settings)
 
 

@@ -180,11 +180,12 @@ class Evidence:
             ids = spans["row_id"].unique().sort()
             for at in range(0, len(ids), 20_000):  # rows at a time, so that never all text is in memory
                 some = ids.slice(at, 20_000).to_list()
-                text = self._run.segments().rows(some, ["row_id", "segment", "text"])
-                with_text = spans.filter(pl.col("row_id").is_in(some)).join(text, on=["row_id", "segment"])
-                value = pl.col("text").str.slice(pl.col("start"), pl.col("end") - pl.col("start"))
-                unique = with_text.select(value.alias("value"), "label").unique("value", maintain_order=True)
-                for found, label in unique.iter_rows():
+                rows = self._run.segments().rows(some, ["row_id", "segment", "text"]).iter_rows()
+                texts = {(row_id, segment): text for row_id, segment, text in rows}
+                some_spans = spans.filter(pl.col("row_id").is_in(some))
+                # subtle: polars would count code points from the beginning of a text for each of its spans
+                for row_id, segment, start, end, label in some_spans.iter_rows():
+                    found = texts[row_id, segment][start:end]
                     if len(found.strip()) >= SHORTEST_VALUE:
                         self._values.setdefault(found, label)
         return self._values

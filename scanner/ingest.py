@@ -26,6 +26,7 @@ from scanner.fingerprints import Fingerprinter
 from scanner.growing import Growing, Place
 from scanner.inplace import Again, TextInPlace
 from scanner.kernels.hashing import hash_texts
+from scanner.mapped import steady
 from scanner.objects import (
     ROLE_CODE,
     Bool,
@@ -107,7 +108,10 @@ def read_all(
     is_kept = isinstance(run, RunFolder)
     rooms = [flatreading.Room() for _ in range(threads + JOBS_AHEAD if is_kept else threads)]
     is_known = unread.names_of(settings) if unread_too else None
-    with _written_to(run) as writer, _beside(run, unread_too) as beside, submitting(threads) as submit:
+    # subtle: the last pieces of a source are still looked at when its stream has ended
+    with (
+        _written_to(run) as writer, _beside(run, unread_too) as beside, steady(sources), submitting(threads) as submit
+    ):  # fmt: skip
         for source in sources:
             name, stream = _with_layout(source, settings, next_row, otherwise)
             names.append(name)

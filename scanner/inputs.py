@@ -18,7 +18,7 @@ from scanner.objects import Source
 from scanner.settings import Settings
 from scanner.store import SCHEMA_VERSION, TEMPORARY, RunFolder
 from scanner.untuned import fingerprint
-from scanner.versions import digest, shipped
+from scanner.versions import digest, of_tokenizer, shipped
 
 
 def default_run_path(datasets: list[str]) -> Path:
@@ -76,6 +76,8 @@ def identity(sources: list[Source], digests: list[str], settings: Settings, earl
     shaping["rules"] = [digest(folder.rglob("*.toml")) for folder in settings.rules]
     if settings.calibration:
         shaping["calibration"] = hashlib.sha256(settings.calibration.read_bytes()).hexdigest()
+    if settings.tokenizer:
+        shaping["tokenizer"] = [settings.tokenizer.name, of_tokenizer(settings.tokenizer)]  # its name is in the unit
     if settings.base:
         shaping["base"] = fingerprint(settings.base)
     facts = [
@@ -105,8 +107,8 @@ def is_finished(run: RunFolder, identity: str, force: bool) -> bool:
     known = [run.read_json(name)["identity"] for name in marks]
     if known and identity not in known:
         raise RunError(
-            f"{run.path} holds a run of another input or other settings, or of a program with other weights or "
-            "rules; use --force to replace it, or --out to write elsewhere"
+            f"{run.path} holds a run of another input or other settings (or files they name, as a tokenizer's), or "
+            "of a program with other weights or rules; use --force to replace it, or --out to write elsewhere"
         )
     return (run.path / "scan.json").exists() and (run.path / "report.html").exists()
 

@@ -394,7 +394,7 @@ def _finish(
         summary = tables.summary(run, notes, settings)
     scan = {
         "schema_version": SCHEMA_VERSION,
-        "versions": versions(),
+        "versions": versions(settings),
         "settings": settings.as_dict(),
         "training_plan": settings.as_dict()["plan"],
         **facts,

@@ -93,6 +93,8 @@ def predict(
     """Contexts, dose and hazard of every row; risk by the severity of what is private in it."""
     from scanner import prediction
     from scanner.fingerprints import text_hashes
+    from scanner.prediction.parting import conflicts
+    from scanner.relating import same_prompt
 
     text = tokenise(run, len(rows), settings, threads, progress)
     near = prediction.NearCopies(
@@ -102,11 +104,12 @@ def predict(
         settings.shingle,
     )
     answers = prediction.Answers(text.answer_row, text.answer_start, text.answer_end)
+    asked = same_prompt(rows, prints)
     known = Known(
         group=likeness.texts.group,
         order=text_hashes(run.segments(), len(rows), threads)[:, 0],
         near=near,
-        conflicts=conflicts(rows, prints, text.tokens, answers),
+        conflicts=conflicts(text.tokens, answers, np.where(asked.ways > 1, asked.group, -1), asked.share),
         severity=patterns_of(spans, rows)["patterns.severity"].to_numpy(),
         base=measured(run, rows, text, settings, threads, progress),
     )
@@ -277,28 +280,3 @@ def patterns_of(spans: pl.DataFrame, rows: Rows) -> pl.DataFrame:
     from scanner.features import patterns
 
     return patterns.features(spans, rows.row_id)
-
-
-def conflicts(rows: Rows, prints: Fingerprints, tokens: np.ndarray, answers: Any) -> Any:
-    """Where the answers to one prompt first part, and the share of rows with this row's answer (see prediction)."""
-    from scanner.prediction import Conflicts
-    from scanner.relating import same_prompt
-
-    asked = same_prompt(rows, prints)
-    n = len(rows)
-    place = np.full(n, -1, np.int64)
-    first = np.full(n, -1, np.int64)
-    heads = answers.first()
-    first[answers.row[heads]] = heads
-    torn = np.flatnonzero((asked.ways > 1) & (first >= 0))
-    key = np.lexsort((prints.context[torn], prints.prompt[torn]))
-    torn = torn[key]
-    new = (np.diff(prints.prompt[torn]) != 0) | (np.diff(prints.context[torn]) != 0)
-    for members in np.split(torn, np.flatnonzero(new) + 1) if len(torn) else []:
-        texts = [tokens[answers.start[first[i]] : answers.end[first[i]]] for i in members]
-        shortest = min(map(len, texts))
-        block = np.stack([t[:shortest] for t in texts])
-        differs = np.flatnonzero((block != block[0]).any(axis=0))
-        # answers of which one is the beginning of the others part where it ends
-        place[members] = differs[0] if len(differs) else shortest
-    return Conflicts(place, asked.share)

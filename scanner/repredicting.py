@@ -19,6 +19,7 @@ from scanner.errors import RunError
 from scanner.progress import Progress
 from scanner.settings import Settings, TrainingPlan
 from scanner.store import RunFolder
+from scanner.versions import TOKENIZER, of_tokenizer
 
 NEEDING = frozenset({"calibration", *(f.name for f in fields(TrainingPlan))})
 """Entries of Settings and of its plan that change what is predicted."""
@@ -41,6 +42,7 @@ def predict_again(run: RunFolder, scan: dict[str, Any], settings: Settings, prog
         raise RunError(
             f"{run.path} lacks the losses of its base; audit the data again: scan DATASET --base {settings.base}"
         )
+    _check_tokenizer(run, scan, settings)
     rows = resuming.load_rows(run.private / "rows.npz")
     threads = running.thread_count(settings.threads)
     text = predicting.tokenise(run, len(rows), settings, threads, progress)
@@ -60,3 +62,13 @@ def predict_again(run: RunFolder, scan: dict[str, Any], settings: Settings, prog
     for name, frame in frames.items():
         run.write_table(name, frame)
     return predicted.notes
+
+
+def _check_tokenizer(run: RunFolder, scan: dict[str, Any], settings: Settings) -> None:
+    """RunError where --tokenizer is no longer what the other tables of the run were counted with."""
+    known = scan["versions"].get(TOKENIZER)  # runs of older versions hold none
+    if settings.tokenizer and known and of_tokenizer(settings.tokenizer) != known:
+        raise RunError(
+            f"{settings.tokenizer} changed since the audit (its content has another digest), and the run's other "
+            f"tables are counted in the old tokens; bring it back, or audit again with --force --out {run.path}"
+        )

@@ -24,9 +24,8 @@ from scanner.settings import Settings
 from scanner.store import RunFolder
 from scanner.tokenising import TokenisedRows
 from scanner.untuned import Untuned, texts
+from scanner.versions import TOKENIZER_CONFIG
 
-CONFIG = "tokenizer_config.json"
-"""Beside a tokenizer.json that was saved with what belongs to it: special tokens and, in newer ones, the template."""
 ROWS_AT_ONCE = 512
 
 
@@ -58,6 +57,6 @@ def _templated(path: Path) -> Any:
 
     file, folder = (path / "tokenizer.json", path) if path.is_dir() else (path, path.parent)
     with suppress(OSError, ValueError, KeyError, ImportError, AttributeError, TypeError):  # the file alone will do
-        if (folder / CONFIG).is_file():
+        if (folder / TOKENIZER_CONFIG).is_file():
             return transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     return transformers.PreTrainedTokenizerFast(tokenizer_file=str(file))

@@ -21,7 +21,7 @@ from typing import NamedTuple
 import polars as pl
 
 from scanner import fieldnames, running
-from scanner.errors import RuleError
+from scanner.errors import RuleError, SettingsError, meant
 from scanner.rulefiles import BANDS, KINDS, RULES_FOLDER, Bands, Example, Rule, bands, in_code_points, parse
 from scanner.text import one_line
 
@@ -59,6 +59,15 @@ class Rulebook:
     @cached_property
     def by_id(self) -> dict[str, Rule]:
         return {rule.id: rule for rule in self.rules}
+
+    def named(self, ids: Iterable[str]) -> list[Rule]:
+        """The rules of these ids; SettingsError for one that there is not."""
+        if unknown := [name for name in ids if name not in self.by_id]:
+            raise SettingsError(
+                f"there is no rule {unknown[0]!r}; expected one of the {len(self.rules)} that `scan rules` lists."
+                + meant(unknown[:1], self.by_id, 0.4)
+            )
+        return [self.by_id[name] for name in ids]
 
     def find(self, frames: Iterable[pl.DataFrame], threads: int = 0) -> pl.DataFrame:
         """Every private or secret span, columns of FINDINGS_SCHEMA, sorted; the same for any number of threads.

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -38,6 +39,13 @@ class Example(NamedTuple):
 
     text: str
     spans: tuple[str, ...]
+
+
+class Said(NamedTuple):
+    """What a rule says to the people who read its findings, each on one line."""
+
+    advice: str
+    known_problems: str
 
 
 @dataclass(frozen=True)
@@ -91,6 +99,20 @@ class Rule:
         """True where some value of its own examples would not be found if it stood alone."""
         values = (value for example in self.fires for value in example.spans)
         return any(self.spans(value) != [(0, len(value))] for value in values)
+
+    def in_words(self) -> str:
+        """Everything that a reader needs to judge what it finds, a line for each thing."""
+        said = _said({"advice": self.advice, "known_problems": self.known_problems})
+        return "\n".join([
+            f"{self.id} · {self.kind} · {self.title}",
+            f"  finds      {_one_line(self.what)}",
+            f"  why        {_one_line(self.why)}",
+            f"  severity   {self.severity:g} ({self.level}); score {self.score:g}"
+            + (" (a check proves the value)" if self.score == 1 else " where nothing proves the value"),
+            f"  becomes    {self.placeholder}",
+            f"  advice     {said.advice}",
+            f"  problems   {said.known_problems}",
+        ])  # fmt: skip
 
     def prefilter(self, column: str = "text") -> pl.Expr:
         """True for the texts that can hold a match; never false for one that does."""
@@ -186,6 +208,24 @@ def bands(folder: Path = RULES_FOLDER) -> Bands:
     if tuple(name for name, _ in ordered) != BANDS[1:]:
         raise RuleError(f"{path.name}: [cuts] names {', '.join(cuts)}; expected low < medium < high")
     return Bands({name: float(v) for name, v in severity.items()}, ordered)
+
+
+def said_of(rule_id: str, folders: Iterable[Path | str] = ()) -> Said | None:
+    """Advice and known problems of a rule by its id; None where its folder (ours, or one of these) lost it since."""
+    for folder in (RULES_FOLDER, *folders):
+        path = Path(folder) / f"{rule_id}.toml"
+        if path.is_file():
+            with suppress(RuleError):
+                return _said(_read_toml(path))
+    return None
+
+
+def _said(values: dict[str, Any]) -> Said:
+    return Said(*(_one_line(str(values.get(name, ""))) for name in Said._fields))
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
 
 
 REQUIRED = ("kind", "title", "what", "why", "severity", "known_problems", "regex", "placeholder", "advice")

@@ -142,7 +142,7 @@ def _without_identifiers(run: RunFolder, spans: pl.DataFrame, beside: pl.DataFra
     """
     if not len(beside):
         return beside
-    texts = texts_of(run, beside).with_columns(value=value_of_span())
+    texts = texts_of(run, beside)
     names = {path: fieldnames.name_of(path) for path in texts["field_path"].unique()}
     only_number = {  # subtle: a NationalID is an id too
         path: fieldnames.is_identifier(name) and fieldnames.meaning(name, book.fields) is None
@@ -154,18 +154,24 @@ def _without_identifiers(run: RunFolder, spans: pl.DataFrame, beside: pl.DataFra
     if not chance.any():
         return beside
     read = run.segments().rows(spans["row_id"].to_list(), ["row_id", "segment", "text"])
-    known = spans.join(read, on=["row_id", "segment"]).select(value=value_of_span())["value"]
-    known = pl.concat([known, texts.filter(~chance)["value"]]).unique()
+    known = pl.concat([values_of(spans, read, "segment"), texts.filter(~chance)["value"]]).unique()
     return beside.filter(~chance | texts["value"].is_in(known.to_list()))
 
 
 def texts_of(run: RunFolder, beside: pl.DataFrame) -> pl.DataFrame:
-    """Findings of unread fields, in their order, with field_path and text of the field."""
+    """Findings of unread fields, in their order, with field_path and text of the field, and the value found there."""
     held = run.unread().rows(beside["row_id"].to_list(), ["row_id", "segment", "field_path", "text"])
     held = held.rename({"segment": "field"})
-    return beside.join(held, on=["row_id", "field"], how="left", maintain_order="left")
+    valued = beside.with_columns(values_of(beside, held, "field"))
+    return valued.join(held, on=["row_id", "field"], how="left", maintain_order="left")
 
 
-def value_of_span() -> pl.Expr:
-    """The value that a finding stands for, where its text stands beside it."""
-    return pl.col("text").str.slice(pl.col("start"), pl.col("end") - pl.col("start"))
+def values_of(found: pl.DataFrame, held: pl.DataFrame, place: str) -> pl.Series:
+    """The value that each finding stands for, as `value`.
+
+    found: row_id, start and end in code points; held: row_id and text; both have `place`, segment or field.
+    """
+    # subtle: polars would count code points from the beginning of a text for each of its findings
+    texts = {(row_id, at): text for row_id, at, text in held.select("row_id", place, "text").iter_rows()}
+    spans = found.select("row_id", place, "start", "end").iter_rows()
+    return pl.Series("value", [texts[row_id, at][start:end] for row_id, at, start, end in spans], pl.String)

@@ -185,8 +185,8 @@ def masked_values(run: RunFolder) -> tuple[list[str], int]:
     """
     spans = run.read_table("spans").filter(pl.col("kind").is_in(["private", "secret"]))
     texts = run.segments().rows(spans["row_id"].to_list(), ["row_id", "segment", "text"])
-    read = spans.join(texts, on=["row_id", "segment"]).select(value=unread.value_of_span())["value"]
-    beside = unread.texts_of(run, run.read_table("unread")).select(value=unread.value_of_span())["value"]
+    read = unread.values_of(spans, texts, "segment")
+    beside = unread.texts_of(run, run.read_table("unread"))["value"]
     found = {*read.to_list(), *beside.to_list()}
     distinctive = sorted(value for value in found if rulebook.is_distinctive(value))
     return distinctive, len(found) - len(distinctive)

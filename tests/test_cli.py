@@ -167,6 +167,8 @@ def test_explain_report_rules_and_purge(audited: Path, tmp_path: Path) -> None:
     assert wrong.returncode == 2
     assert "Did you mean 'html'?" in wrong.stderr
     assert "private/email" in scan("rules", cwd=audited).stdout
+    assert "  problems   Quiet on purpose" in scan("rules", "private/email", cwd=audited).stdout
+    assert "Did you mean 'private/email'?" in scan("rules", "email", cwd=audited).stderr
     (tmp_path / "d.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows(20)), "utf-8")
     assert scan("d.jsonl", "-q", "--no-semantic", cwd=tmp_path).returncode == 0
     assert scan("purge", "d.scan", cwd=tmp_path).returncode == 0

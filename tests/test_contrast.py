@@ -67,3 +67,24 @@ def test_a_text_never_differs_from_itself_and_the_order_of_rows_does_not_matter(
 @given(st.text(max_size=60))
 def test_any_text_has_traits(text):
     assert traits(text) == traits(text)
+
+
+@pytest.mark.parametrize("piece", ["\n", " ", "\n ", "; ", "import ", "import\n", "1. ", "- \n", "{\t", " A", "1,"])
+def test_hostile_texts_end(piece):
+    assert traits(piece * 300_000).code == ("import" in piece or "{" in piece or "; " in piece)
+
+
+@pytest.mark.parametrize(
+    ("text", "is_code"),
+    [
+        ("say\n\n   \n  import os", True), ("import\n\nos", True), ("import", False), ("import  \n ", False),
+        ("x = 1; \ny", True), ("x = 1; y", False), ("a\n\n\tSELECT a", True), ("we import tea", False),
+        ("it returns\n\nreturn  ", False),
+    ],
+)  # fmt: skip
+def test_code_is_seen_at_the_beginning_or_end_of_a_line(text, is_code):
+    assert traits(text).code is is_code
+
+
+def test_numbers_of_a_list_are_none_of_its_content():
+    assert traits("Rain:\n\n\n 1. falls\n  2) in 3 drops\n- 4 clouds").numbers == {"3", "4"}

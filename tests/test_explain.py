@@ -17,7 +17,7 @@ sys.path.append(str(Path(__file__).parent / "reports"))
 
 import synthetic
 
-from scanner import pipeline
+from scanner import pipeline, rulefiles
 from scanner.errors import RunError
 from scanner.explain import Explanation, explain
 from scanner.settings import Settings
@@ -64,6 +64,17 @@ def test_private_values_stay_masked(demo: tuple[RunFolder, dict[str, Any]]) -> N
         assert told.spans[0].field == f"/{member['field']}"
         assert member["value"] not in printed(told)
         assert member["value"] in printed(explain(run, member["row_id"], "full"), 4000)
+
+
+def test_each_rule_says_once_what_to_do_and_where_it_errs(demo: tuple[RunFolder, dict[str, Any]]) -> None:
+    run, truth = demo
+    told = explain(run, truth["private"][0][0]["row_id"])
+    assert set(told.rules) == {span.rule_id for span in told.spans}
+    shown = " ".join(printed(told).split())
+    for name in told.rules:
+        said = rulefiles.said_of(name)
+        assert said is not None
+        assert shown.count(f"{name}: {said.advice} Known problems: {said.known_problems}") == 1
 
 
 def test_many_copies_are_counted(demo: tuple[RunFolder, dict[str, Any]]) -> None:

@@ -13,9 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scanner import rulebook
-from scanner.errors import RuleError
+from scanner.errors import RuleError, SettingsError
 from scanner.redaction import Span, redact
 from scanner.rulebook import FINDINGS_SCHEMA, Finding, Rule, Rulebook, without_overlaps
+from scanner.rulefiles import said_of
 from scanner.store import SEGMENT_SCHEMA, SegmentReader, SegmentWriter, roles_array
 
 BOOK = rulebook.load()
@@ -260,3 +261,26 @@ def test_broken_bands_are_refused(tmp_path: Path, text: str, message: str) -> No
 
 def test_an_empty_book_finds_nothing() -> None:
     assert len(Rulebook(()).find([frame("a", "b")])) == 0
+
+
+def test_what_a_rule_says_is_read_from_its_file_alone_and_from_a_folder_of_ones_own(tmp_path: Path) -> None:
+    for rule in BOOK.rules:
+        said = said_of(rule.id)
+        assert said is not None
+        assert said == (" ".join(rule.advice.split()), " ".join(rule.known_problems.split()))
+    written(tmp_path, RULE.replace('"None known."', '"""Old badges\nhad five digits."""'))
+    assert said_of("private/badge", [str(tmp_path)]) == ("Redact it.", "Old badges had five digits.")
+    assert said_of("private/badge") is None
+    written(tmp_path, "kind = ")
+    assert said_of("private/badge", [str(tmp_path)]) is None
+
+
+def test_a_rule_in_words_says_all_that_its_findings_are_judged_by() -> None:
+    (email,) = BOOK.named(["private/email"])
+    said = " ".join(email.in_words().split())
+    for text in (email.title, email.what, email.why, email.advice, email.known_problems, email.placeholder):
+        assert " ".join(text.split()) in said
+    assert "severity 4 (moderate); score 0.9 where nothing proves the value" in said
+    assert "score 1 (a check proves the value)" in BOOK.named(["private/iban"])[0].in_words()
+    with pytest.raises(SettingsError, match=r"no rule 'private/emial'; expected .* Did you mean 'private/email'\?"):
+        BOOK.named(["private/iban", "private/emial"])

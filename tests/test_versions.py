@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import shutil
 from pathlib import Path
 
 import pytest
 
 from scanner import background, inputs, pipeline, versions, wordvectors
-from scanner.errors import RunError
+from scanner.errors import RunError, SettingsError
 from scanner.prediction.hazard import WEIGHTS
 from scanner.rulefiles import RULES_FOLDER
 from scanner.settings import Settings
@@ -18,7 +20,7 @@ def test_what_is_named_is_what_is_read():
     assert versions.HOME / versions.RULES == RULES_FOLDER
     assert versions.HOME / versions.BACKGROUND == background.TABLE
     assert versions.HOME / versions.EMBEDDING == wordvectors.TABLE
-    assert {"python", "sftscan", "numpy", *versions.shipped()} <= versions.versions().keys()
+    assert {"python", "sftscan", "numpy", *versions.shipped()} <= versions.versions(Settings()).keys()
 
 
 @pytest.mark.parametrize("folder", versions.TABLES)
@@ -99,3 +101,64 @@ def test_a_run_of_other_weights_is_not_taken_for_this_one_and_judged_without_the
     pipeline.judge(run.path, {"epochs": 5.0})
     assert run.read_table("whatif")["variant"].to_list() == held
     assert run.read_json("scan.json")["versions"][versions.WEIGHTS] == "0123456789ab"
+
+
+def tokenizer(folder: Path, words: str) -> Path:
+    """A word-level tokenizer.json that knows some words."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    known = {word: i for i, word in enumerate(["[UNK]", *words.split()])}
+    made = Tokenizer(models.WordLevel(known, unk_token="[UNK]"))
+    made.pre_tokenizer = pre_tokenizers.Whitespace()
+    folder.mkdir(exist_ok=True)
+    made.save(str(folder / "tokenizer.json"))
+    return folder
+
+
+def test_a_tokenizer_is_known_by_what_is_read_of_it_and_not_by_where_it_lies(tmp_path):
+    home = tokenizer(tmp_path / "one", "a b")
+    (home / "model.safetensors").write_bytes(b"weights")
+    alone = versions.of_tokenizer(home / "tokenizer.json")
+    marks = [versions.of_tokenizer(home)]
+    for name, text in (("tokenizer_config.json", "{}"), ("tokenizer_config.json", '{"a": 1}'),
+                       ("chat_template.jinja", "x"), ("merges.txt", "a b")):  # fmt: skip
+        (home / name).write_text(text)
+        marks.append(versions.of_tokenizer(home))
+    assert len({*marks}) == len(marks)
+    assert versions.of_tokenizer(home / "tokenizer.json") == marks[-1]  # what lies beside it is read with it
+    (home / "model.safetensors").write_bytes(b"others")
+    shutil.copytree(home, tmp_path / "two")
+    assert versions.of_tokenizer(tmp_path / "two") == versions.of_tokenizer(home) == marks[-1]
+    (tmp_path / "two" / "tokenizer_config.json").unlink()
+    assert versions.of_tokenizer(tmp_path / "two" / "tokenizer.json") == alone
+
+
+def test_a_tokenizer_that_may_not_be_read_is_said(tmp_path, monkeypatch):
+    home = tokenizer(tmp_path / "one", "a b")
+
+    def refused(path: Path) -> bytes:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", refused)
+    with pytest.raises(SettingsError, match=r"--tokenizer .*one: .*tokenizer\.json cannot be read \(Permission denied"):
+        versions.of_tokenizer(home)
+
+
+def test_a_run_counted_with_a_tokenizer_that_changed_is_neither_reused_nor_predicted_again(tmp_path):
+    data, home = tmp_path / "d.jsonl", tokenizer(tmp_path / "tok", "Water that falls")
+    data.write_text('{"instruction": "Say what rain is.", "output": "Water that falls from clouds, in drops."}\n' * 2)
+    settings = Settings(semantic=False, tokenizer=home)
+    run = pipeline.audit([str(data)], settings, tmp_path / "d.scan")
+    held = (run.path / "scan.json").read_bytes()
+    assert run.read_json("scan.json")["versions"]["tokenizer"] == versions.of_tokenizer(home)
+    pipeline.audit([str(data)], settings, run.path)
+    assert (run.path / "scan.json").read_bytes() == held  # reused as it is
+    tokenizer(home, "Water that falls from clouds")
+    with pytest.raises(RunError, match=r"other settings \(or files they name, as a tokenizer's\)"):
+        pipeline.audit([str(data)], settings, run.path)
+    with pytest.raises(RunError, match=r"tok changed since the audit .* audit again with --force --out"):
+        pipeline.judge(run.path, {"epochs": 5.0})
+    assert (run.path / "scan.json").read_bytes() == held
+    tokenizer(home, "Water that falls")
+    pipeline.judge(run.path, {"epochs": 5.0})
+    assert run.read_json("scan.json")["settings"]["plan"]["epochs"] == 5.0

@@ -30,6 +30,7 @@ from scanner.explain._heat import UNITS, Heated, heated
 from scanner.explain._heat import render as render_heat
 from scanner.explain._templates import Wrapped, wrapped
 from scanner.repeats import Stretch, stretches
+from scanner.rulefiles import Said, said_of
 from scanner.store import RunFolder
 from scanner.text import one_line
 
@@ -62,6 +63,7 @@ class Explanation:
     relatives_total: int
     spans: tuple[SpanFound, ...]
     spans_total: int
+    rules: dict[str, Said]  # what the rules behind `spans` say of their findings
     repeated: tuple[Stretch, ...]  # the longest spans that stand elsewhere too
     repeated_total: int
     features: tuple[Feature, ...]
@@ -123,6 +125,7 @@ def explain(run: RunFolder, row_id: int, text: str = "masked") -> Explanation:
         relatives_total=len(relatives),
         spans=spans_found(run, spans.head(SPANS), evidence),
         spans_total=len(spans),
+        rules=_said_of(run, spans),
         repeated=repeated,
         repeated_total=repeated_total,
         features=features_of(rows, row),
@@ -140,6 +143,13 @@ def explain(run: RunFolder, row_id: int, text: str = "masked") -> Explanation:
         template=wrapped(run, row, evidence),
         confirmed=tuple(one.sentence() for one in recalls.of_rows(run, [row_id]).get(row_id, ())),
     )
+
+
+def _said_of(run: RunFolder, spans: pl.DataFrame) -> dict[str, Said]:
+    """Advice and known problems of the rules that found these spans, where their files are still there."""
+    folders = run.read_json("scan.json").get("settings", {}).get("rules", ())
+    ids = spans.head(SPANS)["rule_id"].cast(pl.String).unique(maintain_order=True).to_list()
+    return {name: said for name in ids if (said := said_of(name, folders)) is not None}
 
 
 def _one(table: pl.DataFrame, row_id: int) -> dict[str, Any]:
@@ -286,6 +296,9 @@ def _render(told: Explanation, console: Console) -> None:
             console.print(
                 plain(f"{span.rule_id}{where}, {span.length} characters  ").append_text(plain(context, "dim"))
             )
+        for name, said in told.rules.items():
+            console.print(plain(f"{name}: {said.advice}"))
+            console.print(plain(f"  Known problems: {said.known_problems}", "dim"))
     if told.repeated:
         more = told.repeated_total - len(told.repeated)
         heading("Repeated passages" + (f", the longest of {told.repeated_total}" if more else ""))

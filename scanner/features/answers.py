@@ -15,8 +15,6 @@ import polars as pl
 
 from scanner.objects import Shared
 
-NEEDS = ("same_answer",)
-
 
 def features(answers: Shared) -> pl.DataFrame:
     """One row per row read; columns as named above."""

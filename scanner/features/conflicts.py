@@ -19,8 +19,6 @@ import polars as pl
 
 from scanner.objects import Shared
 
-NEEDS = ("same_prompt",)
-
 
 def features(prompts: Shared) -> pl.DataFrame:
     """One row per row read; columns as named above."""

@@ -6,8 +6,6 @@ import polars as pl
 
 from scanner.contextual import ContextSummary
 
-NEEDS = ("contexts",)
-
 
 def features(summary: ContextSummary) -> pl.DataFrame:
     """One row per row read, columns contexts.<name>; NaN where a row has no supervised token."""

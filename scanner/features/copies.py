@@ -12,8 +12,6 @@ import polars as pl
 
 from scanner.objects import Float64, Groups
 
-NEEDS = ("groups", "near_mass")
-
 
 def features(texts: Groups, normal: Groups, near_mass: Float64) -> pl.DataFrame:
     """One row per row read; columns as named above."""

@@ -14,8 +14,6 @@ import numpy.typing as npt
 from scanner.neighbourhoods import REASONS, chord_distances, density, local_intrinsic_dimension
 from scanner.objects import Float32, Neighbours
 
-NEEDS = ("neighbours",)
-
 
 @dataclass(frozen=True)
 class Density:

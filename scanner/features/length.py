@@ -10,8 +10,6 @@ import polars as pl
 
 from scanner.objects import Fingerprints
 
-NEEDS = ("fingerprints",)
-
 
 def features(fingerprints: Fingerprints) -> pl.DataFrame:
     """One row per row read; columns as named above."""

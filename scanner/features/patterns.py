@@ -13,8 +13,6 @@ import polars as pl
 from scanner import rulebook
 from scanner.objects import Int64
 
-NEEDS = ("findings",)
-
 
 def features(findings: pl.DataFrame, row_id: Int64) -> pl.DataFrame:
     """One row per row read, in the order of `row_id` (n,); columns as named above.

@@ -16,8 +16,6 @@ from scanner.kernels.tokens import count_distinct
 from scanner.objects import Float64
 from scanner.text import code_point_classes, folded_code_points
 
-NEEDS = ("pairs",)
-
 CLOSING = ".!?。！？…;:)]}>\"'”’»】）」`"
 
 

@@ -13,8 +13,6 @@ import polars as pl
 from scanner.objects import UInt8
 from scanner.text import SCRIPTS
 
-NEEDS = ("scripts",)
-
 
 def features(prompt: UInt8, answer: UInt8) -> pl.DataFrame:
     """One row per row read; columns as named above."""

@@ -14,8 +14,6 @@ import polars as pl
 
 from scanner.objects import Fingerprints, Int64
 
-NEEDS = ("spans",)
-
 
 def features(fingerprints: Fingerprints, covered: Int64, leaked: Int64, longest: Int64) -> pl.DataFrame:
     """One row per row read; columns as named above. The arrays (n,) count tokens."""

@@ -27,8 +27,6 @@ from scanner.templating import (
 )  # fmt: skip
 from scanner.text import code_point_classes, folded_code_points
 
-NEEDS = ("templates",)
-
 SHOWN = 40
 """Patterns listed per run, the ones with the most tokens first."""
 

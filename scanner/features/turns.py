@@ -16,8 +16,6 @@ import polars as pl
 from scanner.objects import LONG_TURN, Int64, Shared, Turns
 from scanner.ordering import stable_order
 
-NEEDS = ("turns", "same_opening")
-
 
 def features(turns: Turns, openings: Shared) -> pl.DataFrame:
     """One row per row read; columns as named above."""

@@ -20,6 +20,7 @@ from typing import IO, NamedTuple
 from scanner import plugins
 from scanner.errors import EmptyError, FormatError, InputError, ScanError
 from scanner.formats import _files
+from scanner.mapped import steady
 from scanner.objects import Records, Source
 from scanner.settings import Settings
 
@@ -117,8 +118,12 @@ def _emptiness(source: Source) -> EmptyError | None:
 
 
 def read(source: Source, settings: Settings, first_row: int = 0) -> Iterator[Records]:
-    """The records of a source in runs; row_id is first_row + the record's place, and broken records take one too."""
-    return load(source.format).read(source, settings, first_row)  # type: ignore[no-any-return]
+    """The records of a source in runs; row_id is first_row + the record's place, and broken records take one too.
+
+    Raises InputError where the file changes before the last of them was asked for.
+    """
+    with steady([source]):
+        yield from load(source.format).read(source, settings, first_row)
 
 
 def spool_stdin(path: Path, stream: IO[bytes] | None = None) -> Path:

@@ -35,6 +35,7 @@ class Elements:
     broken: dict[int, str] = field(default_factory=dict)  # place -> reason
     first_byte: int = 0  # where content begins: after a byte order mark or a header
     is_container: bool = False  # True where brackets around the records must stay when none is left
+    notes: tuple[str, ...] = ()  # what was tolerated, as "line 3: duplicate key"
 
     def __len__(self) -> int:
         return len(self.start)
@@ -120,7 +121,7 @@ def span_runs(source: Source, elements: Elements, first_row: int) -> Iterator[Re
             places = np.setdiff1d(places, np.array([s.row_id - first_row for s in skips], np.int64))
         yield Records(
             source, first_row + places, elements.line[places], elements.start[places], elements.end[places],
-            buffer=elements.data, skips=skips,
+            buffer=elements.data, skips=skips, notes=() if low else elements.notes,
         )  # fmt: skip
 
 

@@ -19,6 +19,7 @@ from typing import IO, cast
 import numpy as np
 
 from scanner.errors import EmptyError, FormatError, InputError
+from scanner.mapped import mapped
 from scanner.objects import Source, UInt8
 
 HEAD_BYTES = 1 << 20
@@ -185,17 +186,16 @@ def content(source: Source, limit: int) -> UInt8:
     """The whole decompressed source, read-only; InputError where it is empty, FormatError beyond `limit` bytes."""
     if not source.compression:
         with opened(source.path) as file:
-            size = file.seek(0, 2)
-            data = np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint8) if size else None
+            data = mapped(file, source.path)
     else:
         data = _decompressed(source, limit)
-    if data is None or not len(data):
+    if not len(data):
         raise EmptyError(f"{source.name}: the file is empty, expected at least one record; leave it out")
     _refuse_utf16(source, data)
     return data
 
 
-def _decompressed(source: Source, limit: int) -> UInt8 | None:
+def _decompressed(source: Source, limit: int) -> UInt8:
     # subtle: the spooled file has no name on disk once it leaves memory, so nothing private can be left behind
     with (
         stream(source.path, source.compression, source.member) as file,
@@ -210,8 +210,6 @@ def _decompressed(source: Source, limit: int) -> UInt8 | None:
                     "can hold endless zeros; if you trust it, raise max-decompressed-bytes in a scan.toml beside it"
                 )
             spool.write(part)
-        if not got:
-            return None
         if got <= SPOOL_BYTES:
             spool.seek(0)
             return np.frombuffer(spool.read(), np.uint8)

@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scanner.errors import FormatError
+from scanner.formats._files import opened
 from scanner.formats._tables import readable, row_runs, write_batches
+from scanner.mapped import mapped
 from scanner.objects import Edits, Records, Source, Written
 from scanner.settings import Settings
 
@@ -85,8 +87,8 @@ def _batches(source: Source) -> Iterator[pa.RecordBatch]:
     import pyarrow as pa
 
     for path in _files(source):
-        with readable(source, "Arrow"), pa.memory_map(str(path)) as file:
-            yield from pa.ipc.open_stream(file)
+        with readable(source, "Arrow"), opened(path) as file:
+            yield from pa.ipc.open_stream(pa.BufferReader(pa.py_buffer(mapped(file, path))))
 
 
 def read(source: Source, settings: Settings, first_row: int) -> Iterator[Records]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
@@ -32,6 +33,8 @@ _MOST_FAR_WALKS = 16  # after as many, each element is walked up to the next sta
 _SPACE = b" \t\r\n"
 _FIRST_KEY = re.compile(rb'\{\s*("(?:[^"\\]|\\.)*")')
 _LIST_START = re.compile(rb"\[\s*\{")
+_OPENING = re.compile(rb'\s*(?:\{\s*"[^"]*"\s*:\s*)?\[?\s*')
+"""What begins a file of records and holds nothing: a bracket, or the one key that a list stands under."""
 
 
 def sniff(path: Path, first: bytes, extension: str) -> float:
@@ -73,7 +76,7 @@ def elements(source: Source, settings: Settings) -> Elements:
             found = _Walker(data).walk(wrapped + 1, line, in_array=True)
         else:
             found = _Walker(data).walk(at, line, in_array=False)
-    return require_records(source, found)
+    return replace(require_records(source, found), notes=tuple(_beside(found)))
 
 
 def read(source: Source, settings: Settings, first_row: int) -> Iterator[Records]:
@@ -84,6 +87,18 @@ def read(source: Source, settings: Settings, first_row: int) -> Iterator[Records
 def write(source: Source, settings: Settings, edits: Edits, sink: IO[bytes]) -> Written:
     """The file with its records dropped or changed; brackets, separators and indents of the others as they were."""
     return write_elements(elements(source, settings), edits, sink, jsontext.replace_strings)
+
+
+def _beside(found: Elements) -> Iterator[str]:
+    """What stands in the file before and after all records, other than brackets: nobody reads it."""
+    if not len(found):
+        return
+    before = found.data[: found.start[0]].tobytes().removeprefix(BOM)
+    after = found.data[found.end[-1] :].tobytes().strip(b" \t\r\n,]}")
+    if not _OPENING.fullmatch(before):
+        yield f"line 1: {len(before):,} bytes before the records, not read and left as they are"
+    if after:
+        yield f"line {found.line[-1]}: {len(after):,} bytes after the last record, not read and left as they are"
 
 
 def _empty() -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import IO, cast
 
 from scanner.errors import OutputError
+from scanner.mapped import steady
 from scanner.objects import Edits, Source, Written
 from scanner.store import TEMPORARY, atomic
 
@@ -61,10 +62,13 @@ def distinct_names(paths: Sequence[Path], names: Sequence[str]) -> list[str]:
 
 
 @contextmanager
-def new_file(path: Path) -> Iterator[IO[bytes]]:
-    """An open file that appears as `path` only when it is complete, compressed as the name ends (.gz, .zst)."""
+def new_file(path: Path, parts: Sequence[Part]) -> Iterator[IO[bytes]]:
+    """An open file that appears as `path` only when it is complete, compressed as the name ends (.gz, .zst).
+
+    It does not appear where a source of the parts changes meanwhile.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic(path) as temporary, ExitStack() as stack:
+    with atomic(path) as temporary, steady([part.source for part in parts]), ExitStack() as stack:
         file: IO[bytes] = stack.enter_context(temporary.open("wb"))
         suffix = path.suffix.lower()
         if suffix in (".gz", ".gzip"):
@@ -80,15 +84,19 @@ def new_file(path: Path) -> Iterator[IO[bytes]]:
 
 
 @contextmanager
-def new_folder(path: Path) -> Iterator[Path]:
-    """A folder that appears as `path` only when it is complete; a folder that is there already is refused."""
+def new_folder(path: Path, parts: Sequence[Part]) -> Iterator[Path]:
+    """A folder that appears as `path` only when it is complete; a folder that is there already is refused.
+
+    It does not appear where a source of the parts changes meanwhile.
+    """
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise OutputError(f"{path} exists and is not an empty folder; expected a new name; choose a different -o")
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{TEMPORARY}{os.getpid()}-{path.name}")
     temporary.mkdir()
     try:
-        yield temporary
+        with steady([part.source for part in parts]):
+            yield temporary
         os.replace(temporary, path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -32,7 +32,7 @@ def write(parts: Sequence[Part], out: Path, settings: Settings) -> list[Output]:
     refuse_inputs(parts, targets)
     written = []
     for part, target in zip(parts, targets, strict=True):
-        with new_file(target) as file:
+        with new_file(target, [part]) as file:
             written.append(Output(part.source, target, _write_part(part, settings, file)))
     return written
 

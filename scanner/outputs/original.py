@@ -44,17 +44,17 @@ def _file_name(part: Part) -> str:
 def _write_group(group: list[Part], target: Path, settings: Settings) -> list[Output]:
     first = group[0]
     if first.format.FOLDER:
-        with new_folder(target) as folder:
+        with new_folder(target, group) as folder:
             return [Output(p.source, target, p.format.write(p.source, settings, p.edits, folder)) for p in group]
     if target.suffix.lower() == ".zip":
-        with new_file(target) as file:
+        with new_file(target, group) as file:
             return _write_archive(group, target, file, settings)
     if len(group) > 1:
         raise OutputError(
             f"{target.name}: the input is an archive of {len(group)} data files; expected a name that ends in .zip; "
             "choose a different -o"
         )
-    with new_file(target) as file:
+    with new_file(target, group) as file:
         return [Output(first.source, target, first.format.write(first.source, settings, first.edits, file))]
 
 

@@ -19,6 +19,7 @@ from scanner.reports._contamination import Match, matches_shown
 from scanner.reports._earlier import KnownRow, copied_rows
 from scanner.reports._earlier import examples as known_rows
 from scanner.reports._relations import Relations
+from scanner.rulefiles import Said, said_of
 from scanner.store import RunFolder
 
 TOP_ROWS = 50
@@ -135,6 +136,7 @@ class Finding:
     findings: int
     rows: int
     examples: tuple[Example, ...]
+    said: Said | None  # advice and known problems; None where the rule's file is gone
 
 
 @dataclass(frozen=True)
@@ -363,7 +365,8 @@ def _findings(run: RunFolder, rows: pl.DataFrame, evidence: Evidence) -> tuple[F
     ).iter_rows():
         before, hidden, after = evidence.in_context(row_id, segment, start, end)
         examples.setdefault(rule_id, []).append(Example(row_id, where.get(row_id, ""), before, hidden, after))
+    folders = run.read_json("scan.json").get("settings", {}).get("rules", ())
     return tuple(
-        Finding(rule_id, kind, count, touched, tuple(examples.get(rule_id, ())))
+        Finding(rule_id, kind, count, touched, tuple(examples.get(rule_id, ())), said_of(rule_id, folders))
         for kind, rule_id, count, touched in per_rule.iter_rows()
     )

@@ -40,9 +40,8 @@ def summarise(
 ) -> dict[str, Any]:
     """Sum up the tables of a run; every share is of the rows read, and not measured is None.
 
-    notes: per stage what it has to say; `notes["prediction"]["tail"]`, pairs of (tokens, expected rows), is taken
-    over where present. counts: `jaccard` (threshold of the clusters, default 0.8), `contamination` (per benchmark),
-    anything else is passed on unchanged.
+    notes: per stage what it has to say. counts: `jaccard` (threshold of the clusters, default 0.8), `contamination`
+    (per benchmark), anything else is passed on unchanged.
     """
     n = len(rows)
     found = {
@@ -207,7 +206,6 @@ def _predicted(prediction: pl.DataFrame, notes: dict[str, Any]) -> dict[str, Any
         "longest_q95": float(np.nanmax(q95)) if (~np.isnan(q95)).any() else None,
         "bands": {band: int(dict(bands.iter_rows()).get(band, 0)) for band in ("none", "low", "medium", "high")},
         "taxa": {t: int(dict(taxa.iter_rows()).get(t, 0)) for t in ("recite", "reconstruct", "recollect")},
-        "tail": [[int(k), float(rows)] for k, rows in own.get("tail", ())] if own else [],
         "tail_q50": _reaching(q50),
         "tail_q95": _reaching(q95),
         "by_dose": doses,

@@ -89,9 +89,8 @@ def _charts(content: Content) -> dict[str, Any]:
     predicted = summary["prediction"]
     settings = content.scan.get("settings") or {}
     at, rows = predicted["extracted_tokens"], predicted["expected_rows_extracted"]
-    expected = predicted["tail"] or ([[at, rows]] if rows else [])
     curves = [
-        ("expected rows" if len(expected) > 1 else f"{words.about(rows)} rows expected", "main", expected),
+        (f"{words.about(rows)} rows expected", "main", [[at, rows]] if rows else []),
         ("rows whose 95 % quantile is ≥ n", "second", predicted["tail_q95"]),
         ("rows whose median is ≥ n", "third", predicted["tail_q50"]),
     ]

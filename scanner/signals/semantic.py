@@ -23,8 +23,6 @@ from scanner.embedding import Embeddings
 from scanner.objects import Bool, Float64, Int32, Int64, Neighbours, Pairs
 from scanner.signals import _centroids
 
-NEEDS = ("embeddings",)
-
 EXACT_ROWS = 20_000
 RECALL = 0.95
 """Wanted share of the true k nearest that the approximate index finds ..."""

@@ -132,6 +132,25 @@ def test_a_list_inside_one_object(contents, key):
     assert raw.split(b"\n")[found.lines[0] - 1].strip() == b"{"
 
 
+@pytest.mark.parametrize(
+    ("raw", "notes"),
+    [
+        ('[{"a": "b"}]', []), ('\ufeff [\n{"a": "b"},\n]\n', []), ('{"data": [{"a": "b"}]}', []),
+        ('[{"a": "b"}][{"a": "c"}]', []), ('{"a": "b"}\n{"a": "c"}', []),
+        ('[{"a": "b"}] more', ["line 1: 4 bytes after the last record, not read and left as they are"]),
+        ('{"version": 1, "data":\n[{"a": "b"}]}',
+         ["line 1: 24 bytes before the records, not read and left as they are"]),
+        ('{"data": [\n{"a": "b"}], "by": "me"}',
+         ["line 2: 10 bytes after the last record, not read and left as they are"]),
+    ],
+)  # fmt: skip
+def test_what_stands_beside_the_records_is_told(contents, rewritten, raw, notes):
+    found = contents("a.json", raw.encode())
+    assert found.notes == notes
+    assert len(found.values) in (1, 2)
+    assert rewritten("a.json", raw.encode())[0] == raw.encode()
+
+
 def test_a_single_dialogue_is_one_record(contents):
     record = {"messages": [{"role": "user", "content": "hi"}]}
     assert contents("a.json", json.dumps(record).encode()).values == [record]

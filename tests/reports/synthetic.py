@@ -26,7 +26,6 @@ NOTES = {
     "semantic": {"embedder": "static table", "recall": 0.991, "not_measured": {"no text": 1, "unknown words": 2}},
     "prediction": {
         "dose": ["at equal epochs, grouping by length would raise the dose of 212 rows threefold"],
-        "tail": [[1, 900.0], [2, 610.0], [4, 300.0], [8, 120.0], [16, 61.0], [32, 30.5], [64, 12.0], [128, 2.1]],
     },
 }
 

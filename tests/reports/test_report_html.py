@@ -11,10 +11,12 @@ import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
 
+import polars as pl
 import pytest
 import synthetic
 
-from scanner.reports import render
+from scanner import rulefiles
+from scanner.reports import _words, render
 from scanner.store import RunFolder
 
 SECTIONS = [
@@ -134,7 +136,8 @@ def test_says_what_was_planted(demo: RunFolder, page: str) -> None:
     assert "[EMAIL]" in text
     assert "scan apply" in text
     assert "equal tokens" in text, "no side-by-side difference"
-    assert "expected rows" in text, "no tail"
+    expected = float(demo.read_table("prediction")["p_extract"].fill_nan(None).sum())
+    assert f"{_words.about(expected)} rows expected" in text, "no tail"
 
 
 def test_hostile_text_stays_text(page: str) -> None:
@@ -202,3 +205,13 @@ def test_real_browser_enforces_the_policy(tmp_path: Path, page: str) -> None:
     assert "<title>owned</title>" not in document
     assert "inline script" in console
     assert "inline style" in console
+
+
+def test_beside_each_kind_of_finding_stands_what_to_do_and_where_its_rule_errs(demo: RunFolder, page: str) -> None:
+    shown = Page(page).text
+    found = demo.read_table("spans").filter(pl.col("kind").is_in(["private", "secret"]))["rule_id"].unique().to_list()
+    known = {name: said for name in found if (said := rulefiles.said_of(name)) is not None}
+    assert len(known) >= 3
+    assert len(found) > len(known)  # findings of rules whose file is gone stand there too
+    for said in known.values():
+        assert shown.count(f"{said.advice} Known problems: {said.known_problems}") == 1
