@@ -1,11 +1,13 @@
 """Weights of the evidence for a paraphrase (scanner/contamination/paraphrases.py): fitted, tested on sets left out.
 
-    python benchmarks/contamination/paraphrased.py --data FOLDER [--embedder minilm]
+    python benchmarks/contamination/paraphrased.py --data FOLDER [--embedder minilm] [--confirm-with minilm]
 
 FOLDER holds public sets under sft/ and eval/, see README.md. Paraphrased benchmarks whose originals are known are
 searched for by themselves and hidden among 52,002 other rows; clean sets are searched for all benchmarks. Every line is
 judged by weights that were fitted without its paraphrased set (all languages of HumanEval are one), and a clean one
-without that clean set.
+without that clean set. With --confirm-with a transformer reads the likeliest candidates again, within --confirm-share
+of its work on all questions (all of it where a set is searched by itself, and every row is a candidate); then the
+weights of what it has read are fitted.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import itertools
 import os
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +27,8 @@ from scipy.optimize import minimize
 
 from scanner import embedding, formats, ingest, matching
 from scanner.contamination import paraphrases, semantic
+from scanner.contamination.paraphrases import Compared
+from scanner.contamination.rereading import Transformer
 from scanner.decontaminating import items_of
 from scanner.settings import Settings
 from scanner.store import RunFolder
@@ -52,7 +56,7 @@ class Case:
 
     name: str
     paraphrased: str  # the set, "" for clean ones
-    compared: semantic.Compared
+    compared: Compared
     right: np.ndarray  # (c,) bool
     planted: np.ndarray  # (c,) bool: of a paraphrased row
     rows: int  # paraphrased rows with text
@@ -63,9 +67,19 @@ class Case:
         c = self.compared
         return np.column_stack((np.ones(len(c.item)), c.margin, c.overlap, c.numbers))
 
+    @property
+    def is_fitted(self) -> np.ndarray:
+        """(c,) bool: by the weights that are fitted; those of what a transformer has not read are known."""
+        c = self.compared
+        return c.confirmed if "confirmed_with" in c.notes else np.ones(len(c.item), np.bool_)
+
+    def ratio(self, weights: np.ndarray) -> np.ndarray:
+        """(c,) log likelihood ratio of each candidate."""
+        return np.where(self.is_fitted, self.features @ weights, self.compared.ratio())
+
     def judged(self, weights: np.ndarray) -> np.ndarray:
         """(c,) probability of each candidate."""
-        return paraphrases.probability(self.features @ weights, self.compared.item, self.compared.group)[0]
+        return paraphrases.probability(self.ratio(weights), self.compared.item, self.compared.group)[0]
 
     def found(self, weights: np.ndarray) -> tuple[int, int]:
         """Rows that match their own item, and rows that match another one alone."""
@@ -77,8 +91,16 @@ class Case:
     def found_alone(self, weights: np.ndarray) -> int:
         """Rows that would match their own item if the data held no other paraphrase of that benchmark."""
         usual = np.log(paraphrases.USUAL_SHARE / (1 - paraphrases.USUAL_SHARE))
-        sure = self.features @ weights + usual >= np.log(paraphrases.MATCH / (1 - paraphrases.MATCH))
+        sure = self.ratio(weights) + usual >= np.log(paraphrases.MATCH / (1 - paraphrases.MATCH))
         return len(np.unique(self.compared.place[sure & self.right]))
+
+
+@dataclass(frozen=True)
+class Again:
+    """Which transformer reads the likeliest candidates, and how much."""
+
+    model: str
+    share: float
 
 
 def family(name: str) -> str:
@@ -94,32 +116,36 @@ def belong_together(one: Case, other: Case) -> bool:
 
 
 def search(
-    data: list[Path], evaluation: list[Path], encoder: embedding.Encoder, threads: int
-) -> tuple[semantic.Compared, np.ndarray, np.ndarray, matching.Items]:
+    data: list[Path], evaluation: list[Path], encoder: embedding.Encoder, again: Again | None, threads: int
+) -> tuple[Compared, np.ndarray, np.ndarray, matching.Items]:
     """Candidates with the source and the line of each one's row, and the items."""
+    by = again and Transformer(embedding.ModelEncoder(again.model, option="--confirm-with"), again.share)
     with tempfile.TemporaryDirectory() as folder:
         run = RunFolder.open_for_writing(Path(folder) / "run.scan")
         settings = Settings(evaluation=tuple(evaluation))
         rows, _ = ingest.read_all(formats.discover([str(path) for path in data]), run, settings, threads)
         items, _ = matching.read_items(run, matching.sources(settings), settings, threads)
         own = items_of(run).segments()
-        compared = semantic.compare(run.segments(), rows.row_id, own, items, encoder, threads)
+        compared = semantic.compare(run.segments(), rows.row_id, own, items, encoder, threads, by)
         return compared, rows.source[compared.place], rows.line[compared.place], items
 
 
-def cases(folder: Path, encoder: embedding.Encoder, threads: int) -> Iterator[Case]:
+def cases(folder: Path, encoder: embedding.Encoder, again: Again | None, threads: int) -> Iterator[Case]:
     """Every search of the benchmark."""
+    all_of_it = again and replace(again, share=1.0)
     sft, tests = folder / "sft", folder / "eval"
     everything = [tests / name for name in ORIGINALS]
     for name in CLEAN:
-        compared, *_ = search([sft / name], everything, encoder, threads)
+        compared, *_ = search([sft / name], everything, encoder, again, threads)
         yield Case(name, "", compared, *np.zeros((2, len(compared.item)), np.bool_), 0)
     for name, original in PARAPHRASES:
         path, own = folder / REPHRASED / name, folder / original
         total = int((pl.read_ndjson(path)["text"].str.strip_chars() != "").sum())
         others = [p for p in everything if p != own]
-        for where, data, known in (("by itself", [path], [own]), (f"in {CROWD}", [path, sft / CROWD], [own, *others])):
-            compared, source, line, items = search(data, known, encoder, threads)
+        for where, data, known, reader in (
+            ("by itself", [path], [own], all_of_it), (f"in {CROWD}", [path, sft / CROWD], [own, *others], again)
+        ):  # fmt: skip
+            compared, source, line, items = search(data, known, encoder, reader, threads)
             first = items.benchmarks.index(own.name)
             places = np.flatnonzero(items.benchmark == first)
             same = copies(items, places, compared.item)
@@ -145,7 +171,7 @@ def fit(known: list[Case]) -> np.ndarray:
     Paraphrased rows that are nearest to another item than their own are no example of chance: many benchmarks hold
     variants of one question. They are left out here, and count as wrong in the tables.
     """
-    usable = [case.right | ~case.planted for case in known]
+    usable = [(case.right | ~case.planted) & case.is_fitted for case in known]
     features = np.concatenate([case.features[use] for case, use in zip(known, usable, strict=True)])
     right = np.concatenate([case.right[use] for case, use in zip(known, usable, strict=True)])
     weight = np.concatenate([_even(case.right[use]) for case, use in zip(known, usable, strict=True)])
@@ -174,10 +200,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--embedder")
+    parser.add_argument("--confirm-with")
+    parser.add_argument("--confirm-share", type=float, default=Settings.confirm_share)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     chosen = parser.parse_args()
-    known = list(cases(chosen.data, embedding.load(chosen.embedder), chosen.threads))
-    print("| data | rows | found | recall | if it were the only one | wrong rows |\n|---|--:|--:|--:|--:|--:|")
+    again = Again(chosen.confirm_with, chosen.confirm_share) if chosen.confirm_with else None
+    known = list(cases(chosen.data, embedding.load(chosen.embedder), again, chosen.threads))
+    print("| data | rows | found | recall | if it were the only one | wrong rows | read again |")
+    print("|---|--:|--:|--:|--:|--:|--:|")
     believed, true = [], []
     for case in known:
         weights = fit([other for other in known if not belong_together(case, other)])
@@ -187,7 +217,9 @@ def main() -> None:
             if case.rows
             else ("",) * 4
         )
-        print(f"| {case.name} | {' | '.join(map(str, shown))} | {wrong} |", flush=True)
+        work = case.compared.notes.get("work_share")
+        read = "" if work is None else f"{work:.1%}"
+        print(f"| {case.name} | {' | '.join(map(str, shown))} | {wrong} | {read} |", flush=True)
         believed.append(case.judged(weights))
         true.append(case.right)
     p, is_right = np.concatenate(believed), np.concatenate(true)

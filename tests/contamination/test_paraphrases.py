@@ -60,10 +60,11 @@ def test_copies_of_a_row_count_once():
     assert found[0] <= 1
 
 
+@pytest.mark.parametrize("weights", [paraphrases.FAST, paraphrases.CONFIRMED])
 @given(st.floats(0, 0.6), st.floats(0, 0.3), st.floats(0, 1), st.floats(0, 1), st.floats(0, 1))
-def test_every_kind_of_evidence_speaks_for_a_paraphrase(margin, more, overlap, numbers, further):
-    less = paraphrases.evidence(*(np.array([x]) for x in (margin, overlap * further, numbers * further)))
-    assert paraphrases.evidence(*(np.array([x]) for x in (margin + more, overlap, numbers)))[0] >= less[0] - 1e-12
+def test_every_kind_of_evidence_speaks_for_a_paraphrase(weights, margin, more, overlap, numbers, further):
+    less = weights.evidence(*(np.array([x]) for x in (margin, overlap * further, numbers * further)))
+    assert weights.evidence(*(np.array([x]) for x in (margin + more, overlap, numbers)))[0] >= less[0] - 1e-12
 
 
 def vectors(rng: np.random.Generator, count: int) -> embedding.Embeddings:
@@ -78,6 +79,12 @@ def views_of(vectors: np.ndarray) -> neighbours.Views:
     return neighbours.Views(unit, *(np.arange(len(unit)) for _ in range(3)))
 
 
+def slow_usual(values: list[float]) -> float:
+    """Mean of the largest cosines, what is missing as the least."""
+    largest = sorted((max(v, neighbours.COSINE) for v in values), reverse=True)[: neighbours.NEIGHBOURS]
+    return (sum(largest) + neighbours.COSINE * (neighbours.NEIGHBOURS - len(largest))) / neighbours.NEIGHBOURS
+
+
 def slow_candidates(asked: np.ndarray, items: np.ndarray) -> dict[tuple[int, int], float]:
     """(row, item) -> margin, by comparing everything with everything and sorting lists; equal rows count once."""
     rows = asked / np.linalg.norm(asked, axis=1, keepdims=True)
@@ -87,10 +94,6 @@ def slow_candidates(asked: np.ndarray, items: np.ndarray) -> dict[tuple[int, int
         row: [i for i in np.argsort(-cosine[row], kind="stable")[: neighbours.NEAREST] if cosine[row, i] >= 0.5]
         for row in sorted(np.unique(asked, axis=0, return_index=True)[1].tolist())
     }
-
-    def usual(values: list[float]) -> float:
-        largest = sorted((max(v, neighbours.COSINE) for v in values), reverse=True)[: neighbours.NEIGHBOURS]
-        return (sum(largest) + neighbours.COSINE * (neighbours.NEIGHBOURS - len(largest))) / neighbours.NEIGHBOURS
 
     out = {}
     for item in range(len(items)):
@@ -102,7 +105,7 @@ def slow_candidates(asked: np.ndarray, items: np.ndarray) -> dict[tuple[int, int
         if max(others, default=0) > cosine[best, item] + 1e-6:
             continue
         rest = [cosine[row, item] for row in here if alike[row, best] < neighbours.SAME_ROW]
-        mean = (usual(rest) + usual(others)) / 2
+        mean = (slow_usual(rest) + slow_usual(others)) / 2
         for equal in np.flatnonzero((asked == asked[best]).all(axis=1)).tolist():
             out[equal, item] = float(np.log(cosine[best, item] / mean))
     return out
