@@ -45,7 +45,7 @@ CLEAN = (
     "gsm8k_train_alpaca.json",
 )
 CROWD = "alpaca_52k.json"
-SUBJECTS = ("abstract_algebra", "sociology", "high_school_us_history")
+LANGUAGES = ("humaneval_python.jsonl", "humaneval_js.jsonl", "humaneval_c.jsonl")
 RIDGE = 1.0
 EDGES = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0)
 
@@ -79,7 +79,8 @@ class Case:
 
     def judged(self, weights: np.ndarray) -> np.ndarray:
         """(c,) probability of each candidate."""
-        return paraphrases.probability(self.ratio(weights), self.compared.item, self.compared.group)[0]
+        c = self.compared
+        return paraphrases.probability(self.ratio(weights), c.item, c.rank, c.group)[0]
 
     def found(self, weights: np.ndarray) -> tuple[int, int]:
         """Rows that match their own item, and rows that match another one alone."""
@@ -138,19 +139,21 @@ def cases(folder: Path, encoder: embedding.Encoder, again: Again | None, threads
     for name in CLEAN:
         compared, *_ = search([sft / name], everything, encoder, again, threads)
         yield Case(name, "", compared, *np.zeros((2, len(compared.item)), np.bool_), 0)
-    for name, original in PARAPHRASES:
-        path, own = folder / REPHRASED / name, folder / original
-        total = int((pl.read_ndjson(path)["text"].str.strip_chars() != "").sum())
+    alone = [(name, (name,), original) for name, original in PARAPHRASES]
+    for name, names, original in (*alone, ("humaneval in three languages", LANGUAGES, "eval/humaneval.jsonl")):
+        paths, own = [folder / REPHRASED / file for file in names], folder / original
+        total = sum(int((pl.read_ndjson(path)["text"].str.strip_chars() != "").sum()) for path in paths)
         others = [p for p in everything if p != own]
         for where, data, known, reader in (
-            ("by itself", [path], [own], all_of_it), (f"in {CROWD}", [path, sft / CROWD], [own, *others], again)
+            ("by itself", paths, [own], all_of_it), (f"in {CROWD}", [*paths, sft / CROWD], [own, *others], again)
         ):  # fmt: skip
             compared, source, line, items = search(data, known, encoder, reader, threads)
             first = items.benchmarks.index(own.name)
             places = np.flatnonzero(items.benchmark == first)
             same = copies(items, places, compared.item)
-            right = (source == 0) & ((line - 1) % len(places) == same)
-            yield Case(f"{name}, {where}", family(name), compared, right, source == 0, total)
+            planted = source < len(paths)
+            right = planted & ((line - 1) % len(places) == same)
+            yield Case(f"{name}, {where}", family(name), compared, right, planted, total)
 
 
 def copies(items: matching.Items, places: np.ndarray, wanted: np.ndarray) -> np.ndarray:

@@ -80,7 +80,7 @@ def find_words(
     )
     pairs = Pairs(*(both[name].to_numpy() for name in (
         "row_id", "item", "how", "similarity", "similarity_answer", "grams"
-    )), confirmed=np.zeros(len(both), np.bool_))  # fmt: skip
+    )), confirmed=np.zeros(len(both), np.bool_))  # type: ignore[misc]  # fmt: skip
     notes = {
         "ngram_words": ngrams.GRAM, "index_bytes": index.bytes, "pairs_looked_at": len(compared),
         "phrases_left_out": int((index.proposing == 0).sum()), "common_ngrams_left_out": verdicts.common,

@@ -1,4 +1,4 @@
-"""For every item the row that asks most like it, and by how much the two stand out among their neighbours."""
+"""For every item the rows that ask most like it, and by how much the two stand out among their neighbours."""
 
 from __future__ import annotations
 
@@ -27,7 +27,9 @@ EXACT_PRODUCTS = 400_000_000
 """Pairs of row and question up to which all are compared; above, the lists around the nearest centroids."""
 _PROBES, _LISTS_PER_ROOT, _POINTS_PER_LIST, _ROUNDS = 8, 4, 39, 6
 _ROWS_PER_BLOCK = 1024
-_KNOWN_ROWS = 13  # rows of an item that are looked at: the likest, its copies, and the next
+ROWS_PER_ITEM = 6
+"""Rows that may be an item's candidates, not counting those that ask word for word the same."""
+_KNOWN_ROWS = 18  # rows of an item that are looked at: its candidates, their copies, and the next
 
 
 @dataclass(frozen=True)
@@ -50,16 +52,17 @@ class Views:
 
 @dataclass(frozen=True)
 class Candidates:
-    """Pairs of an item and the row that asks most like it, to which no other item is nearer, and that row's equals."""
+    """Pairs of an item and the rows that ask most like it, to which no other item is nearer, and their equals."""
 
     place: Int64  # (c,) the row's
     item: Int64  # (c,)
     cosine: Float64  # (c,)
     margin: Float64  # (c,) log of the cosine over the mean of the usual cosines of both sides
+    rank: Int64  # (c,) 0 for the likest row of the item, ROWS_PER_ITEM - 1 at most
 
     def at(self, place: Int64) -> Candidates:
         """The same pairs with other numbers for the rows."""
-        return Candidates(place, self.item, self.cosine, self.margin)
+        return Candidates(place, self.item, self.cosine, self.margin, self.rank)
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,8 @@ class Near:
         """The candidates by the places of rows instead of numbers of kinds, with all rows of each kind."""
         begin, end = self.equal_at[found.place], self.equal_at[found.place + 1]
         each = np.repeat(np.arange(len(found.place)), end - begin)
-        return Candidates(self.equal[ranges(begin, end)], found.item[each], found.cosine[each], found.margin[each])
+        of_pair = (found.item[each], found.cosine[each], found.margin[each], found.rank[each])
+        return Candidates(self.equal[ranges(begin, end)], *of_pair)
 
 
 def find(asked: embedding.Embeddings, rows: Int64, views: Views, threads: int) -> Candidates:
@@ -106,22 +110,27 @@ def likest(asked: embedding.Embeddings, near: Near, views: Views) -> Candidates:
     row, item, value = row[order], item[order], cosine[row, rank][order]
     known, starts = np.unique(item, return_index=True)
     ends = np.append(starts[1:], len(item))
-    chosen = [(nothing, nothing, np.zeros(0), np.zeros(0))]
+    chosen = [(nothing, nothing, np.zeros(0), np.zeros(0), nothing)]
     for first in range(0, len(known), _ROWS_PER_BLOCK):
         block = slice(first, first + _ROWS_PER_BLOCK)
         at = starts[block, None] + np.arange(_KNOWN_ROWS)
         there = at < ends[block, None]
         at = np.minimum(at, len(item) - 1)
-        others, found = row[at], np.where(there, value[at], 0.0)
-        best, here = others[:, 0], known[block]
-        same_row = (_cosines(asked, near.rows[best], near.rows[others]) >= SAME_ROW) & there
-        same_row[:, 0] = True
-        same_item = views.are_same(here, items[best])
-        rival = np.where(same_item | (cosine[best] < COSINE), 0.0, cosine[best])
-        is_nearest = found[:, 0] >= rival.max(axis=1) - 1e-6
-        usual = (_usual(np.where(same_row, 0.0, found)) + _usual(rival)) / 2
-        keep = np.flatnonzero(is_nearest)
-        chosen.append((best[keep], here[keep], found[keep, 0], np.log(found[keep, 0] / usual[keep])))
+        others, found, here = row[at], np.where(there, value[at], 0.0), known[block]
+        before = np.zeros(len(here), np.int64)
+        for at_rank in range(ROWS_PER_ITEM):
+            best, best_cosine = others[:, at_rank], found[:, at_rank]
+            same_row = (_cosines(asked, near.rows[best], near.rows[others]) >= SAME_ROW) & there
+            is_copy = same_row[:, :at_rank].any(axis=1)  # but for its numbers, maybe
+            same_row[:, : at_rank + 1] = True  # those that are liker are no neighbours either
+            same_item = views.are_same(here, items[best])
+            rival = np.where(same_item | (cosine[best] < COSINE), 0.0, cosine[best])
+            usual = (_usual(np.where(same_row, 0.0, found)) + _usual(rival)) / 2
+            is_nearest = best_cosine >= rival.max(axis=1) - 1e-6
+            keep = np.flatnonzero(there[:, at_rank] & is_nearest & ~is_copy)
+            margin = np.log(best_cosine[keep] / usual[keep])
+            chosen.append((best[keep], here[keep], best_cosine[keep], margin, before[keep]))
+            before[keep] += 1
     return Candidates(*(np.concatenate(part) for part in zip(*chosen, strict=True)))
 
 
@@ -133,7 +142,7 @@ def proposals(near: Near) -> Candidates:
     row, rank = np.nonzero(near.item >= 0)
     item, cosine = near.item[row, rank], near.cosine[row, rank]
     usual = (_usual_of_others(row, cosine) + _usual_of_others(item, cosine)) / 2
-    return Candidates(row, item, cosine, np.log(cosine / usual))
+    return Candidates(row, item, cosine, np.log(cosine / usual), np.zeros(len(row), np.int64))
 
 
 def _usual_of_others(key: Int64, cosine: Float64) -> Float64:

@@ -57,6 +57,7 @@ class Compared:
     item: Int64
     cosine: Float64
     margin: Float64  # see neighbours.Candidates
+    rank: Int64
     overlap: Float64  # of words, weighted by rarity, in [0, 1]
     numbers: Float64  # Jaccard similarity
     confirmed: Bool  # whether a transformer has read both
@@ -78,7 +79,7 @@ class Compared:
         return replace(self, **both, notes=self.notes | others.notes)
 
 
-_OF_CANDIDATES = ("place", "item", "cosine", "margin", "overlap", "numbers", "confirmed")
+_OF_CANDIDATES = ("place", "item", "cosine", "margin", "rank", "overlap", "numbers", "confirmed")
 
 
 @dataclass(frozen=True)
@@ -92,26 +93,32 @@ class Alike:
     notes: dict[str, Any]
 
 
-def probability(ratio: Float64, item: Int64, group: Int64) -> tuple[Float64, Float64]:
+def probability(ratio: Float64, item: Int64, rank: Int64, group: Int64) -> tuple[Float64, Float64]:
     """(c,) probability that each candidate is a paraphrase, and (g,) the expected items with one, by benchmark.
 
-    ratio, item (c,): log likelihood ratio and item of each candidate. group (i,): benchmark of each item, from 0. Of an
-    item's candidates (copies of one row) the likeliest counts; items without a candidate have no paraphrase.
+    ratio, item, rank (c,): log likelihood ratio, item and rank of each candidate. group (i,): benchmark of each item,
+    from 0. Of candidates of one rank (copies of one row) the likeliest counts; items without one have no paraphrase.
     """
-    share = shares(ratio, item, group)
+    share = shares(ratio, item, rank, group)
     odds = np.exp(np.minimum(ratio, _STRONGEST))
-    found = np.bincount(group, _belief(_best(odds, item, len(group)), share[group]), len(share))
-    return _belief(odds, share[group[item]]), found.astype(np.float64)
+    first = rank == 0
+    found = np.bincount(group, _belief(_best(odds[first], item[first], len(group)), share[group, 0]), len(share))
+    return _belief(odds, share[group[item], rank]), found.astype(np.float64)
 
 
-def shares(ratio: Float64, item: Int64, group: Int64) -> Float64:
-    """(g,) the share of each benchmark's items of which the data holds a paraphrase; arguments as of `probability`."""
-    best = _best(np.exp(np.minimum(ratio, _STRONGEST)), item, len(group))
+def shares(ratio: Float64, item: Int64, rank: Int64, group: Int64) -> Float64:
+    """(g, ranks) the share of each benchmark's items of which the data holds a paraphrase of that rank.
+
+    Each rank is estimated by itself: that many items are asked once in other words says little of a second time.
+    """
+    ranks = int(rank.max(initial=0)) + 1
+    best = _best(np.exp(np.minimum(ratio, _STRONGEST)), item * ranks + rank, len(group) * ranks).reshape(-1, ranks)
     items: Float64 = np.bincount(group).astype(np.float64)
-    share = np.full(len(items), USUAL_SHARE)
+    share = np.full((len(items), ranks), USUAL_SHARE)
     for _ in range(_ROUNDS):
-        found = np.bincount(group, _belief(best, share[group]), len(items))
-        before, share = share, (found + USUAL_SHARE * USUAL_ITEMS) / (items + USUAL_ITEMS)
+        found = np.zeros(share.shape)
+        np.add.at(found, group, _belief(best, share[group]))
+        before, share = share, (found + USUAL_SHARE * USUAL_ITEMS) / (items[:, None] + USUAL_ITEMS)
         if np.abs(share - before).max(initial=0.0) < _SETTLED:
             break
     return share

@@ -57,8 +57,8 @@ def read_again(
         "pairs_proposed": int((near.item >= 0).sum()), "pairs_read": count,
     }  # fmt: skip
     again = Compared(
-        found.place, found.item, found.cosine, found.margin, *common, np.ones(len(found.item), np.bool_), known.group,
-        notes,
+        found.place, found.item, found.cosine, found.margin, found.rank, *common, np.ones(len(found.item), np.bool_),
+        known.group, notes,
     )  # fmt: skip
     return known.only(~_was_read(known, near, kinds, chosen)).and_also(again)
 
@@ -67,7 +67,7 @@ def _likeliest(
     asked: Asked, row_id: Int64, near: neighbours.Near, known: Compared, rarity: Rarity
 ) -> tuple[Int64, Int64]:
     """Kind of row and item of every pair that is looked at, the likeliest first."""
-    share = paraphrases.shares(known.ratio(), known.item, known.group)
+    share = paraphrases.shares(known.ratio(), known.item, known.rank, known.group)[:, 0]
     prior = np.log(share / (1 - share))
     pairs = neighbours.proposals(near)
     usual = prior[known.group[pairs.item]]

@@ -28,7 +28,7 @@ def find(
 ) -> Alike:  # fmt: skip
     """Compare what each row asks first with every question; row_id: all rows, ascending."""
     found = compare(reader, row_id, item_reader, items, encoder, threads, by)
-    believed, expected = paraphrases.probability(found.ratio(), found.item, found.group)
+    believed, expected = paraphrases.probability(found.ratio(), found.item, found.rank, found.group)
     is_match = np.flatnonzero(believed >= paraphrases.MATCH)
     order = is_match[np.lexsort((found.item[is_match], found.place[is_match]))]
     notes = found.notes | {"looked_at": len(found.item), "expected_items": round(float(expected.sum()), 1)}
@@ -47,7 +47,7 @@ def compare(
     found = near.with_equals(neighbours.likest(rows, near, views))
     common = asked.in_common(row_id[found.place], found.item, Rarity(items))
     compared = Compared(
-        found.place, found.item, found.cosine, found.margin, *common, np.zeros(len(found.item), np.bool_),
+        found.place, found.item, found.cosine, found.margin, found.rank, *common, np.zeros(len(found.item), np.bool_),
         _parts_of_benchmarks(items), notes,
     )  # fmt: skip
     return rereading.read_again(asked, row_id, items, near, compared, by, threads) if by else compared
