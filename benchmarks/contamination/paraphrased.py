@@ -5,9 +5,8 @@
 FOLDER holds public sets under sft/ and eval/, see README.md. Paraphrased benchmarks whose originals are known are
 searched for by themselves and hidden among 52,002 other rows; clean sets are searched for all benchmarks. Every line is
 judged by weights that were fitted without its paraphrased set (all languages of HumanEval are one), and a clean one
-without that clean set. With --confirm-with a transformer reads the likeliest candidates again, within --confirm-share
-of its work on all questions (all of it where a set is searched by itself, and every row is a candidate); then the
-weights of what it has read are fitted.
+without that clean set. With --confirm-with a transformer then reads the likeliest candidates again, within
+--confirm-share of its work on all questions (all of it where a set is searched by itself: every row is a candidate).
 """
 
 from __future__ import annotations
@@ -67,15 +66,9 @@ class Case:
         c = self.compared
         return np.column_stack((np.ones(len(c.item)), c.margin, c.overlap, c.numbers))
 
-    @property
-    def is_fitted(self) -> np.ndarray:
-        """(c,) bool: by the weights that are fitted; those of what a transformer has not read are known."""
-        c = self.compared
-        return c.confirmed if "confirmed_with" in c.notes else np.ones(len(c.item), np.bool_)
-
     def ratio(self, weights: np.ndarray) -> np.ndarray:
         """(c,) log likelihood ratio of each candidate."""
-        return np.where(self.is_fitted, self.features @ weights, self.compared.ratio())
+        return self.features @ weights - paraphrases.CAUTION * self.compared.confirmed
 
     def judged(self, weights: np.ndarray) -> np.ndarray:
         """(c,) probability of each candidate."""
@@ -117,9 +110,10 @@ def belong_together(one: Case, other: Case) -> bool:
 
 
 def search(
-    data: list[Path], evaluation: list[Path], encoder: embedding.Encoder, again: Again | None, threads: int
+    data: list[Path], evaluation: list[Path], embedder: str | None, again: Again | None, threads: int
 ) -> tuple[Compared, np.ndarray, np.ndarray, matching.Items]:
     """Candidates with the source and the line of each one's row, and the items."""
+    encoder = embedding.load(embedder)  # anew, for it learns what the rows at hand have in common
     by = again and Transformer(embedding.ModelEncoder(again.model, option="--confirm-with"), again.share)
     with tempfile.TemporaryDirectory() as folder:
         run = RunFolder.open_for_writing(Path(folder) / "run.scan")
@@ -131,13 +125,13 @@ def search(
         return compared, rows.source[compared.place], rows.line[compared.place], items
 
 
-def cases(folder: Path, encoder: embedding.Encoder, again: Again | None, threads: int) -> Iterator[Case]:
+def cases(folder: Path, embedder: str | None, again: Again | None, threads: int) -> Iterator[Case]:
     """Every search of the benchmark."""
     all_of_it = again and replace(again, share=1.0)
     sft, tests = folder / "sft", folder / "eval"
     everything = [tests / name for name in ORIGINALS]
     for name in CLEAN:
-        compared, *_ = search([sft / name], everything, encoder, again, threads)
+        compared, *_ = search([sft / name], everything, embedder, again, threads)
         yield Case(name, "", compared, *np.zeros((2, len(compared.item)), np.bool_), 0)
     alone = [(name, (name,), original) for name, original in PARAPHRASES]
     for name, names, original in (*alone, ("humaneval in three languages", LANGUAGES, "eval/humaneval.jsonl")):
@@ -147,7 +141,7 @@ def cases(folder: Path, encoder: embedding.Encoder, again: Again | None, threads
         for where, data, known, reader in (
             ("by itself", paths, [own], all_of_it), (f"in {CROWD}", [*paths, sft / CROWD], [own, *others], again)
         ):  # fmt: skip
-            compared, source, line, items = search(data, known, encoder, reader, threads)
+            compared, source, line, items = search(data, known, embedder, reader, threads)
             first = items.benchmarks.index(own.name)
             places = np.flatnonzero(items.benchmark == first)
             same = copies(items, places, compared.item)
@@ -174,7 +168,7 @@ def fit(known: list[Case]) -> np.ndarray:
     Paraphrased rows that are nearest to another item than their own are no example of chance: many benchmarks hold
     variants of one question. They are left out here, and count as wrong in the tables.
     """
-    usable = [(case.right | ~case.planted) & case.is_fitted for case in known]
+    usable = [case.right | ~case.planted for case in known]
     features = np.concatenate([case.features[use] for case, use in zip(known, usable, strict=True)])
     right = np.concatenate([case.right[use] for case, use in zip(known, usable, strict=True)])
     weight = np.concatenate([_even(case.right[use]) for case, use in zip(known, usable, strict=True)])
@@ -207,12 +201,21 @@ def main() -> None:
     parser.add_argument("--confirm-share", type=float, default=Settings.confirm_share)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     chosen = parser.parse_args()
-    again = Again(chosen.confirm_with, chosen.confirm_share) if chosen.confirm_with else None
-    known = list(cases(chosen.data, embedding.load(chosen.embedder), again, chosen.threads))
-    print("| data | rows | found | recall | if it were the only one | wrong rows | read again |")
-    print("|---|--:|--:|--:|--:|--:|--:|")
+    known = list(cases(chosen.data, chosen.embedder, None, chosen.threads))
+    print(*tables(known, known), sep="\n", flush=True)
+    if chosen.confirm_with:
+        again = Again(chosen.confirm_with, chosen.confirm_share)
+        print(f"\nread again by {again.model}, {again.share:.0%} of all questions\n")
+        print(*tables(list(cases(chosen.data, chosen.embedder, again, chosen.threads)), known), sep="\n")
+    print("\nFAST = ", ", ".join(f"{w:.2f}" for w in fit(known)))
+
+
+def tables(judged: list[Case], known: list[Case]) -> Iterator[str]:
+    """What is found by weights fitted on the other known cases, and how far the probabilities hold."""
+    yield "| data | rows | found | recall | if it were the only one | wrong rows | read again |"
+    yield "|---|--:|--:|--:|--:|--:|--:|"
     believed, true = [], []
-    for case in known:
+    for case in judged:
         weights = fit([other for other in known if not belong_together(case, other)])
         right, wrong = case.found(weights)
         shown = (
@@ -221,17 +224,15 @@ def main() -> None:
             else ("",) * 4
         )
         work = case.compared.notes.get("work_share")
-        read = "" if work is None else f"{work:.1%}"
-        print(f"| {case.name} | {' | '.join(map(str, shown))} | {wrong} | {read} |", flush=True)
+        yield f"| {case.name} | {' | '.join(map(str, shown))} | {wrong} | {'' if work is None else f'{work:.1%}'} |"
         believed.append(case.judged(weights))
         true.append(case.right)
     p, is_right = np.concatenate(believed), np.concatenate(true)
-    print("\n| probability | candidates | mean | right |\n|---|--:|--:|--:|")
+    yield "\n| probability | candidates | mean | right |\n|---|--:|--:|--:|"
     for low, high in itertools.pairwise(EDGES):
         inside = (p >= low) & ((p < high) | (high == 1.0))
         if inside.any():
-            print(f"| {low} to {high} | {inside.sum():,} | {p[inside].mean():.3f} | {is_right[inside].mean():.3f} |")
-    print("\nBIAS, MARGIN, WORDS, NUMBERS =", ", ".join(f"{w:.2f}" for w in fit(known)))
+            yield f"| {low} to {high} | {inside.sum():,} | {p[inside].mean():.3f} | {is_right[inside].mean():.3f} |"
 
 
 if __name__ == "__main__":
