@@ -165,10 +165,10 @@ def _question(items: matching.Items, item: int) -> list[int]:
 def fit(known: list[Case]) -> np.ndarray:
     """(4,) weights of a log likelihood ratio: logistic regression, each case and each kind of candidate weighing alike.
 
-    Paraphrased rows that are nearest to another item than their own are no example of chance: many benchmarks hold
-    variants of one question. They are left out here, and count as wrong in the tables.
+    Of the likest row of every item. Paraphrased rows that are nearest to another item than their own are no example of
+    chance: many benchmarks hold variants of one question. They are left out here, and count as wrong in the tables.
     """
-    usable = [case.right | ~case.planted for case in known]
+    usable = [(case.right | ~case.planted) & (case.compared.rank == 0) for case in known]
     features = np.concatenate([case.features[use] for case, use in zip(known, usable, strict=True)])
     right = np.concatenate([case.right[use] for case, use in zip(known, usable, strict=True)])
     weight = np.concatenate([_even(case.right[use]) for case, use in zip(known, usable, strict=True)])

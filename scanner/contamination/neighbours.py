@@ -118,9 +118,9 @@ def likest(asked: embedding.Embeddings, near: Near, views: Views) -> Candidates:
         at = np.minimum(at, len(item) - 1)
         others, found, here = row[at], np.where(there, value[at], 0.0), known[block]
         before = np.zeros(len(here), np.int64)
+        are_same = (_cosines(asked, near.rows[others], ROWS_PER_ITEM) >= SAME_ROW) & there[:, None]
         for at_rank in range(ROWS_PER_ITEM):
-            best, best_cosine = others[:, at_rank], found[:, at_rank]
-            same_row = (_cosines(asked, near.rows[best], near.rows[others]) >= SAME_ROW) & there
+            best, best_cosine, same_row = others[:, at_rank], found[:, at_rank], are_same[:, at_rank]
             is_copy = same_row[:, :at_rank].any(axis=1)  # but for its numbers, maybe
             same_row[:, : at_rank + 1] = True  # those that are liker are no neighbours either
             same_item = views.are_same(here, items[best])
@@ -169,11 +169,12 @@ def _usual(cosine: Float64) -> Float64:
     return usual
 
 
-def _cosines(asked: embedding.Embeddings, one: Int64, others: Int64) -> Float64:
-    """(c, k) cosines of the rows at `one` (c,) and at `others` (c, k)."""
-    here, there = asked.vectors[one].astype(np.float32), asked.vectors[others].astype(np.float32)
-    dots = np.einsum("cd,ckd->ck", here, there).astype(np.float64)
-    cosine: Float64 = dots / (np.linalg.norm(here, axis=1)[:, None] * np.linalg.norm(there, axis=2))
+def _cosines(asked: embedding.Embeddings, rows: Int64, first: int) -> Float64:
+    """(c, first, k) cosines of the first of some rows (c, k) and all of them."""
+    vectors = asked.vectors[rows].astype(np.float32)
+    dots = (vectors[:, :first] @ vectors.transpose(0, 2, 1)).astype(np.float64)
+    length = np.linalg.norm(vectors, axis=2)
+    cosine: Float64 = dots / (length[:, :first, None] * length[:, None])
     return cosine
 
 
