@@ -11,14 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import polars as pl
 
 from scanner.closeness import Sketcher, Sketches
 from scanner.contrast import Traits, differences, traits
-from scanner.embedding import Embeddings, taken_segments
+from scanner.embedding import Confirmer, Embeddings, taken_segments
 from scanner.objects import Bool, Float64, Int16, Int32, Int64, Neighbours, Pairs, Rows, SegmentBatch
 from scanner.progress import Progress
 from scanner.settings import Settings
@@ -30,18 +30,6 @@ from scanner.store import RunFolder, SegmentReader
 _TEXTS_AT_ONCE = 32
 _LIKE_LENGTH = 0.9  # shortest of the texts encoded at once, as a share of the longest; the rest would be padding
 _ROWS_AT_ONCE = 4096
-
-
-class Confirmer(Protocol):
-    """What `embedding.ModelEncoder` offers a cascade."""
-
-    name: str
-    dimension: int
-
-    def learn(self, batches: Sequence[SegmentBatch], taken: Sequence[Bool]) -> None: ...
-    def row_texts(self, batch: SegmentBatch, taken: Bool) -> list[str]: ...
-    def pieces(self, texts: list[str]) -> Int32: ...
-    def encode_texts(self, texts: list[str], threads: int) -> tuple[Int16, Int32, Int32]: ...
 
 
 def confirm(

@@ -90,25 +90,36 @@ def per_benchmark(matches: pl.DataFrame, benchmarks: list[dict[str, Any]]) -> di
     """summary.contamination: items, matched and share per benchmark, by part and by how; most contaminated first.
 
     benchmarks: name, items, not_searched of each. An item is matched where the words in common prove it; one that is
-    only alike in meaning counts as `semantic_only`; `semantic_in` is the file of an archive that holds most of them.
+    only alike in meaning counts as `semantic_only`; `semantic_in` is the file of an archive that holds most of them,
+    `semantic_confirmed` tells how many a transformer has read again and confirmed, and which (--confirm-with).
     """
     found = {}
     for known in benchmarks:
         mine = matches.filter((pl.col("source") == known["name"]) & (pl.col("kind") == KIND))
         verified = mine.filter(pl.col("how").is_in(VERIFIED))
         matched = verified["item"].n_unique()
+        alike = mine.join(verified, on="item", how="anti")
         found[known["name"]] = {
             "items": known["items"],
             "matched": matched,
             "share": matched / known["items"] if known["items"] else None,
             "rows": verified["row_id"].n_unique(),
-            "semantic_only": mine["item"].n_unique() - matched,
-            "semantic_in": _where_most(mine.join(verified, on="item", how="anti")["item"].unique()),
+            "semantic_only": alike["item"].n_unique(),
+            "semantic_in": _where_most(alike["item"].unique()),
+            "semantic_confirmed": _confirmed(alike),
             "by_part": {part: verified.filter(pl.col("part") == part)["item"].n_unique() for part in PARTS},
             "by_how": {how: mine.filter(pl.col("how") == how)["item"].n_unique() for how in HOWS},
             "not_searched": known["not_searched"],
         }
     return dict(sorted(found.items(), key=lambda entry: (-entry[1]["matched"], -entry[1]["semantic_only"], entry[0])))
+
+
+def _confirmed(alike: pl.DataFrame) -> dict[str, Any] | None:
+    """Items of matches by meaning that a transformer confirmed, and its name; None for none."""
+    if "confirmed_by" not in alike.columns:  # runs of before
+        return None
+    read = alike.filter(pl.col("confirmed_by").is_not_null())
+    return {"items": read["item"].n_unique(), "model": read["confirmed_by"][0]} if len(read) else None
 
 
 def file_of(item: str) -> str:

@@ -58,7 +58,8 @@ def find(
     ]
     notes["files"] = [{"name": source.name, "sha256": digest} for source, digest in evaluation]
     notes["records_skipped"] = len(skips)
-    table = contamination.table(pairs, items).with_columns(kind=pl.lit(decontaminating.KIND))
+    table = contamination.table(pairs, items, notes.get("confirmed_with"))
+    table = table.with_columns(kind=pl.lit(decontaminating.KIND))
     return Matched(table, {"contamination": notes})
 
 
@@ -66,12 +67,15 @@ def _in_other_words(
     run: RunFolder, rows: Rows, items: Items, pairs: contamination.Pairs, settings: Settings, threads: int
 ) -> tuple[contamination.Pairs, dict[str, Any]]:
     from scanner import embedding
-    from scanner.contamination import semantic
+    from scanner.contamination import rereading, semantic
 
-    encoder = embedding.load(settings.embedder, rows)
+    encoder, by = embedding.load(settings.embedder, rows), None
+    if settings.confirm_with:
+        transformer = embedding.ModelEncoder(settings.confirm_with, option="--confirm-with", rows=rows)
+        by = rereading.Transformer(transformer, settings.confirm_share)
     own = items_of(run).segments()
-    alike = semantic.find(run.segments(), rows.row_id, own, items, encoder, threads)
-    return contamination.together(pairs, alike.row_id, alike.item, alike.cosine), alike.notes
+    alike = semantic.find(run.segments(), rows.row_id, own, items, encoder, threads, by)
+    return contamination.together(pairs, alike), alike.notes
 
 
 def _with_answers(run: RunFolder, items: Items, pairs: contamination.Pairs) -> contamination.Pairs:

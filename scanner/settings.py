@@ -118,8 +118,8 @@ class Settings:
     # evaluation data
     evaluation: tuple[Path, ...] = ()  # files, folders or patterns of benchmarks that must not be in the data
     decontaminate: str = "both"  # which rows with evaluation items are dropped; see scanner.decontaminating
-    confirm_with: str | None = None  # a transformer that decides on the semantic pairs that the embedder proposes
-    confirm_share: float = 0.1  # of the transformer's work on all rows, in its tokens, that this may cost
+    confirm_with: str | None = None  # a transformer that decides on the pairs and paraphrases that are proposed
+    confirm_share: float = 0.1  # of its work on all rows, and again on all questions, in its tokens, that may cost
     confirm_recall: float | None = None  # of its pairs, to be found by reading on beyond that share; None: no aim
     confirm_limit: float = 1.0  # of that work, that reading on may cost in all
     # judging

@@ -127,7 +127,7 @@ def test_a_run_holds_matches_summary_and_plan(audited: Path) -> None:
     assert scan["summary"]["contamination"] == {
         "bench.jsonl": {
             "items": 12, "matched": 3, "share": 0.25, "rows": 3, "semantic_only": 0, "semantic_in": None,
-            "not_searched": 0,
+            "semantic_confirmed": None, "not_searched": 0,
             "by_part": {"question": 2, "answer": 0, "both": 1},
             "by_how": {"exact": 3, "ngram": 0, "near": 0, "semantic": 0},
         }
@@ -218,7 +218,7 @@ def test_the_same_sum_in_other_words_is_for_review(tmp_path: Path) -> None:
     assert (alike.row_id.tolist(), alike.item.tolist()) == ([0], [0])  # other numbers make another sum
     assert 0.7 <= alike.cosine[0] < 1
     pairs, _ = contamination.find_words(run.segments(), read, known, 1)
-    joined = contamination.together(pairs, alike.row_id, alike.item, alike.cosine)
+    joined = contamination.together(pairs, alike)
     assert contamination.table(joined, known)["how"].to_list() == ["semantic"]
 
 

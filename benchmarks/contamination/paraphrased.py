@@ -1,11 +1,12 @@
 """Weights of the evidence for a paraphrase (scanner/contamination/paraphrases.py): fitted, tested on sets left out.
 
-    python benchmarks/contamination/paraphrased.py --data FOLDER [--embedder minilm]
+    python benchmarks/contamination/paraphrased.py --data FOLDER [--embedder minilm] [--confirm-with minilm]
 
 FOLDER holds public sets under sft/ and eval/, see README.md. Paraphrased benchmarks whose originals are known are
 searched for by themselves and hidden among 52,002 other rows; clean sets are searched for all benchmarks. Every line is
 judged by weights that were fitted without its paraphrased set (all languages of HumanEval are one), and a clean one
-without that clean set.
+without that clean set. With --confirm-with a transformer then reads the likeliest candidates again, within
+--confirm-share of its work on all questions (all of it where a set is searched by itself: every row is a candidate).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import itertools
 import os
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,8 @@ from scipy.optimize import minimize
 
 from scanner import embedding, formats, ingest, matching
 from scanner.contamination import paraphrases, semantic
+from scanner.contamination.paraphrases import Compared
+from scanner.contamination.rereading import Transformer
 from scanner.decontaminating import items_of
 from scanner.settings import Settings
 from scanner.store import RunFolder
@@ -41,7 +44,7 @@ CLEAN = (
     "gsm8k_train_alpaca.json",
 )
 CROWD = "alpaca_52k.json"
-SUBJECTS = ("abstract_algebra", "sociology", "high_school_us_history")
+LANGUAGES = ("humaneval_python.jsonl", "humaneval_js.jsonl", "humaneval_c.jsonl")
 RIDGE = 1.0
 EDGES = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0)
 
@@ -52,7 +55,7 @@ class Case:
 
     name: str
     paraphrased: str  # the set, "" for clean ones
-    compared: semantic.Compared
+    compared: Compared
     right: np.ndarray  # (c,) bool
     planted: np.ndarray  # (c,) bool: of a paraphrased row
     rows: int  # paraphrased rows with text
@@ -63,9 +66,14 @@ class Case:
         c = self.compared
         return np.column_stack((np.ones(len(c.item)), c.margin, c.overlap, c.numbers))
 
+    def ratio(self, weights: np.ndarray) -> np.ndarray:
+        """(c,) log likelihood ratio of each candidate."""
+        return self.features @ weights - paraphrases.CAUTION * self.compared.confirmed
+
     def judged(self, weights: np.ndarray) -> np.ndarray:
         """(c,) probability of each candidate."""
-        return paraphrases.probability(self.features @ weights, self.compared.item, self.compared.group)[0]
+        c = self.compared
+        return paraphrases.probability(self.ratio(weights), c.item, c.rank, c.group)[0]
 
     def found(self, weights: np.ndarray) -> tuple[int, int]:
         """Rows that match their own item, and rows that match another one alone."""
@@ -77,8 +85,16 @@ class Case:
     def found_alone(self, weights: np.ndarray) -> int:
         """Rows that would match their own item if the data held no other paraphrase of that benchmark."""
         usual = np.log(paraphrases.USUAL_SHARE / (1 - paraphrases.USUAL_SHARE))
-        sure = self.features @ weights + usual >= np.log(paraphrases.MATCH / (1 - paraphrases.MATCH))
+        sure = self.ratio(weights) + usual >= np.log(paraphrases.MATCH / (1 - paraphrases.MATCH))
         return len(np.unique(self.compared.place[sure & self.right]))
+
+
+@dataclass(frozen=True)
+class Again:
+    """Which transformer reads the likeliest candidates, and how much."""
+
+    model: str
+    share: float
 
 
 def family(name: str) -> str:
@@ -94,37 +110,44 @@ def belong_together(one: Case, other: Case) -> bool:
 
 
 def search(
-    data: list[Path], evaluation: list[Path], encoder: embedding.Encoder, threads: int
-) -> tuple[semantic.Compared, np.ndarray, np.ndarray, matching.Items]:
+    data: list[Path], evaluation: list[Path], embedder: str | None, again: Again | None, threads: int
+) -> tuple[Compared, np.ndarray, np.ndarray, matching.Items]:
     """Candidates with the source and the line of each one's row, and the items."""
+    encoder = embedding.load(embedder)  # anew, for it learns what the rows at hand have in common
+    by = again and Transformer(embedding.ModelEncoder(again.model, option="--confirm-with"), again.share)
     with tempfile.TemporaryDirectory() as folder:
         run = RunFolder.open_for_writing(Path(folder) / "run.scan")
         settings = Settings(evaluation=tuple(evaluation))
         rows, _ = ingest.read_all(formats.discover([str(path) for path in data]), run, settings, threads)
         items, _ = matching.read_items(run, matching.sources(settings), settings, threads)
         own = items_of(run).segments()
-        compared = semantic.compare(run.segments(), rows.row_id, own, items, encoder, threads)
+        compared = semantic.compare(run.segments(), rows.row_id, own, items, encoder, threads, by)
         return compared, rows.source[compared.place], rows.line[compared.place], items
 
 
-def cases(folder: Path, encoder: embedding.Encoder, threads: int) -> Iterator[Case]:
+def cases(folder: Path, embedder: str | None, again: Again | None, threads: int) -> Iterator[Case]:
     """Every search of the benchmark."""
+    all_of_it = again and replace(again, share=1.0)
     sft, tests = folder / "sft", folder / "eval"
     everything = [tests / name for name in ORIGINALS]
     for name in CLEAN:
-        compared, *_ = search([sft / name], everything, encoder, threads)
+        compared, *_ = search([sft / name], everything, embedder, again, threads)
         yield Case(name, "", compared, *np.zeros((2, len(compared.item)), np.bool_), 0)
-    for name, original in PARAPHRASES:
-        path, own = folder / REPHRASED / name, folder / original
-        total = int((pl.read_ndjson(path)["text"].str.strip_chars() != "").sum())
+    alone = [(name, (name,), original) for name, original in PARAPHRASES]
+    for name, names, original in (*alone, ("humaneval in three languages", LANGUAGES, "eval/humaneval.jsonl")):
+        paths, own = [folder / REPHRASED / file for file in names], folder / original
+        total = sum(int((pl.read_ndjson(path)["text"].str.strip_chars() != "").sum()) for path in paths)
         others = [p for p in everything if p != own]
-        for where, data, known in (("by itself", [path], [own]), (f"in {CROWD}", [path, sft / CROWD], [own, *others])):
-            compared, source, line, items = search(data, known, encoder, threads)
+        for where, data, known, reader in (
+            ("by itself", paths, [own], all_of_it), (f"in {CROWD}", [*paths, sft / CROWD], [own, *others], again)
+        ):  # fmt: skip
+            compared, source, line, items = search(data, known, embedder, reader, threads)
             first = items.benchmarks.index(own.name)
             places = np.flatnonzero(items.benchmark == first)
             same = copies(items, places, compared.item)
-            right = (source == 0) & ((line - 1) % len(places) == same)
-            yield Case(f"{name}, {where}", family(name), compared, right, source == 0, total)
+            planted = source < len(paths)
+            right = planted & ((line - 1) % len(places) == same)
+            yield Case(f"{name}, {where}", family(name), compared, right, planted, total)
 
 
 def copies(items: matching.Items, places: np.ndarray, wanted: np.ndarray) -> np.ndarray:
@@ -142,10 +165,10 @@ def _question(items: matching.Items, item: int) -> list[int]:
 def fit(known: list[Case]) -> np.ndarray:
     """(4,) weights of a log likelihood ratio: logistic regression, each case and each kind of candidate weighing alike.
 
-    Paraphrased rows that are nearest to another item than their own are no example of chance: many benchmarks hold
-    variants of one question. They are left out here, and count as wrong in the tables.
+    Of the likest row of every item. Paraphrased rows that are nearest to another item than their own are no example of
+    chance: many benchmarks hold variants of one question. They are left out here, and count as wrong in the tables.
     """
-    usable = [case.right | ~case.planted for case in known]
+    usable = [(case.right | ~case.planted) & (case.compared.rank == 0) for case in known]
     features = np.concatenate([case.features[use] for case, use in zip(known, usable, strict=True)])
     right = np.concatenate([case.right[use] for case, use in zip(known, usable, strict=True)])
     weight = np.concatenate([_even(case.right[use]) for case, use in zip(known, usable, strict=True)])
@@ -174,12 +197,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--embedder")
+    parser.add_argument("--confirm-with")
+    parser.add_argument("--confirm-share", type=float, default=Settings.confirm_share)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     chosen = parser.parse_args()
-    known = list(cases(chosen.data, embedding.load(chosen.embedder), chosen.threads))
-    print("| data | rows | found | recall | if it were the only one | wrong rows |\n|---|--:|--:|--:|--:|--:|")
+    known = list(cases(chosen.data, chosen.embedder, None, chosen.threads))
+    print(*tables(known, known), sep="\n", flush=True)
+    if chosen.confirm_with:
+        again = Again(chosen.confirm_with, chosen.confirm_share)
+        print(f"\nread again by {again.model}, {again.share:.0%} of all questions\n")
+        print(*tables(list(cases(chosen.data, chosen.embedder, again, chosen.threads)), known), sep="\n")
+    print("\nFAST = ", ", ".join(f"{w:.2f}" for w in fit(known)))
+
+
+def tables(judged: list[Case], known: list[Case]) -> Iterator[str]:
+    """What is found by weights fitted on the other known cases, and how far the probabilities hold."""
+    yield "| data | rows | found | recall | if it were the only one | wrong rows | read again |"
+    yield "|---|--:|--:|--:|--:|--:|--:|"
     believed, true = [], []
-    for case in known:
+    for case in judged:
         weights = fit([other for other in known if not belong_together(case, other)])
         right, wrong = case.found(weights)
         shown = (
@@ -187,16 +223,16 @@ def main() -> None:
             if case.rows
             else ("",) * 4
         )
-        print(f"| {case.name} | {' | '.join(map(str, shown))} | {wrong} |", flush=True)
+        work = case.compared.notes.get("work_share")
+        yield f"| {case.name} | {' | '.join(map(str, shown))} | {wrong} | {'' if work is None else f'{work:.1%}'} |"
         believed.append(case.judged(weights))
         true.append(case.right)
     p, is_right = np.concatenate(believed), np.concatenate(true)
-    print("\n| probability | candidates | mean | right |\n|---|--:|--:|--:|")
+    yield "\n| probability | candidates | mean | right |\n|---|--:|--:|--:|"
     for low, high in itertools.pairwise(EDGES):
         inside = (p >= low) & ((p < high) | (high == 1.0))
         if inside.any():
-            print(f"| {low} to {high} | {inside.sum():,} | {p[inside].mean():.3f} | {is_right[inside].mean():.3f} |")
-    print("\nBIAS, MARGIN, WORDS, NUMBERS =", ", ".join(f"{w:.2f}" for w in fit(known)))
+            yield f"| {low} to {high} | {inside.sum():,} | {p[inside].mean():.3f} | {is_right[inside].mean():.3f} |"
 
 
 if __name__ == "__main__":

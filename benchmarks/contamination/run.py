@@ -80,7 +80,7 @@ def compare(data: Path, evaluation: Path, encoder: embedding.Encoder, threads: i
         pairs, _ = contamination.find_words(run.segments(), rows, items, threads)
         own = decontaminating.items_of(run).segments()
         alike = semantic.find(run.segments(), rows.row_id, own, items, encoder, threads)
-        return Compared(rows, items, contamination.together(pairs, alike.row_id, alike.item, alike.cosine))
+        return Compared(rows, items, contamination.together(pairs, alike))
 
 
 def overlaps(folder: Path, encoder: embedding.Encoder, threads: int) -> Iterator[str]:

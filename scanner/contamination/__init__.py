@@ -19,9 +19,10 @@ import polars as pl
 from scanner.contamination import deciding, lexical
 from scanner.contamination.deciding import SEMANTIC, SHORTEST_ANSWER, SHORTEST_EQUAL
 from scanner.contamination.items import Items, build_index
+from scanner.contamination.paraphrases import Alike
 from scanner.decontaminating import HOWS, PARTS
 from scanner.kernels import ngrams
-from scanner.objects import Float64, Int64, Rows
+from scanner.objects import Bool, Float64, Int64, Rows
 from scanner.store import SegmentReader
 
 MATCHES_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
@@ -36,6 +37,7 @@ MATCHES_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "question_similarity": pl.Float32,  # NaN where the question was not found
     "answer_similarity": pl.Float32,  # NaN where the answer was not found
     "shared_ngrams": pl.Int64,  # the item's own 13-grams that stand in the row
+    "confirmed_by": pl.String,  # the transformer whose cosine the similarity is (--confirm-with); null without
 }
 
 
@@ -49,6 +51,7 @@ class Pairs:
     question: Float64  # (p,) similarity, NaN where not found
     answer: Float64  # (p,)
     grams: Int64  # (p,)
+    confirmed: Bool  # (p,) by meaning, and read by the transformer that confirms
 
 
 def find_words(
@@ -77,7 +80,7 @@ def find_words(
     )
     pairs = Pairs(*(both[name].to_numpy() for name in (
         "row_id", "item", "how", "similarity", "similarity_answer", "grams"
-    )))  # fmt: skip
+    )), confirmed=np.zeros(len(both), np.bool_))  # type: ignore[misc]  # fmt: skip
     notes = {
         "ngram_words": ngrams.GRAM, "index_bytes": index.bytes, "pairs_looked_at": len(compared),
         "phrases_left_out": int((index.proposing == 0).sum()), "common_ngrams_left_out": verdicts.common,
@@ -101,8 +104,8 @@ def find_answers(reader: SegmentReader, row_id: Int64, item: Int64, items: Items
     return np.where(whole, 1.0, np.where(found, share, np.nan))
 
 
-def table(pairs: Pairs, items: Items) -> pl.DataFrame:
-    """matches.parquet."""
+def table(pairs: Pairs, items: Items, transformer: str | None = None) -> pl.DataFrame:
+    """matches.parquet; transformer: the one that confirmed some."""
     asked, said = ~np.isnan(pairs.question), ~np.isnan(pairs.answer)
     part = np.where(asked & said, 2, np.where(said, 1, 0))
     names = pl.Series(items.benchmarks, dtype=pl.String)
@@ -119,16 +122,17 @@ def table(pairs: Pairs, items: Items) -> pl.DataFrame:
             "question_similarity": pairs.question,
             "answer_similarity": pairs.answer,
             "shared_ngrams": pairs.grams,
+            "confirmed_by": pl.Series([None, transformer], dtype=pl.String).gather(pairs.confirmed.astype(np.uint32)),
         }
     ).cast(MATCHES_SCHEMA)  # type: ignore[arg-type]
 
 
-def together(pairs: Pairs, row_id: Int64, item: Int64, cosine: Float64) -> Pairs:
+def together(pairs: Pairs, alike: Alike) -> Pairs:
     """The matches by words and, for rows and items that have none, those by meaning."""
     known = pl.DataFrame({"row_id": pairs.row_id, "item": pairs.item})
-    more = pl.DataFrame({"row_id": row_id, "item": item, "cosine": cosine}).join(
-        known, on=["row_id", "item"], how="anti"
-    )
+    more = pl.DataFrame(
+        {"row_id": alike.row_id, "item": alike.item, "cosine": alike.cosine, "confirmed": alike.confirmed}
+    ).join(known, on=["row_id", "item"], how="anti")
     size = len(more)
     joined = [
         np.concatenate(parts)
@@ -139,6 +143,7 @@ def together(pairs: Pairs, row_id: Int64, item: Int64, cosine: Float64) -> Pairs
             (pairs.question, more["cosine"].to_numpy()),
             (pairs.answer, np.full(size, np.nan)),
             (pairs.grams, np.zeros(size, np.int64)),
+            (pairs.confirmed, more["confirmed"].to_numpy()),
         )
     ]
     order = np.lexsort((joined[1], joined[0]))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath
 from typing import Any
 
 from scanner.reports._heat import exposed as inside_memorized
@@ -10,6 +9,7 @@ from scanner.reports._words import (
     brake,
     expectation,
     number,
+    of_alike,
     plural,
     sentence,
     skew,
@@ -69,10 +69,8 @@ def asked_in_other_words(summary: dict[str, Any]) -> str:
     if not name or alike[name] < MANY_ASKED:
         return ""
     found = summary["contamination"][name]
-    most = found.get("semantic_in")
-    inside = f" ({number(most['items'])} in {PurePosixPath(most['file']).name})" if most else ""
     whole = plural(found["items"], "item")
-    return f"{number(alike[name])} of {whole} of {name}{inside} seem to be asked in other words"
+    return f"{number(alike[name])} of {whole} of {name} seem to be asked in other words{of_alike(found)}"
 
 
 def verdict(scan: dict[str, Any]) -> list[str]:

@@ -155,12 +155,7 @@ def contamination(summary: dict[str, Any]) -> list[str]:
         ]
         hows = [f"{number(n)} {how}" for how, n in (found.get("by_how") or {}).items() if n and how != "semantic"]
         line += f": {', '.join(parts)}; {', '.join(hows)}" if parts and hows else ""
-        most = found.get("semantic_in")
-        inside = ""
-        if most:
-            count = "all" if most["items"] == alike else f"{number(most['items'])} of them"
-            inside = f", {count} of {PurePosixPath(most['file']).name}"
-        lines.append(line + (f"; {number(alike)} more in other words{inside}, to review" if alike else ""))
+        lines.append(line + (f"; {number(alike)} more in other words{of_alike(found)}, to review" if alike else ""))
     if clean:
         others = "other benchmark" if lines else "benchmark"
         lines.append(f"0 of {plural(clean_items, 'item')} of {plural(clean, others)}")
@@ -168,6 +163,17 @@ def contamination(summary: dict[str, Any]) -> list[str]:
     if short:
         lines.append(f"{plural(short, 'item')} not looked for: too short to prove anything, or without text")
     return lines
+
+
+def of_alike(found: dict[str, Any]) -> str:
+    """Of which file the items found by meaning alone mostly are, and how many a transformer confirmed; may be empty."""
+    total, most, read = found["semantic_only"], found.get("semantic_in"), found.get("semantic_confirmed")
+    parts = []
+    if most:
+        parts.append((most["items"], f"of {PurePosixPath(most['file']).name}"))
+    if read:
+        parts.append((read["items"], f"confirmed by {read['model']}"))
+    return "".join(f", {'all' if count == total else f'{number(count)} of them'} {what}" for count, what in parts)
 
 
 def expectation(summary: dict[str, Any]) -> str:

@@ -220,7 +220,8 @@ def test_the_headline_names_the_benchmark_that_the_file_holds() -> None:
     few, many = ({"mmlu.zip": {"items": 40, "matched": 0, "semantic_only": n, "semantic_in": None}} for n in (9, 10))
     assert _verdict.headline({**summary, "contamination": few}) == "Clean this data set before training on it."
     many["mmlu.zip"]["semantic_in"] = {"file": "data/law.csv", "items": 8}
-    said = "10 of 40 items of mmlu.zip (8 in law.csv) seem to be asked in other words."
+    many["mmlu.zip"]["semantic_confirmed"] = {"model": "minilm", "items": 10}
+    said = "10 of 40 items of mmlu.zip seem to be asked in other words, 8 of them of law.csv, all confirmed by minilm."
     assert _verdict.headline({**summary, "contamination": many}) == (
         f"Look at the overlap with benchmarks before training on this data set: {said}"
     )
