@@ -191,7 +191,8 @@ def table_of(rows: int, seed: int = 0) -> measured.Table:
         *(-rng.exponential(4, total).astype(np.float32) * rng.choice([1, 1e-3], total).astype(np.float32),),
         *(rng.integers(0, high, total).astype(np.uint8) for high in (13, 13, 80, 4)),
         np.ones(rows, np.float32), rng.integers(1, 10, total).astype(np.uint8),
-        -rng.exponential(5, total).astype(np.float32), opening=np.repeat(rng.integers(0, 99, rows).astype(np.uint8), length),
+        -rng.exponential(5, total).astype(np.float32),
+        opening=np.repeat(rng.integers(0, 99, rows).astype(np.uint8), length),
     )  # fmt: skip
     none = np.zeros(rows)
     return measured.Table(
