@@ -222,7 +222,10 @@ def in_words(facts: dict[str, Any]) -> list[str]:
         f"{model['name']} ({size(model['parameters'])}){beside}: {rows['measured']:,} of {rows['chosen_from']:,} rows "
         f"measured, {how}; {facts['precision']}. Plan of the run: {plan}."
     ]
-    lines += [f"{count:,} rows were not measured: {why}." for why, count in rows["not_measured"].items()]
+    lines += [
+        f"{'1 row was' if count == 1 else f'{count:,} rows were'} not measured: {why}."
+        for why, count in rows["not_measured"].items()
+    ]
     lines += _rate_lines(facts)
     lines += _beside_lines(facts)
     lines += _control_lines(facts)

@@ -4,13 +4,13 @@
     tuned -> every metric of every row                                                        rows-00000.parquet
           -> N_pre per answer, the base's losses beside it                                    rows-answers-00000.parquet
 
-A block that lies there is not made again, so an interrupted pass ends as an uninterrupted one.
+A block that lies there is not made again, so an interrupted pass ends as an uninterrupted one. All is measured in fp32:
+which precision pays would depend on how busy the machine is, and with it the last digits, and here and there an N_pre.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,7 +28,7 @@ from scanner.objects import Int64
 from scanner.progress import Progress
 from scanner.rehearsed import segments_of
 from scanner.settings import Settings
-from scanner.store import RunFolder, atomic, write_bytes
+from scanner.store import RunFolder, atomic
 from scanner.untuned import fingerprint, mark
 
 BLOCK = 256
@@ -100,11 +100,11 @@ class Passes:
                     tuned = models.load(self.model, limit, "--model")
             with progress.stage("apply the chat template"):
                 self._lengths(tuned)
-            precision = self._tuned_pass(tuned, base is not None, progress)
+            self._tuned_pass(tuned, base is not None, progress)
         finally:
             torch.set_num_threads(before)
         return {"model": _of_model(tuned, tuned.name, mark(self.model)), "base": of_base,
-                "adapter": models.is_adapter(self.model), "precision": precision}  # fmt: skip
+                "adapter": models.is_adapter(self.model), "precision": f"fp32 on {tuned.device}"}  # fmt: skip
 
     def _base_pass(self, model: LanguageModel, state: Any, progress: Progress) -> None:
         """What the model before tuning says of every answer: N_pre and the loss of each own token."""
@@ -121,8 +121,8 @@ class Passes:
                         save(path, pl.DataFrame(lines, schema=OF_BASE, orient="row"))
                     progress.advance(len(ids))
 
-    def _tuned_pass(self, model: LanguageModel, has_base: bool, progress: Progress) -> str:
-        """Every metric of every row, block by block; returns the precision."""
+    def _tuned_pass(self, model: LanguageModel, has_base: bool, progress: Progress) -> None:
+        """Every metric of every row, block by block."""
         there = {"tuned", "distribution", *(["base"] if has_base else [])}
         with progress.stage("measure the tuned model", sum(len(t.row_id) for t in self.texts)):
             for texts in self.texts:
@@ -135,7 +135,6 @@ class Passes:
                         schema = {"row_id": pl.Int64, **confirmation.schema(), "reason": pl.String}
                         save(path, pl.DataFrame(lines, schema=schema))
                     progress.advance(len(ids))
-        return f"{'bf16' if self._bf16(model) else 'fp32'} on {model.device}"
 
     def _block(
         self, model: LanguageModel, texts: Texts, number: str, ids: Int64, there: set[str]
@@ -172,16 +171,8 @@ class Passes:
         found = chat.encode_some(segments_of(texts.run, ids), model.tokenizer, model.context)
         taken = [(int(row), e) for row, e in zip(ids, found, strict=True) if isinstance(e, Example)]
         examples = [example for _, example in taken]
-        for place, measured in training.measure(model, examples, self._bf16(model, examples), look):
+        for place, measured in training.measure(model, examples, False, look):
             yield taken[place][0], examples[place], measured
-
-    def _bf16(self, model: LanguageModel, examples: Sequence[Example] = ()) -> bool:
-        """Whether to measure in mixed precision: found out on the first rows, and kept for the whole confirmation."""
-        note = self.private / "bf16.json"
-        if not note.exists():
-            blocks = sum(len(t.row_id) for t in self.texts) / max(1, len(examples))
-            write_bytes(note, json.dumps(baseloss.bf16_pays(model, examples, blocks)).encode())
-        return bool(json.loads(note.read_text("utf-8")))
 
     def _lengths(self, model: LanguageModel) -> None:
         """lengths.parquet: every row of the run in the model's tokens, own tokens of its answers.
