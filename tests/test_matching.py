@@ -250,3 +250,19 @@ def test_the_file_of_an_archive_that_is_asked_in_other_words_is_named(items: lis
     )  # fmt: skip
     found = decontaminating.per_benchmark(matches, [{"name": "b.zip", "items": 40, "not_searched": 0}])
     assert _words.contamination({"contamination": found})[0] == f"0 of 40 items of b.zip (0 %); {said} review"
+
+
+@pytest.mark.parametrize(("confirmed", "said"), [(3, "all"), (2, "2 of them")])
+def test_what_a_transformer_confirmed_is_said(confirmed: int, said: str) -> None:
+    from scanner import decontaminating
+    from scanner.reports import _words
+
+    by = ["minilm"] * confirmed + [None] * (3 - confirmed)
+    matches = pl.DataFrame(
+        {"row_id": range(3), "source": ["b.csv"] * 3, "item": ["3", "9", "1"], "part": ["question"] * 3,
+         "how": ["semantic"] * 3, "kind": [decontaminating.KIND] * 3, "confirmed_by": by}
+    )  # fmt: skip
+    found = decontaminating.per_benchmark(matches, [{"name": "b.csv", "items": 40, "not_searched": 0}])
+    assert found["b.csv"]["semantic_confirmed"] == {"items": confirmed, "model": "minilm"}
+    line = f"0 of 40 items of b.csv (0 %); 3 more in other words, {said} confirmed by minilm, to review"
+    assert _words.contamination({"contamination": found}) == [line]

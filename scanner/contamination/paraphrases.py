@@ -1,15 +1,15 @@
 """How likely a row that asks like an item is a paraphrase of it, given how many of the benchmark's items are so alike.
 
-Of every item the row that asks most like it is a candidate (neighbours.py). Two groups are told apart (Efron,
-Large-Scale Inference, 2010, ch. 2): of a share of a benchmark's items the data holds a paraphrase; of the others the
-candidate is merely the likest row. For each candidate the evidence is a log likelihood ratio,
+Of every item the rows to which it is the nearest are candidates, ranked by likeness (neighbours.py). For each rank two
+groups are told apart (Efron, Large-Scale Inference, 2010, ch. 2): of a share of a benchmark's items the data holds so
+many paraphrases; of the others the candidate is merely a like row. For each the evidence is a log likelihood ratio,
 
     bias + a margin + b overlap + c numbers
 
 margin: log of the cosine over the mean cosine of both sides' next neighbours, which keeps a common subject from
 looking like a match (Artetxe and Schwenk 2019, arXiv 1811.01136); overlap of the words weighted by rarity, in [0, 1];
-Jaccard similarity of the numbers. The share is estimated per benchmark by expectation maximisation: one question asked
-alike by chance stays a chance, a hundred of one benchmark do not.
+Jaccard similarity of the numbers. The share is estimated per benchmark and rank by expectation maximisation: one
+question asked alike by chance stays a chance, a hundred of one benchmark do not.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Compared:
     item: Int64
     cosine: Float64
     margin: Float64  # see neighbours.Candidates
-    rank: Int64
+    rank: Int64  # 0 for the likest row of the item
     overlap: Float64  # of words, weighted by rarity, in [0, 1]
     numbers: Float64  # Jaccard similarity
     confirmed: Bool  # whether a transformer has read both

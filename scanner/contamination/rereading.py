@@ -103,7 +103,7 @@ def _costs(asked: Asked, row_id: Int64, items: int, encoder: embedding.Confirmer
 def _pieces(batches: Iterable[SegmentBatch], wanted: Int64, encoder: embedding.Confirmer) -> Int64:
     """(n,) pieces of the text of each id wanted (ascending); 0 for those that are not there."""
     out = np.zeros(len(wanted), np.int64)
-    for batch in batches:
+    for batch in batches if len(wanted) else ():
         ids = batch.row_id[batch.row_starts()[:-1]] if len(batch) else batch.row_id
         at = np.minimum(np.searchsorted(wanted, ids), len(wanted) - 1)
         mine = np.flatnonzero(wanted[at] == ids)

@@ -108,6 +108,11 @@ def test_no_more_than_the_share_is_read_and_equal_rows_once(tmp_path, share):
     }
 
 
+def test_where_nothing_can_be_compared_nothing_is_read(tmp_path):
+    found, notes, reader = searched(tmp_path, ["?", "!!!"], QUESTIONS, 1.0)
+    assert (found, reader.read, notes["rows_read"], notes["questions_read"]) == ({}, [], 0, 0)
+
+
 def test_the_order_of_rows_does_not_matter(tmp_path):
     order = np.random.default_rng(0).permutation(len(ROWS))
     one, notes, first = searched(tmp_path / "one", ROWS, QUESTIONS, 0.5)
