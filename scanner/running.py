@@ -12,6 +12,7 @@ waits in a circle. Only kernels and libraries that release the interpreter's loc
 
 from __future__ import annotations
 
+import gc
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -113,3 +114,18 @@ def _end(jobs: list[Future[Any]]) -> None:
 def _threads(count: int) -> ThreadPoolExecutor:
     """So many threads, started when they are first needed and kept."""
     return ThreadPoolExecutor(count, thread_name_prefix="scan")
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Work that makes many objects and little garbage in circles: Python does not look for any while it lasts.
+
+    Several threads may be in here; Python looks again when the one that came first has left, or a later one.
+    """
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()

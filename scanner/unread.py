@@ -62,7 +62,7 @@ def of_record(record: Any, segments: Iterable[Segment], is_known: Callable[[str]
             if len(item) >= LEAST_CHARACTERS and path not in covered and not is_label(path, item):
                 found.append((path, item))
         elif isinstance(item, Mapping):
-            stack.extend((item[key], (*path, key)) for key in reversed(list(item)))
+            stack += [(part, (*path, key)) for key, part in reversed(list(item.items()))]
         elif isinstance(item, list | tuple):
             held = [i for i, part in enumerate(item) if part is not None and not _is_small(part)]
             held = held if len(held) == len(item) or not is_known(_name(path)) else list(range(len(item)))

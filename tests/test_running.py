@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
 
@@ -118,3 +119,17 @@ def test_what_fails_is_said_and_waited_for():
     after = len(ended)
     time.sleep(0.05)
     assert seen <= after == len(ended)
+
+
+def test_garbage_is_looked_for_again_when_all_have_left():
+    assert gc.isenabled()
+    first, second = running.uncollected(), running.uncollected()
+    first.__enter__()
+    second.__enter__()
+    assert not gc.isenabled()
+    first.__exit__(None, None, None)
+    second.__exit__(None, None, None)
+    assert gc.isenabled()
+    with pytest.raises(ValueError, match="mine"), running.uncollected():
+        raise ValueError("mine")
+    assert gc.isenabled()
