@@ -273,7 +273,7 @@ def _beside_lines(facts: dict[str, Any]) -> list[str]:
     if "missing" in beside:
         return [f"Predicted and measured are not compared: {beside['missing']}."]
     order = "not defined, for rows of one kind only" if beside["auroc"] is None else f"{beside['auroc']:.3f}"
-    level = "calibrated" if beside["calibrated"] else "not calibrated"
+    level = "calibrated: no test of it if on these very rows" if beside["calibrated"] else "not calibrated"
     found, other = facts["rates"]["extracted"], _of_another_size(beside, plan_of(facts))
     return [
         f"Predicted ({level}) for the measured rows: {beside['expected_rows']:.1f}, measured "
