@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from scanner import background
 from scanner.kernels.contexts import COPIED, RARITY_STEP, SEEN, ContextFeatures, context_features
-from scanner.kernels.openings import openings
+from scanner.kernels.openings import OPENING_STEP, openings
 
 Float32 = npt.NDArray[np.float32]
 Int64 = npt.NDArray[np.int64]
@@ -34,6 +34,7 @@ class ContextSummary:
     copied: Float32  # share of tokens that end three tokens which stood earlier in the row
     seen: Float32  # share of tokens that stood earlier in the row
     entropy: Float32  # of the row's tokens over its maximum: 1 all different, 0 all the same
+    opening: Float32  # log2(1 + other answers that begin so), of the best trodden answer (kernels/openings.py)
 
     def columns(self) -> dict[str, npt.NDArray[np.generic]]:
         """As columns of rows.parquet."""
@@ -103,6 +104,10 @@ def summarise(features: ContextFeatures, row: Int64, start: Int64, end: Int64) -
         with np.errstate(invalid="ignore"):
             return (total / np.where(tokens > 0, tokens, np.nan)).astype(np.float32)
 
+    opening = np.zeros(count, np.float32)
+    if features.opening is not None:
+        some = end > start
+        np.maximum.at(opening, row[some], features.opening[start[some]] * np.float32(OPENING_STEP))
     return ContextSummary(
         tokens=tokens,
         loss_per_token_nats=-share(features.log_probability),
@@ -114,4 +119,5 @@ def summarise(features: ContextFeatures, row: Int64, start: Int64, end: Int64) -
         copied=share((features.within & COPIED) > 0),
         seen=share((features.within & SEEN) > 0),
         entropy=np.where(tokens > 0, features.entropy, np.float32(np.nan)).astype(np.float32),
+        opening=np.where(tokens > 0, opening, np.float32(np.nan)).astype(np.float32),
     )

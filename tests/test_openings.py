@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scanner.prediction import Answers, openings
+from scanner.prediction import Answers, openings, predict
 from scanner.prediction.hazard import load_weights
 from scanner.prediction.validity import MANY_OPENINGS, MOST_OPENINGS, Facts, judge
 from scanner.settings import TrainingPlan
@@ -47,6 +47,25 @@ def test_the_share_equals_a_count_by_hand(rows):
 def test_copies_of_one_row_are_no_boilerplate():
     tokens, answers, group, _ = laid_out([(1, 12, 0)] * 40 + [(2, 12, 0)])
     assert openings.shared(tokens, answers, group) == 0.0
+
+
+def test_a_row_says_how_many_others_begin_like_it():
+    """Twelve rows begin alike behind other prompts, one stands alone; the best trodden of two answers counts."""
+    notice = list(range(100, 130))
+    rows = [[i, *notice] for i in range(1, 13)] + [[50, *range(200, 230)]]
+    tokens = np.array([t for row in rows for t in row], np.uint64)
+    offsets = np.cumsum([0, *map(len, rows)])
+    number = np.arange(13)
+    row = np.append(number, 12)
+    start, end = np.append(offsets[:-1] + 1, offsets[13]), np.append(offsets[1:], offsets[13])
+    start[12], end[12] = offsets[12] + 1, offsets[12] + 11
+    start[13], end[13] = offsets[12] + 11, offsets[13]
+    answers = Answers(row, start, end)
+    plan = TrainingPlan(epochs=3, learning_rate=1e-4)
+    found = predict(tokens, offsets, answers, number, number.astype(np.uint64), plan, load_weights())
+    np.testing.assert_allclose(found.summary.opening, [np.log2(12)] * 12 + [0], atol=1 / 32)
+    assert all("begins like the answers of about 11 other rows" in text for text in found.reasons[:12])
+    assert "begins like" not in found.reasons[12]
 
 
 @pytest.mark.parametrize(

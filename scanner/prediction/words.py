@@ -53,6 +53,7 @@ def reasons(
     frame = pl.DataFrame({
         "copies": copies, "dose": dose, "near": near,
         "met": 100 * (1 - together), "longest": longest,
+        "alike": 2.0 ** np.nan_to_num(summary.opening) - 1,
         "known": np.nan_to_num(summary.known_4) * 100, "copied": np.nan_to_num(summary.copied) * 100,
         "cap": np.full(len(dose), np.nan) if capped is None else capped,
     })  # fmt: skip
@@ -69,6 +70,9 @@ def reasons(
             pl.format("{} % less, for copies come in the same steps", _whole(c("met")))
         ),
         pl.when(c("longest") > 0).then(pl.format("dose {} visits", _short(c("dose")))),
+        pl.when(c("alike") >= 1).then(
+            pl.format("begins like the answers of about {} other {}", _whole(c("alike")), _plural(c("alike"), "row"))
+        ),
         pl.when(c("known") >= 1).then(
             pl.format("{} % of its answer's 4-token contexts occur in other rows", _whole(c("known")))
         ),
@@ -80,6 +84,10 @@ def reasons(
         ),
     ]  # fmt: skip
     return frame.select(pl.concat_str(parts, separator="; ", ignore_nulls=True).alias("reasons")).to_series()
+
+
+def _plural(value: pl.Expr, word: str) -> pl.Expr:
+    return pl.when(value.round(0) == 1).then(pl.lit(word)).otherwise(pl.lit(f"{word}s"))
 
 
 def _whole(value: pl.Expr) -> pl.Expr:
