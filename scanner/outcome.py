@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections import Counter
 from dataclasses import dataclass, replace
 from typing import Any
@@ -34,12 +35,12 @@ SHOWN_SCORES = ("loss_per_token_nats", "min_k_plus", "zlib_ratio", "log_ratio_pe
 
 def figures(
     run: RunFolder, settings: Settings, table: pl.DataFrame, controls: pl.DataFrame | None, population: int,
-    left_out: int, has_base: bool,
+    left_out: int, skipped: int, has_base: bool,
 ) -> dict[str, Any]:  # fmt: skip
     """What confirmation/<name>.json says of the measured rows.
 
     table, controls: as they are written. population: rows that the measured ones were chosen from. left_out: controls
-    that are rows of the run.
+    that are rows of the run. skipped: records of --controls that could not be read.
     """
     known = table.filter(pl.col("reason").is_null())
     why = Counter(table["reason"].drop_nulls().to_list())
@@ -52,7 +53,7 @@ def figures(
         "not_measured": confirmation.unmeasured({"tuned", "distribution", *(["base"] if has_base else [])}),
         "rates": {name: _of_rate(strata.rate(known, name)) for name in RATES},
         "beside": _beside(run, settings, known),
-        "controls": None if controls is None else _of_controls(controls, left_out),
+        "controls": None if controls is None else _of_controls(controls, left_out, skipped),
         "membership": _membership(run, known, controls),
     }  # fmt: skip
 
@@ -61,11 +62,11 @@ def summarised(run: RunFolder, settings: Settings) -> list[dict[str, Any]]:
     """summary.confirmed of scan.json: every finished confirmation, and whether it is of the plan predicted now."""
     return [
         {
-            "name": name, "model": facts["model"]["name"], "base": facts["base"] and facts["base"]["name"],
-            "plan": plan_in_words(plan_of(facts)),
+            "name": name, "called": recalls.called(name, facts), "model": facts["model"]["name"],
+            "base": facts["base"] and facts["base"]["name"], "plan": plan_in_words(plan_of(facts)),
             "is_of_plan": replace(plan_of(facts), model_params=None) == replace(settings.plan, model_params=None),
             "rows": facts["rows"], "rates": facts["rates"], "beside": facts["beside"],
-            "controls": facts["controls"], "membership": facts["membership"], "told": in_words(facts),
+            "controls": facts["controls"], "membership": facts["membership"], "told": in_words(name, facts),
         }
         for name, facts in recalls.finished(run).items()
     ]  # fmt: skip
@@ -99,10 +100,10 @@ def _beside(run: RunFolder, settings: Settings, known: pl.DataFrame) -> dict[str
     }
 
 
-def _of_controls(controls: pl.DataFrame, left_out: int) -> dict[str, Any]:
+def _of_controls(controls: pl.DataFrame, left_out: int, skipped: int) -> dict[str, Any]:
     known = controls.filter(pl.col("reason").is_null())
     extracted = known["extracted"].drop_nulls()
-    return {"rows": len(controls), "measured": len(known), "rows_of_the_run": left_out,
+    return {"rows": len(controls), "measured": len(known), "rows_of_the_run": left_out, "skipped": skipped,
             "with_answer": len(extracted), "extracted": int(extracted.sum())}  # fmt: skip
 
 
@@ -156,7 +157,7 @@ class Outcome:
 
     def lines(self) -> list[str]:
         """What was found, in sentences."""
-        return in_words(self.facts)
+        return in_words(self.name, self.facts)
 
     def render(self, text: str = "masked", console: Console | None = None) -> None:
         """Print one screen; text of the data cannot steer the terminal."""
@@ -194,20 +195,21 @@ class Outcome:
         return shown
 
     def _next(self) -> list[tuple[str, str]]:
-        run = self.run.path
+        run = shlex.quote(str(self.run.path))
         steps = []
         found = self.facts["rates"]["extracted"]
         if found and found["hits"] >= FEW_ROWS and "missing" not in self.facts["beside"]:
-            steps += [(f"scan calibrate {run} --name {self.name} -o calibration.toml", "fit the level of this base"),
+            calibrating = f"scan calibrate {run} --name {shlex.quote(self.name)} -o calibration.toml"
+            steps += [(calibrating, "fit the level of this base"),
                       ("scan DATASET --calibration calibration.toml", "predict with it")]  # fmt: skip
         if found and found["hits"]:
             steps.append((f"scan explain {run} ROW", "everything about one row"))
         return [*steps, (str(self.path), "the table")]
 
 
-def in_words(facts: dict[str, Any]) -> list[str]:
-    """What a confirmation found, in sentences: from its .json alone."""
-    rows, model = facts["rows"], facts["model"]
+def in_words(name: str, facts: dict[str, Any]) -> list[str]:
+    """What a confirmation found, in sentences: from its name and .json alone."""
+    rows, model = facts["rows"], f"{recalls.called(name, facts)} ({size(facts['model']['parameters'])})"
     plan = plan_in_words(plan_of(facts))
     beside = f" beside {facts['base']['name']}" if facts["base"] else ""
     strata_ = rows["strata"]
@@ -219,7 +221,7 @@ def in_words(facts: dict[str, Any]) -> list[str]:
         )
     )
     lines = [
-        f"{model['name']} ({size(model['parameters'])}){beside}: {rows['measured']:,} of {rows['chosen_from']:,} rows "
+        f"{model}{beside}: {rows['measured']:,} of {rows['chosen_from']:,} rows "
         f"measured, {how}; {facts['precision']}. Plan of the run: {plan}."
     ]
     lines += [
@@ -247,7 +249,8 @@ def _rate_lines(facts: dict[str, Any]) -> list[str]:
         "measured)."
     ]
     if whole:
-        lines.append(f"Recited to the end: {_rate(whole)}.")
+        measured = f"{whole['hits']:,} of {whole['measured']:,} measured"
+        lines.append(f"Recited to the end: {_rate(whole)} of the rows with an answer ({measured}).")
     beyond = facts["rates"]["extracted_beyond_base"]
     if beyond and not found["hits"]:
         return lines
@@ -303,6 +306,8 @@ def _control_lines(facts: dict[str, Any]) -> list[str]:
         f"Held out: {held['extracted']:,} of {held['with_answer']:,} controls are recited for {EXTRACTED} tokens or "
         f"more, which no training on them explains{left}."
     ]
+    if held["skipped"]:
+        lines.append(f"Records of --controls that could not be read, and were skipped: {held['skipped']:,}.")
     if "missing" in found:
         return [*lines, f"Nothing is said of membership: {found['missing']}."]
     told = ", ".join(

@@ -42,7 +42,7 @@ ANSWERS: dict[str, Any] = {
 }
 OF_BASE: dict[str, Any] = {"row_id": pl.Int64, "answer": pl.Int32, "n_pre": pl.Int32, "own_nats": pl.List(pl.Float64)}
 LENGTHS: dict[str, Any] = {"row_id": pl.Int64, "tokens": pl.Int32, "answers": pl.List(pl.Int32)}
-REFUSED = "the model's chat template refuses the row, or changes its text"
+REFUSED = "the model's chat template refuses such a row, or changes its text"
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,7 @@ class Texts:
     run: RunFolder  # that holds their text
     row_id: Int64
     left_out: int = 0  # controls that are rows of the run
+    skipped: int = 0  # controls that could not be read
 
     def blocks(self) -> Iterator[tuple[str, Int64]]:
         """(number, row ids) of those that go through a model together."""
@@ -160,7 +161,7 @@ class Passes:
                 said.append(one)
             lines[row] = {"row_id": row, "reason": None} | (
                 confirmation.measured(Row(tuple(said)), self.sampler, there)
-                if said else {"reason": f"no answer of it lies within the model's {model.context:,} tokens"}
+                if said else {"reason": f"no answer lies within the model's {model.context:,} tokens"}
             )  # fmt: skip
         return list(lines.values()), sorted(answers, key=lambda line: line[:2])
 

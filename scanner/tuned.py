@@ -39,6 +39,7 @@ from scanner.untuned import fingerprint, mark
 from scanner.untuned import texts as texts_of
 
 ROWS = 1000
+CONTROLS = "controls"
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,11 @@ class Options:
             raise SettingsError(f"--temperature is {self.temperature:g}; it must be above 0 (greedy is N_pre)")
         if self.name is not None and (not self.name or Path(self.name).name != self.name or self.name.startswith(".")):
             raise SettingsError(f"--name is {self.name!r}; it names a file in the run folder, so leave out slashes")
+        if self.called.endswith(f".{CONTROLS}"):
+            raise SettingsError(
+                f"the confirmation would be called {self.called}, as the table of another one's controls is; choose "
+                "another --name"
+            )
 
     @property
     def called(self) -> str:
@@ -197,10 +203,10 @@ def _read_controls(
     """Held-out rows, read as the data was, without those that the run holds; as many as are looked at of the data."""
     if not files:
         return None
-    own = RunFolder.open_for_writing(private / "controls")
+    own = RunFolder.open_for_writing(private / CONTROLS)
     reading = ("layout", "prompt_field", "response_field", "supervise", "max_decompressed_bytes")
     try:
-        rows, _ = ingest.read_all(files, own, Settings(**{k: getattr(settings, k) for k in reading}), 1)
+        rows, skips = ingest.read_all(files, own, Settings(**{k: getattr(settings, k) for k in reading}), 1)
     except InputError as error:
         raise type(error)(f"--controls: {error}") from error
     known = {_said(row) for row in texts_of(run, run.read_table("rows", ["row_id"])["row_id"].to_numpy())}
@@ -209,7 +215,7 @@ def _read_controls(
     ids = ids[fresh]
     if not options.all_rows and len(ids) > options.rows:
         ids = ids[np.sort(np.random.default_rng(options.seed).permutation(len(ids))[: options.rows])]
-    return Texts("controls", own, ids, int((~fresh).sum()))
+    return Texts(CONTROLS, own, ids, int((~fresh).sum()), len(skips))
 
 
 def _said(segments: Sequence[Segment]) -> bytes:
@@ -235,13 +241,15 @@ def _written(
         controls = work.parts(work.controls).sort("row_id").with_columns(
             stratum=pl.lit(CONTROL), weight=pl.lit(1.0), predicted=pl.lit(None, pl.Float64)
         ).select(table.columns)  # fmt: skip
-        save(run.path / FOLDER / f"{name}.controls.parquet", controls)
-    left_out = work.controls.left_out if work.controls else 0
-    told = facts | figures(run, work.settings, table, controls, chosen.population, left_out, facts["base"] is not None)
+        save(run.path / FOLDER / f"{name}.{CONTROLS}.parquet", controls)
+    left_out, skipped = (work.controls.left_out, work.controls.skipped) if work.controls else (0, 0)
+    told = facts | figures(
+        run, work.settings, table, controls, chosen.population, left_out, skipped, facts["base"] is not None
+    )
     save(work.private / "answers.parquet", work.parts(work.members, "-answers"))
     save(run.path / FOLDER / f"{name}.parquet", table)
     run.write_json(f"{FOLDER}/{name}.json", told)
-    for part in [*work.private.glob("rows-*.parquet"), *work.private.glob("controls-*.parquet")]:
+    for part in [*work.private.glob("rows-*.parquet"), *work.private.glob(f"{CONTROLS}-*.parquet")]:
         part.unlink()
-    shutil.rmtree(work.private / "controls", ignore_errors=True)
+    shutil.rmtree(work.private / CONTROLS, ignore_errors=True)
     return dict(run.read_json(f"{FOLDER}/{name}.json"))

@@ -93,6 +93,8 @@ def test_rates_and_the_prediction_beside_them(made, whole):
     assert facts["beside"]["expected_of_run"] == pytest.approx(predicted.sum())
     assert facts["beside"]["measured_rows"] == rate["hits"] == long["extracted"].sum()
     assert sum(b["rows"] for b in facts["beside"]["bins"]) == len(long)
+    ended = f"of the rows with an answer ({told['whole'].sum()} of {len(told)} measured)."
+    assert any(line.startswith("Recited to the end: ") and line.endswith(ended) for line in whole.lines())
     assert facts["not_measured"] == {}
     assert facts["rates"]["extracted_beyond_base"]["hits"] == rate["hits"], "an untrained base completes nothing"
 
@@ -104,6 +106,7 @@ def test_held_out_rows_are_told_from_rows_of_the_run(made, whole):
     assert loss["low"] <= loss["auroc"] <= loss["high"]
     assert loss["auroc"] > 0.9
     assert whole.facts["controls"]["extracted"] == 0
+    assert "were skipped" not in " ".join(whole.lines())
     assert "which no training on them explains" in " ".join(whole.lines())
 
 
@@ -122,8 +125,11 @@ def test_the_interval_of_an_auroc_covers_it_and_copies_count_once():
 
 def test_membership_needs_a_hundred_controls_and_no_row_of_the_run(made, tmp_path):
     few = written(tmp_path / "few.jsonl", records(24, 1)[:5] + records(40, 3))
+    few.write_text(few.read_text("utf-8") + '{"instruction": \n{"instruction": 1}\n', "utf-8")
     found = pipeline.confirm(made.run.path, {"model": made.model, "controls": few, "name": "few", "rows": 12})
     assert found.facts["controls"]["rows_of_the_run"] == 5
+    assert found.facts["controls"]["skipped"] == 2
+    assert "Records of --controls that could not be read, and were skipped: 2." in found.lines()
     assert found.facts["membership"] == {
         "missing": "12 held-out rows were measured; less than 100 tell too little"
     }, "as many as are looked at of the data"  # fmt: skip
@@ -210,14 +216,17 @@ def test_reports_and_explanations_show_it_beside_the_prediction(made, whole):
     summary = made.run.read_json("scan.json")["summary"]["confirmed"]
     mine = next(one for one in summary if one["name"] == "whole")
     assert mine["is_of_plan"]
+    assert mine["called"] == "tuned (whole)", "of several on one model it is told which"
     assert mine["rates"]["extracted"]["hits"] == told["extracted"].sum()
     written_ = {name: pipeline.report(made.run, [name])[0].read_text("utf-8") for name in ("html", "markdown", "json")}
     assert "What a tuned model recites" in written_["html"]
+    assert "tuned (whole) (126 thousand parameters) beside base: 30 of 30 rows" in written_["html"]
+    assert "the model tuned (whole)" in written_["html"]
     assert "## What a tuned model recites" in written_["markdown"]
     assert "20 of 20 recited by tuned (whole)" in written_["markdown"]
     assert json.loads(written_["json"])["summary"]["confirmed"][0]["rates"]
     shown = pipeline.report(made.run, ["terminal"])[0].read_text("utf-8")
-    assert "rows recited for 16 tokens or more" in " ".join(shown.split())
+    assert "rows recited for 16 tokens or more by tuned (whole) (" in " ".join(shown.split())
     assert made.run.read_table("prediction").equals(before), "a confirmation never overwrites a prediction"
 
 
@@ -309,6 +318,8 @@ def test_options_that_make_no_sense_are_refused(made, tmp_path):
         ({"top_k": -1}, "--top-k is -1; it must be at least 1, or 0 for all tokens"),
         ({"temperature": 0.0}, "--temperature is 0; it must be above 0"),
         ({"name": "a/b"}, "--name is 'a/b'; it names a file in the run folder"),
+        ({"name": "whole.controls"}, "called whole.controls, as the table of another one's controls is; choose"),
+        ({"model": tmp_path / "my.controls"}, "called my.controls, as the table of another one's controls is"),
     ):
         with pytest.raises(SettingsError, match=message):
             pipeline.confirm(made.run.path, {"model": made.model, **asked})
@@ -349,9 +360,10 @@ def test_predictions_in_other_tokens_are_not_compared(made, tmp_path):
 
 
 def test_the_command_line(made, tmp_path):
-    run = tmp_path / "d.scan"
+    run = tmp_path / "d 1.scan"
     shutil.copytree(made.run.path, run, ignore=shutil.ignore_patterns("confirmation"))
     asked = ["confirm", str(run), "--model", str(made.model), "--base", str(made.base), "--rows", "14"]
+    asked += ["--name", "my tuned"]
     done = CliRunner().invoke(cli.scan, asked)
     assert done.exit_code == 0, done.output
     text = " ".join(done.output.split())
@@ -361,5 +373,6 @@ def test_the_command_line(made, tmp_path):
     assert "scan explain" in text
     quiet = CliRunner().invoke(cli.scan, [*asked, "--quiet"])
     assert (quiet.exit_code, quiet.output) == (0, "")
-    assert list(recalls.finished(RunFolder(run))) == ["tuned"]
+    assert list(recalls.finished(RunFolder(run))) == ["my tuned"]
+    assert f"scan explain '{run}' ROW" in text, "as a shell takes it"
     assert Path(run / "report.html").exists()

@@ -29,7 +29,7 @@ def short(summary: dict[str, Any]) -> list[str]:
         other = "" if one["is_of_plan"] else f"; trained otherwise: {one['plan']}"
         told.append(
             f"about {found['expected_rows']:,.0f} of {found['rows']:,.0f} rows recited for 16 tokens or more by "
-            f"{one['model']} ({_percent(found['share'])}{between}; {found['measured']:,} measured){predicted}{other}"
+            f"{one['called']} ({_percent(found['share'])}{between}; {found['measured']:,} measured){predicted}{other}"
         )
     return told
 
