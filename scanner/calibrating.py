@@ -97,7 +97,7 @@ class Calibrated:
         lines = [
             f"{calibration.described(self.values['base'])}: {fitted['rows']:,} rows at "
             f"{calibration.epochs_in_words(fitted['epochs'])} of {calibration.listed(fitted['runs'])}, "
-            f"{fitted['hits']:,} of them with N_pre >= {EXTRACTED}",
+            f"{fitted['hits']:,} of them, copies counted once, with N_pre >= {EXTRACTED}",
             "For audits without --base:",
             *self.table.in_words(epoch),
         ]
@@ -132,6 +132,7 @@ def calibrate(
             f"what was measured is of bases with one name and size, {bases[0]}, but other weights; a calibration is "
             f"for one: choose with --name, of {', '.join(dict.fromkeys(r.name for r in found))}"
         )
+    _refuse_repeated(found)
     by_run: list[list[Observed]] = []  # one list for each rehearsal, its epochs in order
     measured: list[Source] = []  # those of by_run
     with progress.stage("read what was measured", len(found)):
@@ -177,6 +178,20 @@ def sources(run: RunFolder, names: tuple[str, ...] = ()) -> list[Source]:
             f"{', '.join(r.name for r in known)}"
         )
     return [r for r in known if r.name in names or not names]
+
+
+def _refuse_repeated(found: list[Source]) -> None:
+    """RunError where one tuned model was confirmed several times: what it recites of a row would count as often."""
+    several: dict[str, list[str]] = {}
+    for one in found:
+        if isinstance(one, confirmed.Confirmation):
+            several.setdefault(one.facts["model"]["fingerprint"], []).append(one.name)
+    for names in several.values():
+        if len(names) > 1:
+            raise RunError(
+                f"{calibration.listed(names)} confirm one and the same model, whose rows count once; choose one of "
+                f"them with --name, of {', '.join(dict.fromkeys(r.name for r in found))}"
+            )
 
 
 def _fitted(measured: list[Source], by_run: list[list[Observed]], weights: Weights, progress: Progress) -> Fitted:

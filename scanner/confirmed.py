@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from scanner import prediction, rehearsed
+from scanner import prediction, recalls, rehearsed
 from scanner.batching import sequence_length
 from scanner.drawing import weight_of_rows
 from scanner.errors import RunError
@@ -51,7 +51,7 @@ class Confirmation:
     @property
     def told(self) -> str:
         """Where it was measured, in words."""
-        return f"{self.run.path.name}, confirmed on {self.facts['model']['name']}"
+        return f"{self.run.path.name}, confirmed on {recalls.called(self.name, self.facts)}"
 
     @property
     def data(self) -> str:

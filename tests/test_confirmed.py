@@ -137,6 +137,7 @@ def test_the_file_says_what_it_rests_on(run, tmp_path):
     told = calibration.read(found.path).on()
     assert f"{COUNT + 10} rows measured at epoch 6 of d.scan, confirmed on tuned (6 epochs at 0.001" in told
     assert found.in_words().startswith("tuned (")
+    assert f"{values['fitted_on']['hits']} of them, copies counted once, with N_pre >= 16\n" in found.in_words()
     again = Settings(semantic=False, plan=PLAN, threads=1, calibration=found.path)
     audit = pipeline.audit([str(run.path.parent / "d.jsonl")], again, tmp_path / "e.scan")
     assert audit.read_table("prediction")["calibrated"].all()
@@ -188,6 +189,15 @@ def test_what_is_not_there_is_told(run, tmp_path):
     confirm(RunFolder(copy), "other", name="larger", parameters=7_000_000_000)
     with pytest.raises(RunError, match=r"what was measured is of 2 bases: larger \(7 B .*choose with --name, of other"):
         pipeline.calibrate([copy], tmp_path / "c.toml")
+    confirm(RunFolder(copy), "all of it")
+    same = "^all of it and tuned confirm one and the same model, whose rows count once; choose one of them with --name"
+    with pytest.raises(RunError, match=same):
+        pipeline.calibrate([copy], tmp_path / "c.toml", ("tuned", "all of it"))
+    one = pipeline.calibrate([copy], tmp_path / "c.toml", ("all of it",))
+    assert one.values["fitted_on"]["runs"] == ["d.scan, confirmed on tuned (all of it)"]
+    confirm(RunFolder(copy), "second", fingerprint="e" * 16)
+    two = pipeline.calibrate([copy], tmp_path / "c.toml", ("tuned", "second"))
+    assert two.values["fitted_on"]["hits"] == 2 * one.values["fitted_on"]["hits"], "of two models every row counts"
     (copy / "private" / "confirmation" / "tuned" / "answers.parquet").unlink()
     with pytest.raises(RunError, match=r"answers\.parquet is gone \(purged\?\); confirm again under another --name"):
         pipeline.calibrate([copy], tmp_path / "c.toml", ("tuned",))
