@@ -12,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from scanner import formats, running
+from scanner import formats, recalls, running
 from scanner.errors import RunError, SettingsError
 from scanner.objects import Source
 from scanner.settings import Settings
@@ -108,9 +108,17 @@ def is_finished(run: RunFolder, identity: str, force: bool) -> bool:
     if known and identity not in known:
         raise RunError(
             f"{run.path} holds a run of another input or other settings (or files they name, as a tokenizer's), or "
-            "of a program with other weights or rules; use --force to replace it, or --out to write elsewhere"
+            f"of a program with other weights or rules; use --force to replace it{lost(run)}, or --out to "
+            "write elsewhere"
         )
     return (run.path / "scan.json").exists() and (run.path / "report.html").exists()
+
+
+def lost(run: RunFolder) -> str:
+    """What --force would delete that took a model, as a part of a sentence; empty where there is none of it."""
+    names = [f"rehearsal {path.name}" for path in sorted((run.path / "rehearsal").glob("[!.]*"))]
+    names += [f"confirmation {path.stem}" for path in sorted((run.path / recalls.FOLDER).glob("*.json"))]
+    return f" (which deletes {', '.join(names)})" if names else ""
 
 
 def forget(run: RunFolder) -> None:

@@ -302,9 +302,10 @@ def _control_lines(facts: dict[str, Any]) -> list[str]:
     if held is None:
         return []
     left = f"; {held['rows_of_the_run']:,} stand in the run and were left out" if held["rows_of_the_run"] else ""
+    explained = ", which no training on them explains" if held["extracted"] else ""
     lines = [
         f"Held out: {held['extracted']:,} of {held['with_answer']:,} controls are recited for {EXTRACTED} tokens or "
-        f"more, which no training on them explains{left}."
+        f"more{explained}{left}."
     ]
     if held["skipped"]:
         lines.append(f"Records of --controls that could not be read, and were skipped: {held['skipped']:,}.")

@@ -88,7 +88,7 @@ def audit(
         identity = inputs.identity(sources + evaluation, digests + evaluated, settings, compared)
         if inputs.is_finished(run, identity, force):
             since = _judged_since(run, settings)
-            progress.say(f"{run.path} holds this audit already{since}; use --force to run it again")
+            progress.say(f"{run.path} holds this audit already{since}; use --force to run it again{inputs.lost(run)}")
             return run
         if settings.base:
             settings = untuned.sized(settings, progress)

@@ -58,3 +58,20 @@ def test_a_command_with_a_mistake_does_not_block_the_mended_one(tmp_path):
         pipeline.audit(data, settings.changed(source_weight=(("dd", 2.0),)), out)
     run = pipeline.audit(data, settings.changed(source_weight=(("d", 2.0),)), out)
     assert (run.path / "report.html").exists()
+
+
+def test_what_force_would_delete_is_told(tmp_path):
+    """Rehearsals and confirmations may have taken hours."""
+    run = RunFolder(tmp_path / "a.scan")
+    run.private.mkdir(parents=True)
+    run.index.mkdir()
+    (run.path / "scan.json").write_text('{"identity": "known"}')
+    with pytest.raises(RunError, match="use --force to replace it, or --out"):
+        inputs.is_finished(run, "other", force=False)
+    (run.path / "rehearsal" / "tiny-0").mkdir(parents=True)
+    (run.path / "confirmation").mkdir()
+    for name in ("tuned.json", "tuned.parquet", "tuned.controls.parquet"):
+        (run.path / "confirmation" / name).touch()
+    said = r"use --force to replace it \(which deletes rehearsal tiny-0, confirmation tuned\), or --out"
+    with pytest.raises(RunError, match=said):
+        inputs.is_finished(run, "other", force=False)
