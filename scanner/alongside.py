@@ -19,7 +19,7 @@ from scanner.objects import ROLE_CODE, Float64, Int64, Segment, SegmentBatch, UI
 from scanner.planting import REPLACED, Planted, similarity
 from scanner.prediction import Answers, Conflicts, NearCopies, parting
 from scanner.settings import Settings
-from scanner.store import atomic
+from scanner.store import save_table
 from scanner.tokenising import TokenisedRows, tokens_of_rows
 
 STORED = {"number": pl.Int64, "member": pl.Int64, "kind": pl.String, "level": pl.Int64, "turn": pl.Int64,
@@ -131,8 +131,7 @@ def save(path: Path, planted: Sequence[Planted]) -> None:
         for number, row in enumerate(planted)
         for s in row.segments
     ]
-    with atomic(path) as temporary:
-        pl.DataFrame(lines, schema=STORED, orient="row").write_parquet(temporary, compression="zstd")
+    save_table(path, pl.DataFrame(lines, schema=STORED, orient="row"))
 
 
 def load(path: Path) -> list[Planted]:

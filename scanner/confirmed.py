@@ -39,14 +39,8 @@ class Confirmation:
 
     @property
     def base(self) -> dict[str, Any]:
-        """The base and what was done to it, as a calibration names them; the tuned model where no base was given."""
-        base = self.facts["base"] or {**self.facts["model"], "fingerprint": ""}
-        lora = self.plan.method == "lora"
-        return {
-            "name": str(base["name"]), "parameters": float(base["parameters"]), "method": self.plan.method,
-            "lora_rank": self.plan.lora_rank if lora else 0, "token_unit": "own",
-            "fingerprint": str(base["fingerprint"]),
-        }  # fmt: skip
+        """See `tuned_base`; the tuned model where no base was given."""
+        return rehearsed.tuned_base(self.facts["base"] or {**self.facts["model"], "fingerprint": ""}, self.plan)
 
     @property
     def told(self) -> str:

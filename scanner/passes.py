@@ -28,7 +28,7 @@ from scanner.objects import Int64
 from scanner.progress import Progress
 from scanner.rehearsed import segments_of
 from scanner.settings import Settings
-from scanner.store import RunFolder, atomic
+from scanner.store import RunFolder, save_table
 from scanner.untuned import fingerprint, mark
 
 BLOCK = 256
@@ -119,7 +119,7 @@ class Passes:
                             for n, answer in enumerate(example.answers):
                                 n_pre = training.recited(found.hits, answer)[1]
                                 lines.append((row, n, n_pre, baseloss.shared(found.loss_nats, answer).tolist()))
-                        save(path, pl.DataFrame(lines, schema=OF_BASE, orient="row"))
+                        save_table(path, pl.DataFrame(lines, schema=OF_BASE, orient="row"))
                     progress.advance(len(ids))
 
     def _tuned_pass(self, model: LanguageModel, has_base: bool, progress: Progress) -> None:
@@ -131,10 +131,10 @@ class Passes:
                     path = self.private / f"{texts.name}-{number}.parquet"
                     if not path.exists():
                         lines, answers = self._block(model, texts, number, ids, there)
-                        save(self.private / f"{texts.name}-answers-{number}.parquet",
-                              pl.DataFrame(answers, schema=ANSWERS, orient="row"))  # fmt: skip
+                        save_table(self.private / f"{texts.name}-answers-{number}.parquet",
+                                   pl.DataFrame(answers, schema=ANSWERS, orient="row"))  # fmt: skip
                         schema = {"row_id": pl.Int64, **confirmation.schema(), "reason": pl.String}
-                        save(path, pl.DataFrame(lines, schema=schema))
+                        save_table(path, pl.DataFrame(lines, schema=schema))
                     progress.advance(len(ids))
 
     def _block(
@@ -198,7 +198,7 @@ class Passes:
             raise ModelError(
                 f"--model {model.name}: {len(ids) - len(lines):,} of {len(ids):,} rows cannot be measured: {wrong}"
             )
-        save(path, pl.DataFrame(lines, schema=LENGTHS, orient="row"))
+        save_table(path, pl.DataFrame(lines, schema=LENGTHS, orient="row"))
 
     def parts(self, texts: Texts, kind: str = "") -> pl.DataFrame:
         """The finished parts of some texts, one after the other."""
@@ -216,9 +216,3 @@ def _halved(nats: np.ndarray) -> bytes:
 def _of_model(model: LanguageModel, name: str, fingerprint_: str) -> dict[str, Any]:
     return {"name": name, "parameters": model.parameters, "context": model.context, "vocabulary": model.vocabulary,
             "fingerprint": fingerprint_}  # fmt: skip
-
-
-def save(path: Path, frame: pl.DataFrame) -> None:
-    """Write a table atomically."""
-    with atomic(path) as temporary:
-        frame.write_parquet(temporary, compression="zstd")

@@ -76,16 +76,8 @@ class Rehearsal:
 
     @property
     def base(self) -> dict[str, Any]:
-        """The base and what was done to it, as a calibration names them."""
-        lora = self.plan.method == "lora"
-        return {
-            "name": str(self.facts["base"]["name"]),
-            "parameters": float(self.facts["base"]["parameters"]),
-            "method": self.plan.method,
-            "lora_rank": self.plan.lora_rank if lora else 0,
-            "token_unit": "own",
-            "fingerprint": str(self.facts["base"].get("fingerprint", "")),  # not known of earlier versions
-        }
+        """See `tuned_base`."""
+        return tuned_base(self.facts["base"], self.plan)
 
     @property
     def told(self) -> str:
@@ -110,6 +102,18 @@ class Rehearsal:
 
     def covered(self, states: Sequence[Observed], fitted: prediction.Weights) -> Validated:
         return went_through(self.run, states, measured(self)["row_id"].unique(), fitted)
+
+
+def tuned_base(base: dict[str, Any], plan: TrainingPlan) -> dict[str, Any]:
+    """A base and what was done to it, as a calibration names them."""
+    return {
+        "name": str(base["name"]),
+        "parameters": float(base["parameters"]),
+        "method": plan.method,
+        "lora_rank": plan.lora_rank if plan.method == "lora" else 0,
+        "token_unit": "own",
+        "fingerprint": str(base.get("fingerprint", "")),  # not known of earlier versions
+    }
 
 
 def alone(
@@ -220,12 +224,12 @@ def segments_of(run: RunFolder, row_ids: Int64) -> list[list[Segment]]:
     return [found[row] for row in row_ids.tolist()]
 
 
-def rehearsals(run: RunFolder, names: tuple[str, ...] = ()) -> list[Rehearsal]:
-    """The finished rehearsals of a run, by name; those of these names where any are given."""
+def rehearsals(run: RunFolder) -> list[Rehearsal]:
+    """The finished rehearsals of a run, by name."""
     scan = run.read_json("scan.json")
     settings = Settings.from_dict(scan["settings"])
     known = sorted(p.parent.name for p in run.path.glob("rehearsal/*/rehearsal.json"))
-    return [_opened(run, name, settings) for name in known if name in names or not names]
+    return [_opened(run, name, settings) for name in known]
 
 
 def _opened(run: RunFolder, name: str, settings: Settings) -> Rehearsal:

@@ -40,7 +40,7 @@ from scanner.rehearsed import segments_of
 from scanner.retelling import Rehearsed, duration, of_epoch, per_row, planted_columns, planted_table
 from scanner.sampling import dose_unit
 from scanner.settings import Settings, TrainingPlan, option_name
-from scanner.store import RunFolder, atomic
+from scanner.store import RunFolder, atomic, save_table
 from scanner.training import LOGITS_AT_A_TIME, probe
 from scanner.untuned import fingerprint
 
@@ -274,10 +274,8 @@ def _record(tune: rehearsal.Rehearsal, drawn: Drawn, folder: Path, with_losses: 
              "own_dose": tune.dose[count:]},
             schema_overrides={"member": pl.Int64, "kind": pl.String, "level": pl.Int64},
         ).with_columns(epoch=pl.lit(tune.epoch, pl.Int32))  # fmt: skip
-        with atomic(folder / f"planted-{tune.epoch}.parquet") as temporary:
-            doses.write_parquet(temporary, compression="zstd")
-        with atomic(path) as temporary:
-            frame.write_parquet(temporary, compression="zstd")
+        save_table(folder / f"planted-{tune.epoch}.parquet", doses)
+        save_table(path, frame)
     tune.seconds_measuring += time.perf_counter() - began
     counts = []
     for stratum in ("member", "control"):
@@ -309,8 +307,7 @@ def _facts(
             "epoch", "row_id"
         )
     for name, frame in tables.items():
-        with atomic(folder / f"{name}.parquet") as temporary:
-            frame.write_parquet(temporary, compression="zstd")
+        save_table(folder / f"{name}.parquet", frame)
     for file in (*files["epoch"], *files["planted"]):
         file.unlink()
     model, before = tune.model, pretraining["seconds"] if pretraining else 0.0

@@ -71,6 +71,12 @@ def atomic(path: Path) -> Iterator[Path]:
             temporary.unlink()
 
 
+def save_table(path: Path, frame: pl.DataFrame) -> None:
+    """Write a Parquet file atomically."""
+    with atomic(path) as temporary:
+        frame.write_parquet(temporary, compression="zstd", compression_level=3)
+
+
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a whole file atomically."""
     with atomic(path) as temporary:
@@ -181,8 +187,7 @@ class RunFolder:
 
     def write_table(self, name: str, frame: pl.DataFrame) -> None:
         """Write RUN/<name>.parquet."""
-        with atomic(self.path / f"{name}.parquet") as temporary:
-            frame.write_parquet(temporary, compression="zstd", compression_level=3)
+        save_table(self.path / f"{name}.parquet", frame)
 
     def read_table(self, name: str, columns: list[str] | None = None) -> pl.DataFrame:
         """Read RUN/<name>.parquet."""

@@ -29,11 +29,11 @@ from scanner.confirmation import Sampler
 from scanner.errors import InputError, ModelError, RunError, SettingsError
 from scanner.objects import Int64, Segment, Source
 from scanner.outcome import CONTROL, Outcome, figures
-from scanner.passes import Passes, Texts, save
+from scanner.passes import Passes, Texts
 from scanner.progress import Progress
 from scanner.recalls import FOLDER
 from scanner.settings import Settings, TrainingPlan, option_name
-from scanner.store import TEMPORARY, RunFolder, write_bytes
+from scanner.store import TEMPORARY, RunFolder, save_table, write_bytes
 from scanner.strata import Chosen
 from scanner.untuned import fingerprint, mark
 from scanner.untuned import texts as texts_of
@@ -241,13 +241,13 @@ def _written(
         controls = work.parts(work.controls).sort("row_id").with_columns(
             stratum=pl.lit(CONTROL), weight=pl.lit(1.0), predicted=pl.lit(None, pl.Float64)
         ).select(table.columns)  # fmt: skip
-        save(run.path / FOLDER / f"{name}.{CONTROLS}.parquet", controls)
+        save_table(run.path / FOLDER / f"{name}.{CONTROLS}.parquet", controls)
     left_out, skipped = (work.controls.left_out, work.controls.skipped) if work.controls else (0, 0)
     told = facts | figures(
         run, work.settings, table, controls, chosen.population, left_out, skipped, facts["base"] is not None
     )
-    save(work.private / "answers.parquet", work.parts(work.members, "-answers"))
-    save(run.path / FOLDER / f"{name}.parquet", table)
+    save_table(work.private / "answers.parquet", work.parts(work.members, "-answers"))
+    save_table(run.path / FOLDER / f"{name}.parquet", table)
     run.write_json(f"{FOLDER}/{name}.json", told)
     for part in [*work.private.glob("rows-*.parquet"), *work.private.glob(f"{CONTROLS}-*.parquet")]:
         part.unlink()

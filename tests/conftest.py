@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from corpora import Corpus, pair, places_of, row, write_segments
 from hypothesis import settings
 
 from scanner.objects import Segment
+from scanner.prediction import scoring
 from scanner.store import RunFolder
 
 # Same examples on every machine, nothing written beside the code; `--hypothesis-profile hunt` looks for new ones.
@@ -50,6 +51,14 @@ def segments_of(tmp_path: Path, rows_of: Any) -> Callable[..., Corpus]:
         return Corpus(run, places_of(rows, ids, sources), rows)
 
     return build
+
+
+@pytest.fixture(scope="module")
+def few_draws() -> Iterator[None]:
+    """Intervals of scores from 20 bootstrap draws: where it is not they that are tested."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scoring, "DRAWS", 20)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -15,9 +15,9 @@ import pytest
 from click.testing import CliRunner
 
 import cli
-from scanner import pipeline, rehearsed, trying
+from scanner import calibrating, pipeline, rehearsed, trying
 from scanner.errors import OutputError, RunError, SettingsError
-from scanner.prediction import level, scoring
+from scanner.prediction import level
 from scanner.prediction.calibration import amount
 from scanner.prediction.hazard import load_weights
 from scanner.prediction.validated import ENOUGH_ROWS
@@ -35,11 +35,7 @@ TRUTH = 0.65
 TINY = f"tiny ({amount(SHIPPED.priors.fitted_parameters)} parameters, full fine-tuning)"
 
 
-@pytest.fixture(autouse=True, scope="module")
-def few_draws():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(scoring, "DRAWS", 20)
-        yield
+pytestmark = pytest.mark.usefixtures("few_draws")
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +95,7 @@ def rehearse(run: RunFolder, rehearsal: str, offset: float = TRUTH, **base) -> N
 
 def test_doses_of_another_version_are_counted_again(audited):
     run = RunFolder(audited)
-    (old,) = rehearsed.rehearsals(run, ("tiny-0",))
+    (old,) = calibrating.sources(run, ("tiny-0",))
     written = list(rehearsed.observed(old))
     with_unit, facts = old.facts, {k: v for k, v in old.facts.items() if k != "dose_unit"}
     assert with_unit["dose_unit"] == dose_unit()

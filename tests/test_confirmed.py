@@ -15,7 +15,7 @@ import pytest
 
 from scanner import confirmed, passes, pipeline, prediction, rehearsed, strata
 from scanner.errors import RunError
-from scanner.prediction import calibration, level, scoring
+from scanner.prediction import calibration, level
 from scanner.prediction.hazard import load_weights
 from scanner.sampling import dose_unit
 from scanner.settings import Settings, TrainingPlan
@@ -29,11 +29,7 @@ TRUTH = 0.65
 COUNT = 160
 
 
-@pytest.fixture(autouse=True, scope="module")
-def few_draws():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(scoring, "DRAWS", 20)
-        yield
+pytestmark = pytest.mark.usefixtures("few_draws")
 
 
 @pytest.fixture(scope="module")

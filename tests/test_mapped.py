@@ -145,6 +145,17 @@ def append(path: Path) -> None:
         file.write(ROW % (0, 0))
 
 
+def append_before(monkeypatch, module, name: str, path: Path) -> None:
+    """Let a function of a module find that a record was appended to the file first."""
+    real = getattr(module, name)
+
+    def appending(*given):
+        append(path)
+        return real(*given)
+
+    monkeypatch.setattr(module, name, appending)
+
+
 def rewrite(path: Path) -> None:
     before = path.stat().st_mtime_ns
     path.write_bytes(path.read_bytes())
@@ -193,14 +204,7 @@ def test_a_stream_that_is_left_early_asks_for_nothing(tmp_path):
 def test_a_cleaned_file_of_an_input_that_changed_meanwhile_does_not_appear(tmp_path, monkeypatch):
     path = write(tmp_path / "d.jsonl", 60)
     run = pipeline.audit([str(path)], Settings(semantic=False), tmp_path / "d.scan")
-    module = formats.load("jsonl")
-    real = module.write
-
-    def appending(*given):
-        append(path)
-        return real(*given)
-
-    monkeypatch.setattr(module, "write", appending)
+    append_before(monkeypatch, formats.load("jsonl"), "write", path)
     with pytest.raises(InputError, match="changed while it was read"):
         pipeline.apply(run.path, tmp_path / "clean.jsonl")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["d.jsonl", "d.scan"]
@@ -208,13 +212,7 @@ def test_a_cleaned_file_of_an_input_that_changed_meanwhile_does_not_appear(tmp_p
 
 def test_an_audit_of_a_file_that_grows_while_its_last_piece_is_read_is_refused(tmp_path, monkeypatch):
     path = write(tmp_path / "d.jsonl", 60)
-    real = ingest._segment
-
-    def growing(*given):
-        append(path)
-        return real(*given)
-
-    monkeypatch.setattr(ingest, "_segment", growing)
+    append_before(monkeypatch, ingest, "_segment", path)
     with pytest.raises(InputError, match="changed while it was read"):
         find_duplicates([path])
 

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from scanner import (
     alongside,
     batching,
+    calibrating,
     chat,
     models,
     pipeline,
@@ -223,7 +224,7 @@ def test_a_goldfish_loss_is_rehearsed_and_predicted(small, audited, monkeypatch)
     asked = {"rows": 60, "controls": 20, "epochs": 1.0, "batching": "wrapped", "name": "fish"}
     done = pipeline.rehearse(audited, {**asked, "goldfish_k": 4})
     assert done.facts["plan"]["goldfish_k"] == 4
-    (found,) = rehearsed.rehearsals(RunFolder(audited), ("fish",))
+    (found,) = calibrating.sources(RunFolder(audited), ("fish",))
     states = list(rehearsed.observed(found))
     assert {s.goldfish.k for s in states} == {4}
     assert all(np.isfinite(s.goldfish.near).all() for s in states)
@@ -362,7 +363,7 @@ def check_planted(run: Path, done) -> None:
         assert nats.sum(dtype=np.float64) == pytest.approx(line["loss_per_token_nats"] * len(nats), rel=0.6)
     private = run / "private" / "rehearsal" / done.folder.name
     assert sorted(p.name for p in private.iterdir()) == ["base", "planted.parquet"]
-    (found,) = rehearsed.rehearsals(RunFolder(run), (done.folder.name,))
+    (found,) = calibrating.sources(RunFolder(run), (done.folder.name,))
     lengths = pl.read_parquet(done.folder / "lengths.parquet")
     trained = rehearsed.rows_of(found, rehearsed.measured(found), rehearsed.planted_rows(found)[0])
     assert trained.row_id.tolist() == lengths["row_id"].to_list()

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 import cli
 from scanner import (
     baseloss,
+    calibrating,
     chat,
     contextual,
     memory,
@@ -160,7 +161,7 @@ def test_a_tokenizer_gives_the_lengths_of_its_base(audited, folder, tmp_path):
 def test_a_rehearsal_knows_what_the_audit_knows(run, folder, tmp_path):
     """Lengths and losses of the same base are the same, so that one level fits both; the audit then takes it."""
     pipeline.rehearse(run.path, {"base": str(folder), "rows": 30, "controls": 5, "epochs": 1.0, "name": "same"})
-    (found,) = rehearsed.rehearsals(run, ("same",))
+    (found,) = calibrating.sources(run, ("same",))
     rows = rehearsed.rows_of(found, rehearsed.measured(found), [])
     kept, text = untuned.Untuned.load(run), predicting.tokenise(run, 53, Settings(), 1, Progress())
     assert kept is not None

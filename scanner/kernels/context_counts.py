@@ -31,7 +31,7 @@ _I32_3D = types.Array(types.int32, 3, "C")
 
 
 @helper
-def _slot(keys, mask, start, key):
+def slot_of(keys, mask, start, key):
     """Slot of a key, or of the first empty place (key 0) on its way."""
     s = np.int64(start & np.uint64(mask))
     while keys[s] != key and keys[s] != 0:
@@ -40,7 +40,7 @@ def _slot(keys, mask, start, key):
 
 
 @helper
-def _size(entries):
+def table_size(entries):
     """Slots of a table that is at most half full."""
     size = 16
     while size < 2 * entries:
@@ -151,17 +151,17 @@ def count_pairs(word, offsets, copies, part, bits, ends, known, entry, others, k
     """
     _scatter(word, offsets, 0, part, bits, ends, 0, known, entry)
     largest = _largest(ends)
-    capacity = _size(largest)
+    capacity = table_size(largest)
     keys, count, own = np.empty(capacity, np.uint64), np.empty(capacity, np.int32), np.zeros(capacity, np.int32)
     slot, many = np.empty(largest, np.int32), np.empty(largest, np.int32)
     for q in range(len(ends)):
         a, b = (ends[q - 1] if q else 0), ends[q]
-        size = _size(b - a)
+        size = table_size(b - a)
         for s in range(size):
             keys[s] = 0
         for e in range(a, b):
             pair = entry[e, 0]
-            s = _slot(keys, size - 1, pair * _ODD >> np.uint64(16), pair)
+            s = slot_of(keys, size - 1, pair * _ODD >> np.uint64(16), pair)
             if keys[s] == 0:
                 keys[s] = pair
                 count[s] = 0
@@ -258,7 +258,7 @@ def longer_contexts(word, offsets, copies, part, bits, ends, entry, chance, know
     """
     _scatter(word, offsets, 1, part, bits, ends, 1, known, entry)
     largest = _largest(ends)
-    capacity = _size(largest)
+    capacity = table_size(largest)
     held, pairs = np.empty((capacity, 3), np.uint64), np.empty((capacity, 3), np.uint64)
     live, asked = np.empty(largest, np.uint32), np.empty(largest, np.uint32)
     slot, pair_slot = np.empty(largest, np.uint32), np.empty(largest, np.uint32)
@@ -298,7 +298,7 @@ def longer_contexts(word, offsets, copies, part, bits, ends, entry, chance, know
                     h = context[e] * _STEP + np.uint64(word[(entry[a + np.int64(e), 1] & _PLACE) - np.uint64(back)])
                     context[e] = h ^ h >> _ROW
             reached = k
-            size = _size(alive)
+            size = table_size(alive)
             mask = np.uint64(size - 1)
             _clear(held, size)
             _clear(pairs, size)
@@ -369,13 +369,13 @@ def mark_copied(tokens, offsets, first, last, within):
     longest = 1
     for i in range(first, last):
         longest = max(longest, offsets[i + 1] - offsets[i])
-    keys, used = np.zeros(_size(longest), np.uint64), np.empty(longest, np.int64)
+    keys, used = np.zeros(table_size(longest), np.uint64), np.empty(longest, np.int64)
     for i in range(first, last):
-        mask = _size(offsets[i + 1] - offsets[i]) - 1
+        mask = table_size(offsets[i + 1] - offsets[i]) - 1
         filled = 0
         for t in range(offsets[i] + 2, offsets[i + 1]):
             h = max(fmix64((tokens[t - 2] * _STEP + tokens[t - 1]) * _ODD + tokens[t]), np.uint64(1))
-            s = _slot(keys, mask, h, h)
+            s = slot_of(keys, mask, h, h)
             if keys[s] == 0:
                 keys[s] = h
                 used[filled] = s

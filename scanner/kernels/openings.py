@@ -22,6 +22,7 @@ from numba import types
 
 from scanner import running
 from scanner.kernels._jit import I32, I32R, I64R, INT, U8, U64, U64R, VOID, helper, kernel
+from scanner.kernels.context_counts import slot_of, table_size
 
 HEAD = 24
 """Tokens of an answer that are looked at."""
@@ -98,15 +99,6 @@ def partition(key, bits, entry, ends):
 
 
 @helper
-def _slot(table, mask, key):
-    """Slot of a key, or of the first empty place (0) on its way."""
-    s = np.int64((key * _ODD >> np.uint64(24)) & np.uint64(mask))
-    while table[s] != key and table[s] != 0:
-        s = (s + 1) & mask
-    return s
-
-
-@helper
 def _answer_of(at, e, low):
     """The answer that an entry is of, `low` or a later one: steps that double, then halves."""
     step = 1
@@ -132,21 +124,18 @@ def count_others(key, entry, ends, row, at, copies, first, last, others):
     largest = 0
     for p in range(first, last):
         largest = max(largest, ends[p + 1] - ends[p])
-    capacity = 16
-    while capacity < 2 * largest:
-        capacity *= 2
+    capacity = table_size(largest)
     table, count = np.empty(capacity, np.uint64), np.empty(capacity, np.int32)
     own, slot = np.zeros(capacity, np.int32), np.empty(largest, np.int64)
     for p in range(first, last):
         a, b = ends[p], ends[p + 1]
-        size = 16
-        while size < 2 * (b - a):
-            size *= 2
+        size = table_size(b - a)
         table[:size] = 0
         for x in range(a, b):
-            s = _slot(table, size - 1, key[entry[x]])
+            k = key[entry[x]]
+            s = slot_of(table, size - 1, k * _ODD >> np.uint64(24), k)
             if table[s] == 0:
-                table[s] = key[entry[x]]
+                table[s] = k
                 count[s] = 0
             count[s] += 1
             slot[x - a] = s
