@@ -35,10 +35,10 @@ class Transformer:
 
 
 def read_again(
-    asked: Asked, row_id: Int64, items: Items, near: neighbours.Near, known: Compared, by: Transformer, threads: int
-) -> Compared:
+    asked: Asked, row_id: Int64, items: Items, rarity: Rarity, near: neighbours.Near, known: Compared, by: Transformer,
+    threads: int,
+) -> Compared:  # fmt: skip
     """The candidates as the transformer sees them, and those of the known ones that it has not read."""
-    rarity = Rarity(items)
     of_row, of_item = _costs(asked, row_id[near.rows], len(items), by.encoder)
     total = int(of_row.sum() + of_item.sum())
     kind, item = _likeliest(asked, row_id, near, known, rarity)

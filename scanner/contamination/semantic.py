@@ -45,12 +45,13 @@ def compare(
     known = neighbours.PROPOSED if by else neighbours.NEAREST
     near = neighbours.search(rows, np.flatnonzero(rows.measured), views, threads, known)
     found = near.with_equals(neighbours.likest(rows, near, views))
-    common = asked.in_common(row_id[found.place], found.item, Rarity(items))
+    rarity = Rarity(items)
+    common = asked.in_common(row_id[found.place], found.item, rarity)
     compared = Compared(
         found.place, found.item, found.cosine, found.margin, found.rank, *common, np.zeros(len(found.item), np.bool_),
         _parts_of_benchmarks(items), notes,
     )  # fmt: skip
-    return rereading.read_again(asked, row_id, items, near, compared, by, threads) if by else compared
+    return rereading.read_again(asked, row_id, items, rarity, near, compared, by, threads) if by else compared
 
 
 def _parts_of_benchmarks(items: Items) -> Int64:
