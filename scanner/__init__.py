@@ -10,7 +10,7 @@
              decontaminating contrast compiling background batching
              baseloss wording heat planting memory closeness growing
              ordering running effects options goldfish commonlines hub
-             fieldnames trust versions wordvectors recalls mapped
+             fieldnames trust versions wordvectors recalls mapped pairing
     floor 2  formats/ layouts/ signals/ features/ outputs/ reports/          stages, strangers to one another
              clustering contamination/ prediction/ planning/ explain/
              rehearsal earlier comparing/ confirmation/
@@ -20,6 +20,7 @@
              calibrating trying projecting alongside retelling foretold
              drawing validating memorizing repredicting untuned rowlengths
              inplace deduplicating unread tuned passes strata outcome confirmed
+             choosing judging
 
 `scanner/` measures, `rules/` judges, `cli.py` speaks. Library functions have the names of the verbs.
 """

@@ -17,16 +17,30 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from scanner import earlier, figures, formats, ingest, inputs, keeping, memory, planning, running, stages, tables
+from scanner import (
+    choosing,
+    earlier,
+    figures,
+    formats,
+    ingest,
+    inputs,
+    keeping,
+    memory,
+    planning,
+    running,
+    stages,
+    tables,
+)
 from scanner.errors import OutputError
 from scanner.figures import percent, plural
 from scanner.inplace import TextInPlace
 from scanner.mapped import steady
 from scanner.objects import Clusters, Rows, Skip, Source
+from scanner.pairing import NO_PAIRS
 from scanner.planning.dropping import dropped_rows, spared_rows
 from scanner.progress import Progress
 from scanner.settings import Settings
-from scanner.stages import NO_PAIRS, Likeness
+from scanner.stages import Likeness
 from scanner.store import HasText, RunFolder, write_table
 from scanner.text import one_line
 
@@ -228,7 +242,7 @@ def find_duplicates(
                 rows, skips = ingest.read_all(sources, text, settings, threads, printer=printer)
                 prints = printer.whole()
             likeness = stages.find_likeness(text, rows, prints, settings, threads, progress)
-            choice = stages.find_clusters(
+            choice = choosing.find_clusters(
                 text, rows, prints, likeness, NO_PAIRS, earlier.NONE, sources, settings, progress
             )  # fmt: skip
     return Duplicates(rows, sources, skips, likeness, choice.clusters, text, choice.preferred, settings)

@@ -14,13 +14,12 @@ import polars as pl
 from scanner import alongside, chat, planting, rehearsal
 from scanner.chat import Example
 from scanner.errors import ModelError
-from scanner.kernels.similarity import connect
 from scanner.models import LanguageModel
 from scanner.objects import Int64
+from scanner.pairing import COPIES, groups_of, places
 from scanner.planting import Planted
-from scanner.rehearsed import COPIES, segments_of
+from scanner.rehearsed import segments_of
 from scanner.settings import TrainingPlan
-from scanner.stages import places
 from scanner.store import RunFolder
 
 LARGEST_LEFT_OUT = 0.1
@@ -132,6 +131,4 @@ def _alike(run: RunFolder, row_id: Int64, jaccard: float) -> Int64:
     pairs = run.read_table("pairs", ["row_a", "row_b", "signal", "relation", "similarity"]).filter(
         COPIES | (pl.col("signal") == "minhash") & (pl.col("similarity") >= jaccard)
     )
-    root = np.empty(len(row_id), np.int64)
-    connect(places(row_id, pairs["row_a"]), places(row_id, pairs["row_b"]), root)
-    return root
+    return groups_of(row_id, pairs).group

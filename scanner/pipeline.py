@@ -12,17 +12,18 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import polars as pl
 
 from scanner import (
     against,
+    choosing,
     compiling,
     fieldranks,
     formats,
     heat,
     hub,
     inputs,
+    judging,
     keeping,
     matching,
     memory,
@@ -31,7 +32,6 @@ from scanner import (
     predicting,
     projecting,
     relating,
-    repredicting,
     running,
     signatures,
     stages,
@@ -42,9 +42,9 @@ from scanner import (
 from scanner.errors import ChangedInputError, RuleError, RunError, SettingsError
 from scanner.objects import Source
 from scanner.progress import Progress, peak_rss_bytes
-from scanner.settings import Settings, TrainingPlan, option_name
+from scanner.settings import Settings
 from scanner.store import SCHEMA_VERSION, RunFolder, write_bytes
-from scanner.versions import PREDICTING, shipped, versions
+from scanner.versions import versions
 
 if TYPE_CHECKING:
     from scanner.applying import Applied
@@ -87,7 +87,7 @@ def audit(
         compared = [index.identity for index in earlier_runs]
         identity = inputs.identity(sources + evaluation, digests + evaluated, settings, compared)
         if inputs.is_finished(run, identity, force):
-            since = _judged_since(run, settings)
+            since = judging.judged_since(run, settings)
             progress.say(f"{run.path} holds this audit already{since}; use --force to run it again{inputs.lost(run)}")
             return run
         if settings.base:
@@ -109,20 +109,6 @@ def audit(
     notes["left_out"] = [file._asdict() for file in left_out]
     _finish(run, settings, notes, facts, progress)
     return run
-
-
-def _judged_since(run: RunFolder, settings: Settings) -> str:
-    """What `scan plan` made of a run other than these settings ask for, in words; empty where nothing."""
-    scan = run.read_json("scan.json")
-    now = Settings.from_dict(scan["settings"])
-    base = scan["notes"]["prediction"].get("base") or {}
-    if settings.plan.model_params is None and now.plan.model_params == base.get("parameters"):
-        settings = settings.changed(model_params=now.plan.model_params)  # no plan of its own: see untuned.sized
-    other = [f.name for f in fields(Settings) if f.name not in ("plan", "threads", "text")
-             and getattr(now, f.name) != getattr(settings, f.name)]  # fmt: skip
-    other += [f.name for f in fields(TrainingPlan) if getattr(now.plan, f.name) != getattr(settings.plan, f.name)]
-    named = ", ".join(option_name(name) for name in other)
-    return f", judged again since by scan plan with another {named}" if named else ""
 
 
 def _measure_and_judge(
@@ -149,7 +135,7 @@ def _measure_and_judge(
     matched = matching.find(run, rows, benchmarks, settings, threads, progress)
     matches = pl.concat([known, matched.table], how="diagonal")
     meaning = stages.find_meaning(run, rows, names, likeness, settings, threads, progress)
-    choice = stages.find_clusters(
+    choice = choosing.find_clusters(
         run, rows, prints, likeness, meaning.pairs, matches, sources, settings, progress
     )  # fmt: skip
     clusters = choice.clusters
@@ -166,7 +152,9 @@ def _measure_and_judge(
         table = tables.with_field(table, choice.field.rank if choice.field else None).hstack(passages.features)
         predicted = validating.validate(predicted, table, settings)
         spans = tables.all_spans(spans, passages, predicted.memorized)
-        found = stages.findings(rows, clusters, choice.preferred, pairs, spans, predicted.table, table, matches, unread)
+        found = choosing.findings(
+            rows, clusters, choice.preferred, pairs, spans, predicted.table, table, matches, unread
+        )
         plan = planning.make_plan(found, settings)
         what_if = projecting.with_plan(
             run, predicted.what_if, plan, pairs, settings, predicting.weights_of(settings, Progress())
@@ -184,7 +172,7 @@ def _measure_and_judge(
         tables.write_skips(run, skips)
     notes = {"reading": [d._asdict() for d in rows.damage], **likeness.notes, **wrapping.notes, **meaning.notes}
     notes |= passages.notes | related.notes | matched.notes | predicted.notes
-    notes["keep"] = stages.keep_notes(settings, choice.field)
+    notes["keep"] = choosing.keep_notes(settings, choice.field)
     if compared:
         notes["against"] = compared
     notes["brake"] = planning.brake(plan, rows.source, settings, names)
@@ -204,65 +192,10 @@ def judge(run_path: Path, changes: dict[str, Any], progress: Progress | None = N
     changes: entries of Settings to replace; where they name a calibration or another training, the stored text is
     predicted for again. A Jaccard threshold below the audit's floor is refused.
     """
-    progress = progress or Progress()
-    run = RunFolder.open_finished(run_path)
-    scan = run.read_json("scan.json")
-    before = Settings.from_dict(scan["settings"])
-    if (wanted := changes.get("jaccard", before.jaccard)) < before.floor:
-        raise SettingsError(
-            f"--jaccard {wanted:g} lies below the audit's floor of {before.floor:g}; pairs below it were not kept: "
-            f"audit again with --floor {wanted:g}"
-        )
-    settings = before.changed(**changes)
-    with progress.stage("look at the rows to keep"):
-        ranks = _field_ranks(run, scan, before, settings, progress)  # may be refused, so before anything is written
-    if repredicting.is_needed(changes):
-        compiling.load_kernels(progress)
-        scan["notes"] |= repredicting.predict_again(run, scan, settings, progress)
-        scan["versions"] |= {name: shipped()[name] for name in PREDICTING}
-    with progress.stage("judge again"):
-        names = [i["name"] for i in scan["inputs"]]
-        scan["notes"]["brake"] = tables.plan_again(run, settings, names, ranks.rank if ranks else None)
-        scan["notes"]["keep"] = stages.keep_notes(settings, ranks)
-        projecting.project_again(run, settings, lambda: predicting.weights_of_run(scan, settings))
-        scan["settings"] = settings.as_dict()
-        scan["training_plan"] = scan["settings"]["plan"]
-        scan["summary"] = tables.summary(run, scan["notes"], settings)
-        run.write_json("scan.json", scan)
+    run, progress = RunFolder.open_finished(run_path), progress or Progress()
+    settings = judging.judge(run, changes, progress)
     report(run, ["html"], settings.text, progress)
     return run
-
-
-def _field_ranks(
-    run: RunFolder, scan: dict[str, Any], before: Settings, settings: Settings, progress: Progress
-) -> fieldranks.FieldRanks | None:
-    """Ranks for --keep-policy field:NAME: the run's own, else from the inputs, which must be what they were."""
-    policy = keeping.parse(settings.keep_policy)
-    if policy.kind != "field":
-        return None
-    table = run.read_table("rows")
-    stored = fieldranks.of_table(table)
-    if stored is not None and keeping.parse(before.keep_policy).field == policy.field:
-        return fieldranks.FieldRanks(stored, {k: v for k, v in scan["notes"]["keep"].items() if k != "policy"})
-    need = f"--keep-policy field:{policy.field} needs values that this run has not stored"
-    sources = inputs.sources_of(scan)
-    for source in sources:
-        if not source.path.exists():
-            raise RunError(
-                f"{need}, and {source.path} is no longer there to read them from; bring it back, or audit again with "
-                f"this policy: scan DATASET --keep-policy field:{policy.field}"
-            )
-    digests = inputs.sha256_of(sources, running.thread_count(0), lambda done: None)
-    for source, digest, known in zip(sources, digests, scan["inputs"], strict=True):
-        if digest != known["sha256"]:
-            raise ChangedInputError(f"{need}, and {source.path} changed since the audit (its SHA-256 is another)")
-    fieldranks.check(sources, policy.field, settings)
-    progress.say(f"reading field {policy.field} from the input again")
-    pairs = run.read_table("pairs", ["row_a", "row_b"])
-    row_id = table["row_id"].to_numpy()
-    wanted = np.searchsorted(row_id, np.unique(pl.concat([pairs["row_a"], pairs["row_b"]]).to_numpy()))
-    firsts = [entry["first_row"] for entry in scan["inputs"]]
-    return stages.read_field(sources, firsts, row_id, wanted, settings)
 
 
 def apply(run_path: Path, out: Path, target: str | None = None, progress: Progress | None = None) -> Applied:

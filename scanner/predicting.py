@@ -11,10 +11,11 @@ import polars as pl
 from scanner import memorizing, projecting
 from scanner.errors import RunError, SettingsError
 from scanner.objects import Fingerprints, Rows, Source
+from scanner.pairing import ends, jaccard_of_learned
 from scanner.progress import Progress
 from scanner.rowlengths import row_lengths
 from scanner.settings import Settings
-from scanner.stages import Likeness, jaccard_of_learned, places
+from scanner.stages import Likeness
 from scanner.store import RunFolder, atomic
 from scanner.tokenising import TokenisedRows, tokens_of_rows
 from scanner.untuned import Untuned, measured
@@ -98,8 +99,7 @@ def predict(
 
     text = tokenise(run, len(rows), settings, threads, progress)
     near = prediction.NearCopies(
-        places(rows.row_id, likeness.near["row_a"]),
-        places(rows.row_id, likeness.near["row_b"]),
+        *ends(rows.row_id, likeness.near),
         jaccard_of_learned(likeness.near),
         settings.shingle,
     )

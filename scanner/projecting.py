@@ -14,9 +14,9 @@ import polars as pl
 
 from scanner.errors import SettingsError
 from scanner.objects import Float64
+from scanner.pairing import COPIES, ends, groups_of, jaccard_of_learned
 from scanner.sampling import asked_alone
 from scanner.settings import Settings, TrainingPlan
-from scanner.stages import jaccard_of_learned, places
 from scanner.store import RunFolder, atomic
 
 if TYPE_CHECKING:
@@ -116,17 +116,13 @@ def doses_of_rest(
     own: Float64, together: Float64, stays: np.ndarray, row_id: np.ndarray, pairs: pl.DataFrame, shingle: int
 ) -> tuple[Float64, Float64, Float64]:
     """(n,) dose of each row by the visits of the rows that stay, in all and by its exact copies, and their share."""
-    from scanner.kernels.similarity import connect
     from scanner.sampling import copies_of, with_copies
 
-    exact = pairs.filter((pl.col("signal") == "exact") & (pl.col("relation") == "same_both"))
-    group = np.empty(len(row_id), np.int64)
-    connect(places(row_id, exact["row_a"]), places(row_id, exact["row_b"]), group)
+    exact = groups_of(row_id, pairs.filter(COPIES))
     near = pairs.filter(pl.col("signal") == "minhash")
-    a, b = places(row_id, near["row_a"]), places(row_id, near["row_b"])
-    copies = copies_of(group, a, b, jaccard_of_learned(near), shingle)
+    copies = copies_of(exact.group, *ends(row_id, near), jaccard_of_learned(near), shingle)
     given = np.where(stays, own, 0.0)
     total = with_copies(given, copies, together)
-    of_copies = np.bincount(group, given, minlength=len(group))[group] * together
-    left = np.bincount(group, stays, minlength=len(group))[group] / np.bincount(group)[group]
+    of_copies = np.bincount(exact.group, given, minlength=len(row_id))[exact.group] * together
+    left = np.bincount(exact.group, stays, minlength=len(row_id))[exact.group] / exact.size
     return total, np.minimum(of_copies, total), left

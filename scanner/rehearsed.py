@@ -20,8 +20,8 @@ from scanner.batching import SEQUENCE_TOKENS, sequence_length
 from scanner.contextual import beside_table, token_features
 from scanner.errors import RunError
 from scanner.kernels.contexts import ContextFeatures
-from scanner.kernels.similarity import connect
 from scanner.objects import Float64, Int64, Segment, UInt64
+from scanner.pairing import COPIES, ends, groups_of, jaccard_of_learned, places
 from scanner.planting import Planted
 from scanner.prediction.dropping import goldfish
 from scanner.prediction.level import Observed
@@ -30,11 +30,9 @@ from scanner.prediction.validated import observed as what_was_observed
 from scanner.prediction.validity import LANGUAGE
 from scanner.sampling import Copies, asked_alone, copies_of, dose_per_token, dose_unit, simulate, with_copies
 from scanner.settings import Settings, TrainingPlan
-from scanner.stages import jaccard_of_learned, places
 from scanner.store import RunFolder
 from scanner.tokenising import tokens_of_rows
 
-COPIES = (pl.col("signal") == "exact") & (pl.col("relation") == "same_both")
 LENGTHS = "lengths.parquet"
 """Of a rehearsal; those of earlier versions have none, and losses that were not shared out to our own tokens."""
 SCRIPT_SHARE, SCRIPT_ROWS = 0.05, 10
@@ -130,24 +128,19 @@ def alone(
     shift = offsets[row] - text.offsets[part][row]
     answers = prediction.Answers(row, text.answer_start[inside] + shift, text.answer_end[inside] + shift)
     pairs = run.read_table("pairs")
-    copies, alike = np.empty(len(ids), np.int64), np.empty(len(ids), np.int64)
-    exact, mine = pairs.filter(COPIES), pl.col("row_a").is_in(ids[part]) & pl.col("row_b").is_in(ids[part])
-    connect(places(ids, exact["row_a"]), places(ids, exact["row_b"]), copies)
-    close = pl.concat([exact, pairs.filter(mine & (pl.col("signal") == "minhash"))])
-    connect(places(ids, close["row_a"]), places(ids, close["row_b"]), alike)
-    near = pairs.filter(mine & (pl.col("signal") == "minhash"))
+    mine = pl.col("row_a").is_in(ids[part]) & pl.col("row_b").is_in(ids[part])
+    exact, near = pairs.filter(COPIES), pairs.filter(mine & (pl.col("signal") == "minhash"))
     members = alongside.Counted(
         row_id=ids[part],
         tokens=text.tokens[chosen],
         widths=text.widths[chosen],
         offsets=offsets,
         answers=answers,
-        copies=copies[part],
-        alike=alike[part],
+        copies=groups_of(ids, exact).group[part],
+        alike=groups_of(ids, pl.concat([exact, near])).group[part],
         order=np.asarray(run.read_array("content_rank"))[part].astype(np.uint64),
         near=prediction.NearCopies(
-            places(ids[part], near["row_a"]),
-            places(ids[part], near["row_b"]),
+            *ends(ids[part], near),
             jaccard_of_learned(near),
             settings.shingle,
         ),

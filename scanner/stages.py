@@ -12,11 +12,10 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-import pyarrow as pa
 
-from scanner import earlier, fieldranks, keeping, planning
 from scanner.fingerprints import Fingerprinter, fingerprint
-from scanner.objects import Clusters, Fingerprints, Groups, Int64, Pairs, Rows, Skip, Source
+from scanner.objects import Clusters, Fingerprints, Groups, Rows, Skip, Source
+from scanner.pairing import NO_PAIRS, table_of
 from scanner.progress import Progress
 from scanner.running import submitting
 from scanner.settings import Settings
@@ -24,19 +23,8 @@ from scanner.signatures import Index
 from scanner.store import HasText, RunFolder
 from scanner.templating import Marked
 
-PAIRS_SCHEMA = {
-    "row_a": pl.Int64,
-    "row_b": pl.Int64,
-    "signal": pl.String,
-    "relation": pl.String,
-    "similarity": pl.Float32,
-    "containment_ab": pl.Float32,
-    "containment_ba": pl.Float32,
-}
-SEMANTIC_SCHEMA = PAIRS_SCHEMA | {"proposal_cosine": pl.Float32, "differs": pl.String}
 SIGNATURE_SEED = 1
 """Seed of the MinHash permutations, datasketch's default; fixed, so that runs can be compared."""
-NO_PAIRS = pl.DataFrame(schema=SEMANTIC_SCHEMA)
 
 
 @dataclass(frozen=True)
@@ -78,16 +66,6 @@ class Passages:
     pairs: pl.DataFrame  # as in pairs.parquet
     features: pl.DataFrame
     notes: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Choice:
-    """Clusters, the order in which rows stay, and what it was made from."""
-
-    clusters: Clusters
-    preferred: keeping.Preference
-    quality: np.ndarray  # (n,) NaN for rows in no near pair
-    field: fieldranks.FieldRanks | None  # with --keep-policy field: only
 
 
 def read(
@@ -151,7 +129,7 @@ def find_likeness(
         )  # fmt: skip
         wanted = near.same_context & (near.pairs.similarity >= settings.floor)
         alike = wording.compare(reader, rows, prints, templates, near.a, near.b, wanted, settings.shingle, threads)
-    table = _frame(near.pairs).with_columns(
+    table = table_of(near.pairs).with_columns(
         prompt_similarity=pl.Series(near.prompt_jaccard, dtype=pl.Float32),
         answer_similarity=pl.Series(near.answer_jaccard, dtype=pl.Float32),
         answer_containment_ab=pl.Series(near.answer_containment[:, 0], dtype=pl.Float32),
@@ -161,7 +139,7 @@ def find_likeness(
         words_similarity=pl.Series(alike.words, dtype=pl.Float32),
     )
     notes = {"exact": same.notes, "minhash": near.pairs.notes}
-    return Likeness(records, texts, normal, _frame(same), table, templates, notes)
+    return Likeness(records, texts, normal, table_of(same), table, templates, notes)
 
 
 def describe_templates(
@@ -205,93 +183,6 @@ def find_spans(
         return unread.find(run, settings, threads)
 
 
-def find_clusters(
-    run: HasText,
-    rows: Rows,
-    prints: Fingerprints,
-    likeness: Likeness,
-    semantic: pl.DataFrame,
-    matches: pl.DataFrame,
-    sources: list[Source],
-    settings: Settings,
-    progress: Progress,
-) -> Choice:
-    """Stars of duplicates around the rows that stay."""
-    with progress.stage("cluster"):
-        quality = np.full(len(rows), np.nan)
-        ends = pl.concat([likeness.near["row_a"], likeness.near["row_b"], semantic["row_a"], semantic["row_b"]])
-        involved = np.unique(likeness.texts.group[places(rows.row_id, ends)])
-        if len(involved):
-            quality[involved] = _quality_of_answers(run, involved)
-            copies = np.flatnonzero(likeness.texts.size > 1)
-            quality[copies] = quality[likeness.texts.group[copies]]  # equal text, equal quality
-        pairs = pl.concat([likeness.near, semantic], how="diagonal")
-        field = None
-        if keeping.parse(settings.keep_policy).kind == "field":
-            wanted = np.union1d(np.flatnonzero(likeness.texts.size > 1), places(rows.row_id, ends))
-            field = read_field(sources, rows.first_row, rows.row_id, wanted, settings)
-        preferred = keeping.preference(
-            rows, settings.keep_policy, [s.name for s in sources], quality, prints.supervised_tokens,
-            field.rank if field else None, is_copied(rows, matches),
-        )  # fmt: skip
-        return Choice(stars(rows.row_id, likeness.texts, pairs, preferred.rank, settings), preferred, quality, field)
-
-
-def read_field(
-    sources: list[Source], first_rows: Sequence[int], row_id: Int64, wanted: Int64, settings: Settings
-) -> fieldranks.FieldRanks:
-    """Ranks of the field that --keep-policy names, over the rows that have duplicates (positions)."""
-    name = keeping.parse(settings.keep_policy).field
-    return fieldranks.read(sources, first_rows, row_id, wanted, name, settings)
-
-
-def keep_notes(settings: Settings, field: fieldranks.FieldRanks | None) -> dict[str, Any]:
-    """What is said about which rows stay."""
-    return {"policy": keeping.in_words(settings.keep_policy, settings.keep), **(field.notes if field else {})}
-
-
-def is_copied(rows: Rows, matches: pl.DataFrame) -> np.ndarray:
-    """(n,) whether an earlier run holds the row as it is."""
-    if not len(matches):
-        return np.zeros(len(rows), np.bool_)
-    return np.isin(rows.row_id, earlier.matched_rows(matches)["row_id"].to_numpy())
-
-
-def findings(
-    rows: Rows,
-    clusters: Clusters,
-    preferred: keeping.Preference,
-    pairs: pl.DataFrame,
-    spans: pl.DataFrame,
-    prediction: pl.DataFrame,
-    table: pl.DataFrame,
-    matches: pl.DataFrame,
-    unread: pl.DataFrame,
-) -> planning.Findings:
-    """What the plan is made from."""
-    copied = earlier.matched_rows(matches)
-    return planning.Findings(rows, clusters, pairs, spans, prediction, table, preferred, copied, matches, unread)
-
-
-def stars(row_id: Int64, texts: Groups, pairs: pl.DataFrame, rank: Int64, settings: Settings) -> Clusters:
-    """Clusters around kept rows, from the pairs that may be dropped.
-
-    Rows that are the same up to case and spacing have the same shingles: what was verified for one holds for the other.
-    """
-    from scanner.clustering import cluster
-    from scanner.kernels.similarity import connect
-    from scanner.signals import group_by
-
-    chosen = pairs.filter(planning.may_drop(settings))
-    twins = chosen.filter((pl.col("signal") == "minhash") & (pl.col("relation") == "same_both"))
-    if len(twins):
-        root = np.empty(len(row_id), np.int64)
-        a, b = (places(row_id, twins[side]) for side in ("row_a", "row_b"))
-        connect(np.concatenate((texts.group, a)), np.concatenate((np.arange(len(row_id)), b)), root)
-        texts = group_by((root.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15))[:, None])  # spread: see stable_order
-    return cluster(texts, places(row_id, chosen["row_a"]), places(row_id, chosen["row_b"]), rank)
-
-
 def find_passages(
     run: RunFolder,
     rows: Rows,
@@ -314,26 +205,11 @@ def find_passages(
             width=settings.span_tokens, threads=threads, advance=progress.advance,
         )  # fmt: skip
         features = spans.features(prints, found.covered, found.leaked, found.longest)
-    pairs = _frame(found.pairs).with_columns(
+    pairs = table_of(found.pairs).with_columns(
         answer_containment_ab=pl.Series(found.answer_ab, dtype=pl.Float32),
         answer_containment_ba=pl.Series(found.answer_ba, dtype=pl.Float32),
     )
     return Passages(found.spans, pairs, features, {"span": {"measured": True, **found.pairs.notes}})
-
-
-def _quality_of_answers(run: HasText, positions: Int64) -> np.ndarray:
-    """features.quality of the learned text of the rows at these positions (ascending)."""
-    from scanner.features.quality import qualities
-
-    some = run.segments().segments_of(positions)
-    learned = np.flatnonzero(some.supervised)
-    begin, end = some.begin[learned], some.end[learned]
-    text = some.data.data
-    # a line end after every segment: white space changes no quality
-    joined = b"\n".join([text[a:b] for a, b in zip(begin.tolist(), end.tolist(), strict=True)] + [b""])
-    ends = np.concatenate(([0], np.cumsum(end - begin + 1)))[np.searchsorted(learned, some.row_start)]
-    answers = pa.LargeStringArray.from_buffers(len(positions), pa.py_buffer(ends), pa.py_buffer(joined))
-    return qualities(pl.Series(answers))
 
 
 def find_meaning(
@@ -368,7 +244,7 @@ def find_meaning(
     if settings.confirm_with:
         texts, lexical = likeness.texts.group, likeness.near
         pairs, proposed = confirming.run_cascade(run, rows, full, near, texts, lexical, settings, threads, progress)
-    table = _frame(pairs).with_columns(proposal_cosine=pl.Series(proposed, dtype=pl.Float32, nan_to_null=True))
+    table = table_of(pairs).with_columns(proposal_cosine=pl.Series(proposed, dtype=pl.Float32, nan_to_null=True))
     copies = [likeness.exact, confirming.copies_of(likeness.near, settings)]
     table = confirming.with_differences(table, run.segments(), copies, progress)
     with progress.stage("measure density"):
@@ -383,29 +259,3 @@ def find_meaning(
         ],
     }
     return Meaning(table, [around], notes)
-
-
-def _frame(pairs: Pairs) -> pl.DataFrame:
-    return pl.DataFrame(
-        {
-            "row_a": pairs.row_a,
-            "row_b": pairs.row_b,
-            "signal": pl.Series([pairs.signal], dtype=pl.String).new_from_index(0, len(pairs)),
-            "relation": pl.Series(pairs.relation.tolist(), dtype=pl.String),
-            "similarity": pairs.similarity,
-            "containment_ab": pairs.containment_ab,
-            "containment_ba": pairs.containment_ba,
-        },
-        schema_overrides={"row_a": pl.Int64, "row_b": pl.Int64},
-    )
-
-
-def jaccard_of_learned(near: pl.DataFrame) -> np.ndarray:
-    """(p,) of near pairs as in pairs.parquet: what is learned is the answer, a long prompt in common makes no copy."""
-    least = pl.min_horizontal("similarity", pl.col("answer_similarity").fill_nan(None))
-    return near.select(least).to_series().to_numpy()
-
-
-def places(row_id: Int64, wanted: pl.Series) -> Int64:
-    """Positions of row ids among all rows (ascending)."""
-    return np.searchsorted(row_id, wanted.to_numpy()).astype(np.int64)

@@ -1,4 +1,4 @@
-"""The tables of a run: put together from what the stages found, written, and judged again.
+"""The tables of a run, put together from what the stages found.
 
 Columns are DESIGN's contract; more may be added, none renamed.
 """
@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from scanner import earlier, keeping, matching, outcome, planning
+from scanner import earlier, matching, outcome
 from scanner.objects import Clusters, Fingerprints, Float64, Rows, Skip, Source
+from scanner.pairing import places
 from scanner.predicting import Predicted, patterns_of
 from scanner.settings import Settings
-from scanner.stages import Likeness, Meaning, Passages, Wrapping, findings, is_copied, places, stars
+from scanner.stages import Likeness, Meaning, Passages, Wrapping
 from scanner.store import RunFolder, write_bytes
 
 
@@ -192,47 +193,3 @@ def summary(run: RunFolder, notes: dict[str, Any], settings: Settings) -> dict[s
         matches = run.read_table("matches")
         counts["earlier"] = earlier.summarise(matches, notes["against"], len(rows), settings.jaccard)
     return summarise(rows, pairs, spans, predicted, plan, notes, counts, unread)
-
-
-def plan_again(
-    run: RunFolder, settings: Settings, source_names: list[str], field_rank: Float64 | None = None
-) -> list[str]:
-    """Cluster and plan from stored tables under other settings; writes rows and plan, returns the brake's messages.
-
-    field_rank (n,): with --keep-policy field: only, see fieldranks.
-    """
-    from scanner.kernels.similarity import connect
-    from scanner.signals import group_by
-
-    table, pairs, spans, predicted = (run.read_table(name) for name in ("rows", "pairs", "spans", "prediction"))
-    n = len(table)
-    row_id = table["row_id"].to_numpy()
-    source = (
-        table["source"]
-        .replace_strict({name: i for i, name in enumerate(source_names)}, return_dtype=pl.Int32)
-        .to_numpy()
-    )
-    place = np.zeros(n, np.int64)
-    # only the order of contents matters here, not the digests themselves
-    digest = np.stack([run.read_array("content_rank").astype(np.uint64)] * 2, axis=1)
-    rows = Rows(row_id, source, table["line"].to_numpy(), place, place, place.astype(np.int32), digest, (), ())
-    exact = pairs.filter((pl.col("signal") == "exact") & (pl.col("relation") == "same_both"))
-    root = np.empty(n, np.int64)
-    connect(places(row_id, exact["row_a"]), places(row_id, exact["row_b"]), root)
-    texts = group_by((root.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15))[:, None])  # spread: see stable_order
-    quality = table["quality.score"].fill_nan(0).to_numpy().astype(np.float64)
-    matches = run.read_table("matches") if run.has_table("matches") else earlier.NONE
-    preferred = keeping.preference(
-        rows, settings.keep_policy, source_names, quality, table["length.supervised_tokens"].to_numpy(), field_rank,
-        is_copied(rows, matches),
-    )  # fmt: skip
-    clusters = stars(row_id, texts, pairs, preferred.rank, settings)
-    table = table.with_columns(
-        cluster_id=pl.Series(clusters.cluster).replace(-1, None), cluster_size=pl.Series(clusters.size)
-    )
-    table = with_field(table, field_rank)
-    found = findings(rows, clusters, preferred, pairs, spans, predicted, table, matches, run.read_table("unread"))
-    plan = planning.make_plan(found, settings)
-    run.write_table("rows", table)
-    run.write_table("plan", plan)
-    return planning.brake(plan, source, settings, source_names)

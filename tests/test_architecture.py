@@ -25,13 +25,13 @@ FLOORS = {
     "sampling evidence repeats models chat training rulefiles plausibility contextual display keyed signatures keeping "
     "turns templating decontaminating contrast compiling background batching baseloss wording "
     "heat planting memory closeness growing ordering running effects options goldfish commonlines hub fieldnames trust "
-    "versions wordvectors recalls mapped",
+    "versions wordvectors recalls mapped pairing",
     2: "formats layouts signals features outputs reports clustering contamination prediction planning explain "
     "rehearsal earlier comparing confirmation",
     3: "pipeline inputs ingest resuming stages relating predicting tables rehearsing applying estimating verifying "
     "against flatreading fieldranks matching confirming rehearsed calibrating trying projecting "
     "alongside retelling foretold drawing validating memorizing repredicting untuned rowlengths inplace deduplicating "
-    "unread tuned passes strata outcome confirmed",
+    "unread tuned passes strata outcome confirmed choosing judging",
 }
 """Words, tools, stages, and the order of things, by the first part of a module's name below `scanner`."""
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names.split()}

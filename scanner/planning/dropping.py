@@ -9,6 +9,7 @@ import polars as pl
 
 from scanner import keeping
 from scanner.contrast import DECISIVE
+from scanner.pairing import COPIES
 from scanner.planning._findings import Findings
 from scanner.settings import Settings
 
@@ -122,10 +123,7 @@ def dropped_rows(findings: Findings, settings: Settings) -> pl.DataFrame:
         row_a=pl.min_horizontal("row_id", "keep_row_id"),
         row_b=pl.max_horizontal("row_id", "keep_row_id"),
     )
-    # a passage or one side in common drops nothing
-    alike = (pl.col("signal") == "exact").and_(pl.col("relation") == "same_both") | pl.col("signal").is_in(
-        ["minhash", "semantic"]
-    )
+    alike = COPIES | pl.col("signal").is_in(["minhash", "semantic"])  # a passage or one side in common drops nothing
     pairs = findings.pairs.filter(alike).sort("row_a", "row_b", "signal")  # exact before minhash before semantic
     verified = pairs.unique(["row_a", "row_b"], keep="first", maintain_order=True)
     joined = dropped.join(verified, on=["row_a", "row_b"], how="left", maintain_order="left")

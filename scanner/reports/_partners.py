@@ -7,6 +7,7 @@ from typing import Any
 import polars as pl
 
 from scanner.objects import LONG_TURN
+from scanner.pairing import COPIES
 from scanner.reports._words import RELATIONS
 
 ACROSS = ("exact", "near", "semantic", "prompt", "opening")
@@ -70,7 +71,7 @@ def _across(rows: pl.DataFrame, pairs: pl.DataFrame, column: str) -> list[dict[s
     if column not in rows.columns or rows[column].n_unique() < 2:
         return []
     part = rows.select("row_id", pl.col(column).cast(pl.String).alias("part"))
-    exact = pairs.filter((pl.col("signal") == "exact") & (pl.col("relation") == "same_both"))
+    exact = pairs.filter(COPIES)
     label = _labels(part, exact)
     others = pairs.filter(pl.col("signal").is_in(["minhash", "semantic"]) & (pl.col("relation") != "contained"))
     named = others.select("row_a", "row_b", pl.col("signal").replace({"minhash": "near"}).alias("kind"))

@@ -1,0 +1,68 @@
+"""pairs.parquet as the stages write and read it: its columns, the places of its rows, and the groups its pairs make."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+
+from scanner.objects import Groups, Int64, Pairs
+
+PAIRS_SCHEMA = {
+    "row_a": pl.Int64,
+    "row_b": pl.Int64,
+    "signal": pl.String,
+    "relation": pl.String,
+    "similarity": pl.Float32,
+    "containment_ab": pl.Float32,
+    "containment_ba": pl.Float32,
+}
+SEMANTIC_SCHEMA = PAIRS_SCHEMA | {"proposal_cosine": pl.Float32, "differs": pl.String}
+NO_PAIRS = pl.DataFrame(schema=SEMANTIC_SCHEMA)
+COPIES = (pl.col("signal") == "exact") & (pl.col("relation") == "same_both")
+"""Pairs of rows that are the same on both sides; exact pairs with another relation share one side."""
+
+
+def table_of(pairs: Pairs) -> pl.DataFrame:
+    """Pairs of one signal as lines of pairs.parquet."""
+    return pl.DataFrame(
+        {
+            "row_a": pairs.row_a,
+            "row_b": pairs.row_b,
+            "signal": pl.Series([pairs.signal], dtype=pl.String).new_from_index(0, len(pairs)),
+            "relation": pl.Series(pairs.relation.tolist(), dtype=pl.String),
+            "similarity": pairs.similarity,
+            "containment_ab": pairs.containment_ab,
+            "containment_ba": pairs.containment_ba,
+        },
+        schema_overrides={"row_a": pl.Int64, "row_b": pl.Int64},
+    )
+
+
+def places(row_id: Int64, wanted: pl.Series) -> Int64:
+    """Positions of row ids among all rows (ascending)."""
+    return np.searchsorted(row_id, wanted.to_numpy()).astype(np.int64)
+
+
+def ends(row_id: Int64, pairs: pl.DataFrame) -> tuple[Int64, Int64]:
+    """(p,), (p,) positions of both rows of each pair among all rows (ascending)."""
+    return places(row_id, pairs["row_a"]), places(row_id, pairs["row_b"])
+
+
+def groups_of(row_id: Int64, pairs: pl.DataFrame) -> Groups:
+    """Rows that these pairs connect, also by way of others."""
+    return connected(len(row_id), *ends(row_id, pairs))
+
+
+def connected(rows: int, a: Int64, b: Int64) -> Groups:
+    """Rows (positions) that edges a-b connect, also by way of others."""
+    from scanner.kernels.similarity import connect
+
+    root = np.empty(rows, np.int64)
+    connect(a, b, root)
+    return Groups(root, np.bincount(root, minlength=rows)[root])
+
+
+def jaccard_of_learned(near: pl.DataFrame) -> np.ndarray:
+    """(p,) of near pairs as in pairs.parquet: what is learned is the answer, a long prompt in common makes no copy."""
+    least = pl.min_horizontal("similarity", pl.col("answer_similarity").fill_nan(None))
+    return near.select(least).to_series().to_numpy()
