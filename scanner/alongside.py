@@ -19,8 +19,8 @@ from scanner.objects import ROLE_CODE, Float64, Int64, Segment, SegmentBatch, UI
 from scanner.planting import REPLACED, Planted, similarity
 from scanner.prediction import Answers, Conflicts, NearCopies, parting
 from scanner.settings import Settings
-from scanner.store import save_table
 from scanner.tokenising import TokenisedRows, tokens_of_rows
+from scanner.writing import save_table
 
 STORED = {"number": pl.Int64, "member": pl.Int64, "kind": pl.String, "level": pl.Int64, "turn": pl.Int64,
           "role": pl.String, "supervised": pl.Boolean, "text": pl.String}  # fmt: skip

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from scanner import formats, jsontext, layouts, outputs, rulebook
+from scanner import formats, jsonediting, jsontext, layouts, outputs, rulebook
 from scanner.errors import OutputError
 from scanner.evidence import Evidence
 from scanner.figures import plural
@@ -28,7 +28,8 @@ from scanner.objects import Edits, Source
 from scanner.progress import Progress
 from scanner.redaction import Numbering, Span, redact
 from scanner.settings import Settings
-from scanner.store import RunFolder, write_bytes
+from scanner.store import RunFolder
+from scanner.writing import write_bytes
 
 EXCERPT_CHARACTERS = 400
 
@@ -211,7 +212,7 @@ def _new_texts(
             record = jsontext.parse(records.raw(i)) if records.values is None else records.values[i]
             row = int(records.row_id[i])
             redaction = redactions[row]
-            new = {jsontext.path_of(pointer, record): text for pointer, text in redaction.texts.items()}
+            new = {jsonediting.path_of(pointer, record): text for pointer, text in redaction.texts.items()}
             for path, text in layouts.unread(record, layout.segments(record, settings)):
                 masked = new.get(path, text)
                 for value, label in sorted(redaction.labels.items(), key=lambda item: -len(item[0])):

@@ -28,8 +28,9 @@ from scanner.prediction.level import Level, Observed
 from scanner.prediction.scoring import Figure, Scores
 from scanner.prediction.validated import CALIBRATION, LATER, LEFT_OUT, Transfer, Validated
 from scanner.progress import Progress
-from scanner.store import RunFolder, write_bytes
+from scanner.store import RunFolder
 from scanner.trying import FOLDS, Tried
+from scanner.writing import write_bytes
 
 Source = rehearsed.Rehearsal | confirmed.Confirmation
 WORTH_SAYING = 1.05

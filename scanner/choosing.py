@@ -19,7 +19,7 @@ from scanner.pairing import places
 from scanner.progress import Progress
 from scanner.settings import Settings
 from scanner.stages import Likeness
-from scanner.store import HasText
+from scanner.storedtext import HasText
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,8 @@ from scanner.settings import Settings
 from scanner.signals import _cascade, semantic
 from scanner.signals._odds import CLOSENESS, COSINE, Odds
 from scanner.signals._themes import themes_of_pairs
-from scanner.store import RunFolder, SegmentReader
+from scanner.store import RunFolder
+from scanner.storedtext import SegmentReader
 
 _TEXTS_AT_ONCE = 32
 _LIKE_LENGTH = 0.9  # shortest of the texts encoded at once, as a share of the longest; the rest would be padding

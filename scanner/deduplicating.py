@@ -41,8 +41,10 @@ from scanner.planning.dropping import dropped_rows, spared_rows
 from scanner.progress import Progress
 from scanner.settings import Settings
 from scanner.stages import Likeness
-from scanner.store import HasText, RunFolder, write_table
+from scanner.store import RunFolder
+from scanner.storedtext import HasText
 from scanner.text import one_line
+from scanner.writing import write_table
 
 PERMUTATIONS = 32
 """8 bands of 4 catch a pair at Jaccard .8 as surely (.985) as the 18 bands of 7 that 128 make. An audit needs 128 for

@@ -18,10 +18,11 @@ import pyarrow as pa
 from scanner import jsontext, layouts
 from scanner.errors import ScanError
 from scanner.growing import block
+from scanner.jsonediting import pointer_of
 from scanner.kernels import flatjson
 from scanner.objects import ROLE_CODE, Bool, Int32, Int64, Records, Segment, SegmentBatch, UInt8, UInt64
 from scanner.settings import Settings
-from scanner.store import SEGMENT_SCHEMA, pointer, roles_array
+from scanner.storedtext import SEGMENT_SCHEMA, roles_array
 
 LONGEST_FAST_RECORD = 1 << 20
 """Bytes above which a record goes to the general parser, so that the fast reader's scratch space stays small."""
@@ -198,5 +199,5 @@ def _columns(shape: FlatShape, n: int) -> tuple[pa.Array, ...]:
     """segment, turn, role, field_path and supervised of n records, as they are stored."""
     segment, turn, role, supervised = _repeated(shape, n)
     place = pa.array(segment)
-    paths = pa.array([pointer(s.path) for s in shape.segments], pa.string()).take(place)
+    paths = pa.array([pointer_of(s.path) for s in shape.segments], pa.string()).take(place)
     return place, pa.array(turn), roles_array(role), paths, pa.array(supervised)

@@ -26,7 +26,8 @@ from scanner.ordering import stable_order
 from scanner.running import submitting
 from scanner.segmenting import Chunk, segment
 from scanner.settings import Settings
-from scanner.store import BYTES_PER_BATCH, ROWS_PER_BATCH, RunFolder, SegmentWriter
+from scanner.store import RunFolder
+from scanner.storedtext import BYTES_PER_BATCH, ROWS_PER_BATCH, SegmentWriter
 
 SAMPLE = 200
 """Records of each source from which its layout is found."""

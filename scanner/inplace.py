@@ -18,7 +18,7 @@ from scanner import flatreading
 from scanner.fingerprints import Fingerprinter
 from scanner.growing import Place
 from scanner.objects import ROLES, Int64, Records, RowSegments, SegmentBatch, UInt8, UInt64
-from scanner.store import views
+from scanner.storedtext import views
 
 STEP_BYTES = 1 << 19
 """Bytes of records read and fingerprinted at a time where the text is not kept: they stay in a core's cache."""
@@ -84,7 +84,7 @@ def fingerprint(
 
 
 class TextInPlace:
-    """Pieces of the input in the order of their rows; asked like `store.SegmentReader`, and like a run for its text."""
+    """Pieces of the input in the order of their rows; asked like a `SegmentReader`, and like a run for its text."""
 
     def __init__(self) -> None:
         self._pieces: list[Again | SegmentBatch] = []

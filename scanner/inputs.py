@@ -16,9 +16,10 @@ from scanner import formats, recalls, running
 from scanner.errors import RunError, SettingsError
 from scanner.objects import Source
 from scanner.settings import Settings
-from scanner.store import SCHEMA_VERSION, TEMPORARY, RunFolder
+from scanner.store import SCHEMA_VERSION, RunFolder
 from scanner.untuned import fingerprint
 from scanner.versions import digest, of_tokenizer, shipped
+from scanner.writing import TEMPORARY
 
 
 def default_run_path(datasets: list[str]) -> Path:

@@ -22,7 +22,7 @@ import polars as pl
 from scanner.heat import FROM_START, HEAT_SCHEMA, KIND, STEPS, STRETCH
 from scanner.objects import ROLES, Bool, Int64, Rows, SegmentBatch
 from scanner.settings import Settings
-from scanner.store import SegmentReader
+from scanner.storedtext import SegmentReader
 from scanner.tokenising import TokenisedRows, token_places
 
 MOST_ROWS = 10_000

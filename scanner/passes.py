@@ -28,8 +28,9 @@ from scanner.objects import Int64
 from scanner.progress import Progress
 from scanner.rehearsed import segments_of
 from scanner.settings import Settings
-from scanner.store import RunFolder, save_table
+from scanner.store import RunFolder
 from scanner.untuned import fingerprint, mark
+from scanner.writing import save_table
 
 BLOCK = 256
 """Rows that go through a model together."""

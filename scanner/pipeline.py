@@ -43,8 +43,9 @@ from scanner.errors import ChangedInputError, RuleError, RunError, SettingsError
 from scanner.objects import Source
 from scanner.progress import Progress, peak_rss_bytes
 from scanner.settings import Settings
-from scanner.store import SCHEMA_VERSION, RunFolder, write_bytes
+from scanner.store import SCHEMA_VERSION, RunFolder
 from scanner.versions import versions
+from scanner.writing import write_bytes
 
 if TYPE_CHECKING:
     from scanner.applying import Applied

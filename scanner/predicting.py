@@ -16,10 +16,11 @@ from scanner.progress import Progress
 from scanner.rowlengths import row_lengths
 from scanner.settings import Settings
 from scanner.stages import Likeness
-from scanner.store import RunFolder, atomic
+from scanner.store import RunFolder
 from scanner.tokenising import TokenisedRows, tokens_of_rows
 from scanner.untuned import Untuned, measured
 from scanner.versions import PREDICTING, shipped
+from scanner.writing import atomic
 
 if TYPE_CHECKING:
     from scanner.prediction import Conflicts, NearCopies, Weights

@@ -17,7 +17,8 @@ from scanner.objects import Float64
 from scanner.pairing import COPIES, ends, groups_of, jaccard_of_learned
 from scanner.sampling import asked_alone
 from scanner.settings import Settings, TrainingPlan
-from scanner.store import RunFolder, atomic
+from scanner.store import RunFolder
+from scanner.writing import atomic
 
 if TYPE_CHECKING:
     from scanner.prediction import Doses, Weights

@@ -231,7 +231,7 @@ class Rehearsal:
         """Everything that the next step needs; holds weights trained on the data, so it belongs under private/."""
         import torch
 
-        from scanner.store import atomic
+        from scanner.writing import atomic
 
         learned = {n: p for n, p in self.model.model.named_parameters() if p.requires_grad}
         with atomic(path) as temporary:

@@ -40,9 +40,10 @@ from scanner.rehearsed import segments_of
 from scanner.retelling import Rehearsed, duration, of_epoch, per_row, planted_columns, planted_table
 from scanner.sampling import dose_unit
 from scanner.settings import Settings, TrainingPlan, option_name
-from scanner.store import RunFolder, atomic, save_table
+from scanner.store import RunFolder
 from scanner.training import LOGITS_AT_A_TIME, probe
 from scanner.untuned import fingerprint
+from scanner.writing import atomic, save_table
 
 TINY = "tiny"
 TINY_LEARNING_RATE = 3e-4

@@ -9,7 +9,7 @@ import numpy as np
 
 from scanner.objects import Damage, Rows, Skip
 from scanner.ordering import stable_order
-from scanner.store import atomic, write_bytes
+from scanner.writing import atomic, write_bytes
 
 
 def save_rows(path: Path, rows: Rows) -> None:

@@ -19,11 +19,12 @@ from scanner.errors import ScanError
 from scanner.fingerprints import Fingerprinter
 from scanner.growing import Place
 from scanner.inplace import Again
+from scanner.jsonediting import pointer_of
 from scanner.kernels.hashing import hash_texts
 from scanner.objects import ROLE_CODE, Bool, Int64, Records, Segment, Skip, UInt64
 from scanner.running import uncollected
 from scanner.settings import Settings
-from scanner.store import SEGMENT_SCHEMA, pointer, roles_array, views
+from scanner.storedtext import SEGMENT_SCHEMA, roles_array, views
 
 
 @dataclass(frozen=True)
@@ -182,7 +183,7 @@ def _read_slow(
 
 def _batch(found: list[tuple[int, int, Segment]]) -> pa.RecordBatch:
     """(row_id, number, segment) as SEGMENT_SCHEMA has them."""
-    pointers = {path: jsontext.encodable(pointer(path)) for path in {s.path for _, _, s in found}}
+    pointers = {path: jsontext.encodable(pointer_of(path)) for path in {s.path for _, _, s in found}}
     arrays = [
         pa.array([row for row, _, _ in found], pa.int64()),
         pa.array([number for _, number, _ in found], pa.int32()),

@@ -29,7 +29,8 @@ from scanner.errors import RunError
 from scanner.fingerprints import PART_OF_ROLE, fingerprint, parts, permutations
 from scanner.kernels.minhash import ANSWER_PART
 from scanner.objects import ROLE_CODE, Bool, Fingerprints, Int64, Rows, SegmentBatch, UInt64
-from scanner.store import RunFolder, SegmentReader
+from scanner.store import RunFolder
+from scanner.storedtext import SegmentReader
 
 if TYPE_CHECKING:
     from datasketch import MinHash, MinHashLSH

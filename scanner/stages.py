@@ -20,7 +20,8 @@ from scanner.progress import Progress
 from scanner.running import submitting
 from scanner.settings import Settings
 from scanner.signatures import Index
-from scanner.store import HasText, RunFolder
+from scanner.store import RunFolder
+from scanner.storedtext import HasText
 from scanner.templating import Marked
 
 SIGNATURE_SEED = 1

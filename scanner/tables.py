@@ -18,7 +18,8 @@ from scanner.pairing import places
 from scanner.predicting import Predicted, patterns_of
 from scanner.settings import Settings
 from scanner.stages import Likeness, Meaning, Passages, Wrapping
-from scanner.store import RunFolder, write_bytes
+from scanner.store import RunFolder
+from scanner.writing import write_bytes
 
 
 def pairs_table(

@@ -21,7 +21,7 @@ from scanner.kernels import template_counts as counting
 from scanner.kernels import templates as kernels
 from scanner.objects import ROLES, Fingerprints, Int32, Int64, Rows, RowSegments, UInt8, UInt64
 from scanner.running import parts_for, run
-from scanner.store import TextReader
+from scanner.storedtext import TextReader
 from scanner.text import code_point_classes, folded_code_points
 
 SAMPLE_ROWS = 4096

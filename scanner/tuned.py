@@ -33,10 +33,11 @@ from scanner.passes import Passes, Texts
 from scanner.progress import Progress
 from scanner.recalls import FOLDER
 from scanner.settings import Settings, TrainingPlan, option_name
-from scanner.store import TEMPORARY, RunFolder, save_table, write_bytes
+from scanner.store import RunFolder
 from scanner.strata import Chosen
 from scanner.untuned import fingerprint, mark
 from scanner.untuned import texts as texts_of
+from scanner.writing import TEMPORARY, save_table, write_bytes
 
 ROWS = 1000
 CONTROLS = "controls"

@@ -29,8 +29,9 @@ from scanner.prediction.statements import amount
 from scanner.progress import Progress
 from scanner.rehearsed import segments_of
 from scanner.settings import Settings
-from scanner.store import RunFolder, atomic
+from scanner.store import RunFolder
 from scanner.tokenising import TokenisedRows
+from scanner.writing import atomic
 
 STORED = "base.npz"
 """Under private/: losses of the answers' tokens and what they were measured with."""

@@ -18,7 +18,7 @@ import polars as pl
 from scanner.contrast import traits
 from scanner.kernels import templates as kernels
 from scanner.objects import Bool, Fingerprints, Float32, Int64, Rows, UInt64
-from scanner.store import TextReader
+from scanner.storedtext import TextReader
 from scanner.templating import NO_TEMPLATES, Gathered, Marked, each, payload_sets
 
 LEAST_SHINGLES = 5

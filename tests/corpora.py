@@ -12,10 +12,12 @@ import numpy as np
 import pyarrow as pa
 
 from scanner.fingerprints import fingerprint
+from scanner.jsonediting import pointer_of
 from scanner.kernels.hashing import fmix64
 from scanner.kernels.tokens import tokenise
 from scanner.objects import ROLE_CODE, Fingerprints, Rows, Segment
-from scanner.store import SEGMENT_SCHEMA, RunFolder, SegmentReader, SegmentWriter, pointer, roles_array
+from scanner.store import RunFolder
+from scanner.storedtext import SEGMENT_SCHEMA, SegmentReader, SegmentWriter, roles_array
 from scanner.text import code_point_classes, folded_code_points
 
 Row = Sequence[Segment]
@@ -85,7 +87,7 @@ def write_segments(path: Path, rows: Sequence[Row], row_ids: Sequence[int], per_
                 pa.array([i for _, i, _ in found], pa.int32()),
                 pa.array([s.turn for _, _, s in found], pa.int32()),
                 roles_array(np.array([ROLE_CODE[s.role] for _, _, s in found], np.uint8)),
-                pa.array([pointer(s.path) for _, _, s in found], pa.string()),
+                pa.array([pointer_of(s.path) for _, _, s in found], pa.string()),
                 pa.array([s.supervised for _, _, s in found], pa.bool_()),
                 pa.array([s.text for _, _, s in found], pa.large_string()),
             ]

@@ -21,3 +21,10 @@ words = st.lists(st.sampled_from(["Ann", "ann", "went", "home", "7", "中", "文
 
 any_texts = st.text(st.one_of(characters, st.characters(categories=("Cs",))), max_size=20)
 """Any Python text, lone surrogates included."""
+
+json_texts = st.text(st.characters(exclude_categories=["Cs"]))
+_SCALARS = st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False) | json_texts
+json_values = st.recursive(
+    _SCALARS, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(json_texts, inner, max_size=4), max_leaves=12
+)
+"""Any value that strict JSON holds."""

@@ -14,7 +14,8 @@ from strategies import any_texts, texts
 
 from scanner import flatreading, formats, ingest, layouts, resuming
 from scanner.errors import InputError, LayoutError
-from scanner.jsontext import canonical, parse, path_of
+from scanner.jsonediting import path_of
+from scanner.jsontext import canonical, parse
 from scanner.objects import Rows, Skip
 from scanner.settings import Settings
 from scanner.store import RunFolder

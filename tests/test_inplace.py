@@ -14,7 +14,8 @@ from scanner import formats, ingest, inplace, stages
 from scanner.inplace import TextInPlace
 from scanner.objects import ROLES
 from scanner.settings import Settings
-from scanner.store import HasText, RunFolder
+from scanner.store import RunFolder
+from scanner.storedtext import HasText
 
 flat = st.fixed_dictionaries({"instruction": texts, "output": texts}, optional={"input": texts, "id": st.integers()})
 lines = st.lists(

@@ -17,7 +17,7 @@ from scanner.errors import RuleError, SettingsError
 from scanner.redaction import Span, redact
 from scanner.rulebook import FINDINGS_SCHEMA, Finding, Rule, Rulebook, without_overlaps
 from scanner.rulefiles import said_of
-from scanner.store import SEGMENT_SCHEMA, SegmentReader, SegmentWriter, roles_array
+from scanner.storedtext import SEGMENT_SCHEMA, SegmentReader, SegmentWriter, roles_array
 
 BOOK = rulebook.load()
 EMAIL = "jane.roe@northwind-traders.net"

@@ -28,7 +28,7 @@ from scanner.objects import Rows
 from scanner.progress import Progress
 from scanner.settings import Settings
 from scanner.signals import minhash
-from scanner.store import HasText
+from scanner.storedtext import HasText
 
 
 def truth(run: HasText, rows: Rows, settings: Settings) -> dict[tuple[int, int], float]:

@@ -19,7 +19,7 @@ from scanner.comparing import _figures, _matching, _sides
 from scanner.comparing._figures import Changed, Figure
 from scanner.comparing._sides import ACTIONS, Side
 from scanner.errors import OutputError, SettingsError
-from scanner.store import write_bytes, write_table
+from scanner.writing import write_bytes, write_table
 
 if TYPE_CHECKING:
     from rich.console import Console

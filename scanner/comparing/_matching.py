@@ -20,7 +20,7 @@ from scanner.comparing._sides import ACTIONS, Side
 from scanner.errors import RunError
 from scanner.objects import Bool, UInt64
 from scanner.signatures import is_sketched
-from scanner.store import SegmentReader
+from scanner.storedtext import SegmentReader
 
 UInt32 = npt.NDArray[np.uint32]
 

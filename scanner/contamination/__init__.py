@@ -23,7 +23,7 @@ from scanner.contamination.paraphrases import Alike
 from scanner.decontaminating import HOWS, PARTS
 from scanner.kernels import ngrams
 from scanner.objects import Bool, Float64, Int64, Rows
-from scanner.store import SegmentReader
+from scanner.storedtext import SegmentReader
 
 MATCHES_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "row_id": pl.Int64,

@@ -12,7 +12,7 @@ from scanner import running
 from scanner.contamination.items import Index, Items, words_of
 from scanner.kernels import ngrams
 from scanner.objects import ROLE_CODE, Int64, SegmentBatch, UInt8
-from scanner.store import SegmentReader
+from scanner.storedtext import SegmentReader
 from scanner.text import code_point_classes, folded_code_points
 
 SIDE_OF_ROLE = np.full(len(ROLE_CODE), ngrams.ASKED, np.uint8)

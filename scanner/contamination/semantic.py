@@ -19,7 +19,7 @@ from scanner.contamination.paraphrases import Alike, Compared
 from scanner.contamination.shared import Rarity
 from scanner.decontaminating import file_of
 from scanner.objects import Int64
-from scanner.store import SegmentReader
+from scanner.storedtext import SegmentReader
 
 
 def find(

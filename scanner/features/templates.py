@@ -15,7 +15,7 @@ import polars as pl
 
 from scanner.kernels import templates as kernels
 from scanner.objects import ROLES, Fingerprints, Int32, Int64, Rows
-from scanner.store import SegmentReader
+from scanner.storedtext import SegmentReader
 from scanner.templating import (
     FIXED_SHARE,
     LEAST_ROWS,

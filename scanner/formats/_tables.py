@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scanner.errors import EmptyError, FormatError, OutputError
-from scanner.jsontext import get_at, keep_json, set_at
+from scanner.jsonediting import get_at, keep_json, set_at
 from scanner.objects import Edits, Records, Source, Written
 from scanner.text import one_line
 

@@ -14,7 +14,7 @@ from typing import IO
 
 import numpy as np
 
-from scanner import jsontext
+from scanner import jsonediting, jsontext
 from scanner.formats._elements import Elements, require_records, span_runs, write_elements
 from scanner.formats._files import BOM, content
 from scanner.objects import Edits, Records, Source, UInt8, Written
@@ -86,7 +86,7 @@ def read(source: Source, settings: Settings, first_row: int) -> Iterator[Records
 
 def write(source: Source, settings: Settings, edits: Edits, sink: IO[bytes]) -> Written:
     """The file with its records dropped or changed; brackets, separators and indents of the others as they were."""
-    return write_elements(elements(source, settings), edits, sink, jsontext.replace_strings)
+    return write_elements(elements(source, settings), edits, sink, jsonediting.replace_strings)
 
 
 def _beside(found: Elements) -> Iterator[str]:

@@ -12,7 +12,7 @@ import orjson
 from scanner.errors import FormatError
 from scanner.formats._elements import Elements, line_records, line_spans, require_records, write_elements
 from scanner.formats._files import BOM, HEAD_BYTES, content
-from scanner.jsontext import replace_strings
+from scanner.jsonediting import replace_strings
 from scanner.objects import Edits, Records, Source, UInt8, Written
 from scanner.settings import Settings
 

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from scanner.errors import LayoutError
-from scanner.jsontext import get_at, type_name
+from scanner.jsonediting import get_at
+from scanner.jsontext import type_name
 from scanner.layouts._fields import CONTEXTS, PROMPTS, RESPONSES, Path, plain_names, require_object, systems
 from scanner.layouts._fields import ID_FIELDS as ID_FIELDS
 from scanner.layouts._turns import dialogue, is_dialogue

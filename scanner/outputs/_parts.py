@@ -15,7 +15,7 @@ from typing import IO, cast
 from scanner.errors import OutputError
 from scanner.mapped import steady
 from scanner.objects import Edits, Source, Written
-from scanner.store import TEMPORARY, atomic
+from scanner.writing import TEMPORARY, atomic
 
 
 @dataclass(frozen=True)

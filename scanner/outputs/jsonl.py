@@ -12,7 +12,7 @@ from typing import IO, Any
 
 import orjson
 
-from scanner import jsontext
+from scanner import jsonediting, jsontext
 from scanner.objects import Records, Written
 from scanner.outputs._parts import Output, Part, distinct_names, new_file, refuse_inputs
 from scanner.settings import Settings
@@ -63,7 +63,7 @@ def _raw_line(records: Records, i: int, texts: Any) -> bytes | None:
     raw = records.buffer[records.start[i] : records.end[i]].tobytes()
     try:
         if texts:
-            raw = jsontext.replace_strings(raw, texts)
+            raw = jsonediting.replace_strings(raw, texts)
         if b"\n" not in raw and b"\r" not in raw:
             return raw
         return jsontext.dumps(jsontext.parse(raw), raw.isascii())
@@ -77,8 +77,8 @@ def _value_line(records: Records, i: int, texts: Any) -> bytes:
     if texts:
         value = copy.deepcopy(value)
         for path, text in texts.items():
-            old = jsontext.get_at(value, path)
-            value = jsontext.set_at(value, path, jsontext.keep_json(old, text) if isinstance(old, str) else text)
+            old = jsonediting.get_at(value, path)
+            value = jsonediting.set_at(value, path, jsonediting.keep_json(old, text) if isinstance(old, str) else text)
     try:
         return orjson.dumps(value, default=str)
     except TypeError:

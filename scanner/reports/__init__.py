@@ -10,7 +10,8 @@ from pathlib import Path
 
 from scanner.plugins import load
 from scanner.reports._summary import summarise
-from scanner.store import RunFolder, write_bytes
+from scanner.store import RunFolder
+from scanner.writing import write_bytes
 
 __all__ = ["render", "summarise", "write"]
 

@@ -13,7 +13,7 @@ from scanner.kernels.minhash import same_texts, text_hashes
 from scanner.objects import Groups, Pairs, Rows, RowSegments
 from scanner.running import parts_for, run, shares
 from scanner.signals._groups import blocks_of, group_by
-from scanner.store import TextReader
+from scanner.storedtext import TextReader
 
 _SPREAD = np.uint64(0x9E3779B97F4A7C15)  # makes hashes of small numbers: see group_by
 TOKENS_OF_A_ROW = 64

@@ -18,7 +18,7 @@ from scanner.kernels.sorting import sort_words
 from scanner.objects import Fingerprints, Groups, Int64, Pairs, Rows, RowSegments, UInt64
 from scanner.running import parts_for, run, shares
 from scanner.signals._measures import answer_containments
-from scanner.store import TextReader
+from scanner.storedtext import TextReader
 from scanner.text import code_point_classes, folded_code_points
 
 WINDOW = 32

@@ -18,7 +18,7 @@ from scanner.kernels import minhash as shingling
 from scanner.kernels import similarity
 from scanner.objects import ROLE_CODE, Bool, Int64, Rows, Shared
 from scanner.signals._measures import answer_containments
-from scanner.store import SegmentReader
+from scanner.storedtext import SegmentReader
 from scanner.text import code_point_classes, folded_code_points
 
 WAYS_PER_GROUP = 16

@@ -29,7 +29,7 @@ from scanner.kernels import passages as sharing
 from scanner.kernels import spans as kernels
 from scanner.kernels.tokens import tokenise
 from scanner.objects import ROLE_CODE, ROLES, Clusters, Fingerprints, Int32, Int64, Pairs, Rows, SegmentBatch
-from scanner.store import SegmentReader
+from scanner.storedtext import SegmentReader
 from scanner.text import code_point_classes, folded_code_points
 
 BOILERPLATE_SHARE, FEWEST_ROWS, MOST_ROWS = 0.01, 5, 20

@@ -2,7 +2,7 @@
 
 import pytest
 
-from scanner import jsontext, layouts
+from scanner import jsonediting, layouts
 from scanner.errors import LayoutError, SettingsError
 from scanner.settings import Settings
 
@@ -10,7 +10,7 @@ from scanner.settings import Settings
 def brief(name, record, **settings):
     """(path, role, turn, supervised) of each segment."""
     segments = layouts.load(name).segments(record, Settings(**settings))
-    assert all(jsontext.get_at(record, s.path) == s.text for s in segments)
+    assert all(jsonediting.get_at(record, s.path) == s.text for s in segments)
     return [("/".join(map(str, s.path)), s.role, s.turn, s.supervised) for s in segments]
 
 

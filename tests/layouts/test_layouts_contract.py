@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scanner import jsontext, layouts, plugins
+from scanner import jsonediting, layouts, plugins
 from scanner.errors import LayoutError
 from scanner.objects import ROLES
 from scanner.settings import Settings
@@ -46,7 +46,7 @@ def test_its_own_examples(name, record):
     assert found.share == 1
     segments = module.segments(record, Settings())
     assert segments
-    assert all(jsontext.get_at(record, s.path) == s.text for s in segments)
+    assert all(jsonediting.get_at(record, s.path) == s.text for s in segments)
     assert len({s.path for s in segments}) == len(segments)
     assert {s.role for s in segments} <= set(ROLES)
     assert not any(s.supervised and s.role not in ("assistant", "text") for s in segments)
@@ -75,7 +75,7 @@ def test_any_value_is_read_or_refused_with_a_reason(name, record):
     module = layouts.load(name)
     assert 0 <= module.matches(record) <= 1
     segments, reason = read_or_refused(module, record)
-    assert all(jsontext.get_at(record, s.path) == s.text for s in segments)
+    assert all(jsonediting.get_at(record, s.path) == s.text for s in segments)
     assert reason is None or reason
 
 
@@ -86,7 +86,7 @@ def test_damaged_examples_are_read_or_refused(name, record, data):
     module = layouts.load(name)
     record, path = _replaced(record, data)
     segments, reason = read_or_refused(module, record)
-    assert all(jsontext.get_at(record, s.path) == s.text for s in segments), path
+    assert all(jsonediting.get_at(record, s.path) == s.text for s in segments), path
     assert "secret" not in (reason or "")
 
 

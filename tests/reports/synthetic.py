@@ -17,7 +17,8 @@ import pyarrow as pa
 from scanner.objects import ROLE_CODE
 from scanner.reports import summarise
 from scanner.settings import Settings
-from scanner.store import SEGMENT_SCHEMA, RunFolder, SegmentWriter, roles_array
+from scanner.store import RunFolder
+from scanner.storedtext import SEGMENT_SCHEMA, SegmentWriter, roles_array
 
 ROOT = Path(__file__).parents[2]
 KINDS = {"key": "secret"}
