@@ -14,6 +14,7 @@ import polars as pl
 from scanner import alongside, chat, planting, rehearsal
 from scanner.chat import Example
 from scanner.errors import ModelError
+from scanner.kernels.grouping import sizes_of_groups
 from scanner.models import LanguageModel
 from scanner.objects import Int64
 from scanner.pairing import COPIES, groups_of, places
@@ -103,9 +104,9 @@ def draw(run: RunFolder, parts: Parts, model: LanguageModel, planted: float, see
     (trained, segments, rows), (controls, _, held) = kept
     if not sum(row.supervised_tokens for row in rows):
         raise ModelError(f"none of the {len(rows):,} rows has an answer within {model.context:,} tokens to learn")
-    _, inverse, size = np.unique(parts.group[trained], return_inverse=True, return_counts=True)
+    single = sizes_of_groups(parts.group[trained]) == 1
     long = [any(len(a.words) >= planting.FEWEST_ANSWER_TOKENS for a in row.answers) for row in rows]  # within the cut
-    made = planting.plant(segments, (size[inverse] == 1) & np.array(long), planted, seed)
+    made = planting.plant(segments, single & np.array(long), planted, seed)
     rows = rows + chat.encode([row.segments for row in made.rows], model.tokenizer, model.context)
     return Drawn(parts.row_id[trained], parts.row_id[controls], rows, held, made, refused, why)
 

@@ -44,6 +44,7 @@ from scanner.kernels.context_counts import (
     single_words,
     sizes,
 )
+from scanner.kernels.grouping import sizes_of_groups
 
 __all__ = ["COPIED", "LEVELS", "RARITY_STEP", "SEEN", "UNIFORM", "ContextFeatures", "LevelCounts", "context_features"]
 
@@ -102,8 +103,7 @@ def context_features(
     offsets = np.ascontiguousarray(offsets, dtype=np.int64)
     if len(tokens) == 0:
         return _nothing(len(offsets) - 1)
-    _, inverse, size = np.unique(group, return_inverse=True, return_counts=True)
-    copies = size[inverse].astype(np.int32).reshape(-1)
+    copies = sizes_of_groups(group).astype(np.int32)
     total = len(tokens)
     word, others = np.empty(total, np.int32), np.empty(total, np.int32)
     known, agreed, rarity, within = (np.zeros(total, np.uint8) for _ in range(4))

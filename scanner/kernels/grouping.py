@@ -74,3 +74,9 @@ def maybe_repeated(keys, out):
         out[np.uint64(kept)] = i
         kept += np.int64(_was_noted_twice(table, shift, keys[i, 0]))
     return kept
+
+
+def sizes_of_groups(number: np.ndarray) -> np.ndarray:
+    """(n,) how many rows have the same number, each by itself included."""
+    _, group, size = np.unique(number, return_inverse=True, return_counts=True)
+    return size[group.reshape(-1)]

@@ -23,6 +23,7 @@ from numba import types
 from scanner import running
 from scanner.kernels._jit import I32, I32R, I64R, INT, U8, U64, U64R, VOID, helper, kernel
 from scanner.kernels.context_counts import slot_of, table_size
+from scanner.kernels.grouping import sizes_of_groups
 
 HEAD = 24
 """Tokens of an answer that are looked at."""
@@ -46,8 +47,7 @@ def openings(
     tokens (T,) hashes; row, start, end (m,): answers as tokens [start, end), `row` ascending; group (n,) equal for rows
     that are exact copies of one another.
     """
-    _, text, size = np.unique(group, return_inverse=True, return_counts=True)
-    copies = size[text].astype(np.int32).reshape(-1)
+    copies = sizes_of_groups(group).astype(np.int32)
     at = np.concatenate(([0], np.cumsum(np.minimum(end - start, HEAD)))).astype(np.int64)
     key, others = np.empty(at[-1], np.uint64), np.empty(at[-1], np.int32)
     blocks = [(part.start, part.stop) for part in running.shares(len(row), running.parts_for(len(key), threads))]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from scanner.kernels.grouping import sizes_of_groups
 from scanner.objects import Int64, UInt64
 from scanner.ordering import row_keys
 
@@ -30,5 +31,4 @@ def shared(tokens: UInt64, answers: Answers, group: Int64) -> float:
     if not len(heads):
         return 0.0
     begun = tokens[answers.start[heads][:, None] + np.arange(LENGTH)]
-    _, which, rows = np.unique(row_keys(begun), return_inverse=True, return_counts=True)
-    return float((rows[which] > OTHERS).mean())
+    return float((sizes_of_groups(row_keys(begun)) > OTHERS).mean())

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scanner.kernels.grouping import keep_repeated, maybe_repeated
+from scanner.kernels.grouping import keep_repeated, maybe_repeated, sizes_of_groups
 
 keys = st.lists(st.one_of(st.integers(0, 2**64 - 1), st.integers(0, 5), st.integers(0, 5).map(lambda k: k << 61)))
 
@@ -45,3 +45,8 @@ def test_few_single_keys_pass():
 
 def test_nothing():
     assert kept([]) == places([]) == []
+
+
+@given(st.lists(st.integers(-3, 3)))
+def test_sizes_of_groups_are_counted(numbers):
+    assert sizes_of_groups(np.array(numbers, np.int64)).tolist() == [numbers.count(n) for n in numbers]
