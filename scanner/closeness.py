@@ -20,6 +20,7 @@ import numpy.typing as npt
 from scanner import running
 from scanner.embedding import UNIT
 from scanner.objects import Float64, Int16, Int32, Int64
+from scanner.ranges import place_within
 from scanner.wordvectors import StaticEncoder
 
 UInt16 = npt.NDArray[np.uint16]
@@ -90,7 +91,7 @@ class Sketcher:
         length = np.fromiter(map(len, split), np.int32, len(split))
         pieces = np.fromiter((piece for ids in split for piece in ids), np.int64, int(length.sum()))
         owner = np.repeat(np.arange(len(split)), length)
-        place = np.arange(len(pieces)) - np.repeat(np.cumsum(length) - length, length)
+        place = place_within(length)
         known = pieces != self._unknown
         pieces, owner, place = pieces[known], owner[known], place[known]
         heavy, weights = self._heaviest(pieces, owner, len(texts))
@@ -109,7 +110,7 @@ class Sketcher:
         order = np.lexsort((pieces, -weight, owner))
         owner, pieces, weight = owner[order], pieces[order], weight[order]
         held = np.bincount(owner, minlength=texts)
-        place = np.arange(len(owner)) - np.repeat(np.cumsum(held) - held, held)
+        place = place_within(held)
         kept = place < HEAVIEST
         owner, pieces, weight, place = owner[kept], pieces[kept], weight[kept], place[kept]
         total = np.bincount(owner, weight, texts)
@@ -158,7 +159,7 @@ def _words(pieces: Int64, owner: Int64, texts: int) -> UInt16:
     distinct = distinct[np.argsort(first)]  # in the order of the text
     owner, pieces = np.divmod(distinct, _NO_WORD)
     held = np.bincount(owner, minlength=texts)
-    place = np.arange(len(owner)) - np.repeat(np.cumsum(held) - held, held)
+    place = place_within(held)
     kept = place < MOST_WORDS
     words = np.full((texts, MOST_WORDS), _NO_WORD, np.uint16)
     words[owner[kept], place[kept]] = pieces[kept]

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from scanner import background
 from scanner.kernels.contexts import COPIED, RARITY_STEP, SEEN, ContextFeatures, context_features
 from scanner.kernels.openings import OPENING_STEP, openings
+from scanner.ranges import laid_out
 
 Float32 = npt.NDArray[np.float32]
 Int64 = npt.NDArray[np.int64]
@@ -70,10 +71,8 @@ def with_openings(
 ) -> ContextFeatures:
     """Features with the opening of the answer that a token stands in, 0 outside; answers as for `token_features`."""
     _, start, end = answers
-    size = end - start
-    at = np.repeat(start - np.concatenate(([0], np.cumsum(size)))[:-1], size) + np.arange(size.sum())
     opening = np.zeros(len(tokens), np.uint8)
-    opening[at] = np.repeat(openings(tokens, *answers, group, threads), size)
+    opening[laid_out(start, end)] = np.repeat(openings(tokens, *answers, group, threads), end - start)
     return replace(features, opening=opening)
 
 

@@ -24,6 +24,7 @@ from scanner import running
 from scanner.kernels.agreement import agreement
 from scanner.objects import Int64, UInt64
 from scanner.ordering import stable_order
+from scanner.ranges import laid_out
 from scanner.signatures import ANSWER, OPENING, PAIR, PROMPT, ROW_A, ROW_B, Index, is_sketched
 
 KIND = "earlier"
@@ -209,8 +210,7 @@ def _compare(
         taken = np.minimum(count, NEIGHBOURS)
         # the same buckets recur in every band: the largest cut of any band is a lower bound
         left_out = max(left_out, int((count - taken).sum()))
-        start = np.cumsum(taken) - taken
-        at = np.repeat(left - start, taken) + np.arange(int(taken.sum()))
+        at = laid_out(left, left + taken)
         found = np.concatenate((found, np.repeat(rows, taken) << np.uint64(32) | (words[at] & mask)))
         found.sort()
         found = found[np.concatenate(([True], found[1:] != found[:-1]))] if len(found) else found

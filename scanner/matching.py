@@ -12,12 +12,13 @@ import numpy as np
 import polars as pl
 
 from scanner import contamination, decontaminating, formats, ingest
-from scanner.contamination.items import Items, ranges, words_of
+from scanner.contamination.items import Items, words_of
 from scanner.decontaminating import items_of
 from scanner.errors import InputError
 from scanner.layouts import benchmark
 from scanner.objects import Rows, SegmentBatch, Skip, Source
 from scanner.progress import Progress
+from scanner.ranges import laid_out
 from scanner.settings import Settings
 from scanner.store import RunFolder
 
@@ -184,7 +185,7 @@ def _items(own: RunFolder, rows: Rows, files: list[Source]) -> Items:
         item=tuple(items.select(label)["name"]),
         line=items["line"].to_numpy(),
         row_id=items["row_id"].to_numpy(),
-        words=words[ranges(texts["begin"].to_numpy(), texts["end"].to_numpy())],
+        words=words[laid_out(texts["begin"].to_numpy(), texts["end"].to_numpy())],
         text_at=np.concatenate(([0], np.cumsum(counts))).astype(np.int64),
         letter=letter,
         of_segment=frame["item"].to_numpy(),

@@ -21,6 +21,7 @@ import polars as pl
 
 from scanner.heat import FROM_START, HEAT_SCHEMA, KIND, STEPS, STRETCH
 from scanner.objects import ROLES, Bool, Int64, Rows, SegmentBatch
+from scanner.ranges import place_within
 from scanner.settings import Settings
 from scanner.storedtext import SegmentReader
 from scanner.tokenising import TokenisedRows, token_places
@@ -142,7 +143,7 @@ def _spans(texts: _Texts, text: TokenisedRows, row: Int64, found: Any, inside: s
     begin, last = found.begin[mine] + shift, found.end[mine] + shift - 1
     pieces = texts.of_token[last] - texts.of_token[begin] + 1  # more than one where an answer has several strings
     whole = np.repeat(np.arange(len(begin)), pieces)
-    segment = texts.of_token[begin][whole] + np.arange(len(whole)) - np.repeat(np.cumsum(pieces) - pieces, pieces)
+    segment = texts.of_token[begin][whole] + place_within(pieces)
     begin = np.maximum(begin[whole], np.searchsorted(texts.of_token, segment, "left"))
     last = np.minimum(last[whole], np.searchsorted(texts.of_token, segment, "right") - 1)
     kept = last >= begin  # a string without tokens has no part

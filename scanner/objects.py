@@ -18,6 +18,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from scanner.ranges import laid_out
+
 Int64 = npt.NDArray[np.int64]
 Int32 = npt.NDArray[np.int32]
 Int16 = npt.NDArray[np.int16]
@@ -182,7 +184,7 @@ class RowSegments:
         """Some of these rows, by their place among them; each as often as it is named."""
         counts = np.diff(self.row_start)[which]
         starts = np.concatenate(([0], np.cumsum(counts))).astype(np.int64)
-        at = np.repeat(self.row_start[which] - starts[:-1], counts) + np.arange(starts[-1])
+        at = laid_out(self.row_start[which], self.row_start[which] + counts)
         return RowSegments(
             self.data, self.begin[at], self.end[at], starts, self.segment[at], self.role[at], self.supervised[at]
         )

@@ -12,6 +12,7 @@ import polars as pl
 import pyarrow as pa
 
 from scanner.objects import ROLES, Int64, RowSegments, SegmentBatch
+from scanner.ranges import laid_out
 from scanner.writing import atomic
 
 ROWS_PER_BATCH = 16_384
@@ -143,9 +144,8 @@ class SegmentReader:
                 continue
             inside = wanted[slice(*np.searchsorted(wanted, (ids[0], ids[-1] + 1)))]
             first, last = np.searchsorted(ids, inside, "left"), np.searchsorted(ids, inside, "right")
-            counts = last - first
-            if counts.any():
-                index = np.repeat(first - np.cumsum(counts) + counts, counts) + np.arange(counts.sum())
+            index = laid_out(first, last)
+            if len(index):
                 part = pl.from_arrow((batch.select(columns) if columns else batch).take(pa.array(index)))
                 assert isinstance(part, pl.DataFrame)
                 found.append(part)

@@ -19,6 +19,7 @@ from scanner.errors import SettingsError
 from scanner.kernels.passages import locate
 from scanner.kernels.tokens import token_widths, tokenise
 from scanner.objects import Int64, SegmentBatch, UInt8, UInt64
+from scanner.ranges import place_within
 from scanner.text import code_point_classes, folded_code_points
 
 BYTE_LEVEL_SPACES = frozenset("\u0120\u010a\u0109\u010d")
@@ -114,7 +115,7 @@ def token_places(batch: SegmentBatch, tokenizer: Path | None) -> tuple[Int64, In
         return counts, edges[:, 0].copy(), edges[:, 1].copy()
     _, _, counts = _own_tokens(batch)
     segment = np.repeat(np.arange(len(batch)), counts).astype(np.int64)
-    within = np.arange(len(segment)) - np.repeat(np.cumsum(counts) - counts, counts)
+    within = place_within(counts)
     start, end = np.empty(len(segment), np.int64), np.empty(len(segment), np.int64)
     locate(
         batch.data, batch.offsets[:-1].copy(), batch.offsets[1:].copy(), segment, within, within,

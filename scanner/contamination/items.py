@@ -77,12 +77,6 @@ def words_of(batch: SegmentBatch) -> tuple[UInt64, Int64]:
     return out[:total], np.concatenate(([0], np.cumsum(counts))).astype(np.int64)
 
 
-def ranges(begin: Int64, end: Int64) -> Int64:
-    """All places of several ranges, one range after another."""
-    size = end - begin
-    return np.repeat(begin - np.concatenate(([0], np.cumsum(size)[:-1])), size) + np.arange(size.sum())
-
-
 def build_index(items: Items, shortest_answer: int) -> Index:
     """The index of all runs of the items; answers of fewer words than `shortest_answer` are not looked for alone."""
     lengths = items.lengths()

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from scanner import embedding
-from scanner.contamination.items import ranges
 from scanner.objects import Bool, Float32, Float64, Int64
 from scanner.ordering import row_keys
+from scanner.ranges import laid_out
 
 COSINE = 0.5
 """Cosine from which a row may be an item's candidate; a neighbour counts as at least so near."""
@@ -80,7 +80,7 @@ class Near:
         begin, end = self.equal_at[found.place], self.equal_at[found.place + 1]
         each = np.repeat(np.arange(len(found.place)), end - begin)
         of_pair = (found.item[each], found.cosine[each], found.margin[each], found.rank[each])
-        return Candidates(self.equal[ranges(begin, end)], *of_pair)
+        return Candidates(self.equal[laid_out(begin, end)], *of_pair)
 
 
 def find(asked: embedding.Embeddings, rows: Int64, views: Views, threads: int) -> Candidates:

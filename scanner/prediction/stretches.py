@@ -25,6 +25,7 @@ from scanner.kernels.hazard import RUBS_OFF, SAME_BEFORE, odds
 from scanner.kernels.stretches import stretches as kernel
 from scanner.prediction import Answers, Conflicts, Goldfish, of_tokens
 from scanner.prediction.hazard import Hazard, HeatWeights, Regime, Weights, quadrature
+from scanner.ranges import laid_out
 
 LEAST_TOKENS = 8
 """Tokens of the shortest stretch: shorter ones are phrases that any model says."""
@@ -96,8 +97,7 @@ def heat(
     row, start, end = (
         np.ascontiguousarray(part[chosen], np.int64) for part in (answers.row, answers.start, answers.end)
     )
-    bounds = np.concatenate(([0], np.cumsum(end - start))).astype(np.int64)
-    place = np.arange(bounds[-1]) + np.repeat(start - bounds[:-1], end - start)
+    place = laid_out(start, end)
     owner = np.repeat(row, end - start)
     departs = (features.known[place] >= DEPARTS) & (features.agreed[place] < features.known[place])
     taught = np.where(departs, (dose if exact is None else np.minimum(dose, LESSON * exact))[owner], dose[owner])

@@ -20,11 +20,13 @@ import polars as pl
 from scanner import running
 from scanner.batching import PACKED, SEQUENCE_TOKENS
 from scanner.kernels.contexts import ContextFeatures
+from scanner.kernels.grouping import sizes_of_groups
 from scanner.prediction import Answers, Conflicts, Doses, turn_tails
 from scanner.prediction.dropping import Goldfish, goldfish
 from scanner.prediction.hazard import EXTRACTED, Regime, TurnTails, Weights
 from scanner.prediction.intervals import ends, expected_rows
 from scanner.prediction.skew import stratified
+from scanner.ranges import laid_out
 from scanner.sampling import BATCH_POWER
 from scanner.settings import TrainingPlan
 
@@ -118,10 +120,8 @@ def draw(
     turns = mine[np.lexsort((mine, place[answers.row[mine]]))]  # rows ascend in the sample too
     some, kept = _only(features, Answers(place[answers.row[turns]], answers.start[turns], answers.end[turns]))
     torn = None if conflicts is None else Conflicts(conflicts.place[chosen], conflicts.share[chosen])
-    _, text, size = np.unique(order, return_inverse=True, return_counts=True)
-    return Sample(
-        chosen, stands_for, size[text[chosen]].astype(np.float64), kept, some, torn, int((~np.isnan(p_extract)).sum())
-    )
+    copies = sizes_of_groups(order)[chosen].astype(np.float64)
+    return Sample(chosen, stands_for, copies, kept, some, torn, int((~np.isnan(p_extract)).sum()))
 
 
 def curve(sample: Sample, amounts: Doses, plan: TrainingPlan, weights: Weights, threads: int = 2) -> pl.DataFrame:
@@ -332,9 +332,8 @@ def _of_rows(sample: Sample, of_turns: Float64) -> Float64:
 
 def _only(features: ContextFeatures, answers: Answers) -> tuple[ContextFeatures, Answers]:
     """The tokens of the turns alone, and the turns over them; what a feature says of whole rows is left out."""
-    size = answers.end - answers.start
-    edges = np.concatenate(([0], np.cumsum(size))).astype(np.int64)
-    at = np.repeat(answers.start - edges[:-1], size) + np.arange(edges[-1])
+    at = laid_out(answers.start, answers.end)
+    edges = np.concatenate(([0], np.cumsum(answers.end - answers.start))).astype(np.int64)
     count = len(features.log_probability)
     known = {f.name: getattr(features, f.name) for f in fields(features)}
     taken = {
