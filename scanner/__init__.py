@@ -21,7 +21,7 @@
              calibrating trying projecting alongside retelling foretold
              drawing validating memorizing repredicting untuned rowlengths
              inplace deduplicating unread tuned passes strata outcome confirmed
-             choosing judging segmenting
+             choosing judging segmenting recounting
 
 `scanner/` measures, `rules/` judges, `cli.py` speaks. Library functions have the names of the verbs.
 """

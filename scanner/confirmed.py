@@ -10,10 +10,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import polars as pl
 
-from scanner import prediction, recalls, rehearsed
+from scanner import prediction, recalls, recounting, rehearsed
 from scanner.batching import sequence_length
 from scanner.drawing import weight_of_rows
 from scanner.errors import RunError
@@ -21,7 +20,7 @@ from scanner.outcome import plan_of
 from scanner.prediction.level import Observed
 from scanner.prediction.validated import Validated
 from scanner.recalls import FOLDER, finished
-from scanner.rehearsed import RowsAlone
+from scanner.recounting import RowsAlone
 from scanner.settings import Settings, TrainingPlan
 from scanner.store import RunFolder
 
@@ -93,7 +92,7 @@ def rows_of(confirmation: Confirmation) -> RowsAlone:
     """
     run = confirmation.run
     ids = run.read_table("rows", ["row_id"])["row_id"].to_numpy()
-    rows = rehearsed.alone(run, confirmation.settings, ids, None)
+    rows = recounting.alone(run, confirmation.settings, ids)
     lengths = pl.read_parquet(run.private / FOLDER / confirmation.name / "lengths.parquet", glob=False)
     own = pl.DataFrame({"row_id": rows.row_id[rows.answers.row], "answers": rows.answers.end - rows.answers.start})
     own = own.group_by("row_id", maintain_order=True).agg(pl.col("answers").cast(pl.Int32))
@@ -103,17 +102,14 @@ def rows_of(confirmation: Confirmation) -> RowsAlone:
     missing = missing.join(own, on="row_id", how="left", maintain_order="left").with_columns(
         pl.col("answers").fill_null([])
     )
-    rows = rehearsed.as_trained(rows, pl.concat([lengths, missing]).sort("row_id"))
+    rows = recounting.as_trained(rows, pl.concat([lengths, missing]).sort("row_id"))
     if confirmation.facts["base"] is None:
         return rows
-    return rehearsed.knowing_losses(rows, confirmation.measured.with_columns(epoch=pl.lit(0)))
+    return recounting.knowing_losses(rows, confirmation.measured.with_columns(epoch=pl.lit(0)))
 
 
 def observed(confirmation: Confirmation, first_unit: int = 0) -> Iterator[Observed]:
-    """What the model showed after the plan's last epoch, each answer with the rows that it stands for.
-
-    An answer that the predictor cuts otherwise than the pass did is left out; so is one of no token.
-    """
+    """What the model showed after the plan's last epoch, each answer with the rows that it stands for."""
     plan, rows = confirmation.plan, rows_of(confirmation)
     context = int((confirmation.facts["base"] or confirmation.facts["model"])["context"])
     sequence = sequence_length(plan, context, confirmation.settings.max_length)
@@ -121,27 +117,7 @@ def observed(confirmation: Confirmation, first_unit: int = 0) -> Iterator[Observ
         plan, rows.length, rows.answers, rows.copies, rows.order, rows.near,
         weight_of_rows(confirmation.run, plan, rows.row_id), sequence, confirmation.settings.seed,
     )  # fmt: skip
-    index = pl.DataFrame({
-        "row_id": rows.row_id[rows.answers.row], "answer": pl.Series(rows.number, dtype=pl.Int32),
-        "place": np.arange(len(rows.number)), "room": rows.answers.end - rows.answers.start,
-    })  # fmt: skip
-    seen = confirmation.measured.join(index, on=["row_id", "answer"], how="inner").filter(
-        (pl.col("tokens") > 0) & (pl.col("tokens") <= pl.col("room"))
-    ).sort("place")  # fmt: skip
-    place = seen["place"].to_numpy()
-    start = rows.answers.start[place]
-    answers = prediction.Answers(rows.answers.row[place], start, start + seen["tokens"].to_numpy())
-    yield Observed(
-        features=rows.features,
-        answers=answers,
-        n_pre=seen["n_pre"].to_numpy().astype(np.int64),
-        dose=amounts.total,
-        set_dose=amounts.set_dose,
-        steps=int(amounts.steps),
-        plan=plan,
-        unit=rows.alike[answers.row] + first_unit,
-        epoch=plan.epochs if plan.epochs % 1 else int(plan.epochs),
-        conflicts=rows.conflicts,
-        goldfish=amounts.goldfish(plan),
-        weight=seen["weight"].to_numpy(),
-    )
+    yield recounting.observed(
+        rows, confirmation.measured, plan, plan.epochs if plan.epochs % 1 else int(plan.epochs), int(amounts.steps),
+        amounts.total, amounts.set_dose, amounts.goldfish(plan), first_unit,
+    )  # fmt: skip

@@ -19,7 +19,7 @@ from scanner.models import LanguageModel
 from scanner.objects import Int64
 from scanner.pairing import COPIES, groups_of, places
 from scanner.planting import Planted
-from scanner.rehearsed import segments_of
+from scanner.recounting import segments_of
 from scanner.settings import TrainingPlan
 from scanner.store import RunFolder
 

@@ -13,7 +13,7 @@ from scanner.drawing import Drawn
 from scanner.errors import SettingsError
 from scanner.prediction import EXTRACTED
 from scanner.prediction.scoring import auroc
-from scanner.rehearsed import alone, as_trained, knowing_losses
+from scanner.recounting import alone, as_trained, knowing_losses
 from scanner.settings import Settings
 from scanner.store import RunFolder
 
@@ -32,7 +32,7 @@ def foretold(
     from scanner.prediction.skew import skew
 
     planted, with_base = drawn.planted, settings.base is not None
-    rows = as_trained(alone(run, settings, drawn.row_id, None, planted), drawn.lengths)
+    rows = as_trained(alone(run, settings, drawn.row_id, planted), drawn.lengths)
     rows = knowing_losses(rows, epochs) if with_base else rows
     plan = replace(tune.plan, model_params=float(tune.model.parameters))
     try:

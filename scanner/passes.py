@@ -26,7 +26,7 @@ from scanner.errors import ModelError
 from scanner.models import LanguageModel
 from scanner.objects import Int64
 from scanner.progress import Progress
-from scanner.rehearsed import segments_of
+from scanner.recounting import segments_of
 from scanner.settings import Settings
 from scanner.store import RunFolder
 from scanner.untuned import fingerprint, mark

@@ -1,6 +1,6 @@
 """The rows of a rehearsal as the predictor sees them: alone, as if they were the whole training set.
 
-run + row ids + planted rows -> tokens -> contexts, answers, copies and near copies among these rows alone
+rehearsal/<name> -> ids of its rows, planted rows -> the rows alone (recounting.py)
 + what the rehearsal gave and measured -> Observed, one for each epoch
 """
 
@@ -9,51 +9,32 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from scanner import alongside, prediction
+from scanner import alongside, prediction, recounting
 from scanner.batching import SEQUENCE_TOKENS, sequence_length
-from scanner.contextual import beside_table, token_features
 from scanner.errors import RunError
-from scanner.kernels.contexts import ContextFeatures
-from scanner.objects import Float64, Int64, Segment, UInt64
-from scanner.pairing import COPIES, ends, groups_of, jaccard_of_learned, places
+from scanner.objects import Float64
 from scanner.planting import Planted
 from scanner.prediction.dropping import goldfish
 from scanner.prediction.level import Observed
 from scanner.prediction.validated import Validated
 from scanner.prediction.validated import observed as what_was_observed
 from scanner.prediction.validity import LANGUAGE
+from scanner.recounting import RowsAlone, alone, as_trained, knowing_losses
 from scanner.sampling import Copies, asked_alone, copies_of, dose_per_token, dose_unit, simulate, with_copies
 from scanner.settings import Settings, TrainingPlan
 from scanner.store import RunFolder
-from scanner.tokenising import tokens_of_rows
 
 LENGTHS = "lengths.parquet"
 """Of a rehearsal; those of earlier versions have none, and losses that were not shared out to our own tokens."""
 SCRIPT_SHARE, SCRIPT_ROWS = 0.05, 10
 """Share and number of the measured rows from which a script counts as rehearsed."""
 NEEDED = ("row_id", "stratum", "epoch", "answer", "tokens", "n_pre", "own_dose", "steps")
-
-
-@dataclass(frozen=True)
-class RowsAlone:
-    """Some rows of a run, (n,) with row_id ascending, and what is known of them from one another."""
-
-    row_id: Int64
-    features: ContextFeatures
-    length: Int64  # (n,) tokens
-    answers: prediction.Answers  # (m,)
-    number: Int64  # (m,) which of its row's answers it is, from 0
-    copies: Int64  # (n,) equal for exact copies
-    alike: Int64  # (n,) equal for rows that exact or near pairs connect
-    order: UInt64  # (n,) rank of the content, equal for exact copies
-    near: prediction.NearCopies
-    conflicts: prediction.Conflicts
 
 
 @dataclass(frozen=True)
@@ -112,109 +93,6 @@ def tuned_base(base: dict[str, Any], plan: TrainingPlan) -> dict[str, Any]:
         "token_unit": "own",
         "fingerprint": str(base.get("fingerprint", "")),  # not known of earlier versions
     }
-
-
-def alone(
-    run: RunFolder, settings: Settings, row_id: Int64, max_length: int | None, planted: Sequence[Planted] = ()
-) -> RowsAlone:
-    """The rows with these ids, and those planted for them; max_length: tokens after which a row is not learned."""
-    ids = run.read_table("rows", ["row_id"])["row_id"].to_numpy()
-    part = places(ids, pl.Series(np.unique(row_id)))
-    text = tokens_of_rows(run.segments(), tokenizer=None, max_length=max_length, threads=1)
-    chosen = np.concatenate([np.arange(text.offsets[i], text.offsets[i + 1]) for i in part.tolist()])
-    offsets = np.concatenate(([0], np.cumsum(text.offsets[part + 1] - text.offsets[part])))
-    inside = np.flatnonzero(np.isin(text.answer_row, part))
-    row = np.searchsorted(part, text.answer_row[inside])
-    shift = offsets[row] - text.offsets[part][row]
-    answers = prediction.Answers(row, text.answer_start[inside] + shift, text.answer_end[inside] + shift)
-    pairs = run.read_table("pairs")
-    mine = pl.col("row_a").is_in(ids[part]) & pl.col("row_b").is_in(ids[part])
-    exact, near = pairs.filter(COPIES), pairs.filter(mine & (pl.col("signal") == "minhash"))
-    members = alongside.Counted(
-        row_id=ids[part],
-        tokens=text.tokens[chosen],
-        widths=text.widths[chosen],
-        offsets=offsets,
-        answers=answers,
-        copies=groups_of(ids, exact).group[part],
-        alike=groups_of(ids, pl.concat([exact, near])).group[part],
-        order=np.asarray(run.read_array("content_rank"))[part].astype(np.uint64),
-        near=prediction.NearCopies(
-            *ends(ids[part], near),
-            jaccard_of_learned(near),
-            settings.shingle,
-        ),
-    )
-    owners = np.unique(np.array([row.member for row in planted], np.int64))
-    texts = dict(zip(owners.tolist(), segments_of(run, owners), strict=True)) if planted else {}
-    rows = alongside.with_planted(members, texts, planted, replace(settings, max_length=max_length))
-    return RowsAlone(
-        row_id=rows.row_id,
-        features=token_features(
-            rows.tokens,
-            rows.widths,
-            rows.offsets,
-            (rows.answers.row, rows.answers.start, rows.answers.end),
-            rows.copies,
-            True,
-            1,
-        ),
-        length=np.diff(rows.offsets),
-        answers=rows.answers,
-        number=np.arange(len(rows.answers.row)) - np.searchsorted(rows.answers.row, rows.answers.row),
-        copies=rows.copies,
-        alike=rows.alike,
-        order=rows.order,
-        near=rows.near,
-        conflicts=alongside.conflicts(rows),
-    )
-
-
-def as_trained(rows: RowsAlone, lengths: pl.DataFrame) -> RowsAlone:
-    """The rows as a rehearsal trained on them: as long as its base has them, answers cut where it cuts.
-
-    lengths: lengths.parquet, with every one of the rows.
-    """
-    known = pl.DataFrame({"row_id": rows.row_id}).join(lengths, on="row_id", how="left", maintain_order="left")
-    kept = known.with_row_index("row").explode("answers").drop_nulls("answers")
-    owner = kept["row"].to_numpy().astype(np.int64)
-    room = np.zeros(len(rows.number), np.int64)  # own tokens of each answer that were learned
-    first = np.searchsorted(rows.answers.row, owner)
-    place = first + np.arange(len(owner)) - np.searchsorted(owner, owner)
-    mine = place < np.searchsorted(rows.answers.row, owner, "right")
-    room[place[mine]] = kept["answers"].to_numpy()[mine]
-    end = np.minimum(rows.answers.end, rows.answers.start + room)
-    learned = np.flatnonzero(end > rows.answers.start)
-    answers = prediction.Answers(rows.answers.row[learned], rows.answers.start[learned], end[learned])
-    length = known["tokens"].to_numpy().astype(np.int64)
-    return replace(rows, length=length, answers=answers, number=rows.number[learned])
-
-
-def knowing_losses(rows: RowsAlone, epochs: pl.DataFrame) -> RowsAlone:
-    """The rows with what the base says of their tokens untuned; the table's word where it was not measured.
-
-    epochs: epochs.parquet with `losses`; those of planted rows are not in it.
-    """
-    before = epochs.filter(pl.col("epoch") == 0).select("row_id", "answer", "losses")
-    said = np.full(len(rows.features.log_probability), np.nan, np.float32)
-    at = {(row, number): n for n, (row, number) in enumerate(zip(
-        rows.row_id[rows.answers.row].tolist(), rows.number.tolist(), strict=True))}  # fmt: skip
-    for row, number, losses in before.iter_rows():
-        n = at.get((row, number))
-        if n is not None:
-            start, end = int(rows.answers.start[n]), int(rows.answers.end[n])
-            nats = np.frombuffer(losses, np.float16)[: end - start].astype(np.float32)
-            said[start : start + len(nats)] = -nats
-    return replace(rows, features=beside_table(rows.features, said))
-
-
-def segments_of(run: RunFolder, row_ids: Int64) -> list[list[Segment]]:
-    """The segments of rows, in the order asked for."""
-    frame = run.segments().rows(row_ids.tolist(), ["row_id", "turn", "role", "supervised", "text"])
-    found: dict[int, list[Segment]] = {}
-    for row, turn, role, supervised, text in frame.iter_rows():
-        found.setdefault(row, []).append(Segment((), role, turn, supervised, text))
-    return [found[row] for row in row_ids.tolist()]
 
 
 def rehearsals(run: RunFolder) -> list[Rehearsal]:
@@ -308,29 +186,21 @@ def rows_of(rehearsal: Rehearsal, table: pl.DataFrame, planted: Sequence[Planted
     """
     folder = rehearsal.run.path / "rehearsal" / rehearsal.name
     if not (folder / LENGTHS).is_file():
-        return alone(rehearsal.run, rehearsal.settings, table["row_id"].unique().to_numpy(), None, planted)
+        return alone(rehearsal.run, rehearsal.settings, table["row_id"].unique().to_numpy(), planted)
     lengths = pl.read_parquet(folder / LENGTHS, glob=False)
     members = lengths.filter(pl.col("row_id") >= 0)["row_id"].to_numpy()
-    rows = as_trained(alone(rehearsal.run, rehearsal.settings, members, None, planted), lengths)
+    rows = as_trained(alone(rehearsal.run, rehearsal.settings, members, planted), lengths)
     columns = ["row_id", "epoch", "answer", "losses"]
     return knowing_losses(rows, pl.read_parquet(folder / "epochs.parquet", columns=columns, glob=False))
 
 
 def observed(rehearsal: Rehearsal, first_unit: int = 0) -> Iterator[Observed]:
-    """What each epoch showed; units are numbered from `first_unit`, so that rows of several rehearsals stay apart.
-
-    An answer that the predictor cuts otherwise than the rehearsal did is left out; so is one of no token.
-    """
+    """What each epoch showed; units are numbered from `first_unit`, so that rows of several rehearsals stay apart."""
     table = measured(rehearsal)
     if not len(table):
         return
     planted, given_to_planted = planted_rows(rehearsal)
     rows = rows_of(rehearsal, table, planted)
-    index = pl.DataFrame({
-        "row_id": rows.row_id[rows.answers.row], "answer": rows.number, "place": np.arange(len(rows.number)),
-        "room": rows.answers.end - rows.answers.start,
-    })  # fmt: skip
-    index = index.with_columns(pl.col("answer").cast(pl.Int32))
     copies, together = meeting(rows, rehearsal.plan, rehearsal.settings.seed, rehearsal.sequence_tokens)
     exact = np.bincount(copies.text)[copies.text]
     for seen in table.partition_by("epoch", maintain_order=True):
@@ -343,27 +213,11 @@ def observed(rehearsal: Rehearsal, first_unit: int = 0) -> Iterator[Observed]:
         dose = with_copies(own, copies, together)
         left = asked_alone(rehearsal.plan, own, dose)
         dose = dose * left
-        answer = seen.join(index, on=["row_id", "answer"], how="inner").filter(
-            (pl.col("tokens") > 0) & (pl.col("tokens") <= pl.col("room"))
-        ).sort("place")  # fmt: skip
-        place = answer["place"].to_numpy()
-        start = rows.answers.start[place]
-        answers = prediction.Answers(rows.answers.row[place], start, start + answer["tokens"].to_numpy())
-        yield Observed(
-            features=rows.features,
-            answers=answers,
-            n_pre=answer["n_pre"].to_numpy().astype(np.int64),
-            dose=dose,
-            set_dose=dose_per_token(
-                own, np.where(own > 0, rows.answers.tokens(len(rows.row_id)), 0), rehearsal.plan.goldfish_k
-            ),
-            steps=int(given["steps"].to_numpy().max()),
-            plan=rehearsal.plan,
-            unit=rows.alike[answers.row] + first_unit,
-            epoch=epoch,
-            conflicts=rows.conflicts,
-            goldfish=goldfish(rehearsal.plan.goldfish_k, dose, own * exact * together * left),
-        )
+        yield recounting.observed(
+            rows, seen, rehearsal.plan, epoch, int(given["steps"].to_numpy().max()), dose,
+            dose_per_token(own, np.where(own > 0, rows.answers.tokens(len(rows.row_id)), 0), rehearsal.plan.goldfish_k),
+            goldfish(rehearsal.plan.goldfish_k, dose, own * exact * together * left), first_unit,
+        )  # fmt: skip
 
 
 def went_through(run: RunFolder, states: Sequence[Observed], ids: pl.Series, fitted: prediction.Weights) -> Validated:

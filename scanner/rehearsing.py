@@ -36,7 +36,7 @@ from scanner.models import LanguageModel
 from scanner.objects import Int64
 from scanner.prediction import EXTRACTED
 from scanner.progress import Progress
-from scanner.rehearsed import segments_of
+from scanner.recounting import segments_of
 from scanner.retelling import Rehearsed, duration, of_epoch, per_row, planted_columns, planted_table
 from scanner.sampling import dose_unit
 from scanner.settings import Settings, TrainingPlan, option_name

@@ -27,7 +27,7 @@ from scanner.kernels.contexts import ContextFeatures
 from scanner.objects import Bool, Float32, Int64, Rows, Segment
 from scanner.prediction.statements import amount
 from scanner.progress import Progress
-from scanner.rehearsed import segments_of
+from scanner.recounting import segments_of
 from scanner.settings import Settings
 from scanner.store import RunFolder
 from scanner.tokenising import TokenisedRows

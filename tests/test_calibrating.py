@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 import cli
-from scanner import calibrating, pipeline, rehearsed, trying
+from scanner import calibrating, pipeline, recounting, rehearsed, trying
 from scanner.errors import OutputError, RunError, SettingsError
 from scanner.prediction import level
 from scanner.prediction.calibration import amount
@@ -65,7 +65,7 @@ def rehearse(run: RunFolder, rehearsal: str, offset: float = TRUTH, **base) -> N
     """What `scan rehearse` writes, drawn from the hazard model; the row effect of a row is the same at every epoch."""
     ids = run.read_table("rows", ["row_id"])["row_id"].to_numpy()
     settings = Settings.from_dict(run.read_json("scan.json")["settings"])
-    rows = rehearsed.alone(run, settings, ids, None)
+    rows = recounting.alone(run, settings, ids)
     copies, together = rehearsed.meeting(rows, PLAN, settings.seed)
     rng = np.random.default_rng(2)
     own, luck = rng.uniform(0.4, 2.7, len(ids)), np.random.default_rng(14).random(len(ids))
@@ -101,7 +101,7 @@ def test_doses_of_another_version_are_counted_again(audited):
     assert with_unit["dose_unit"] == dose_unit()
     old = replace(old, facts=facts)
     again = list(rehearsed.observed(old))
-    rows = rehearsed.alone(run, old.settings, run.read_table("rows", ["row_id"])["row_id"].to_numpy(), None)
+    rows = recounting.alone(run, old.settings, run.read_table("rows", ["row_id"])["row_id"].to_numpy())
     supervised = np.bincount(rows.answers.row, rows.answers.end - rows.answers.start)
     for before, after in zip(written, again, strict=True):
         own = simulate(PLAN, supervised, rows.length, rows.order, seed=old.settings.seed, until=after.epoch).own

@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from scanner import confirmed, passes, pipeline, prediction, rehearsed, strata
+from scanner import confirmed, passes, pipeline, prediction, recounting, strata
 from scanner.errors import RunError
 from scanner.prediction import calibration, level
 from scanner.prediction.hazard import load_weights
@@ -52,7 +52,7 @@ def confirm(run: RunFolder, called: str, chosen: strata.Chosen | None = None, **
     """What `scan confirm` leaves, drawn from the hazard model; the luck of a row is the same in all of them."""
     ids = run.read_table("rows", ["row_id"])["row_id"].to_numpy()
     settings = Settings.from_dict(run.read_json("scan.json")["settings"])
-    rows = rehearsed.alone(run, settings, ids, None)
+    rows = recounting.alone(run, settings, ids)
     n_pre = drawn(rows, settings)
     place = np.arange(len(ids)) if chosen is None else chosen.place
     weight = np.ones(len(ids)) if chosen is None else chosen.weight
@@ -70,7 +70,7 @@ def confirm(run: RunFolder, called: str, chosen: strata.Chosen | None = None, **
     (folder / f"{called}.json").write_text(json.dumps(facts))
 
 
-def drawn(rows: rehearsed.RowsAlone, settings: Settings) -> np.ndarray:
+def drawn(rows: recounting.RowsAlone, settings: Settings) -> np.ndarray:
     """(m,) N_pre of each answer at TRUTH."""
     amounts = doses(rows, settings)
     state = level.Observed(
@@ -84,7 +84,7 @@ def drawn(rows: rehearsed.RowsAlone, settings: Settings) -> np.ndarray:
     return np.array([int((curve[a:b] > u).sum()) for a, b, u in ends])
 
 
-def doses(rows: rehearsed.RowsAlone, settings: Settings) -> prediction.Doses:
+def doses(rows: recounting.RowsAlone, settings: Settings) -> prediction.Doses:
     return prediction.doses(
         PLAN, rows.length, rows.answers, rows.copies, rows.order, rows.near, seed=settings.seed
     )  # fmt: skip
@@ -94,7 +94,7 @@ def rehearse(run: RunFolder, name: str) -> None:
     """A rehearsal that trained on all rows and saw the same."""
     ids = run.read_table("rows", ["row_id"])["row_id"].to_numpy()
     settings = Settings.from_dict(run.read_json("scan.json")["settings"])
-    rows = rehearsed.alone(run, settings, ids, None)
+    rows = recounting.alone(run, settings, ids)
     amounts = doses(rows, settings)
     folder = run.path / "rehearsal" / name
     folder.mkdir(parents=True)

@@ -19,6 +19,7 @@ from scanner import (
     chat,
     models,
     pipeline,
+    recounting,
     rehearsal,
     rehearsed,
     rehearsing,
@@ -378,7 +379,7 @@ def check_planted(run: Path, done) -> None:
         rows.filter(pl.col("stratum") == "member")["row_id"].to_numpy())))  # fmt: skip
     own = dict(zip(rows["row_id"], rows["own_dose"], strict=True))
     members = ids[ids >= 0]
-    counted = rehearsed.alone(found.run, found.settings, members, None, rehearsed.planted_rows(found)[0])
+    counted = recounting.alone(found.run, found.settings, members, rehearsed.planted_rows(found)[0])
     _, together = rehearsed.meeting(counted, found.plan, found.settings.seed)
     assert treated
     for row in treated:

@@ -19,7 +19,7 @@ from scanner import chat, confirmation, memory, models, outcome, passes, pipelin
 from scanner import explain as explaining
 from scanner.errors import InputError, ModelError, RunError, SettingsError
 from scanner.progress import Progress
-from scanner.rehearsed import segments_of
+from scanner.recounting import segments_of
 from scanner.settings import Settings, TrainingPlan
 from scanner.store import RunFolder
 

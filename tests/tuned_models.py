@@ -11,7 +11,7 @@ import torch
 
 from scanner import chat, models, pipeline, rehearsal
 from scanner.models import LanguageModel
-from scanner.rehearsed import segments_of
+from scanner.recounting import segments_of
 from scanner.settings import Settings, TrainingPlan
 from scanner.store import RunFolder
 
