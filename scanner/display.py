@@ -1,4 +1,4 @@
-"""Progress on the screen: one line per stage while it runs, on standard error."""
+"""What a screen can show: text that cannot steer it, and progress, one line per stage while it runs."""
 
 from __future__ import annotations
 
@@ -7,8 +7,24 @@ from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
 from scanner import progress
+
+_ASCII = str.maketrans({
+    "≈": "~", "·": "-", "→": "->", "–": "-", "…": "...", "≥": ">=", "█": "#", "░": ".",
+})  # fmt: skip
+"""What stands for the signs of our own sentences where a console has no Unicode."""
+
+
+def shows_unicode(console: Console) -> bool:
+    """Whether a console can write all characters."""
+    return (console.encoding or "").lower().replace("-", "").startswith("utf")
+
+
+def plain(text: str, unicode: bool, style: str = "") -> Text:
+    """Text that is never read as markup ([red] in a row is text); without Unicode it becomes ASCII."""
+    return Text(text if unicode else text.translate(_ASCII).encode("ascii", "replace").decode(), style=style)
 
 
 class ShownProgress(progress.Progress):

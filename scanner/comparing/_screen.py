@@ -13,13 +13,13 @@ from rich.text import Text
 from scanner.comparing import _matching
 from scanner.comparing._figures import Figure, same_inputs, same_weights, shared_inputs
 from scanner.comparing._sides import ACTIONS, Side
+from scanner.display import plain, shows_unicode
 from scanner.figures import number, plural, probability, size
 from scanner.text import one_line
 
 if TYPE_CHECKING:
     from scanner.comparing import Comparison
 
-ASCII = str.maketrans({"≈": "~", "·": "-", "→": "->", "–": "-", "…": "..."})
 INPUTS = 3
 """Inputs of a side that are named; the rest are counted."""
 NARROW = 76
@@ -43,12 +43,10 @@ def show(found: Comparison, console: Console, top: int) -> None:
 class _Screen:
     def __init__(self, found: Comparison, console: Console):
         self.found, self.console = found, console
-        self.unicode = (console.encoding or "").lower().replace("-", "").startswith("utf")
+        self.unicode = shows_unicode(console)
 
     def plain(self, text: str, style: str = "") -> Text:
-        if not self.unicode:
-            text = text.translate(ASCII).encode("ascii", "replace").decode()
-        return Text(text, style=style)
+        return plain(text, self.unicode, style)
 
     def say(self, text: str, style: str = "") -> None:
         self.console.print(self.plain(text, style))

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from scanner import decontaminating, recalls
+from scanner import decontaminating, display, recalls
 from scanner.errors import RunError
 from scanner.evidence import PRIVATE_KINDS, Difference, Evidence
 from scanner.explain._found import (
@@ -259,11 +259,8 @@ def _planned(told: Explanation) -> str:
 
 
 def _render(told: Explanation, console: Console) -> None:
-    unicode = (console.encoding or "").lower().replace("-", "").startswith("utf")
-
     def plain(text: str, style: str = "") -> Text:
-        # never markup: [red] in a row is text
-        return Text(text if unicode else text.encode("ascii", "replace").decode(), style=style)
+        return display.plain(text, display.shows_unicode(console), style)
 
     def heading(text: str) -> None:
         console.print(plain(f"\n{text}", "bold"))

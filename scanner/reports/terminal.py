@@ -11,6 +11,7 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
+from scanner.display import plain, shows_unicode
 from scanner.evidence import shortened
 from scanner.reports import _confirmed, _earlier, _keeping, _reasons, _verdict, _whatif
 from scanner.reports import _words as words
@@ -25,7 +26,6 @@ EXTENSION = "txt"
 WIDTH = 100
 ROWS = 5
 BAND_STYLE = {"high": "bold red", "medium": "yellow", "low": "", "none": "dim"}
-PLAIN = str.maketrans({"·": "-", "≥": ">=", "–": "-", "…": "...", "█": "#", "░": ".", "→": "->"})
 
 
 def render(run: RunFolder, text: str = "masked") -> bytes:
@@ -41,8 +41,7 @@ def show(run: RunFolder, console: Console, text: str = "masked", fixed: bool = F
     fixed: whether the cleaned data set is written next anyway (`--fix`), so that there is no command to show for it.
     """
     content = gather(run, text, top=ROWS, details=False)
-    unicode = (console.encoding or "").lower().replace("-", "").startswith("utf")
-    screen = _Screen(content, console.width, unicode)
+    screen = _Screen(content, console.width, shows_unicode(console))
     console.print(screen.render())
     console.print(screen.plain("Next", "bold"))
     for step in screen.next_steps(fixed):
@@ -65,10 +64,7 @@ class _Screen:
         self.width = width - (0 if self.narrow else 11)
 
     def plain(self, text: str, style: str = "") -> Text:
-        """Text that is never read as markup; in a console without Unicode it becomes ASCII."""
-        if not self.unicode:
-            text = text.translate(PLAIN).encode("ascii", "replace").decode()
-        return Text(text, style=style)
+        return plain(text, self.unicode, style)
 
     def render(self) -> Group:
         summary, scan = self.content.summary, self.content.scan
