@@ -22,6 +22,7 @@ import numpy as np
 
 from scanner import confirmed, rehearsed, trying
 from scanner.errors import OutputError, RunError
+from scanner.figures import listed
 from scanner.prediction import calibration, level, scoring
 from scanner.prediction.hazard import EXTRACTED, WEIGHTS, Weights, load_weights
 from scanner.prediction.level import Level, Observed
@@ -97,7 +98,7 @@ class Calibrated:
         epoch = max(fitted["epochs"])
         lines = [
             f"{calibration.described(self.values['base'])}: {fitted['rows']:,} rows at "
-            f"{calibration.epochs_in_words(fitted['epochs'])} of {calibration.listed(fitted['runs'])}, "
+            f"{calibration.epochs_in_words(fitted['epochs'])} of {listed(fitted['runs'])}, "
             f"{fitted['hits']:,} of them, copies counted once, with N_pre >= {EXTRACTED}",
             "For audits without --base:",
             *self.table.in_words(epoch),
@@ -190,7 +191,7 @@ def _refuse_repeated(found: list[Source]) -> None:
     for names in several.values():
         if len(names) > 1:
             raise RunError(
-                f"{calibration.listed(names)} confirm one and the same model, whose rows count once; choose one of "
+                f"{listed(names)} confirm one and the same model, whose rows count once; choose one of "
                 f"them with --name, of {', '.join(dict.fromkeys(r.name for r in found))}"
             )
 
@@ -232,7 +233,7 @@ def _values(
     observed = [o for states in by_run for o in states]
     hits, last = level.hits(observed), max(o.epoch for o in observed)
     runs = [r.told for r in found]
-    rows = f"{within.scores.rows:,} rows of {calibration.listed(runs)} after epoch {last}"
+    rows = f"{within.scores.rows:,} rows of {listed(runs)} after epoch {last}"
     told: dict[str, Any] = {
         "how": f"last epoch, {FOLDS} folds over rows with their copies: the level was fitted on the other folds; "
         "intervals are 90 %, bootstrap over rows with their copies",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 def number(value: float | None, digits: int = 0) -> str:
@@ -56,6 +56,11 @@ def plural_g(count: float, one: str) -> str:
     return f"{count:g} {one}{'' if count == 1 else 's'}"
 
 
+def listed(names: Sequence[str]) -> str:
+    """a; a and b; a, b and c."""
+    return " and ".join((", ".join(names[:-1]), names[-1])) if len(names) > 1 else "".join(names)
+
+
 def left_out(files: Iterable[tuple[str, str]], most: int = 3) -> list[str]:
     """Files that were found and not read, (name, why) each, as one line for each reason that names the first few."""
     by_reason: dict[str, list[str]] = {}
@@ -64,6 +69,5 @@ def left_out(files: Iterable[tuple[str, str]], most: int = 3) -> list[str]:
     lines = []
     for why, names in by_reason.items():
         last = [f"{number(len(names) - most)} more"] if len(names) > most else []
-        *first, end = [*names[:most], *last]
-        lines.append(f"left out ({why}): {' and '.join(filter(None, [', '.join(first), end]))}")
+        lines.append(f"left out ({why}): {listed([*names[:most], *last])}")
     return lines

@@ -298,7 +298,6 @@ def test_a_missing_file_is_named(tmp_path):
 
 
 def test_words():
-    assert calibration.listed(["a"]) == "a"
     assert calibration.epochs_in_words([4]) == "epoch 4"
     plan = TrainingPlan(epochs=2, learning_rate=1e-4, batch_tokens=4096, batching="packed", loss_average="row")
     assert calibration.plan_in_words(replace(plan, lr_schedule="cosine")) == (

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from scanner.errors import RuleError, SettingsError
+from scanner.figures import listed
 from scanner.prediction.doubting import Place
 from scanner.prediction.hazard import WEIGHTS, Weights
 from scanner.prediction.hazard import load_weights as load_shipped
@@ -378,8 +379,3 @@ def plan_in_words(plan: TrainingPlan) -> str:
 def epochs_in_words(epochs: Sequence[float]) -> str:
     """epoch 4; epochs 1, 2 and 4."""
     return f"epoch{'' if len(epochs) == 1 else 's'} {listed([f'{e:g}' for e in epochs])}"
-
-
-def listed(names: Sequence[str]) -> str:
-    """a; a and b; a, b and c."""
-    return " and ".join((", ".join(names[:-1]), names[-1])) if len(names) > 1 else "".join(names)

@@ -12,7 +12,7 @@ The factors are judgement, not measurement: how far one may go beyond a range be
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from scanner.figures import listed
 from scanner.prediction.crediting import covered, credited, of_level
 from scanner.prediction.hazard import Weights
 from scanner.prediction.openings import LENGTH as OPENING
@@ -291,9 +292,9 @@ def _length_of_training(plan: TrainingPlan, facts: Facts, weights: Weights) -> I
 
 def _languages(facts: Facts, known: Validated) -> Iterator[Statement]:
     n, counts = len(facts.script), facts.script.cast(pl.String).value_counts().rows()
-    fitted = _listed(known.languages or known.scripts) or "nothing that is recorded"
+    fitted = listed(known.languages or known.scripts) or "nothing that is recorded"
     elsewhere = {LANGUAGE[script] for script in known.scripts if script in LANGUAGE}
-    unnamed = _listed([name for name in known.languages if name not in elsewhere])
+    unnamed = listed([name for name in known.languages if name not in elsewhere])
     for script, rows in sorted(counts, key=lambda found: (-found[1], found[0])):
         if script == NO_LETTERS:
             continue
@@ -381,7 +382,3 @@ def _openings(facts: Facts) -> Iterator[Statement]:
 def _span(known: Range, show: Any) -> str:
     low, high = show(known[0]), show(known[1])
     return low if low == high else f"{low} to {high}"
-
-
-def _listed(names: Sequence[str]) -> str:
-    return " and ".join((", ".join(names[:-1]), names[-1])) if len(names) > 1 else "".join(names)
