@@ -70,6 +70,12 @@ def line_spans(data: UInt8) -> tuple[Int64, Int64, Int64, int]:
     return start, end, line, content_begins(data)
 
 
+def line_elements(source: Source, data: UInt8) -> Elements:
+    """A record for each line that holds one."""
+    start, end, line, first = line_spans(data)
+    return require_records(source, Elements(data, start, end, line, first_byte=first))
+
+
 def run_bytes(read: int) -> int:
     """Bytes of the next run of unparsed rows: an eighth of what was read, so that small files keep all threads busy."""
     return min(MOST_RUN, max(LEAST_RUN, read // 8))

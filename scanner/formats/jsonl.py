@@ -10,7 +10,7 @@ from typing import IO
 import orjson
 
 from scanner.errors import FormatError
-from scanner.formats._elements import Elements, line_records, line_spans, require_records, write_elements
+from scanner.formats._elements import Elements, line_elements, line_records, write_elements
 from scanner.formats._files import BOM, HEAD_BYTES, content
 from scanner.jsonediting import replace_strings
 from scanner.objects import Edits, Records, Source, UInt8, Written
@@ -65,9 +65,7 @@ def _is_json(line: bytes) -> bool:
 
 def elements(source: Source, settings: Settings) -> Elements:
     """Where the lines stand."""
-    data = content(source, settings.max_decompressed_bytes)
-    start, end, line, first = line_spans(data)
-    return require_records(source, Elements(data, start, end, line, first_byte=first))
+    return line_elements(source, content(source, settings.max_decompressed_bytes))
 
 
 def read(source: Source, settings: Settings, first_row: int) -> Iterator[Records]:

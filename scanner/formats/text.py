@@ -7,7 +7,13 @@ from pathlib import Path
 from typing import IO, Any
 
 from scanner.errors import OutputError
-from scanner.formats._elements import Elements, Texts, line_spans, require_records, value_runs, write_elements
+from scanner.formats._elements import (
+    Elements,
+    Texts,
+    line_elements,
+    value_runs,
+    write_elements,
+)
 from scanner.formats._files import content
 from scanner.objects import Edits, Records, Source, Written
 from scanner.settings import Settings
@@ -27,9 +33,7 @@ def sniff(path: Path, first: bytes, extension: str) -> float:
 
 def elements(source: Source, settings: Settings) -> Elements:
     """Where the lines stand."""
-    data = content(source, settings.max_decompressed_bytes)
-    start, end, line, first = line_spans(data)
-    return require_records(source, Elements(data, start, end, line, first_byte=first))
+    return line_elements(source, content(source, settings.max_decompressed_bytes))
 
 
 def read(source: Source, settings: Settings, first_row: int) -> Iterator[Records]:

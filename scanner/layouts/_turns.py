@@ -53,6 +53,14 @@ def is_sharegpt(value: Any) -> bool:
     return is_dialogue(value) and "from" in value[0]
 
 
+def fit(record: Any, sharegpt: bool) -> float:
+    """How well a record fits as a dialogue in one dialect, 0 to 1; half where it holds a preference too."""
+    key = container(record)
+    if not key or is_sharegpt(record[key]) != sharegpt:
+        return 0.0
+    return 0.5 if "chosen" in record or "rejected" in record or isinstance(record.get("label"), bool) else 1.0
+
+
 def dialogue(value: Any, path: Path, first_turn: int = 0, answers: str = "assistant") -> list[Segment]:
     """Segments of a list of turns, numbered from `first_turn`.
 

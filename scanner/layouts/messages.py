@@ -7,7 +7,7 @@ from typing import Any
 from scanner.errors import LayoutError
 from scanner.layouts._fields import ID_FIELDS as ID_FIELDS
 from scanner.layouts._fields import require_object, systems, tools
-from scanner.layouts._turns import container, dialogue, is_sharegpt
+from scanner.layouts._turns import container, dialogue, fit
 from scanner.objects import Segment
 from scanner.settings import Settings
 
@@ -34,10 +34,7 @@ EXAMPLES: tuple[Any, ...] = (
 
 def matches(record: Any) -> float:
     """How well a record fits, 0 to 1."""
-    key = container(record)
-    if not key or is_sharegpt(record[key]):
-        return 0.0
-    return 0.5 if "chosen" in record or "rejected" in record or isinstance(record.get("label"), bool) else 1.0
+    return fit(record, sharegpt=False)
 
 
 def segments(record: Any, settings: Settings) -> list[Segment]:
