@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_prediction import LENGTHS, PLAN, SHIPPED, Rows, run  # its rows, its plan
+from random_rows import LENGTHS, PLAN, SHIPPED, Rows, run
 
 from scanner.contextual import with_openings
 from scanner.kernels.contexts import context_features
