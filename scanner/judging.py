@@ -98,9 +98,7 @@ def _field_ranks(
     return choosing.read_field(sources, firsts, row_id, wanted, settings)
 
 
-def _plan_again(
-    run: RunFolder, settings: Settings, source_names: list[str], field_rank: Float64 | None = None
-) -> list[str]:
+def _plan_again(run: RunFolder, settings: Settings, source_names: list[str], field_rank: Float64 | None) -> list[str]:
     """Cluster and plan from stored tables under other settings; writes rows and plan, returns the brake's messages.
 
     field_rank (n,): with --keep-policy field: only, see fieldranks.

@@ -6,8 +6,18 @@ import numpy as np
 import polars as pl
 
 from scanner.contextual import with_openings
-from scanner.kernels.contexts import context_features
-from scanner.prediction import Answers, Prediction, doses, load_weights, predict, predict_rows, whatif
+from scanner.kernels.contexts import ContextFeatures, context_features
+from scanner.prediction import (
+    Answers,
+    Doses,
+    Prediction,
+    doses,
+    load_weights,
+    predict,
+    predict_rows,
+    turn_tails,
+    whatif,
+)
 from scanner.settings import TrainingPlan
 
 SHIPPED = load_weights()
@@ -62,3 +72,14 @@ class Predicted:
 
     def curve(self) -> pl.DataFrame:
         return whatif.curve(self.sample(), self.amounts, self.plan, SHIPPED, 1)
+
+
+def survival(features: ContextFeatures, answers: Answers, amounts: Doses, plan: TrainingPlan) -> np.ndarray:
+    """(T,) P(the answer is reproduced up to and including this token); 0 outside supervised turns."""
+    curve = np.zeros(len(features.log_probability))
+    strength = SHIPPED.strength(plan)
+    turn_tails(
+        features, answers, amounts.total * strength, amounts.total * 0, amounts.regime(plan).under(strength), SHIPPED,
+        None, 1, curve, amounts.goldfish(plan),
+    )  # fmt: skip
+    return curve

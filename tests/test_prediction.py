@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from random_rows import LENGTHS, PLAN, SHIPPED, Rows, run
+from random_rows import LENGTHS, PLAN, SHIPPED, Rows, run, survival
 
 from scanner.errors import RuleError
 from scanner.kernels.contexts import RARITY_STEP, context_features
@@ -25,7 +25,6 @@ from scanner.prediction import (
     load_weights,
     predict,
     predict_rows,
-    survival,
     turn_tails,
 )
 from scanner.prediction.hazard import EXTRACTED, RARITY_UNIT, SURPRISE_UNIT, WEIGHTS, quadrature
@@ -251,7 +250,7 @@ def test_8_the_distribution_sums_to_one():
     tokens, offsets, answers, group, order = Rows(LENGTHS).arrays(list(range(len(LENGTHS))))
     features = context_features(tokens, offsets, group)
     amounts = doses(PLAN, np.diff(offsets), answers, group, order)
-    heat = survival(features, answers, amounts, PLAN, SHIPPED)
+    heat = survival(features, answers, amounts, PLAN)
     prediction = predict_rows(features, answers, amounts, order, PLAN, SHIPPED)
     for i, length in enumerate(LENGTHS):
         tail = heat[answers.start[i] : answers.end[i]]

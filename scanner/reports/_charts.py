@@ -18,6 +18,9 @@ from scanner.reports import _words as words
 WIDTH, HEIGHT = 380.0, 242.0
 LEFT, RIGHT, TOP, BOTTOM = 42.0, 14.0, 26.0, 46.0
 
+RIBBON_CUTS = (0.01, 0.1)
+"""Shares of the rows at which the ribbon is parted."""
+
 Points = Sequence[tuple[float, float]]
 
 
@@ -238,9 +241,7 @@ def recall(points: Points, threshold: float | None) -> Markup | None:
     return _frame(f"Achieved recall of the near-duplicate search. {told}", parts)
 
 
-def ribbon(
-    lorenz_points: Points, cuts: Sequence[float] = (0.01, 0.1)
-) -> tuple[Markup, list[tuple[str, float, float]]] | None:
+def ribbon(lorenz_points: Points) -> tuple[Markup, list[tuple[str, float, float]]] | None:
     """Rows above, memorized tokens below, joined: how few rows carry how much.
 
     Returns the picture, which is stretched to the page's width and so holds no text, and per part its class, its share
@@ -249,7 +250,7 @@ def ribbon(
     points = [(a, b) for a, b in lorenz_points if a > 0]
     if len(points) < 2:
         return None
-    marks = [next((p for p in points if p[0] >= cut), points[-1]) for cut in cuts]
+    marks = [next((p for p in points if p[0] >= cut), points[-1]) for cut in RIBBON_CUTS]
     edges = [(0.0, 0.0), *dict.fromkeys(mark for mark in marks if mark[0] < 1), (1.0, 1.0)]
     styles = ("first", "next", "rest")[-(len(edges) - 1) :]
     parts, legend = [], []

@@ -351,7 +351,7 @@ def top(where: dict[str, Any]) -> Figure | None:
     for i, trait in enumerate(traits):
         y = 26 + i * step
         name = trait["name"] if len(trait["name"]) <= 28 else trait["name"][:27] + "…"
-        parts += [said(left - 8, y + 11, name, "end"), _bar(left, y, room * trait["top_share"], "bar")]
+        parts += [said(left - 8, y + 11, name, "end"), _bar(left, y, room * trait["top_share"])]
         at = left + room * trait["all_share"]
         parts.append(line([(at, y - 2), (at, y + 16)], "mark"))
         end = left + room * max(trait["top_share"], trait["all_share"])
@@ -359,7 +359,7 @@ def top(where: dict[str, Any]) -> Figure | None:
         told.append(f"{trait['name']}: {words.percent(trait['top_share'])} of the top rows, "
                     f"{words.percent(trait['all_share'])} of all rows")  # fmt: skip
     height = 26 + step * len(traits) + 4
-    parts += [_bar(left, 2, 14, "bar"), said(left + 19, 13, f"of the top {where['rows']:,}", "start", "t name")]
+    parts += [_bar(left, 2, 14), said(left + 19, 13, f"of the top {where['rows']:,}", "start", "t name")]
     parts += [line([(left + 116, 0), (left + 116, 18)], "mark"), said(left + 122, 13, "of all", "start", "t name")]
     best = max(traits, key=lambda t: t["top_share"] - t["all_share"])
     title = f"The top 1 % of the rows ({where['rows']:,}) are much like the others"
@@ -376,7 +376,7 @@ def top(where: dict[str, Any]) -> Figure | None:
     )
 
 
-def _bar(x: float, y: float, long: float, style: str) -> Markup:
-    return Markup('<rect x="{:.1f}" y="{:.1f}" width="{:.1f}" height="14" class="{}"/>').format(
-        x, y, max(0.0 if long <= 0 else 1.0, long), style
+def _bar(x: float, y: float, long: float) -> Markup:
+    return Markup('<rect x="{:.1f}" y="{:.1f}" width="{:.1f}" height="14" class="bar"/>').format(
+        x, y, max(0.0 if long <= 0 else 1.0, long)
     )
