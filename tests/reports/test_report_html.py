@@ -24,12 +24,6 @@ SECTIONS = [
 
 
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
-    made, _ = synthetic.from_demo()
-    return synthetic.write(made, tmp_path_factory.mktemp("page") / "demo.scan")
-
-
-@pytest.fixture(scope="module")
 def page(demo: RunFolder) -> str:
     return render(demo, "html").decode()
 
