@@ -24,7 +24,6 @@ from scanner import (
     predicting,
     projecting,
     repredicting,
-    running,
     tables,
 )  # fmt: skip
 from scanner.errors import ChangedInputError, RunError, SettingsError
@@ -85,10 +84,11 @@ def _field_ranks(
                 f"{need}, and {source.path} is no longer there to read them from; bring it back, or audit again with "
                 f"this policy: scan DATASET --keep-policy field:{policy.field}"
             )
-    digests = inputs.sha256_of(sources, running.thread_count(0), lambda done: None)
-    for source, digest, known in zip(sources, digests, scan["inputs"], strict=True):
-        if digest != known["sha256"]:
-            raise ChangedInputError(f"{need}, and {source.path} changed since the audit (its SHA-256 is another)")
+    if changed := inputs.first_changed(scan, sources):
+        raise ChangedInputError(
+            f"{need}, and {changed} changed since the audit (its SHA-256 is another); bring it back, or audit again "
+            f"with this policy: scan DATASET --keep-policy field:{policy.field}"
+        )
     fieldranks.check(sources, policy.field, settings)
     progress.say(f"reading field {policy.field} from the input again")
     pairs = run.read_table("pairs", ["row_a", "row_b"])

@@ -46,9 +46,7 @@ def reading_options(command: Command) -> Command:
 def likeness_options(command: Command) -> Command:
     """Which rows are compared, and how."""
     options = [
-        click.option(
-            "--floor", type=float, help="Pairs below this Jaccard similarity are neither found nor kept [0.5]."
-        ),
+        click.option("--floor", type=float, help="Pairs at or above this Jaccard similarity are found [0.5]."),
         click.option("--recall", type=float, help="Wanted recall of near duplicates at --jaccard [0.95]."),
         click.option("--shingle", type=int, help="Tokens per shingle [3]."),
     ]
