@@ -7,7 +7,7 @@ import sys
 INTERRUPTED = "interrupted; run the same command again to go on"
 try:
     from pathlib import Path
-    from typing import TYPE_CHECKING, Any
+    from typing import Any
 
     import click
     from click_default_group import DefaultGroup
@@ -16,16 +16,15 @@ try:
     from scanner.options import (
         given,
         judging_options,
+        likeness_options,
         reading_options,
         run_options,
         staying_options,
         training_options,
     )
+    from scanner.settings import settings_for
 except KeyboardInterrupt:  # main() is not there yet to say it
     sys.exit(f"error: {INTERRUPTED}")
-
-if TYPE_CHECKING:
-    from scanner.settings import Settings
 
 GATES = ("low", "medium", "high")
 PATH = click.Path(path_type=Path)
@@ -53,9 +52,7 @@ def scan() -> None:
 @reading_options
 @click.option("--max-length", type=int, help="Tokens after which the trainer cuts a row; else the context of --base.")
 @click.option("--tokenizer", type=FOUND, help="The model's tokenizer.json: counts in its tokens, in its chat template.")
-@click.option("--floor", type=float, help="Pairs at or above this Jaccard similarity are stored [0.5].")
-@click.option("--recall", type=float, help="Wanted recall of near duplicates at --jaccard [0.95].")
-@click.option("--shingle", type=int, help="Tokens per shingle [3].")
+@likeness_options
 @click.option("--span-tokens", type=int, help="Shortest repeated passage, in tokens; 0 looks for none [50].")
 @click.option("--semantic/--no-semantic", default=None, help="Find semantic neighbours.")
 @click.option("--embedder", help="Sentence-transformers model, or a folder of one [the shipped static table].")
@@ -92,7 +89,7 @@ def audit(
 
     if hint := _misspelt_command(datasets[0]):
         raise click.UsageError(hint)
-    settings = _settings(datasets, options)
+    settings = settings_for(datasets, given(options))
     with _progress(quiet) as progress:
         compiling.load_kernels(progress)
         from scanner import pipeline  # imports kernels, so only now
@@ -118,9 +115,7 @@ def audit(
 @click.option("-o", "--output", type=PATH, help="Write the rows of all clusters here, .parquet or .csv.")
 @click.option("--pairs", type=PATH, help="Write the verified pairs here, .parquet or .csv.")
 @reading_options
-@click.option("--floor", type=float, help="Pairs at or above this Jaccard similarity are looked for [0.5].")
-@click.option("--recall", type=float, help="Wanted recall of near duplicates at --jaccard [0.95].")
-@click.option("--shingle", type=int, help="Tokens per shingle [3].")
+@likeness_options
 @staying_options
 @click.option("--threads", type=int, help="Threads; results do not depend on them [all cores].")
 @click.option("--quiet", "-q", is_flag=True, help="Print errors only.")
@@ -128,7 +123,7 @@ def duplicates(datasets: tuple[str, ...], output: Path | None, pairs: Path | Non
     """Find copies and near copies alone; no run folder, no prediction, and nothing is removed."""
     from scanner import compiling
 
-    settings = _settings(datasets, options)
+    settings = settings_for(datasets, given(options))
     with _progress(quiet) as progress:
         compiling.load_kernels(progress)
         from scanner import deduplicating  # imports kernels, so only now
@@ -364,17 +359,6 @@ def _misspelt_command(word: str) -> str:
 def _stop(message: str, code: int) -> None:
     click.echo(f"error: {message}", err=True)
     sys.exit(code)
-
-
-def _settings(datasets: tuple[str, ...], options: dict[str, Any]) -> Settings:
-    """Defaults, then scan.toml beside the data, then the options that were given."""
-    from scanner.settings import Settings, read_settings_file
-
-    chosen = given(options)
-    first = Path(datasets[0])
-    beside = (first if first.is_dir() else first.parent) / "scan.toml"
-    stored = read_settings_file(beside) if datasets[0] != "-" and beside.is_file() else {}
-    return Settings().changed(**{**stored, **chosen})
 
 
 def _progress(quiet: bool) -> Any:

@@ -199,7 +199,7 @@ class Evidence:
         return [[(value, values[value]) for value in dict.fromkeys(hit or ())] for hit in hits]
 
 
-def label_of(rule_id: str, preview: str | None = None) -> str:
+def label_of(rule_id: str, preview: str | None) -> str:
     """The name in a span's placeholder: the one its preview opens with ("[EMAIL] 21 chars"), else its rule's."""
     found = re.match(r"\[([A-Z0-9_]{1,40})\]", preview or "")
     return found[1] if found else rule_id.rsplit("/", 1)[-1].upper().replace("-", "_") or "PRIVATE"

@@ -69,6 +69,15 @@ def sha256_of(sources: list[Source], threads: int, advance: Callable[[int], None
     return [found[s.path] for s in sources]
 
 
+def first_changed(
+    scan: dict[str, Any], sources: list[Source], advance: Callable[[int], None] = lambda done: None
+) -> Path | None:
+    """The first of a finished run's inputs whose bytes are no longer those that were audited; None where all are."""
+    digests = sha256_of(sources, running.thread_count(0), advance)
+    pairs = zip(sources, digests, scan["inputs"], strict=True)
+    return next((source.path for source, digest, known in pairs if digest != known["sha256"]), None)
+
+
 def identity(sources: list[Source], digests: list[str], settings: Settings, earlier_runs: list[str]) -> str:
     """What makes two runs the same: version, what is shipped, inputs, earlier runs, settings that shape results."""
     shaping = {k: v for k, v in settings.as_dict().items() if k not in ("threads", "text", "against")}

@@ -24,7 +24,6 @@ from scanner import (
     predicting,
     projecting,
     repredicting,
-    running,
     tables,
 )  # fmt: skip
 from scanner.errors import ChangedInputError, RunError, SettingsError
@@ -85,10 +84,11 @@ def _field_ranks(
                 f"{need}, and {source.path} is no longer there to read them from; bring it back, or audit again with "
                 f"this policy: scan DATASET --keep-policy field:{policy.field}"
             )
-    digests = inputs.sha256_of(sources, running.thread_count(0), lambda done: None)
-    for source, digest, known in zip(sources, digests, scan["inputs"], strict=True):
-        if digest != known["sha256"]:
-            raise ChangedInputError(f"{need}, and {source.path} changed since the audit (its SHA-256 is another)")
+    if changed := inputs.first_changed(scan, sources):
+        raise ChangedInputError(
+            f"{need}, and {changed} changed since the audit (its SHA-256 is another); bring it back, or audit again "
+            f"with this policy: scan DATASET --keep-policy field:{policy.field}"
+        )
     fieldranks.check(sources, policy.field, settings)
     progress.say(f"reading field {policy.field} from the input again")
     pairs = run.read_table("pairs", ["row_a", "row_b"])
@@ -98,9 +98,7 @@ def _field_ranks(
     return choosing.read_field(sources, firsts, row_id, wanted, settings)
 
 
-def _plan_again(
-    run: RunFolder, settings: Settings, source_names: list[str], field_rank: Float64 | None = None
-) -> list[str]:
+def _plan_again(run: RunFolder, settings: Settings, source_names: list[str], field_rank: Float64 | None) -> list[str]:
     """Cluster and plan from stored tables under other settings; writes rows and plan, returns the brake's messages.
 
     field_rank (n,): with --keep-policy field: only, see fieldranks.

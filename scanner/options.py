@@ -43,6 +43,16 @@ def reading_options(command: Command) -> Command:
     return _with(options, command)
 
 
+def likeness_options(command: Command) -> Command:
+    """Which rows are compared, and how."""
+    options = [
+        click.option("--floor", type=float, help="Pairs at or above this Jaccard similarity are found [0.5]."),
+        click.option("--recall", type=float, help="Wanted recall of near duplicates at --jaccard [0.95]."),
+        click.option("--shingle", type=int, help="Tokens per shingle [3]."),
+    ]
+    return _with(options, command)
+
+
 def staying_options(command: Command) -> Command:
     """What counts as a duplicate, and which of them stay."""
     options = [

@@ -209,13 +209,11 @@ def apply(run_path: Path, out: Path, target: str | None = None, progress: Progre
     planning.check_brake(scan["notes"].get("brake", []), str(run_path))
     with progress.stage("check the input", len(scan["inputs"])):
         sources = inputs.sources_of(scan)
-        digests = inputs.sha256_of(sources, running.thread_count(0), progress.advance)
-        for source, digest, known in zip(sources, digests, scan["inputs"], strict=True):
-            if digest != known["sha256"]:
-                raise ChangedInputError(
-                    f"{source.path} changed since the audit (its SHA-256 is another); the plan names rows by their "
-                    f"place, so audit it again: scan {source.path}"
-                )
+        if changed := inputs.first_changed(scan, sources, progress.advance):
+            raise ChangedInputError(
+                f"{changed} changed since the audit (its SHA-256 is another); the plan names rows by their place, so "
+                f"audit it again: scan {changed}"
+            )
     with progress.stage("write the cleaned data", len(sources)):
         return applying.apply(run, scan, sources, out, target, progress)
 

@@ -114,9 +114,9 @@ class Rule:
             f"  problems   {said.known_problems}",
         ])  # fmt: skip
 
-    def prefilter(self, column: str = "text") -> pl.Expr:
-        """True for the texts that can hold a match; never false for one that does."""
-        text = pl.col(column).str
+    def prefilter(self) -> pl.Expr:
+        """True where the column `text` can hold a match; never false for one that does."""
+        text = pl.col("text").str
         parts = []
         if self.literals:
             parts.append(text.contains_any(list(self.literals), ascii_case_insensitive=self.ignore_case))

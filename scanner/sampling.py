@@ -140,7 +140,7 @@ def _shuffled(sampler: Sampler, seed: int, number: int) -> Sampler:
     return replace(sampler, standing=np.random.default_rng([seed, number, 1]).permutation(len(sampler.sizes)))
 
 
-def dose_per_token(own: Float64, supervised: npt.NDArray[Any], goldfish_k: int | None = None) -> float:
+def dose_per_token(own: Float64, supervised: npt.NDArray[Any], goldfish_k: int | None) -> float:
     """Mean over all supervised tokens of the dose of their row's own visits; own, supervised (n,); 0 without any.
 
     Not over rows: batches grouped by length show short rows more strongly, and most tokens are of long ones. A goldfish
@@ -262,7 +262,7 @@ def rate_share(plan: TrainingPlan, progress: npt.ArrayLike) -> Float64:
     return np.where(at < plan.warmup, at / max(1e-12, plan.warmup), falling[plan.lr_schedule])
 
 
-def _ranked(order: npt.NDArray[np.uint64], supervised: Int64, length: Int64, weight: Float64 | None = None) -> Int64:
+def _ranked(order: npt.NDArray[np.uint64], supervised: Int64, length: Int64, weight: Float64 | None) -> Int64:
     """(n,) positions in the order of the hashes; rows of one hash by lengths and weights, should these differ."""
     ranked = np.argsort(order, kind="stable")
     twins = np.flatnonzero(np.diff(order[ranked]) == 0)

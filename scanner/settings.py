@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -253,6 +253,14 @@ def read_settings_file(path: Path) -> dict[str, Any]:
     if isinstance(size := values.get("model_params"), str):
         values["model_params"] = model_size(size, f"{path.name}: model_params")
     return {name: _from_toml(value, kinds[name], f"{path.name}: {name}") for name, value in values.items()}
+
+
+def settings_for(datasets: Sequence[str], options: dict[str, Any]) -> Settings:
+    """Defaults, then what scan.toml beside the first data set says, then these options (entries of Settings)."""
+    first = Path(datasets[0])
+    beside = (first if first.is_dir() else first.parent) / "scan.toml"
+    stored = read_settings_file(beside) if datasets[0] != "-" and beside.is_file() else {}
+    return Settings().changed(**{**stored, **options})
 
 
 def option_name(setting: str) -> str:

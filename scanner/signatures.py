@@ -170,13 +170,13 @@ def probe(shingle: int, count: int, seed: int) -> str:
     return state.hexdigest()
 
 
-def _as_batch(texts: Sequence[tuple[str, str]], row_id: Int64 | None = None) -> SegmentBatch:
-    """Segments of (role, text) as a batch; all of one row unless told."""
+def _as_batch(texts: Sequence[tuple[str, str]]) -> SegmentBatch:
+    """Segments of (role, text) of one row as a batch."""
     encoded = [text.encode("utf-8", "replace") for _, text in texts]
     n = len(texts)
     role = np.array([ROLE_CODE[name] for name, _ in texts], np.uint8)
     return SegmentBatch(
-        row_id=np.zeros(n, np.int64) if row_id is None else row_id,
+        row_id=np.zeros(n, np.int64),
         segment=np.arange(n, dtype=np.int32),
         turn=np.arange(n, dtype=np.int32),
         role=role,

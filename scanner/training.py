@@ -237,8 +237,3 @@ def _finish(model: LanguageModel) -> None:
         import torch
 
         torch.cuda.synchronize()
-
-
-def bf16_is_faster(model: LanguageModel, rows: Sequence[Example]) -> bool:
-    """Whether mixed precision pays on this machine."""
-    return probe(model, rows).bf16

@@ -36,16 +36,16 @@ class StaticEncoder:
     among those count fully.
     """
 
-    def __init__(self, folder: Path = TABLE):
+    def __init__(self) -> None:
         from tokenizers import Tokenizer
 
-        about = json.loads((folder / "table.json").read_text("utf-8"))
-        with np.load(folder / "table.npz") as stored:
+        about = json.loads((TABLE / "table.json").read_text("utf-8"))
+        with np.load(TABLE / "table.npz") as stored:
             full = stored["vectors"] * stored["scale"][:, None].astype(np.float64)
         self.table = np.rint(full * (_FIXED_POINT / np.abs(full).max())).astype(np.int16)
         self.name = str(about["name"])
         self.dimension = self.table.shape[1]
-        self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        self.tokenizer = Tokenizer.from_file(str(TABLE / "tokenizer.json"))
         self.tokenizer.no_truncation()
         self.tokenizer.no_padding()
         self.unknown_piece = self.tokenizer.token_to_id("[UNK]")

@@ -120,3 +120,9 @@ def write_jsonl(path: Path, lines: Sequence[object]) -> Path:
     """One JSON text per line; returns the path."""
     path.write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
     return path
+
+
+def item(i: int, **more: object) -> dict[str, object]:
+    """A record that is like no other; more: fields beside, or in place of, its own."""
+    words = " ".join(f"word{(i * 37 + j * 11) % 991}" for j in range(20))
+    return {"instruction": f"Tell item {i} of list {i * i}.", "input": "", "output": f"{words}.", **more}

@@ -4,10 +4,35 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from scanner import models
 from scanner.progress import Progress
 
 WORDS = [f"w{i}" for i in range(40)]
+PLAIN_WORDS = [
+    "red",
+    "green",
+    "blue",
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "sun",
+    "moon",
+]
+
+
+def shrink(patch: pytest.MonkeyPatch) -> None:
+    """Make every tiny base that is built from now on one that trains in moments."""
+    for name, value in {"WIDTH": 32, "LAYERS": 1, "HEAD": 16, "VOCABULARY": 320}.items():
+        patch.setattr(models, f"TINY_{name}", value)
 
 
 def saved(path: Path) -> Path:

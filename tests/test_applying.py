@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from corpora import item
 
 from scanner import pipeline
 from scanner.errors import BrakeError, OutputError, SettingsError
@@ -15,18 +16,13 @@ MAIL = "jane.roe@roe-clinic.net"
 SETTINGS = Settings().changed(semantic=False)
 
 
-def row(i: int, **more: object) -> dict[str, object]:
-    words = " ".join(f"word{(i * 37 + j * 11) % 991}" for j in range(20))
-    return {"instruction": f"Tell item {i} of list {i * i}.", "input": "", "output": f"{words}.", **more}
-
-
 def audited(folder: Path, rows: list[dict[str, object]], settings: Settings = SETTINGS) -> Path:
     (folder / "d.json").write_text(json.dumps(rows, indent=2, ensure_ascii=False), "utf-8")
     return pipeline.audit([str(folder / "d.json")], settings, folder / "d.scan").path
 
 
 def test_private_values_go_from_unread_fields_too(tmp_path):
-    rows = [row(i, meta={"author": "nobody", "tags": ["a"]}) for i in range(6)]
+    rows = [item(i, meta={"author": "nobody", "tags": ["a"]}) for i in range(6)]
     rows[2]["output"] = f"Ask {MAIL} about item 2, or write to {MAIL} again."
     rows[2]["meta"] = {"author": MAIL, "tags": [f"from {MAIL}"]}
     run = audited(tmp_path, rows)
@@ -41,7 +37,7 @@ def test_private_values_go_from_unread_fields_too(tmp_path):
 
 
 def test_the_brake_keeps_a_plan_from_being_applied(tmp_path):
-    rows = [row(1)] * 5 + [row(2)]
+    rows = [item(1)] * 5 + [item(2)]
     run = audited(tmp_path, rows)
     with pytest.raises(BrakeError, match=r"the plan would drop 4 of the 6 rows of d\.json \(67%\)"):
         pipeline.apply(run, tmp_path / "clean.json")
@@ -52,13 +48,13 @@ def test_the_brake_keeps_a_plan_from_being_applied(tmp_path):
 
 
 def test_a_threshold_below_the_floor_of_the_audit_names_the_cure(tmp_path):
-    run = audited(tmp_path, [row(i) for i in range(3)])
+    run = audited(tmp_path, [item(i) for i in range(3)])
     with pytest.raises(SettingsError, match=r"--jaccard 0\.3 lies below the audit's floor of 0\.5; .* --floor 0\.3"):
         pipeline.judge(run, {"jaccard": 0.3})
 
 
 def test_the_input_is_never_overwritten(tmp_path):
-    run = audited(tmp_path, [row(i) for i in range(3)])
+    run = audited(tmp_path, [item(i) for i in range(3)])
     before = (tmp_path / "d.json").read_bytes()
     with pytest.raises(OutputError, match="is the audited file itself"):
         pipeline.apply(run, tmp_path / "d.json")
@@ -66,7 +62,7 @@ def test_the_input_is_never_overwritten(tmp_path):
 
 
 def test_to_another_format(tmp_path):
-    rows = [row(i) for i in range(4)]
+    rows = [item(i) for i in range(4)]
     run = audited(tmp_path, rows)
     pipeline.apply(run, tmp_path / "clean.jsonl", "jsonl")
     assert [json.loads(line) for line in (tmp_path / "clean.jsonl").read_text("utf-8").splitlines()] == rows

@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from small_base import shrink
 
 from scanner import baseloss, chat, models
 from scanner.errors import ModelError
@@ -34,11 +35,9 @@ ROWS = [
 
 @pytest.fixture(scope="module")
 def base():
-    before = {name: getattr(models, name) for name in ("TINY_WIDTH", "TINY_LAYERS", "TINY_HEAD", "TINY_VOCABULARY")}
-    models.TINY_WIDTH, models.TINY_LAYERS, models.TINY_HEAD, models.TINY_VOCABULARY = 32, 1, 16, 300
-    yield models.tiny(ANSWERS * 3, seed=0, context=96)
-    for name, value in before.items():
-        setattr(models, name, value)
+    with pytest.MonkeyPatch.context() as patch:
+        shrink(patch)
+        yield models.tiny(ANSWERS * 3, seed=0, context=96)
 
 
 def tokenised(rows: list[list[Segment]], max_length: int | None = None) -> TokenisedRows:

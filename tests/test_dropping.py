@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_prediction import LENGTHS, PLAN, SHIPPED, Rows, run
-from test_whatif import Predicted
+from random_rows import LENGTHS, PLAN, SHIPPED, Predicted, Rows, run
 
 from scanner.kernels.contexts import context_features
 from scanner.kernels.hazard import RUBS_OFF, SAME_BEFORE

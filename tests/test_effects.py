@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 import pytest
-from test_sampling import plan, rows
+from dose_twin import plan, rows
 
 from scanner.batching import Sampler
 from scanner.effects import (

@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from small_base import shrink
 
 from scanner import chat, goldfish, models, rehearsal, training
 from scanner.chat import Example
@@ -73,8 +74,7 @@ def rows(count: int, longest: int = 40) -> list[list[Segment]]:
 
 @pytest.fixture
 def small(monkeypatch):
-    for name, value in {"WIDTH": 32, "LAYERS": 1, "HEAD": 16, "VOCABULARY": 300}.items():
-        monkeypatch.setattr(models, f"TINY_{name}", value)
+    shrink(monkeypatch)
     return models.tiny([" ".join(WORDS)] * 3, seed=0, context=192)
 
 

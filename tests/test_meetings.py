@@ -8,9 +8,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from dose_twin import BATCHES, plan, rows, twin
 from hypothesis import given
 from hypothesis import strategies as st
-from test_sampling import BATCHES, plan, rows, twin
 
 from scanner.sampling import (
     Copies,

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_prediction import LENGTHS, PLAN, SHIPPED, Rows, run
+from random_rows import LENGTHS, PLAN, SHIPPED, Rows, run
 
 from scanner.kernels.contexts import context_features
 from scanner.prediction import Regime, turn_tails

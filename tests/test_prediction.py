@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from random_rows import LENGTHS, PLAN, SHIPPED, Rows, run, survival
 
 from scanner.errors import RuleError
 from scanner.kernels.contexts import RARITY_STEP, context_features
@@ -24,46 +25,12 @@ from scanner.prediction import (
     load_weights,
     predict,
     predict_rows,
-    survival,
     turn_tails,
 )
 from scanner.prediction.hazard import EXTRACTED, RARITY_UNIT, SURPRISE_UNIT, WEIGHTS, quadrature
 from scanner.sampling import near_copy_share
-from scanner.settings import TrainingPlan
 
-SHIPPED = load_weights()
-# a plan strong enough that probabilities are far from 0 and 1
-PLAN = TrainingPlan(epochs=4, learning_rate=3e-4, model_params=SHIPPED.priors.fitted_parameters, batch_size=4)
 VALUES = ("p_extract", "p_whole", "p_counterfactual", "expected_tokens", "tokens_q50", "tokens_q95", "exposures")
-
-
-class Rows:
-    """Random rows with templates: a prompt of 5 tokens, then the answer."""
-
-    def __init__(self, lengths: list[int], seed: int = 0) -> None:
-        rng = np.random.default_rng(seed)
-        words = rng.integers(1, 2**63, 200).astype(np.uint64)
-        common = rng.integers(0, 200, 60)
-        parts = []
-        for length in lengths:
-            row = rng.integers(0, 200, length + 5)
-            at = rng.integers(0, 20)
-            row[: (length + 5) // 2] = common[at : at + (length + 5) // 2] if length < 70 else row[: (length + 5) // 2]
-            parts.append(words[row])
-        self.parts = parts
-
-    def arrays(self, order: list[int]) -> tuple:
-        parts = [self.parts[i] for i in order]
-        offsets = np.cumsum([0, *map(len, parts)]).astype(np.int64)
-        answers = Answers(np.arange(len(parts)), offsets[:-1] + 5, offsets[1:])
-        return np.concatenate(parts), offsets, answers, np.array(order), np.array(order, np.uint64) + np.uint64(10)
-
-
-LENGTHS = [30, 20, 12, 40, 17, 60, 25, 33, 16, 15, 45, 22]
-
-
-def run(order: list[int] | None = None, plan: TrainingPlan = PLAN, weights=SHIPPED, **options) -> Prediction:
-    return predict(*Rows(LENGTHS).arrays(order or list(range(len(LENGTHS)))), plan, weights, **options)
 
 
 def given_doses(own: np.ndarray, total: np.ndarray, set_dose: float = 1.0, steps: float = 500) -> Prediction:
@@ -283,7 +250,7 @@ def test_8_the_distribution_sums_to_one():
     tokens, offsets, answers, group, order = Rows(LENGTHS).arrays(list(range(len(LENGTHS))))
     features = context_features(tokens, offsets, group)
     amounts = doses(PLAN, np.diff(offsets), answers, group, order)
-    heat = survival(features, answers, amounts, PLAN, SHIPPED)
+    heat = survival(features, answers, amounts, PLAN)
     prediction = predict_rows(features, answers, amounts, order, PLAN, SHIPPED)
     for i, length in enumerate(LENGTHS):
         tail = heat[answers.start[i] : answers.end[i]]

@@ -2,55 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
-import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from small_base import PLAIN_WORDS, shrink
 
-from scanner import (
-    alongside,
-    batching,
-    calibrating,
-    chat,
-    models,
-    pipeline,
-    recounting,
-    rehearsal,
-    rehearsed,
-    rehearsing,
-    retelling,
-    sampling,
-    training,
-)
-from scanner.errors import ModelError, RunError, SettingsError
+from scanner import batching, chat, models, rehearsal, sampling
+from scanner.errors import ModelError
 from scanner.objects import Segment
-from scanner.progress import Progress
-from scanner.settings import Settings, TrainingPlan
-from scanner.store import RunFolder
-from scanner.untuned import fingerprint
-
-WORDS = (
-    "red",
-    "green",
-    "blue",
-    "one",
-    "two",
-    "three",
-    "four",
-    "five",
-    "six",
-    "seven",
-    "eight",
-    "nine",
-    "ten",
-    "sun",
-    "moon",
-)
+from scanner.settings import TrainingPlan
 
 
 @given(st.lists(st.integers(0, 12), min_size=5, max_size=60), st.integers(1, 30), st.integers(1, 10), st.integers(0, 5))
@@ -79,16 +42,15 @@ def test_the_draw_follows_the_content_not_the_place():
 
 @pytest.fixture
 def small(monkeypatch):
-    for name, value in {"WIDTH": 32, "LAYERS": 1, "HEAD": 16, "VOCABULARY": 320}.items():
-        monkeypatch.setattr(models, f"TINY_{name}", value)
+    shrink(monkeypatch)
 
 
 def examples(model, count=12, seed=0):
     rng = np.random.default_rng(seed)
     rows = [
         [
-            Segment((), "user", 0, False, " ".join(rng.choice(WORDS, 5))),
-            Segment((), "assistant", 1, True, " ".join(rng.choice(WORDS, 12))),
+            Segment((), "user", 0, False, " ".join(rng.choice(PLAIN_WORDS, 5))),
+            Segment((), "assistant", 1, True, " ".join(rng.choice(PLAIN_WORDS, 12))),
         ]
         for _ in range(count)
     ]
@@ -96,7 +58,7 @@ def examples(model, count=12, seed=0):
 
 
 def tuned(plan, stops_at=None, folder=None):
-    model = models.tiny([" ".join(WORDS)] * 3, seed=0, context=96)
+    model = models.tiny([" ".join(PLAIN_WORDS)] * 3, seed=0, context=96)
     rows = examples(model)
     if plan.method == "lora":
         model = rehearsal.with_adapters(model, 4, seed=0)
@@ -105,7 +67,7 @@ def tuned(plan, stops_at=None, folder=None):
         if stops_at == work.epoch:
             work.save(folder / "state.pt")
             again = rehearsal.Rehearsal(
-                models.tiny([" ".join(WORDS)] * 3, seed=0, context=96), plan, rows, None, seed=5, bf16=False
+                models.tiny([" ".join(PLAIN_WORDS)] * 3, seed=0, context=96), plan, rows, None, seed=5, bf16=False
             )
             again.resume(folder / "state.pt")
             work, stops_at = again, None
@@ -159,7 +121,7 @@ def test_the_dose_is_that_of_the_batches_that_were_made(small):
 )  # fmt: skip
 def test_the_simulated_doses_are_those_of_the_rehearsal_with_the_same_seed(small, values):
     plan = TrainingPlan(**{"epochs": 2, "learning_rate": 1e-3, "batch_size": 4, **values})
-    model = models.tiny([" ".join(WORDS)] * 3, seed=0, context=96)
+    model = models.tiny([" ".join(PLAIN_WORDS)] * 3, seed=0, context=96)
     drawn = examples(model, 14)
     for n, row in enumerate(drawn):  # as long, and as much of it supervised, as the batches are to tell apart
         kept = len(row.ids) - n % 5
@@ -179,90 +141,12 @@ def test_the_simulated_doses_are_those_of_the_rehearsal_with_the_same_seed(small
         assert work.steps == found.steps
 
 
-@pytest.fixture(scope="module")
-def audited(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("rehearse")
-    rng = np.random.default_rng(1)
-    lines = [
-        {"instruction": " ".join(rng.choice(WORDS, 8)), "input": "", "output": " ".join(rng.choice(WORDS, 30))}
-        for _ in range(260)
-    ]
-    lines += lines[:5] * 3
-    (folder / "d.jsonl").write_text("".join(json.dumps(x) + "\n" for x in lines))
-    return pipeline.audit([str(folder / "d.jsonl")], Settings(semantic=False), folder / "d.scan").path
-
-
-def test_the_whole_road_with_a_tiny_base(small, audited, monkeypatch):
-    monkeypatch.setattr(rehearsing, "FEWEST_PRETRAINING_TOKENS", 1000)
-    asked = {"rows": 60, "controls": 20, "epochs": 2.0}
-    done = pipeline.rehearse(audited, asked)
-    text = done.in_words()
-    assert "rows trained on" in text.replace("\n", " ")
-    rows = pl.read_parquet(done.folder / "rows.parquet")
-    epochs = pl.read_parquet(done.folder / "epochs.parquet")
-    assert sorted(epochs["epoch"].unique()) == [0, 1, 2]
-    assert rows["stratum"].value_counts().sort("stratum")["count"].to_list() == [20, done.facts["trained"]]
-    assert rows.filter(pl.col("stratum") == "control")["own_dose"].null_count() == 20
-    assert (rows.filter(pl.col("stratum") == "member")["own_dose"] > 0).all()
-    assert not (audited / "private" / "rehearsal" / "tiny-0" / "state.pt").exists()
-    beside = done.facts["prediction"]
-    assert sum(b["rows"] for b in beside["bins"]) == beside["rows"]
-    at_16 = {p["epochs"]: p["expected_rows"] for p in beside["skew"] if p["tokens"] == 16}
-    assert at_16[2.0] == pytest.approx(beside["expected_rows"], rel=1e-4)
-    said: list[str] = []
-    listening = Progress()
-    listening.say = said.append  # type: ignore[method-assign]
-    assert "Calibration on the rehearsal" in (audited / "report.html").read_text("utf-8"), "the report draws it at once"
-    again = pipeline.rehearse(audited, asked, listening)
-    assert again.facts == json.loads((done.folder / "rehearsal.json").read_text())
-    assert any("already" in s for s in said)
-    with pytest.raises(RunError, match="holds another rehearsal; choose another --name"):
-        pipeline.rehearse(audited, {**asked, "rows": 61})
-
-
-def test_a_goldfish_loss_is_rehearsed_and_predicted(small, audited, monkeypatch):
-    monkeypatch.setattr(rehearsing, "FEWEST_PRETRAINING_TOKENS", 1000)
-    asked = {"rows": 60, "controls": 20, "epochs": 1.0, "batching": "wrapped", "name": "fish"}
-    done = pipeline.rehearse(audited, {**asked, "goldfish_k": 4})
-    assert done.facts["plan"]["goldfish_k"] == 4
-    (found,) = calibrating.sources(RunFolder(audited), ("fish",))
-    states = list(rehearsed.observed(found))
-    assert {s.goldfish.k for s in states} == {4}
-    assert all(np.isfinite(s.goldfish.near).all() for s in states)
-    with pytest.raises(ModelError, match="cannot be weighed by source"):
-        pipeline.rehearse(audited, {**asked, "name": "heavy", "source_weight": (("d", 2.0),)})
-
-
-def test_a_rehearsal_that_makes_no_sense_is_refused(small, audited):
-    with pytest.raises(ModelError, match="too few for a tiny base"):
-        pipeline.rehearse(audited, {"name": "few", "rows": 100})
-    with pytest.raises(ModelError, match="no epochs measures nothing"):
-        pipeline.rehearse(audited, {"epochs": 0.0})
-    with pytest.raises(ModelError, match=r"no config\.json"):
-        pipeline.rehearse(audited, {"base": str(audited), "rows": 20})
-
-
-def test_a_local_base_is_taken_as_it_is(small, audited, tmp_path):
-    made = models.tiny([" ".join(WORDS)] * 3, seed=0, context=128)
-    made.model.save_pretrained(tmp_path / "base")
-    made.tokenizer.save_pretrained(tmp_path / "base")
-    done = pipeline.rehearse(
-        audited, {"base": str(tmp_path / "base"), "rows": 30, "controls": 10, "epochs": 1.0, "method": "lora"}
-    )
-    assert done.facts["base"]["pretraining"] is None
-    assert done.facts["base"]["fingerprint"] == fingerprint(tmp_path / "base")
-    assert (
-        done.facts["plan"]["learning_rate"]
-        == RunFolder(audited).read_json("scan.json")["training_plan"]["learning_rate"]
-    )
-
-
 def test_a_rehearsal_interrupted_within_an_epoch_goes_on_with_its_next_step(small, tmp_path):
     import torch
 
     plan = TrainingPlan(epochs=2, learning_rate=1e-3, batch_size=4)
     straight, rows = tuned(plan)
-    model = models.tiny([" ".join(WORDS)] * 3, seed=0, context=96)
+    model = models.tiny([" ".join(PLAIN_WORDS)] * 3, seed=0, context=96)
     broken = rehearsal.Rehearsal(model, plan, rows, None, 5, False)
     steps: list[int] = []
 
@@ -276,7 +160,9 @@ def test_a_rehearsal_interrupted_within_an_epoch_goes_on_with_its_next_step(smal
     assert broken.is_whole
     assert (broken.epoch, broken.begun, broken.steps) == (0, 2, 0)
     broken.save(tmp_path / "state.pt")
-    again = rehearsal.Rehearsal(models.tiny([" ".join(WORDS)] * 3, seed=0, context=96), plan, rows, None, 5, False)
+    again = rehearsal.Rehearsal(
+        models.tiny([" ".join(PLAIN_WORDS)] * 3, seed=0, context=96), plan, rows, None, 5, False
+    )
     again.resume(tmp_path / "state.pt")
     state = torch.load(tmp_path / "state.pt", weights_only=True)
     torch.save({**state, "dose_unit": "visits of old"}, tmp_path / "old.pt")
@@ -294,119 +180,3 @@ def test_a_rehearsal_interrupted_within_an_epoch_goes_on_with_its_next_step(smal
     assert again.losses == straight.losses
     assert again.tokens == straight.tokens == 2 * sum(len(row.ids) for row in rows)
     assert again.seconds > broken.seconds > 0
-
-
-class Interrupting(Progress):
-    """Ctrl-C in the second epoch."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.said: list[str] = []
-        self.name = ""
-
-    def begin(self, name: str, total: int) -> None:
-        self.name = name
-
-    def advance(self, steps: int = 1) -> None:
-        if self.name == "epoch 2 of 2" and steps:
-            raise KeyboardInterrupt
-
-    def say(self, message: str) -> None:
-        self.said.append(message)
-
-
-def test_ctrl_c_leaves_a_state_and_the_command_that_goes_on(small, audited, monkeypatch):
-    # which precision is the faster one may change from run to run on a busy machine
-    monkeypatch.setattr(rehearsing, "probe", lambda model, rows: replace(training.probe(model, rows), bf16=False))
-    monkeypatch.setattr(rehearsing, "FEWEST_PRETRAINING_TOKENS", 1000)
-    asked = {"rows": 60, "controls": 20, "epochs": 2.0, "planted": 0.5, "name": "broken"}
-    stopped = Interrupting()
-    with pytest.raises(KeyboardInterrupt):
-        pipeline.rehearse(audited, asked, stopped)
-    command = f"scan rehearse {audited} --rows 60 --controls 20 --planted 0.5 --name broken --epochs 2.0"
-    assert stopped.said[-1].endswith(f"To go on: {command}")
-    assert any(s.startswith("pre-training a tiny base on") and ": about " in s for s in stopped.said)
-    assert any("planted ones" in s and "tokens/s: about " in s for s in stopped.said)
-    with pytest.raises(RunError, match=r"interrupted rehearsal with other options\. To finish it: scan rehearse"):
-        pipeline.rehearse(audited, {**asked, "rows": 50})
-    again = Interrupting()
-    again.name = "no stage of that name"
-    again.begin = lambda name, total: None  # type: ignore[method-assign]
-    done = pipeline.rehearse(audited, asked, again)
-    assert any("going on with step 2 of epoch 2" in s for s in again.said)
-    check_planted(audited, done)
-    straight = pipeline.rehearse(audited, {**asked, "name": "straight"})
-    for name in ("epochs", "rows", "planted", "lengths"):
-        one, other = (pl.read_parquet(d.folder / f"{name}.parquet") for d in (done, straight))
-        assert one.equals(other), name
-
-
-def check_planted(run: Path, done) -> None:
-    rows, epochs, planted = (pl.read_parquet(done.folder / f"{n}.parquet") for n in ("rows", "epochs", "planted"))
-    facts = done.facts["planted"]
-    assert facts["rows"] == planted["row_id"].n_unique() > 0
-    assert planted["row_id"].max() == -1
-    chosen = rows.filter(pl.col("planted").is_not_null())
-    assert facts["members"] == len(chosen) > 10
-    assert set(planted["member"].to_list()) <= set(chosen["row_id"].to_list())
-    made = chosen.select(pl.sum("planted_copies") + pl.sum("planted_near") + pl.sum("planted_conflicts")).item()
-    assert made == facts["rows"]
-    assert sum(level["members"] for level in facts["levels"] if level["length"] == "all") == len(chosen)
-    assert "R   rows   recited on average" in done.in_words()
-    first = epochs.filter(pl.col("epoch") == 0)
-    assert (first.filter(pl.col("stratum") == "member")["own_dose"] == 0).all()
-    given = epochs.filter((pl.col("epoch") == 1) & (pl.col("stratum") == "member"))
-    assert (given["own_dose"] > 0).all()
-    assert epochs.filter(pl.col("epoch") == 1)["losses"].null_count() == len(epochs.filter(pl.col("epoch") == 1))
-    for line in epochs.filter(pl.col("epoch") != 1).iter_rows(named=True):
-        nats = np.frombuffer(line["losses"], np.float16)
-        assert len(nats) == line["tokens"]
-        assert nats.sum(dtype=np.float64) == pytest.approx(line["loss_per_token_nats"] * len(nats), rel=0.6)
-    private = run / "private" / "rehearsal" / done.folder.name
-    assert sorted(p.name for p in private.iterdir()) == ["base", "planted.parquet"]
-    (found,) = calibrating.sources(RunFolder(run), (done.folder.name,))
-    lengths = pl.read_parquet(done.folder / "lengths.parquet")
-    trained = rehearsed.rows_of(found, rehearsed.measured(found), rehearsed.planted_rows(found)[0])
-    assert trained.row_id.tolist() == lengths["row_id"].to_list()
-    assert trained.length.tolist() == lengths["tokens"].to_list()
-    learned = lengths["answers"].list.sum().to_list()
-    assert trained.answers.tokens(len(trained.row_id)).tolist() == learned
-    measured = first.filter(pl.col("stratum") == "member").group_by("row_id").agg(pl.col("tokens").sum()).sort("row_id")
-    assert lengths.filter(pl.col("row_id") >= 0)["answers"].list.sum().to_list() == measured["tokens"].to_list()
-    last = list(rehearsed.observed(found))[-1]
-    treated = chosen.filter(pl.col("planted_copies") == 15)["row_id"].to_list()
-    ids = np.concatenate((alongside.row_ids(alongside.load(private / "planted.parquet")), np.sort(
-        rows.filter(pl.col("stratum") == "member")["row_id"].to_numpy())))  # fmt: skip
-    own = dict(zip(rows["row_id"], rows["own_dose"], strict=True))
-    members = ids[ids >= 0]
-    counted = recounting.alone(found.run, found.settings, members, rehearsed.planted_rows(found)[0])
-    _, together = rehearsed.meeting(counted, found.plan, found.settings.seed)
-    assert treated
-    for row in treated:
-        at = np.searchsorted(ids, row)
-        assert 16**0.3 < 16 * together[at] < 16, "in a set so small, some of sixteen copies come in one step"
-        assert last.dose[at] == pytest.approx(16 * own[row] * together[at], rel=0.3)
-
-
-def test_shares_and_sizes_that_make_no_sense_are_refused():
-    with pytest.raises(SettingsError, match=r"--planted is 1\.5; it is a share of the rows"):
-        rehearsing.Options(planted=1.5)
-    with pytest.raises(SettingsError, match="--rows is 0; it must be at least 1"):
-        rehearsing.Options(rows=0)
-    with pytest.raises(SettingsError, match="--width is 50; it must be a multiple of"):
-        rehearsing.Options(width=50)
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [(3, "a few seconds"), (44.4, "44 seconds"), (89, "89 seconds"), (361, "6 minutes"), (9000, "2.5 hours")],
-)
-def test_times_are_told_in_words(seconds, words):
-    assert retelling.duration(seconds) == words
-
-
-@pytest.mark.parametrize(
-    ("count", "words"), [(2.4e4, "24 thousand parameters"), (4.2e6, "4.2 M parameters"), (7e9, "7.0 B parameters")]
-)
-def test_sizes_are_told_in_words(count, words):
-    assert retelling.size(count) == words

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_prediction import LENGTHS, PLAN, SHIPPED, Rows, run  # its rows, its plan
+from random_rows import LENGTHS, PLAN, SHIPPED, Rows, run, survival
 
 from scanner.contextual import with_openings
 from scanner.kernels.contexts import context_features
-from scanner.prediction import Answers, doses, predict_rows, survival
+from scanner.prediction import Answers, doses, predict_rows
 from scanner.prediction.skew import Skew, epochs_shown, skew, stratified
 
 
@@ -39,7 +39,7 @@ def test_every_point_is_the_sum_of_the_rows_survival():
     known = context_features(tokens, offsets, group)
     features = with_openings(known, tokens, tuple(vars(answers).values()), group, 1)
     amounts = doses(PLAN, np.diff(offsets), answers, group, rank)
-    curve = survival(features, answers, amounts, PLAN, SHIPPED)
+    curve = survival(features, answers, amounts, PLAN)
     found = drawn()
     for j, n in enumerate(found.tokens):
         rows = [curve[start + n - 1] if end - start >= n else 0.0

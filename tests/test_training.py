@@ -7,6 +7,7 @@ import copy
 import numpy as np
 import pytest
 import torch
+from small_base import shrink
 
 from scanner import chat, models, training
 from scanner.objects import Segment
@@ -27,10 +28,7 @@ def rows(count: int, seed: int = 0) -> list[list[Segment]]:
 
 @pytest.fixture
 def small(monkeypatch):
-    monkeypatch.setattr(models, "TINY_WIDTH", 32)
-    monkeypatch.setattr(models, "TINY_LAYERS", 1)
-    monkeypatch.setattr(models, "TINY_HEAD", 16)
-    monkeypatch.setattr(models, "TINY_VOCABULARY", 300)
+    shrink(monkeypatch)
     return models.tiny([" ".join(WORDS)] * 3, seed=0, context=128)
 
 
@@ -112,7 +110,7 @@ def test_the_faster_precision_is_found(small, monkeypatch, seconds):
     monkeypatch.setattr("time.perf_counter", lambda: clock[0])
     some = chat.encode(rows(4), small.tokenizer, small.context)
     found = training.probe(small, some)
-    assert found.bf16 == training.bf16_is_faster(small, some) == (seconds[True] < seconds[False])
+    assert found.bf16 == (seconds[True] < seconds[False])
     parts = len(list(training.micro_batches(some, small.vocabulary)))
     assert found.tokens_per_second == sum(len(row.ids) for row in some) / (parts * min(seconds.values()))
     assert all(p.grad is None for p in small.model.parameters())

@@ -11,8 +11,9 @@ import numpy as np
 import polars as pl
 import pytest
 from click.testing import CliRunner
+from corpora import write_jsonl
 from small_base import Listening
-from tuned_models import PLAN, Trained, records, saved, trained, written
+from tuned_models import PLAN, Trained, records, saved, trained
 
 import cli
 from scanner import chat, confirmation, memory, models, outcome, passes, pipeline, recalls, rehearsal, tuned
@@ -124,7 +125,7 @@ def test_the_interval_of_an_auroc_covers_it_and_copies_count_once():
 
 
 def test_membership_needs_a_hundred_controls_and_no_row_of_the_run(made, tmp_path):
-    few = written(tmp_path / "few.jsonl", records(24, 1)[:5] + records(40, 3))
+    few = write_jsonl(tmp_path / "few.jsonl", records(24, 1)[:5] + records(40, 3))
     few.write_text(few.read_text("utf-8") + '{"instruction": \n{"instruction": 1}\n', "utf-8")
     found = pipeline.confirm(made.run.path, {"model": made.model, "controls": few, "name": "few", "rows": 12})
     assert found.facts["controls"]["rows_of_the_run"] == 5
@@ -243,7 +244,7 @@ def test_private_values_stay_where_they_are(made, tmp_path):
     lines = records(24, 1)
     for line in lines[:4]:
         line["output"] = "write to jane.doe@acme-widgets.com " + line["output"]
-    data = written(tmp_path / "p.jsonl", lines)
+    data = write_jsonl(tmp_path / "p.jsonl", lines)
     run = pipeline.audit([str(data)], Settings(semantic=False, plan=PLAN, threads=1), tmp_path / "p.scan")
     result = CliRunner().invoke(
         cli.scan, ["confirm", str(run.path), "--model", str(made.model), "--controls", str(data)]
@@ -325,7 +326,9 @@ def test_options_that_make_no_sense_are_refused(made, tmp_path):
             pipeline.confirm(made.run.path, {"model": made.model, **asked})
     with pytest.raises(InputError, match="--controls: "):
         pipeline.confirm(made.run.path, {"model": made.model, "controls": tmp_path / "none.jsonl", "name": "none"})
-    short = written(tmp_path / "s.jsonl", [{"instruction": "a b", "input": "", "output": f"c {i}"} for i in range(6)])
+    short = write_jsonl(
+        tmp_path / "s.jsonl", [{"instruction": "a b", "input": "", "output": f"c {i}"} for i in range(6)]
+    )
     run = pipeline.audit([str(short)], Settings(semantic=False, plan=PLAN, threads=1), tmp_path / "s.scan")
     with pytest.raises(RunError, match=r"no row has a predicted p_extract .*; --all measures every row all the same"):
         pipeline.confirm(run.path, {"model": made.model})

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from corpora import item
 
 from scanner import pipeline
 from scanner.errors import ScanError
@@ -14,11 +15,6 @@ from scanner.store import RunFolder
 
 MAIL = "jane.roe@roe-clinic.net"
 SETTINGS = Settings().changed(semantic=False)
-
-
-def row(i: int, **more: object) -> dict[str, object]:
-    words = " ".join(f"word{(i * 37 + j * 11) % 991}" for j in range(20))
-    return {"instruction": f"Tell item {i} of list {i * i}.", "input": "", "output": f"{words}.", **more}
 
 
 def cleaned(folder: Path, lines: list[str]) -> tuple[Path, Path]:
@@ -30,12 +26,12 @@ def cleaned(folder: Path, lines: list[str]) -> tuple[Path, Path]:
 
 
 def test_what_stands_under_the_first_of_two_equal_keys_goes(tmp_path):
-    hidden = json.dumps(row(2, output=f"Ask {MAIL}."))[:-1] + ', "output": "Much better so."}'
-    deep = json.dumps(row(3))[:-1] + f', "meta": {{"a": "{MAIL}", "a": "x"}}}}'
-    clean, run = cleaned(tmp_path, [json.dumps(row(0)), hidden, deep, json.dumps(row(5, output=f"Ask {MAIL}."))])
+    hidden = json.dumps(item(2, output=f"Ask {MAIL}."))[:-1] + ', "output": "Much better so."}'
+    deep = json.dumps(item(3))[:-1] + f', "meta": {{"a": "{MAIL}", "a": "x"}}}}'
+    clean, run = cleaned(tmp_path, [json.dumps(item(0)), hidden, deep, json.dumps(item(5, output=f"Ask {MAIL}."))])
     text = clean.read_text("utf-8")
     assert MAIL not in text
-    assert text.startswith(json.dumps(row(0)) + "\n")
+    assert text.startswith(json.dumps(item(0)) + "\n")
     assert [json.loads(line)["output"] for line in text.splitlines()][1::2] == ["Much better so.", "Ask [EMAIL_1]."]
     manifest = json.loads((tmp_path / "clean.jsonl.manifest.json").read_text("utf-8"))
     assert (manifest["rows_redacted"], manifest["rows_rewritten"]) == (1, 2)
@@ -50,8 +46,8 @@ def test_what_stands_under_the_first_of_two_equal_keys_goes(tmp_path):
 @pytest.mark.parametrize("escaped", [False, True])
 def test_a_value_in_an_unread_field_of_another_row_is_found(tmp_path, escaped):
     mail = "jürgen.roe@roe-clinic.net" if escaped else MAIL
-    meta = json.dumps(row(4, meta={"author": f"by {mail}"}), ensure_ascii=escaped)
-    lines = [*(json.dumps(row(i)) for i in range(3)), json.dumps(row(7, output=f"Ask {mail} for it.")), meta]
+    meta = json.dumps(item(4, meta={"author": f"by {mail}"}), ensure_ascii=escaped)
+    lines = [*(json.dumps(item(i)) for i in range(3)), json.dumps(item(7, output=f"Ask {mail} for it.")), meta]
     clean, run = cleaned(tmp_path, lines)
     pipeline.verify(clean, run)
     text = clean.read_text("utf-8")
@@ -63,8 +59,8 @@ def test_a_value_in_an_unread_field_of_another_row_is_found(tmp_path, escaped):
 
 def test_part_of_a_longer_word_or_number_is_no_value(tmp_path):
     said = ["Her phone is 780 6326 now.", "Nothing.", "The serial is 1780 63261 or x780 6326y."]
-    lines = [json.dumps(row(i, output=text)) for i, text in enumerate(said)]
-    clean, run = cleaned(tmp_path, [*lines, json.dumps(row(7, output="电话是780 6326。或者780 6326吧"))])
+    lines = [json.dumps(item(i, output=text)) for i, text in enumerate(said)]
+    clean, run = cleaned(tmp_path, [*lines, json.dumps(item(7, output="电话是780 6326。或者780 6326吧"))])
     outputs = [json.loads(line)["output"] for line in clean.read_text("utf-8").splitlines()]
     assert outputs == ["Her phone is [PHONE_1] now.", *said[1:], "电话是[PHONE_1]。或者[PHONE_1]吧"]
     assert pipeline.verify(clean, run).values == 1
@@ -72,7 +68,7 @@ def test_part_of_a_longer_word_or_number_is_no_value(tmp_path):
 
 def test_a_password_that_is_a_word_is_told_apart(tmp_path):
     said = "Your user name is jroe17 and your password is Sommer!Regen."
-    clean, run = cleaned(tmp_path, [json.dumps(row(0)), json.dumps(row(1, output=said)), json.dumps(row(2))])
+    clean, run = cleaned(tmp_path, [json.dumps(item(0)), json.dumps(item(1, output=said)), json.dumps(item(2))])
     assert "Sommer" not in clean.read_text("utf-8")
     found = pipeline.verify(clean, run)
     assert (found.values, found.words) == (0, 1)
@@ -80,7 +76,7 @@ def test_a_password_that_is_a_word_is_told_apart(tmp_path):
 
 
 def test_nothing_is_proved_of_records_that_cannot_be_read(tmp_path):
-    clean, run = cleaned(tmp_path, [json.dumps(row(i)) for i in range(3)])
+    clean, run = cleaned(tmp_path, [json.dumps(item(i)) for i in range(3)])
     with clean.open("a") as file:
         file.write(f'{{"output": "{MAIL}\n')
     with pytest.raises(ScanError, match=r"1 records could not be read, so that nothing is proved .*clean\.jsonl:4\)"):
@@ -88,7 +84,7 @@ def test_nothing_is_proved_of_records_that_cannot_be_read(tmp_path):
 
 
 def test_rows_whose_private_spans_are_only_masked_in_the_loss_are_told(tmp_path):
-    (tmp_path / "d.jsonl").write_text(json.dumps(row(1, output=f"Ask {MAIL} for it, please.")) + "\n", "utf-8")
+    (tmp_path / "d.jsonl").write_text(json.dumps(item(1, output=f"Ask {MAIL} for it, please.")) + "\n", "utf-8")
     run = pipeline.audit([str(tmp_path / "d.jsonl")], SETTINGS.changed(redact=False), tmp_path / "d.scan").path
     told = pipeline.apply(run, tmp_path / "clean.jsonl").in_words()
     assert "private spans still stand in 1 rows: with --no-redact they are to be masked in the loss" in told
@@ -139,7 +135,7 @@ def test_columns_are_masked_by_their_names(tmp_path):
 
 def test_a_field_that_no_trainer_reads_is_told_by_its_name(tmp_path):
     meta = {"author": {"Phone_No": "84 23 30"}, "phone_model": "1234567", "password": "", "e-mail": "none"}
-    clean, run = cleaned(tmp_path, [json.dumps(row(0)), json.dumps(row(1, meta=meta))])
+    clean, run = cleaned(tmp_path, [json.dumps(item(0)), json.dumps(item(1, meta=meta))])
     pipeline.verify(clean, run)
     clean.write_text(clean.read_text("utf-8").replace("[PHONE_1]", "84 23 30"), "utf-8")
     with pytest.raises(

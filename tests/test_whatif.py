@@ -11,37 +11,14 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_prediction import LENGTHS, PLAN, SHIPPED, Rows, run
+from random_rows import LENGTHS, PLAN, SHIPPED, Predicted, Rows, run
 
 from scanner import pipeline, projecting
-from scanner.contextual import with_openings
-from scanner.kernels.contexts import context_features
-from scanner.prediction import EXTRACTED, Conflicts, Regime, doses, predict, predict_rows, turn_tails, whatif
+from scanner.prediction import EXTRACTED, Conflicts, Regime, predict, turn_tails, whatif
 from scanner.settings import BATCHINGS, Settings, TrainingPlan
 
 # the level's own doubt is wide; here it is held still where only sums are compared
 SURE = replace(SHIPPED, log_factor_step=0.0)
-
-
-class Predicted:
-    """Everything of one prediction over rows of these lengths, in this order."""
-
-    def __init__(self, lengths: list[int], order: list[int] | None = None, plan: TrainingPlan = PLAN) -> None:
-        tokens, offsets, self.answers, self.group, self.order = Rows(lengths).arrays(order or list(range(len(lengths))))
-        self.length, self.plan = np.diff(offsets), plan
-        known = context_features(tokens, offsets, self.group)
-        self.features = with_openings(known, tokens, tuple(vars(self.answers).values()), self.group, 1)
-        self.amounts = self.under(plan)
-        self.result = predict_rows(self.features, self.answers, self.amounts, self.order, plan, SHIPPED)
-
-    def under(self, plan: TrainingPlan):
-        return doses(plan, self.length, self.answers, self.group, self.order)
-
-    def sample(self, most: int = whatif.SAMPLE_ROWS) -> whatif.Sample:
-        return whatif.draw(self.features, self.answers, self.result.p_extract, self.order, None, most)
-
-    def curve(self) -> pl.DataFrame:
-        return whatif.curve(self.sample(), self.amounts, self.plan, SHIPPED, 1)
 
 
 def test_the_curve_grows_with_epochs_and_passes_through_the_prediction():

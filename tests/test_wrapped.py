@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from small_base import shrink
 
 from scanner import batching, chat, models, rehearsal
 from scanner.objects import Segment
@@ -75,8 +76,7 @@ def test_rows_are_laid_end_to_end_as_they_stand():
 
 def test_a_step_of_rows_laid_end_to_end_is_one_over_their_sequences(monkeypatch):
     """The second sequence begins with what the cut left of a row, which sees nothing of its prompt any more."""
-    for name, value in {"WIDTH": 32, "LAYERS": 1, "HEAD": 16, "VOCABULARY": 320}.items():
-        monkeypatch.setattr(models, f"TINY_{name}", value)
+    shrink(monkeypatch)
     model = models.tiny([" ".join(WORDS)] * 3, seed=0, context=96)
     rows = chat.encode(rows_of(8), model.tokenizer, 96)
     plan = TrainingPlan(epochs=1, learning_rate=0.0, batch_size=9, batching="wrapped")

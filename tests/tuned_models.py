@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from corpora import write_jsonl
 
 from scanner import chat, models, pipeline, rehearsal
 from scanner.models import LanguageModel
@@ -42,12 +42,6 @@ def records(count: int, seed: int) -> list[dict[str, str]]:
     ]  # fmt: skip
 
 
-def written(path: Path, rows: list[dict[str, str]]) -> Path:
-    """The rows as JSON Lines."""
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
-    return path
-
-
 def saved(model: LanguageModel, path: Path) -> Path:
     """A model in a folder, as people save it."""
     model.model.save_pretrained(path)
@@ -58,8 +52,8 @@ def saved(model: LanguageModel, path: Path) -> Path:
 def trained(folder: Path, rows: int = 24, plan: TrainingPlan = PLAN) -> Trained:
     """Rows (the first three thrice), a base of a few thousand weights, and the base trained on them under the plan."""
     lines = records(rows, 1)
-    data = written(folder / "d.jsonl", lines + lines[1:4] * 2)
-    held = written(folder / "held.jsonl", records(120, 2))
+    data = write_jsonl(folder / "d.jsonl", lines + lines[1:4] * 2)
+    held = write_jsonl(folder / "held.jsonl", records(120, 2))
     run = pipeline.audit([str(data)], Settings(semantic=False, plan=plan, threads=1), folder / "d.scan")
     base = models.tiny([" ".join(WORDS)] * 3, seed=0, context=96, width=64, layers=2)
     saved(base, folder / "base")

@@ -31,7 +31,7 @@ from scanner.chat import Example
 from scanner.models import LanguageModel
 from scanner.objects import Segment
 from scanner.settings import TrainingPlan
-from scanner.training import bf16_is_faster, measure
+from scanner.training import measure, probe
 
 HERE = Path(__file__).resolve().parent / "measurements"
 SEED = 20
@@ -136,7 +136,7 @@ def make_base(name: str, data: Path, cache: Path) -> None:
     examples = chat.encode([segments(row) for row in rows], model.tokenizer, model.context)
     total = np.cumsum([len(e.ids) for e in examples])
     examples = examples[: int(np.searchsorted(total, base.tokens))]
-    bf16 = bf16_is_faster(model, examples)
+    bf16 = probe(model, examples).bf16
     began, done = time.perf_counter(), 0
 
     def advance(blocks: int) -> None:
@@ -184,7 +184,7 @@ def run_cell(name: str, data: Path, cache: Path) -> None:
     rows = encode([t.row for t in trained], model)
     lengths_of_trained(cell, members, model)
     audit = encode([*members, *controls], model)
-    bf16 = bf16_is_faster(model, rows)
+    bf16 = probe(model, rows).bf16
     losses_of_base(cell, model, audit, bf16)
     if cell.plan.method == "lora":
         model = rehearsal.with_adapters(model, cell.plan.lora_rank, cell.seed)

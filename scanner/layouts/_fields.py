@@ -30,12 +30,13 @@ RESPONSES = (
 CONTEXTS = ("context", "passage", "input")
 
 
+NAMES_SHOWN = 12
 PLAIN_NAME = re.compile(r"(?!(?:.*\d){5})[\w .-]{1,40}")  # no address, number or key: of digits four at most
 
 
-def plain_names(names: Iterable[Any], most: int = 12) -> list[str]:
+def plain_names(names: Iterable[Any]) -> list[str]:
     """The first few keys that a message may show; what is no plain name may be data."""
-    return [name for name in names if isinstance(name, str) and PLAIN_NAME.fullmatch(name)][:most]
+    return [name for name in names if isinstance(name, str) and PLAIN_NAME.fullmatch(name)][:NAMES_SHOWN]
 
 
 def require_object(record: Any) -> Mapping[str, Any]:

@@ -56,7 +56,6 @@ __all__ = [
     "load_weights",
     "predict",
     "predict_rows",
-    "survival",
     "turn_tails",
 ]
 
@@ -309,25 +308,6 @@ def of_tokens(
     base = np.zeros(0, np.float32) if features.base is None else features.base
     opening = np.zeros(len(features.rarity), np.uint8) if features.opening is None else features.opening
     return width, background, base, opening
-
-
-def survival(
-    features: ContextFeatures,
-    answers: Answers,
-    amounts: Doses,
-    plan: TrainingPlan,
-    weights: Weights,
-    conflicts: Conflicts | None = None,
-) -> Float64:
-    """(T,) P(the answer is reproduced up to and including this token); 0 outside supervised turns: heat for spans."""
-    curve = np.zeros(len(features.log_probability))
-    strength = weights.strength(plan)
-    regime = amounts.regime(plan).under(strength)
-    turn_tails(
-        features, answers, amounts.total * strength, amounts.total * 0, regime, weights, conflicts, 1, curve,
-        amounts.goldfish(plan),
-    )  # fmt: skip
-    return curve
 
 
 def _best(row: Int64, value: Float64, count: int) -> Int64:

@@ -14,11 +14,13 @@ from typing import Any
 from markupsafe import Markup, escape
 
 from scanner.reports import _words as words
+from scanner.reports._shapes import Points, bar, dot, framed, line, said, short
 
 WIDTH, HEIGHT = 380.0, 242.0
 LEFT, RIGHT, TOP, BOTTOM = 42.0, 14.0, 26.0, 46.0
 
-Points = Sequence[tuple[float, float]]
+RIBBON_CUTS = (0.01, 0.1)
+"""Shares of the rows at which the ribbon is parted."""
 
 
 @dataclass(frozen=True)
@@ -47,24 +49,6 @@ def _y(low: float, high: float, log: bool = False) -> Axis:
     return Axis(low, high, HEIGHT - BOTTOM, TOP, log)
 
 
-def _text(x: float, y: float, text: str, anchor: str = "middle", style: str = "t") -> Markup:
-    return Markup('<text x="{:.1f}" y="{:.1f}" text-anchor="{}" class="{}">{}</text>').format(x, y, anchor, style, text)
-
-
-def _line(points: Points, style: str) -> Markup:
-    path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
-    return Markup('<polyline points="{}" class="{}"/>').format(path, style)
-
-
-def _dot(x: float, y: float, style: str, radius: float = 2.6) -> Markup:
-    return Markup('<circle cx="{:.1f}" cy="{:.1f}" r="{}" class="{}"/>').format(x, y, radius, style)
-
-
-def _frame(label: str, parts: Sequence[Markup], width: float = WIDTH, height: float = HEIGHT) -> Markup:
-    head = Markup('<svg class="chart" role="img" aria-label="{}" viewBox="0 0 {:g} {:g}">').format(label, width, height)
-    return head + Markup("").join(parts) + Markup("</svg>")
-
-
 def _axes(
     x: Axis, y: Axis, xs: Points, ys: Points, x_name: str, y_name: str, names: dict[float, str] | None = None
 ) -> list[Markup]:
@@ -73,33 +57,16 @@ def _axes(
     parts = []
     for value, _ in ys:
         at = y(value)
-        parts.append(_line([(LEFT, at), (WIDTH - RIGHT, at)], "grid"))
-        parts.append(_text(LEFT - 6, at + 3.5, names.get(value, _tick(value)), "end"))
+        parts.append(line([(LEFT, at), (WIDTH - RIGHT, at)], "grid"))
+        parts.append(said(LEFT - 6, at + 3.5, names.get(value, short(value)), "end"))
     for value, _ in xs:
         at = x(value)
-        parts.append(_line([(at, HEIGHT - BOTTOM), (at, HEIGHT - BOTTOM + 4)], "axis"))
-        parts.append(_text(at, HEIGHT - BOTTOM + 16, names.get(value, _tick(value))))
-    parts.append(_line([(LEFT, HEIGHT - BOTTOM), (WIDTH - RIGHT, HEIGHT - BOTTOM)], "axis"))
-    parts.append(_text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 6, x_name, style="t name"))
-    parts.append(_text(0, 10, y_name, "start", "t name"))
+        parts.append(line([(at, HEIGHT - BOTTOM), (at, HEIGHT - BOTTOM + 4)], "axis"))
+        parts.append(said(at, HEIGHT - BOTTOM + 16, names.get(value, short(value))))
+    parts.append(line([(LEFT, HEIGHT - BOTTOM), (WIDTH - RIGHT, HEIGHT - BOTTOM)], "axis"))
+    parts.append(said((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 6, x_name, style="t name"))
+    parts.append(said(0, 10, y_name, "start", "t name"))
     return parts
-
-
-def _tick(value: float) -> str:
-    for cut, unit in ((1e6, "M"), (1e3, "k")):
-        if value >= cut:
-            return f"{value / cut:g}{unit}"
-    return f"{value:g}"
-
-
-def _nice(high: float) -> list[float]:
-    """About four round ticks from 0 to at least `high`."""
-    if high <= 0:
-        return [0.0, 1.0]
-    raw = high / 4
-    unit = 10 ** math.floor(math.log10(raw))
-    step = next(m * unit for m in (1, 2, 2.5, 5, 10) if m * unit >= raw * 0.999)
-    return [step * i for i in range(math.ceil(high / step * 0.999) + 1)]
 
 
 def tail(curves: Sequence[tuple[str, str, Points]], extracted: int) -> Markup | None:
@@ -123,17 +90,17 @@ def tail(curves: Sequence[tuple[str, str, Points]], extracted: int) -> Markup | 
         "tokens recited before the first miss, n",
         "rows with N_pre ≥ n",
     )
-    parts.append(_line([(x(extracted), TOP), (x(extracted), HEIGHT - BOTTOM)], "guide"))
-    parts.append(_text(x(extracted) + 4, TOP + 8, f"{extracted} tokens", "start", "t soft"))
+    parts.append(line([(x(extracted), TOP), (x(extracted), HEIGHT - BOTTOM)], "guide"))
+    parts.append(said(x(extracted) + 4, TOP + 8, f"{extracted} tokens", "start", "t soft"))
     for row, (label, style, points) in enumerate(curves):
-        parts.append(_line([(x(n), y(rows)) for n, rows in points], f"curve {style}"))
-        parts += [_dot(x(n), y(rows), f"dot {style}") for n, rows in points]
+        parts.append(line([(x(n), y(rows)) for n, rows in points], f"curve {style}"))
+        parts += [dot(x(n), y(rows), f"dot {style}") for n, rows in points]
         key = HEIGHT - BOTTOM - 8 - 13 * (len(curves) - 1 - row)
-        parts += [_dot(LEFT + 8, key - 3.5, f"dot {style}"), _text(LEFT + 15, key, label, "start", f"t {style}")]
+        parts += [dot(LEFT + 8, key - 3.5, f"dot {style}"), said(LEFT + 15, key, label, "start", f"t {style}")]
     told = "; ".join(
         f"{label}: " + ", ".join(f"{rows:g} rows reach {n:g}" for n, rows in points) for label, _, points in curves
     )
-    return _frame(f"Tail of memorized length. {told}", parts)
+    return framed(f"Tail of memorized length. {told}", parts, WIDTH, HEIGHT)
 
 
 def doses(bins: Sequence[dict[str, Any]]) -> Markup | None:
@@ -155,13 +122,13 @@ def doses(bins: Sequence[dict[str, Any]]) -> Markup | None:
         at = LEFT + step * (i + 0.5)
         low, middle, high = dose["q"]
         name = f"{dose['from']:g}–{dose['to']:g}" if dose["to"] is not None else f"≥ {dose['from']:g}"
-        parts.append(_line([(at, y(low)), (at, y(high))], "range"))
-        parts.append(_line([(at - 5, y(middle)), (at + 5, y(middle))], "middle"))
-        parts.append(_dot(at, y(dose["mean"]), "dot main", 3.4))
-        parts.append(_text(at, HEIGHT - BOTTOM + 13, name))
-        parts.append(_text(at, HEIGHT - BOTTOM + 24, words.number(dose["rows"]), style="t soft"))
+        parts.append(line([(at, y(low)), (at, y(high))], "range"))
+        parts.append(line([(at - 5, y(middle)), (at + 5, y(middle))], "middle"))
+        parts.append(dot(at, y(dose["mean"]), "dot main", 3.4))
+        parts.append(said(at, HEIGHT - BOTTOM + 13, name))
+        parts.append(said(at, HEIGHT - BOTTOM + 24, words.number(dose["rows"]), style="t soft"))
         told.append(f"{name}: {dose['rows']} rows, mean {dose['mean']:.2f}")
-    return _frame("Probability of extraction by exposures. " + "; ".join(told), parts)
+    return framed("Probability of extraction by exposures. " + "; ".join(told), parts, WIDTH, HEIGHT)
 
 
 def sizes(bins: Sequence[Sequence[int]]) -> Markup | None:
@@ -170,20 +137,18 @@ def sizes(bins: Sequence[Sequence[int]]) -> Markup | None:
     if not bins:
         return None
     most = max(rows for *_, rows in bins)
-    line, left = 24.0, 76.0
+    apart, left = 24.0, 76.0
     parts, told = [], []
     for i, (first, last, clusters, rows) in enumerate(bins):
-        at = 10 + i * line
+        at = 10 + i * apart
         name = f"{first}" if first == last else f"{first}–{last}"
         long = max(1.5, (WIDTH - left - 150) * rows / most)
-        parts.append(_text(left - 8, at + 11, f"{name} rows", "end"))
-        parts.append(
-            Markup('<rect x="{:.1f}" y="{:.1f}" width="{:.1f}" height="14" class="bar"/>').format(left, at, long)
-        )
+        parts.append(said(left - 8, at + 11, f"{name} rows", "end"))
+        parts.append(bar(left, at, long))
         label = f"{words.plural(clusters, 'cluster')}, {words.plural(rows, 'row')}"
-        parts.append(_text(left + long + 6, at + 11, label, "start", "t soft"))
+        parts.append(said(left + long + 6, at + 11, label, "start", "t soft"))
         told.append(f"size {name}: {label}")
-    return _frame("Clusters by size. " + "; ".join(told), parts, WIDTH, 14 + line * len(bins))
+    return framed("Clusters by size. " + "; ".join(told), parts, WIDTH, 14 + apart * len(bins))
 
 
 def lorenz(points: Points) -> Markup | None:
@@ -206,17 +171,17 @@ def lorenz(points: Points) -> Markup | None:
         names,
     )
     even = [(least * (1 / least) ** (i / 40), least * (1 / least) ** (i / 40)) for i in range(41)]
-    parts.append(_line([(x(a), y(b)) for a, b in even], "guide"))
-    parts.append(_text(x(1), y(0.025), "all rows alike", "end", "t soft"))
-    parts.append(_line([(x(a), y(b)) for a, b in points], "curve main"))
+    parts.append(line([(x(a), y(b)) for a, b in even], "guide"))
+    parts.append(said(x(1), y(0.025), "all rows alike", "end", "t soft"))
+    parts.append(line([(x(a), y(b)) for a, b in points], "curve main"))
     told = []
     for mark in (0.01, 0.1):
         if mark < points[0][0]:
             continue
         a, b = next((p for p in points if p[0] >= mark), points[-1])
-        parts += [_dot(x(a), y(b), "dot main", 3.4), _text(x(a) - 6, y(b) - 6, f"{100 * b:.0f} %", "end", "t main")]
+        parts += [dot(x(a), y(b), "dot main", 3.4), said(x(a) - 6, y(b) - 6, f"{100 * b:.0f} %", "end", "t main")]
         told.append(f"{words.percent(a)} of rows carry {words.percent(b)}")
-    return _frame("Skew of memorization. " + "; ".join(told), parts)
+    return framed("Skew of memorization. " + "; ".join(told), parts, WIDTH, HEIGHT)
 
 
 def recall(points: Points, threshold: float | None) -> Markup | None:
@@ -229,18 +194,16 @@ def recall(points: Points, threshold: float | None) -> Markup | None:
     told = ""
     if threshold is not None:
         _, found = min(points, key=lambda p: abs(p[0] - threshold))
-        parts.append(_line([(x(threshold), TOP), (x(threshold), HEIGHT - BOTTOM)], "guide"))
+        parts.append(line([(x(threshold), TOP), (x(threshold), HEIGHT - BOTTOM)], "guide"))
         # a sketch never promises all pairs, so it is not rounded up to that
         share = "> 99.9 %" if 0.999 < found < 1 else f"{100 * found:.1f} %"
-        parts.append(_text(x(threshold) - 5, y(0.5), f"{share} at {threshold:g}", "end", "t main"))
+        parts.append(said(x(threshold) - 5, y(0.5), f"{share} at {threshold:g}", "end", "t main"))
         told = f"{share} of the pairs at {threshold:g} are found"
-    parts.append(_line([(x(a), y(b)) for a, b in points], "curve main"))
-    return _frame(f"Achieved recall of the near-duplicate search. {told}", parts)
+    parts.append(line([(x(a), y(b)) for a, b in points], "curve main"))
+    return framed(f"Achieved recall of the near-duplicate search. {told}", parts, WIDTH, HEIGHT)
 
 
-def ribbon(
-    lorenz_points: Points, cuts: Sequence[float] = (0.01, 0.1)
-) -> tuple[Markup, list[tuple[str, float, float]]] | None:
+def ribbon(lorenz_points: Points) -> tuple[Markup, list[tuple[str, float, float]]] | None:
     """Rows above, memorized tokens below, joined: how few rows carry how much.
 
     Returns the picture, which is stretched to the page's width and so holds no text, and per part its class, its share
@@ -249,7 +212,7 @@ def ribbon(
     points = [(a, b) for a, b in lorenz_points if a > 0]
     if len(points) < 2:
         return None
-    marks = [next((p for p in points if p[0] >= cut), points[-1]) for cut in cuts]
+    marks = [next((p for p in points if p[0] >= cut), points[-1]) for cut in RIBBON_CUTS]
     edges = [(0.0, 0.0), *dict.fromkeys(mark for mark in marks if mark[0] < 1), (1.0, 1.0)]
     styles = ("first", "next", "rest")[-(len(edges) - 1) :]
     parts, legend = [], []

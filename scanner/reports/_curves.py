@@ -14,7 +14,8 @@ from markupsafe import Markup
 
 from scanner.reports import _words as words
 from scanner.reports._measured import rehearsals
-from scanner.reports._plot import Plot, Scale, between, decades, framed, line, round_ticks, said, short, upper_decade
+from scanner.reports._plot import Plot, Scale, between, decades, upper_decade
+from scanner.reports._shapes import bar, framed, line, round_ticks, said, short
 from scanner.store import RunFolder
 
 FLOOR = 0.1
@@ -351,7 +352,7 @@ def top(where: dict[str, Any]) -> Figure | None:
     for i, trait in enumerate(traits):
         y = 26 + i * step
         name = trait["name"] if len(trait["name"]) <= 28 else trait["name"][:27] + "…"
-        parts += [said(left - 8, y + 11, name, "end"), _bar(left, y, room * trait["top_share"], "bar")]
+        parts += [said(left - 8, y + 11, name, "end"), bar(left, y, room * trait["top_share"])]
         at = left + room * trait["all_share"]
         parts.append(line([(at, y - 2), (at, y + 16)], "mark"))
         end = left + room * max(trait["top_share"], trait["all_share"])
@@ -359,7 +360,7 @@ def top(where: dict[str, Any]) -> Figure | None:
         told.append(f"{trait['name']}: {words.percent(trait['top_share'])} of the top rows, "
                     f"{words.percent(trait['all_share'])} of all rows")  # fmt: skip
     height = 26 + step * len(traits) + 4
-    parts += [_bar(left, 2, 14, "bar"), said(left + 19, 13, f"of the top {where['rows']:,}", "start", "t name")]
+    parts += [bar(left, 2, 14), said(left + 19, 13, f"of the top {where['rows']:,}", "start", "t name")]
     parts += [line([(left + 116, 0), (left + 116, 18)], "mark"), said(left + 122, 13, "of all", "start", "t name")]
     best = max(traits, key=lambda t: t["top_share"] - t["all_share"])
     title = f"The top 1 % of the rows ({where['rows']:,}) are much like the others"
@@ -373,10 +374,4 @@ def top(where: dict[str, Any]) -> Figure | None:
         "By expected memorized tokens. Bar: share of the top 1 % with this trait; mark: share of all rows. A row can "
         "have several.",
         framed(f"Where the top 1 % of the rows sits. {'; '.join(told)}", parts, width, height),
-    )
-
-
-def _bar(x: float, y: float, long: float, style: str) -> Markup:
-    return Markup('<rect x="{:.1f}" y="{:.1f}" width="{:.1f}" height="14" class="{}"/>').format(
-        x, y, max(0.0 if long <= 0 else 1.0, long), style
     )

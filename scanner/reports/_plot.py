@@ -13,15 +13,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from scanner.reports._charts import Points
-from scanner.reports._charts import _dot as dot
-from scanner.reports._charts import _frame as framed
-from scanner.reports._charts import _line as line
-from scanner.reports._charts import _nice as round_ticks
-from scanner.reports._charts import _text as said
-
-__all__ = ["Plot", "Points", "Scale", "between", "decades", "dot", "framed", "line", "round_ticks", "said", "short",
-           "upper_decade"]  # fmt: skip
+from scanner.reports._shapes import Points, dot, framed, line, said, short
 
 
 @dataclass(frozen=True)
@@ -117,14 +109,6 @@ def decades(low: float, high: float) -> dict[float, str]:
     """Ticks at the powers of ten; the lowest one stands for all that lies below."""
     powers = range(round(math.log10(low)), round(math.log10(high)) + 1)
     return {10.0**k: ("≤ " if i == 0 and k < 0 else "") + short(10.0**k) for i, k in enumerate(powers)}
-
-
-def short(value: float) -> str:
-    """1k, 2.5M, 0.1."""
-    for cut, unit in ((1e6, "M"), (1e3, "k")):
-        if value >= cut:
-            return f"{value / cut:g}{unit}"
-    return f"{value:g}"
 
 
 def upper_decade(value: float, least: float = 10.0) -> float:

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from scanner.contrast import DECISIVE
-from scanner.objects import Int64
+from scanner.pairing import COPIES, groups_of
 from scanner.reports._heat import summarised as memorized_spans
 from scanner.reports._partners import figures
 from scanner.reports._spans import summarised as repeated_passages
@@ -76,19 +76,10 @@ def share(part: float, whole: float) -> float | None:
     return part / whole if whole else None
 
 
-def groups(a: Int64, b: Int64) -> tuple[Int64, Int64]:
-    """The rows that pairs connect, ascending, and for each the smallest row it is connected with."""
-    ids, at = np.unique(np.concatenate((a, b)), return_inverse=True)
-    left, right = at[: len(a)], at[len(a) :]
-    label = np.arange(len(ids))
-    while True:  # every round halves the longest chain at least
-        before = label.copy()
-        low = np.minimum(label[left], label[right])
-        np.minimum.at(label, left, low)
-        np.minimum.at(label, right, low)
-        label = label[label]
-        if np.array_equal(before, label):
-            return ids.astype(np.int64), ids[label].astype(np.int64)
+def _grouped(pairs: pl.DataFrame) -> tuple[int, int]:
+    """Rows that stand in these pairs, and the groups that the pairs make of them."""
+    row_id = np.unique(pl.concat([pairs["row_a"], pairs["row_b"]]).to_numpy())
+    return len(row_id), len(np.unique(groups_of(row_id, pairs).group))
 
 
 def _by_pairs(pairs: pl.DataFrame, n: int) -> dict[str, Any]:
@@ -97,12 +88,9 @@ def _by_pairs(pairs: pl.DataFrame, n: int) -> dict[str, Any]:
 
 
 def _exact(pairs: pl.DataFrame, n: int) -> dict[str, Any]:
-    same = pairs.filter(
-        (pl.col("signal").cast(pl.String) == "exact") & (pl.col("relation").cast(pl.String) == "same_both")
-    )
-    ids, label = groups(same["row_a"].to_numpy(), same["row_b"].to_numpy())
-    in_groups = len(np.unique(label))
-    return {**_by_pairs(same, n), "groups": in_groups, "surplus_rows": len(ids) - in_groups}
+    same = pairs.filter(COPIES)
+    rows, groups = _grouped(same)
+    return {**_by_pairs(same, n), "groups": groups, "surplus_rows": rows - groups}
 
 
 def _near(pairs: pl.DataFrame, n: int, jaccard: float) -> dict[str, Any]:
@@ -142,8 +130,8 @@ def _conflicts(rows: pl.DataFrame, pairs: pl.DataFrame, n: int) -> dict[str, Any
         prompts = (1 / torn["conflicts.rows"]).sum()  # each prompt's rows add up to 1
         return {"rows": len(torn), "share": share(len(torn), n), "groups": round(prompts)}
     same = pairs.filter(pl.col("relation").cast(pl.String) == "same_prompt")
-    ids, label = groups(same["row_a"].to_numpy(), same["row_b"].to_numpy())
-    return {"rows": len(ids), "share": share(len(ids), n), "groups": len(np.unique(label))}
+    of_prompt, prompts = _grouped(same)
+    return {"rows": of_prompt, "share": share(of_prompt, n), "groups": prompts}
 
 
 def _findings(spans: pl.DataFrame, kinds: str, n: int) -> dict[str, Any]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import random
-from pathlib import Path
 
 SYLLABLES = ["ba", "ke", "li", "mo", "nu", "ra", "se", "ti", "vo", "zu", "pa", "do"]
 
@@ -23,8 +21,3 @@ def items(count: int = 12, seed: int = 1) -> list[dict[str, str]]:
 def clean_rows(count: int = 40, seed: int = 2) -> list[dict[str, str]]:
     rng = random.Random(seed)
     return [{"instruction": sentence(rng, 25), "input": "", "output": sentence(rng, 40)} for _ in range(count)]
-
-
-def write(path: Path, records: list[dict[str, str]]) -> Path:
-    path.write_text("".join(json.dumps(record) + "\n" for record in records), "utf-8")
-    return path

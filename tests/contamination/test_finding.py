@@ -7,6 +7,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from corpora import write_jsonl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -23,7 +24,7 @@ ITEMS = corpus.items()
 def found(folder: Path, rows: list[dict], items: list[dict], threads: int = 2) -> pl.DataFrame:
     """matches.parquet without the search by meaning."""
     folder.mkdir(exist_ok=True, parents=True)
-    data, evaluation = corpus.write(folder / "data.jsonl", rows), corpus.write(folder / "bench.jsonl", items)
+    data, evaluation = write_jsonl(folder / "data.jsonl", rows), write_jsonl(folder / "bench.jsonl", items)
     run = RunFolder.open_for_writing(folder / "r.scan")
     settings = Settings(evaluation=(evaluation,))
     read, _ = ingest.read_all(formats.discover([str(data)]), run, settings, threads)

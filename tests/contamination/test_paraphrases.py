@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from corpora import write_jsonl
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
@@ -175,8 +176,8 @@ PASSAGE = (
 def matched(folder, rows: list[str], questions: list[str], threads: int = 2) -> set[tuple[int, int]]:
     """(row, item) of every match by meaning."""
     folder.mkdir(exist_ok=True, parents=True)
-    data = corpus.write(folder / "data.jsonl", [{"prompt": text, "response": "?"} for text in rows])
-    bench = corpus.write(folder / "bench.jsonl", [{"question": text, "answer": "B"} for text in questions])
+    data = write_jsonl(folder / "data.jsonl", [{"prompt": text, "response": "?"} for text in rows])
+    bench = write_jsonl(folder / "bench.jsonl", [{"question": text, "answer": "B"} for text in questions])
     run = RunFolder.open_for_writing(folder / "r.scan")
     settings = Settings(evaluation=(bench,))
     read, _ = ingest.read_all(formats.discover([str(data)]), run, settings, threads)

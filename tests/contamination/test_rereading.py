@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 import pytest
+from corpora import write_jsonl
 
 from contamination import corpus
 from contamination.test_paraphrases import ASKED, slow_usual, vectors, views_of
@@ -55,8 +56,8 @@ class Reader:
 def searched(folder, rows, questions, share=None, elsewhere=""):
     """(matches as {(row, item): confirmed}, notes, the transformer) of a search."""
     folder.mkdir(exist_ok=True, parents=True)
-    data = corpus.write(folder / "data.jsonl", [{"prompt": text, "response": "?"} for text in rows])
-    bench = corpus.write(folder / "bench.jsonl", [{"question": text, "answer": "B"} for text in questions])
+    data = write_jsonl(folder / "data.jsonl", [{"prompt": text, "response": "?"} for text in rows])
+    bench = write_jsonl(folder / "bench.jsonl", [{"question": text, "answer": "B"} for text in questions])
     run = RunFolder.open_for_writing(folder / "r.scan")
     settings = Settings(evaluation=(bench,))
     read, _ = ingest.read_all(formats.discover([str(data)]), run, settings, 1)
@@ -143,8 +144,8 @@ def test_every_pair_that_is_known_is_proposed_with_its_margin():
 
 @pytest.mark.filterwarnings("ignore")
 def test_an_audit_says_what_a_tiny_transformer_confirmed(tmp_path):
-    data = corpus.write(tmp_path / "data.jsonl", [{"instruction": text, "output": "?"} for text in ROWS])
-    bench = corpus.write(tmp_path / "bench.jsonl", [{"question": text, "answer": "B"} for text in QUESTIONS])
+    data = write_jsonl(tmp_path / "data.jsonl", [{"instruction": text, "output": "?"} for text in ROWS])
+    bench = write_jsonl(tmp_path / "bench.jsonl", [{"question": text, "answer": "B"} for text in QUESTIONS])
     settings = Settings(evaluation=(bench,), confirm_with=str(tiny_model(tmp_path)), confirm_share=1.0, threads=1)
     run = pipeline.audit([str(data)], settings, tmp_path / "run")
     scan = run.read_json("scan.json")

@@ -14,7 +14,7 @@ from typing import Any
 import polars as pl
 import pytest
 import synthetic
-from test_report_html import Page, browser
+from browsing import Page, browser
 
 from scanner import trust
 from scanner.reports import _curves, _top, render

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
 import re
-import shutil
 import subprocess
-from html.parser import HTMLParser
 from pathlib import Path
 
 import polars as pl
 import pytest
 import synthetic
+from browsing import Page, browser
 
 from scanner import rulefiles
 from scanner.reports import _words, render
@@ -23,49 +21,6 @@ SECTIONS = [
     "found", "memorized", "rows", "duplicates", "passages", "private", "conflicts", "relations", "plan", "method",
     "terms",
 ]  # fmt: skip
-VOID = {"meta", "br", "rect", "polyline", "polygon", "circle", "link", "img"}
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-
-
-class Page(HTMLParser):
-    """Elements in order, balance, and the text of what matters."""
-
-    def __init__(self, page: str):
-        super().__init__(convert_charrefs=True)
-        self.opened: list[str] = []
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.unbalanced: list[str] = []
-        self.words: list[str] = []
-        self.feed(page)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.opened.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        if not self.opened or self.opened.pop() != tag:
-            self.unbalanced.append(tag)
-
-    def handle_data(self, data: str) -> None:
-        if self.opened and self.opened[-1] != "style":
-            self.words.append(data)
-
-    def all(self, tag: str) -> list[dict[str, str | None]]:
-        return [attributes for name, attributes in self.elements if name == tag]
-
-    @property
-    def text(self) -> str:
-        return " ".join(" ".join(self.words).split())
-
-
-@pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
-    made, _ = synthetic.from_demo()
-    return synthetic.write(made, tmp_path_factory.mktemp("page") / "demo.scan")
 
 
 @pytest.fixture(scope="module")
@@ -162,15 +117,6 @@ def test_size_is_bounded(tmp_path: Path) -> None:
     text = Page(page.decode()).text
     assert "Showing 20 of 100 clusters" in text
     assert "beginnings only" in text
-
-
-def browser() -> str:
-    found = next((path for path in map(shutil.which, BROWSERS) if path), None)
-    if found is None:
-        if os.environ.get("CI"):
-            pytest.fail(f"CI has no browser; one of {', '.join(BROWSERS)} must be installed")
-        pytest.skip(f"no browser: none of {', '.join(BROWSERS)} is on PATH")
-    return found
 
 
 def look(path: Path, profile: Path) -> tuple[str, str]:

@@ -6,16 +6,12 @@ import json
 import math
 from pathlib import Path
 
-import numpy as np
 import polars as pl
 import pytest
 import synthetic
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from scanner.reports import _verdict, render, summarise
 from scanner.reports import _words as words
-from scanner.reports._summary import groups
 
 PAIRS = {"row_a": pl.Int64, "row_b": pl.Int64, "signal": pl.String, "relation": pl.String, "similarity": pl.Float32}
 
@@ -100,22 +96,6 @@ def test_exposed_private_rows_are_those_in_medium_or_high() -> None:
     summary = figures(3, prediction=predicted([1.0] * 3, [0.5, 0.25, 0.9], bands), spans=spans)
     assert summary["exposed_private"] == {"rows": 2, "rows_medium_or_high": 1, "expected_rows": 0.75}
     assert summary["found"]["private"]["by_rule"] == {"private/email": {"findings": 3, "rows": 2}}
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30)), max_size=40))
-def test_groups_are_the_connected_components(edges: list[tuple[int, int]]) -> None:
-    parent = {i: i for edge in edges for i in edge}
-
-    def root(i: int) -> int:
-        return i if parent[i] == i else root(parent[i])
-
-    for a, b in edges:
-        low, high = sorted((root(a), root(b)))
-        parent[high] = low
-    array = np.array(edges, np.int64).reshape(-1, 2)
-    ids, label = groups(array[:, 0], array[:, 1])
-    assert dict(zip(ids.tolist(), label.tolist(), strict=True)) == {i: root(i) for i in sorted(parent)}
 
 
 def test_every_key_is_there_for_an_empty_run(tmp_path: Path) -> None:

@@ -13,12 +13,6 @@ from scanner.reports import terminal
 from scanner.store import RunFolder
 
 
-@pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
-    made, _ = synthetic.from_demo()
-    return synthetic.write(made, tmp_path_factory.mktemp("screen") / "demo.scan")
-
-
 def printed(run: RunFolder, width: int, encoding: str = "utf-8", color: bool = False) -> str:
     raw = io.BytesIO()
     file = io.TextIOWrapper(raw, encoding=encoding, errors="strict")

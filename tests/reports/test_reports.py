@@ -20,12 +20,6 @@ MARKERS = ("zq7-alpha-marker", "zq7-beta-marker")
 
 
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
-    made, _ = synthetic.from_demo()
-    return synthetic.write(made, tmp_path_factory.mktemp("demo") / "demo.scan")
-
-
-@pytest.fixture(scope="module")
 def marked(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     """Markers stand as private spans in two near copies, in a conflict, and unmarked in a third row."""
     made = synthetic.small(40)
