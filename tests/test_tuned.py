@@ -237,6 +237,10 @@ def test_a_plan_that_was_changed_since_is_told(made, whole, tmp_path):
     assert not any(one["is_of_plan"] for one in again.read_json("scan.json")["summary"]["confirmed"])
     page = (run / "report.html").read_text("utf-8")
     assert "measured after another training than the one predicted here: 60 epochs at 0.005" in page
+    row = int(table(whole).filter("extracted")["row_id"][0])
+    for of, trained in ((made.run, ""), (again, ", trained otherwise (60 epochs at 0.005, random batches of 6 rows)")):
+        said = explaining.explain(of, row).confirmed
+        assert any(one.startswith(f"Confirmed on tuned (whole){trained}: 20 of 20 tokens") for one in said), trained
 
 
 def test_private_values_stay_where_they_are(made, tmp_path):
