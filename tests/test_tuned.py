@@ -108,6 +108,21 @@ def test_held_out_rows_are_told_from_rows_of_the_run(made, whole):
     assert whole.facts["controls"]["extracted"] == 0
     assert "were skipped" not in " ".join(whole.lines())
     assert "Held out: 0 of 110 controls are recited for 16 tokens or more." in " ".join(whole.lines())
+    for measured, said in (
+        (10, "none of the 10 controls measured has an answer of 16 tokens or more; 3 stand in the run and were left out"),
+        (0, "no row of --controls was measured; 3 stand in the run and were left out"),
+    ):
+        held = whole.facts["controls"] | {"measured": measured, "with_answer": 0, "rows_of_the_run": 3}
+        assert f"Held out: {said}." in outcome.in_words("whole", whole.facts | {"controls": held})
+
+
+def test_a_whole_model_on_a_run_that_is_predicted_for_lora_is_told(whole):
+    lora = whole.facts | {"plan": whole.facts["plan"] | {"method": "lora", "lora_rank": 8}}
+    told = " ".join(outcome.in_words("whole", lora))
+    assert "random batches of 6 rows, LoRA of rank 8." in told
+    assert "tuned is a whole model, and the run is predicted for LoRA: that is one training where the adapter" in told
+    for facts in (whole.facts, lora | {"adapter": True}):
+        assert "is a whole model" not in " ".join(outcome.in_words("whole", facts))
 
 
 def test_the_interval_of_an_auroc_covers_it_and_copies_count_once():
