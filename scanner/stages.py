@@ -15,6 +15,7 @@ import polars as pl
 import pyarrow as pa
 
 from scanner import earlier, fieldranks, keeping, planning
+from scanner.embedding import Encoders
 from scanner.fingerprints import Fingerprinter, fingerprint
 from scanner.objects import Clusters, Fingerprints, Groups, Int64, Pairs, Rows, Skip, Source
 from scanner.progress import Progress
@@ -341,6 +342,7 @@ def find_meaning(
     rows: Rows,
     sources: list[str],
     likeness: Likeness,
+    encoders: Encoders,
     settings: Settings,
     threads: int,
     progress: Progress,
@@ -352,7 +354,7 @@ def find_meaning(
     from scanner.features import density
     from scanner.signals import semantic
 
-    encoder = embedding.load(settings.embedder, rows)
+    encoder = encoders.embedder()
     with progress.stage("embed", 2 * len(rows)):
         full = embedding.encode(run.segments(), rows.row_id, encoder, "full", threads, progress.advance)
         prompt = embedding.encode(run.segments(), rows.row_id, encoder, "input", threads, progress.advance)
@@ -365,9 +367,11 @@ def find_meaning(
         near = semantic.search(full, rows.content_order, settings.neighbours, threads, settings.seed)
         pairs = semantic.pairs(near, rows.row_id, settings.cosine)
     proposed = np.full(len(pairs), np.nan)
-    if settings.confirm_with:
-        texts, lexical = likeness.texts.group, likeness.near
-        pairs, proposed = confirming.run_cascade(run, rows, full, near, texts, lexical, settings, threads, progress)
+    if (confirmer := encoders.confirmer()) is not None:
+        pairs, proposed = confirming.confirm(
+            list(run.segments()), rows, full, near, likeness.texts.group, likeness.near, confirmer, settings, threads,
+            progress,
+        )  # fmt: skip
     table = _frame(pairs).with_columns(proposal_cosine=pl.Series(proposed, dtype=pl.Float32, nan_to_null=True))
     copies = [likeness.exact, confirming.copies_of(likeness.near, settings)]
     table = confirming.with_differences(table, run.segments(), copies, progress)
