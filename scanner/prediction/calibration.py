@@ -24,6 +24,7 @@ from typing import Any
 
 from scanner.batching import PACKED
 from scanner.errors import RuleError, SettingsError
+from scanner.figures import plural
 from scanner.prediction.doubting import Place
 from scanner.prediction.hazard import WEIGHTS, Weights
 from scanner.prediction.hazard import load_weights as load_shipped
@@ -368,10 +369,10 @@ def described(base: Mapping[str, Any]) -> str:
 
 def plan_in_words(plan: TrainingPlan) -> str:
     """4 epochs at 0.001, random batches of 8 rows; further what of the plan is not as usual."""
-    held = "sequences" if plan.batching in PACKED else "rows"
-    size = f"{plan.batch_size} {held}" if plan.batch_tokens is None else f"{plan.batch_tokens:,} tokens"
+    held = "sequence" if plan.batching in PACKED else "row"
+    size = plural(plan.batch_size, held) if plan.batch_tokens is None else f"{plan.batch_tokens:,} tokens"
     average = {"token": "", "row": ", loss averaged per row"}.get(
-        plan.loss_average, f", loss averaged per micro-batch of {plan.micro_batch} {held}"
+        plan.loss_average, f", loss averaged per micro-batch of {plural(plan.micro_batch or 1, held)}"
     )
     schedule = f", {plan.lr_schedule}" if plan.lr_schedule != "linear" else ""
     more = [
