@@ -236,7 +236,7 @@ def test_reports_and_explanations_show_it_beside_the_prediction(made, whole):
     written_ = {name: pipeline.report(made.run, [name])[0].read_text("utf-8") for name in ("html", "markdown", "json")}
     assert "What a tuned model recites" in written_["html"]
     assert "tuned (whole) (126 thousand parameters) beside base: 30 of 30 rows" in written_["html"]
-    assert "the model tuned (whole)" in written_["html"]
+    assert "On the model tuned (whole), by what was predicted when it was confirmed: expected" in written_["html"]
     assert "## What a tuned model recites" in written_["markdown"]
     assert "20 of 20 recited by tuned (whole)" in written_["markdown"]
     assert json.loads(written_["json"])["summary"]["confirmed"][0]["rates"]
