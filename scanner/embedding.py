@@ -233,7 +233,7 @@ class ModelEncoder:
 
 
 class Encoders:
-    """The encoders of an audit: each stage gets ones of its own, for they learn from what they see; models load once."""
+    """The encoders of an audit: a stage gets ones of its own, for they learn from what they see; models load once."""
 
     def __init__(self, settings: Settings, rows: Rows):
         self._settings, self._rows = settings, rows

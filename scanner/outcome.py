@@ -227,8 +227,8 @@ def in_words(name: str, facts: dict[str, Any]) -> list[str]:
     if plan_of(facts).method == "lora" and not facts["adapter"]:
         lines.append(
             f"{facts['model']['name']} is a whole model, and the run is predicted for LoRA: that is one training where "
-            "the adapter was merged into the model. Else predict for full fine-tuning: scan plan RUN --method full, and "
-            "confirm under another --name."
+            "the adapter was merged into the model. Else predict for full fine-tuning (scan plan RUN --method full), "
+            "and confirm under another --name."
         )
     lines += [
         f"{'1 row was' if count == 1 else f'{count:,} rows were'} not measured: {why}."
@@ -310,7 +310,8 @@ def _control_lines(facts: dict[str, Any]) -> list[str]:
     left = f"; {held['rows_of_the_run']:,} stand in the run and were left out" if held["rows_of_the_run"] else ""
     explained = ", which no training on them explains" if held["extracted"] else ""
     if held["with_answer"]:
-        of_them = f"{held['extracted']:,} of {held['with_answer']:,} controls are recited for {EXTRACTED} tokens or more"
+        count = f"{held['extracted']:,} of {held['with_answer']:,}"
+        of_them = f"{count} controls are recited for {EXTRACTED} tokens or more"
     elif held["measured"]:
         of_them = f"none of the {held['measured']:,} controls measured has an answer of {EXTRACTED} tokens or more"
     else:

@@ -10,6 +10,7 @@ from typing import Any
 
 import polars as pl
 
+from scanner.figures import plural
 from scanner.planting import CONFLICTS, COPIES, REPLACED, Treated
 from scanner.prediction import EXTRACTED
 from scanner.prediction.calibration import plan_in_words
@@ -88,8 +89,9 @@ class Rehearsed:
         cut, without = self.facts["rows_cut_by_context"], self.facts["rows_without_answer"]
         if cut or without:
             told.append(
-                f"Rows are cut at {self.facts['base']['context']:,} tokens, the most this base takes: {cut:,} answers "
-                f"are cut short, and of {without:,} rows no answer is left to learn or to measure."
+                f"Rows are cut at {self.facts['base']['context']:,} tokens, the most this base takes: "
+                f"{plural(cut, 'answer')} {'is' if cut == 1 else 'are'} cut short, and of {plural(without, 'row')} no "
+                "answer is left to learn or to measure."
             )
         return told
 

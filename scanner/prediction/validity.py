@@ -103,8 +103,8 @@ def judge(plan: TrainingPlan, weights: Weights, facts: Facts) -> Validity:
         found.append(Statement(
             "order of the rows", COUNT, "rows packed as they stand",
             "Packed as they stand, source by source or with copies side by side, rows make other steps than shuffled "
-            f"ones, as which they are predicted: small models trained that way recited {RECITED_UNSHUFFLED} rows as were "
-            "predicted, so the number is a guess, rather too large; for rows shuffled before packing it is none."
+            f"ones, as which they are predicted: small models trained that way recited {RECITED_UNSHUFFLED} rows as "
+            "were predicted, so the number is a guess, rather too large; for rows shuffled before packing it is none."
         ))  # fmt: skip
     general = {s: s.rows is None or s.rows > FEW * n for s in found}
     # what is wrong with a few rows comes after what is wrong with all of them, and before what is only worth knowing
