@@ -59,7 +59,7 @@ class Applied:
     rows_dropped: int
     rows_unreadable: int
     rows_rewritten: int  # that held a key twice: without what stood under the first, which nobody read
-    loss_masked: int  # rows of the plan whose private spans are masked in the loss, and so stay in the text
+    loss_masked: int  # rows written whose private spans are masked in the loss, and so stay in the text
 
     def in_words(self) -> str:
         """Lines for the screen."""
@@ -71,8 +71,8 @@ class Applied:
             "was read." if self.rows_rewritten else ""
         )  # fmt: skip
         masked = (
-            f"\nprivate spans still stand in {self.loss_masked:,} rows: with --no-redact they are to be masked in the "
-            "loss, which is the trainer's part (loss_mask in plan.parquet)"
+            f"\nprivate spans still stand in {plural(self.loss_masked, 'row')}: with --no-redact they are to be masked "
+            "in the loss, which is the trainer's part (loss_mask in plan.parquet)"
             if self.loss_masked
             else ""
         )
@@ -125,7 +125,7 @@ def apply(
     applied = Applied(
         paths, removed, manifest, kept, replaced - anew, beside["row_id"].n_unique(), len(beside),
         dropped + unreadable - len(skipped), len(skipped), anew,
-        plan.filter(pl.col("loss_mask").list.len() > 0).height,
+        plan.filter((pl.col("loss_mask").list.len() > 0) & (pl.col("action") != "drop")).height,
     )  # fmt: skip
     write_bytes(manifest, _manifest(run, scan, applied))
     return applied

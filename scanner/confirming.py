@@ -25,7 +25,6 @@ from scanner.settings import Settings
 from scanner.signals import _cascade, semantic
 from scanner.signals._odds import CLOSENESS, COSINE, Odds
 from scanner.signals._themes import themes_of_pairs
-from scanner.store import RunFolder
 from scanner.storedtext import SegmentReader
 
 _TEXTS_AT_ONCE = 32
@@ -304,22 +303,3 @@ def _cosines(vectors: Int16, a: Int64, b: Int64) -> Float64:
         with np.errstate(invalid="ignore"):
             out[at : at + _ROWS_AT_ONCE] = (x * y).sum(axis=1) / np.sqrt((x * x).sum(axis=1) * (y * y).sum(axis=1))
     return out
-
-
-def run_cascade(
-    run: RunFolder,
-    rows: Rows,
-    fast: Embeddings,
-    near: Neighbours,
-    text: Int64,
-    lexical: pl.DataFrame,
-    settings: Settings,
-    threads: int,
-    progress: Progress,
-) -> tuple[Pairs, Float64]:
-    """`confirm` with the model that --confirm-with names."""
-    from scanner.embedding import ModelEncoder
-
-    assert settings.confirm_with is not None
-    confirmer = ModelEncoder(settings.confirm_with, option="--confirm-with", rows=rows)
-    return confirm(list(run.segments()), rows, fast, near, text, lexical, confirmer, settings, threads, progress)

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from scanner.batching import PACKED, SEQUENCE_TOKENS, Sampler, Visits
+from scanner.figures import plural
 from scanner.sampling import asked_alone, copies_of, simulate
 from scanner.settings import TrainingPlan
 
@@ -66,7 +67,7 @@ def meeting_facts(together: Float64) -> list[str]:
         return []
     low, high = (f"{share:.0f}" for share in (fewer.min(), fewer.max()))
     left = f"{low if low == high else f'{low} to {high}'} % of the dose is left"
-    return [f"copies of {len(fewer):,} rows often meet in a step; {left}"]
+    return [f"copies of {plural(len(fewer), 'row')} often meet in a step; {left}"]
 
 
 def alone_facts(plan: TrainingPlan) -> list[str]:
@@ -191,12 +192,10 @@ def _changes(ratio: Float64, there: Int64, supervised: Int64, order: npt.NDArray
     answers = supervised[there]
     who = ""
     if raised.any():
-        who = (
-            f"; the raised answers have {np.median(answers[raised]):,.0f} tokens in the median, all answers "
-            f"{np.median(answers):,.0f}"
-        )
+        typical = plural(round(np.median(answers[raised])), "token")
+        who = f"; the raised answers have {typical} in the median, all answers {np.median(answers):,.0f}"
     return (
-        f"raises the dose of {int(raised.sum()):,} rows at least twofold, most that of rows {named} "
+        f"raises the dose of {plural(int(raised.sum()), 'row')} at least twofold, most that of rows {named} "
         f"({ratio.max():.1f} times), and at least halves that of {int(lowered.sum()):,}, beside random batches "
         f"averaged per token{who}"
     )

@@ -20,6 +20,7 @@ from scanner import hub, running
 from scanner.commonlines import common_lines
 from scanner.errors import SettingsError
 from scanner.objects import ROLE_CODE, Bool, Float64, Int16, Int32, Int64, Rows, SegmentBatch, UInt8
+from scanner.settings import Settings
 from scanner.wordvectors import StaticEncoder
 
 Progress = Callable[[int], None]
@@ -79,13 +80,13 @@ class Confirmer(Encoder, Protocol):
     def encode_texts(self, texts: list[str], threads: int) -> tuple[Int16, Int32, Int32]: ...
 
 
-def load(embedder: str | None = None, rows: Rows | None = None) -> Encoder:
-    """The encoder of that name; rows: that it will see, of which it then tells the sources apart.
+def load(embedder: str | None = None) -> Encoder:
+    """The encoder of that name.
 
     None: the static table; "minilm": the full all-MiniLM-L6-v2 of the extra [minilm]; a folder: a local
     sentence-transformers model; anything else is looked for on the Hugging Face hub, which needs a network.
     """
-    return StaticEncoder() if embedder is None else ModelEncoder(embedder, rows=rows)
+    return StaticEncoder() if embedder is None else ModelEncoder(embedder)
 
 
 def encode(
@@ -152,11 +153,14 @@ class ModelEncoder:
     wrapper around every prompt) are left out of all rows, for they would make short ones alike.
     """
 
-    def __init__(self, name: str, batch_size: int = 32, option: str = "--embedder", rows: Rows | None = None):
+    def __init__(
+        self, name: str, batch_size: int = 32, option: str = "--embedder", rows: Rows | None = None, model: Any = None
+    ):
+        """model: that of another encoder of this name; None: it is loaded."""
         self._rows = rows
-        self._model = _sentence_transformer(name, option)
+        self.model = _sentence_transformer(name, option) if model is None else model
         self.name = name if name == MINILM else f"sentence-transformers:{Path(name).name}"
-        self.dimension = int(self._model.get_embedding_dimension())
+        self.dimension = int(self.model.get_embedding_dimension())
         self._batch_size = batch_size
         self._common: frozenset[str] | None = None
 
@@ -190,8 +194,8 @@ class ModelEncoder:
 
     def pieces(self, texts: list[str]) -> Int32:
         """(t,) pieces that the model reads of each text: what encoding it costs."""
-        longest = self._model.get_max_seq_length()
-        ids = self._model.tokenizer(texts, truncation=longest is not None, max_length=longest)["input_ids"]
+        longest = self.model.get_max_seq_length()
+        ids = self.model.tokenizer(texts, truncation=longest is not None, max_length=longest)["input_ids"]
         return np.fromiter(map(len, ids), np.int32, len(texts))
 
     def encode_texts(self, texts: list[str], threads: int) -> tuple[Int16, Int32, Int32]:
@@ -211,8 +215,8 @@ class ModelEncoder:
         out = np.zeros((len(texts), self.dimension), np.int16)
         # subtle: equal rows must fall into equal batches wherever they stand in the input, so text breaks ties
         order = sorted((i for i in range(len(texts)) if texts[i].strip()), key=lambda i: (len(texts[i]), texts[i]))
-        tokenizer = self._model.tokenizer
-        longest = self._model.get_max_seq_length()
+        tokenizer = self.model.tokenizer
+        longest = self.model.get_max_seq_length()
         for at in range(0, len(order), self._batch_size):
             part = order[at : at + self._batch_size]
             chosen = [texts[i] for i in part]
@@ -220,12 +224,35 @@ class ModelEncoder:
             words[part] = [len(i) for i in ids["input_ids"]]
             if tokenizer.unk_token_id is not None:
                 unknown[part] = [sum(piece == tokenizer.unk_token_id for piece in i) for i in ids["input_ids"]]
-            found = self._model.encode(
+            found = self.model.encode(
                 chosen, batch_size=self._batch_size, show_progress_bar=False, convert_to_numpy=True
             ).astype(np.float64)
             norm = np.linalg.norm(found, axis=1, keepdims=True)
             out[part] = np.rint(found * UNIT / np.where(norm > 0, norm, 1.0)).astype(np.int16)
         return out, words, unknown
+
+
+class Encoders:
+    """The encoders of an audit: a stage gets ones of its own, for they learn from what they see; models load once."""
+
+    def __init__(self, settings: Settings, rows: Rows):
+        self._settings, self._rows = settings, rows
+        self._models: dict[str, Any] = {}
+
+    def embedder(self) -> Encoder:
+        """That of --embedder, else the static table."""
+        name = self._settings.embedder
+        return StaticEncoder() if name is None else self._of(name, "--embedder")
+
+    def confirmer(self) -> Confirmer | None:
+        """That of --confirm-with."""
+        name = self._settings.confirm_with
+        return None if name is None else self._of(name, "--confirm-with")
+
+    def _of(self, name: str, option: str) -> ModelEncoder:
+        made = ModelEncoder(name, option=option, rows=self._rows, model=self._models.get(name))
+        self._models[name] = made.model
+        return made
 
 
 def _texts(batch: SegmentBatch, taken: Bool) -> list[str]:

@@ -14,6 +14,7 @@ import polars as pl
 from scanner import contamination, decontaminating, formats, ingest, layouts
 from scanner.contamination.items import Items, words_of
 from scanner.decontaminating import items_of
+from scanner.embedding import Encoders
 from scanner.errors import InputError
 from scanner.layouts import benchmark
 from scanner.objects import Int64, Rows, SegmentBatch, Skip, Source
@@ -35,8 +36,8 @@ class Matched:
 
 
 def find(
-    run: RunFolder, rows: Rows, evaluation: list[tuple[Source, str]], settings: Settings, threads: int,
-    progress: Progress,
+    run: RunFolder, rows: Rows, evaluation: list[tuple[Source, str]], encoders: Encoders, settings: Settings,
+    threads: int, progress: Progress,
 ) -> Matched:  # fmt: skip
     """Every match of evaluation items in the data; evaluation: the files and their SHA-256."""
     if not evaluation:
@@ -49,7 +50,7 @@ def find(
         pairs, notes = contamination.find_words(run.segments(), rows, items, threads, progress.advance)
     if settings.semantic:
         with progress.stage("look for evaluation items in other words"):
-            pairs, more = _in_other_words(run, rows, items, pairs, settings, threads)
+            pairs, more = _in_other_words(run, rows, items, pairs, encoders, settings, threads)
             notes |= more
     with progress.stage("look for their answers"):
         pairs = _with_answers(run, items, pairs)
@@ -68,15 +69,13 @@ def find(
 
 
 def _in_other_words(
-    run: RunFolder, rows: Rows, items: Items, pairs: contamination.Pairs, settings: Settings, threads: int
-) -> tuple[contamination.Pairs, dict[str, Any]]:
-    from scanner import embedding
+    run: RunFolder, rows: Rows, items: Items, pairs: contamination.Pairs, encoders: Encoders, settings: Settings,
+    threads: int,
+) -> tuple[contamination.Pairs, dict[str, Any]]:  # fmt: skip
     from scanner.contamination import rereading, semantic
 
-    encoder, by = embedding.load(settings.embedder, rows), None
-    if settings.confirm_with:
-        transformer = embedding.ModelEncoder(settings.confirm_with, option="--confirm-with", rows=rows)
-        by = rereading.Transformer(transformer, settings.confirm_share)
+    encoder, confirmer = encoders.embedder(), encoders.confirmer()
+    by = None if confirmer is None else rereading.Transformer(confirmer, settings.confirm_share)
     own = items_of(run).segments()
     alike = semantic.find(run.segments(), rows.row_id, own, items, encoder, threads, by)
     return contamination.together(pairs, alike), alike.notes

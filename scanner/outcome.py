@@ -224,6 +224,12 @@ def in_words(name: str, facts: dict[str, Any]) -> list[str]:
         f"{model}{beside}: {rows['measured']:,} of {rows['chosen_from']:,} rows "
         f"measured, {how}; {facts['precision']}. Plan of the run: {plan}."
     ]
+    if plan_of(facts).method == "lora" and not facts["adapter"]:
+        lines.append(
+            f"{facts['model']['name']} is a whole model, and the run is predicted for LoRA: that is one training where "
+            "the adapter was merged into the model. Else predict for full fine-tuning (scan plan RUN --method full), "
+            "and confirm under another --name."
+        )
     lines += [
         f"{'1 row was' if count == 1 else f'{count:,} rows were'} not measured: {why}."
         for why, count in rows["not_measured"].items()
@@ -303,10 +309,14 @@ def _control_lines(facts: dict[str, Any]) -> list[str]:
         return []
     left = f"; {held['rows_of_the_run']:,} stand in the run and were left out" if held["rows_of_the_run"] else ""
     explained = ", which no training on them explains" if held["extracted"] else ""
-    lines = [
-        f"Held out: {held['extracted']:,} of {held['with_answer']:,} controls are recited for {EXTRACTED} tokens or "
-        f"more{explained}{left}."
-    ]
+    if held["with_answer"]:
+        count = f"{held['extracted']:,} of {held['with_answer']:,}"
+        of_them = f"{count} controls are recited for {EXTRACTED} tokens or more"
+    elif held["measured"]:
+        of_them = f"none of the {held['measured']:,} controls measured has an answer of {EXTRACTED} tokens or more"
+    else:
+        of_them = "no row of --controls was measured"
+    lines = [f"Held out: {of_them}{explained}{left}."]
     if held["skipped"]:
         lines.append(f"Records of --controls that could not be read, and were skipped: {held['skipped']:,}.")
     if "missing" in found:

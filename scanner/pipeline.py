@@ -39,6 +39,7 @@ from scanner import (
     untuned,
     validating,
 )  # fmt: skip
+from scanner.embedding import Encoders
 from scanner.errors import ChangedInputError, RuleError, RunError, SettingsError
 from scanner.objects import Source
 from scanner.progress import Progress, peak_rss_bytes
@@ -133,9 +134,11 @@ def _measure_and_judge(
     wrapping = stages.describe_templates(run, rows, prints, likeness, names, progress)
     prints = replace(prints, signature=prints.signature[:0].copy())  # the largest array by far, and no longer needed
     spans, unread = stages.find_spans(run, settings, threads, progress)
-    matched = matching.find(run, rows, benchmarks, settings, threads, progress)
+    encoders = Encoders(settings, rows)
+    matched = matching.find(run, rows, benchmarks, encoders, settings, threads, progress)
     matches = pl.concat([known, matched.table], how="diagonal")
-    meaning = stages.find_meaning(run, rows, names, likeness, settings, threads, progress)
+    meaning = stages.find_meaning(run, rows, names, likeness, encoders, settings, threads, progress)
+    del encoders  # their models take memory
     choice = choosing.find_clusters(
         run, rows, prints, likeness, meaning.pairs, matches, sources, settings, progress
     )  # fmt: skip

@@ -182,6 +182,8 @@ def predict_known(
             run.segments(), rows, text, features, amounts, result, severity, weights, torn, settings
         )
     supervised = answers.tokens(len(rows))
+    unshuffled = order_facts(settings.plan, rows.source, supervised, length, settings.seed, sequence)
+    unshuffled += standing_facts(settings.plan, group, amounts.together, supervised, length, settings.seed, sequence)
     risk = np.nan_to_num(result.p_extract) * severity
     table = (
         pl.DataFrame({"row_id": rows.row_id})
@@ -204,6 +206,7 @@ def predict_known(
             "base": None if known.base is None else known.base.facts,
             "optimizer_steps": amounts.steps,
             "shared_openings": openings.shared(text.tokens, answers, group),
+            "order_matters": bool(unshuffled),
             "batching": batching_facts(
                 settings.plan,
                 amounts.own,
@@ -217,8 +220,7 @@ def predict_known(
             )
             + meeting_facts(amounts.together)
             + alone_facts(settings.plan)
-            + order_facts(settings.plan, rows.source, supervised, length, settings.seed, sequence)
-            + standing_facts(settings.plan, group, amounts.together, supervised, length, settings.seed, sequence)
+            + unshuffled
             + (length_facts(settings.plan) if settings.tokenizer is None and known.base is None else []),
             **asked,
         },

@@ -24,6 +24,7 @@ class Recall:
     whole: bool | None
     base_n_pre: int | None
     reason: str
+    otherwise: str = ""  # the plan that the model was trained under where the run is predicted for another, in words
 
     def short(self) -> str:
         """12 of 80 recited by tuned."""
@@ -31,12 +32,13 @@ class Recall:
 
     def sentence(self) -> str:
         """In full."""
+        model = f"{self.model}, trained otherwise ({self.otherwise})" if self.otherwise else self.model
         if self.n_pre is None:
-            return f"Not confirmed on {self.model}: {self.reason}."
+            return f"Not confirmed on {model}: {self.reason}."
         whole = ", the whole longest answer" if self.whole else ""
         before = "" if self.base_n_pre is None else f"; the base recites {self.base_n_pre:,}"
         return (
-            f"Confirmed on {self.model}: {self.n_pre:,} of {self.tokens:,} tokens are recited before the first miss"
+            f"Confirmed on {model}: {self.n_pre:,} of {self.tokens:,} tokens are recited before the first miss"
             f"{whole}{before}."
         )
 
@@ -60,9 +62,11 @@ def of_rows(run: RunFolder, row_ids: Collection[int]) -> dict[int, list[Recall]]
     """What was measured of these rows, confirmation by confirmation; nothing of those that none looked at."""
     out: dict[int, list[Recall]] = {}
     columns = ["row_id", "n_pre", "tokens", "whole", "base_n_pre", "reason"]
+    told = run.read_json("scan.json")["summary"].get("confirmed") or []
+    otherwise = {one["name"]: one["plan"] for one in told if not one["is_of_plan"]}
     for name, facts in finished(run).items():
         table = run.read_table(f"{FOLDER}/{name}", columns).filter(pl.col("row_id").is_in(list(row_ids)))
         for row_id, n_pre, tokens, whole, before, reason in table.select(columns).iter_rows():
-            one = Recall(called(name, facts), n_pre, tokens, whole, before, reason or "")
+            one = Recall(called(name, facts), n_pre, tokens, whole, before, reason or "", otherwise.get(name, ""))
             out.setdefault(row_id, []).append(one)
     return out

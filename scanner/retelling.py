@@ -10,8 +10,11 @@ from typing import Any
 
 import polars as pl
 
+from scanner.figures import plural
 from scanner.planting import CONFLICTS, COPIES, REPLACED, Treated
 from scanner.prediction import EXTRACTED
+from scanner.prediction.calibration import plan_in_words
+from scanner.settings import Settings
 
 FEW_ROWS = 15
 """Rows with N_pre >= 16 from which a level can be fitted on them with some confidence (scanner.prediction.level)."""
@@ -38,7 +41,7 @@ class Rehearsed:
         beside = f" and {planted['rows']:,} planted beside them" if planted else ""
         lines = [
             f"{f['base']['name']} ({size(f['base']['parameters'])}): {f['trained']:,} rows trained on{beside}, "
-            f"{f['controls']:,} held out; {f['plan']['epochs']:g} epochs at {f['plan']['learning_rate']:g}, "
+            f"{f['controls']:,} held out; {plan_in_words(Settings.from_dict({'plan': f['plan']}).plan)}, "
             f"{f['steps']:,} steps; {duration(f['seconds'])} in all, {f['tokens_per_second']:,.0f} tokens/s in "
             f"training ({f['precision']})",
             "",
@@ -65,7 +68,8 @@ class Rehearsed:
             f"scan's own tokens. After epoch {after['epoch']}, {m['extracted']:,} of {m['rows']:,} rows give back "
             f"{EXTRACTED} or more, {before['member']['extracted']:,} did before training"
         )
-        told = [f"{said}; of the held-out rows {c['extracted']:,} do, which no training on them explains."]
+        held = f"{c['extracted']:,} do, which no training on them explains" if c["extracted"] else "none does"
+        told = [f"{said}; of the held-out rows {held}."]
         if learned <= 0:
             told = [f"{said}: at this size of base and these epochs nothing is memorized."]
         loss, chance = before["control"]["loss_per_token_nats"], math.log(self.facts["base"]["vocabulary"])
@@ -85,8 +89,9 @@ class Rehearsed:
         cut, without = self.facts["rows_cut_by_context"], self.facts["rows_without_answer"]
         if cut or without:
             told.append(
-                f"Rows are cut at {self.facts['base']['context']:,} tokens, the most this base takes: {cut:,} answers "
-                f"are cut short, and of {without:,} rows no answer is left to learn or to measure."
+                f"Rows are cut at {self.facts['base']['context']:,} tokens, the most this base takes: "
+                f"{plural(cut, 'answer')} {'is' if cut == 1 else 'are'} cut short, and of {plural(without, 'row')} no "
+                "answer is left to learn or to measure."
             )
         return told
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from scanner.embedding import Encoders
 from scanner.fingerprints import Fingerprinter, fingerprint
 from scanner.objects import Clusters, Fingerprints, Groups, Rows, Skip, Source
 from scanner.pairing import NO_PAIRS, table_of
@@ -218,6 +219,7 @@ def find_meaning(
     rows: Rows,
     sources: list[str],
     likeness: Likeness,
+    encoders: Encoders,
     settings: Settings,
     threads: int,
     progress: Progress,
@@ -229,7 +231,7 @@ def find_meaning(
     from scanner.features import density
     from scanner.signals import semantic
 
-    encoder = embedding.load(settings.embedder, rows)
+    encoder = encoders.embedder()
     with progress.stage("embed", 2 * len(rows)):
         full = embedding.encode(run.segments(), rows.row_id, encoder, "full", threads, progress.advance)
         prompt = embedding.encode(run.segments(), rows.row_id, encoder, "input", threads, progress.advance)
@@ -242,9 +244,11 @@ def find_meaning(
         near = semantic.search(full, rows.content_order, settings.neighbours, threads, settings.seed)
         pairs = semantic.pairs(near, rows.row_id, settings.cosine)
     proposed = np.full(len(pairs), np.nan)
-    if settings.confirm_with:
-        texts, lexical = likeness.texts.group, likeness.near
-        pairs, proposed = confirming.run_cascade(run, rows, full, near, texts, lexical, settings, threads, progress)
+    if (confirmer := encoders.confirmer()) is not None:
+        pairs, proposed = confirming.confirm(
+            list(run.segments()), rows, full, near, likeness.texts.group, likeness.near, confirmer, settings, threads,
+            progress,
+        )  # fmt: skip
     table = table_of(pairs).with_columns(proposal_cosine=pl.Series(proposed, dtype=pl.Float32, nan_to_null=True))
     copies = [likeness.exact, confirming.copies_of(likeness.near, settings)]
     table = confirming.with_differences(table, run.segments(), copies, progress)

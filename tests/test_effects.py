@@ -65,6 +65,7 @@ def test_averages_packing_and_left_over_rows_are_told():
 def test_facts_say_how_many_rows_lose_dose_as_their_copies_meet():
     said = meeting_facts(np.array([1.0, 0.5, 0.9, 0.5, 0.25]))
     assert said == ["copies of 3 rows often meet in a step; 25 to 50 % of the dose is left"]
+    assert meeting_facts(np.array([1.0, 0.5])) == ["copies of 1 row often meet in a step; 50 % of the dose is left"]
     assert meeting_facts(np.ones(5)) == []
     assert meeting_facts(np.array([0.731, 0.73]))[0].endswith("in a step; 73 % of the dose is left")
 

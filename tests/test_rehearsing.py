@@ -173,6 +173,11 @@ def check_planted(run: Path, done) -> None:
     assert made == facts["rows"]
     assert sum(level["members"] for level in facts["levels"] if level["length"] == "all") == len(chosen)
     assert "R   rows   recited on average" in done.in_words()
+    assert "; 2 epochs at 0.0003, random batches of 16 rows, " in done.in_words()
+    *before, last = done.facts["epochs"]
+    for some, said in ((0, "; of the held-out rows none does."), (2, "rows 2 do, which no training on them explains.")):
+        ended = last | {"member": last["member"] | {"extracted": 9}, "control": last["control"] | {"extracted": some}}
+        assert said in replace(done, facts=done.facts | {"epochs": [*before, ended]}).in_words()
     first = epochs.filter(pl.col("epoch") == 0)
     assert (first.filter(pl.col("stratum") == "member")["own_dose"] == 0).all()
     given = epochs.filter((pl.col("epoch") == 1) & (pl.col("stratum") == "member"))

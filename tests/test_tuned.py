@@ -109,6 +109,21 @@ def test_held_out_rows_are_told_from_rows_of_the_run(made, whole):
     assert whole.facts["controls"]["extracted"] == 0
     assert "were skipped" not in " ".join(whole.lines())
     assert "Held out: 0 of 110 controls are recited for 16 tokens or more." in " ".join(whole.lines())
+    short = "none of the 10 controls measured has an answer of 16 tokens or more"
+    for measured, said in ((10, short), (0, "no row of --controls was measured")):
+        held = whole.facts["controls"] | {"measured": measured, "with_answer": 0, "rows_of_the_run": 3}
+        assert f"Held out: {said}; 3 stand in the run and were left out." in outcome.in_words(
+            "whole", whole.facts | {"controls": held}
+        )
+
+
+def test_a_whole_model_on_a_run_that_is_predicted_for_lora_is_told(whole):
+    lora = whole.facts | {"plan": whole.facts["plan"] | {"method": "lora", "lora_rank": 8}}
+    told = " ".join(outcome.in_words("whole", lora))
+    assert "random batches of 6 rows, LoRA of rank 8." in told
+    assert "tuned is a whole model, and the run is predicted for LoRA: that is one training where the adapter" in told
+    for facts in (whole.facts, lora | {"adapter": True}):
+        assert "is a whole model" not in " ".join(outcome.in_words("whole", facts))
 
 
 def test_the_interval_of_an_auroc_covers_it_and_copies_count_once():
@@ -222,7 +237,7 @@ def test_reports_and_explanations_show_it_beside_the_prediction(made, whole):
     written_ = {name: pipeline.report(made.run, [name])[0].read_text("utf-8") for name in ("html", "markdown", "json")}
     assert "What a tuned model recites" in written_["html"]
     assert "tuned (whole) (126 thousand parameters) beside base: 30 of 30 rows" in written_["html"]
-    assert "the model tuned (whole)" in written_["html"]
+    assert "On the model tuned (whole), by what was predicted when it was confirmed: expected" in written_["html"]
     assert "## What a tuned model recites" in written_["markdown"]
     assert "20 of 20 recited by tuned (whole)" in written_["markdown"]
     assert json.loads(written_["json"])["summary"]["confirmed"][0]["rates"]
@@ -238,6 +253,11 @@ def test_a_plan_that_was_changed_since_is_told(made, whole, tmp_path):
     assert not any(one["is_of_plan"] for one in again.read_json("scan.json")["summary"]["confirmed"])
     page = (run / "report.html").read_text("utf-8")
     assert "measured after another training than the one predicted here: 60 epochs at 0.005" in page
+    row = int(table(whole).filter("extracted")["row_id"][0])
+    otherwise = ", trained otherwise (60 epochs at 0.005, random batches of 6 rows)"
+    for of, added in ((made.run, ""), (again, otherwise)):
+        said = explaining.explain(of, row).confirmed
+        assert any(one.startswith(f"Confirmed on tuned (whole){added}: 20 of 20 tokens") for one in said), added
 
 
 def test_private_values_stay_where_they_are(made, tmp_path):

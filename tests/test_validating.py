@@ -81,3 +81,17 @@ def test_the_interval_is_the_plans_own(tmp_path: Path) -> None:
     assert interval(table, 2.0) is None
     assert interval(table.drop("low"), 3.0) is None
     assert interval(table.with_columns(low=None), 3.0) is None
+
+
+def test_packing_rows_source_by_source_lies_outside(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for name in "ab":
+        rows = [{"instruction": f"Say {i} again", "output": " ".join(rng.permutation(ENGLISH))} for i in range(60)]
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows), "utf-8")
+    files = [str(tmp_path / f"{name}.jsonl") for name in "ab"]
+    topic = "order of the rows"
+    for batching, outside in (("packed", ["count"]), ("random", [])):
+        plan = TrainingPlan(epochs=2, batching=batching, batch_tokens=400)
+        asked = Settings(semantic=False, threads=1, plan=plan, max_length=200)
+        made = pipeline.audit(files, asked, tmp_path / batching).read_json("scan.json")["summary"]["prediction"]
+        assert [s["severity"] for s in made["validity"]["statements"] if s["topic"] == topic] == outside, batching

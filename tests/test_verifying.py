@@ -84,10 +84,12 @@ def test_nothing_is_proved_of_records_that_cannot_be_read(tmp_path):
 
 
 def test_rows_whose_private_spans_are_only_masked_in_the_loss_are_told(tmp_path):
-    (tmp_path / "d.jsonl").write_text(json.dumps(item(1, output=f"Ask {MAIL} for it, please.")) + "\n", "utf-8")
+    (tmp_path / "d.jsonl").write_text(2 * (json.dumps(item(1, output=f"Ask {MAIL} for it, please.")) + "\n"), "utf-8")
     run = pipeline.audit([str(tmp_path / "d.jsonl")], SETTINGS.changed(redact=False), tmp_path / "d.scan").path
     told = pipeline.apply(run, tmp_path / "clean.jsonl").in_words()
-    assert "private spans still stand in 1 rows: with --no-redact they are to be masked in the loss" in told
+    assert "private spans still stand in 1 row: with --no-redact they are to be masked in the loss" in told
+    planned = json.loads((run / "scan.json").read_text("utf-8"))["summary"]["plan"]
+    assert (planned["drop"], planned["loss_masked"]) == (1, 1), "a row that is dropped is not counted"
 
 
 def test_a_table_that_was_written_as_jsonl_is_still_a_table(tmp_path):

@@ -85,7 +85,9 @@ def look(sampler: Sampler) -> Look:
         p = log_p.exp()
         mean = (p * log_p).sum(1)
         spread = (p * (log_p - mean[:, None]).square()).sum(1).sqrt()
-        cooled = logits / sampler.temperature
+        # from the largest logit on, which stays finite, and no temperature is so small that it rounds to 0
+        least = torch.finfo(logits.dtype).tiny
+        cooled = (logits - logits.amax(1, keepdim=True)) / max(sampler.temperature, least)
         kept = cooled.topk(min(sampler.top_k or cooled.shape[1], cooled.shape[1]), 1).values
         mine = cooled.gather(1, labels[:, None])[:, 0]
         drawn = mine - kept.logsumexp(1)

@@ -22,8 +22,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from scanner.batching import PACKED
 from scanner.errors import RuleError, SettingsError
-from scanner.figures import listed
+from scanner.figures import listed, plural
 from scanner.prediction.doubting import Place
 from scanner.prediction.hazard import WEIGHTS, Weights
 from scanner.prediction.hazard import load_weights as load_shipped
@@ -367,13 +368,21 @@ def described(base: Mapping[str, Any]) -> str:
 
 
 def plan_in_words(plan: TrainingPlan) -> str:
-    """4 epochs at 0.001, random batches of 8 rows."""
-    size = f"{plan.batch_size} rows" if plan.batch_tokens is None else f"{plan.batch_tokens:,} tokens"
+    """4 epochs at 0.001, random batches of 8 rows; further what of the plan is not as usual."""
+    held = "sequence" if plan.batching in PACKED else "row"
+    size = plural(plan.batch_size, held) if plan.batch_tokens is None else f"{plan.batch_tokens:,} tokens"
     average = {"token": "", "row": ", loss averaged per row"}.get(
-        plan.loss_average, f", loss averaged per micro-batch of {plan.micro_batch} rows"
+        plan.loss_average, f", loss averaged per micro-batch of {plural(plan.micro_batch or 1, held)}"
     )
     schedule = f", {plan.lr_schedule}" if plan.lr_schedule != "linear" else ""
-    return f"{plan.epochs:g} epochs at {plan.learning_rate:g}{schedule}, {plan.batching} batches of {size}{average}"
+    more = [
+        f", {100 * plan.warmup:.2g} % of the steps to warm up" if plan.warmup else "",
+        f", LoRA of rank {plan.lora_rank}" if plan.method == "lora" else "",
+        f", goldfish loss of k = {plan.goldfish_k}" if plan.goldfish_k else "",
+        *(f", {name} weighed {weight:g}" for name, weight in plan.source_weight),
+    ]
+    epochs = "1 epoch" if plan.epochs == 1 else f"{plan.epochs:g} epochs"
+    return f"{epochs} at {plan.learning_rate:g}{schedule}, {plan.batching} batches of {size}{average}{''.join(more)}"
 
 
 def epochs_in_words(epochs: Sequence[float]) -> str:

@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from scanner.effects import RECITED_UNSHUFFLED
 from scanner.figures import listed
 from scanner.prediction.crediting import covered, credited, of_level
 from scanner.prediction.hazard import Weights
@@ -63,6 +64,7 @@ class Facts:
     optimizer_steps: float
     shared_openings: float = 0.0  # share of different rows whose answers begin alike, see openings.shared
     own_tokens: bool = True  # False: counted with --tokenizer
+    order_matters: bool = False  # packed as they stand, rows make other steps than shuffled (effects.order_facts)
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,13 @@ def judge(plan: TrainingPlan, weights: Weights, facts: Facts) -> Validity:
             "Everything is counted with --tokenizer; the weights were fitted on the scan's own tokens (words, CJK "
             "characters, punctuation marks), which are longer: the number of rows was checked with one small tokenizer "
             "of English alone."
+        ))  # fmt: skip
+    if facts.order_matters:
+        found.append(Statement(
+            "order of the rows", COUNT, "rows packed as they stand",
+            "Packed as they stand, source by source or with copies side by side, rows make other steps than shuffled "
+            f"ones, as which they are predicted: small models trained that way recited {RECITED_UNSHUFFLED} rows as "
+            "were predicted, so the number is a guess, rather too large; for rows shuffled before packing it is none."
         ))  # fmt: skip
     general = {s: s.rows is None or s.rows > FEW * n for s in found}
     # what is wrong with a few rows comes after what is wrong with all of them, and before what is only worth knowing

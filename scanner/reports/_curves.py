@@ -62,7 +62,8 @@ def gather(run: RunFolder, scan: dict[str, Any], what_if: Sequence[dict[str, Any
         found.append(beside(one.predicted, one.measured, one.name, at))
         reliable.append(calibration(one.bins, f"the rehearsal {one.name}", at) if one.bins else None)
     for confirmed in summary.get("confirmed") or []:
-        reliable.append(calibration(confirmed["beside"].get("bins") or (), f"the model {confirmed['called']}", at))
+        on = f"the model {confirmed['called']}, by what was predicted when it was confirmed"
+        reliable.append(calibration(confirmed["beside"].get("bins") or (), on, at))
     return Curves(
         skew=_there(found),
         what_if=_there(what_if_panels(what_if, planned, at)),

@@ -273,7 +273,7 @@ def _planned(plan: pl.DataFrame, n: int) -> dict[str, Any]:
         "rows_left": n - drops,
         "dropped_share": share(drops, n),
         "by_rule": [{"action": action, "rule": rule, "rows": count} for action, rule, count in by_rule.iter_rows()],
-        "loss_masked": masked_rows(plan),
+        "loss_masked": masked_rows(plan.filter(pl.col("action").cast(pl.String) != "drop")),
         "reweighted": int((weighted != 1.0).sum()),
     }
 

@@ -78,6 +78,14 @@ def test_the_distribution_is_that_of_the_model(model, room, monkeypatch):
             assert one.sampled_nats[k] == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.parametrize("temperature", [1e-25, 1e-45, 1e-320])
+def test_next_to_no_temperature_is_greedy(model, temperature):
+    for one, log_p, ids in said(model, Sampler(5, temperature)):
+        greedy = log_p.argmax(1) == ids
+        assert (one.sampled_nats[greedy] == 0).all()
+        assert (one.sampled_nats[~greedy] < -1e20).all()
+
+
 def test_sampling_from_all_at_temperature_one_is_the_model_itself(model):
     for one, _, _ in said(model, Sampler(0, 1.0)):
         np.testing.assert_allclose(one.sampled_nats, -one.loss_nats, rtol=1e-5)

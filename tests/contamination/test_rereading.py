@@ -143,14 +143,17 @@ def test_every_pair_that_is_known_is_proposed_with_its_margin():
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_an_audit_says_what_a_tiny_transformer_confirmed(tmp_path):
+def test_an_audit_says_what_a_tiny_transformer_confirmed_and_loads_it_once(tmp_path, monkeypatch):
     data = write_jsonl(tmp_path / "data.jsonl", [{"instruction": text, "output": "?"} for text in ROWS])
     bench = write_jsonl(tmp_path / "bench.jsonl", [{"question": text, "answer": "B"} for text in QUESTIONS])
     settings = Settings(evaluation=(bench,), confirm_with=str(tiny_model(tmp_path)), confirm_share=1.0, threads=1)
+    load, loaded = embedding._sentence_transformer, []
+    monkeypatch.setattr(embedding, "_sentence_transformer", lambda *asked: loaded.append(asked) or load(*asked))
     run = pipeline.audit([str(data)], settings, tmp_path / "run")
     scan = run.read_json("scan.json")
     assert scan["notes"]["contamination"]["confirmed_with"] == "sentence-transformers:model"
     assert 0 < scan["notes"]["contamination"]["work_share"] <= 1
+    assert len(loaded) == 1, "for the questions and for the pairs by meaning"
     matches = run.read_table("matches")
     confirmed = matches.filter(pl.col("confirmed_by").is_not_null())
     assert {*confirmed["confirmed_by"]} <= {"sentence-transformers:model"}
