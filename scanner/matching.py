@@ -11,15 +11,18 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from scanner import contamination, decontaminating, formats, ingest
+from scanner import contamination, decontaminating, formats, ingest, layouts
 from scanner.contamination.items import Items, ranges, words_of
 from scanner.decontaminating import items_of
 from scanner.errors import InputError
 from scanner.layouts import benchmark
-from scanner.objects import Rows, SegmentBatch, Skip, Source
+from scanner.objects import Int64, Rows, SegmentBatch, Skip, Source
 from scanner.progress import Progress
 from scanner.settings import Settings
 from scanner.store import RunFolder
+
+WRITE_IT_ANEW = "write its items as JSON Lines with the keys question and answer, or leave it out"
+"""What to do about a benchmark that is not understood: --layout and the names of fields are those of the data."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +131,8 @@ def read_items(run: RunFolder, files: list[Source], settings: Settings, threads:
     try:
         rows, skips = ingest.read_all(files, own, _for_reading(settings), threads)
     except InputError as error:
-        raise type(error)(f"--eval: {error}") from error
+        told = str(error).replace(layouts.NAME_IT, WRITE_IT_ANEW)
+        raise type(error)(f"--eval: {told}") from error
     return _items(own, rows, files), skips
 
 
@@ -160,6 +164,7 @@ def _items(own: RunFolder, rows: Rows, files: list[Source]) -> Items:
         {
             "row_id": rows.row_id,
             "line": rows.line,
+            "number": _numbers(rows),
             "benchmark": np.array([benchmarks.index(name) for name in names], np.int32)[rows.source],
             "member": pl.Series([source.member for source in files], dtype=pl.String).gather(rows.source),
             "layout": pl.Series(rows.layout, dtype=pl.String).gather(rows.source),
@@ -173,7 +178,7 @@ def _items(own: RunFolder, rows: Rows, files: list[Source]) -> Items:
     frame = frame.with_columns(choice=_choices(frame), item=is_new.cum_sum().cast(pl.Int64) - 1)
     texts, letter, part = _texts(frame, words)
     items = frame.unique("item", keep="first", maintain_order=True)
-    label = pl.when(pl.col("member") == "").then(pl.lit("")).otherwise(pl.col("member") + ":") + pl.col("line").cast(
+    label = pl.when(pl.col("member") == "").then(pl.lit("")).otherwise(pl.col("member") + ":") + pl.col("number").cast(
         pl.String
     )
     label = pl.coalesce("name", label)
@@ -190,6 +195,16 @@ def _items(own: RunFolder, rows: Rows, files: list[Source]) -> Items:
         of_segment=frame["item"].to_numpy(),
         part=part,
     )
+
+
+def _numbers(rows: Rows) -> Int64:
+    """(n,) what tells the records of a file apart: their lines, or their numbers where several stand in one line."""
+    place: Int64 = rows.line.copy()
+    for source, first in enumerate(rows.first_row):
+        mine = np.flatnonzero(rows.source == source)
+        if len(np.unique(rows.line[mine])) < len(mine):
+            place[mine] = rows.row_id[mine] - first + 1
+    return place
 
 
 def _choices(frame: pl.DataFrame) -> pl.Series:

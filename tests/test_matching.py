@@ -75,6 +75,14 @@ def test_tasks_by_name_keep_their_names(tmp_path: Path) -> None:
     assert items_of(tmp_path, tmp_path / "a.json").item == ("T/1", "T/2")
 
 
+def test_items_whose_records_share_a_line_are_named_by_their_numbers(tmp_path: Path) -> None:
+    (tmp_path / "one.json").write_text(json.dumps([{"question": f"Q {i}", "answer": "A"} for i in range(3)]), "utf-8")
+    (tmp_path / "own.jsonl").write_text('\n{"question": "Q", "answer": "A"}\n', "utf-8")
+    items = items_of(tmp_path, tmp_path / "one.json", tmp_path / "own.jsonl")
+    assert items.item == ("1", "2", "3", "2")
+    assert items.line.tolist() == [1, 1, 1, 2]
+
+
 def test_an_archive_is_one_benchmark_and_notes_beside_it_are_none(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "set.zip", "w") as archive:
         archive.writestr("dev/x.csv", "Find all c,0,1,2,3,B\n")
@@ -94,7 +102,7 @@ def test_what_cannot_be_read_says_what_to_do(tmp_path: Path) -> None:
         matching.sources(Settings(evaluation=(tmp_path / "gone.jsonl",)))
     with pytest.raises(InputError, match=r"--eval: empty\.jsonl: the file is empty, expected at least one record"):
         reading("empty.jsonl", "")()
-    with pytest.raises(LayoutError, match=r"--eval: odd\.jsonl: no layout fits .* keys x; .* --prompt-field"):
+    with pytest.raises(LayoutError, match=r"--eval: odd\.jsonl: no layout fits .* keys x; .*; write its items as JSON"):
         reading("odd.jsonl", '{"x": 1}\n')()
     with pytest.raises(SettingsError, match="--decontaminate is 'all'; it must be one of both, question, review, off"):
         Settings(decontaminate="all")
@@ -177,6 +185,17 @@ def test_other_evaluation_data_is_another_run(audited: Path) -> None:
     other = corpus.write(folder / "other.jsonl", corpus.items(3, seed=9))
     with pytest.raises(RunError, match="another input or other settings"):
         pipeline.audit([str(folder / "data.jsonl")], Settings(evaluation=(other,)), audited)
+
+
+def test_a_benchmark_in_one_line_is_counted_item_by_item(tmp_path: Path) -> None:
+    items = corpus.items()
+    rows = [{"instruction": item["question"], "output": item["answer"]} for item in items[:5]]
+    evaluation = tmp_path / "bench.json"
+    evaluation.write_text(json.dumps(items), "utf-8")
+    data = corpus.write(tmp_path / "data.jsonl", rows)
+    run = pipeline.audit([str(data)], Settings(evaluation=(evaluation,), semantic=False), tmp_path / "r.scan")
+    assert run.read_json("scan.json")["summary"]["contamination"]["bench.json"]["matched"] == 5
+    assert run.read_table("matches")["item"].to_list() == ["1", "2", "3", "4", "5"]
 
 
 def test_a_file_that_is_the_benchmark_trips_the_brake(tmp_path: Path) -> None:

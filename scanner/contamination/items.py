@@ -31,7 +31,7 @@ class Items:
 
     benchmarks: tuple[str, ...]
     benchmark: Int32  # (i,) index into benchmarks, ascending
-    item: tuple[str, ...]  # what the item is called in reports: its line, with the member of an archive
+    item: tuple[str, ...]  # its name in reports: its line or, where a line holds several, its number
     line: Int64  # (i,) from 1
     row_id: Int64  # (i,) the item's row among the evaluation rows
     words: UInt64  # (w,) hashes of the words of all texts

@@ -26,6 +26,8 @@ from scanner.settings import Settings
 
 PACKAGE = "scanner.layouts"
 TABULAR_FORMATS = ("csv", "parquet", "arrow", "hf_dataset")
+NAME_IT = "name the layout with --layout, or the fields with --prompt-field and --response-field"
+"""What to do about records that no layout fits."""
 _LEAST_SHARE = 0.5  # of the sampled records that the layout must fit
 
 
@@ -78,8 +80,7 @@ def find(sample: Sequence[Any], settings: Settings, format_name: str = "") -> De
     share = sum(count for record, count in forms if modules[best].matches(record)) / len(sample) if best else 0.0
     if share < _LEAST_SHARE:
         raise LayoutError(
-            f"no layout fits these records: {_seen(sample)}; expected one of {', '.join(modules)}; name the layout "
-            "with --layout, or the fields with --prompt-field and --response-field"
+            f"no layout fits these records: {_seen(sample)}; expected one of {', '.join(modules)}; {NAME_IT}"
             f"{_misspelt(sample)}"
         )
     return Detected(best, share, scores)
