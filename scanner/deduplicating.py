@@ -249,6 +249,8 @@ def duplicates(
     for path in (output, pairs):
         if path and path.suffix not in ENDINGS:
             raise OutputError(f"{path}: expected a name that ends in {' or '.join(ENDINGS)}")
+    if output and pairs and output.resolve() == pairs.resolve():
+        raise OutputError(f"{output} is named for the rows and for the pairs; expected two names")
     found = find_duplicates(datasets, settings, progress=progress)
     read = {source.path.resolve() for source in found.sources}
     for path, table in ((output, found.members), (pairs, found.pairs)):

@@ -125,6 +125,8 @@ def test_outputs_that_make_no_sense_are_refused(tmp_path):
     files = written(tmp_path)
     with pytest.raises(OutputError, match=r"pairs\.txt: expected a name that ends in \.parquet or \.csv"):
         scanner.duplicates([tmp_path / "never-read.jsonl"], Settings(), pairs=tmp_path / "pairs.txt")
+    with pytest.raises(OutputError, match=r"both\.csv is named for the rows and for the pairs; expected two names"):
+        scanner.duplicates(files, Settings(), output=tmp_path / "both.csv", pairs=tmp_path / "both.csv")
     data = files[1].rename(tmp_path / "b.csv")
     with pytest.raises(OutputError, match=r"b\.csv is one of the inputs; expected another name"):
         scanner.duplicates([files[0], data], Settings(), data)
