@@ -142,6 +142,12 @@ def test_semantic_duplicates_that_are_dropped_say_so():
     assert dropped["why"] == "means nearly the same as row 0, which is kept (cosine 0.93)"
 
 
+def test_copies_that_keep_leaves_call_nobody_to_review():
+    found = findings(3, keep=[0, 0, 0], pairs=[(0, 1, "minhash", "near", 0.9), (0, 2, "minhash", "near", 0.85)])
+    found = preferring(found)
+    assert actions(make_plan(found, Settings(keep=2))) == ["keep", "keep", "drop"]
+
+
 def test_a_row_dropped_for_its_meaning_is_not_told_the_words_it_shares_with_the_kept_one():
     pairs = [(0, 1, "minhash", "near", 0.56), (0, 1, "semantic", "semantic", 0.934)]
     dropped = by_row(make_plan(findings(2, keep=[0, 0], pairs=pairs), Settings(drop_semantic=True)), 1)

@@ -86,6 +86,8 @@ def _review_pairs(findings: Findings, settings: Settings) -> pl.DataFrame:
         .join(gone, left_on="row_b", right_on="gone", how="anti")
     )
     a, b = (np.searchsorted(row_id, alike[side].to_numpy()) for side in ("row_a", "row_b"))
+    apart = findings.clusters.keep[a] != findings.clusters.keep[b]  # copies that --keep leaves stay by choice
+    alike, a, b = alike.filter(pl.Series(apart)), a[apart], b[apart]
     later, earlier = np.where(rank[a] > rank[b], a, b), np.where(rank[a] > rank[b], b, a)
     alike = (
         alike.with_columns(
