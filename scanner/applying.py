@@ -7,10 +7,11 @@ clean.jsonl.manifest.json      hashes of inputs and outputs, counts, settings, v
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -101,6 +102,8 @@ def apply(
     the data or an input would be overwritten.
     """
     settings = Settings.from_dict(scan["settings"])
+    removed, manifest = (out.with_name(out.name + end) for end in (".removed.jsonl", ".manifest.json"))
+    _check_places((out, removed, manifest), run, sources, settings)
     writer = outputs.load(target or "original")
     plan = run.read_table("plan")
     rows = run.read_table("rows", ["row_id", "source", "line"])
@@ -109,8 +112,6 @@ def apply(
     parts = [outputs.Part(source, formats.load(source.format), edits[source.index]) for source in sources]
     written = writer.write(parts, out, settings)
     progress.advance(len(sources))
-    removed = out.with_name(out.name + ".removed.jsonl")
-    manifest = out.with_name(out.name + ".manifest.json")
     write_bytes(removed, _removed(run, plan, rows, skipped))
     paths = tuple(dict.fromkeys(o.path for o in written))
     kept, replaced, dropped, unreadable = (
@@ -129,6 +130,20 @@ def apply(
     )  # fmt: skip
     write_bytes(manifest, _manifest(run, scan, applied))
     return applied
+
+
+def _check_places(paths: Sequence[Path], run: RunFolder, sources: Sequence[Source], settings: Settings) -> None:
+    """OutputError where a file would take the place of one that the audit read, or of a run's own."""
+    read = {source.path.resolve(): "the audited file itself" for source in sources}
+    read |= {Path(p).resolve(): "evaluation data" for named in settings.evaluation for p in glob.glob(str(named))}
+    read |= {folder.resolve(): "a file of a run" for folder in (run.path, *settings.against)}
+    for path in filter(Path.exists, paths):
+        place = path.resolve()
+        for taken in (place, *place.parents):
+            if taken in read:
+                raise OutputError(
+                    f"{path} is {read[taken]}; expected another name, so that the original stays; choose a different -o"
+                )
 
 
 def _edits(

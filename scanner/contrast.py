@@ -9,8 +9,11 @@ sentences, and lines that look like code. It overlooks what other languages spel
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
+
+import polars as pl
 
 KINDS = ("numbers", "negation", "names", "code")
 """What `differences` may name, in this order."""
@@ -45,6 +48,11 @@ _OPPOSITES = (
     ("add", "remove"), ("add", "subtract"), ("safe", "unsafe"), ("active", "passive"), ("formal", "informal"),
     ("uppercase", "lowercase"), ("inflation", "deflation"),
 )  # fmt: skip
+
+
+def alike_beyond_templates(jaccard: float) -> pl.Expr:
+    """Of pairs.parquet: pairs whose rows are alike in what they put into a template, or follow none."""
+    return pl.col("payload_similarity").fill_null(math.nan).fill_nan(1.0) >= jaccard
 
 
 @dataclass(frozen=True)

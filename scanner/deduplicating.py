@@ -146,6 +146,9 @@ class Duplicates:
         ]
         brake = planning.brake(self._actions(dropped), self.rows.source, self.settings, [s.name for s in self.sources])
         lines += [f"{sentence}, so that its plan would not be applied" for sentence in brake]
+        if cut := self.likeness.notes["minhash"]["pairs_not_compared_at_least"]:
+            told = f"{cut:,} pairs or more were not compared, of rows that share much with many others"
+            lines.append(f"at least so many: {told}")
         if len(self.sources) > 1:
             lines += self._by_source(members)
         lines += [
@@ -265,6 +268,8 @@ def duplicates(
     for path in (output, pairs):
         if path and path.suffix not in ENDINGS:
             raise OutputError(f"{path}: expected a name that ends in {' or '.join(ENDINGS)}")
+    if output and pairs and output.resolve() == pairs.resolve():
+        raise OutputError(f"{output} is named for the rows and for the pairs; expected two names")
     found = find_duplicates(datasets, settings, progress=progress)
     read = {source.path.resolve() for source in found.sources}
     for path, table in ((output, found.members), (pairs, found.pairs)):

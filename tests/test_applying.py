@@ -61,6 +61,26 @@ def test_the_input_is_never_overwritten(tmp_path):
     assert (tmp_path / "d.json").read_bytes() == before
 
 
+def test_nothing_that_the_audit_read_or_wrote_is_overwritten(tmp_path):
+    run = audited(tmp_path, [item(i) for i in range(3)])
+    benchmark = tmp_path / "bench.jsonl"
+    benchmark.write_text('{"question": "Who asked this question first of all?", "answer": "Nobody."}\n', "utf-8")
+    other = tmp_path / "other.scan"
+    settings = Settings(evaluation=(benchmark,), against=(run,), semantic=False, max_removal_share=1.0)
+    pipeline.audit([str(tmp_path / "d.json")], settings, other)
+    (tmp_path / "clean.json.removed.jsonl").symlink_to(tmp_path / "d.json")
+    for out, said in (
+        (benchmark, "evaluation data"),
+        (run / "rows.parquet", "a file of a run"),
+        (other / "index" / "index.json", "a file of a run"),
+        (tmp_path / "clean.json", "the audited file itself"),
+    ):
+        before = out.read_bytes() if out.exists() else b""
+        with pytest.raises(OutputError, match=f"is {said}; expected another name"):
+            pipeline.apply(other, out)
+        assert (out.read_bytes() if out.exists() else b"") == before
+
+
 def test_to_another_format(tmp_path):
     rows = [item(i) for i in range(4)]
     run = audited(tmp_path, rows)

@@ -121,10 +121,23 @@ def test_no_duplicates_are_said_and_written_with_the_same_columns(tmp_path):
     assert (tmp_path / "none.csv").read_text().startswith("row_a,source_a,line_a,row_b")
 
 
+def test_what_was_not_compared_is_said(tmp_path):
+    wrapper = " ".join(f"word{i}" for i in range(60))
+    rows = [{"instruction": f"{wrapper} now say {i}", "output": f"here is the number {i}"} for i in range(80)]
+    (tmp_path / "w.jsonl").write_text("".join(json.dumps(row) + "\n" for row in [*rows, rows[7]]), "utf-8")
+    found = scanner.duplicates([tmp_path / "w.jsonl"], Settings())
+    cut = found.likeness.notes["minhash"]["pairs_not_compared_at_least"]
+    assert cut > 0
+    told = f"At least so many: {cut:,} pairs or more were not compared, of rows that share much with many others"
+    assert told in found.in_words().splitlines()
+
+
 def test_outputs_that_make_no_sense_are_refused(tmp_path):
     files = written(tmp_path)
     with pytest.raises(OutputError, match=r"pairs\.txt: expected a name that ends in \.parquet or \.csv"):
         scanner.duplicates([tmp_path / "never-read.jsonl"], Settings(), pairs=tmp_path / "pairs.txt")
+    with pytest.raises(OutputError, match=r"both\.csv is named for the rows and for the pairs; expected two names"):
+        scanner.duplicates(files, Settings(), output=tmp_path / "both.csv", pairs=tmp_path / "both.csv")
     data = files[1].rename(tmp_path / "b.csv")
     with pytest.raises(OutputError, match=r"b\.csv is one of the inputs; expected another name"):
         scanner.duplicates([files[0], data], Settings(), data)

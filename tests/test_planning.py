@@ -44,6 +44,7 @@ def findings(n=6, *, ids=None, keep=None, pairs=(), spans=(), bands=None, answer
         pl.DataFrame(list(pairs), schema=PAIRS, orient="row").with_columns(
             differs=pl.lit(differs),
             answer_similarity=pl.lit(answer_alike),
+            same_context=pl.lit(True),
             payload_similarity=pl.lit(None, pl.Float32),
             words_similarity=pl.lit(words),
         ),
@@ -139,6 +140,27 @@ def test_semantic_duplicates_that_are_dropped_say_so():
     dropped = by_row(make_plan(found, Settings(drop_semantic=True)), 1)
     assert dropped["rule_id"] == "duplicates/semantic"
     assert dropped["why"] == "means nearly the same as row 0, which is kept (cosine 0.93)"
+
+
+def test_copies_that_keep_leaves_call_nobody_to_review():
+    found = findings(3, keep=[0, 0, 0], pairs=[(0, 1, "minhash", "near", 0.9), (0, 2, "minhash", "near", 0.85)])
+    found = preferring(found)
+    assert actions(make_plan(found, Settings(keep=2))) == ["keep", "keep", "drop"]
+
+
+def test_a_row_dropped_for_its_meaning_is_not_told_the_words_it_shares_with_the_kept_one():
+    pairs = [(0, 1, "minhash", "near", 0.56), (0, 1, "semantic", "semantic", 0.934)]
+    dropped = by_row(make_plan(findings(2, keep=[0, 0], pairs=pairs), Settings(drop_semantic=True)), 1)
+    assert dropped["rule_id"] == "duplicates/semantic"
+    assert dropped["why"] == "means nearly the same as row 0, which is kept (cosine 0.93)"
+
+
+@pytest.mark.parametrize(("payload", "action"), [(0.79, "keep"), (0.8, "review"), (math.nan, "review")])
+@pytest.mark.parametrize("relation", ["near", "contained"])
+def test_a_template_in_common_calls_nobody_to_review(payload, action, relation):
+    found = findings(2, pairs=[(0, 1, "minhash", relation, 0.9)], answer_alike=0.1)
+    found = replace(found, pairs=found.pairs.with_columns(payload_similarity=pl.lit(payload, pl.Float32)))
+    assert actions(make_plan(found, Settings())) == ["keep", action]
 
 
 def test_without_redaction_private_spans_are_not_learned():

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import polars as pl
 
 from scanner import keeping
-from scanner.contrast import DECISIVE
+from scanner.contrast import DECISIVE, alike_beyond_templates
 from scanner.pairing import COPIES
 from scanner.planning._findings import Findings
 from scanner.settings import Settings
@@ -28,7 +26,7 @@ def may_drop(settings: Settings) -> pl.Expr:
 
 def _alike_in_tokens(settings: Settings) -> pl.Expr:
     """Whole rows, answers and payloads, punctuation included."""
-    payload = pl.col("payload_similarity").fill_null(math.nan).fill_nan(1.0) >= settings.jaccard
+    payload = alike_beyond_templates(settings.jaccard)
     answers = pl.col("answer_similarity").fill_nan(1.0) >= settings.jaccard
     return (
         (pl.col("similarity") >= settings.jaccard)
@@ -123,7 +121,8 @@ def dropped_rows(findings: Findings, settings: Settings) -> pl.DataFrame:
         row_a=pl.min_horizontal("row_id", "keep_row_id"),
         row_b=pl.max_horizontal("row_id", "keep_row_id"),
     )
-    alike = COPIES | pl.col("signal").is_in(["minhash", "semantic"])  # a passage or one side in common drops nothing
+    # neither a passage nor a side in common drops a row, nor words alike in part where the meaning is what drops it
+    alike = COPIES | may_drop(settings)
     pairs = findings.pairs.filter(alike).sort("row_a", "row_b", "signal")  # exact before minhash before semantic
     verified = pairs.unique(["row_a", "row_b"], keep="first", maintain_order=True)
     joined = dropped.join(verified, on=["row_a", "row_b"], how="left", maintain_order="left")

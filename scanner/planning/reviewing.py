@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
+from scanner.contrast import alike_beyond_templates
 from scanner.planning._findings import Findings
 from scanner.planning.dropping import leaving
 from scanner.settings import Settings
@@ -78,12 +79,15 @@ def _review_pairs(findings: Findings, settings: Settings) -> pl.DataFrame:
     copied = np.zeros(0, np.int64) if findings.copied is None else findings.copied["row_id"].to_numpy()
     gone = pl.DataFrame({"gone": np.union1d(row_id[leaving(findings, settings)], copied)})
     close = (pl.col("similarity") >= settings.jaccard) | (pl.col("relation") == "contained")
+    close &= alike_beyond_templates(settings.jaccard)  # a wrapper in common is nothing to look at
     alike = (
         findings.pairs.filter((pl.col("signal") == "semantic") | ((pl.col("signal") == "minhash") & close))
         .join(gone, left_on="row_a", right_on="gone", how="anti")
         .join(gone, left_on="row_b", right_on="gone", how="anti")
     )
     a, b = (np.searchsorted(row_id, alike[side].to_numpy()) for side in ("row_a", "row_b"))
+    apart = findings.clusters.keep[a] != findings.clusters.keep[b]  # copies that --keep leaves stay by choice
+    alike, a, b = alike.filter(pl.Series(apart)), a[apart], b[apart]
     later, earlier = np.where(rank[a] > rank[b], a, b), np.where(rank[a] > rank[b], b, a)
     alike = (
         alike.with_columns(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from scanner.contrast import DECISIVE
+from scanner.contrast import DECISIVE, alike_beyond_templates
 from scanner.pairing import COPIES, groups_of
 from scanner.reports._heat import summarised as memorized_spans
 from scanner.reports._partners import figures
@@ -46,7 +46,7 @@ def summarise(
     n = len(rows)
     found = {
         "exact": _exact(pairs, n),
-        **_near(pairs, n, float(counts.get("jaccard", 0.8))),
+        **_near(pairs, n, float(counts.get("jaccard", 0.8)), notes.get("minhash", {})),
         "semantic": _semantic(pairs, n, notes.get("semantic", {})),
         "conflicts": _conflicts(rows, pairs, n),
         "repeated": repeated_passages(spans, plan, notes, n),
@@ -93,13 +93,19 @@ def _exact(pairs: pl.DataFrame, n: int) -> dict[str, Any]:
     return {**_by_pairs(same, n), "groups": groups, "surplus_rows": rows - groups}
 
 
-def _near(pairs: pl.DataFrame, n: int, jaccard: float) -> dict[str, Any]:
-    """Near copies at the threshold or above, and the looser ones down to the audit's floor."""
+def _near(pairs: pl.DataFrame, n: int, jaccard: float, notes: dict[str, Any]) -> dict[str, Any]:
+    """Near copies at the threshold or above, and the looser ones down to the audit's floor.
+
+    What only a template makes alike is loose. at_least: more pairs were likely, and not all of them compared.
+    """
     near = pairs.filter(pl.col("signal").cast(pl.String) == "minhash")
     close = (pl.col("similarity") >= jaccard) | (pl.col("relation").cast(pl.String) == "contained")
+    if "payload_similarity" in near.columns:
+        close &= alike_beyond_templates(jaccard)
+    at_least = notes.get("pairs_not_compared_at_least", 0) > 0
     return {
-        "near": {**_by_pairs(near.filter(close), n), "jaccard": jaccard},
-        "loose": _by_pairs(near.filter(~close), n),
+        "near": {**_by_pairs(near.filter(close), n), "jaccard": jaccard, "at_least": at_least},
+        "loose": {**_by_pairs(near.filter(~close), n), "at_least": at_least},
     }
 
 

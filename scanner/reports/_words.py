@@ -84,9 +84,9 @@ def findings(summary: dict[str, Any]) -> list[tuple[str, int, float | None, str]
         ("exact copies", exact["rows"], exact["share"],
          f"{plural(exact['groups'], 'group')}, {plural(exact['surplus_rows'], 'row')} more than needed"),
         ("near copies", near["rows"], near["share"],
-         f"{plural(near['pairs'], 'pair')} with Jaccard ≥ {near['jaccard']:g} or one within the other"),
+         f"{_pairs(near)} with Jaccard ≥ {near['jaccard']:g} or one within the other"),
         ("loose copies", loose["rows"], loose["share"],
-         f"{plural(loose['pairs'], 'pair')} less alike; they add to what is memorized, and are kept"),
+         f"{_pairs(loose)} less alike; they add to what is memorized, and are kept"),
         ("same meaning", semantic["rows"], semantic["share"], _meaning(semantic, summary["rows"])),
         ("conflicts", conflicts["rows"], conflicts["share"],
          f"{plural(conflicts['groups'], 'prompt')} with different answers"),
@@ -103,6 +103,11 @@ def findings(summary: dict[str, Any]) -> list[tuple[str, int, float | None, str]
         details = f"in fields that no trainer reads: {details}" if kind == "unread" else details
         lines.append((name, part["rows"], part["share"], details or plural(0, "finding")))
     return lines
+
+
+def _pairs(found: dict[str, Any]) -> str:
+    """How many near pairs; at least so many where large buckets were not compared in whole."""
+    return f"{'at least ' if found.get('at_least') and found['pairs'] else ''}{plural(found['pairs'], 'pair')}"
 
 
 def of_rule(rule_id: str) -> str:

@@ -90,6 +90,22 @@ def test_copies_near_copies_and_conflicts_are_counted_apart() -> None:
     assert found["semantic"]["rows"] == 2
 
 
+def test_pairs_that_only_a_template_makes_alike_are_loose_and_cut_offs_show() -> None:
+    pairs = [(i, 9, "minhash", "near", 0.9) for i in range(4)]
+    table = pl.DataFrame(pairs, schema=PAIRS, orient="row").with_columns(
+        payload_similarity=pl.Series([0.1, 0.8, None, math.nan])
+    )
+    plan = pl.DataFrame({"row_id": range(10), "action": ["keep"] * 10, "rule_id": [None] * 10, "loss_mask": [None] * 10,
+                         "sample_weight": [1.0] * 10}, schema_overrides={"rule_id": pl.String})  # fmt: skip
+    for cut, said in ((0, "3 pairs with"), (5, "at least 3 pairs with")):
+        rows = pl.DataFrame({"row_id": range(10), "cluster_id": [-1] * 10, "cluster_size": [1] * 10})
+        spans = pl.DataFrame(schema={"row_id": pl.Int64, "rule_id": pl.String, "kind": pl.String})
+        notes = {"minhash": {"pairs_not_compared_at_least": cut}}
+        summary = summarise(rows, table, spans, predicted([1.0] * 10, [0.0] * 10), plan, notes, {"jaccard": 0.8})
+        assert (summary["found"]["near"]["pairs"], summary["found"]["loose"]["pairs"]) == (3, 1)
+        assert words.findings(summary)[1][3].startswith(said)
+
+
 def test_exposed_private_rows_are_those_in_medium_or_high() -> None:
     spans = pl.DataFrame({"row_id": [0, 0, 1], "rule_id": ["private/email"] * 3, "kind": ["private"] * 3})
     bands = ["high", "low", "high"]
