@@ -70,6 +70,14 @@ def predict(table: measured.Table, o: measured.Observation, weights: Weights) ->
     )
 
 
+def curve(table: measured.Table, o: measured.Observation, weights: Weights) -> np.ndarray:
+    """(T,) P(the answer is reproduced up to and including this token), of the tokens of the answers."""
+    strength, regime, torn = given(table, o, weights)
+    found, dose = np.zeros(len(table.features.log_probability)), o.dose * strength
+    turn_tails(table.features, table.answers, dose, dose * 0, regime, weights, torn, 1, found, o.goldfish)
+    return found
+
+
 @cache
 def parameters(base: str) -> int:
     """Parameters of a base, as measured when it was made."""
