@@ -35,8 +35,8 @@ OTHER_WAYS = {
     "wrapped-long": ("batching", "wrapped"),
 }  # fmt: skip
 """Cells of the base of the fit that no fit has seen: what is new in them, and its name."""
-LORA = ("lora", "lora-other", "lora-64")
-"""The cells that say what a LoRA visit is worth: ranks 16, 8 and 64."""
+LORA = ("lora", "lora-long", "lora-low", "lora-gentle", "lora-other", "lora-low-other", "lora-64")
+"""The cells that say what a LoRA visit is worth: ranks 16, 8 and 64, rates from 3e-4 to 3e-3."""
 
 
 @cache

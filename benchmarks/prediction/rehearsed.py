@@ -26,7 +26,8 @@ REHEARSED = {  # rehearsal -> cells that are predicted with its level, beside it
         "random-4", "grouped-3", "grouped-4", "batch-32", "linear", "cosine", "steep", "steep-2", "gentle",
         "per-row", "micro-2", "packed", "packed-ordered-2", "packed-2", "few", "other-1", *OF_OTHER_ROWS,
     ],
-    "other-1": OF_OTHER_ROWS, "lora": [], "lora-64": [],
+    "other-1": OF_OTHER_ROWS, "lora": ["lora-long"], "lora-low": ["lora-long"], "lora-gentle": [], "lora-64": [],
+    "lora-low-other": ["lora-other"],
     "short-1": [], "small-1": [], "middle-1": [], "larger-1": [], "large-1": [], "chinese-1": ["chinese-2"],
 }  # fmt: skip
 
