@@ -97,6 +97,8 @@ def _beside(found: Elements) -> Iterator[str]:
     after = found.data[found.end[-1] :].tobytes().strip(b" \t\r\n,]}")
     if not _OPENING.fullmatch(before):
         yield f"line 1: {len(before):,} bytes before the records, not read and left as they are"
+    if found.is_container and b"]" not in found.data[found.end[-1] :].tobytes():
+        yield f"line {found.line[-1]}: no bracket at the end of the list: the file may be cut short"
     if after:
         yield f"line {found.line[-1]}: {len(after):,} bytes after the last record, not read and left as they are"
 
