@@ -29,6 +29,7 @@ def validate(predicted: Predicted, rows: pl.DataFrame, settings: Settings) -> Pr
         script=script.filter(pl.Series(measured)),
         optimizer_steps=predicted.notes["prediction"]["optimizer_steps"],
         shared_openings=predicted.notes["prediction"]["shared_openings"],
+        mean_answer=predicted.notes["prediction"]["mean_answer"],
         order_matters=predicted.notes["prediction"]["order_matters"],
         own_tokens=settings.tokenizer is None,
     )

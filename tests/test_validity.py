@@ -116,6 +116,13 @@ def test_rows_outside():
     )
     assert about(said(steps=9753), "optimizer steps")[0] == "count"
     assert about(said(own_tokens=False), "tokenizer")[0] == "count"
+    assert about(said(mean_answer=90), "answer length")[0] == "inside"
+    assert about(said(mean_answer=91), "answer length") == (
+        "count",
+        "Answers have 91 tokens on average, more than the longest validated (90): of the same rows fewer were recited "
+        "where their answers were longer, for a step then has more to teach, and doses do not tell. So the number of "
+        "rows is a guess, rather too large.",
+    )
     assert about(said(order_matters=True), "order of the rows")[0] == said(order_matters=True).severity == "count"
     assert about(said(other=10, script="none"), "Latin script")[0] == "note"
 

@@ -64,6 +64,7 @@ class Facts:
     optimizer_steps: float
     shared_openings: float = 0.0  # share of different rows whose answers begin alike, see openings.shared
     own_tokens: bool = True  # False: counted with --tokenizer
+    mean_answer: float = 0.0  # supervised tokens of a row of the set with any, as far as they are not cut
     order_matters: bool = False  # packed as they stand, rows make other steps than shuffled (effects.order_facts)
 
 
@@ -356,6 +357,15 @@ def _lengths(facts: Facts, known: Validated) -> Iterator[Statement]:
         yield _unrecorded("answer length")
         return
     n, top = len(facts.answer_tokens), known.answer_tokens[1]
+    if facts.mean_answer > top:
+        mean = f"{facts.mean_answer:,.0f} tokens on average"
+        yield Statement(
+            "answer length", COUNT, f"answers of {mean} (validated up to {top:,.0f})",
+            f"Answers have {mean}, more than the longest validated ({top:,.0f}): of the same rows fewer were recited "
+            "where their answers were longer, for a step then has more to teach, and doses do not tell. So the number "
+            "of rows is a guess, rather too large.",
+        )  # fmt: skip
+        return
     longer = int((facts.answer_tokens > top).sum())
     text = (
         f"{longer:,} of {n:,} rows have answers of more than {top:,.0f} tokens, the longest validated: how far beyond "
