@@ -40,7 +40,8 @@ VOID = types.void
 
 
 # What only kernels call: numba makes no entry for Python or C into it, which is a tenth of the compiler's work.
-helper = njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
+maker = njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
+helper = njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False)
 
 
 def kernel(signature: Any) -> Callable[[Any], Any]:
