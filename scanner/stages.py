@@ -142,6 +142,7 @@ def find_likeness(
         texts = exact.same_text(normal, reader, threads)
         same = exact.pairs(rows, records, texts)
         proposed = minhash.propose(rows, prints, normal, bands, threads, progress.advance)
+        equal = _frame(same)
         templates = learned.result()
     with progress.stage("verify near duplicates"):
         near = minhash.find(
@@ -151,17 +152,17 @@ def find_likeness(
         )  # fmt: skip
         wanted = near.same_context & (near.pairs.similarity >= settings.floor)
         alike = wording.compare(reader, rows, prints, templates, near.a, near.b, wanted, settings.shingle, threads)
-    table = _frame(near.pairs).with_columns(
-        prompt_similarity=pl.Series(near.prompt_jaccard, dtype=pl.Float32),
-        answer_similarity=pl.Series(near.answer_jaccard, dtype=pl.Float32),
-        answer_containment_ab=pl.Series(near.answer_containment[:, 0], dtype=pl.Float32),
-        answer_containment_ba=pl.Series(near.answer_containment[:, 1], dtype=pl.Float32),
-        same_context=pl.Series(near.same_context, dtype=pl.Boolean),
-        payload_similarity=pl.Series(alike.payload, dtype=pl.Float32),
-        words_similarity=pl.Series(alike.words, dtype=pl.Float32),
-    )
+    table = _frame(near.pairs).hstack([
+        pl.Series("prompt_similarity", near.prompt_jaccard, pl.Float32),
+        pl.Series("answer_similarity", near.answer_jaccard, pl.Float32),
+        pl.Series("answer_containment_ab", near.answer_containment[:, 0], pl.Float32),
+        pl.Series("answer_containment_ba", near.answer_containment[:, 1], pl.Float32),
+        pl.Series("same_context", near.same_context, pl.Boolean),
+        pl.Series("payload_similarity", alike.payload, pl.Float32),
+        pl.Series("words_similarity", alike.words, pl.Float32),
+    ])  # fmt: skip
     notes = {"exact": same.notes, "minhash": near.pairs.notes}
-    return Likeness(records, texts, normal, _frame(same), table, templates, notes)
+    return Likeness(records, texts, normal, equal, table, templates, notes)
 
 
 def describe_templates(
@@ -283,10 +284,10 @@ def stars(row_id: Int64, texts: Groups, pairs: pl.DataFrame, rank: Int64, settin
     from scanner.signals import group_by
 
     chosen = pairs.filter(planning.may_drop(settings))
-    twins = chosen.filter((pl.col("signal") == "minhash") & (pl.col("relation") == "same_both"))
-    if len(twins):
+    twins = (chosen["signal"] == "minhash") & (chosen["relation"] == "same_both")
+    if twins.any():
         root = np.empty(len(row_id), np.int64)
-        a, b = (places(row_id, twins[side]) for side in ("row_a", "row_b"))
+        a, b = (places(row_id, chosen[side].filter(twins)) for side in ("row_a", "row_b"))
         connect(np.concatenate((texts.group, a)), np.concatenate((np.arange(len(row_id)), b)), root)
         texts = group_by((root.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15))[:, None])  # spread: see stable_order
     return cluster(texts, places(row_id, chosen["row_a"]), places(row_id, chosen["row_b"]), rank)

@@ -18,7 +18,23 @@ from __future__ import annotations
 import numpy as np
 from numba import types
 
-from scanner.kernels._jit import I32, I32R, I64, I64R, INT, U8, U8R, U32_2D, U32R, U64, U64R, VOID, helper, kernel, maker
+from scanner.kernels._jit import (
+    I32,
+    I32R,
+    I64,
+    I64R,
+    INT,
+    U8,
+    U8R,
+    U32_2D,
+    U32R,
+    U64,
+    U64R,
+    VOID,
+    helper,
+    kernel,
+    maker,
+)
 from scanner.kernels._words import BLOCK
 from scanner.kernels.hashing import combine, fmix32, fmix64
 from scanner.kernels.minhash import ANSWER_PART, PROMPT_PART, put_shingles

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import ast
+import re
 from pathlib import Path
 
+import numpy as np
 import pytest
+from numba import njit
 
 from scanner.kernels import _jit
 
@@ -58,3 +62,36 @@ def test_other_users_of_numba_keep_their_setting(tmp_path):
         assert str(_jit.cache_folder()) == config.CACHE_DIR
     assert before == config.CACHE_DIR
     assert types.int64 is _jit.INT
+
+
+def test_what_kernels_call_counts_no_references():
+    def last_of(data, at, end):
+        while at < end:
+            if data[at] == 0:
+                return at
+            if data[at] > 250:
+                return end
+            at += 1
+        return -1
+
+    for kind, expected in ((_jit.shared, 0), (_jit.helper, 0), (_jit.maker, 1)):
+        inner = kind(last_of)
+
+        def run(data, inner=inner):
+            return inner(data, 0, len(data))
+
+        compiled = njit(_jit.INT(_jit.U8R), nogil=True)(run)
+        assert compiled(np.array([3, 0], np.uint8)) == 1
+        (llvm,) = compiled.inspect_llvm().values()
+        (body,) = re.findall(r"^define [^\n]*last_of[^\n]*\{\n(.*?)^\}", llvm, re.DOTALL | re.MULTILINE)
+        assert ("NRT_decref" in body) == expected
+
+
+def test_only_what_makes_arrays_is_a_maker():
+    found = []
+    for path in sorted(Path(_jit.__file__).parent.glob("*.py")):
+        for node in ast.parse(path.read_text("utf-8")).body:
+            if isinstance(node, ast.FunctionDef) and any(ast.unparse(d) == "maker" for d in node.decorator_list):
+                assert re.search(r"np\.(empty|zeros)\(", ast.unparse(node)), f"{path.name}: {node.name}"
+                found.append(node.name)
+    assert found
