@@ -109,9 +109,9 @@ def stars(row_id: Int64, texts: Groups, pairs: pl.DataFrame, rank: Int64, settin
     from scanner.clustering import cluster
 
     chosen = pairs.filter(planning.may_drop(settings))
-    twins = chosen.filter((pl.col("signal") == "minhash") & (pl.col("relation") == "same_both"))
-    if len(twins):
-        a, b = pairing.ends(row_id, twins)
+    twins = (chosen["signal"] == "minhash") & (chosen["relation"] == "same_both")
+    if twins.any():
+        a, b = pairing.ends(row_id, chosen.filter(twins))
         n = len(row_id)
         texts = pairing.connected(n, np.concatenate((texts.group, a)), np.concatenate((np.arange(n), b)))
     return cluster(texts, *pairing.ends(row_id, chosen), rank)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import sys
 from importlib.util import find_spec
 from types import ModuleType
 
@@ -25,6 +26,8 @@ def names(package: str) -> tuple[str, ...]:
 
 def load(package: str, name: str) -> ModuleType:
     """Import one choice; an unknown name is answered with the nearest known one."""
+    if not name.startswith("_") and (loaded := sys.modules.get(f"{package}.{name}")):
+        return loaded
     known = names(package)
     if name not in known:
         kind = package.rsplit(".", 1)[-1].removesuffix("s")

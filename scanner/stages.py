@@ -122,6 +122,7 @@ def find_likeness(
         texts = exact.same_text(normal, reader, threads)
         same = exact.pairs(rows, records, texts)
         proposed = minhash.propose(rows, prints, normal, bands, threads, progress.advance)
+        equal = table_of(same)
         templates = learned.result()
     with progress.stage("verify near duplicates"):
         near = minhash.find(
@@ -131,17 +132,17 @@ def find_likeness(
         )  # fmt: skip
         wanted = near.same_context & (near.pairs.similarity >= settings.floor)
         alike = wording.compare(reader, rows, prints, templates, near.a, near.b, wanted, settings.shingle, threads)
-    table = table_of(near.pairs).with_columns(
-        prompt_similarity=pl.Series(near.prompt_jaccard, dtype=pl.Float32),
-        answer_similarity=pl.Series(near.answer_jaccard, dtype=pl.Float32),
-        answer_containment_ab=pl.Series(near.answer_containment[:, 0], dtype=pl.Float32),
-        answer_containment_ba=pl.Series(near.answer_containment[:, 1], dtype=pl.Float32),
-        same_context=pl.Series(near.same_context, dtype=pl.Boolean),
-        payload_similarity=pl.Series(alike.payload, dtype=pl.Float32),
-        words_similarity=pl.Series(alike.words, dtype=pl.Float32),
-    )
+    table = table_of(near.pairs).hstack([
+        pl.Series("prompt_similarity", near.prompt_jaccard, pl.Float32),
+        pl.Series("answer_similarity", near.answer_jaccard, pl.Float32),
+        pl.Series("answer_containment_ab", near.answer_containment[:, 0], pl.Float32),
+        pl.Series("answer_containment_ba", near.answer_containment[:, 1], pl.Float32),
+        pl.Series("same_context", near.same_context, pl.Boolean),
+        pl.Series("payload_similarity", alike.payload, pl.Float32),
+        pl.Series("words_similarity", alike.words, pl.Float32),
+    ])  # fmt: skip
     notes = {"exact": same.notes, "minhash": near.pairs.notes}
-    return Likeness(records, texts, normal, table_of(same), table, templates, notes)
+    return Likeness(records, texts, normal, equal, table, templates, notes)
 
 
 def describe_templates(

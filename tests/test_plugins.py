@@ -35,7 +35,16 @@ def test_load_imports_the_chosen_one(menu):
     assert plugins.load(menu, "soup").NAME == "soup"
 
 
-def test_a_private_part_is_no_choice(menu):
+def test_what_was_loaded_is_not_looked_for_again(menu, tmp_path):
+    soup = plugins.load(menu, "soup")
+    (tmp_path / menu / "soup.py").unlink()
+    assert plugins.load(menu, "soup") is soup
+
+
+def test_a_private_part_is_no_choice(menu, monkeypatch):
+    with pytest.raises(SettingsError, match="known are salad, soup"):
+        plugins.load(menu, "_kitchen")
+    monkeypatch.setitem(sys.modules, f"{menu}._kitchen", sys)
     with pytest.raises(SettingsError, match="known are salad, soup"):
         plugins.load(menu, "_kitchen")
 

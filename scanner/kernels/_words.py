@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
+
+from scanner.kernels._jit import shared
 
 BLOCK = 64
 """Bytes that one bit mask describes."""
@@ -268,7 +270,7 @@ def hash_words(typing, first, second, count, seed, out):
     return types.void(first, second, types.int64, types.uint64, out), emit
 
 
-@njit(nogil=True)
+@shared
 def word_at(data, at, length):
     """The first `length` (at most 8) bytes of data[at:] as one little-endian word, zeros after them; 0 for length < 1.
 
@@ -290,7 +292,7 @@ def word_at(data, at, length):
     return word
 
 
-@njit(nogil=True)
+@shared
 def code_points(data, at, end):
     """Code points that begin in data[at:end]: its bytes but for those that go on with a code point."""
     points = end - at
@@ -302,7 +304,7 @@ def code_points(data, at, end):
     return points
 
 
-@njit(nogil=True)
+@shared
 def find(data, at, end, byte):
     """The first place of `byte` in data[at:end]; end where there is none."""
     size = len(data)
@@ -322,7 +324,7 @@ def find(data, at, end, byte):
     return end
 
 
-@njit(nogil=True)
+@shared
 def find_stop(data, at, end):
     """The first quote, backslash, control or non-ASCII byte of data[at:end]; end where there is none."""
     size = len(data)

@@ -14,9 +14,9 @@ itself a context. Its probability is shared out evenly among as many kinds as we
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, types
+from numba import types
 
-from scanner.kernels._jit import F32, I32, I64R, INT, U8R, U64R, VOID, kernel
+from scanner.kernels._jit import F32, I32, I64R, INT, U8R, U64R, VOID, kernel, shared
 from scanner.kernels._words import lowest_bit
 from scanner.kernels.hashing import fmix64
 
@@ -31,13 +31,13 @@ _ONE, _R32 = np.uint64(1), np.uint64(32)
 _LANES, _HIGHEST = np.uint64(0x0001000100010001), np.uint64(0x8000800080008000)
 
 
-@njit(nogil=True)
+@shared
 def longer_key(context, token):
     """Key of the n-gram that goes on with a token: context and token are keys; a token's key is its hash."""
     return fmix64(context * _STEP + token)
 
 
-@njit(nogil=True)
+@shared
 def _find(slots, bits, key):
     """The slot that holds a key, -1 where none does.
 
@@ -56,7 +56,7 @@ def _find(slots, bits, key):
     return np.int64(-1)
 
 
-@njit(nogil=True)
+@shared
 def _level(slots, bits, slot):
     """The level in a slot."""
     return slots[slot >> 2] >> np.uint64((slot & 3) << 4) & np.uint64((1 << bits) - 1)

@@ -12,7 +12,7 @@ import math
 import numpy as np
 from numba import types
 
-from scanner.kernels._jit import F32, I32, I32R, I64, I64R, INT, U8, U64_2D, U64R, VOID, helper, kernel
+from scanner.kernels._jit import F32, I32, I32R, I64, I64R, INT, U8, U64_2D, U64R, VOID, helper, kernel, maker
 from scanner.kernels.hashing import fmix64
 
 UNIFORM = 1 / 50_000
@@ -108,7 +108,7 @@ def sizes(word, offsets, back, bits, least, known, first, last):
     return found
 
 
-@helper
+@maker
 def _scatter(word, offsets, back, part, bits, ends, least, known, entry):
     """Put what belongs to a slice into its partitions: the pair of words `back` before the token, place | row << 32.
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numba import types
 
-from scanner.kernels._jit import I64, INT, U64, U64R, helper, kernel
+from scanner.kernels._jit import I64, INT, U64, U64R, helper, kernel, maker
 
 _SPACIOUS = 16
 """Bits of the table per key, at least: one key in this many meets another's bit by chance."""
@@ -18,7 +18,7 @@ _ONE = np.uint64(1)
 _LOW = np.uint64(63)
 
 
-@helper
+@maker
 def _table_for(count):
     """An empty table for `count` keys, (words, 2): seen once and seen again; and how far to shift a key for its bit."""
     bits = 6

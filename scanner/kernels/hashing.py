@@ -6,9 +6,8 @@ MurmurHash3 is Austin Appleby's public-domain function; the tests hold it agains
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
-from scanner.kernels._jit import I64R, INT, U8R, U64_2D, kernel
+from scanner.kernels._jit import I64R, INT, U8R, U64_2D, kernel, shared
 from scanner.kernels._words import COMBINE_STEP, load64, word_at
 
 _C1 = np.uint64(0x87C37B91114253D5)
@@ -21,7 +20,7 @@ _STEP = np.uint64(COMBINE_STEP)
 _R32 = np.uint64(32)
 
 
-@njit(nogil=True)
+@shared
 def fmix64(h):
     """MurmurHash3's 64-bit finaliser, a bijection that spreads every bit."""
     h ^= h >> _R33
@@ -31,7 +30,7 @@ def fmix64(h):
     return h ^ (h >> _R33)
 
 
-@njit(nogil=True)
+@shared
 def fmix32(h):
     """MurmurHash3's 32-bit finaliser, the pre-mix of datasketch's affine32 scheme."""
     h ^= h >> np.uint32(16)
@@ -41,14 +40,14 @@ def fmix32(h):
     return np.uint32(h ^ (h >> np.uint32(16)))
 
 
-@njit(nogil=True)
+@shared
 def combine(h, value):
     """Fold one well-mixed 64-bit value into a running hash; order matters. Finish with fmix64."""
     h = (h ^ value) * _STEP
     return h ^ (h >> _R32)
 
 
-@njit(nogil=True)
+@shared
 def power(base, exponent):
     """base ** exponent modulo 2^64, which takes the oldest of so many values out of a rolling hash."""
     result = np.uint64(1)
@@ -57,12 +56,12 @@ def power(base, exponent):
     return result
 
 
-@njit(nogil=True)
+@shared
 def _rotl(x, r):
     return (x << np.uint64(r)) | (x >> np.uint64(64 - r))
 
 
-@njit(nogil=True)
+@shared
 def murmur128(data, start, end):
     """MurmurHash3 x64 128 of data[start:end] with seed 0, as two uint64."""
     length = end - start

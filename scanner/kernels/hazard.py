@@ -9,9 +9,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit, types
+from numba import types
 
-from scanner.kernels._jit import I64R, INT, U8R, VOID, kernel
+from scanner.kernels._jit import I64R, INT, U8R, VOID, kernel, shared
 from scanner.kernels.contexts import RARITY_STEP, SEEN
 from scanner.kernels.openings import OPENING_STEP
 
@@ -44,24 +44,24 @@ _REAL = types.float64
 _PLACES, _TOKENS = (I64R, I64R, _F64R, _F64R, I64R, _F64R), (_F32R, U8R, U8R, U8R, _F32R, _F32R, U8R)
 
 
-@njit(nogil=True)
+@shared
 def _softplus(x):
     return max(x, 0.0) + math.log1p(math.exp(-abs(x)))
 
 
-@njit(nogil=True)
+@shared
 def _gain(dose, power):
     """Response to dose: between its logarithm (power 0) and the dose itself (power 1); weights: dose_power."""
     return ((1 + dose) ** power - 1) / (power * math.log(2.0))
 
 
-@njit(nogil=True)
+@shared
 def _held(z, ceiling):
     """The logit, which above 0 comes near the ceiling and never past it; weights: ceiling."""
     return z / math.sqrt(1 + (z / ceiling) ** 2) if z > 0 else z
 
 
-@njit(nogil=True)
+@shared
 def _certain(log_p):
     """How sure the other rows are of a token, from the point on where certainty begins; weights: context_certain."""
     if log_p <= _SURE:  # most tokens: no logarithm is to be taken
@@ -69,14 +69,14 @@ def _certain(log_p):
     return max(-math.log(max(-math.expm1(np.float64(log_p)), LEAST_DOUBT)) - CERTAIN, 0.0) / CERTAIN_UNIT
 
 
-@njit(nogil=True)
+@shared
 def _most_noise(power):
     """Up to here noise cannot take more than what the larger dose behind it gives, which grows with it at least as its
     `power`: p never falls with the learning rate."""
     return 2 * power / (1 - power) if power < 1 else math.inf
 
 
-@njit(nogil=True)
+@shared
 def _odds(given, learned, noise, most, w):
     """Odds of a miss at row effect 0; noise: variance of the logit per logit learned, in all at most `most`."""
     z, centre = given + learned, w[18]

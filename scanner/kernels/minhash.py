@@ -25,6 +25,7 @@ from scanner.kernels._jit import (
     VOID,
     helper,
     kernel,
+    maker,
 )
 from scanner.kernels._words import (
     BLOCK,
@@ -79,7 +80,7 @@ def _shingles_so_far(tokens, count, n, at_end, width, out):
     return 0
 
 
-@helper
+@maker
 def _padded(values):
     """A copy whose length is a multiple of LANES, zeros at the end."""
     out = np.zeros(-(-len(values) // LANES) * LANES, np.uint32)

@@ -10,16 +10,16 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit, types
+from numba import types
 
-from scanner.kernels._jit import I64, I64R, INT, kernel
+from scanner.kernels._jit import I64, I64R, INT, kernel, shared
 
 _F64R = types.Array(types.float64, 1, "C", readonly=True)
 _F64 = types.Array(types.float64, 1, "C")
 _REAL = types.float64
 
 
-@njit(nogil=True)
+@shared
 def _log(t, odds, node, cap, kept, lost):
     """Log of the probability of token t under one value of the row effect."""
     if len(kept):
@@ -27,7 +27,7 @@ def _log(t, odds, node, cap, kept, lost):
     return min(-math.log1p(odds[t] * node), math.log(cap[t]))
 
 
-@njit(nogil=True)
+@shared
 def _chance(odds, cap, kept, lost, node, share, first, last):
     """Chance of the tokens [first, last) in a row."""
     total = 0.0

@@ -18,7 +18,23 @@ from __future__ import annotations
 import numpy as np
 from numba import types
 
-from scanner.kernels._jit import I32, I32R, I64, I64R, INT, U8, U8R, U32_2D, U32R, U64, U64R, VOID, helper, kernel
+from scanner.kernels._jit import (
+    I32,
+    I32R,
+    I64,
+    I64R,
+    INT,
+    U8,
+    U8R,
+    U32_2D,
+    U32R,
+    U64,
+    U64R,
+    VOID,
+    helper,
+    kernel,
+    maker,
+)
 from scanner.kernels._words import BLOCK
 from scanner.kernels.hashing import combine, fmix32, fmix64
 from scanner.kernels.minhash import ANSWER_PART, PROMPT_PART, put_shingles
@@ -70,7 +86,7 @@ def _is_mark(point):
     return point in (0xFF01, 0xFF0C, 0xFF0E, 0xFF1A, 0xFF1B, 0xFF1F, 0x060C, 0x061B, 0x061F, 0x0964)
 
 
-@helper
+@maker
 def classify(data, at, stop, voice, classes, fold, table, room):
     """Kinds of the tokens of one segment; returns (tokens, how many of them are FIXED, hash of its template or 0).
 
@@ -210,7 +226,7 @@ def _stretch(kinds, levels, i, n):
     return i, level, edits
 
 
-@helper
+@maker
 def _room(begin, end_of):
     """What `classify` writes to: as long as the longest segment has bytes."""
     most = 0

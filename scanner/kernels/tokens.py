@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 from numba import types
 
-from scanner.kernels._jit import I32R, I64, I64R, INT, U8, U8R, U64, VOID, helper, kernel
+from scanner.kernels._jit import I32R, I64, I64R, INT, U8, U8R, U64, VOID, helper, kernel, maker
 from scanner.kernels._words import BLOCK, SHINGLES, hash_words, highest_bit, kinds64, load64, lowest_bit, word_at
 from scanner.kernels.hashing import combine, fmix64
 
@@ -144,7 +144,7 @@ def _borders(words, spaces, known, more):
     return words, first, last, used
 
 
-@helper
+@maker
 def ascii_room(count):
     """What `ascii_tokens` needs besides, for buffers of `count` tokens."""
     return np.empty(count + SHINGLES, np.uint64), np.empty(count + SHINGLES, np.uint64), np.empty(count, np.int64)

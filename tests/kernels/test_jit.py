@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import ast
+import re
 from pathlib import Path
 
+import numpy as np
 import pytest
+from numba import njit
+from numba.core.errors import NumbaError
 
 from scanner.kernels import _jit
+from scanner.kernels._jsonstrings import string_end
 
 
 @pytest.fixture
@@ -58,3 +64,41 @@ def test_other_users_of_numba_keep_their_setting(tmp_path):
         assert str(_jit.cache_folder()) == config.CACHE_DIR
     assert before == config.CACHE_DIR
     assert types.int64 is _jit.INT
+
+
+def test_what_kernels_call_counts_no_references():
+    def calls(inner):
+        """Places where a kernel, and what it calls, count references to an array."""
+
+        @njit(_jit.I64(_jit.U8R), nogil=True)
+        def run(data):
+            found = np.empty(1, np.int64)
+            found[0], _ = inner(data, 0, len(data))
+            return found
+
+        assert run(np.frombuffer(b'ab"', np.uint8)).tolist() == [2]
+        (llvm,) = run.inspect_llvm().values()
+        return llvm.count("@NRT_decref(")
+
+    plain = string_end.py_func
+    assert calls(_jit.helper(plain)) < calls(_jit.maker(plain))
+    assert calls(_jit.shared(plain)) < calls(njit(nogil=True)(plain))
+
+
+def test_a_helper_that_makes_arrays_is_refused():
+    @_jit.helper
+    def make(count):
+        return np.empty(count, np.int64)
+
+    with pytest.raises(NumbaError, match="NRT"):
+        njit(_jit.I64(_jit.INT))(lambda count: make(count))
+
+
+def test_only_what_makes_arrays_is_a_maker():
+    found = []
+    for path in sorted(Path(_jit.__file__).parent.glob("*.py")):
+        for node in ast.parse(path.read_text("utf-8")).body:
+            if isinstance(node, ast.FunctionDef) and any(ast.unparse(d) == "maker" for d in node.decorator_list):
+                assert re.search(r"np\.(empty|zeros)\(", ast.unparse(node)), f"{path.name}: {node.name}"
+                found.append(node.name)
+    assert found
