@@ -260,7 +260,7 @@ def write(
         f"# {len(levels)} bases, beside what their sizes do; the doubt is that of another, by how far these lie apart",
         f"level_factor = {math.exp(level):.3f}  # what a visit is worth to a base that was not measured",
         f"level_factor_sd = {doubt:.3f}  # of the log of that",
-        f"# a LoRA visit beside a full one: {len(other_bases.LORA)} cells (all linear layers; ranks 8, 16 and 64, rates "
+        f"# a LoRA visit beside a full one: {len(other_bases.LORA)} cells (all linear layers; ranks 8, 16, 64; rates "
         "3e-4 to 3e-3)",
         f"lora_dose = {old['lora_dose']}",
         "# a step counts as one at learning rate x parameters^this: Adam moves a layer's output by learning rate x",
