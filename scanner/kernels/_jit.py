@@ -40,7 +40,7 @@ VOID = types.void
 
 
 # What kernels call counts no references: numba would count those to every array that it is given, one by one and with
-# locked instructions, which took two thirds of the time of reading JSON on an Intel Xeon. Its caller holds the arrays.
+# locked instructions: more than half of the time of reading JSON on an Intel Xeon. Its caller holds the arrays.
 # `_nrt` is numba's own switch for that; what makes arrays does not compile without the counts, and is a `maker`.
 shared = njit(nogil=True, _nrt=False)
 """Called by Python, too."""
