@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 
 from scanner import contamination, decontaminating, formats, ingest, layouts
+from scanner.contamination.annotations import without_annotations
 from scanner.contamination.items import Items, words_of
 from scanner.decontaminating import items_of
 from scanner.embedding import Encoders
@@ -82,11 +83,17 @@ def _in_other_words(
 
 
 def _with_answers(run: RunFolder, items: Items, pairs: contamination.Pairs) -> contamination.Pairs:
-    """Where the question was found, the answer counts even if it is short or found in part."""
-    asked = np.flatnonzero(~np.isnan(pairs.question))
-    found = contamination.find_answers(run.segments(), pairs.row_id[asked], pairs.item[asked], items)
+    """Where the question was found, the answer counts even if it is short, found in part or without annotations."""
     answer = pairs.answer.copy()
-    answer[asked] = np.fmax(answer[asked], found)
+
+    def look_for(asked: Int64, items: Items) -> None:
+        found = contamination.find_answers(run.segments(), pairs.row_id[asked], pairs.item[asked], items)
+        answer[asked] = np.fmax(answer[asked], found)
+
+    asked = np.flatnonzero(~np.isnan(pairs.question))
+    look_for(asked, items)
+    bare = without_annotations(items_of(run).segments(), items)
+    look_for(asked[bare.lengths()[2 * pairs.item[asked] + 1] > 0], bare)
     return replace(pairs, answer=answer)
 
 
