@@ -5,6 +5,7 @@ files -> RUN/private/evaluation (segments, like a run's own) -> items -> contami
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -178,17 +179,17 @@ def _items(own: RunFolder, rows: Rows, files: list[Source]) -> Items:
         }
     )
     frame = frame.join(about, on="row_id", how="left", maintain_order="left")
-    # tasks by name in one object are items of their own
-    named = (pl.col("layout") == benchmark.NAME) & pl.col("field_path").str.contains(r"^/[^/]*~1\d+$")
-    frame = frame.with_columns(name=pl.when(named).then(pl.col("field_path").str.slice(1).str.replace("~1", "/")))
+    frame = frame.with_columns(name=_by_path(frame, benchmark.item_of, "").replace("", None))
     is_new = pl.col("row_id").diff().fill_null(1).ne(0) | pl.col("name").ne_missing(pl.col("name").shift())
-    frame = frame.with_columns(choice=_choices(frame), item=is_new.cum_sum().cast(pl.Int64) - 1)
+    choice = _by_path(frame, benchmark.choice_of, -1)
+    frame = frame.with_columns(choice=choice, item=is_new.cum_sum().cast(pl.Int64) - 1)
     texts, letter, part = _texts(frame, words)
     items = frame.unique("item", keep="first", maintain_order=True)
     label = pl.when(pl.col("member") == "").then(pl.lit("")).otherwise(pl.col("member") + ":") + pl.col("number").cast(
         pl.String
     )
-    label = pl.coalesce("name", label)
+    is_only = pl.col("row_id").n_unique().over("benchmark", "member") == 1
+    label = pl.coalesce(pl.when(is_only).then("name"), label + "/" + pl.col("name"), label)
     counts = np.bincount(texts["text"], texts["end"] - texts["begin"], 2 * len(items)).astype(np.int64)
     return Items(
         benchmarks=benchmarks,
@@ -214,20 +215,21 @@ def _numbers(rows: Rows) -> Int64:
     return place
 
 
-def _choices(frame: pl.DataFrame) -> pl.Series:
-    """Which choice of its question each segment is, from 0; -1 for all other segments."""
-    paths = frame.filter(pl.col("layout") == benchmark.NAME)["field_path"].unique().to_list()
-    known = {path: benchmark.choice_of(path) for path in paths}
-    choice = pl.col("field_path").replace_strict(known, default=-1, return_dtype=pl.Int64)
+def _by_path(frame: pl.DataFrame, what: Callable[[str], Any], otherwise: Any) -> pl.Series:
+    """What the layout says of each segment by its path: of which choice it is, or of which item of its record."""
     is_benchmark = pl.col("layout") == benchmark.NAME
-    return frame.select(pl.when(is_benchmark).then(choice).otherwise(-1).alias("choice"))["choice"]
+    paths = frame.filter(is_benchmark)["field_path"].unique().to_list()
+    known = {path: what(path) for path in paths}
+    found = pl.col("field_path").replace_strict(known, default=otherwise, return_dtype=pl.Series([otherwise]).dtype)
+    return frame.select(pl.when(is_benchmark).then(found).otherwise(pl.lit(otherwise)).alias("found"))["found"]
 
 
 def _texts(frame: pl.DataFrame, words: np.ndarray) -> tuple[pl.DataFrame, np.ndarray, np.ndarray]:
     """Segments of each item's first question and first answer, (text, begin, end) sorted.
 
     Also (i,) hashes of the right choices' letters, 0 for none, and (s,) the part each segment has in its item. Of
-    multiple choice the answer is the right choice's text; the other choices are not looked for.
+    multiple choice the answer is the right choice's text, which the layout or its letter tells; the other choices are
+    not looked for.
     """
     frame = frame.with_row_index("place")
     first = pl.col("turn") == pl.col("turn").min().over("item", "side")
@@ -238,7 +240,10 @@ def _texts(frame: pl.DataFrame, words: np.ndarray) -> tuple[pl.DataFrame, np.nda
     chosen = frame.filter(pl.col("choice") >= 0)
     if len(chosen):
         known = _letters()
-        one = spoken.filter((pl.col("side") == 1) & (pl.col("end") - pl.col("begin") == 1)).select("item", "begin")
+        told = spoken.filter((pl.col("side") == 1) & pl.col("choice").is_between(0, len(known) - 1))
+        letter[told["item"].to_numpy()] = np.array(list(known), np.uint64)[told["choice"].to_numpy()]
+        is_word = (pl.col("side") == 1) & (pl.col("choice") < 0) & (pl.col("end") - pl.col("begin") == 1)
+        one = spoken.filter(is_word).select("item", "begin")
         one = one.join(chosen.select("item").unique(), on="item", how="semi", maintain_order="left")
         hashes = words[one["begin"].to_numpy()]
         right = [known.get(value, -1) for value in hashes.tolist()]

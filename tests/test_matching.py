@@ -57,6 +57,61 @@ LAYOUTS: dict[str, tuple[str, str, list[tuple[str, str]]]] = {
         '{"role": "user", "content": "R"}, {"role": "assistant", "content": "B"}]}\n',
         [("Q", "A")],
     ),
+    "number": ("a.jsonl", '{"question": "Q", "choices": ["u", "v"], "answer": 1}\n', [("Q", "v")]),
+    "arc": (
+        "a.jsonl",
+        '{"question": {"stem": "Q", "choices": [{"text": "u", "label": "A"}, {"text": "v", "label": "B"}]}, '
+        '"answerKey": "B"}\n{"question": {"stem": "R", "choices": [{"text": "u", "label": "1"}, {"text": "v", '
+        '"label": "2"}]}, "answerKey": "1"}\n',
+        [("Q", "v"), ("R", "u")],
+    ),
+    "arc_hf": (
+        "a.jsonl",
+        '{"question": "Q", "choices": {"text": ["u", "v"], "label": ["A", "B"]}, "answerKey": "B"}\n'
+        '{"question": "R", "choices": {"text": ["u", "v"], "label": ["1", "2"]}, "answerKey": "1"}\n',
+        [("Q", "v"), ("R", "u")],
+    ),
+    "openbookqa": (
+        "a.jsonl",
+        '{"question_stem": "Q", "choices": {"text": ["u", "v"], "label": ["A", "B"]}, "answerKey": "B"}\n',
+        [("Q", "v")],
+    ),
+    "hellaswag": ("a.jsonl", '{"ctx_a": "Q", "ctx": "Q r", "endings": ["u", "v"], "label": "1"}\n', [("Q r", "v")]),
+    "boolq": ("a.jsonl", '{"question": "Q", "passage": "P", "answer": true}\n', [("P|Q", "")]),
+    "squad": (
+        "a.jsonl",
+        '{"title": "T", "context": "P", "question": "Q", "answers": {"text": ["a", "b"], "answer_start": [3, 4]}}\n',
+        [("P|Q", "a")],
+    ),
+    "squad_articles": (
+        "a.json",
+        '{"version": "1", "data": [{"title": "T", "paragraphs": [{"context": "P", "qas": [{"id": "1", "question": "Q",'
+        ' "answers": [{"text": "a", "answer_start": 3}]}, {"id": "2", "question": "R", "answers": []}]}]}, {"title": '
+        '"U", "paragraphs": [{"context": "O", "qas": [{"question": "S", "answers": [{"text": "c"}]}]}]}]}',
+        [("P|Q", "a"), ("R", ""), ("O|S", "c")],
+    ),
+    "truthfulqa": (
+        "a.jsonl",
+        '{"question": "Q", "best_answer": "a", "correct_answers": ["a", "b"], "incorrect_answers": ["c"]}\n',
+        [("Q", "a")],
+    ),
+    "truthfulqa_mc": (
+        "a.jsonl",
+        '{"question": "Q", "mc1_targets": {"choices": ["u", "v"], "labels": [0, 1]}, "mc2_targets": {}}\n',
+        [("Q", "v")],
+    ),
+    "winogrande": ("a.jsonl", '{"sentence": "Q", "option1": "u", "option2": "v", "answer": "1"}\n', [("Q", "u")]),
+    "piqa": ("a.jsonl", '{"goal": "Q", "sol1": "u", "sol2": "v", "label": 1}\n', [("Q", "v")]),
+    "letters": ("a.jsonl", '{"question": "Q", "A": "u", "B": "v", "answer": "B"}\n', [("Q", "v")]),
+    "by_letter": ("a.jsonl", '{"question": "Q", "options": {"A": "u", "B": "v"}, "answer": "B"}\n', [("Q", "v")]),
+    "query": ("a.jsonl", '{"query": "Q", "options": ["u", "v"], "gold": 1}\n', [("Q", "v")]),
+    "mbpp": ("a.jsonl", '{"text": "Write", "code": "def f()", "test_list": ["assert"]}\n', [("Write", "def f()")]),
+    "humaneval": ("a.jsonl", '{"prompt": "def f()", "canonical_solution": "pass"}\n', [("def f()", "pass")]),
+    "by_id": (
+        "a.json",
+        '{"one": {"question": "Q", "answer": "a"}, "two": {"question": "R", "options": ["u", "v"], "answer": "B"}}',
+        [("Q", "a"), ("R", "v")],
+    ),
     "text": ("a.jsonl", '{"text": "All of it"}\n', [("All of it", "")]),
 }
 
@@ -73,6 +128,21 @@ def test_questions_and_answers_are_told_apart(name: str, tmp_path: Path) -> None
 def test_tasks_by_name_keep_their_names(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text('{"T/1": "Write one", "T/2": "Write two"}')
     assert items_of(tmp_path, tmp_path / "a.json").item == ("T/1", "T/2")
+
+
+def test_items_of_one_record_are_named_by_their_place_in_it(tmp_path: Path) -> None:
+    for name, expected in (("squad_articles", ("1/0/0", "1/0/1", "2/0/0")), ("by_id", ("one", "two"))):
+        file, content, _ = LAYOUTS[name]
+        (tmp_path / file).write_text(content)
+        assert items_of(tmp_path, tmp_path / file).item == expected
+
+
+def test_the_letter_of_a_choice_that_is_told_by_number_counts_too(tmp_path: Path) -> None:
+    file, content, _ = LAYOUTS["number"]
+    (tmp_path / file).write_text(content)
+    by_number = items_of(tmp_path, tmp_path / file).letter
+    (tmp_path / file).write_text(LAYOUTS["choices"][1])
+    assert by_number.tolist() == items_of(tmp_path, tmp_path / file).letter.tolist() != [0]
 
 
 def test_items_whose_records_share_a_line_are_named_by_their_numbers(tmp_path: Path) -> None:
