@@ -17,7 +17,7 @@ from scanner.contamination.annotations import without_annotations
 from scanner.contamination.items import Items, words_of
 from scanner.decontaminating import items_of
 from scanner.embedding import Encoders
-from scanner.errors import InputError
+from scanner.errors import InputError, LayoutError
 from scanner.layouts import benchmark
 from scanner.objects import Int64, Rows, SegmentBatch, Skip, Source
 from scanner.progress import Progress
@@ -27,6 +27,8 @@ from scanner.store import RunFolder
 
 WRITE_IT_ANEW = "write its items as JSON Lines with the keys question and answer, or leave it out"
 """What to do about a benchmark that is not understood: --layout and the names of fields are those of the data."""
+NOT_UNDERSTOOD = "evaluation items not understood"
+"""Why a file of --eval is left out."""
 
 
 @dataclass(frozen=True)
@@ -118,19 +120,32 @@ def summary(run: RunFolder, notes: dict[str, Any]) -> dict[str, Any]:
     return decontaminating.per_benchmark(run.read_table("matches"), known) if known else {}
 
 
-def sources(settings: Settings) -> list[Source]:
+def survey(settings: Settings) -> formats.Found:
     """The evaluation files that the settings name, none where they name none; InputError where nothing is found.
 
-    Plain text counts only where there is nothing else: beside tables it explains them (lists of addresses, notes).
+    Plain text counts only where there is nothing else: beside tables it explains them (lists of addresses, notes). What
+    is not understood is left out, unless it was named itself or nothing else is there: LayoutError then.
     """
     if not settings.evaluation:
-        return []
+        return formats.Found([], ())
+    reading, understood, left, refused = _for_reading(settings), [], [], []
     try:
-        found = formats.discover([str(path) for path in settings.evaluation])
+        found = formats.survey([str(path) for path in settings.evaluation])
+        for source in [s for s in found.sources if s.format != "text"] or found.sources:
+            try:
+                ingest.layout_of(source, reading)
+                understood.append(source)
+            except LayoutError as error:
+                refused.append(error)
+                left.append(formats.LeftOut(source.name, NOT_UNDERSTOOD))
+                if source.path in settings.evaluation and not source.member:
+                    raise
+        if not understood:
+            raise refused[0]
     except InputError as error:
-        raise type(error)(f"--eval: {error}") from error
-    structured = [source for source in found if source.format != "text"]
-    return [replace(source, index=i) for i, source in enumerate(structured or found)]
+        raise type(error)(f"--eval: {str(error).replace(layouts.NAME_IT, WRITE_IT_ANEW)}") from error
+    sources = [replace(source, index=i) for i, source in enumerate(understood)]
+    return formats.Found(sources, (*found.left_out, *left))
 
 
 def read_items(run: RunFolder, files: list[Source], settings: Settings, threads: int) -> tuple[Items, list[Skip]]:
@@ -139,8 +154,7 @@ def read_items(run: RunFolder, files: list[Source], settings: Settings, threads:
     try:
         rows, skips = ingest.read_all(files, own, _for_reading(settings), threads)
     except InputError as error:
-        told = str(error).replace(layouts.NAME_IT, WRITE_IT_ANEW)
-        raise type(error)(f"--eval: {told}") from error
+        raise type(error)(f"--eval: {error}") from error
     return _items(own, rows, files), skips
 
 

@@ -71,7 +71,7 @@ def audit(
     threads = running.thread_count(settings.threads)
     run = RunFolder(out or inputs.default_run_path(datasets))
     with inputs.at_hand(datasets, run.path.parent) as files:
-        (sources, left_out), evaluation = formats.survey(files), matching.sources(settings)
+        (sources, left_out), (evaluation, left_out_too) = formats.survey(files), matching.survey(settings)
         keeping.check_sources(policy := keeping.parse(settings.keep_policy), [s.name for s in sources])
         if policy.kind == "field":
             fieldranks.check(sources, policy.field, settings)
@@ -108,7 +108,7 @@ def audit(
     except (SettingsError, RuleError):  # nobody goes on with these: the folder must not refuse the mended command
         inputs.forget(run)
         raise
-    notes["left_out"] = [file._asdict() for file in left_out]
+    notes["left_out"] = [file._asdict() for file in (*left_out, *left_out_too)]
     _finish(run, settings, notes, facts, progress)
     return run
 

@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 import pytest
 from contamination import corpus
+from corpora import write_jsonl
 
 from scanner import contamination, decontaminating, embedding, explain, matching, pipeline
 from scanner.contamination import semantic
@@ -24,7 +25,7 @@ from scanner.store import RunFolder
 def items_of(tmp_path: Path, *paths: Path) -> Items:
     settings = Settings(evaluation=paths)
     run = RunFolder.open_for_writing(tmp_path / "r.scan")
-    return matching.read_items(run, matching.sources(settings), settings, 1)[0]
+    return matching.read_items(run, matching.survey(settings).sources, settings, 1)[0]
 
 
 def texts_of(tmp_path: Path, items: Items) -> list[tuple[str, str]]:
@@ -169,14 +170,40 @@ def test_what_cannot_be_read_says_what_to_do(tmp_path: Path) -> None:
         return lambda: items_of(tmp_path, tmp_path / name)
 
     with pytest.raises(InputError, match=r"--eval: .*gone\.jsonl: there is no such file or folder; expected a data"):
-        matching.sources(Settings(evaluation=(tmp_path / "gone.jsonl",)))
+        matching.survey(Settings(evaluation=(tmp_path / "gone.jsonl",)))
     with pytest.raises(InputError, match=r"--eval: empty\.jsonl: the file is empty, expected at least one record"):
         reading("empty.jsonl", "")()
     with pytest.raises(LayoutError, match=r"--eval: odd\.jsonl: no layout fits .* keys x; .*; write its items as JSON"):
         reading("odd.jsonl", '{"x": 1}\n')()
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "odd.jsonl").rename(tmp_path / "folder" / "odd.jsonl")
+    with pytest.raises(LayoutError, match=r"--eval: odd\.jsonl: no layout fits .*; write its items as JSON"):
+        items_of(tmp_path, tmp_path / "folder")
     with pytest.raises(SettingsError, match="--decontaminate is 'all'; it must be one of both, question, review, off"):
         Settings(decontaminate="all")
-    assert matching.sources(Settings()) == []
+    assert matching.survey(Settings()).sources == []
+
+
+def test_what_is_not_understood_is_left_out_of_a_folder_and_named(tmp_path: Path) -> None:
+    folder = tmp_path / "benchmarks"
+    folder.mkdir()
+    write_jsonl(folder / "b.jsonl", corpus.items())
+    for name in ("a", "c"):
+        (folder / f"{name}.jsonl").write_text('{"x": 1}\n')
+    with zipfile.ZipFile(folder / "d.zip", "w") as archive:
+        archive.writestr("odd.jsonl", '{"x": 1}\n')
+        archive.writestr("some.jsonl", '{"question": "Q", "answer": "A"}\n')
+    found = matching.survey(Settings(evaluation=(folder,)))
+    assert [(s.index, s.name) for s in found.sources] == [(0, "b.jsonl"), (1, "d.zip/some.jsonl")]
+    data = write_jsonl(tmp_path / "data.jsonl", corpus.clean_rows(5))
+    run = pipeline.audit([str(data)], Settings(evaluation=(folder,), semantic=False), tmp_path / "r.scan")
+    why = "evaluation items not understood"
+    assert run.read_json("scan.json")["notes"]["left_out"] == [
+        {"name": name, "why": why} for name in ("a.jsonl", "c.jsonl", "d.zip/odd.jsonl")
+    ]
+    assert f"left out ({why}): a.jsonl, c.jsonl and d.zip/odd.jsonl" in (run.path / "report.html").read_text()
+    with pytest.raises(LayoutError, match=r"--eval: a\.jsonl: no layout fits"):  # for it was named itself
+        matching.survey(Settings(evaluation=(folder / "a.jsonl", folder / "b.jsonl")))
 
 
 @pytest.fixture(scope="module")
@@ -191,7 +218,7 @@ def audited(tmp_path_factory: pytest.TempPathFactory) -> Path:
         {"instruction": items[2]["question"], "output": "no idea at all either"},
         *corpus.clean_rows(57),
     ]
-    data, evaluation = corpus.write(folder / "data.jsonl", rows), corpus.write(folder / "bench.jsonl", items)
+    data, evaluation = write_jsonl(folder / "data.jsonl", rows), write_jsonl(folder / "bench.jsonl", items)
     pipeline.audit([str(data)], Settings(evaluation=(evaluation,)), folder / "r.scan")
     return folder / "r.scan"
 
@@ -252,7 +279,7 @@ def test_other_evaluation_data_is_another_run(audited: Path) -> None:
     from scanner.errors import RunError
 
     folder = audited.parent
-    other = corpus.write(folder / "other.jsonl", corpus.items(3, seed=9))
+    other = write_jsonl(folder / "other.jsonl", corpus.items(3, seed=9))
     with pytest.raises(RunError, match="another input or other settings"):
         pipeline.audit([str(folder / "data.jsonl")], Settings(evaluation=(other,)), audited)
 
@@ -262,7 +289,7 @@ def test_a_benchmark_in_one_line_is_counted_item_by_item(tmp_path: Path) -> None
     rows = [{"instruction": item["question"], "output": item["answer"]} for item in items[:5]]
     evaluation = tmp_path / "bench.json"
     evaluation.write_text(json.dumps(items), "utf-8")
-    data = corpus.write(tmp_path / "data.jsonl", rows)
+    data = write_jsonl(tmp_path / "data.jsonl", rows)
     run = pipeline.audit([str(data)], Settings(evaluation=(evaluation,), semantic=False), tmp_path / "r.scan")
     assert run.read_json("scan.json")["summary"]["contamination"]["bench.json"]["matched"] == 5
     assert run.read_table("matches")["item"].to_list() == ["1", "2", "3", "4", "5"]
@@ -270,7 +297,7 @@ def test_a_benchmark_in_one_line_is_counted_item_by_item(tmp_path: Path) -> None
 
 def test_a_file_that_is_the_benchmark_trips_the_brake(tmp_path: Path) -> None:
     rows = [{"instruction": item["question"], "output": item["answer"]} for item in corpus.items()]
-    data = corpus.write(tmp_path / "data.jsonl", rows)
+    data = write_jsonl(tmp_path / "data.jsonl", rows)
     run = pipeline.audit([str(data)], Settings(evaluation=(data,), semantic=False), tmp_path / "r.scan")
     said = run.read_json("scan.json")["notes"]["brake"]
     assert said == [
@@ -295,13 +322,13 @@ def test_the_same_sum_in_other_words_is_for_review(tmp_path: Path) -> None:
         "5 of the sheep. How many animals are now grazing on her meadow?",
         "Which mountain stands behind the old castle of Salzburg in Austria?",
     ]
-    data = corpus.write(tmp_path / "data.jsonl", [{"prompt": text, "response": "?"} for text in rows])
+    data = write_jsonl(tmp_path / "data.jsonl", [{"prompt": text, "response": "?"} for text in rows])
     run = RunFolder.open_for_writing(tmp_path / "r.scan")
-    settings = Settings(evaluation=(corpus.write(tmp_path / "bench.jsonl", items),))
+    settings = Settings(evaluation=(write_jsonl(tmp_path / "bench.jsonl", items),))
     from scanner import formats
 
     read, _ = read_all(formats.discover([str(data)]), run, settings, 1)
-    known, _ = matching.read_items(run, matching.sources(settings), settings, 1)
+    known, _ = matching.read_items(run, matching.survey(settings).sources, settings, 1)
     own = decontaminating.items_of(run).segments()
     alike = semantic.find(run.segments(), read.row_id, own, known, embedding.load(None), 1)
     assert (alike.row_id.tolist(), alike.item.tolist()) == ([0], [0])  # other numbers make another sum

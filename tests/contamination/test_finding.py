@@ -28,7 +28,7 @@ def found(folder: Path, rows: list[dict], items: list[dict], threads: int = 2) -
     run = RunFolder.open_for_writing(folder / "r.scan")
     settings = Settings(evaluation=(evaluation,))
     read, _ = ingest.read_all(formats.discover([str(data)]), run, settings, threads)
-    known, _ = matching.read_items(run, matching.sources(settings), settings, threads)
+    known, _ = matching.read_items(run, matching.survey(settings).sources, settings, threads)
     pairs, _ = contamination.find_words(run.segments(), read, known, threads)
     return contamination.table(matching._with_answers(run, known, pairs), known)
 
@@ -163,7 +163,7 @@ def test_little_room_proposes_the_same_pairs(tmp_path):
     found(tmp_path, mixed(random.Random(0)), ITEMS)
     run = RunFolder(tmp_path / "r.scan")
     settings = Settings(evaluation=(tmp_path / "bench.jsonl",))
-    items, _ = matching.read_items(run, matching.sources(settings), settings, 1)
+    items, _ = matching.read_items(run, matching.survey(settings).sources, settings, 1)
     index = build_index(items, contamination.SHORTEST_ANSWER)
     wide = lexical.propose(run.segments(), index, 1)
     tight = lexical.propose(run.segments(), index, 1, room=1)
