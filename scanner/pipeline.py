@@ -212,6 +212,11 @@ def apply(run_path: Path, out: Path, target: str | None = None, progress: Progre
     planning.check_brake(scan["notes"].get("brake", []), str(run_path))
     with progress.stage("check the input", len(scan["inputs"])):
         sources = inputs.sources_of(scan)
+        if gone := next((source.path for source in sources if not source.path.exists()), None):
+            raise RunError(
+                f"{gone} is no longer there, and the cleaned data is made from it; bring it back, or audit it where it "
+                "lies now: scan DATASET"
+            )
         if changed := inputs.first_changed(scan, sources, progress.advance):
             raise ChangedInputError(
                 f"{changed} changed since the audit (its SHA-256 is another); the plan names rows by their place, so "

@@ -18,6 +18,7 @@ from scanner.contamination import semantic
 from scanner.contamination.items import Items, words_of
 from scanner.errors import InputError, LayoutError, SettingsError
 from scanner.ingest import read_all
+from scanner.reports import terminal
 from scanner.settings import Settings
 from scanner.store import RunFolder
 
@@ -201,7 +202,8 @@ def test_what_is_not_understood_is_left_out_of_a_folder_and_named(tmp_path: Path
     assert run.read_json("scan.json")["notes"]["left_out"] == [
         {"name": name, "why": why} for name in ("a.jsonl", "c.jsonl", "d.zip/odd.jsonl")
     ]
-    assert f"left out ({why}): a.jsonl, c.jsonl and d.zip/odd.jsonl" in (run.path / "report.html").read_text()
+    shown = " ".join(terminal.render(run).decode().split())
+    assert f"left out ({why}): a.jsonl, c.jsonl and d.zip/odd.jsonl" in shown
     with pytest.raises(LayoutError, match=r"--eval: a\.jsonl: no layout fits"):  # for it was named itself
         matching.survey(Settings(evaluation=(folder / "a.jsonl", folder / "b.jsonl")))
 
