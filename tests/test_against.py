@@ -279,7 +279,10 @@ def test_a_run_is_taken_over_only_for_the_same_earlier_runs(first, second, tmp_p
     listening, said = Progress(), []
     listening.say = said.append
     pipeline.audit(
-        [str(first / "new.jsonl")], settings.changed(against=(tmp_path / "moved.scan",)), second.path, progress=listening
+        [str(first / "new.jsonl")],
+        settings.changed(against=(tmp_path / "moved.scan",)),
+        second.path,
+        progress=listening,
     )
     assert said == [f"{second.path} holds this audit already; use --force to run it again"]
     other = pipeline.audit([written(tmp_path / "other.jsonl", [record(60)])], PLAIN, tmp_path / "other.scan")

@@ -203,7 +203,7 @@ def test_what_is_not_understood_is_left_out_of_a_folder_and_named(tmp_path: Path
         {"name": name, "why": why} for name in ("a.jsonl", "c.jsonl", "d.zip/odd.jsonl")
     ]
     shown = " ".join(terminal.render(run).decode().split())
-    assert f"left out ({why}): a.jsonl, c.jsonl and d.zip/odd.jsonl" in shown
+    assert f"Left out ({why}): a.jsonl, c.jsonl and d.zip/odd.jsonl" in shown
     with pytest.raises(LayoutError, match=r"--eval: a\.jsonl: no layout fits"):  # for it was named itself
         matching.survey(Settings(evaluation=(folder / "a.jsonl", folder / "b.jsonl")))
 
