@@ -200,7 +200,7 @@ def check_planted(run: Path, done) -> None:
         assert len(nats) == line["tokens"]
         assert nats.sum(dtype=np.float64) == pytest.approx(line["loss_per_token_nats"] * len(nats), rel=0.6)
     private = run / "private" / "rehearsal" / done.folder.name
-    assert sorted(p.name for p in private.iterdir()) == ["base", "planted.parquet"]
+    assert sorted(p.name for p in private.iterdir()) == ["base", "planted.parquet", "pretraining.json"]
     (found,) = calibrating.sources(RunFolder(run), (done.folder.name,))
     lengths = pl.read_parquet(done.folder / "lengths.parquet")
     trained = rehearsed.rows_of(found, rehearsed.measured(found), rehearsed.planted_rows(found)[0])
