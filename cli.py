@@ -250,11 +250,12 @@ def report(run: Path, formats: str, text: str | None, quiet: bool) -> None:
 def export(run: Path, output: Path, target: str, jaccard: float | None, quiet: bool) -> None:
     """Write the signatures of a run as a pickled datasketch MinHashLSH, keyed by row id."""
     from scanner import pipeline
+    from scanner.figures import plural
 
     with _progress(quiet) as progress:
         rows = pipeline.export(run, output, jaccard, progress)
     if not quiet:
-        click.echo(f"{output}: a {target} MinHashLSH of {rows:,} rows; load it with pickle.load")
+        click.echo(f"{output}: a {target} MinHashLSH of {plural(rows, 'row')}; load it with pickle.load")
 
 
 @scan.command()

@@ -64,13 +64,14 @@ class Applied:
 
     def in_words(self) -> str:
         """Lines for the screen."""
-        unreadable = (
-            f" {self.rows_unreadable:,} records could not be read and are left out." if self.rows_unreadable else ""
-        )
+        left = ("record could not be read and is left out", "records could not be read and are left out")
+        unreadable = f" {plural(self.rows_unreadable, *left)}." if self.rows_unreadable else ""
+        anew = ("row held a key twice and is written anew", "rows held a key twice and are written anew")
         rewritten = (
-            f" {self.rows_rewritten:,} rows held a key twice and are written anew with the last value, the one that "
-            "was read." if self.rows_rewritten else ""
-        )  # fmt: skip
+            f" {plural(self.rows_rewritten, *anew)} with the last value, the one that was read."
+            if self.rows_rewritten
+            else ""
+        )
         masked = (
             f"\nprivate spans still stand in {plural(self.loss_masked, 'row')}: with --no-redact they are to be masked "
             "in the loss, which is the trainer's part (loss_mask in plan.parquet)"
@@ -82,8 +83,8 @@ class Applied:
             f"{self.rows_redacted_unread:,} of these)" if self.values_redacted_unread else ""
         )  # fmt: skip
         return (
-            f"{', '.join(str(p) for p in self.outputs)}: {self.rows_kept:,} rows, {self.rows_redacted:,} of them "
-            f"redacted{unread}; {self.rows_dropped:,} dropped.{unreadable}{rewritten}{masked}\n"
+            f"{', '.join(str(p) for p in self.outputs)}: {plural(self.rows_kept, 'row')}, {self.rows_redacted:,} of "
+            f"them redacted{unread}; {self.rows_dropped:,} dropped.{unreadable}{rewritten}{masked}\n"
             f"why each row went: {self.removed}\nhashes and settings: {self.manifest}"
         )
 

@@ -230,7 +230,8 @@ def find_duplicates(
     """Groups of rows that are copies or verified near copies of a kept row, at `settings.jaccard` or above.
 
     datasets: files, folders, patterns, or "-" alone for JSONL on standard input (copied into a temporary file) ·
-    folder: where a run folder with the text of all rows is made; None: nothing is stored.
+    folder: where a run folder with the text of all rows is made; None: nothing is stored. Without `settings` pairs are
+    verified from Jaccard .8 on, and only these are known; `scan duplicates` verifies them from .5 on (--floor).
     """
     progress = progress or Progress()
     threads = running.thread_count(settings.threads)
@@ -246,6 +247,8 @@ def find_duplicates(
                 printer = stages.fingerprinter(settings)
                 rows, skips = ingest.read_all(sources, text, settings, threads, printer=printer)
                 prints = printer.whole()
+            for line in figures.tolerated(damage._asdict() for damage in rows.damage):
+                progress.say(line)
             likeness = stages.find_likeness(text, rows, prints, settings, threads, progress)
             choice = choosing.find_clusters(
                 text, rows, prints, likeness, NO_PAIRS, earlier.NONE, sources, settings, progress

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from scanner import formats, ingest, jsontext
 from scanner.errors import InputError
+from scanner.figures import plural
 from scanner.objects import Source
 from scanner.settings import Settings
 
@@ -37,7 +38,7 @@ class Estimate:
         """Lines for the screen."""
         about = "" if self.exact_count else "about "
         return (
-            f"{about}{self.records:,} records\n"
+            f"{about}{plural(self.records, 'record')}\n"
             f"time    about {max(1, round(self.seconds)):,} s (from two audits of up to {SAMPLES[-1]:,} records)\n"
             f"memory  at most about {self.memory_bytes / 1e9:.1f} GB\n"
             f"disk    about {self.disk_bytes / 1e6:,.0f} MB in the run folder; nothing was written"

@@ -22,6 +22,7 @@ import polars as pl
 
 from scanner import formats, jsontext
 from scanner.errors import ScanError, SettingsError, meant
+from scanner.figures import plural
 from scanner.objects import Float64, Int64, Records, Source
 from scanner.settings import Settings
 from scanner.text import one_line
@@ -53,7 +54,7 @@ def check(sources: Sequence[Source], field: str, settings: Settings) -> None:
                 if seen <= NAMES_FROM:
                     names.update(_names(record))
     if seen:  # an input without records is refused where it is read
-        raise SettingsError(_lacking(field, f"{seen:,} records", names))
+        raise SettingsError(_lacking(field, plural(seen, "record"), names))
 
 
 def read(
@@ -75,7 +76,8 @@ def read(
                     names.update(_names(record))
     present = sum(value is not MISSING for value in found)
     if found and not present:
-        raise SettingsError(_lacking(field, f"{len(found):,} rows that have duplicates", names))
+        seen = plural(len(found), "row that has duplicates", "rows that have duplicates")
+        raise SettingsError(_lacking(field, seen, names))
     values, kind = comparable(found)
     rank = np.full(len(row_id), np.nan)
     known = ~np.isnan(values)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 
 def number(value: float | None, digits: int = 0) -> str:
@@ -59,6 +60,12 @@ def plural_g(count: float, one: str) -> str:
 def listed(names: Sequence[str]) -> str:
     """a; a and b; a, b and c."""
     return " and ".join((", ".join(names[:-1]), names[-1])) if len(names) > 1 else "".join(names)
+
+
+def tolerated(damage: Iterable[Mapping[str, Any]]) -> list[str]:
+    """What was read although it was damaged (entries of objects.Damage), most frequent first."""
+    ordered = sorted(damage, key=lambda d: -d["records"])
+    return [f"{plural(d['records'], 'record')} read with {d['what']} (first: {d['first']})" for d in ordered]
 
 
 def left_out(files: Iterable[tuple[str, str]], most: int = 3) -> list[str]:

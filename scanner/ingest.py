@@ -131,6 +131,11 @@ def _expected(rows: int, reached: int, size: int) -> int:
     return min(int(rows * size / reached), max(ROWS_AHEAD, TIMES_AHEAD * rows)) if reached > 0 else 0
 
 
+def layout_of(source: Source, settings: Settings) -> str:
+    """The layout of a source, found on its first records; LayoutError where none fits."""
+    return _with_layout(source, settings, 0, "")[0]
+
+
 def _with_layout(source: Source, settings: Settings, first_row: int, otherwise: str) -> tuple[str, Iterator[Records]]:
     """The layout of a source, found on its first records, and the stream of all of them."""
     stream = formats.read(source, settings, first_row)

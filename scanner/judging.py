@@ -136,6 +136,10 @@ def _plan_again(run: RunFolder, settings: Settings, source_names: list[str], fie
     return planning.brake(plan, source, settings, source_names)
 
 
+_OF_NO_JUDGEMENT = ("plan", "threads", "text", "against", "base", "tokenizer", "rules")
+"""The last four: what these name decides on which run it is, and wherever it lies, scan plan does not change it."""
+
+
 def judged_since(run: RunFolder, settings: Settings) -> str:
     """What `scan plan` made of a run other than these settings ask for, in words; empty where nothing."""
     scan = run.read_json("scan.json")
@@ -143,7 +147,7 @@ def judged_since(run: RunFolder, settings: Settings) -> str:
     base = scan["notes"]["prediction"].get("base") or {}
     if settings.plan.model_params is None and now.plan.model_params == base.get("parameters"):
         settings = settings.changed(model_params=now.plan.model_params)  # no plan of its own: see untuned.sized
-    other = [f.name for f in fields(Settings) if f.name not in ("plan", "threads", "text")
+    other = [f.name for f in fields(Settings) if f.name not in _OF_NO_JUDGEMENT
              and getattr(now, f.name) != getattr(settings, f.name)]  # fmt: skip
     other += [f.name for f in fields(TrainingPlan) if getattr(now.plan, f.name) != getattr(settings.plan, f.name)]
     named = ", ".join(option_name(name) for name in other)

@@ -5,6 +5,7 @@ files -> RUN/private/evaluation (segments, like a run's own) -> items -> contami
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -12,10 +13,11 @@ import numpy as np
 import polars as pl
 
 from scanner import contamination, decontaminating, formats, ingest, layouts
+from scanner.contamination.annotations import without_annotations
 from scanner.contamination.items import Items, words_of
 from scanner.decontaminating import items_of
 from scanner.embedding import Encoders
-from scanner.errors import InputError
+from scanner.errors import InputError, LayoutError
 from scanner.layouts import benchmark
 from scanner.objects import Int64, Rows, SegmentBatch, Skip, Source
 from scanner.progress import Progress
@@ -25,6 +27,8 @@ from scanner.store import RunFolder
 
 WRITE_IT_ANEW = "write its items as JSON Lines with the keys question and answer, or leave it out"
 """What to do about a benchmark that is not understood: --layout and the names of fields are those of the data."""
+NOT_UNDERSTOOD = "evaluation items not understood"
+"""Why a file of --eval is left out."""
 
 
 @dataclass(frozen=True)
@@ -82,11 +86,17 @@ def _in_other_words(
 
 
 def _with_answers(run: RunFolder, items: Items, pairs: contamination.Pairs) -> contamination.Pairs:
-    """Where the question was found, the answer counts even if it is short or found in part."""
-    asked = np.flatnonzero(~np.isnan(pairs.question))
-    found = contamination.find_answers(run.segments(), pairs.row_id[asked], pairs.item[asked], items)
+    """Where the question was found, the answer counts even if it is short, found in part or without annotations."""
     answer = pairs.answer.copy()
-    answer[asked] = np.fmax(answer[asked], found)
+
+    def look_for(asked: Int64, items: Items) -> None:
+        found = contamination.find_answers(run.segments(), pairs.row_id[asked], pairs.item[asked], items)
+        answer[asked] = np.fmax(answer[asked], found)
+
+    asked = np.flatnonzero(~np.isnan(pairs.question))
+    look_for(asked, items)
+    bare = without_annotations(items_of(run).segments(), items)
+    look_for(asked[bare.lengths()[2 * pairs.item[asked] + 1] > 0], bare)
     return replace(pairs, answer=answer)
 
 
@@ -110,19 +120,32 @@ def summary(run: RunFolder, notes: dict[str, Any]) -> dict[str, Any]:
     return decontaminating.per_benchmark(run.read_table("matches"), known) if known else {}
 
 
-def sources(settings: Settings) -> list[Source]:
+def survey(settings: Settings) -> formats.Found:
     """The evaluation files that the settings name, none where they name none; InputError where nothing is found.
 
-    Plain text counts only where there is nothing else: beside tables it explains them (lists of addresses, notes).
+    Plain text counts only where there is nothing else: beside tables it explains them (lists of addresses, notes). What
+    is not understood is left out, unless it was named itself or nothing else is there: LayoutError then.
     """
     if not settings.evaluation:
-        return []
+        return formats.Found([], ())
+    reading, understood, left, refused = _for_reading(settings), [], [], []
     try:
-        found = formats.discover([str(path) for path in settings.evaluation])
+        found = formats.survey([str(path) for path in settings.evaluation])
+        for source in [s for s in found.sources if s.format != "text"] or found.sources:
+            try:
+                ingest.layout_of(source, reading)
+                understood.append(source)
+            except LayoutError as error:
+                refused.append(error)
+                left.append(formats.LeftOut(source.name, NOT_UNDERSTOOD))
+                if source.path in settings.evaluation and not source.member:
+                    raise
+        if not understood:
+            raise refused[0]
     except InputError as error:
-        raise type(error)(f"--eval: {error}") from error
-    structured = [source for source in found if source.format != "text"]
-    return [replace(source, index=i) for i, source in enumerate(structured or found)]
+        raise type(error)(f"--eval: {str(error).replace(layouts.NAME_IT, WRITE_IT_ANEW)}") from error
+    sources = [replace(source, index=i) for i, source in enumerate(understood)]
+    return formats.Found(sources, (*found.left_out, *left))
 
 
 def read_items(run: RunFolder, files: list[Source], settings: Settings, threads: int) -> tuple[Items, list[Skip]]:
@@ -131,8 +154,7 @@ def read_items(run: RunFolder, files: list[Source], settings: Settings, threads:
     try:
         rows, skips = ingest.read_all(files, own, _for_reading(settings), threads)
     except InputError as error:
-        told = str(error).replace(layouts.NAME_IT, WRITE_IT_ANEW)
-        raise type(error)(f"--eval: {told}") from error
+        raise type(error)(f"--eval: {error}") from error
     return _items(own, rows, files), skips
 
 
@@ -171,17 +193,17 @@ def _items(own: RunFolder, rows: Rows, files: list[Source]) -> Items:
         }
     )
     frame = frame.join(about, on="row_id", how="left", maintain_order="left")
-    # tasks by name in one object are items of their own
-    named = (pl.col("layout") == benchmark.NAME) & pl.col("field_path").str.contains(r"^/[^/]*~1\d+$")
-    frame = frame.with_columns(name=pl.when(named).then(pl.col("field_path").str.slice(1).str.replace("~1", "/")))
+    frame = frame.with_columns(name=_by_path(frame, benchmark.item_of, "").replace("", None))
     is_new = pl.col("row_id").diff().fill_null(1).ne(0) | pl.col("name").ne_missing(pl.col("name").shift())
-    frame = frame.with_columns(choice=_choices(frame), item=is_new.cum_sum().cast(pl.Int64) - 1)
+    choice = _by_path(frame, benchmark.choice_of, -1)
+    frame = frame.with_columns(choice=choice, item=is_new.cum_sum().cast(pl.Int64) - 1)
     texts, letter, part = _texts(frame, words)
     items = frame.unique("item", keep="first", maintain_order=True)
     label = pl.when(pl.col("member") == "").then(pl.lit("")).otherwise(pl.col("member") + ":") + pl.col("number").cast(
         pl.String
     )
-    label = pl.coalesce("name", label)
+    is_only = pl.col("row_id").n_unique().over("benchmark", "member") == 1
+    label = pl.coalesce(pl.when(is_only).then("name"), label + "/" + pl.col("name"), label)
     counts = np.bincount(texts["text"], texts["end"] - texts["begin"], 2 * len(items)).astype(np.int64)
     return Items(
         benchmarks=benchmarks,
@@ -207,20 +229,21 @@ def _numbers(rows: Rows) -> Int64:
     return place
 
 
-def _choices(frame: pl.DataFrame) -> pl.Series:
-    """Which choice of its question each segment is, from 0; -1 for all other segments."""
-    paths = frame.filter(pl.col("layout") == benchmark.NAME)["field_path"].unique().to_list()
-    known = {path: benchmark.choice_of(path) for path in paths}
-    choice = pl.col("field_path").replace_strict(known, default=-1, return_dtype=pl.Int64)
+def _by_path(frame: pl.DataFrame, what: Callable[[str], Any], otherwise: Any) -> pl.Series:
+    """What the layout says of each segment by its path: of which choice it is, or of which item of its record."""
     is_benchmark = pl.col("layout") == benchmark.NAME
-    return frame.select(pl.when(is_benchmark).then(choice).otherwise(-1).alias("choice"))["choice"]
+    paths = frame.filter(is_benchmark)["field_path"].unique().to_list()
+    known = {path: what(path) for path in paths}
+    found = pl.col("field_path").replace_strict(known, default=otherwise, return_dtype=pl.Series([otherwise]).dtype)
+    return frame.select(pl.when(is_benchmark).then(found).otherwise(pl.lit(otherwise)).alias("found"))["found"]
 
 
 def _texts(frame: pl.DataFrame, words: np.ndarray) -> tuple[pl.DataFrame, np.ndarray, np.ndarray]:
     """Segments of each item's first question and first answer, (text, begin, end) sorted.
 
     Also (i,) hashes of the right choices' letters, 0 for none, and (s,) the part each segment has in its item. Of
-    multiple choice the answer is the right choice's text; the other choices are not looked for.
+    multiple choice the answer is the right choice's text, which the layout or its letter tells; the other choices are
+    not looked for.
     """
     frame = frame.with_row_index("place")
     first = pl.col("turn") == pl.col("turn").min().over("item", "side")
@@ -231,7 +254,10 @@ def _texts(frame: pl.DataFrame, words: np.ndarray) -> tuple[pl.DataFrame, np.nda
     chosen = frame.filter(pl.col("choice") >= 0)
     if len(chosen):
         known = _letters()
-        one = spoken.filter((pl.col("side") == 1) & (pl.col("end") - pl.col("begin") == 1)).select("item", "begin")
+        told = spoken.filter((pl.col("side") == 1) & pl.col("choice").is_between(0, len(known) - 1))
+        letter[told["item"].to_numpy()] = np.array(list(known), np.uint64)[told["choice"].to_numpy()]
+        is_word = (pl.col("side") == 1) & (pl.col("choice") < 0) & (pl.col("end") - pl.col("begin") == 1)
+        one = spoken.filter(is_word).select("item", "begin")
         one = one.join(chosen.select("item").unique(), on="item", how="semi", maintain_order="left")
         hashes = words[one["begin"].to_numpy()]
         right = [known.get(value, -1) for value in hashes.tolist()]

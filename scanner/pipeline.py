@@ -71,7 +71,7 @@ def audit(
     threads = running.thread_count(settings.threads)
     run = RunFolder(out or inputs.default_run_path(datasets))
     with inputs.at_hand(datasets, run.path.parent) as files:
-        (sources, left_out), evaluation = formats.survey(files), matching.sources(settings)
+        (sources, left_out), (evaluation, left_out_too) = formats.survey(files), matching.survey(settings)
         keeping.check_sources(policy := keeping.parse(settings.keep_policy), [s.name for s in sources])
         if policy.kind == "field":
             fieldranks.check(sources, policy.field, settings)
@@ -108,7 +108,7 @@ def audit(
     except (SettingsError, RuleError):  # nobody goes on with these: the folder must not refuse the mended command
         inputs.forget(run)
         raise
-    notes["left_out"] = [file._asdict() for file in left_out]
+    notes["left_out"] = [file._asdict() for file in (*left_out, *left_out_too)]
     _finish(run, settings, notes, facts, progress)
     return run
 
@@ -212,6 +212,11 @@ def apply(run_path: Path, out: Path, target: str | None = None, progress: Progre
     planning.check_brake(scan["notes"].get("brake", []), str(run_path))
     with progress.stage("check the input", len(scan["inputs"])):
         sources = inputs.sources_of(scan)
+        if gone := next((source.path for source in sources if not source.path.exists()), None):
+            raise RunError(
+                f"{gone} is no longer there, and the cleaned data is made from it; bring it back, or audit it where it "
+                "lies now: scan DATASET"
+            )
         if changed := inputs.first_changed(scan, sources, progress.advance):
             raise ChangedInputError(
                 f"{changed} changed since the audit (its SHA-256 is another); the plan names rows by their place, so "

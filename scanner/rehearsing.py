@@ -48,6 +48,8 @@ from scanner.writing import atomic, save_table
 TINY = "tiny"
 TINY_LEARNING_RATE = 3e-4
 """A model of 4 M parameters learns next to nothing at the rates that suit billions; the pilots' rate."""
+PRETRAINING = "pretraining.json"
+"""What is known of a tiny base's making; beside its folder, for the seconds are no part of its fingerprint."""
 FEWEST_PRETRAINING_TOKENS = 20_000
 MEASURED_EPOCHS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
 SAVED_EVERY = 60.0  # seconds, or twenty times what saving takes
@@ -164,9 +166,9 @@ def _measure(
     pretraining: dict[str, Any] | None = None
     if options.base != TINY:
         model = models.load(Path(options.base), settings.max_length)
-    elif (private / "base" / "pretraining.json").exists():
+    elif (private / "base").exists() and (private / PRETRAINING).exists():
         model = replace(models.load(private / "base", settings.max_length), name=TINY)
-        pretraining = json.loads((private / "base" / "pretraining.json").read_text("utf-8"))
+        pretraining = json.loads((private / PRETRAINING).read_text("utf-8"))
     else:
         with progress.stage("build a tiny base"):
             model, text = _untrained(run, parts.row_id[parts.rest], options)
@@ -358,7 +360,7 @@ def _pretrained(
     shutil.rmtree(fresh, ignore_errors=True)
     model.model.save_pretrained(fresh)
     model.tokenizer.save_pretrained(fresh)
-    (fresh / "pretraining.json").write_text(json.dumps(facts), "utf-8")
     shutil.rmtree(kept, ignore_errors=True)
+    (private / PRETRAINING).write_text(json.dumps(facts), "utf-8")
     fresh.rename(kept)
     return facts

@@ -80,11 +80,11 @@ class Rehearsed:
             )
         refused, adapted = self.facts["left_out"]["rows"], self.facts["rows_adapted"]
         if refused:
-            told.append(f"{refused:,} rows were left out: {self.facts['left_out']['why']}.")
+            told.append(f"{plural(refused, 'row was', 'rows were')} left out: {self.facts['left_out']['why']}.")
         if adapted:
             told.append(
-                f"{adapted:,} rows had turns put together (system into user, neighbours of one role), because the "
-                "base's chat template takes them no other way."
+                f"{plural(adapted, 'row')} had turns put together (system into user, neighbours of one role), because "
+                "the base's chat template takes them no other way."
             )
         cut, without = self.facts["rows_cut_by_context"], self.facts["rows_without_answer"]
         if cut or without:

@@ -69,7 +69,7 @@ def verify(file: Path, run: RunFolder) -> Verified:
         left = pl.concat([left, unread.texts_of(other, beside).select(left.columns)])
     if skips:
         raise ScanError(
-            f"{file}: {len(skips):,} records could not be read, so that nothing is proved of them (the first: "
+            f"{file}: {plural(len(skips), 'record')} could not be read, so that nothing is proved of them (the first: "
             f"{skips[0].file}:{skips[0].line}); mend or remove them"
         )
     if found:
@@ -100,7 +100,8 @@ def _places(rows: Rows, row_ids: list[int]) -> str:
     distinct = np.unique(np.array(row_ids, np.int64))
     lines = rows.line[np.searchsorted(rows.row_id, distinct[:10])].tolist()
     more = ", ..." if len(distinct) > 10 else ""
-    return f"{len(distinct):,} rows (lines {', '.join(map(str, lines))}{more})"
+    at = "line" if len(distinct) == 1 else "lines"
+    return f"{plural(len(distinct), 'row')} ({at} {', '.join(map(str, lines))}{more})"
 
 
 def _holding_texts(frames: Iterable[pl.DataFrame], values: list[str]) -> pl.DataFrame:

@@ -275,6 +275,16 @@ def test_a_run_is_taken_over_only_for_the_same_earlier_runs(first, second, tmp_p
     before = (second.path / "scan.json").stat().st_mtime_ns
     assert pipeline.audit([str(first / "new.jsonl")], settings, second.path).path == second.path
     assert (second.path / "scan.json").stat().st_mtime_ns == before
+    shutil.copytree(first / "old.scan", tmp_path / "moved.scan")
+    listening, said = Progress(), []
+    listening.say = said.append
+    pipeline.audit(
+        [str(first / "new.jsonl")],
+        settings.changed(against=(tmp_path / "moved.scan",)),
+        second.path,
+        progress=listening,
+    )
+    assert said == [f"{second.path} holds this audit already; use --force to run it again"]
     other = pipeline.audit([written(tmp_path / "other.jsonl", [record(60)])], PLAIN, tmp_path / "other.scan")
     with pytest.raises(RunError, match="holds a run of another input or other settings"):
         pipeline.audit([str(first / "new.jsonl")], PLAIN.changed(against=(other.path,)), second.path)

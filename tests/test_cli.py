@@ -121,7 +121,7 @@ def test_apply_writes_what_the_plan_says(audited: Path) -> None:
     assert "none of the 1 private values" in checked.stdout
     left = scan("verify", "data.jsonl", "data.scan", cwd=audited)
     assert left.returncode == 1
-    assert "private values are left in 1 rows (lines 8)" in left.stderr
+    assert "private values are left in 1 row (line 8)" in left.stderr
 
 
 def test_apply_refuses_a_changed_input(audited: Path, tmp_path: Path) -> None:
@@ -132,6 +132,10 @@ def test_apply_refuses_a_changed_input(audited: Path, tmp_path: Path) -> None:
     done = scan("apply", "d.scan", "-o", "c.jsonl", cwd=tmp_path)
     assert done.returncode == 1
     assert "changed since the audit" in done.stderr
+    (tmp_path / "d.jsonl").unlink()
+    done = scan("apply", "d.scan", "-o", "c.jsonl", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "d.jsonl is no longer there, and the cleaned data is made from it; bring it back, or audit" in done.stderr
     assert not (tmp_path / "c.jsonl").exists()
 
 

@@ -9,7 +9,9 @@ import polars as pl
 import pytest
 
 import scanner
+from scanner import deduplicating
 from scanner.errors import InputError, OutputError
+from scanner.progress import Progress
 from scanner.settings import Settings
 
 LONG = " ".join(f"word{n}" for n in range(40))
@@ -142,3 +144,14 @@ def test_outputs_that_make_no_sense_are_refused(tmp_path):
     with pytest.raises(OutputError, match=r"b\.csv is one of the inputs; expected another name"):
         scanner.duplicates([files[0], data], Settings(), data)
     assert data.read_text().startswith("{")
+
+
+def test_damage_that_was_tolerated_is_said(tmp_path):
+    data = tmp_path / "data.jsonl"
+    data.write_bytes(b'{"prompt": "one", "response": "caf\xe9"}\n{"prompt": "two", "response": "tea"}\n')
+    said: list[str] = []
+    listening = Progress()
+    listening.say = said.append  # type: ignore[method-assign]
+    found = deduplicating.find_duplicates([data], progress=listening)
+    (damage,) = found.rows.damage
+    assert said == [f"1 record read with {damage.what} (first: data.jsonl:1)"]

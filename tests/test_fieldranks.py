@@ -45,7 +45,7 @@ def test_rows_that_have_no_duplicates_are_not_looked_at(tmp_path):
 
 def test_an_unknown_field_lists_the_fields_and_no_values(tmp_path):
     records = [{"instruction": "secret words", "meta": {"score": 4}}]
-    message = r"field:date: none of the 1 rows that have duplicates has this field; their fields are "
+    message = r"field:date: none of the 1 row that has duplicates has this field; their fields are "
     with pytest.raises(SettingsError, match=message) as error:
         read(tmp_path, records, "date")
     assert "instruction, meta, meta.score" in str(error.value)

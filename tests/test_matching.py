@@ -11,12 +11,14 @@ import numpy as np
 import polars as pl
 import pytest
 from contamination import corpus
+from corpora import write_jsonl
 
 from scanner import contamination, decontaminating, embedding, explain, matching, pipeline
 from scanner.contamination import semantic
 from scanner.contamination.items import Items, words_of
 from scanner.errors import InputError, LayoutError, SettingsError
 from scanner.ingest import read_all
+from scanner.reports import terminal
 from scanner.settings import Settings
 from scanner.store import RunFolder
 
@@ -24,7 +26,7 @@ from scanner.store import RunFolder
 def items_of(tmp_path: Path, *paths: Path) -> Items:
     settings = Settings(evaluation=paths)
     run = RunFolder.open_for_writing(tmp_path / "r.scan")
-    return matching.read_items(run, matching.sources(settings), settings, 1)[0]
+    return matching.read_items(run, matching.survey(settings).sources, settings, 1)[0]
 
 
 def texts_of(tmp_path: Path, items: Items) -> list[tuple[str, str]]:
@@ -57,6 +59,61 @@ LAYOUTS: dict[str, tuple[str, str, list[tuple[str, str]]]] = {
         '{"role": "user", "content": "R"}, {"role": "assistant", "content": "B"}]}\n',
         [("Q", "A")],
     ),
+    "number": ("a.jsonl", '{"question": "Q", "choices": ["u", "v"], "answer": 1}\n', [("Q", "v")]),
+    "arc": (
+        "a.jsonl",
+        '{"question": {"stem": "Q", "choices": [{"text": "u", "label": "A"}, {"text": "v", "label": "B"}]}, '
+        '"answerKey": "B"}\n{"question": {"stem": "R", "choices": [{"text": "u", "label": "1"}, {"text": "v", '
+        '"label": "2"}]}, "answerKey": "1"}\n',
+        [("Q", "v"), ("R", "u")],
+    ),
+    "arc_hf": (
+        "a.jsonl",
+        '{"question": "Q", "choices": {"text": ["u", "v"], "label": ["A", "B"]}, "answerKey": "B"}\n'
+        '{"question": "R", "choices": {"text": ["u", "v"], "label": ["1", "2"]}, "answerKey": "1"}\n',
+        [("Q", "v"), ("R", "u")],
+    ),
+    "openbookqa": (
+        "a.jsonl",
+        '{"question_stem": "Q", "choices": {"text": ["u", "v"], "label": ["A", "B"]}, "answerKey": "B"}\n',
+        [("Q", "v")],
+    ),
+    "hellaswag": ("a.jsonl", '{"ctx_a": "Q", "ctx": "Q r", "endings": ["u", "v"], "label": "1"}\n', [("Q r", "v")]),
+    "boolq": ("a.jsonl", '{"question": "Q", "passage": "P", "answer": true}\n', [("P|Q", "")]),
+    "squad": (
+        "a.jsonl",
+        '{"title": "T", "context": "P", "question": "Q", "answers": {"text": ["a", "b"], "answer_start": [3, 4]}}\n',
+        [("P|Q", "a")],
+    ),
+    "squad_articles": (
+        "a.json",
+        '{"version": "1", "data": [{"title": "T", "paragraphs": [{"context": "P", "qas": [{"id": "1", "question": "Q",'
+        ' "answers": [{"text": "a", "answer_start": 3}]}, {"id": "2", "question": "R", "answers": []}]}]}, {"title": '
+        '"U", "paragraphs": [{"context": "O", "qas": [{"question": "S", "answers": [{"text": "c"}]}]}]}]}',
+        [("P|Q", "a"), ("R", ""), ("O|S", "c")],
+    ),
+    "truthfulqa": (
+        "a.jsonl",
+        '{"question": "Q", "best_answer": "a", "correct_answers": ["a", "b"], "incorrect_answers": ["c"]}\n',
+        [("Q", "a")],
+    ),
+    "truthfulqa_mc": (
+        "a.jsonl",
+        '{"question": "Q", "mc1_targets": {"choices": ["u", "v"], "labels": [0, 1]}, "mc2_targets": {}}\n',
+        [("Q", "v")],
+    ),
+    "winogrande": ("a.jsonl", '{"sentence": "Q", "option1": "u", "option2": "v", "answer": "1"}\n', [("Q", "u")]),
+    "piqa": ("a.jsonl", '{"goal": "Q", "sol1": "u", "sol2": "v", "label": 1}\n', [("Q", "v")]),
+    "letters": ("a.jsonl", '{"question": "Q", "A": "u", "B": "v", "answer": "B"}\n', [("Q", "v")]),
+    "by_letter": ("a.jsonl", '{"question": "Q", "options": {"A": "u", "B": "v"}, "answer": "B"}\n', [("Q", "v")]),
+    "query": ("a.jsonl", '{"query": "Q", "options": ["u", "v"], "gold": 1}\n', [("Q", "v")]),
+    "mbpp": ("a.jsonl", '{"text": "Write", "code": "def f()", "test_list": ["assert"]}\n', [("Write", "def f()")]),
+    "humaneval": ("a.jsonl", '{"prompt": "def f()", "canonical_solution": "pass"}\n', [("def f()", "pass")]),
+    "by_id": (
+        "a.json",
+        '{"one": {"question": "Q", "answer": "a"}, "two": {"question": "R", "options": ["u", "v"], "answer": "B"}}',
+        [("Q", "a"), ("R", "v")],
+    ),
     "text": ("a.jsonl", '{"text": "All of it"}\n', [("All of it", "")]),
 }
 
@@ -73,6 +130,21 @@ def test_questions_and_answers_are_told_apart(name: str, tmp_path: Path) -> None
 def test_tasks_by_name_keep_their_names(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text('{"T/1": "Write one", "T/2": "Write two"}')
     assert items_of(tmp_path, tmp_path / "a.json").item == ("T/1", "T/2")
+
+
+def test_items_of_one_record_are_named_by_their_place_in_it(tmp_path: Path) -> None:
+    for name, expected in (("squad_articles", ("1/0/0", "1/0/1", "2/0/0")), ("by_id", ("one", "two"))):
+        file, content, _ = LAYOUTS[name]
+        (tmp_path / file).write_text(content)
+        assert items_of(tmp_path, tmp_path / file).item == expected
+
+
+def test_the_letter_of_a_choice_that_is_told_by_number_counts_too(tmp_path: Path) -> None:
+    file, content, _ = LAYOUTS["number"]
+    (tmp_path / file).write_text(content)
+    by_number = items_of(tmp_path, tmp_path / file).letter
+    (tmp_path / file).write_text(LAYOUTS["choices"][1])
+    assert by_number.tolist() == items_of(tmp_path, tmp_path / file).letter.tolist() != [0]
 
 
 def test_items_whose_records_share_a_line_are_named_by_their_numbers(tmp_path: Path) -> None:
@@ -99,14 +171,41 @@ def test_what_cannot_be_read_says_what_to_do(tmp_path: Path) -> None:
         return lambda: items_of(tmp_path, tmp_path / name)
 
     with pytest.raises(InputError, match=r"--eval: .*gone\.jsonl: there is no such file or folder; expected a data"):
-        matching.sources(Settings(evaluation=(tmp_path / "gone.jsonl",)))
+        matching.survey(Settings(evaluation=(tmp_path / "gone.jsonl",)))
     with pytest.raises(InputError, match=r"--eval: empty\.jsonl: the file is empty, expected at least one record"):
         reading("empty.jsonl", "")()
     with pytest.raises(LayoutError, match=r"--eval: odd\.jsonl: no layout fits .* keys x; .*; write its items as JSON"):
         reading("odd.jsonl", '{"x": 1}\n')()
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "odd.jsonl").rename(tmp_path / "folder" / "odd.jsonl")
+    with pytest.raises(LayoutError, match=r"--eval: odd\.jsonl: no layout fits .*; write its items as JSON"):
+        items_of(tmp_path, tmp_path / "folder")
     with pytest.raises(SettingsError, match="--decontaminate is 'all'; it must be one of both, question, review, off"):
         Settings(decontaminate="all")
-    assert matching.sources(Settings()) == []
+    assert matching.survey(Settings()).sources == []
+
+
+def test_what_is_not_understood_is_left_out_of_a_folder_and_named(tmp_path: Path) -> None:
+    folder = tmp_path / "benchmarks"
+    folder.mkdir()
+    write_jsonl(folder / "b.jsonl", corpus.items())
+    for name in ("a", "c"):
+        (folder / f"{name}.jsonl").write_text('{"x": 1}\n')
+    with zipfile.ZipFile(folder / "d.zip", "w") as archive:
+        archive.writestr("odd.jsonl", '{"x": 1}\n')
+        archive.writestr("some.jsonl", '{"question": "Q", "answer": "A"}\n')
+    found = matching.survey(Settings(evaluation=(folder,)))
+    assert [(s.index, s.name) for s in found.sources] == [(0, "b.jsonl"), (1, "d.zip/some.jsonl")]
+    data = write_jsonl(tmp_path / "data.jsonl", corpus.clean_rows(5))
+    run = pipeline.audit([str(data)], Settings(evaluation=(folder,), semantic=False), tmp_path / "r.scan")
+    why = "evaluation items not understood"
+    assert run.read_json("scan.json")["notes"]["left_out"] == [
+        {"name": name, "why": why} for name in ("a.jsonl", "c.jsonl", "d.zip/odd.jsonl")
+    ]
+    shown = " ".join(terminal.render(run).decode().split())
+    assert f"Left out ({why}): a.jsonl, c.jsonl and d.zip/odd.jsonl" in shown
+    with pytest.raises(LayoutError, match=r"--eval: a\.jsonl: no layout fits"):  # for it was named itself
+        matching.survey(Settings(evaluation=(folder / "a.jsonl", folder / "b.jsonl")))
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +220,7 @@ def audited(tmp_path_factory: pytest.TempPathFactory) -> Path:
         {"instruction": items[2]["question"], "output": "no idea at all either"},
         *corpus.clean_rows(57),
     ]
-    data, evaluation = corpus.write(folder / "data.jsonl", rows), corpus.write(folder / "bench.jsonl", items)
+    data, evaluation = write_jsonl(folder / "data.jsonl", rows), write_jsonl(folder / "bench.jsonl", items)
     pipeline.audit([str(data)], Settings(evaluation=(evaluation,)), folder / "r.scan")
     return folder / "r.scan"
 
@@ -182,7 +281,7 @@ def test_other_evaluation_data_is_another_run(audited: Path) -> None:
     from scanner.errors import RunError
 
     folder = audited.parent
-    other = corpus.write(folder / "other.jsonl", corpus.items(3, seed=9))
+    other = write_jsonl(folder / "other.jsonl", corpus.items(3, seed=9))
     with pytest.raises(RunError, match="another input or other settings"):
         pipeline.audit([str(folder / "data.jsonl")], Settings(evaluation=(other,)), audited)
 
@@ -192,7 +291,7 @@ def test_a_benchmark_in_one_line_is_counted_item_by_item(tmp_path: Path) -> None
     rows = [{"instruction": item["question"], "output": item["answer"]} for item in items[:5]]
     evaluation = tmp_path / "bench.json"
     evaluation.write_text(json.dumps(items), "utf-8")
-    data = corpus.write(tmp_path / "data.jsonl", rows)
+    data = write_jsonl(tmp_path / "data.jsonl", rows)
     run = pipeline.audit([str(data)], Settings(evaluation=(evaluation,), semantic=False), tmp_path / "r.scan")
     assert run.read_json("scan.json")["summary"]["contamination"]["bench.json"]["matched"] == 5
     assert run.read_table("matches")["item"].to_list() == ["1", "2", "3", "4", "5"]
@@ -200,7 +299,7 @@ def test_a_benchmark_in_one_line_is_counted_item_by_item(tmp_path: Path) -> None
 
 def test_a_file_that_is_the_benchmark_trips_the_brake(tmp_path: Path) -> None:
     rows = [{"instruction": item["question"], "output": item["answer"]} for item in corpus.items()]
-    data = corpus.write(tmp_path / "data.jsonl", rows)
+    data = write_jsonl(tmp_path / "data.jsonl", rows)
     run = pipeline.audit([str(data)], Settings(evaluation=(data,), semantic=False), tmp_path / "r.scan")
     said = run.read_json("scan.json")["notes"]["brake"]
     assert said == [
@@ -225,13 +324,13 @@ def test_the_same_sum_in_other_words_is_for_review(tmp_path: Path) -> None:
         "5 of the sheep. How many animals are now grazing on her meadow?",
         "Which mountain stands behind the old castle of Salzburg in Austria?",
     ]
-    data = corpus.write(tmp_path / "data.jsonl", [{"prompt": text, "response": "?"} for text in rows])
+    data = write_jsonl(tmp_path / "data.jsonl", [{"prompt": text, "response": "?"} for text in rows])
     run = RunFolder.open_for_writing(tmp_path / "r.scan")
-    settings = Settings(evaluation=(corpus.write(tmp_path / "bench.jsonl", items),))
+    settings = Settings(evaluation=(write_jsonl(tmp_path / "bench.jsonl", items),))
     from scanner import formats
 
     read, _ = read_all(formats.discover([str(data)]), run, settings, 1)
-    known, _ = matching.read_items(run, matching.sources(settings), settings, 1)
+    known, _ = matching.read_items(run, matching.survey(settings).sources, settings, 1)
     own = decontaminating.items_of(run).segments()
     alike = semantic.find(run.segments(), read.row_id, own, known, embedding.load(None), 1)
     assert (alike.row_id.tolist(), alike.item.tolist()) == ([0], [0])  # other numbers make another sum

@@ -92,6 +92,18 @@ def test_a_goldfish_loss_is_rehearsed_and_predicted(small, audited, monkeypatch)
         pipeline.rehearse(audited, {**asked, "name": "heavy", "source_weight": (("d", 2.0),)})
 
 
+def test_a_tiny_base_has_one_fingerprint_however_long_it_took(tmp_path, monkeypatch):
+    made, marks = models.tiny([" ".join(PLAIN_WORDS)] * 3, seed=0, context=128), set()
+    for seconds in (1.5, 2.5):
+        facts = {"tokens": 1, "steps": 1, "loss_per_token_nats": 1.0, "seconds": seconds}
+        monkeypatch.setattr(rehearsing.rehearsal, "pretrain", lambda *_, facts=facts: facts)
+        (private := tmp_path / str(seconds)).mkdir()
+        kept = rehearsing._pretrained(made, [], rehearsing.Options(), False, private, Progress())
+        assert kept == json.loads((private / "pretraining.json").read_text()) == {"rows": 0, **facts}
+        marks.add(fingerprint(private / "base"))
+    assert len(marks) == 1
+
+
 def test_a_rehearsal_that_makes_no_sense_is_refused(small, audited):
     with pytest.raises(ModelError, match="too few for a tiny base"):
         pipeline.rehearse(audited, {"name": "few", "rows": 100})
@@ -188,7 +200,7 @@ def check_planted(run: Path, done) -> None:
         assert len(nats) == line["tokens"]
         assert nats.sum(dtype=np.float64) == pytest.approx(line["loss_per_token_nats"] * len(nats), rel=0.6)
     private = run / "private" / "rehearsal" / done.folder.name
-    assert sorted(p.name for p in private.iterdir()) == ["base", "planted.parquet"]
+    assert sorted(p.name for p in private.iterdir()) == ["base", "planted.parquet", "pretraining.json"]
     (found,) = calibrating.sources(RunFolder(run), (done.folder.name,))
     lengths = pl.read_parquet(done.folder / "lengths.parquet")
     trained = rehearsed.rows_of(found, rehearsed.measured(found), rehearsed.planted_rows(found)[0])

@@ -308,7 +308,7 @@ def test_they_can_be_left(tmp_path):
     assert clean.read_bytes() == (tmp_path / "d.jsonl").read_bytes()
     with pytest.raises(
         ScanError,
-        match=r"private values stand in 1 rows \(lines 1\), in fields that no trainer reads \(author\); apply the plan "
+        match=r"private values stand in 1 row \(line 1\), in fields that no trainer reads \(author\); apply the plan "
         r"of .* with redaction on and without --leave-unread, or mask these fields by hand",
     ):
         pipeline.verify(clean, run)
@@ -321,7 +321,7 @@ def test_they_can_be_left(tmp_path):
 def test_names_of_fields_are_told_but_never_changed(tmp_path):
     write_jsonl(tmp_path / "d.jsonl", [row(0) | {"output": f"Ask {MAIL} for it."}, row(1, seen={MAIL: 3}), row(2)])
     clean, run = cleaned(tmp_path / "d.jsonl", "clean.jsonl")
-    with pytest.raises(ScanError, match=r"in 1 rows \(lines 2\), in names of fields, which no plan changes; rename"):
+    with pytest.raises(ScanError, match=r"in 1 row \(line 2\), in names of fields, which no plan changes; rename"):
         pipeline.verify(clean, run)
 
 

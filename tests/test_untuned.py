@@ -231,7 +231,7 @@ def test_a_base_is_what_it_holds_not_where_it_lies(data, run, settings, folder, 
     shutil.copytree(folder, tmp_path / "copy" / "mine")
     listening = Listening()
     pipeline.audit([str(data)], settings.changed(base=tmp_path / "copy" / "mine"), run.path, progress=listening)
-    assert listening.said[0].startswith(f"{run.path} holds this audit already, judged again since by scan plan with ")
+    assert listening.said[0].startswith(f"{run.path} holds this audit already; use --force")
     pipeline.audit([str(data)], settings, run.path, progress=listening)
     assert listening.said[1] == f"{run.path} holds this audit already; use --force to run it again"
     (tmp_path / "copy" / "mine" / "tokenizer_config.json").write_text("{}")

@@ -53,7 +53,7 @@ def test_a_value_in_an_unread_field_of_another_row_is_found(tmp_path, escaped):
     text = clean.read_text("utf-8")
     assert "by [EMAIL_1]" in text
     clean.write_text(text.replace("by [EMAIL_1]", json.dumps(mail, ensure_ascii=escaped)[1:-1]), "utf-8")
-    with pytest.raises(ScanError, match=r"in 1 rows \(lines 5\), in fields that no trainer reads \(author\); apply"):
+    with pytest.raises(ScanError, match=r"in 1 row \(line 5\), in fields that no trainer reads \(author\); apply"):
         pipeline.verify(clean, run)
 
 
@@ -79,7 +79,7 @@ def test_nothing_is_proved_of_records_that_cannot_be_read(tmp_path):
     clean, run = cleaned(tmp_path, [json.dumps(item(i)) for i in range(3)])
     with clean.open("a") as file:
         file.write(f'{{"output": "{MAIL}\n')
-    with pytest.raises(ScanError, match=r"1 records could not be read, so that nothing is proved .*clean\.jsonl:4\)"):
+    with pytest.raises(ScanError, match=r"1 record could not be read, so that nothing is proved .*clean\.jsonl:4\)"):
         pipeline.verify(clean, run)
 
 
@@ -100,7 +100,7 @@ def test_a_table_that_was_written_as_jsonl_is_still_a_table(tmp_path):
     assert pipeline.verify(tmp_path / "t.jsonl", run).values == 9
     with (tmp_path / "t.jsonl").open("a") as file:
         file.write(json.dumps({"Name": "Eve", "Contact": "eve@roe-clinic.net", "City": "Rome"}) + "\n")
-    with pytest.raises(ScanError, match=r"private values are left in 1 rows \(lines 10\)"):
+    with pytest.raises(ScanError, match=r"private values are left in 1 row \(line 10\)"):
         pipeline.verify(tmp_path / "t.jsonl", run)
 
 
@@ -141,7 +141,7 @@ def test_a_field_that_no_trainer_reads_is_told_by_its_name(tmp_path):
     pipeline.verify(clean, run)
     clean.write_text(clean.read_text("utf-8").replace("[PHONE_1]", "84 23 30"), "utf-8")
     with pytest.raises(
-        ScanError, match=r"stand in 1 rows \(lines 2\), in fields that no trainer reads \(Phone_No\)"
+        ScanError, match=r"stand in 1 row \(line 2\), in fields that no trainer reads \(Phone_No\)"
     ) as told:
         pipeline.verify(clean, run)
     assert "84 23" not in str(told.value)

@@ -119,7 +119,7 @@ def search(
         run = RunFolder.open_for_writing(Path(folder) / "run.scan")
         settings = Settings(evaluation=tuple(evaluation))
         rows, _ = ingest.read_all(formats.discover([str(path) for path in data]), run, settings, threads)
-        items, _ = matching.read_items(run, matching.sources(settings), settings, threads)
+        items, _ = matching.read_items(run, matching.survey(settings).sources, settings, threads)
         own = items_of(run).segments()
         compared = semantic.compare(run.segments(), rows.row_id, own, items, encoder, threads, by)
         return compared, rows.source[compared.place], rows.line[compared.place], items

@@ -76,7 +76,7 @@ def compare(data: Path, evaluation: Path, encoder: embedding.Encoder, threads: i
         run = RunFolder.open_for_writing(Path(folder) / "run.scan")
         settings = Settings(evaluation=(evaluation,))
         rows, _ = ingest.read_all(formats.discover([str(data)]), run, settings, threads)
-        items, _ = matching.read_items(run, matching.sources(settings), settings, threads)
+        items, _ = matching.read_items(run, matching.survey(settings).sources, settings, threads)
         pairs, _ = contamination.find_words(run.segments(), rows, items, threads)
         own = decontaminating.items_of(run).segments()
         alike = semantic.find(run.segments(), rows.row_id, own, items, encoder, threads)
@@ -126,7 +126,7 @@ def speed(folder: Path, count: int, encoder: embedding.Encoder, threads: int) ->
         run = RunFolder.open_for_writing(Path(place) / "run.scan")
         settings = Settings(evaluation=(folder / "eval",))
         rows, _ = ingest.read_all(formats.discover([str(path)]), run, settings, threads)
-        items, _ = matching.read_items(run, matching.sources(settings), settings, threads)
+        items, _ = matching.read_items(run, matching.survey(settings).sources, settings, threads)
         yield f"{count:,} rows, {megabytes:.0f} MB, {len(items):,} items, {threads} threads\n"
         yield "| step | wall s | CPU s | MB/s of input (wall) |"
         yield "|---|--:|--:|--:|"
@@ -138,7 +138,8 @@ def speed(folder: Path, count: int, encoder: embedding.Encoder, threads: int) ->
             return f"| {name} | {wall:.2f} | {cpu:.2f} | {megabytes / wall:.0f} |", result
 
         line, _ = timed("read and index the evaluation files", lambda: build_index(
-            matching.read_items(run, matching.sources(settings), settings, threads)[0], contamination.SHORTEST_ANSWER
+            matching.read_items(run, matching.survey(settings).sources, settings, threads)[0],
+            contamination.SHORTEST_ANSWER,
         ))  # fmt: skip
         yield line
         index = build_index(items, contamination.SHORTEST_ANSWER)

@@ -115,7 +115,8 @@ def _seen(sample: Sequence[Any]) -> str:
     keys = Counter(key for record in sample if isinstance(record, Mapping) for key in record)
     shown = plain_names(key for key, _ in keys.most_common(12))
     kinds = ", ".join(f"{count:,} x {name}" for name, count in types.most_common(3))
-    return f"{len(sample):,} records seen ({kinds}), keys {', '.join(shown) or 'none'}"
+    many = "record" if len(sample) == 1 else "records"
+    return f"{len(sample):,} {many} seen ({kinds}), keys {', '.join(shown) or 'none'}"
 
 
 def _misspelt(sample: Sequence[Any]) -> str:

@@ -26,7 +26,7 @@ def headline(summary: dict[str, Any]) -> str:
     rows, skipped = summary["rows"], summary.get("rows_skipped") or 0
     if not rows or skipped < MANY_SKIPPED * (rows + skipped):
         return _verdict(summary)
-    return f"{_verdict(summary)} {number(skipped)} of {number(rows + skipped)} records could not be read."
+    return f"{_verdict(summary)} {number(skipped)} of {plural(rows + skipped, 'record')} could not be read."
 
 
 def _verdict(summary: dict[str, Any]) -> str:
@@ -89,6 +89,6 @@ def verdict(scan: dict[str, Any]) -> list[str]:
     actions = summary["plan"]
     lines.append(
         f"The plan drops {plural(actions['drop'], 'row')}, redacts {number(actions['redact'])} and leaves "
-        f"{number(actions['review'])} for you to review; {number(actions['rows_left'])} rows remain."
+        f"{number(actions['review'])} for you to review; {plural(actions['rows_left'], 'row remains', 'rows remain')}."
     )
     return lines + [sentence(line) for line in brake(scan)]

@@ -268,8 +268,7 @@ def _aimed(by: dict[str, Any]) -> str:
 
 def tolerated(scan: dict[str, Any]) -> list[str]:
     """What was read although it was damaged, most frequent first."""
-    damage = sorted((scan.get("notes") or {}).get("reading") or [], key=lambda d: -d["records"])
-    return [f"{plural(d['records'], 'record')} read with {d['what']} (first: {d['first']})" for d in damage]
+    return figures.tolerated((scan.get("notes") or {}).get("reading") or [])
 
 
 def left_out(scan: dict[str, Any]) -> list[str]:

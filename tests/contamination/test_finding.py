@@ -28,7 +28,7 @@ def found(folder: Path, rows: list[dict], items: list[dict], threads: int = 2) -
     run = RunFolder.open_for_writing(folder / "r.scan")
     settings = Settings(evaluation=(evaluation,))
     read, _ = ingest.read_all(formats.discover([str(data)]), run, settings, threads)
-    known, _ = matching.read_items(run, matching.sources(settings), settings, threads)
+    known, _ = matching.read_items(run, matching.survey(settings).sources, settings, threads)
     pairs, _ = contamination.find_words(run.segments(), read, known, threads)
     return contamination.table(matching._with_answers(run, known, pairs), known)
 
@@ -114,6 +114,24 @@ def test_short_answers_count_beside_their_question_only(tmp_path):
     assert parts == [(0, "1", "both"), (1, "2", "question")]
 
 
+def test_answers_count_beside_their_question_without_what_a_benchmark_notes_in_them(tmp_path):
+    """GSM8K: a sum in angle brackets after each sign of equality, the result in a last line."""
+    items = [
+        {"question": ITEMS[i]["question"], "answer": f"It is 4{i}+2 = <<4{i}+2=4{2 + i}>>4{2 + i}.\n#### 4{2 + i}"}
+        for i in range(3)
+    ]
+    items.append({"question": ITEMS[3]["question"], "answer": "<<1+1=2>>"})  # nothing is left of it
+    rows = [
+        row(items[0]["question"], "It is 40+2 = 42."),
+        row(items[1]["question"], items[1]["answer"]),
+        row(items[2]["question"], "It is 40+2 = 42."),
+        row(items[3]["question"]),
+        row("something else", "It is 40+2 = 42."),
+    ]
+    parts = found(tmp_path, rows, items).select("row_id", "item", "part").rows()
+    assert parts == [(0, "1", "both"), (1, "2", "both"), (2, "3", "question"), (3, "4", "question")]
+
+
 def mixed(rng: random.Random) -> list[dict]:
     """Clean rows, copies, parts and answers, shuffled."""
     rows = corpus.clean_rows(30)
@@ -145,7 +163,7 @@ def test_little_room_proposes_the_same_pairs(tmp_path):
     found(tmp_path, mixed(random.Random(0)), ITEMS)
     run = RunFolder(tmp_path / "r.scan")
     settings = Settings(evaluation=(tmp_path / "bench.jsonl",))
-    items, _ = matching.read_items(run, matching.sources(settings), settings, 1)
+    items, _ = matching.read_items(run, matching.survey(settings).sources, settings, 1)
     index = build_index(items, contamination.SHORTEST_ANSWER)
     wide = lexical.propose(run.segments(), index, 1)
     tight = lexical.propose(run.segments(), index, 1, room=1)

@@ -181,7 +181,7 @@ def matched(folder, rows: list[str], questions: list[str], threads: int = 2) -> 
     run = RunFolder.open_for_writing(folder / "r.scan")
     settings = Settings(evaluation=(bench,))
     read, _ = ingest.read_all(formats.discover([str(data)]), run, settings, threads)
-    known, _ = matching.read_items(run, matching.sources(settings), settings, threads)
+    known, _ = matching.read_items(run, matching.survey(settings).sources, settings, threads)
     own = items_of(run).segments()
     alike = semantic.find(run.segments(), read.row_id, own, known, embedding.load(None), threads)
     return set(zip(alike.row_id.tolist(), alike.item.tolist(), strict=True))

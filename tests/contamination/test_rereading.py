@@ -61,7 +61,7 @@ def searched(folder, rows, questions, share=None, elsewhere=""):
     run = RunFolder.open_for_writing(folder / "r.scan")
     settings = Settings(evaluation=(bench,))
     read, _ = ingest.read_all(formats.discover([str(data)]), run, settings, 1)
-    known, _ = matching.read_items(run, matching.sources(settings), settings, 1)
+    known, _ = matching.read_items(run, matching.survey(settings).sources, settings, 1)
     reader = Reader(elsewhere)
     by = None if share is None else rereading.Transformer(reader, share)
     own = items_of(run).segments()
