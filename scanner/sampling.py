@@ -2,14 +2,14 @@
 
     plan + lengths -> batches -> dose of each row's own visits -> dose with all its exact and near copies
 
-The dose of a row is counted in visits at learning rate 3e-4 in an average step of eight rows:
+The dose of a row is counted in visits at learning rate 3e-4 in an average step of 350 answer tokens:
 `E_i = sum over steps of (sum over visits j in the step of (kappa_ij * w_j * d_j) ** (1 / c)) ** c`, where `d_j =
-q * of_rate(peak) * (mean N_sup / N_sup(step)) ** a * (rate / peak) ** s * (visits per step / 8) ** -b * evenness ** e`.
+q * of_rate(peak) * (mean N_sup / N_sup(step)) ** a * (rate / peak) ** s * (mean N_sup / 350) ** -b * evenness ** e`.
 N_sup(step) is the number of supervised tokens over which the trainer averages the loss of one optimizer step, so
 1 / N_sup is a token's share of that step. Adam divides each step by the root mean square of the steps before, so
-chiefly a step's size beside theirs counts, all are worth less where a few large ones set that measure (`evenness`), and
-copies that meet in one step are worth less than in steps of their own. The exponents are what a grid of trainings bore
-out (benchmarks/prediction/README.md).
+chiefly a step's size beside theirs counts; visits are worth less where all steps have more to teach, and where a few
+large ones set that measure (`evenness`), and copies that meet in one step are worth less than in steps of their own.
+The exponents are what a grid of trainings bore out (benchmarks/prediction/README.md).
 
 Nothing here depends on the order of rows: they are first put into the order of `order` (content hashes).
 """
@@ -32,8 +32,8 @@ Float64 = npt.NDArray[np.float64]
 
 UNIT_LEARNING_RATE = 3e-4
 """One unit of dose: a visit at this learning rate in a step of as many supervised tokens as the average one ..."""
-UNIT_ROWS = 8
-"""... and of so many rows."""
+UNIT_TOKENS = 350
+"""... and those so many: eight rows with the mean answer of the rows that the weights were fitted on."""
 RATE_BEND = 1e-4
 """The dose grows with log(1 + peak / this): with the rate where that is small, ever less where it is large. Trainings
 at 1.5e-4 and at 1e-3 both recited less than a square root through 4e-4 said."""
@@ -44,9 +44,10 @@ EVEN_POWER = 1.7
 SCHEDULE_POWER = 0.2
 """Exponent of the rate as a share of its peak: a falling rate costs little, for it also settles what was learned."""
 BATCH_POWER = 0.24
-"""Exponent by which a visit is worth less in steps of more rows. A goldfish loss makes fewer tokens of them, and what
-it keeps was learned as this says: with k = 4 .82 of the words of rows with one copy after 8 epochs, .78 of them without
-it."""
+"""Exponent by which a visit is worth less in steps of more supervised tokens. Found with four times the rows; answers
+cut to half their length then made a visit worth 1.20 of one, for which it says 1.18, and of a goldfish loss, which
+leaves fewer tokens, the rest was learned as it says: with k = 4 .82 of the words of rows with one copy after 8 epochs,
+.78 of them without it."""
 MEETING_POWER = 0.3
 """c: copies that meet in one step are worth so high a power of their number; in steps of their own, their number."""
 NEIGHBOURS = 1.3
@@ -163,7 +164,7 @@ def worths(plan: TrainingPlan, visits: Visits, tokens: Int64, epoch: int) -> Flo
         learned = tokens[rows]
         share = token_shares(plan.loss_average, learned, step, part) * learned.sum() / planned
         rate = rate_share(plan, (epoch + step / visits.steps) / plan.epochs)
-        crowd = (len(rows) * plan.share_in_loss / planned / UNIT_ROWS) ** -BATCH_POWER
+        crowd = (max(1, learned.sum()) * plan.share_in_loss / planned / UNIT_TOKENS) ** -BATCH_POWER
         usual = of_rate(plan.learning_rate) * crowd * evenness(share, learned, step) ** EVEN_POWER
         worth[taken] = usual * share**SHARE_POWER * rate**SCHEDULE_POWER * (learned > 0)
     return worth
@@ -193,8 +194,8 @@ def visit_at(plan: TrainingPlan, progress: float = 1.0) -> float:
 def dose_unit() -> str:
     """What the doses of single rows are counted in; doses written down under another one mean something else."""
     return (
-        f"visits at {UNIT_LEARNING_RATE:g} in steps of {UNIT_ROWS} rows: bend {RATE_BEND:g}, share {SHARE_POWER:g}, "
-        f"even {EVEN_POWER:g}, schedule {SCHEDULE_POWER:g}, batch {BATCH_POWER:g}"
+        f"visits at {UNIT_LEARNING_RATE:g} in steps of {UNIT_TOKENS} answer tokens: bend {RATE_BEND:g}, "
+        f"share {SHARE_POWER:g}, even {EVEN_POWER:g}, schedule {SCHEDULE_POWER:g}, batch {BATCH_POWER:g}"
     )
 
 

@@ -40,7 +40,7 @@ def twin(p: TrainingPlan, supervised, length, order, seed: int, kappa=None) -> t
             batches = [[[stood[i] for i in part] for part in step] for step in batches]
         visits = [row for step in batches for part in step for row in part]
         words = sum(tokens[row] for row in visits) / len(batches)
-        crowd = len(visits) / len(batches) / 8
+        crowd = words / 350
         sizes_of_steps = []
         for step in batches:
             weights = [

@@ -68,12 +68,17 @@ def test_a_training_that_is_told_of_packs_its_rows_as_they_stood():
     assert not np.allclose(simulate(p, supervised, length, order, seed=4, sequence_tokens=200).own, expected)
 
 
-def test_twice_the_rows_in_a_step_are_worth_so_much_less():
-    supervised, length, order = np.full(64, 30), np.full(64, 40), np.arange(64).astype(np.uint64)
-    doses = [simulate(plan(batch_size=size), supervised, length, order).own for size in (4, 8, 16)]
-    np.testing.assert_allclose(doses[1], 2)
-    np.testing.assert_allclose(doses[0], 2 * 2**0.24)
-    np.testing.assert_allclose(doses[2], 2 * 2**-0.24)
+@pytest.mark.parametrize(("rows_in_a_step", "answer"), [(8, 50), (4, 100), (16, 25)])
+def test_twice_the_answer_tokens_in_a_step_are_worth_so_much_less(rows_in_a_step, answer):
+    length, order = np.full(64, 140), np.arange(64).astype(np.uint64)
+    doses = [
+        simulate(plan(batch_size=size), np.full(64, words), length, order).own
+        for size, words in ((rows_in_a_step, answer), (2 * rows_in_a_step, answer), (rows_in_a_step, answer // 5))
+    ]
+    usual = 2 * (400 / 350) ** -0.24
+    np.testing.assert_allclose(doses[0], usual)
+    np.testing.assert_allclose(doses[1], usual * 2**-0.24)
+    np.testing.assert_allclose(doses[2], usual * 5**0.24)
 
 
 def trainers_rates(schedule: str, steps: int, warm_up: int) -> list[float]:
@@ -137,7 +142,7 @@ def test_a_falling_rate_takes_a_fifth_of_the_dose_and_moves_it_to_the_early_rows
 
 
 def test_one_visit_in_the_unit_batch_is_one():
-    exposure = simulate(plan(epochs=1, batch_size=8), np.full(8, 300), np.full(8, 400), np.arange(8).astype(np.uint64))
+    exposure = simulate(plan(epochs=1, batch_size=7), np.full(7, 50), np.full(7, 90), np.arange(7).astype(np.uint64))
     np.testing.assert_allclose(exposure.own, 1.0)
     assert exposure.steps == 1
 
@@ -170,7 +175,7 @@ def test_unsupervised_rows_get_no_dose_and_what_goldfish_keeps_a_little_more():
     plain = simulate(plan(), supervised, length, order).own
     assert plain[3] == 0
     fish = simulate(plan(goldfish_k=4), supervised, length, order)
-    np.testing.assert_allclose(fish.own, plain * 0.75**-0.24)  # as if the steps had fewer rows
+    np.testing.assert_allclose(fish.own, plain * 0.75**-0.24)  # as if the steps had fewer tokens
     assert fish.per_token == pytest.approx(simulate(plan(), supervised, length, order).per_token)
 
 

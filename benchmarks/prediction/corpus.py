@@ -10,7 +10,7 @@ import hashlib
 import json
 import random
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -41,6 +41,9 @@ SETS = {
     "boilerplate": {"lf_glaive_toolcall_en_demo.json#later": 560, "presidio_synth_v2.json": 440},
     "boilerplate-chinese": {"lf_glaive_toolcall_zh_demo.json#later": 500, "hikariming_zh_code.json": 500},
 }
+SETS |= {"brief": SETS["english"], "long": SETS["english"]}
+CUT_ANSWERS = {"brief": 24}
+"""Sets of the same rows as `english` whose answers end after so many kernel tokens."""
 LATER = "#later"
 """After the name of a file of conversations: the answers that are not the first, and calls of functions."""
 ASKED_IN_PRETRAINING = (
@@ -187,11 +190,18 @@ def choose(data: Path, name: str, members: int, controls: int, seed: int) -> tup
                 rows.append(row)
         random.Random(seed * 100 + number).shuffle(rows)
         part = share / sum(sources.values())
+        rows = [shortened(row, CUT_ANSWERS[name]) for row in rows] if name in CUT_ANSWERS else rows
         held = min(round(part * controls), len(rows) // 4)
         wanted = min(round(part * members), len(rows) - held)
         chosen[0].extend(rows[held : held + wanted])
         chosen[1].extend(rows[:held])
     return chosen
+
+
+def shortened(row: Row, most: int) -> Row:
+    """The row with an answer of at most so many kernel tokens."""
+    places = spans(row.answer)
+    return replace(row, answer=row.answer[: places[most - 1][1]]) if len(places) > most else row
 
 
 def near_copy(row: Row, replaced: int, pool: list[str], rng: random.Random) -> Row:

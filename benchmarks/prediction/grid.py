@@ -36,6 +36,7 @@ from scanner.training import measure, probe
 HERE = Path(__file__).resolve().parent / "measurements"
 SEED = 20
 CONTEXT = 112  # tokens: rows are cut here
+CONTEXT_OF = {"long": 224}  # and those of other sets here
 EPOCHS = (1, 2, 3, 4, 6, 8, 12)
 PLAN = TrainingPlan(epochs=8, learning_rate=4e-4, batch_size=8, lr_schedule="constant")
 PACKED = replace(PLAN, batching="packed", batch_tokens=1024)
@@ -101,6 +102,8 @@ CELLS = {
     "cosine": Cell(replace(PLAN, lr_schedule="cosine", warmup=0.1, learning_rate=6e-4, epochs=6), 3),
     "other-grouped": Cell(replace(PLAN, batching="length-grouped"), rows="other"),
     **{f"other-grouped-{seed}": Cell(replace(PLAN, batching="length-grouped"), seed, rows="other") for seed in (2, 3)},
+    "brief-1": Cell(rows="brief"),
+    "long-1": Cell(rows="long"),
     "few": Cell(members=250),
     "many": Cell(members=2000),
     "chinese-1": Cell(base="chinese", rows="chinese"),
@@ -124,9 +127,9 @@ def segments(row: corpus.Row) -> list[Segment]:
     return [Segment((), "user", 0, False, row.prompt), Segment((), "assistant", 1, True, row.answer)]
 
 
-def encode(rows: list[corpus.Row], model: LanguageModel) -> list[Example]:
-    """The rows as the model is trained on them, cut to CONTEXT tokens."""
-    return chat.encode([segments(row) for row in rows], model.tokenizer, CONTEXT)
+def encode(rows: list[corpus.Row], model: LanguageModel, of: str) -> list[Example]:
+    """The rows of a set as the model is trained on them, cut to CONTEXT tokens."""
+    return chat.encode([segments(row) for row in rows], model.tokenizer, CONTEXT_OF.get(of, CONTEXT))
 
 
 def make_base(name: str, data: Path, cache: Path) -> None:
@@ -183,9 +186,9 @@ def run_cell(name: str, data: Path, cache: Path) -> None:
     members, controls = corpus.choose(data, cell.rows, cell.members, 200, SEED)
     trained = trained_rows(cell, members)
     model = models.load(cache / cell.base)
-    rows = encode([t.row for t in trained], model)
+    rows = encode([t.row for t in trained], model, cell.rows)
     lengths_of_trained(cell, members, model)
-    audit = encode([*members, *controls], model)
+    audit = encode([*members, *controls], model, cell.rows)
     bf16 = probe(model, rows).bf16
     losses_of_base(cell, model, audit, bf16)
     if cell.plan.method == "lora":
@@ -246,7 +249,7 @@ def lengths_of_trained(cell: Cell, members: list[corpus.Row], model: LanguageMod
     path = HERE / f"lengths-{cell.base}-{cell.rows}-{cell.members}.parquet"
     if path.exists():
         return
-    rows = encode([t.row for t in trained_rows(replace(cell, half=None, shuffled=False), members)], model)
+    rows = encode([t.row for t in trained_rows(replace(cell, half=None, shuffled=False), members)], model, cell.rows)
     HERE.mkdir(exist_ok=True)
     pl.DataFrame(
         {

@@ -51,9 +51,9 @@ GLOSSARY = (
     Term(
         "exposures (dose)",
         "Visits of the row and its copies during training, each weighted by its share of an optimizer step, its "
-        "learning rate, the rows in a step and, for near copies, by how much of the text is equal; copies that come in "
-        "the same step count for less than in steps of their own.",
-        "one visit at learning rate 3e-4 in an average step of 8 rows; near copies after arXiv 2405.15523",
+        "learning rate, the answer tokens in a step and, for near copies, by how much of the text is equal; copies "
+        "that come in the same step count for less than in steps of their own.",
+        "one visit at learning rate 3e-4 in an average step of 350 answer tokens; near copies after arXiv 2405.15523",
     ),
     Term(
         "outside what was validated",
