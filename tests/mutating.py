@@ -86,7 +86,7 @@ MUTANTS = (
     Mutant("payloads that differ may be dropped", "planning.dropping", "        & payload\n", "", PLAN),
     Mutant("answers at the threshold differ", "planning.dropping",
            'pl.col("answer_similarity").fill_nan(1.0) >=', 'pl.col("answer_similarity").fill_nan(1.0) >', PLAN),
-    Mutant("payloads at the threshold differ", "planning.dropping",
+    Mutant("payloads at the threshold differ", "contrast",
            "fill_null(math.nan).fill_nan(1.0) >=", "fill_null(math.nan).fill_nan(1.0) >", PLAN),
     Mutant("rows at the threshold differ", "planning.dropping",
            '(pl.col("similarity") >= settings.jaccard)\n', '(pl.col("similarity") > settings.jaccard)\n', PLAN),

@@ -231,7 +231,7 @@ def test_a_base_that_recites_nothing_gets_a_caution(audited, tmp_path):
         line = told.read_table("whatif").filter(variant="as planned", epochs=PLAN.epochs).row(0, named=True)
         high[name] = line["high"]
         if calibration:
-            assert line["expected_rows"] < 2
+            assert line["expected_rows"] < 5
     # none of 100 rows after as many epochs: 3 % of them could be recited all the same, five of them stand thrice
     assert 3 < high["with"] < high["without"] / 2
 

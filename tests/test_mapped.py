@@ -212,7 +212,7 @@ def test_a_cleaned_file_of_an_input_that_changed_meanwhile_does_not_appear(tmp_p
 
 def test_an_audit_of_a_file_that_grows_while_its_last_piece_is_read_is_refused(tmp_path, monkeypatch):
     path = write(tmp_path / "d.jsonl", 60)
-    append_before(monkeypatch, ingest, "_segment", path)
+    append_before(monkeypatch, ingest, "segment", path)
     with pytest.raises(InputError, match="changed while it was read"):
         find_duplicates([path])
 

@@ -105,9 +105,10 @@ def test_an_interrupted_rehearsal_ends_as_an_uninterrupted_one(small, tmp_path):
 def test_the_dose_is_that_of_the_batches_that_were_made(small):
     plan = TrainingPlan(epochs=2, learning_rate=3e-4, lr_schedule="constant", batch_size=12)
     work, _ = tuned(plan)
-    assert work.dose == pytest.approx(np.full(12, 2 * 1.5**-0.24))  # one step of 12 rows an epoch
+    crowd = sum(len(answer.words) for row in work.trained for answer in row.answers) / 350  # one step of all an epoch
+    assert work.dose == pytest.approx(np.full(12, 2 * crowd**-0.24))
     falling, _ = tuned(replace(plan, lr_schedule="linear"))
-    assert falling.dose == pytest.approx(np.full(12, (1 + 0.5**0.2) * 1.5**-0.24))
+    assert falling.dose == pytest.approx(np.full(12, (1 + 0.5**0.2) * crowd**-0.24))
 
 
 @pytest.mark.parametrize(

@@ -91,7 +91,7 @@ def test_a_run_of_other_weights_is_not_taken_for_this_one_and_judged_without_the
     held = run.read_table("whatif")["variant"].to_list()
     assert run.read_json("scan.json")["versions"].items() >= versions.shipped().items()
     others = versions.shipped() | {versions.WEIGHTS: "0123456789ab"}
-    for module in ("scanner.inputs", "scanner.pipeline", "scanner.predicting"):
+    for module in ("scanner.inputs", "scanner.judging", "scanner.predicting"):
         monkeypatch.setattr(f"{module}.shipped", lambda: others)
     with pytest.raises(RunError, match="or of a program with other weights or rules; use --force"):
         pipeline.audit([str(data)], Settings(semantic=False), run.path)
