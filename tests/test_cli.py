@@ -234,8 +234,12 @@ def test_a_misspelt_command_is_told(audited: Path) -> None:
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
 def test_a_batch_system_that_ends_it_leaves_no_text_behind(tmp_path: Path, name: str) -> None:
-    command = [sys.executable, str(ROOT / "cli.py"), "-", "--no-semantic"]
-    with subprocess.Popen(command, cwd=tmp_path, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    command, pipe = [sys.executable, str(ROOT / "cli.py"), "-", "--no-semantic"], subprocess.PIPE
+
+    def heard() -> None:  # what started the tests may ignore the signal (nohup), and a process inherits that
+        signal.signal(getattr(signal, name), signal.SIG_DFL)
+
+    with subprocess.Popen(command, cwd=tmp_path, stdin=pipe, stderr=pipe, preexec_fn=heard) as process:
         assert process.stdin is not None
         process.stdin.write(b'{"instruction": "private", "output": "text"}\n')
         process.stdin.flush()
