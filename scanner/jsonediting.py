@@ -12,6 +12,7 @@ from typing import Any
 
 from scanner.errors import OutputError
 from scanner.jsontext import dumps, encodable, parse, quoted, type_name
+from scanner.redaction import is_json_container
 
 Path = tuple[str | int, ...]
 
@@ -124,10 +125,10 @@ def _leaf_at(value: Any, path: Path) -> str | int | float:
 
 def keep_json(old: str, new: str) -> str:
     """`new`, valid JSON where `old` is a JSON object or array: bare placeholders get quotes; OutputError else."""
-    if not _holds_json(old) or _holds_json(new):
+    if not is_json_container(old) or is_json_container(new):
         return new
     repaired = _BARE_PLACEHOLDER.sub(lambda m: f'"{m[0]}"', new)
-    if _holds_json(repaired):
+    if is_json_container(repaired):
         return repaired
     if "{" not in old:  # a list in prose, such as "[1]", is no interface that could break
         return new
@@ -135,16 +136,6 @@ def keep_json(old: str, new: str) -> str:
         f"a text of {len(old)} characters held JSON and would no longer be JSON after its spans are replaced; "
         "expected spans inside its strings or whole numbers; leave this row out or exclude the rule"
     )
-
-
-def _holds_json(text: str) -> bool:
-    if text.lstrip()[:1] not in ("{", "["):
-        return False
-    try:
-        json.loads(text, strict=False)
-    except (ValueError, RecursionError):
-        return False
-    return True
 
 
 def literal_spans(text: str, paths: Iterable[Path]) -> dict[Path, tuple[int, int]]:

@@ -94,6 +94,8 @@ def _with_answers(run: RunFolder, items: Items, pairs: contamination.Pairs) -> c
         answer[asked] = np.fmax(answer[asked], found)
 
     asked = np.flatnonzero(~np.isnan(pairs.question))
+    if not len(asked):
+        return pairs
     look_for(asked, items)
     bare = without_annotations(items_of(run).segments(), items)
     look_for(asked[bare.lengths()[2 * pairs.item[asked] + 1] > 0], bare)

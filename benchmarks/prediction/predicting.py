@@ -62,20 +62,16 @@ def given(table: measured.Table, o: measured.Observation, weights: Weights) -> t
     return strength, o.regime.under(strength), Conflicts(table.conflict_place, table.conflict_share)
 
 
-def predict(table: measured.Table, o: measured.Observation, weights: Weights) -> object:
-    """The shipped prediction of every row: distributions of N_pre (TurnTails)."""
-    strength, regime, torn = given(table, o, weights)
-    return turn_tails(
-        table.features, table.answers, o.dose * strength, o.dose * 0, regime, weights, torn, 1, goldfish=o.goldfish
-    )
+def predict(
+    table: measured.Table, o: measured.Observation, weights: Weights, curve: np.ndarray | None = None
+) -> object:
+    """The shipped prediction of every row: distributions of N_pre (TurnTails).
 
-
-def curve(table: measured.Table, o: measured.Observation, weights: Weights) -> np.ndarray:
-    """(T,) P(the answer is reproduced up to and including this token), of the tokens of the answers."""
+    curve: (T,) takes P(the answer is reproduced up to and including this token).
+    """
     strength, regime, torn = given(table, o, weights)
-    found, dose = np.zeros(len(table.features.log_probability)), o.dose * strength
-    turn_tails(table.features, table.answers, dose, dose * 0, regime, weights, torn, 1, found, o.goldfish)
-    return found
+    dose = o.dose * strength
+    return turn_tails(table.features, table.answers, dose, dose * 0, regime, weights, torn, 1, curve, o.goldfish)
 
 
 @cache

@@ -35,7 +35,8 @@ TOP = 0.01
 
 def reaching(table: measured.Table, o: measured.Observation, weights: predicting.Weights) -> np.ndarray:
     """(n, longest) predicted P(N_pre >= 1 ..) of every row's answer; 0 beyond its end."""
-    curve = predicting.curve(table, o, weights)
+    curve = np.zeros(len(table.features.log_probability))
+    predicting.predict(table, o, weights, curve)
     size = table.answers.end - table.answers.start
     found = np.zeros((len(table.member), int(size.max())))
     for row, start, length in zip(table.answers.row, table.answers.start, size, strict=True):

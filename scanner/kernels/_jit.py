@@ -48,7 +48,7 @@ _only_inside = {"nogil": True, "error_model": "numpy", "no_cpython_wrapper": Tru
 helper = njit(**_only_inside, _nrt=False)
 """No entry for Python or C, which is a tenth of the compiler's work."""
 maker = njit(**_only_inside)
-"""A helper that makes arrays."""
+"""A helper that makes arrays or sorts them: without counts that compiles only if the same sort was compiled before."""
 
 
 def kernel(signature: Any) -> Callable[[Any], Any]:

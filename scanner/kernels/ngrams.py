@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from scanner.kernels._jit import I32, I32R, I64, I64R, INT, U8, U8R, U64, U64R, VOID, helper, kernel
+from scanner.kernels._jit import I32, I32R, I64, I64R, INT, U8, U8R, U64, U64R, VOID, helper, kernel, maker
 from scanner.kernels._words import BLOCK
 from scanner.kernels.hashing import fmix64, power
 from scanner.kernels.tokens import ROOM, WORD, code_point_at, next_tokens
@@ -290,7 +290,7 @@ def probe(
     return len(row_start) - 1
 
 
-@helper
+@maker
 def _packed(hashes, begin, end, width, out):
     """Rolling hashes of the runs in hashes[begin:end], each with the run's place in its low bits, sorted."""
     leaving = power(_BASE, width)

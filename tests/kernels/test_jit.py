@@ -94,11 +94,17 @@ def test_a_helper_that_makes_arrays_is_refused():
         njit(_jit.I64(_jit.INT))(lambda count: make(count))
 
 
-def test_only_what_makes_arrays_is_a_maker():
-    found = []
+def test_makers_alone_make_or_sort_arrays():
+    """Another helper that sorts compiles or not by what was compiled before it, and so by the order of imports."""
+    made = {"makes": [], "sorts": []}
     for path in sorted(Path(_jit.__file__).parent.glob("*.py")):
         for node in ast.parse(path.read_text("utf-8")).body:
-            if isinstance(node, ast.FunctionDef) and any(ast.unparse(d) == "maker" for d in node.decorator_list):
-                assert re.search(r"np\.(empty|zeros)\(", ast.unparse(node)), f"{path.name}: {node.name}"
-                found.append(node.name)
-    assert found
+            marks = {ast.unparse(mark) for mark in getattr(node, "decorator_list", [])}
+            if not isinstance(node, ast.FunctionDef) or not marks & {"helper", "shared", "maker"}:
+                continue
+            makes = re.search(r"np\.(empty|zeros|ones|full|arange|concatenate)\w*\(|\.copy\(", ast.unparse(node))
+            sorts = re.search(r"sort\(", ast.unparse(node))
+            assert bool(makes or sorts) == ("maker" in marks), f"{path.name}: {node.name}"
+            made["makes"] += [node.name] * bool(makes)
+            made["sorts"] += [node.name] * bool(sorts)
+    assert all(made.values())
