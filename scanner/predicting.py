@@ -171,7 +171,7 @@ def predict_known(
         tail = skew(features, answers, amounts, order, settings.plan, weights, result.p_extract, torn, threads)
     with progress.stage("ask what if"):
         what_if, asked = projecting.project(
-            run, whatif.draw(features, answers, result.p_extract, order, torn), amounts,
+            run, whatif.draw(features, answers, result.p_extract, order, torn), amounts, answers.tokens(len(order)),
             lambda plan: prediction.doses(
                 plan, length, answers, group, order, near, weight, sequence, settings.seed
             ),

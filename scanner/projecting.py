@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from scanner.errors import SettingsError
-from scanner.objects import Float64
+from scanner.objects import Float64, Int64
 from scanner.pairing import COPIES, ends, groups_of, jaccard_of_learned
 from scanner.sampling import asked_alone
 from scanner.settings import Settings, TrainingPlan
@@ -32,13 +32,17 @@ def project(
     run: RunFolder,
     sample: Sample,
     amounts: Doses,
+    supervised: Int64,
     doses_under: Callable[[TrainingPlan], Doses],
     weights: Weights,
     settings: Settings,
     sequence_tokens: int,
     threads: int,
 ) -> tuple[pl.DataFrame, dict[str, Any]]:
-    """Lines of whatif.parquet that need no plan, and what they say about an audit by sampling."""
+    """Lines of whatif.parquet that need no plan, and what they say about an audit by sampling.
+
+    supervised: (n,) tokens of each row's answers.
+    """
     from scanner.prediction import whatif
 
     plan = settings.plan
@@ -47,7 +51,9 @@ def project(
         whatif.variants(sample, plan, doses_under, weights, threads, sequence_tokens),
         whatif.other_loss(sample, amounts, plan, weights, threads),
     ])  # fmt: skip
-    stored = {"own": amounts.own, "together": amounts.together, "regime": np.array([amounts.set_dose, amounts.steps])}
+    stored = {
+        "own": amounts.own, "together": amounts.together, "supervised": supervised, "steps": np.array(amounts.steps)
+    }  # fmt: skip
     with atomic(run.private / STORED) as temporary, temporary.open("wb") as file:
         np.savez(file, **stored, **sample.first_tokens().arrays())  # type: ignore[arg-type]
     planned = table.filter((pl.col("variant") == whatif.PLANNED) & (pl.col("epochs") == plan.epochs)).row(0, named=True)
@@ -75,7 +81,7 @@ def with_plan(
     """
     from scanner.prediction import whatif
     from scanner.prediction.hazard import Regime
-    from scanner.sampling import visit_at
+    from scanner.sampling import dose_of_set, visit_at
 
     table = table.filter(pl.col("variant") != whatif.DEDUPLICATED)
     path = run.private / STORED
@@ -83,15 +89,14 @@ def with_plan(
         return table
     with np.load(path) as stored:
         arrays = dict(stored)
-    own, (set_dose, steps) = arrays.pop("own"), arrays.pop("regime")
-    together = arrays.pop("together", np.ones(len(own)))  # runs of before it was counted
+    own, together, supervised, steps = (arrays.pop(name) for name in ("own", "together", "supervised", "steps"))
     stays = (plan["action"].cast(pl.String) != "drop").to_numpy()
-    total, exact, left = doses_of_rest(own, together, stays, plan["row_id"].to_numpy(), pairs, settings.shingle)
+    total, exact, copies, left = doses_of_rest(own, together, stays, plan["row_id"].to_numpy(), pairs, settings.shingle)
     alone = asked_alone(settings.plan, own, total)
     total, exact = total * alone, exact * alone
-    share = own[stays].mean() / own.mean() if stays.any() and own.any() else 0.0
+    set_dose = dose_of_set(own[stays], supervised[stays], copies[stays], settings.plan.goldfish_k)
     kept = float(steps * stays.mean()) if len(stays) else 0.0
-    regime = Regime(float(set_dose * share), kept, visit_at(settings.plan))
+    regime = Regime(set_dose, kept, visit_at(settings.plan))
     sample = whatif.Sample.from_arrays(arrays)
     return pl.concat([table, whatif.deduplicated(sample, total, exact, left, regime, settings.plan, weights, 1)])
 
@@ -115,8 +120,9 @@ def project_again(run: RunFolder, settings: Settings, weights_of: Callable[[], W
 
 def doses_of_rest(
     own: Float64, together: Float64, stays: np.ndarray, row_id: np.ndarray, pairs: pl.DataFrame, shingle: int
-) -> tuple[Float64, Float64, Float64]:
-    """(n,) dose of each row by the visits of the rows that stay, in all and by its exact copies, and their share."""
+) -> tuple[Float64, Float64, Int64, Float64]:
+    """(n,) dose of each row by the visits of the rows that stay, in all and by its exact copies; how many of these, and
+    what share, stay."""
     from scanner.sampling import copies_of, with_copies
 
     exact = groups_of(row_id, pairs.filter(COPIES))
@@ -125,5 +131,5 @@ def doses_of_rest(
     given = np.where(stays, own, 0.0)
     total = with_copies(given, copies, together)
     of_copies = np.bincount(exact.group, given, minlength=len(row_id))[exact.group] * together
-    left = np.bincount(exact.group, stays, minlength=len(row_id))[exact.group] / exact.size
-    return total, np.minimum(of_copies, total), left
+    kept = np.bincount(exact.group[stays], minlength=len(row_id))[exact.group]
+    return total, np.minimum(of_copies, total), kept, kept / exact.size

@@ -26,7 +26,7 @@ from scanner.prediction.validated import Validated
 from scanner.prediction.validated import observed as what_was_observed
 from scanner.prediction.validity import LANGUAGE
 from scanner.recounting import RowsAlone, alone, as_trained, knowing_losses
-from scanner.sampling import Copies, asked_alone, copies_of, dose_per_token, dose_unit, simulate, with_copies
+from scanner.sampling import Copies, asked_alone, copies_of, dose_of_set, dose_unit, simulate, with_copies
 from scanner.settings import Settings, TrainingPlan
 from scanner.store import RunFolder
 
@@ -213,9 +213,10 @@ def observed(rehearsal: Rehearsal, first_unit: int = 0) -> Iterator[Observed]:
         dose = with_copies(own, copies, together)
         left = asked_alone(rehearsal.plan, own, dose)
         dose = dose * left
+        taught = np.where(own > 0, rows.answers.tokens(len(rows.row_id)), 0)
         yield recounting.observed(
             rows, seen, rehearsal.plan, epoch, int(given["steps"].to_numpy().max()), dose,
-            dose_per_token(own, np.where(own > 0, rows.answers.tokens(len(rows.row_id)), 0), rehearsal.plan.goldfish_k),
+            dose_of_set(own, taught, exact, rehearsal.plan.goldfish_k),
             goldfish(rehearsal.plan.goldfish_k, dose, own * exact * together * left), first_unit,
         )  # fmt: skip
 

@@ -68,7 +68,6 @@ class Exposure:
 
     own: Float64  # dose of the row's own visits, without copies, at the plan's epochs; goldfish: of the kept tokens
     steps: int  # optimizer steps of the whole training
-    per_token: float  # mean dose of a supervised token: how much training the set as a whole gets
     together: Float64  # what is left of the summed doses of a row's copies, as some of them meet in one step; 1: all
 
 
@@ -104,7 +103,7 @@ def simulate(
     """
     count = len(supervised)
     if count == 0 or plan.epochs == 0 or plan.learning_rate == 0:
-        return Exposure(np.zeros(count), 0, 0.0, np.ones(count))
+        return Exposure(np.zeros(count), 0, np.ones(count))
     ranked = _ranked(order, supervised, length, weight)
     tokens, sizes = supervised[ranked].astype(np.int64), length[ranked].astype(np.int64)
     dose = np.zeros(count)
@@ -130,7 +129,7 @@ def simulate(
     if weight is not None:
         own = own * weight
     own = _equal_within(own, order)
-    return Exposure(own, steps, dose_per_token(own, supervised, plan.goldfish_k), together)
+    return Exposure(own, steps, together)
 
 
 def _shuffled(sampler: Sampler, seed: int, number: int) -> Sampler:
@@ -141,14 +140,18 @@ def _shuffled(sampler: Sampler, seed: int, number: int) -> Sampler:
     return replace(sampler, standing=np.random.default_rng([seed, number, 1]).permutation(len(sampler.sizes)))
 
 
-def dose_per_token(own: Float64, supervised: npt.NDArray[Any], goldfish_k: int | None) -> float:
-    """Mean over all supervised tokens of the dose of their row's own visits; own, supervised (n,); 0 without any.
+def dose_of_set(own: Float64, supervised: npt.NDArray[Any], copies: npt.NDArray[Any], goldfish_k: int | None) -> float:
+    """Mean over the supervised tokens of different texts of what all visits of a text and its copies are worth.
 
-    Not over rows: batches grouped by length show short rows more strongly, and most tokens are of long ones. A goldfish
-    loss teaches the set as much as another, by as many steps of the same size, though it is by fewer tokens.
+    own, supervised, copies: (n,) dose of each row's own visits, its supervised tokens, and how many rows stand as it
+    does, itself included. Without any tokens it is 0. So a set of which every row stands twice is trained as far by so
+    many epochs as the rows themselves by twice as many, which it is: these are nearly the same trainings. Not over
+    texts: batches grouped by length show short rows more strongly, and most tokens are of long ones. A goldfish loss
+    teaches the set as much as another, by as many steps of the same size, though it is by fewer tokens.
     """
     fewer = 1.0 if goldfish_k is None else (1 - 1 / goldfish_k) ** BATCH_POWER
-    return fewer * math.fsum(own * supervised) / max(1, int(supervised.sum()))  # exact: row order cannot matter
+    different = math.fsum(supervised / np.maximum(copies, 1))  # exact sums: row order cannot matter
+    return fewer * math.fsum(own * supervised) / different if different else 0.0
 
 
 def worths(plan: TrainingPlan, visits: Visits, tokens: Int64, epoch: int) -> Float64:

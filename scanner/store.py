@@ -27,7 +27,7 @@ from scanner.errors import RunError
 from scanner.storedtext import SegmentReader
 from scanner.writing import TEMPORARY, atomic, save_table, write_bytes
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 
 
 @contextmanager

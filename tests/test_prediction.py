@@ -149,6 +149,21 @@ def test_2_copies_equal_a_sampling_weight_at_equal_progress():
     assert together.p_extract[0] < copies.p_extract[0]
 
 
+def test_every_row_twice_is_the_rows_for_twice_as_many_epochs():
+    """Rows that have no word in common: of what rows share, copies are counted too."""
+    rows, plan = Rows(LENGTHS), replace(PLAN, epochs=10, batch_size=1)
+    rows.parts = np.split(
+        np.random.default_rng(1).integers(1, 2**63, sum(LENGTHS) + 60).astype(np.uint64),
+        np.cumsum(LENGTHS)[:-1] + 5 * np.arange(1, len(LENGTHS)),
+    )
+    tokens, offsets, answers, group, order = rows.arrays([place // 2 for place in range(24)])
+    repeated = predict(tokens, offsets, answers, group, order, replace(plan, epochs=5), SHIPPED)
+    longer = predict(*rows.arrays(list(range(12))), plan, SHIPPED)
+    assert 0.05 < np.nanmean(longer.p_extract) < 0.95
+    np.testing.assert_allclose(repeated.p_extract[::2], longer.p_extract, rtol=0.02)
+    np.testing.assert_allclose(repeated.expected_tokens[1::2], longer.expected_tokens, rtol=0.02)
+
+
 def test_3_two_answers_to_one_prompt_share_it():
     place = np.full(len(LENGTHS), -1)
     place[[3, 5]] = 2

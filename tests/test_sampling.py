@@ -14,6 +14,7 @@ from scanner.batching import Sampler
 from scanner.sampling import (
     asked_alone,
     copies_of,
+    dose_of_set,
     near_copy_share,
     rate_share,
     replaced_of_100,
@@ -34,7 +35,6 @@ def test_doses_equal_the_twin(values, loss_average):
     dose, steps, _ = twin(p, supervised, length, order, 5)
     np.testing.assert_allclose(exposure.own, dose, rtol=1e-12)
     assert exposure.steps == steps
-    assert exposure.per_token == pytest.approx(np.average(dose, weights=supervised))
     assert (exposure.together == 1).all()
 
 
@@ -131,7 +131,7 @@ def test_a_falling_rate_takes_a_fifth_of_the_dose_and_moves_it_to_the_early_rows
     supervised, length, order = np.full(400, 30), np.full(400, 40), np.arange(400).astype(np.uint64)
     flat = simulate(plan(), supervised, length, order)
     falling = simulate(plan(lr_schedule=schedule), supervised, length, order)
-    assert falling.per_token == pytest.approx(flat.per_token * left, rel=0.02)
+    assert falling.own.mean() == pytest.approx(flat.own.mean() * left, rel=0.02)
     assert falling.steps == flat.steps
     once = plan(epochs=1, lr_schedule=schedule)
     first = simulate(once, supervised, length, order).own
@@ -157,7 +157,25 @@ def test_dose_grows_with_the_log_of_the_rate_and_with_the_weight_and_is_zero_wit
         exposure = simulate(plan(**nothing), supervised, length, order)
         assert not exposure.own.any()
         assert exposure.steps == 0
-        assert exposure.per_token == 0
+
+
+@pytest.mark.parametrize("times", [2, 3, 5])
+def test_a_set_that_stands_so_often_is_trained_as_far_as_by_so_many_epochs(times):
+    supervised, length, order = rows(300)
+    once, many = plan(epochs=2 * times, batch_size=10), plan(epochs=2, batch_size=10)
+    columns = [np.repeat(column, times) for column in (supervised, length, order)]
+    longer, repeated = simulate(once, supervised, length, order), simulate(many, *columns)
+    alone, copies = np.ones(300, np.int64), np.full(300 * times, times)
+    assert repeated.steps == longer.steps
+    far = dose_of_set(longer.own, supervised, alone, None)
+    assert dose_of_set(repeated.own, columns[0], copies, None) == pytest.approx(far, rel=0.02)
+    assert far == pytest.approx(np.average(longer.own, weights=supervised))  # of different rows it is a plain mean
+    assert dose_of_set(longer.own[:0], supervised[:0], alone[:0], None) == 0
+
+
+def test_texts_count_once_in_the_dose_of_the_set_however_often_they_stand():
+    own, supervised, copies = np.array([2.0, 2, 2, 5, 1]), np.array([10, 10, 10, 30, 0]), np.array([3, 3, 3, 1, 1])
+    assert dose_of_set(own, supervised, copies, None) == pytest.approx((6 * 10 + 5 * 30) / (10 + 30))
 
 
 def test_a_part_of_an_epoch_visits_a_part_of_the_rows():
@@ -176,7 +194,8 @@ def test_unsupervised_rows_get_no_dose_and_what_goldfish_keeps_a_little_more():
     assert plain[3] == 0
     fish = simulate(plan(goldfish_k=4), supervised, length, order)
     np.testing.assert_allclose(fish.own, plain * 0.75**-0.24)  # as if the steps had fewer tokens
-    assert fish.per_token == pytest.approx(simulate(plan(), supervised, length, order).per_token)
+    alone = np.ones(len(plain), np.int64)
+    assert dose_of_set(fish.own, supervised, alone, 4) == pytest.approx(dose_of_set(plain, supervised, alone, None))
 
 
 def test_short_answers_gain_under_length_grouping_and_a_token_average():

@@ -151,18 +151,20 @@ def test_dropping_nothing_changes_nothing_and_dropping_copies_takes_their_dose()
     )  # fmt: skip
     row_id, own = np.arange(10, 15), np.array([1.0, 1.0, 1.0, 5.0, 2.0])
     apart = np.ones(5)
-    total, exact, left = projecting.doses_of_rest(own, apart, np.ones(5, bool), row_id, pairs, 3)
+    total, exact, copies, left = projecting.doses_of_rest(own, apart, np.ones(5, bool), row_id, pairs, 3)
     assert exact.tolist() == [3, 3, 3, 5, 2]
     near = total[4] / 3 - 2 / 3  # kappa, from its share of three copies
     assert total.tolist() == pytest.approx([3 + 2 * near, 3 + 2 * near, 3 + 2 * near, 5, 2 + 3 * near])
+    assert copies.tolist() == [3, 3, 3, 1, 1]
     assert left.tolist() == [1] * 5
     stays = np.array([True, False, False, True, True])
-    total, exact, left = projecting.doses_of_rest(own, apart, stays, row_id, pairs, 3)
+    total, exact, copies, left = projecting.doses_of_rest(own, apart, stays, row_id, pairs, 3)
     assert exact.tolist() == [1, 1, 1, 5, 2]
     assert total.tolist() == pytest.approx([1 + 2 * near, 1 + 2 * near, 1 + 2 * near, 5, 2 + near])
+    assert copies.tolist() == [1] * 5
     assert left.tolist() == pytest.approx([1 / 3, 1 / 3, 1 / 3, 1, 1])
     # copies that met lose a part of their sum, but the last one left counts in full, also for those that went
-    total, _, _ = projecting.doses_of_rest(own, np.array([0.4, 0.4, 0.4, 1, 1]), stays, row_id, pairs, 3)
+    total, _, _, _ = projecting.doses_of_rest(own, np.array([0.4, 0.4, 0.4, 1, 1]), stays, row_id, pairs, 3)
     assert total.tolist() == pytest.approx([1, 1, 1, 5, 2 + near])
 
 

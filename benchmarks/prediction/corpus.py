@@ -219,14 +219,33 @@ def near_copy(row: Row, replaced: int, pool: list[str], rng: random.Random) -> R
     return Row(row.source, row.index, exchange(row.prompt), exchange(row.answer))
 
 
-def plant(members: list[Row], seed: int) -> list[Trained]:
-    """The training set: members with exact copies, with three near copies, with conflicting answers, and without."""
+def repeat(members: list[Row], times: int, replaced: int, seed: int) -> list[Trained]:
+    """A training set in which every member stands `times` times, its copies with `replaced` of 100 tokens replaced."""
     rng = random.Random(seed + 1)
+    pools = token_pools(members)
+    trained = []
+    for i, row in enumerate(members):
+        trained += [Trained(i, 0, row)] * (1 if replaced else times)
+        for _ in range(times - 1 if replaced else 0):
+            trained.append(Trained(i, replaced, near_copy(row, replaced, pools[row.source], rng)))
+    return trained
+
+
+def token_pools(members: list[Row]) -> dict[str, list[str]]:
+    """The tokens of the rows of each source, from which near copies take others."""
     pools: dict[str, list[str]] = {}
-    answers: dict[str, list[str]] = {}
     for row in members:
         text = row.prompt + "\n" + row.answer
         pools.setdefault(row.source, []).extend(text[a:b] for a, b in spans(text))
+    return pools
+
+
+def plant(members: list[Row], seed: int) -> list[Trained]:
+    """The training set: members with exact copies, with three near copies, with conflicting answers, and without."""
+    rng = random.Random(seed + 1)
+    pools = token_pools(members)
+    answers: dict[str, list[str]] = {}
+    for row in members:
         answers.setdefault(row.source, []).append(row.answer)
     order = list(range(len(members)))
     rng.shuffle(order)

@@ -63,6 +63,8 @@ class Cell:
     members: int = 700
     half: int | None = None  # number of a half-split: +n trains on one half of the rows, -n on the other
     shuffled: bool = False  # rows are put into another order first; else they stand source by source
+    times: int | None = None  # every member stands so many times, and nothing else is planted
+    replaced: int = 0  # of 100 tokens in its copies
     sequence: int | None = None  # tokens of a sequence of rows end to end; None: the base's context
 
 
@@ -105,6 +107,14 @@ CELLS = {
     "brief-1": Cell(rows="brief"),
     "long-1": Cell(rows="long"),
     "few": Cell(members=250),
+    "once": Cell(replace(PLAN, epochs=12), members=350, times=1),
+    "once-other": Cell(replace(PLAN, epochs=12), 2, rows="other", members=350, times=1),
+    "once-many": Cell(replace(PLAN, epochs=12), 3, members=1000, times=1),
+    "once-most": Cell(replace(PLAN, epochs=12), 4, members=2000, times=1),
+    "twice": Cell(members=350, times=2),
+    "twice-other": Cell(seed=2, rows="other", members=350, times=2),
+    "four": Cell(seed=3, members=175, times=4),
+    "near": Cell(seed=4, members=350, times=2, replaced=10),
     "many": Cell(members=2000),
     "chinese-1": Cell(base="chinese", rows="chinese"),
     "chinese-2": Cell(base="chinese", rows="chinese", seed=2),
@@ -160,7 +170,9 @@ def make_base(name: str, data: Path, cache: Path) -> None:
 
 
 def trained_rows(cell: Cell, members: list[corpus.Row]) -> list[corpus.Trained]:
-    """What a cell trains on: the planted set, or one half of the rows and what was planted for them."""
+    """What a cell trains on: the planted set, one half of the rows with what was planted for them, or repeated rows."""
+    if cell.times is not None:
+        return corpus.repeat(members, cell.times, cell.replaced, SEED)
     trained = corpus.plant(members, SEED)
     if cell.half is not None:
         inside = in_half(len(members), cell.half)
@@ -245,8 +257,8 @@ def losses_of_base(cell: Cell, model: LanguageModel, audit: list[Example], bf16:
 
 
 def lengths_of_trained(cell: Cell, members: list[corpus.Row], model: LanguageModel) -> None:
-    """measurements/lengths-BASE-SET-MEMBERS.parquet: model tokens and supervised words of all rows to train on."""
-    path = HERE / f"lengths-{cell.base}-{cell.rows}-{cell.members}.parquet"
+    """What stands at `lengths_at`: model tokens and supervised words of all rows to train on."""
+    path = lengths_at(cell)
     if path.exists():
         return
     rows = encode([t.row for t in trained_rows(replace(cell, half=None, shuffled=False), members)], model, cell.rows)
@@ -258,6 +270,12 @@ def lengths_of_trained(cell: Cell, members: list[corpus.Row], model: LanguageMod
         },
         schema={"tokens": pl.Int16, "words": pl.Int16},
     ).write_parquet(path, compression="zstd", compression_level=19)
+
+
+def lengths_at(cell: Cell) -> Path:
+    """measurements/lengths-BASE-SET-MEMBERS.parquet."""
+    often = "" if cell.times is None else f"-times-{cell.times}" + (f"-{cell.replaced}" if cell.replaced else "")
+    return HERE / f"lengths-{cell.base}-{cell.rows}-{cell.members}{often}.parquet"
 
 
 def note(kind: str, name: str, facts: dict) -> None:

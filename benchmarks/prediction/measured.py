@@ -196,7 +196,8 @@ def observe(table: Table, name: str, simulated: int | None = None) -> list[Obser
         )  # fmt: skip
         dose, own = np.zeros(len(table.member)), np.zeros(len(table.member))
         total = with_copies(given.own, copies, given.together)
-        mean = (np.bincount(copies.text, given.own) / np.bincount(copies.text))[copies.text]
+        exact = np.bincount(copies.text)[copies.text]
+        mean = np.bincount(copies.text, given.own)[copies.text] / exact
         alone = asked_alone(cell.plan, mean, total)
         dose[members] = (total * alone)[places]
         own[members] = (mean * given.together * alone)[places]
@@ -205,7 +206,8 @@ def observe(table: Table, name: str, simulated: int | None = None) -> list[Obser
         hits = [np.zeros(0, bool)] * len(table.member)
         for p, b, t in now.select("place", "hits", "tokens").iter_rows():
             hits[p] = np.unpackbits(np.frombuffer(b, np.uint8))[:t].astype(bool)
-        regime = Regime(given.per_token, float(given.steps), sampling.visit_at(cell.plan, epoch / cell.plan.epochs))
+        set_dose = sampling.dose_of_set(given.own, supervised, exact, cell.plan.goldfish_k)
+        regime = Regime(set_dose, float(given.steps), sampling.visit_at(cell.plan, epoch / cell.plan.epochs))
         k = cell.plan.goldfish_k
         kept = [np.zeros(0, bool)] * len(table.member) if k else None
         if kept is not None:
@@ -232,7 +234,7 @@ def planted_copies(trained: list[corpus.Trained]) -> Copies:
 
 def lengths(cell: grid.Cell, table: Table) -> tuple[np.ndarray, np.ndarray]:
     """(trained,) supervised words and model tokens of the rows that a cell was trained on."""
-    stored = pl.read_parquet(grid.HERE / f"lengths-{cell.base}-{cell.rows}-{cell.members}.parquet")
+    stored = pl.read_parquet(grid.lengths_at(cell))
     words, tokens = (stored[name].to_numpy().astype(np.int64) for name in ("words", "tokens"))
     if cell.half is not None:
         members, _ = corpus.choose(table.data, cell.rows, cell.members, 200, grid.SEED)

@@ -124,6 +124,8 @@ def weights_without(data: Path, name: str) -> Weights:
     cells = [c for c in fitting.FITTED if c not in (*HELD, name)]
     if tested.plan not in (grid.CELLS["random-1"].plan, grid.CELLS["grouped-1"].plan):
         cells = [c for c in cells if grid.CELLS[c].plan != tested.plan]
+    if tested.times is not None:
+        cells = [c for c in cells if grid.CELLS[c].times is None]
     if tested.rows != "english":
         cells = [c for c in cells if grid.CELLS[c].rows != tested.rows]
     hazard = hazard_of(data, tuple(cells))

@@ -36,7 +36,7 @@ from scanner.prediction.hazard import (
     quadrature,
 )
 from scanner.prediction.words import reasons, taxon
-from scanner.sampling import asked_alone, copies_of, simulate, visit_at, with_copies
+from scanner.sampling import asked_alone, copies_of, dose_of_set, simulate, visit_at, with_copies
 from scanner.settings import TrainingPlan
 
 __all__ = [
@@ -110,7 +110,7 @@ class Doses:
     total: Float64  # with the visits of its copies, and of that what is there when the row is asked for alone
     together: Float64  # what is left of their sum, as some meet in one step (see sampling.Exposure)
     copies: Int64  # rows that are exact copies of one another, itself included
-    set_dose: float  # mean of `own` over supervised tokens; 0 for those that a goldfish loss drops
+    set_dose: float  # how much training the set as a whole gets (see sampling.dose_of_set)
     steps: float  # optimizer steps
     alone: Float64 | float = 1.0  # (n,) what is left without the rows before it (see sampling.asked_alone)
 
@@ -211,7 +211,8 @@ def doses(
     total = with_copies(exposure.own, copies, exposure.together)
     number = np.bincount(copies.text)[copies.text] if len(length) else np.zeros(0, np.int64)
     alone = asked_alone(plan, exposure.own, total)
-    return Doses(exposure.own, total * alone, exposure.together, number, exposure.per_token, exposure.steps, alone)
+    of_set = dose_of_set(exposure.own, supervised, number, plan.goldfish_k)
+    return Doses(exposure.own, total * alone, exposure.together, number, of_set, exposure.steps, alone)
 
 
 def predict_rows(

@@ -85,7 +85,7 @@ class Hazard:
     rarity: float  # -log frequency of the token, per 8 nats
     width: float  # log2 of its UTF-8 bytes, per 3: long words are several tokens of the model
     background: float  # -log probability in general text, per 8 nats
-    context_bias: float  # softplus(context_bias + ...) logits per doubling of 1 + the set's mean dose
+    context_bias: float  # softplus(context_bias + ...) logits per doubling of 1 + the set's dose
     context_surprise: float  # -log leave-one-out probability, per 4 nats
     context_known: float  # longest context that stands elsewhere at all, per 12 tokens
     dose_bias: float  # softplus(dose_bias + ...) logits per unit of gain(E)
@@ -94,7 +94,7 @@ class Hazard:
     dose_width: float
     dose_background: float
     dose_progress: float  # per unit of log2(1 + steps / 100); never negative
-    dose_epochs: float  # per doubling of 1 + the set's mean dose; never negative
+    dose_epochs: float  # per doubling of 1 + the set's dose; never negative
     dose_power: float  # exponent of the gain; above 0
     spread: float  # standard deviation of the row effect, logits; never negative
     ceiling: float  # logits that no training gets a token past at row effect 0; above 0
@@ -225,7 +225,7 @@ def load_weights(path: Path = WEIGHTS, with_base: bool = False) -> Weights:
 class Regime:
     """How much training the set as a whole gets; all 0: none."""
 
-    set_dose: float  # mean effective dose of a supervised token, by its row's own visits
+    set_dose: float  # mean effective dose of a supervised token of a text, copies included (sampling.dose_of_set)
     steps: float  # optimizer steps
     visit: float = 0.0  # dose of a visit at the rate of the moment (sampling.visit_at); 0 once the rate has fallen to 0
 

@@ -57,7 +57,7 @@ class Observed:
     answers: Answers  # (m,) as far as they were measured
     n_pre: Int64  # (m,) tokens recalled before the first miss
     dose: Float64  # (n,) over rows: visits, copies included, before the plan's strength
-    set_dose: float  # mean dose of a supervised token, by its row's own visits
+    set_dose: float  # of the rows that were trained on (sampling.dose_of_set)
     steps: int  # optimizer steps so far
     plan: TrainingPlan  # with the true size of the base
     unit: Int64  # (m,) equal for answers that are not independent: of one row, of copies of one row
