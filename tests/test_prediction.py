@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from random_rows import LENGTHS, PLAN, SHIPPED, Rows, run, survival
+from random_rows import LENGTHS, PLAN, SHIPPED, Predicted, Rows, run, survival
 
 from scanner.errors import RuleError
 from scanner.kernels.contexts import RARITY_STEP, context_features
@@ -150,18 +150,19 @@ def test_2_copies_equal_a_sampling_weight_at_equal_progress():
 
 
 def test_every_row_twice_is_the_rows_for_twice_as_many_epochs():
-    """Rows that have no word in common: of what rows share, copies are counted too."""
-    rows, plan = Rows(LENGTHS), replace(PLAN, epochs=10, batch_size=1)
-    rows.parts = np.split(
-        np.random.default_rng(1).integers(1, 2**63, sum(LENGTHS) + 60).astype(np.uint64),
-        np.cumsum(LENGTHS)[:-1] + 5 * np.arange(1, len(LENGTHS)),
-    )
-    tokens, offsets, answers, group, order = rows.arrays([place // 2 for place in range(24)])
-    repeated = predict(tokens, offsets, answers, group, order, replace(plan, epochs=5), SHIPPED)
-    longer = predict(*rows.arrays(list(range(12))), plan, SHIPPED)
-    assert 0.05 < np.nanmean(longer.p_extract) < 0.95
-    np.testing.assert_allclose(repeated.p_extract[::2], longer.p_extract, rtol=0.02)
-    np.testing.assert_allclose(repeated.expected_tokens[1::2], longer.expected_tokens, rtol=0.02)
+    """By the doses; what other rows have in common is counted once more with every copy, which hardly matters."""
+    plan, twice = replace(PLAN, epochs=8, batch_size=1, lr_schedule="constant"), np.repeat(np.arange(len(LENGTHS)), 2)
+    once = Predicted(LENGTHS, plan=plan)
+    _, offsets, answers, group, order = Rows(LENGTHS).arrays(twice.tolist())
+    amounts = doses(replace(plan, epochs=4), np.diff(offsets), answers, group, order)
+    of_rows = {name: getattr(amounts, name)[::2] for name in ("own", "total", "together", "copies")} | {"alone": 1.0}
+    repeated = predict_rows(once.features, once.answers, replace(amounts, **of_rows), once.order, plan, SHIPPED)
+    assert 0.05 < np.nanmean(once.result.p_extract) < 0.95
+    np.testing.assert_allclose(repeated.p_extract, once.result.p_extract, rtol=0.01)
+    np.testing.assert_allclose(repeated.expected_tokens, once.result.expected_tokens, rtol=0.01)
+    assert np.nanmax(repeated.p_counterfactual) < np.nanmax(
+        once.result.p_counterfactual
+    )  # the other copy is still there
 
 
 def test_3_two_answers_to_one_prompt_share_it():
