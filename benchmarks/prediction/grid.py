@@ -115,7 +115,6 @@ CELLS = {
     "twice-other": Cell(seed=2, rows="other", members=350, times=2),
     "four": Cell(seed=3, members=175, times=4),
     "near": Cell(seed=4, members=350, times=2, replaced=10),
-    "many": Cell(members=2000),
     "chinese-1": Cell(base="chinese", rows="chinese"),
     "chinese-2": Cell(base="chinese", rows="chinese", seed=2),
     **{f"boilerplate-{seed}": Cell(seed=seed, rows="boilerplate") for seed in (1, 2)},
