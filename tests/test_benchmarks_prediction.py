@@ -73,6 +73,22 @@ def test_later_answers_and_masked_texts_are_read_apart_from_first_answers(tmp_pa
     assert pairs("masked.json") == [(0, "I am Ann", "I am {{NAME}}")]
 
 
+def test_rows_that_stand_so_often_or_beside_near_copies():
+    rows = [
+        corpus.Row("a.json", i, f"question {i} of a few words", " ".join(f"w{i}x{k}" for k in range(40)))
+        for i in (0, 1)
+    ]
+    four = corpus.repeat(rows, 4, 0, 1)
+    assert [(t.member, t.replaced) for t in four] == [(0, 0)] * 4 + [(1, 0)] * 4
+    assert all(t.row is rows[t.member] for t in four)
+    near = corpus.repeat(rows, 3, 10, 1)
+    assert [(t.member, t.replaced) for t in near] == [(0, 0), (0, 10), (0, 10), (1, 0), (1, 10), (1, 10)]
+    for t in near:
+        answer, own = t.row.answer.split(), rows[t.member].answer.split()
+        assert sum(a != b for a, b in zip(answer, own, strict=True)) <= t.replaced * len(own) / 100
+    assert near[1].row != near[2].row != rows[0]
+
+
 def test_runs_of_hits():
     hit = np.array([1, 1, 0, 1, 1, 1, 0, 0, 1, 1, 1, 1], bool)
     assert tokens.runs(hit, 3) == [(3, 6), (8, 12)]

@@ -44,15 +44,8 @@ def load(data: Path, names: Iterable[str], simulated: int | None = None) -> Cell
         if not (grid.HERE / f"{name}.parquet").exists():
             continue
         cell = grid.CELLS[name]
-        rows = (
-            cell.rows,
-            cell.members,
-            cell.half,
-            cell.times,
-            cell.replaced,
-            cell.base,
-            cell.seed if cell.shuffled else None,
-        )
+        order = cell.seed if cell.shuffled else None
+        rows = (cell.rows, cell.members, cell.half, cell.times, cell.replaced, cell.base, order)
         first = shared.setdefault(rows, name)
         table = _table(data, first)
         cells[name] = (table, measured.observe(table, name, simulated))
