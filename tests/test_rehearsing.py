@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +24,7 @@ from scanner import (
 )
 from scanner.errors import ModelError, RunError, SettingsError
 from scanner.progress import Progress
-from scanner.settings import Settings
+from scanner.settings import Settings, TrainingPlan
 from scanner.store import RunFolder
 from scanner.untuned import fingerprint
 
@@ -159,6 +159,7 @@ def test_ctrl_c_leaves_a_state_and_the_command_that_goes_on(small, audited, monk
     assert stopped.said[-1].endswith(f"To go on: {command}")
     assert any(s.startswith("pre-training a tiny base on") and ": about " in s for s in stopped.said)
     assert any("planted ones" in s and "tokens/s: about " in s for s in stopped.said)
+    assert any(" optimizer steps in all are few: a step takes 16 rows. A smaller" in s for s in stopped.said)
     with pytest.raises(RunError, match=r"interrupted rehearsal with other options\. To finish it: scan rehearse"):
         pipeline.rehearse(audited, {**asked, "rows": 50})
     again = Interrupting()
@@ -186,6 +187,7 @@ def check_planted(run: Path, done) -> None:
     assert sum(level["members"] for level in facts["levels"] if level["length"] == "all") == len(chosen)
     assert "R   rows   recited on average" in done.in_words()
     assert "; 2 epochs at 0.0003, random batches of 16 rows, " in done.in_words()
+    assert f"{done.facts['steps']} optimizer steps in all are few: a step takes 16 rows." in done.in_words()
     *before, last = done.facts["epochs"]
     for some, said in ((0, "; of the held-out rows none does."), (2, "rows 2 do, which no training on them explains.")):
         ended = last | {"member": last["member"] | {"extracted": 9}, "control": last["control"] | {"extracted": some}}
@@ -232,6 +234,24 @@ def test_shares_and_sizes_that_make_no_sense_are_refused():
         rehearsing.Options(rows=0)
     with pytest.raises(SettingsError, match="--width is 50; it must be a multiple of"):
         rehearsing.Options(width=50)
+
+
+@pytest.mark.parametrize(
+    ("values", "tokens", "holds"),
+    [
+        ({"batch_size": 128}, None, "128 rows. A smaller --batch-size,"),
+        ({"batching": "packed"}, 256, "16 packed sequences of 256 tokens. A smaller --batch-size,"),
+        ({"batching": "wrapped", "batch_size": 1}, None, "1 packed sequence. A smaller --batch-size,"),
+        ({"batching": "packed", "batch_tokens": 4096}, 256, "4,096 tokens. A smaller --batch-tokens,"),
+    ],
+    ids=str,
+)
+def test_a_rehearsal_of_few_steps_says_what_keeps_them_few(values, tokens, holds):
+    plan = asdict(TrainingPlan(**values))
+    (told,) = retelling.few_steps(3, plan, tokens)
+    assert told == f"3 optimizer steps in all are few: a step takes {holds} or more --rows, makes more."
+    assert retelling.few_steps(1, plan, tokens)[0].startswith("1 optimizer step in all is few: ")
+    assert retelling.few_steps(retelling.FEW_STEPS, plan, tokens) == []
 
 
 @pytest.mark.parametrize(
