@@ -87,7 +87,8 @@ def rehearse(run: RunFolder, plan_changes: dict[str, Any], options: Options, pro
     command = _command(run, plan_changes, options)
     scan = run.read_json("scan.json")
     settings = Settings.from_dict(scan["settings"])
-    if options.base == TINY and "learning_rate" not in plan_changes:
+    slow = settings.plan.learning_rate < TINY_LEARNING_RATE
+    if options.base == TINY and slow and "learning_rate" not in plan_changes:
         plan_changes = {**plan_changes, "learning_rate": TINY_LEARNING_RATE}
         progress.say(f"a tiny base learns at {TINY_LEARNING_RATE:g}, not at the plan's {settings.plan.learning_rate:g}")
     plan = settings.plan.changed(**plan_changes)
@@ -145,9 +146,12 @@ def _begin(folder: Path, private: Path, asked: dict[str, Any], command: str) -> 
         if known["asked"] == asked:
             return
         if (private / "state.pt").exists():
+            cure = f"To finish it: {known['command']}"
+            if known["command"] == command:
+                cure = "It was begun before the run got another plan (scan plan), and would go on under that one only"
             raise RunError(
-                f"{private} holds an interrupted rehearsal with other options. To finish it: {known['command']}. To "
-                "make this one beside it, choose another --name"
+                f"{private} holds an interrupted rehearsal with other options. {cure}. To make this one beside it, "
+                "choose another --name"
             )
     shutil.rmtree(private, ignore_errors=True)
     shutil.rmtree(folder, ignore_errors=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -147,6 +149,34 @@ class Interrupting(Progress):
         self.said.append(message)
 
 
+@contextmanager
+def planned(run: Path, **values) -> Iterator[None]:
+    """The run as it is after `scan plan` with other values of the plan."""
+    before = (run / "scan.json").read_text()
+    scan = json.loads(before)
+    scan["settings"]["plan"] |= values
+    (run / "scan.json").write_text(json.dumps(scan))
+    yield
+    (run / "scan.json").write_text(before)
+
+
+def test_a_tiny_base_learns_no_slower_than_it_can(audited):
+    said = []
+    progress = Interrupting()
+    progress.say = said.append  # type: ignore[method-assign]
+    for rate in (2e-5, 1e-3):
+        with planned(audited, learning_rate=rate), pytest.raises(ModelError, match="of no epochs measures nothing"):
+            pipeline.rehearse(audited, {"epochs": 0.0}, progress)
+    assert said == ["a tiny base learns at 0.0003, not at the plan's 2e-05"], "a larger rate is the plan's own"
+
+
+def test_one_row_is_too_few(audited, small, tmp_path):
+    (tmp_path / "d.jsonl").write_text(json.dumps({"instruction": "Say.", "output": " ".join(PLAIN_WORDS[:20])}))
+    run = pipeline.audit([str(tmp_path / "d.jsonl")], Settings(semantic=False), tmp_path / "one.scan").path
+    with pytest.raises(ModelError, match="1 row is too few to train on some and hold out others"):
+        pipeline.rehearse(run, {})
+
+
 def test_ctrl_c_leaves_a_state_and_the_command_that_goes_on(small, audited, monkeypatch):
     # which precision is the faster one may change from run to run on a busy machine
     monkeypatch.setattr(rehearsing, "probe", lambda model, rows: replace(training.probe(model, rows), bf16=False))
@@ -162,6 +192,8 @@ def test_ctrl_c_leaves_a_state_and_the_command_that_goes_on(small, audited, monk
     assert any(" optimizer steps in all are few: a step takes 16 rows. A smaller" in s for s in stopped.said)
     with pytest.raises(RunError, match=r"interrupted rehearsal with other options\. To finish it: scan rehearse"):
         pipeline.rehearse(audited, {**asked, "rows": 50})
+    with planned(audited, batch_size=4), pytest.raises(RunError, match="begun before the run got another plan"):
+        pipeline.rehearse(audited, asked)
     again = Interrupting()
     again.name = "no stage of that name"
     again.begin = lambda name, total: None  # type: ignore[method-assign]
