@@ -20,6 +20,7 @@ import synthetic
 from scanner import pipeline, rulefiles
 from scanner.errors import RunError
 from scanner.explain import Explanation, explain
+from scanner.explain._found import relatives_of
 from scanner.settings import Settings
 from scanner.store import RunFolder
 
@@ -53,6 +54,19 @@ def test_a_dropped_near_copy(demo: tuple[RunFolder, dict[str, Any]]) -> None:
     assert f"row {kept} is kept in its place" in shown
     assert "nearly the same" in shown
     assert "predictions were not validated on this data" in shown
+
+
+def test_a_copy_is_not_said_to_be_the_same_in_other_words() -> None:
+    lines = [
+        (1, 2, "semantic", "semantic", 1.0),
+        (1, 2, "exact", "same_both", 1.0),
+        (0, 1, "semantic", "semantic", 0.9),
+    ]
+    pairs = pl.DataFrame(lines, schema=["row_a", "row_b", "signal", "relation", "similarity"], orient="row")
+    pairs = pairs.with_columns(containment_ab=pl.lit(1.0), containment_ba=pl.lit(1.0))
+    rows = pl.DataFrame({"row_id": range(3), "source": ["d"] * 3, "line": [1, 2, 3]})
+    told = [(r.row_id, r.relation) for r in relatives_of(pairs, 1, rows)]
+    assert told == [(2, "same_both"), (0, "semantic")]
 
 
 def test_private_values_stay_masked(demo: tuple[RunFolder, dict[str, Any]]) -> None:
