@@ -79,7 +79,7 @@ class Fitted:
         now, later = (self.values["level"][name] for name in ("misfit", "misfit_later"))
         if later < WORTH_SAYING:
             return []
-        return [f"The tests below missed by more than chance, so audits take this doubt {now:.1f} times, and "
+        return [f"The tests below missed by more than a standard error, so audits take this doubt {now:.1f} times, and "
                 f"{later:.1f} times for plans of more epochs"]  # fmt: skip
 
 

@@ -14,6 +14,7 @@ import polars as pl
 from scanner import alongside, chat, planting, rehearsal
 from scanner.chat import Example
 from scanner.errors import ModelError
+from scanner.figures import plural
 from scanner.kernels.grouping import sizes_of_groups
 from scanner.models import LanguageModel
 from scanner.objects import Int64
@@ -47,7 +48,8 @@ def parts_of(run: RunFolder, jaccard: float, rows: int, controls: int, seed: int
     source = table["source"].rank("dense").cast(pl.Int64).to_numpy()
     parts = rehearsal.split(group, source, rank, rows, controls, seed)
     if not len(parts.trained) or not len(parts.controls):
-        raise ModelError(f"{len(row_id)} rows are too few to train on some and hold out others")
+        few = f"{plural(len(row_id), 'row')} {'is' if len(row_id) == 1 else 'are'} too few"
+        raise ModelError(f"{few} to train on some and hold out others")
     return Parts(row_id, group, *(at[np.argsort(rank[at])] for at in (parts.trained, parts.controls, parts.rest)))
 
 

@@ -236,6 +236,7 @@ def in_words(name: str, facts: dict[str, Any]) -> list[str]:
     ]
     lines += _rate_lines(facts)
     lines += _beside_lines(facts)
+    lines += _few_lines(facts)
     lines += _control_lines(facts)
     return lines
 
@@ -288,6 +289,18 @@ def _beside_lines(facts: dict[str, Any]) -> list[str]:
         f"Predicted ({level}) for the measured rows: {beside['expected_rows']:.1f}, measured "
         f"{beside['measured_rows']:,} of {beside['rows']:,}; for the run: {beside['expected_of_run']:,.1f}, estimated "
         f"{found['expected_rows']:,.0f}. Order of the rows: AUROC {order}, weighted as drawn.{other}"
+    ]
+
+
+def _few_lines(facts: dict[str, Any]) -> list[str]:
+    """Why no calibration is offered next, where rows are compared and hardly one of them is recited."""
+    found = facts["rates"]["extracted"]
+    if found is None or "missing" in facts["beside"] or found["hits"] >= FEW_ROWS:
+        return []
+    more = "" if facts["rows"]["strata"].get(strata.ALL) else "measure more of them (--rows, --all), or "
+    return [
+        f"Fewer than {FEW_ROWS} recited rows to fit the level of this base on: {more}rehearse the plan for more epochs "
+        "(scan rehearse). scan calibrate takes these all the same, and says how open they leave the level."
     ]
 
 

@@ -206,7 +206,7 @@ def predict_known(
             "base": None if known.base is None else known.base.facts,
             "optimizer_steps": amounts.steps,
             "shared_openings": openings.shared(text.tokens, answers, group),
-            "mean_answer": float(supervised[supervised > 0].mean()) if supervised.any() else 0.0,
+            "mean_answer": float(np.nan_to_num(answers.mean_tokens(len(rows)))),
             "order_matters": bool(unshuffled),
             "batching": batching_facts(
                 settings.plan,

@@ -63,9 +63,9 @@ def project(
             "certainty": 0.95,
             "rows": sample.measurable,
             "expected_rows": planned["expected_rows"],
-            "sample": whatif.audit_size(sample.measurable, round(planned["expected_rows"])),
-            "sample_if_low": whatif.audit_size(sample.measurable, round(planned["low"])),
-            "sample_if_high": whatif.audit_size(sample.measurable, round(planned["high"])),
+            "sample": whatif.audit_size(sample.measurable, planned["expected_rows"]),
+            "sample_if_low": whatif.audit_size(sample.measurable, planned["low"]),
+            "sample_if_high": whatif.audit_size(sample.measurable, planned["high"]),
         },
     }
 

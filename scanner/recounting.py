@@ -182,4 +182,5 @@ def observed(
         conflicts=rows.conflicts,
         goldfish=goldfish,
         weight=seen["weight"].to_numpy() if "weight" in seen.columns else None,
+        mean_answer=rows.answers.mean_tokens(len(rows.row_id)),
     )

@@ -169,6 +169,18 @@ class Rehearsal:
         self.losses: list[float] = []  # nats per token, mean over each epoch's steps
         self._step_losses: list[float] = []  # of the epoch that is under way
 
+    @property
+    def sequence_tokens(self) -> int | None:
+        """Tokens of a packed sequence; None where rows are not packed."""
+        return self.sampler.room if self.plan.batching in PACKED else None
+
+    def planned_steps(self) -> int:
+        """Optimizer steps of the whole training."""
+        return sum(
+            steps_taken(self.plan.epochs, epoch, self.sampler.epoch(np.random.default_rng([self.seed, epoch])).steps)
+            for epoch in range(math.ceil(self.plan.epochs))
+        )
+
     def run_epoch(
         self, advance: Callable[[int], None] = lambda rows: None, after_step: Callable[[], None] = lambda: None
     ) -> None:

@@ -37,7 +37,7 @@ from scanner.objects import Int64
 from scanner.prediction import EXTRACTED
 from scanner.progress import Progress
 from scanner.recounting import segments_of
-from scanner.retelling import Rehearsed, duration, of_epoch, per_row, planted_columns, planted_table
+from scanner.retelling import Rehearsed, duration, few_steps, of_epoch, per_row, planted_columns, planted_table
 from scanner.sampling import dose_unit
 from scanner.settings import Settings, TrainingPlan, option_name
 from scanner.store import RunFolder
@@ -87,10 +87,11 @@ def rehearse(run: RunFolder, plan_changes: dict[str, Any], options: Options, pro
     command = _command(run, plan_changes, options)
     scan = run.read_json("scan.json")
     settings = Settings.from_dict(scan["settings"])
-    if options.base == TINY and "learning_rate" not in plan_changes:
+    slow = settings.plan.learning_rate < TINY_LEARNING_RATE
+    if options.base == TINY and slow and "learning_rate" not in plan_changes:
         plan_changes = {**plan_changes, "learning_rate": TINY_LEARNING_RATE}
         progress.say(f"a tiny base learns at {TINY_LEARNING_RATE:g}, not at the plan's {settings.plan.learning_rate:g}")
-    plan = replace(settings.plan, **plan_changes)
+    plan = settings.plan.changed(**plan_changes)
     if plan.epochs <= 0:
         raise ModelError("a rehearsal of no epochs measures nothing; give --epochs of at least 1")
     if plan.batching == "wrapped" and plan.source_weight:
@@ -145,9 +146,12 @@ def _begin(folder: Path, private: Path, asked: dict[str, Any], command: str) -> 
         if known["asked"] == asked:
             return
         if (private / "state.pt").exists():
+            cure = f"To finish it: {known['command']}"
+            if known["command"] == command:
+                cure = "It was begun before the run got another plan (scan plan), and would go on under that one only"
             raise RunError(
-                f"{private} holds an interrupted rehearsal with other options. To finish it: {known['command']}. To "
-                "make this one beside it, choose another --name"
+                f"{private} holds an interrupted rehearsal with other options. {cure}. To make this one beside it, "
+                "choose another --name"
             )
     shutil.rmtree(private, ignore_errors=True)
     shutil.rmtree(folder, ignore_errors=True)
@@ -213,6 +217,8 @@ def _say_how_long(tune: rehearsal.Rehearsal, drawn: Drawn, tokens_per_second: fl
         f"{tune.plan.epochs:g} epochs over {len(drawn.row_id):,} rows{beside}, {of_epoch:,} tokens each, at "
         f"{tokens_per_second:,.0f} tokens/s: about {duration(left / tokens_per_second)}"
     )
+    for why in few_steps(tune.planned_steps(), asdict(tune.plan), tune.sequence_tokens):
+        progress.say(why)
 
 
 def _is_measured(epoch: int, last: int) -> bool:
@@ -319,7 +325,7 @@ def _facts(
                  "vocabulary": model.vocabulary, "fingerprint": mark, "pretraining": pretraining},
         "plan": asdict(plan), "dose_unit": dose_unit(), "seed": options.seed,
         "trained": len(drawn.row_id), "controls": len(drawn.held_id),
-        "steps": tune.steps, "losses_per_epoch_nats": tune.losses,
+        "steps": tune.steps, "sequence_tokens": tune.sequence_tokens, "losses_per_epoch_nats": tune.losses,
         "seconds": before + tune.seconds + tune.seconds_measuring,
         "seconds_training": tune.seconds, "seconds_measuring": tune.seconds_measuring,
         "tokens_per_second": tune.tokens / max(1e-9, tune.seconds),

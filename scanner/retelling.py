@@ -10,6 +10,7 @@ from typing import Any
 
 import polars as pl
 
+from scanner.batching import PACKED
 from scanner.figures import plural
 from scanner.planting import CONFLICTS, COPIES, REPLACED, Treated
 from scanner.prediction import EXTRACTED
@@ -18,6 +19,9 @@ from scanner.settings import Settings
 
 FEW_ROWS = 15
 """Rows with N_pre >= 16 from which a level can be fitted on them with some confidence (scanner.prediction.level)."""
+FEW_STEPS = 30
+"""Optimizer steps below which a rehearsal says what keeps them few: one epoch of the trainings that the weights were
+fitted on took 36 and more."""
 SPEECHLESS = 0.75
 """Of the loss of guessing: a base that starts above it has learned little more than which tokens are frequent."""
 HEADINGS = {
@@ -78,6 +82,7 @@ class Rehearsed:
                 f"The base hardly knows the language: it starts at {loss:.2f} nats per token, {chance:.2f} would be "
                 "guessing. A tiny base wants more --pretrain-tokens, or more data left over (fewer --rows)."
             )
+        told += few_steps(self.facts["steps"], self.facts["plan"], self.facts.get("sequence_tokens"))
         refused, adapted = self.facts["left_out"]["rows"], self.facts["rows_adapted"]
         if refused:
             told.append(f"{plural(refused, 'row was', 'rows were')} left out: {self.facts['left_out']['why']}.")
@@ -113,6 +118,25 @@ class Rehearsed:
             f"Fit the level of this base on them: scan calibrate {run} --name {self.folder.name} -o calibration.toml; "
             "audits take the file with --calibration.",
         ]
+
+
+def few_steps(steps: int, plan: dict[str, Any], sequence_tokens: int | None) -> list[str]:
+    """Why a rehearsal takes so few optimizer steps; nothing where it takes enough.
+
+    sequence_tokens: of a packed sequence; None where rows are not packed, or it was not written down.
+    """
+    if steps >= FEW_STEPS:
+        return []
+    size_of_step, holds = "--batch-size", plural(plan["batch_size"], "row")
+    if plan["batching"] in PACKED:
+        holds = plural(plan["batch_size"], "packed sequence")
+        holds += "" if sequence_tokens is None else f" of {sequence_tokens:,} tokens"
+    if plan["batch_tokens"]:
+        size_of_step, holds = "--batch-tokens", f"{plan['batch_tokens']:,} tokens"
+    return [
+        f"{plural(steps, 'optimizer step')} in all {'is' if steps == 1 else 'are'} few: a step takes {holds}. A "
+        f"smaller {size_of_step}, or more --rows, makes more."
+    ]
 
 
 def _of(some: int, rows: int) -> str:

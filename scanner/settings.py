@@ -84,6 +84,19 @@ class TrainingPlan:
                 f"rows make steps of a multiple of {together} rows: give the rows of a whole optimizer step"
             )
 
+    def changed(self, **values: Any) -> TrainingPlan:
+        """A copy with some values replaced; steps that are given in rows alone are counted in rows again.
+
+        SettingsError where a rank is named and no LoRA: what is predicted would be full fine-tuning.
+        """
+        if "batch_size" in values:
+            values = {"batch_tokens": None, **values}
+        if "lora_rank" in values and "method" not in values and self.method != "lora":
+            raise SettingsError(
+                f"--lora-rank is {values['lora_rank']}, and the plan is one of full fine-tuning; give --method lora"
+            )
+        return replace(self, **values)
+
     @property
     def share_in_loss(self) -> float:
         """Of the supervised tokens; less than 1 where a goldfish loss leaves some out."""
@@ -232,7 +245,7 @@ class Settings:
     def changed(self, **values: Any) -> Settings:
         """A copy with some values replaced; names of TrainingPlan go to the plan."""
         in_plan = {f.name for f in fields(TrainingPlan)}
-        plan = replace(self.plan, **{k: v for k, v in values.items() if k in in_plan})
+        plan = self.plan.changed(**{k: v for k, v in values.items() if k in in_plan})
         return replace(self, plan=plan, **{k: v for k, v in values.items() if k not in in_plan})
 
 
@@ -260,6 +273,8 @@ def settings_for(datasets: Sequence[str], options: dict[str, Any]) -> Settings:
     first = Path(datasets[0])
     beside = (first if first.is_dir() else first.parent) / "scan.toml"
     stored = read_settings_file(beside) if datasets[0] != "-" and beside.is_file() else {}
+    if "batch_size" in options:
+        stored.pop("batch_tokens", None)
     return Settings().changed(**{**stored, **options})
 
 

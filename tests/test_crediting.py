@@ -18,17 +18,18 @@ from scanner.settings import TrainingPlan
 
 FIT = Validated(
     epochs=(1, 8), optimizer_steps=(128, 1024), dose_per_row=(0.8, 200), learning_rate=(3e-4, 3e-4),
-    parameters=(4.2e6, 4.2e6), answer_tokens=(7, 90), methods=("full",), batchings=("random",),
+    parameters=(4.2e6, 4.2e6), answer_tokens=(7, 90), mean_answer=(22, 66), methods=("full",), batchings=("random",),
     loss_averages=("token",), lr_schedules=("linear",), scripts=("Latin",), languages=("English",),
 )  # fmt: skip
 RUNS = Validated(
     epochs=(1, 3), optimizer_steps=(50, 150), dose_per_row=(0.1, 4), learning_rate=(2e-5, 2e-5),
-    parameters=(1.35e8, 1.35e8), answer_tokens=(7, 150), methods=("lora",), batchings=("packed",),
-    loss_averages=("row",), lr_schedules=("cosine",), scripts=("Han",), languages=("Chinese",),
+    parameters=(1.35e8, 1.35e8), answer_tokens=(7, 150), mean_answer=(110, 110), methods=("lora",),
+    batchings=("packed",), loss_averages=("row",), lr_schedules=("cosine",), scripts=("Han",),
+    languages=("Chinese",),
 )  # fmt: skip
 PLAN = TrainingPlan(epochs=3, learning_rate=2e-5, method="lora", model_params=1.35e8, batching="packed",
                     loss_average="row", lr_schedule="cosine")  # fmt: skip
-FACTS = Facts(np.full(300, 2.0), np.full(300, 40), pl.Series(["Han"] * 300), 150)
+FACTS = Facts(np.full(300, 2.0), np.full(300, 40), pl.Series(["Han"] * 300), 150, mean_answer=105.0)
 GOOD = Transfer(CALIBRATION, LEFT_OUT, 300, 30, 28.9, 0.98, standard_error=3.0)
 BARE = replace(load_weights(), validated=FIT)
 
@@ -52,6 +53,7 @@ def test_the_very_base_and_plan_that_were_rehearsed_are_inside():
         ("Han script", "Chinese (300 rows)"),
         ("model size", "Model size (135 M; validated 4.2 M to 135 M)"),
         ("learning rate", "Learning rate 2e-05 (validated 2e-05 to 0.0003)"),
+        ("answer length", "Answers up to 150 tokens"),
     ):
         assert about(alone, topic)[0] != "inside"
         assert about(found, topic) == (

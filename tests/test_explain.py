@@ -6,6 +6,7 @@ import io
 import json
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ import synthetic
 from scanner import pipeline, rulefiles
 from scanner.errors import RunError
 from scanner.explain import Explanation, explain
+from scanner.explain._found import relatives_of
+from scanner.explain._heat import Heated
 from scanner.settings import Settings
 from scanner.store import RunFolder
 
@@ -53,6 +56,30 @@ def test_a_dropped_near_copy(demo: tuple[RunFolder, dict[str, Any]]) -> None:
     assert f"row {kept} is kept in its place" in shown
     assert "nearly the same" in shown
     assert "predictions were not validated on this data" in shown
+
+
+def test_a_copy_is_not_said_to_be_the_same_in_other_words() -> None:
+    lines = [
+        (1, 2, "semantic", "semantic", 1.0),
+        (1, 2, "exact", "same_both", 1.0),
+        (0, 1, "semantic", "semantic", 0.9),
+    ]
+    pairs = pl.DataFrame(lines, schema=["row_a", "row_b", "signal", "relation", "similarity"], orient="row")
+    pairs = pairs.with_columns(containment_ab=pl.lit(1.0), containment_ba=pl.lit(1.0))
+    rows = pl.DataFrame({"row_id": range(3), "source": ["d"] * 3, "line": [1, 2, 3]})
+    told = [(r.row_id, r.relation) for r in relatives_of(pairs, 1, rows)]
+    assert told == [(2, "same_both"), (0, "semantic")]
+
+
+def test_a_chance_is_no_round_zero_and_counts_of_one_are_told_as_one(demo: tuple[RunFolder, dict[str, Any]]) -> None:
+    told = explain(demo[0], 0)
+    rare = replace(told, prediction={**told.prediction, "p_whole": 0.004, "p_counterfactual": 0.0, "p_extract": 0.997})
+    shown = " ".join(printed(rare).split())
+    assert "The whole answer is recited with probability < 0.01; " in shown
+    assert "p_extract > 0.99, the chance" in shown
+    assert "Without this row, 0.00 of p_extract would vanish." in shown
+    later = Heated((), ((9, 0.5),) * 6, 0, 0.0, ())
+    assert later.sentence().endswith("9 tokens (0.50) and 1 more stretch.")
 
 
 def test_private_values_stay_masked(demo: tuple[RunFolder, dict[str, Any]]) -> None:

@@ -140,6 +140,7 @@ def test_the_simulated_doses_are_those_of_the_rehearsal_with_the_same_seed(small
         )  # fmt: skip
         np.testing.assert_allclose(work.dose, found.own, rtol=1e-12)
         assert work.steps == found.steps
+    assert work.planned_steps() == work.steps
 
 
 def test_a_rehearsal_interrupted_within_an_epoch_goes_on_with_its_next_step(small, tmp_path):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +26,7 @@ from scanner import (
 )
 from scanner.errors import ModelError, RunError, SettingsError
 from scanner.progress import Progress
-from scanner.settings import Settings
+from scanner.settings import Settings, TrainingPlan
 from scanner.store import RunFolder
 from scanner.untuned import fingerprint
 
@@ -147,6 +149,34 @@ class Interrupting(Progress):
         self.said.append(message)
 
 
+@contextmanager
+def planned(run: Path, **values) -> Iterator[None]:
+    """The run as it is after `scan plan` with other values of the plan."""
+    before = (run / "scan.json").read_text()
+    scan = json.loads(before)
+    scan["settings"]["plan"] |= values
+    (run / "scan.json").write_text(json.dumps(scan))
+    yield
+    (run / "scan.json").write_text(before)
+
+
+def test_a_tiny_base_learns_no_slower_than_it_can(audited):
+    said = []
+    progress = Interrupting()
+    progress.say = said.append  # type: ignore[method-assign]
+    for rate in (2e-5, 1e-3):
+        with planned(audited, learning_rate=rate), pytest.raises(ModelError, match="of no epochs measures nothing"):
+            pipeline.rehearse(audited, {"epochs": 0.0}, progress)
+    assert said == ["a tiny base learns at 0.0003, not at the plan's 2e-05"], "a larger rate is the plan's own"
+
+
+def test_one_row_is_too_few(audited, small, tmp_path):
+    (tmp_path / "d.jsonl").write_text(json.dumps({"instruction": "Say.", "output": " ".join(PLAIN_WORDS[:20])}))
+    run = pipeline.audit([str(tmp_path / "d.jsonl")], Settings(semantic=False), tmp_path / "one.scan").path
+    with pytest.raises(ModelError, match="1 row is too few to train on some and hold out others"):
+        pipeline.rehearse(run, {})
+
+
 def test_ctrl_c_leaves_a_state_and_the_command_that_goes_on(small, audited, monkeypatch):
     # which precision is the faster one may change from run to run on a busy machine
     monkeypatch.setattr(rehearsing, "probe", lambda model, rows: replace(training.probe(model, rows), bf16=False))
@@ -159,8 +189,11 @@ def test_ctrl_c_leaves_a_state_and_the_command_that_goes_on(small, audited, monk
     assert stopped.said[-1].endswith(f"To go on: {command}")
     assert any(s.startswith("pre-training a tiny base on") and ": about " in s for s in stopped.said)
     assert any("planted ones" in s and "tokens/s: about " in s for s in stopped.said)
+    assert any(" optimizer steps in all are few: a step takes 16 rows. A smaller" in s for s in stopped.said)
     with pytest.raises(RunError, match=r"interrupted rehearsal with other options\. To finish it: scan rehearse"):
         pipeline.rehearse(audited, {**asked, "rows": 50})
+    with planned(audited, batch_size=4), pytest.raises(RunError, match="begun before the run got another plan"):
+        pipeline.rehearse(audited, asked)
     again = Interrupting()
     again.name = "no stage of that name"
     again.begin = lambda name, total: None  # type: ignore[method-assign]
@@ -186,6 +219,7 @@ def check_planted(run: Path, done) -> None:
     assert sum(level["members"] for level in facts["levels"] if level["length"] == "all") == len(chosen)
     assert "R   rows   recited on average" in done.in_words()
     assert "; 2 epochs at 0.0003, random batches of 16 rows, " in done.in_words()
+    assert f"{done.facts['steps']} optimizer steps in all are few: a step takes 16 rows." in done.in_words()
     *before, last = done.facts["epochs"]
     for some, said in ((0, "; of the held-out rows none does."), (2, "rows 2 do, which no training on them explains.")):
         ended = last | {"member": last["member"] | {"extracted": 9}, "control": last["control"] | {"extracted": some}}
@@ -232,6 +266,24 @@ def test_shares_and_sizes_that_make_no_sense_are_refused():
         rehearsing.Options(rows=0)
     with pytest.raises(SettingsError, match="--width is 50; it must be a multiple of"):
         rehearsing.Options(width=50)
+
+
+@pytest.mark.parametrize(
+    ("values", "tokens", "holds"),
+    [
+        ({"batch_size": 128}, None, "128 rows. A smaller --batch-size,"),
+        ({"batching": "packed"}, 256, "16 packed sequences of 256 tokens. A smaller --batch-size,"),
+        ({"batching": "wrapped", "batch_size": 1}, None, "1 packed sequence. A smaller --batch-size,"),
+        ({"batching": "packed", "batch_tokens": 4096}, 256, "4,096 tokens. A smaller --batch-tokens,"),
+    ],
+    ids=str,
+)
+def test_a_rehearsal_of_few_steps_says_what_keeps_them_few(values, tokens, holds):
+    plan = asdict(TrainingPlan(**values))
+    (told,) = retelling.few_steps(3, plan, tokens)
+    assert told == f"3 optimizer steps in all are few: a step takes {holds} or more --rows, makes more."
+    assert retelling.few_steps(1, plan, tokens)[0].startswith("1 optimizer step in all is few: ")
+    assert retelling.few_steps(retelling.FEW_STEPS, plan, tokens) == []
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from scanner.errors import SettingsError
-from scanner.settings import Settings, TrainingPlan, model_size, read_settings_file
+from scanner.settings import Settings, TrainingPlan, model_size, read_settings_file, settings_for
 
 
 def test_defaults_round_trip_through_json():
@@ -93,13 +93,30 @@ def test_no_name_stands_in_both():
         ({"devices": 3, "micro_batch": 2}, "--batch-size is 16; 3 devices x micro-batches of 2 rows make steps of a"),
         ({"batch_size": 0}, "--batch-size is 0; it must be at least 1"),
         ({"batch_tokens": 0}, "--batch-tokens is 0; it must be at least 1"),
-        ({"lora_rank": 0}, "--lora-rank is 0"),
+        ({"lora_rank": 0, "method": "lora"}, "--lora-rank is 0"),
+        ({"lora_rank": 8}, "--lora-rank is 8, and the plan is one of full fine-tuning; give --method lora"),
     ],
 )
 def test_senseless_values_are_refused_with_what_to_do(values, message):
     with pytest.raises(SettingsError, match=message) as error:
         Settings().changed(**values)
     assert error.value.exit_code == 2
+
+
+def test_steps_given_in_rows_are_counted_in_rows_again(tmp_path):
+    tokens = Settings().changed(batch_tokens=4096)
+    assert tokens.changed(batch_size=8).plan.batch_tokens is None
+    assert tokens.changed(epochs=2).plan.batch_tokens == 4096
+    assert tokens.changed(batch_size=8, batch_tokens=64).plan.batch_tokens == 64
+    (tmp_path / "scan.toml").write_text("batch-tokens = 4096\nbatch-size = 4")
+    named = [settings_for([str(tmp_path / "d.jsonl")], options).plan for options in ({}, {"batch_size": 8})]
+    assert [(plan.batch_size, plan.batch_tokens) for plan in named] == [(4, 4096), (8, None)]
+
+
+def test_a_rank_is_taken_where_the_plan_is_lora():
+    lora = Settings().changed(method="lora")
+    assert lora.changed(lora_rank=8).plan.lora_rank == 8
+    assert Settings().changed(lora_rank=8, method="full").plan.method == "full"
 
 
 def test_a_stored_setting_of_another_version_is_named():

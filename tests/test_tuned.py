@@ -117,6 +117,21 @@ def test_held_out_rows_are_told_from_rows_of_the_run(made, whole):
         )
 
 
+def test_why_no_calibration_is_offered_after_few_recited_rows_is_told(whole):
+    def told(hits: int, strata: dict[str, int], **beside: str) -> str:
+        rates = whole.facts["rates"] | {"extracted": whole.facts["rates"]["extracted"] | {"hits": hits}}
+        rows = whole.facts["rows"] | {"strata": strata}
+        facts = {"rates": rates, "rows": rows, "beside": {**whole.facts["beside"], **beside}}
+        return " ".join(outcome.in_words("whole", whole.facts | facts))
+
+    drawn, every = {"top": 9, "uniform": 9}, {"all": 18}
+    few = "Fewer than 15 recited rows to fit the level of this base on: "
+    assert f"{few}measure more of them (--rows, --all), or rehearse the plan for more epochs" in told(14, drawn)
+    assert f"{few}rehearse the plan for more epochs (scan rehearse)" in told(0, every)
+    for calm in (told(15, drawn), told(3, every, missing="no measured row has a prediction")):
+        assert few not in calm
+
+
 def test_a_whole_model_on_a_run_that_is_predicted_for_lora_is_told(whole):
     lora = whole.facts | {"plan": whole.facts["plan"] | {"method": "lora", "lora_rank": 8}}
     told = " ".join(outcome.in_words("whole", lora))

@@ -14,14 +14,16 @@ from hypothesis import strategies as st
 from scanner.errors import RuleError
 from scanner.prediction import load_weights
 from scanner.prediction.hazard import WEIGHTS
+from scanner.prediction.statements import SEVERITIES, amount, times, visits
 from scanner.prediction.validated import KINDS, RANGES, Transfer, Validated, observed, read
-from scanner.prediction.validity import SEVERITIES, Facts, Validity, amount, judge, outside_of, times, visits
+from scanner.prediction.validity import Facts, Validity, judge, outside_of
 from scanner.settings import TrainingPlan
 
 KNOWN = Validated(
     epochs=(1, 8), optimizer_steps=(128, 1024), dose_per_row=(0.8, 200), learning_rate=(3e-4, 3e-4),
-    parameters=(4.2e6, 4.2e6), answer_tokens=(7, 90), methods=("full",), batchings=("random", "length-grouped"),
-    loss_averages=("token",), lr_schedules=("constant",), scripts=("Latin",), languages=("English",),
+    parameters=(4.2e6, 4.2e6), answer_tokens=(7, 90), mean_answer=(22, 66), methods=("full",),
+    batchings=("random", "length-grouped"), loss_averages=("token",), lr_schedules=("constant",), scripts=("Latin",),
+    languages=("English",),
 )  # fmt: skip
 WEIGHTS_HERE = replace(load_weights(), validated=KNOWN)
 FITTED = TrainingPlan(epochs=4, learning_rate=3e-4, lr_schedule="constant", model_params=4.2e6)
@@ -116,15 +118,25 @@ def test_rows_outside():
     )
     assert about(said(steps=9753), "optimizer steps")[0] == "count"
     assert about(said(own_tokens=False), "tokenizer")[0] == "count"
-    assert [about(said(mean_answer=mean), "answer length")[0] for mean in (20, 70)] == ["inside", "inside"]
-    assert about(said(mean_answer=19), "answer length")[0] == said(mean_answer=19).severity == "count"
-    assert about(said(mean_answer=71), "answer length") == (
-        "count",
-        "Answers have 71 tokens on average; validated: 20 to 70. The more a step has to teach, the fewer rows are "
-        "recited, and how many beyond these lengths is extrapolated: the number of rows is a guess.",
-    )
     assert about(said(order_matters=True), "order of the rows")[0] == said(order_matters=True).severity == "count"
     assert about(said(other=10, script="none"), "Latin script")[0] == "note"
+
+
+def test_answers_of_another_length_on_average():
+    assert [about(said(mean_answer=mean), "answer length")[0] for mean in (21, 72)] == ["inside", "inside"]
+    assert about(said(mean_answer=19), "answer length")[0] == said(mean_answer=19).severity == "count"
+    assert about(said(mean_answer=74), "answer length") == (
+        "count",
+        "Answers have 74 tokens on average; validated: 22 to 66. The more a step has to teach, the fewer rows are "
+        "recited, and how many beyond these lengths is extrapolated: the number of rows is a guess.",
+    )
+    assert "Answers have 1 token on average" in about(said(mean_answer=1.0), "answer length")[1]
+    bare = replace(KNOWN, mean_answer=None)
+    assert about(said(known=bare, mean_answer=500), "answer length")[0] == "inside", "an earlier file has no such range"
+    of_mean = Transfer("answer length", "110", 549, 60, 58.0, 0.98)
+    held, failed = (replace(KNOWN, tested=(replace(of_mean, auroc=auroc),)) for auroc in (0.98, 0.6))
+    assert about(said(known=held, mean_answer=118), "answer length")[0] == "inside"
+    assert about(said(known=failed, mean_answer=118), "answer length")[0] == "count"
 
 
 def test_what_was_tested_is_said_as_it_came_out():
@@ -228,7 +240,9 @@ def test_what_is_written_is_read_and_a_hull_holds_both(one, other):
 
 def test_a_run_says_what_it_validates():
     plan = replace(FITTED, batching="packed", loss_average="row")
-    found = observed(plan, (1, 8), (128, 1024), np.arange(1.0, 102.0), np.arange(10, 30), 4.2e6, ("Han",), ("Chinese",))
+    found = observed(plan, (1, 8), (128, 1024), np.arange(1.0, 102.0), np.arange(10, 30), 41.5, 4.2e6, ("Han",),
+                     ("Chinese",))  # fmt: skip
+    assert found.mean_answer == (41.5, 41.5)
     assert found.dose_per_row == pytest.approx((2, 100)), "the rarest hundredth at each end makes no range"
     assert (found.batchings, found.loss_averages, found.scripts) == (("packed",), ("row",), ("Han",))
     assert found.parameters == (4.2e6, 4.2e6)

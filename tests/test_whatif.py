@@ -173,6 +173,12 @@ def test_the_audit_sizes_of_the_paper(memorized, rows):
     assert whatif.audit_size(9723, memorized) == rows
 
 
+def test_a_sample_for_a_part_of_a_row_is_none():
+    assert whatif.audit_size(600, 0.99) is whatif.audit_size(600, 0.0) is None
+    assert whatif.audit_size(600, 1.0) == whatif.audit_size(600, 1.4) == 570
+    assert whatif.audit_size(600, 1.6) == whatif.audit_size(600, 2.0)
+
+
 @given(st.integers(0, 60), st.integers(-1, 60), st.sampled_from([0.5, 0.95, 0.99]))
 def test_the_audit_size_is_the_smallest_that_is_sure_enough(rows, memorized, certainty):
     memorized = min(memorized, rows)

@@ -32,7 +32,7 @@ OTHER_WAYS = {
     "goldfish-4": ("goldfish loss", "goldfish"), "goldfish-10": ("goldfish loss", "goldfish"),
     "goldfish-4-other": ("goldfish loss", "goldfish"),
     "wrapped": ("batching", "wrapped"), "wrapped-other": ("batching", "wrapped"),
-    "wrapped-long": ("batching", "wrapped"),
+    "wrapped-long": ("batching", "wrapped"), "brief-1": ("answer length", "22"), "long-1": ("answer length", "66"),
 }  # fmt: skip
 """Cells of the base of the fit that no fit has seen: what is new in them, and its name."""
 LORA = ("lora", "lora-long", "lora-low", "lora-gentle", "lora-other", "lora-low-other", "lora-64")

@@ -36,7 +36,8 @@ def _of_cell(name: str, table: object, seen: list) -> Validated:
     trained = sorted((o for o in seen if o.epoch), key=lambda o: o.epoch)
     doses = np.concatenate([o.dose[table.member] for o in (trained[0], trained[-1])])
     size = json.loads((grid.HERE / f"bases-{cell.base}.json").read_text())["parameters"]
+    mean = float(table.supervised[table.supervised > 0].mean())
     return observed(
         cell.plan, (trained[0].epoch, trained[-1].epoch), (trained[0].regime.steps, trained[-1].regime.steps), doses,
-        table.length[table.member], float(size), (script,), (language,),
+        table.length[table.member], mean, float(size), (script,), (language,),
     )  # fmt: skip

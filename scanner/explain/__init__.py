@@ -29,6 +29,7 @@ from scanner.explain._found import (
 from scanner.explain._heat import UNITS, Heated, heated
 from scanner.explain._heat import render as render_heat
 from scanner.explain._templates import Wrapped, wrapped
+from scanner.figures import probability
 from scanner.repeats import Stretch, stretches
 from scanner.rulefiles import Said, said_of
 from scanner.store import RunFolder
@@ -184,9 +185,14 @@ def _mask_words(mask: Any) -> str:
     return f"{len(spans)} span{'' if len(spans) == 1 else 's'} of the answer" if spans else ""
 
 
-def _written(value: Any, digits: int = 2) -> str:
+def _written(value: Any, digits: int) -> str:
     known = number(value)
     return "not measured" if math.isnan(known) else f"{known:,.{digits}f}"
+
+
+def _chance(value: Any) -> str:
+    known = number(value)
+    return "not measured" if math.isnan(known) else probability(known)
 
 
 def _standing(told: Explanation) -> str:
@@ -204,12 +210,12 @@ def _predicted(told: Explanation) -> list[str]:
         lines = [f"Its recitation was not measured{f': {reasons}' if reasons else ''}."]
     else:
         lines = [
-            f"Band {seen['band']}: risk {_written(seen['risk'])} = severity {_written(seen['severity'], 0)} "
-            f"× p_extract {_written(seen['p_extract'])}, the chance that 16 tokens or more of its answer are recited.",
-            f"The whole answer is recited with probability {_written(seen['p_whole'])}; "
+            f"Band {seen['band']}: risk {_chance(seen['risk'])} = severity {_written(seen['severity'], 0)} "
+            f"× p_extract {_chance(seen['p_extract'])}, the chance that 16 tokens or more of its answer are recited.",
+            f"The whole answer is recited with probability {_chance(seen['p_whole'])}; "
             f"{_written(seen['expected_tokens'], 1)} tokens are expected, "
             f"at most {_written(seen['tokens_q95'], 0)} in 19 of 20 fine-tunes.",
-            f"Without this row, {_written(seen['p_counterfactual'])} of p_extract would vanish.",
+            f"Without this row, {_chance(seen['p_counterfactual'])} of p_extract would vanish.",
             f"Why: {reasons or 'no single reason stands out'} (kind: {seen['taxon']}).",
         ]
     if seen.get("outside"):

@@ -76,7 +76,7 @@ class Feature:
 
 
 def relatives_of(pairs: pl.DataFrame, row_id: int, rows: pl.DataFrame) -> tuple[Relative, ...]:
-    """The rows paired with this one: exact before near before semantic, the most similar first."""
+    """The rows paired with this one: exact before near before those of its meaning alone, the most similar first."""
     for name in ("answer_containment_ab", "answer_containment_ba", "payload_similarity"):
         pairs = pairs if name in pairs.columns else pairs.with_columns(pl.lit(None, pl.Float64).alias(name))
     here = pairs.filter((pl.col("row_a") == row_id) | (pl.col("row_b") == row_id))
@@ -96,6 +96,8 @@ def relatives_of(pairs: pl.DataFrame, row_id: int, rows: pl.DataFrame) -> tuple[
     )  # fmt: skip
     rank = pl.col("signal").replace_strict({"exact": 0, "minhash": 1, "span": 2}, default=3, return_dtype=pl.Int8)
     seen = seen.sort([rank, pl.col("similarity").fill_null(0).fill_nan(0), "row_id"], descending=[False, True, False])
+    # rows with a relation in words mean the same, too, which says nothing more of them
+    seen = seen.filter((pl.col("signal") != "semantic") | (pl.col("signal") == "semantic").all().over("row_id"))
     places = rows.select("row_id", pl.col("source").cast(pl.String), "line")
     seen = seen.join(places, on="row_id", how="left", maintain_order="left")
     return tuple(

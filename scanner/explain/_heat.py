@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from scanner.evidence import Evidence
+from scanner.figures import plural
 from scanner.heat import FROM_START, Shade, kept, memorized, private_inside, shades
 from scanner.store import RunFolder
 from scanner.text import one_line
@@ -42,7 +43,8 @@ class Heated:
         if self.later:
             named = ", ".join(f"{tokens} tokens ({chance:.2f})" for tokens, chance in self.later[:NAMED])
             more = len(self.later) - NAMED
-            parts.append(f"once the answer has come so far, {named}{f' and {more} more stretches' if more > 0 else ''}")
+            rest = f" and {plural(more, 'more stretch', 'more stretches')}" if more > 0 else ""
+            parts.append(f"once the answer has come so far, {named}{rest}")
         if not parts:
             return ""
         told = f"Predicted to come out word for word: {'; '.join(parts)}."
@@ -83,4 +85,4 @@ def render(told: Heated, console: Console, plain: Callable[[str, str], Text]) ->
         line = plain(f"{shade.p:.2f} {bar} {mark} ", "dim")
         console.print(line.append_text(plain(one_line(shade.text, LINE), style)))
     if len(told.shades) > SHADES:
-        console.print(plain(f"and {len(told.shades) - SHADES} more stretches", "dim"))
+        console.print(plain(f"and {plural(len(told.shades) - SHADES, 'more stretch', 'more stretches')}", "dim"))

@@ -10,6 +10,7 @@ same for other plans.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -78,6 +79,11 @@ class Answers:
     def tokens(self, rows: int) -> Int64:
         """(rows,) tokens of the answers of each row."""
         return np.bincount(self.row, self.end - self.start, minlength=rows).astype(np.int64)
+
+    def mean_tokens(self, rows: int) -> float:
+        """Tokens of the answers of a row, on average over the rows with any; NaN without any."""
+        tokens = self.tokens(rows)
+        return float(tokens[tokens > 0].mean()) if tokens.any() else math.nan
 
     def first(self) -> Int64:
         """Places of the rows' first answers."""

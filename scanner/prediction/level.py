@@ -65,6 +65,7 @@ class Observed:
     conflicts: Conflicts | None = None
     goldfish: Goldfish | None = None  # the plan's goldfish loss
     weight: Float64 | None = None  # (m,) answers that each stands for; None: as drawn, one by one
+    mean_answer: float = math.nan  # tokens of the answers of a row of the set, on average over rows with any
 
 
 @dataclass(frozen=True)

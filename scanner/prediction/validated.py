@@ -22,6 +22,8 @@ Range = tuple[float, float]
 
 RARE = 0.01
 """Share of a run's rows at each end that makes no range: a handful of rows with an odd dose validate nothing there."""
+LENGTH = "answer length"
+"""Topic of tests on sets whose answers are shorter or longer on average; their value is that mean."""
 CALIBRATION, LEFT_OUT, LATER = "calibration", "rows left out", "later epochs"
 """Topic and values of the tests that a calibration made on its own rehearsals."""
 ENOUGH_ROWS = 10
@@ -81,6 +83,7 @@ class Validated:
     learning_rate: Range | None = None  # peak
     parameters: Range | None = None  # of the base
     answer_tokens: Range | None = None  # kernel tokens
+    mean_answer: Range | None = None  # of the rows of one set that have any
     methods: tuple[str, ...] = ()
     batchings: tuple[str, ...] = ()
     loss_averages: tuple[str, ...] = ()
@@ -100,6 +103,11 @@ class Validated:
             else:
                 merged[field.name] = tuple(dict.fromkeys((*mine, *theirs)))
         return replace(self, **merged)
+
+    def reaching(self, topic: str, span: Range | None) -> Range | None:
+        """A range of this record, widened by the tests of a topic whose values are numbers, as far as they held."""
+        held = [float(t.value) for t in self.tested if t.topic == topic and t.order_holds and t.count_holds]
+        return (min(span[0], *held), max(span[1], *held)) if span and held else span
 
     def test_of(self, topic: str, value: str) -> Transfer | None:
         """The worst test of this kind, of those that can tell where there are any; None where there was none."""
@@ -136,6 +144,7 @@ RANGES = {
     "learning_rate": "peak",
     "parameters": "of the base model",
     "answer_tokens": "words, CJK characters or punctuation marks",
+    "mean_answer": "of these a row has on average, in one set",
 }
 KINDS = ("methods", "batchings", "loss_averages", "lr_schedules", "scripts", "languages")
 
@@ -150,6 +159,7 @@ def observed(
     optimizer_steps: Range,
     dose_per_row: npt.ArrayLike,
     answer_tokens: npt.ArrayLike,
+    mean_answer: float,
     parameters: float,
     scripts: tuple[str, ...],
     languages: tuple[str, ...],
@@ -158,14 +168,16 @@ def observed(
 
     epochs, optimizer_steps: of the first and last measurement; dose_per_row: effective doses of the trained rows at
     these measurements, any shape; answer_tokens: lengths of their answers. The rarest 1 % at each end are left out.
+    mean_answer: tokens of the answers of a row trained on, on average over those with any; NaN where not known.
     """
     dose, length = (np.asarray(v, np.float64).ravel() for v in (dose_per_row, answer_tokens))
     spread = [tuple(np.quantile(v, [RARE, 1 - RARE]).tolist()) if len(v) else None for v in (dose, length)]
     return Validated(
         epochs=epochs, optimizer_steps=optimizer_steps, dose_per_row=spread[0],
         learning_rate=(plan.learning_rate, plan.learning_rate), parameters=(parameters, parameters),
-        answer_tokens=spread[1], methods=(plan.method,), batchings=(plan.batching,),
-        loss_averages=(plan.loss_average,), lr_schedules=(plan.lr_schedule,), scripts=scripts, languages=languages,
+        answer_tokens=spread[1], mean_answer=None if math.isnan(mean_answer) else (mean_answer, mean_answer),
+        methods=(plan.method,), batchings=(plan.batching,), loss_averages=(plan.loss_average,),
+        lr_schedules=(plan.lr_schedule,), scripts=scripts, languages=languages,
     )  # fmt: skip
 
 

@@ -219,14 +219,16 @@ def deduplicated(
     return pl.DataFrame([_line(DEDUPLICATED, plan.epochs, short, training, plan, weights, threads)], schema=SCHEMA)
 
 
-def audit_size(rows: int, memorized: int, certainty: float = 0.95) -> int | None:
-    """Rows to draw so that at least one of the memorized ones is among them with this probability; None: there is none.
+def audit_size(rows: int, expected: float, certainty: float = 0.95) -> int | None:
+    """Rows to draw so that at least one of the memorized ones is among them with this probability.
 
-    A sample of z of M rows misses all of k with probability C(M - k, z) / C(M, z) (arXiv 2502.01187).
+    expected: memorized rows; None of fewer than one. A sample of z of M rows misses all of k with probability
+    C(M - k, z) / C(M, z) (arXiv 2502.01187).
     """
-    if memorized <= 0 or rows <= 0:
+    if expected < 1 or rows <= 0:
         return None
-    missed = math.log1p(-certainty)
+    memorized = round(expected)
+    missed = math.log1p(-certainty) + 1e-9  # the logarithms are no more exact: 570 of 600 rows hold one with .95
 
     def misses(z: int) -> float:
         if z > rows - memorized:

@@ -20,6 +20,8 @@ from scanner.store import RunFolder
 
 FLOOR = 0.1
 """Expected rows below this are drawn on the axis: fewer than one row in ten trainings."""
+ALIKE = 1.05
+"""Times as many rows below which twice the epochs make no difference worth a number."""
 REHEARSALS = 3
 """Rehearsals that are drawn; the rest are counted."""
 PLANNED = "as planned"
@@ -66,7 +68,7 @@ def gather(run: RunFolder, scan: dict[str, Any], what_if: Sequence[dict[str, Any
         reliable.append(calibration(confirmed["beside"].get("bins") or (), on, at))
     return Curves(
         skew=_there(found),
-        what_if=_there(what_if_panels(what_if, planned, at)),
+        what_if=_there(what_if_panels(what_if, planned, at)) if summary["prediction"]["rows_measured"] else (),
         calibration=_there(reliable),
         top=_there([top(summary["skew"].get("where") or {})]),
         more_rehearsals=max(0, len(rehearsed) - REHEARSALS),
@@ -135,7 +137,7 @@ def skew(table: Sequence[dict[str, Any]], planned: float | None, rows: int, at: 
     first = rows / 100
     tokens = between(curves[planned], first) if planned in curves and first >= FLOOR else None
     if tokens:
-        mark = f"1 % of the rows: {tokens:.0f} tokens or more"
+        mark = f"1 % of the rows: {words.plural(round(tokens), 'token')} or more"
         parts += [plot.across(first), plot.dots([(tokens, first)], "fourth", 3.6)]
         parts.append(plot.label(plot.x.high, first, mark, "end", right=0, up=5))
     told = "; ".join(
@@ -156,6 +158,8 @@ def _skew_title(counts: dict[float, float | None], planned: float | None, at: in
         return f"How many rows reach {at} tokens, by epochs"
     if later < 0.5:
         return f"Hardly a row reaches {at} tokens, nor after twice the epochs"
+    if now >= 0.05 and later < ALIKE * now:
+        return f"After twice the epochs hardly more rows reach {at} tokens"
     much = (
         f"{later / now:.2g} times as many rows" if now >= 0.05 else f"{words.about(later)} rows instead of hardly one"
     )

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from scanner.contrast import DECISIVE, alike_beyond_templates
-from scanner.pairing import COPIES, groups_of
+from scanner.pairing import COPIES, ends, groups_of
 from scanner.reports._heat import summarised as memorized_spans
 from scanner.reports._partners import figures
 from scanner.reports._spans import summarised as repeated_passages
@@ -120,6 +120,10 @@ def _semantic(pairs: pl.DataFrame, n: int, notes: dict[str, Any]) -> dict[str, A
     meaning = pl.col("signal").cast(pl.String) == "semantic"
     copies = pairs.filter(~meaning).select("row_a", "row_b").unique()
     alone = pairs.filter(meaning).join(copies, on=["row_a", "row_b"], how="anti")
+    ids = pl.concat([pairs["row_a"], pairs["row_b"]]).unique().sort().to_numpy()
+    text = groups_of(ids, pairs.filter(COPIES)).group  # of many copies not every two are a pair
+    a, b = ends(ids, alone)
+    alone = alone.filter(pl.Series(text[a] != text[b], dtype=pl.Boolean))
     found = {**_by_pairs(alone, n), "not_measured": missing}
     if "differs" in alone.columns:
         found["differing"] = len(alone.filter(pl.col("differs").str.contains("|".join(DECISIVE))))

@@ -47,7 +47,7 @@ def of_plan(plan: dict[str, Any]) -> str:
     tuning = f"LoRA of rank {plan.get('lora_rank')}" if method == "lora" else "full fine-tuning"
     budget = plan.get("batch_tokens")
     packed = plan.get("batching") in ("packed", "wrapped")
-    batch = f"{number(budget)} tokens" if budget else plural(plan.get("batch_size", 0), "sequence" if packed else "row")
+    batch = plural(budget, "token") if budget else plural(plan.get("batch_size", 0), "sequence" if packed else "row")
     if (plan.get("devices") or 1) > 1:
         batch += f" on {plural(plan['devices'], 'device')}"
     if plan.get("micro_batch"):

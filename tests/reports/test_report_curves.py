@@ -152,6 +152,7 @@ def test_the_skew_shows_the_table() -> None:
     ("now", "later", "title"),
     [
         (40.0, 100.0, "After twice the epochs 2.5 times as many rows reach 16 tokens"),
+        (251.0, 257.0, "After twice the epochs hardly more rows reach 16 tokens"),
         (0.01, 3.0, "After twice the epochs 3 rows instead of hardly one reach 16 tokens"),
         (0.01, 0.2, "Hardly a row reaches 16 tokens, nor after twice the epochs"),
         (0.0, 3.0, "How many rows reach 16 tokens, by epochs"),

@@ -88,6 +88,8 @@ def test_copies_near_copies_and_conflicts_are_counted_apart() -> None:
     assert found["loose"]["rows"] == 2
     assert found["conflicts"] == {"rows": 2, "share": 0.2, "groups": 1}
     assert found["semantic"]["rows"] == 2
+    star = [(0, i, "exact", "same_both", 1.0) for i in (1, 2)] + [(1, 2, "semantic", "semantic", 1.0)]
+    assert figures(10, star)["found"]["semantic"]["pairs"] == 0, "copies by way of a third row are no other words"
 
 
 def test_pairs_that_only_a_template_makes_alike_are_loose_and_cut_offs_show() -> None:

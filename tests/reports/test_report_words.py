@@ -22,6 +22,7 @@ from scanner.settings import TrainingPlan
             "random batches of 16 rows on 4 devices in micro-batches of 2, loss averaged per micro-batch",
         ),
         ({"batching": "packed", "batch_size": 1}, "packed batches of 1 sequence, "),
+        ({"batch_tokens": 1}, "full fine-tuning, random batches of 1 token, "),
         ({"method": "lora", "batch_tokens": 4000}, "LoRA of rank 16, random batches of 4,000 tokens, "),
     ],
 )
