@@ -236,7 +236,8 @@ def find_duplicates(
     progress = progress or Progress()
     threads = running.thread_count(settings.threads)
     memory.reuse()
-    with inputs.at_hand([str(file) for file in datasets]) as files:
+    # looking for garbage in circles took a tenth of a second at 300,000 rows whenever its turn came
+    with running.uncollected(), inputs.at_hand([str(file) for file in datasets]) as files:
         sources, left_out = formats.survey(files)
         for line in figures.left_out(left_out):
             progress.say(line)

@@ -10,7 +10,8 @@ import numpy as np
 from scanner import running
 from scanner.growing import Growing, Place
 from scanner.kernels import minhash as kernels
-from scanner.objects import ROLE_CODE, Fingerprints, Int64, SegmentBatch, UInt8, UInt64
+from scanner.kernels.flatprints import fingerprint_flat
+from scanner.objects import ROLE_CODE, Bool, Fingerprints, Int64, SegmentBatch, UInt8, UInt64
 from scanner.text import code_point_classes, folded_code_points
 
 PART_OF_ROLE = np.full(len(ROLE_CODE), kernels.PROMPT_PART, np.uint8)
@@ -79,6 +80,20 @@ class Fingerprinter:
             batch.data, batch.offsets, starts, parts(batch), batch.supervised, code_point_classes(),
             folded_code_points(), self._width, *self._permutations, *place.arrays.values(),
         )  # fmt: skip
+
+    def fill_flat(
+        self, place: Place, records: tuple[np.ndarray, ...], role: UInt8, supervised: Bool, step: int, digest: UInt64
+    ) -> int:
+        """Fingerprint flat records whose text is not kept; returns how many stand before one that needs the parser.
+
+        records, step: see kernels.flatprints, buffer to lead_offsets · role, supervised: of the segments that each
+        record has · digest (n, 2): filled, too.
+        """
+        read: int = fingerprint_flat(
+            *records, PART_OF_ROLE[role], supervised, code_point_classes(), folded_code_points(), self._width,
+            *self._permutations, step, digest, *place.arrays.values(),
+        )  # fmt: skip
+        return read
 
     def settle(self, place: Place, rows: int) -> None:
         """A place is filled, with so many rows; to be called in the order in which they were reserved."""

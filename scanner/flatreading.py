@@ -56,6 +56,12 @@ class FlatShape:
         names = [key.encode() for key in self.keys]
         return np.array(self.hashed, np.int64), *flatjson.leads(names, self.kinds, self.hashed)
 
+    @cached_property
+    def roles(self) -> tuple[UInt8, Bool]:
+        """role and supervised of each segment."""
+        segments = self.segments
+        return np.array([ROLE_CODE[s.role] for s in segments], np.uint8), np.array([s.supervised for s in segments])
+
 
 class Room:
     """Memory for one piece at a time: fresh memory costs more than what is written into it."""
@@ -185,12 +191,12 @@ def _enough(n: int) -> int:
 @lru_cache(COLUMNS_KEPT)
 def _repeated(shape: FlatShape, n: int) -> tuple[Int32, Int32, UInt8, Bool]:
     """segment, turn, role and supervised of n records: what does not depend on the text is not made again."""
-    segments = shape.segments
+    segments, (role, supervised) = shape.segments, shape.roles
     return (
         np.tile(np.arange(len(segments), dtype=np.int32), n),
         np.tile(np.array([s.turn for s in segments], np.int32), n),
-        np.tile(np.array([ROLE_CODE[s.role] for s in segments], np.uint8), n),
-        np.tile(np.array([s.supervised for s in segments], np.bool_), n),
+        np.tile(role, n),
+        np.tile(supervised, n),
     )
 
 

@@ -61,7 +61,7 @@ def read_all(
     next_row = 0
     size, before, begun = sum(source.bytes_on_disk for source in sources), 0, 0
     is_kept = isinstance(run, RunFolder)
-    rooms = [flatreading.Room() for _ in range(threads + JOBS_AHEAD if is_kept else threads)]
+    rooms = [flatreading.Room() for _ in range(threads + JOBS_AHEAD)]
     is_known = unread.names_of(settings) if unread_too else None
     # subtle: the last pieces of a source are still looked at when its stream has ended
     with (
@@ -96,7 +96,7 @@ def read_all(
                 if printer is not None and place is not None:
                     printer.settle(place, len(chunk.row_id))
                 advance(source, len(chunk.row_id), int(chunk.end.max(initial=0)))
-                return max((*chunk.row_id.tolist()[-1:], *(s.row_id for s in chunk.skips)), default=-1)
+                return max((*chunk.row_id[-1:].tolist(), *(s.row_id for s in chunk.skips)), default=-1)
 
             last = next_row - 1
             for piece in _pieces(stream):
@@ -104,7 +104,7 @@ def read_all(
                 expected = _expected(begun, before + int(piece.end.max(initial=0)), size)
                 place = printer.reserve(len(piece), expected) if printer else None
                 room = rooms.pop() if is_kept else None
-                job = submit(segment, piece, layout, settings, room or rooms, printer, place, is_known)
+                job = submit(segment, piece, layout, settings, room, printer, place, is_known)
                 waiting.append((job, room, place, expected))
                 if len(waiting) >= threads + JOBS_AHEAD:
                     last = max(last, finish(source, *waiting.pop(0)))

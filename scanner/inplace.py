@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 import polars as pl
@@ -20,8 +19,8 @@ from scanner.growing import Place
 from scanner.objects import ROLES, Int64, Records, RowSegments, SegmentBatch, UInt8, UInt64
 from scanner.storedtext import views
 
-STEP_BYTES = 1 << 19
-"""Bytes of records read and fingerprinted at a time where the text is not kept: they stay in a core's cache."""
+STEP_BYTES = 1 << 15
+"""Bytes of records read before they are fingerprinted, where the text is not kept: it stays in a core's cache."""
 
 
 @dataclass(frozen=True)
@@ -57,30 +56,19 @@ def joined(parts: list[Again]) -> Again:
 
 
 def fingerprint(
-    records: Records,
-    shape: flatreading.FlatShape,
-    rooms: list[flatreading.Room],
-    digest: UInt64,
-    printer: Fingerprinter | None,
-    place: Place | None,
+    records: Records, shape: flatreading.FlatShape, digest: UInt64, printer: Fingerprinter, place: Place
 ) -> Again | None:
-    """Fingerprint a piece, a few records at a time, without keeping its text; None where a record needs the parser."""
+    """Fingerprint a piece without keeping its text; None where a record needs the parser.
+
+    digest (n, 2): filled.
+    """
     assert records.buffer is not None
-    room = rooms.pop()
-    steps = np.arange(records.start[0], records.end[-1] + STEP_BYTES, STEP_BYTES)
-    edges = np.unique(np.searchsorted(records.start, steps)).tolist()
-    try:
-        for a, b in pairwise(edges):
-            some = slice(a, b)
-            start, end = records.start[some], records.end[some]
-            read = flatreading.decode(records.buffer, records.row_id[some], start, end, shape, room, digest[some])
-            if read.slow.any():
-                return None
-            if printer is not None and place is not None:
-                printer.fill(place.part(a, b), read.batch())
-    finally:
-        rooms.append(room)
-    return Again(records.buffer, records.row_id, records.start, records.end, shape)
+    start, end = records.start, records.end
+    if int((end - start).max(initial=0)) > flatreading.LONGEST_FAST_RECORD:
+        return None
+    fields = records.buffer, start, end, *shape.tables, *shape.canonical
+    read = printer.fill_flat(place, fields, *shape.roles, STEP_BYTES, digest)
+    return Again(records.buffer, records.row_id, start, end, shape) if read == len(records) else None
 
 
 class TextInPlace:

@@ -52,15 +52,15 @@ def segment(
     records: Records,
     layout: ModuleType,
     settings: Settings,
-    room: flatreading.Room | list[flatreading.Room],
+    room: flatreading.Room | None,
     printer: Fingerprinter | None,
     place: Place | None,
     is_known: Callable[[str], bool] | None = None,
 ) -> Chunk:
     """Segments of one piece: the fast reader where it applies, the general parser for the rest.
 
-    room: for the text; or rooms, one for each thread, where the text is not kept. is_known: where unread fields are
-    wanted, whether a rule knows the name of a field.
+    room: for the text, which is written down; None where it is kept only if it must be. is_known: where unread fields
+    are wanted, whether a rule knows the name of a field.
     """
     n = len(records)
     digest = np.zeros((n, 2), np.uint64)
@@ -70,11 +70,11 @@ def segment(
     slow = np.ones(n, np.bool_)
     if shape is not None:
         turns[:] = len({s.turn for s in shape.segments})
-        if isinstance(room, list):
-            again = inplace.fingerprint(records, shape, room, digest, printer, place)
+        if room is None and printer is not None and place is not None:
+            again = inplace.fingerprint(records, shape, digest, printer, place)
             if again is not None:
                 return _chunk(records, again, slice(None), turns, digest, (), list(records.notes))
-            room = flatreading.Room()  # its text is kept
+        room = room or flatreading.Room()
         assert records.buffer is not None
         fast = flatreading.decode(records.buffer, records.row_id, records.start, records.end, shape, room, digest)
         slow = fast.slow

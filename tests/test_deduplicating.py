@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from pathlib import Path
 
@@ -155,3 +156,13 @@ def test_damage_that_was_tolerated_is_said(tmp_path):
     found = deduplicating.find_duplicates([data], progress=listening)
     (damage,) = found.rows.damage
     assert said == [f"1 record read with {damage.what} (first: data.jsonl:1)"]
+
+
+def test_no_garbage_is_looked_for_meanwhile(tmp_path, monkeypatch):
+    """Else some stage takes longer by chance, whenever the turn of all objects comes; afterwards all is as before."""
+    file, seen = tmp_path / "rows.jsonl", []
+    file.write_text('{"instruction": "Why?", "output": "Because it is so."}\n' * 2)
+    survey = deduplicating.formats.survey
+    monkeypatch.setattr(deduplicating.formats, "survey", lambda files: seen.append(gc.isenabled()) or survey(files))
+    assert deduplicating.find_duplicates([file]).clusters.size.tolist() == [2, 2]
+    assert (seen, gc.isenabled()) == ([False], True)

@@ -18,8 +18,8 @@ from scanner.objects import Edits, Int64, Records, Skip, Source, UInt8, Written
 
 ROWS_PER_RUN = 16_384  # parsed rows in one Records
 RAW_BYTES = 4096  # of a skipped record that are kept for private/
-LEAST_RUN, MOST_RUN = 2 << 20, 4 << 20  # bytes of unparsed rows in one Records
-_BLOCK = 1 << 18  # bytes searched for line ends at a time: what is found fits a core's cache
+FIRST_RUN, LEAST_RUN, MOST_RUN = 1 << 19, 2 << 20, 4 << 20  # bytes of unparsed rows in one Records
+_BLOCK = (1 << 19) - 64  # bytes searched for line ends at a time; a count for each is less than growing.LARGE
 
 Texts = Mapping[tuple[str | int, ...], str]
 
@@ -77,8 +77,11 @@ def line_elements(source: Source, data: UInt8) -> Elements:
 
 
 def run_bytes(read: int) -> int:
-    """Bytes of the next run of unparsed rows: an eighth of what was read, so that small files keep all threads busy."""
-    return min(MOST_RUN, max(LEAST_RUN, read // 8))
+    """Bytes of the next run of unparsed rows: an eighth of what was read, so that small files keep all threads busy.
+
+    The first is small: until it is found and understood, nobody else has anything to do.
+    """
+    return min(MOST_RUN, max(LEAST_RUN, read // 8)) if read else FIRST_RUN
 
 
 def line_runs(data: UInt8, size: Callable[[int], int] = run_bytes) -> Iterator[tuple[Int64, Int64, Int64]]:

@@ -144,10 +144,10 @@ def copy_bytes(typing, target, place, data, at, count):
 
 @intrinsic
 def lowest_bit(typing, mask):
-    """Place of the lowest bit of a mask that is not 0."""
+    """Place of the lowest bit of a mask; 64 where there is none."""
 
     def emit(context, builder, signature, arguments):
-        return builder.cttz(arguments[0], ir.Constant(_I1, 1))
+        return builder.cttz(arguments[0], ir.Constant(_I1, 0))
 
     return types.int64(types.uint64), emit
 
@@ -163,15 +163,25 @@ def highest_bit(typing, mask):
 
 
 @intrinsic
-def take_minima(typing, low, a, b, values, count):
-    """low[j] = min(low[j], a[j] * v + b[j] mod 2^32) for all v of values[:count]; len(low) is a multiple of LANES.
+def bits_set(typing, mask):
+    """How many bits of a mask are set."""
 
-    low, a, b: (p,) uint32 · values: uint32. Two groups of LANES columns at a time stay in registers while the values
-    go by, so that the loop does nothing but multiply, add and compare.
+    def emit(context, builder, signature, arguments):
+        return builder.ctpop(arguments[0])
+
+    return types.int64(types.uint64), emit
+
+
+@intrinsic
+def take_minima(typing, low, a, b, values, first, count):
+    """low[j] = min(low[j], a[j] * v + b[j] mod 2^32) for all v of values[first:first + count].
+
+    low, a, b: (p,) uint32, p a multiple of LANES · values: uint32. Two groups of LANES columns at a time stay in
+    registers while the values go by, so that the loop does nothing but multiply, add and compare.
     """
 
     def emit(context, builder, signature, arguments):
-        low, a, b, values, count = arguments
+        low, a, b, values, at, count = arguments
         kinds = signature.args
         size = context.make_array(kinds[0])(context, builder, low).nitems
 
@@ -184,7 +194,7 @@ def take_minima(typing, low, a, b, values, count):
             factor, shift = _load(builder, factor, vector), _load(builder, shift, vector)
             best = cgutils.alloca_once_value(builder, _load(builder, place, vector))
             with cgutils.for_range(builder, count) as loop:
-                value = builder.load(_address(context, builder, kinds[3], values, loop.index))
+                value = builder.load(_address(context, builder, kinds[3], values, builder.add(at, loop.index)))
                 one = builder.insert_element(ir.Constant(vector, ir.Undefined), value, ir.Constant(_I32, 0))
                 spread = builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(_I32, width), [0] * width))
                 mixed = builder.add(builder.mul(factor, spread), shift)
@@ -202,7 +212,7 @@ def take_minima(typing, low, a, b, values, count):
             group(done, LANES)
         return context.get_dummy_value()
 
-    return types.void(low, a, b, values, types.int64), emit
+    return types.void(low, a, b, values, types.int64, types.int64), emit
 
 
 @intrinsic
@@ -242,32 +252,53 @@ def mix_shingles(typing, tokens, count, width, out, at):
 
 
 @intrinsic
-def hash_words(typing, first, second, count, seed, out):
-    """out[i] = fmix64(combine(combine(seed, first[i]), second[i])) for i < count, SHINGLES at a time; see hashing.
+def hash_tokens(typing, first, second, starts, ends, at, count, seed, out):
+    """out[i] = hash of the ASCII token i, for at <= i < at + count, SHINGLES at a time; whether any may be longer.
 
-    first, second, out: uint64. Up to SHINGLES - 1 places more are read and written: all need that much room.
+    fmix64(combine(combine(seed, word 1), word 2)), see hashing: the token's bytes in two words, letters made lower
+    case, zeros behind them. Tokens of more than 16 bytes get another value.
+    first, second: uint64, the 8 bytes from the token's first and from its ninth, and what follows them · starts, ends:
+    int64, only their difference counts · out: uint64. Up to SHINGLES - 1 places more are read and written: all need
+    that much room.
     """
 
     def emit(context, builder, signature, arguments):
-        first, second, count, seed, out = arguments
+        *arrays, at, count, seed, out = arguments
         wide, size = ir.VectorType(_I64, SHINGLES), ir.Constant(_I64, SHINGLES)
         one = builder.insert_element(ir.Constant(wide, ir.Undefined), seed, ir.Constant(_I32, 0))
         start = builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(_I32, SHINGLES), [0] * SHINGLES))
+        longer = cgutils.alloca_once_value(builder, ir.Constant(_I8, 0))
         blocks = builder.udiv(builder.add(count, ir.Constant(_I64, SHINGLES - 1)), size)
         with cgutils.for_range(builder, blocks) as loop:
-            here = builder.mul(loop.index, size)
+            here = builder.add(at, builder.mul(loop.index, size))
+            words = [
+                _load(builder, _address(context, builder, kind, array, here), wide)
+                for kind, array in zip(signature.args[:4], arrays, strict=True)
+            ]
+            length = builder.sub(words[3], words[2])
+            is_long = builder.icmp_unsigned(">", length, _splat(wide, 16))
+            builder.store(builder.or_(builder.load(longer), builder.bitcast(is_long, _I8)), longer)
+            letter = builder.or_(builder.and_(words[0], _splat(wide, 0xFF)), _splat(wide, 0x20))
+            letter = builder.icmp_unsigned("<", builder.sub(letter, _splat(wide, ord("a"))), _splat(wide, 26))
+            several = builder.icmp_unsigned(">", length, _splat(wide, 1))  # only words have two bytes or more
+            lower = _splat(wide, 0x2020202020202020)  # a digit with this bit is the same digit
+            lower = builder.select(builder.or_(letter, several), lower, _splat(wide, 0))
             h = start
-            for kind, words in zip(signature.args, (first, second), strict=False):
-                h = builder.xor(h, _load(builder, _address(context, builder, kind, words, here), wide))
+            for word, before in zip(words[:2], (0, 8), strict=True):
+                bits = builder.shl(builder.sub(length, _splat(wide, before)), _splat(wide, 3))
+                bits = builder.select(builder.icmp_signed("<", bits, _splat(wide, 64)), bits, _splat(wide, 64))
+                some = builder.lshr(_splat(wide, (1 << 64) - 1), builder.and_(builder.neg(bits), _splat(wide, 63)))
+                some = builder.select(builder.icmp_signed(">", bits, _splat(wide, 0)), some, _splat(wide, 0))
+                h = builder.xor(h, builder.and_(builder.or_(word, lower), some))
                 h = builder.mul(h, _splat(wide, COMBINE_STEP))
                 h = builder.xor(h, builder.lshr(h, _splat(wide, 32)))
             h = _mixed(builder, h, (33, 33, 33), (0xFF51AFD7ED558CCD, 0xC4CEB9FE1A85EC53))
-            place = _address(context, builder, signature.args[4], out, here)
+            place = _address(context, builder, signature.args[7], out, here)
             stored = builder.store(h, builder.bitcast(place, wide.as_pointer()))
             stored.align = 1
-        return context.get_dummy_value()
+        return builder.icmp_unsigned("!=", builder.load(longer), ir.Constant(_I8, 0))
 
-    return types.void(first, second, types.int64, types.uint64, out), emit
+    return types.boolean(first, second, starts, ends, types.int64, types.int64, types.uint64, out), emit
 
 
 @shared

@@ -46,8 +46,9 @@ IN_PROMPT, IN_ANSWER, IN_BOTH = np.uint64(1), np.uint64(2), np.uint64(3)
 """Lowest bits of a word of `shingle_sets`."""
 MAX_WIDTH = 64
 _BUFFER = MAX_WIDTH + ROOM + BLOCK
-_WAITING = 2 * ROOM
-"""Shingles after which the minima are taken, before the row is over."""
+RUN, RUN_SEGMENTS = 1 << 12, 256
+"""Bytes and segments of ASCII text whose tokens are cut together: so few that they stay in a core's first cache."""
+_RUN_TOKENS = MAX_WIDTH + RUN + 2 * BLOCK
 _STEP = np.uint64(SHINGLE_STEP)
 
 
@@ -110,14 +111,18 @@ def fingerprint(
     or ANSWER_PART · supervised (s,): learned by the model · a, b (p,): affine32 permutations · the others (r, ...): as
     in objects.Fingerprints, signature (r, p) all 2^32 - 1 for rows without shingles, shingles with repeats.
     """
-    tokens = np.empty(_BUFFER + SHINGLES, np.uint64)[:_BUFFER]
-    starts = np.empty(_BUFFER, np.int64)
-    ends = np.empty(_BUFFER, np.int64)
-    some = ascii_room(_BUFFER)
-    mixed = np.empty(_WAITING + _BUFFER + SHINGLES, np.uint32)
+    tokens = np.empty(_RUN_TOKENS + SHINGLES, np.uint64)[:_RUN_TOKENS]
+    starts, ends = np.empty(_RUN_TOKENS, np.int64), np.empty(_RUN_TOKENS, np.int64)
+    room = ascii_room(MAX_WIDTH + RUN, RUN_SEGMENTS)
+    before = room[2]
+    mixed = np.empty(_RUN_TOKENS + SHINGLES, np.uint32)
     columns = len(a)
     a, b = _padded(a), _padded(b)
     low = np.empty(len(a), np.uint32)
+    segments = row_start[-1]
+    base = known = row_start[0]  # the tokens of segments from the one up to the other are at hand
+    count = 0
+    reached = offsets[0]
     total = 0
     for r in range(len(row_start) - 1):
         for j in range(len(low)):
@@ -129,41 +134,61 @@ def fingerprint(
         row_tokens = 0
         learned = 0
         made = 0
-        waiting = 0
         prompt_points = 0
         answer_points = 0
         for s in range(row_start[r], row_start[r + 1]):
-            at = offsets[s]
-            end = offsets[s + 1]
+            begin, end = offsets[s], offsets[s + 1]
             kind = part[s]
-            begin = at
+            if s == known:
+                base, known = s, s + 1
+                while known < segments and known - s < RUN_SEGMENTS and offsets[known + 1] - begin <= RUN:
+                    known += 1
+                stop = min(offsets[known], begin + RUN)
+                count, reached, last = ascii_tokens(data, begin, stop, offsets, s, known, tokens, starts, ends, room, 0)
+                known = last + 1
+                if count >= width:  # those that reach from one segment into the next are passed over
+                    mix_shingles(tokens, count - width + 1, width, mixed, 0)
+            first = before[s - base]
+            if s + 1 < known:
+                after, at = before[s + 1 - base], end
+            else:
+                after, at = count, reached
+            n = after - first
             # two chains in turn, so that neither waits for the other
-            count, at, text, between = ascii_tokens(data, at, end, tokens, some, np.uint64(5), np.uint64(7))
+            text, between = np.uint64(5), np.uint64(7)
+            for i in range(first, after):
+                text, between = between, combine(text, tokens[np.uint64(i)])
             points = at - begin + code_points(data, at, end)
             if supervised[s]:
                 answer_points += points
             else:
                 prompt_points += points
-            n = count
+            new, done = n - width + 1, begin
             while True:
                 if kind != SKIPPED:
-                    new, reach = count - width + 1, width
-                    if new < 1 and at >= end and 0 < n == count:
-                        new, reach = 1, count  # a text shorter than a shingle is one
                     if new > 0:
-                        mix_shingles(tokens, new, reach, mixed, waiting)
-                        waiting += new
+                        take_minima(low, a, b, mixed, first, new)
                         made += new
-                    if waiting > _WAITING:
-                        take_minima(low, a, b, mixed, waiting)
-                        waiting = 0
+                    elif at >= end and 0 < n < width:  # a text shorter than a shingle is one
+                        mix_shingles(tokens[first:], 1, n, mixed, count)
+                        take_minima(low, a, b, mixed, count, 1)
+                        made += 1
                 if at >= end:
                     break
-                held = _keep_last(tokens, count, min(count, width - 1))
-                count, at = next_tokens(data, at, end, classes, fold, 1, tokens, starts, ends, held)
-                for i in range(held, count):
+                # the last segment at hand is longer than a run, or has other bytes than ASCII
+                held = _keep_last(tokens, after, min(n, width - 1))
+                is_plain, done = at - done > RUN // 2, at
+                if is_plain:
+                    stop = min(end, at + RUN)
+                    after, at, _ = ascii_tokens(data, at, stop, offsets, s, s + 1, tokens, starts, ends, room, held)
+                else:
+                    after, at = next_tokens(data, at, end, classes, fold, 1, tokens, starts, ends, held)
+                for i in range(held, after):
                     text, between = between, combine(text, tokens[i])
-                n += count - held
+                n += after - held
+                first, new = 0, after - width + 1
+                if new > 0:
+                    mix_shingles(tokens, new, width, mixed, 0)
             if n == 0:
                 continue
             text = combine(text, fmix64(between))
@@ -177,7 +202,6 @@ def fingerprint(
             row_tokens += n
             if supervised[s]:
                 learned += n
-        take_minima(low, a, b, mixed, waiting)
         for j in range(columns):
             signature[r, j] = low[j]
         prompt, answer, context = fmix64(prompt), fmix64(answer), fmix64(context)

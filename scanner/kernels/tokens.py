@@ -14,7 +14,16 @@ import numpy as np
 from numba import types
 
 from scanner.kernels._jit import I32R, I64, I64R, INT, U8, U8R, U64, VOID, helper, kernel, maker
-from scanner.kernels._words import BLOCK, SHINGLES, hash_words, highest_bit, kinds64, load64, lowest_bit, word_at
+from scanner.kernels._words import (
+    BLOCK,
+    bits_set,
+    hash_tokens,
+    highest_bit,
+    kinds64,
+    load64,
+    lowest_bit,
+    word_at,
+)
 from scanner.kernels.hashing import combine, fmix64
 
 SEPARATOR, WORD, SINGLE = 0, 1, 2
@@ -25,9 +34,8 @@ _FOLDED = 0x20000
 _LOWER = np.uint64(0x2020202020202020)  # letters and digits with this bit set are lower-case letters and digits
 _ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
 _ONE = np.uint64(1)
-_FIRST_WORD = np.array([(1 << 8 * min(n, 8)) - 1 for n in range(BLOCK + 1)], np.uint64)
-_SECOND_WORD = np.array([(1 << 8 * min(max(n - 8, 0), 8)) - 1 for n in range(BLOCK + 1)], np.uint64)
-"""Which bits of the two words that hold a token belong to it, by its length."""
+_AT_ONCE = 16
+"""Tokens of 64 bytes that are put aside without asking whether there are so many: in most texts there are fewer."""
 
 
 @helper
@@ -145,58 +153,98 @@ def _borders(words, spaces, known, more):
 
 
 @maker
-def ascii_room(count):
-    """What `ascii_tokens` needs besides, for buffers of `count` tokens."""
-    return np.empty(count + SHINGLES, np.uint64), np.empty(count + SHINGLES, np.uint64), np.empty(count, np.int64)
+def ascii_room(count, segments):
+    """What `ascii_tokens` needs besides, for texts of `count` bytes and tokens together, in so many segments."""
+    most = count + 2 * BLOCK
+    return np.empty(most, np.uint64), np.empty(most, np.uint64), np.empty(segments + 1, np.int64)
 
 
 @helper
-def ascii_tokens(data, at, end, hashes, some, text, between):
-    """The folded tokens of data[at:end] up to where other bytes than ASCII begin: `next_tokens` for most of most texts.
+def _put_aside(data, start, place, starts, first_word, second_word):
+    starts[place] = start
+    first_word[place] = load64(data, start)
+    second_word[place] = load64(data, start + 8)
 
-    Returns how many there are, put at the front of `hashes` (as in next_tokens, with room for SHINGLES more), where to
-    go on, and two running hashes, each of which takes every other token in turn. Tokens that may go on behind that
-    place are left, and so are those at the very end of the data. some: from `ascii_room`. First all tokens are found
-    and their bytes put aside, then all are hashed, many at a time.
+
+@helper
+def ascii_tokens(data, at, stop, offsets, s, after, hashes, starts, ends, room, held):
+    """The folded tokens of data[at:stop], up to where other bytes than ASCII begin: most of most texts.
+
+    The bytes lie in segments s to after - 1 of `offsets` (each but the first from its beginning); a token ends with its
+    segment. Returns how many tokens there are, put at hashes[held:] and so on, where to go on, and the segment that
+    lies in. A token that may go on behind that place is left, and so are those at the very end of the data.
+    starts, ends: as in `next_tokens` · room: from `ascii_room`; its last part says how many tokens stand before each
+    segment from s on. All arrays have room for the bytes and the tokens held, and 2 * BLOCK more.
+    First the tokens of 64 bytes are found at a time and their bytes put aside, 16 without asking whether there are so
+    many; then all are hashed, many at a time. What is written too much is written over.
     """
-    first_word, second_word, long_ones = some
-    last_block = len(data) - BLOCK - 16  # so that every token may be loaded in words of 8 bytes
-    room = np.uint64(len(hashes) - BLOCK)
-    made = np.uint64(0)
-    long_count = 0
-    begin = at
-    while at < end and made <= room and at <= last_block:
-        limit = min(end - at, BLOCK)
-        words, spaces, others = kinds64(data, at)
-        others &= _ALL >> np.uint64(64 - limit)
-        known = lowest_bit(others) if others else limit
-        if known == 0:
-            break
-        words, first, last, used = _borders(words, spaces, known, at + known < end)
-        while first:
-            place = lowest_bit(first)
-            start = at + place
-            length = np.uint64(lowest_bit(last) + 1 - place)
-            lower = _LOWER & (np.uint64(0) - (words >> np.uint64(place) & _ONE))
+    first_word, second_word, before = room
+    last_block = len(data) - 3 * BLOCK
+    made = done = np.uint64(held)
+    next_edge = s + 1
+    before[0] = held
+    in_word = in_single = np.uint64(0)  # whether the last byte was of a word, or a token by itself
+    reached = at
+    while reached < stop and reached <= last_block:
+        words, spaces, others = kinds64(data, reached)
+        known = min(stop - reached, BLOCK)
+        inside = _ALL >> np.uint64(BLOCK - known)
+        others &= inside
+        if others:
+            known = lowest_bit(others)
+            inside = (_ONE << np.uint64(known)) - _ONE
+        words &= inside
+        single = inside & ~(words | spaces)
+        earlier = words << _ONE | in_word
+        edges = np.uint64(0)  # where segments begin
+        while next_edge < after and offsets[next_edge] - reached < BLOCK:
+            edge = _ONE << np.uint64(offsets[next_edge] - reached)
+            first = words & (~earlier | edges) | single
+            before[next_edge - s] = np.int64(made) + bits_set(first & (edge - _ONE))
+            edges |= edge
+            next_edge += 1
+        first = words & (~earlier | edges) | single
+        last = earlier & (~words | edges) | single << _ONE | in_single  # the byte after a token
+        count, closed = bits_set(first), bits_set(last)
+        for i in range(_AT_ONCE):
+            _put_aside(data, reached + lowest_bit(first), made + np.uint64(i), starts, first_word, second_word)
             first &= first - _ONE
+        for i in range(_AT_ONCE):
+            ends[done + np.uint64(i)] = reached + lowest_bit(last)
             last &= last - _ONE
-            first_word[made] = (load64(data, start) | lower) & _FIRST_WORD[length]
-            second_word[made] = (load64(data, start + 8) | lower) & _SECOND_WORD[length]
-            if length > 16:
-                long_ones[long_count] = np.int64(made) << 40 | (start - begin) << 7 | np.int64(length)
-                long_count += 1
-            made += _ONE
-        at += used
-        if others or used == 0:
+        for i in range(_AT_ONCE, count):
+            _put_aside(data, reached + lowest_bit(first), made + np.uint64(i), starts, first_word, second_word)
+            first &= first - _ONE
+        for i in range(_AT_ONCE, closed):
+            ends[done + np.uint64(i)] = reached + lowest_bit(last)
+            last &= last - _ONE
+        made += np.uint64(count)
+        done += np.uint64(closed)
+        if known:
+            in_word = words >> np.uint64(known - 1) & _ONE
+            in_single = single >> np.uint64(known - 1) & _ONE
+        reached += known
+        if others:
             break
-    count = np.int64(made)
-    hash_words(first_word, second_word, count, _SEED, hashes)
-    for i in range(long_count):
-        packed = long_ones[i]
-        hashes[packed >> 40] = _ascii_hash(data, begin + (packed >> 7 & 0x1FFFFFFFF), packed & 0x7F, _LOWER)
-    for i in range(count):
-        text, between = between, combine(text, hashes[np.uint64(i)])
-    return count, at, text, between
+    while next_edge > s + 1 and offsets[next_edge - 1] > reached:
+        next_edge -= 1
+    while next_edge < after and offsets[next_edge] == reached:
+        before[next_edge - s] = np.int64(made)
+        next_edge += 1
+    is_over = reached == offsets[next_edge] or (next_edge > s + 1 and reached == offsets[next_edge - 1])
+    if not in_word or is_over:
+        if done < made:
+            ends[done] = reached
+    elif reached > at:  # the word may go on
+        made -= _ONE
+        reached = starts[made]
+    count = np.int64(made) - held
+    if hash_tokens(first_word, second_word, starts, ends, held, count, _SEED, hashes):
+        for i in range(held, held + count):
+            length = ends[i] - starts[i]
+            if length > 16:
+                hashes[i] = _ascii_hash(data, starts[i], length, _LOWER)
+    return held + count, reached, next_edge - 1
 
 
 @kernel(types.UniTuple(INT, 2)(U8R, INT, INT, U8R, I32R, INT, U64, I64, I64, INT))

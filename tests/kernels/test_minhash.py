@@ -28,16 +28,18 @@ rows_strategy = st.lists(
 )
 
 
-def arrays(packed, rows):
-    data, offsets = packed([text for r in rows for _, _, text in r])
+def arrays(packed, rows, behind=0):
+    """behind: bytes after the text, without which its end is read by other means."""
+    data, offsets = packed([text for r in rows for _, _, text in r] + ["Q" * behind])
+    offsets = offsets[:-1]
     row_start = np.cumsum([0, *map(len, rows)]).astype(np.int64)
     part = np.array([p for r in rows for p, _, _ in r], np.uint8)
     supervised = np.array([s for r in rows for _, s, _ in r], np.bool_)
     return data, offsets, row_start, part, supervised
 
 
-def fingerprint(packed, rows, width=3, count=COUNT):
-    data, offsets, row_start, part, supervised = arrays(packed, rows)
+def fingerprint(packed, rows, width=3, count=COUNT, behind=0):
+    data, offsets, row_start, part, supervised = arrays(packed, rows, behind)
     a, b = permutations(count, 1)
     n = len(rows)
     signature, normal = np.zeros((n, count), np.uint32), np.zeros((n, 2), np.uint64)
@@ -61,9 +63,9 @@ def sets_of(packed, rows, width=3):
     return out[:written], bounds, sizes
 
 
-@given(rows_strategy, st.integers(1, 5))
-def test_signatures_are_datasketchs(packed, rows, width):
-    signature, _, counts = fingerprint(packed, rows, width)
+@given(rows_strategy, st.integers(1, 5), st.sampled_from([0, 300]))
+def test_signatures_are_datasketchs(packed, rows, width, behind):
+    signature, _, counts = fingerprint(packed, rows, width, behind=behind)
     for r, found in enumerate(signature):
         made = [h for part, _, text in rows[r] if part != CONTEXT_PART for h in shingles(packed, text, width)]
         twin = MinHash(COUNT, seed=1, scheme="affine32", hashfunc=lambda h: h)
@@ -75,9 +77,9 @@ def test_signatures_are_datasketchs(packed, rows, width):
             assert (found == ALL).all()
 
 
-@given(rows_strategy)
-def test_counts_are_those_of_the_twin(packed, rows):
-    _, _, counts = fingerprint(packed, rows)
+@given(rows_strategy, st.sampled_from([0, 300]))
+def test_counts_are_those_of_the_twin(packed, rows, behind):
+    _, _, counts = fingerprint(packed, rows, behind=behind)
     for r, found in enumerate(counts.tolist()):
         tokens = [len(token_spans(text)) for _, _, text in rows[r]]
         learned = [s for _, s, _ in rows[r]]
@@ -172,6 +174,34 @@ def test_shingles_of_a_text_longer_than_a_buffer(packed, width, tokens):
     assert counts[0, 2] == len(made) == tokens - width + 1
     out, *_ = sets_of(packed, [[(ANSWER_PART, True, text)]], width)
     assert out.tolist() == sorted({h & ~3 | 2 for h in made})
+
+
+LONG = [
+    "word, and word. " * (kernels.RUN // 12),
+    "é" + "a.b c " * kernels.RUN,
+    "x" * (2 * kernels.RUN) + " y",
+    ("plain text " * 500 + "中文 ") * 3,
+    "a " * (kernels.RUN // 2),
+    "a " * (kernels.RUN // 2 - 1) + "b",
+]
+many = st.lists(st.tuples(parts, st.booleans(), st.one_of(words, texts, st.sampled_from(LONG))), min_size=1, max_size=4)
+
+
+@given(st.lists(many, min_size=1, max_size=5), st.sampled_from([1, 3, 64]), st.sampled_from([0, 300]))
+def test_rows_are_the_same_alone_and_together(packed, rows, width, behind):
+    """Whatever stands before and behind them, however long they are."""
+    together = fingerprint(packed, rows, width, behind=behind)
+    alone = [fingerprint(packed, [row], width) for row in rows]
+    for i, found in enumerate(together):
+        assert np.array_equal(found, np.concatenate([one[i] for one in alone]))
+
+
+def test_more_segments_than_are_cut_together(packed):
+    row = [(PROMPT_PART, False, "a b c d"), (PROMPT_PART, False, ""), (ANSWER_PART, True, "e.")]
+    together = fingerprint(packed, [row] * kernels.RUN_SEGMENTS, behind=300)
+    alone = fingerprint(packed, [row])
+    for found, one in zip(together, alone, strict=True):
+        assert np.array_equal(found, np.repeat(one, kernels.RUN_SEGMENTS, axis=0))
 
 
 @pytest.mark.parametrize("count", [8, 15, 16, 17, 45, 100, 128])

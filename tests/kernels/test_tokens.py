@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 from numba import njit
 from strategies import texts, words
 
-from scanner.kernels._words import BLOCK, SHINGLES
+from scanner.kernels._words import BLOCK
 from scanner.kernels.hashing import combine, fmix64
 from scanner.kernels.tokens import ROOM, SINGLE, WORD, ascii_room, ascii_tokens, code_point_at, count_distinct, tokenise
 from scanner.text import code_point_classes, folded_code_points, normalise, token_spans
@@ -117,26 +119,38 @@ def test_a_hash_is_that_of_the_bytes(packed, text):
 
 
 @njit
-def front_of(data, at, end, hashes):
-    return ascii_tokens(data, at, end, hashes, ascii_room(len(hashes)), np.uint64(5), np.uint64(7))
+def front_of(data, at, stop, offsets, s, after, hashes, held):
+    starts, ends = np.empty(len(hashes), np.int64), np.empty(len(hashes), np.int64)
+    room = ascii_room(len(hashes) - 2 * BLOCK, after - s)
+    found = ascii_tokens(data, at, stop, offsets, s, after, hashes, starts, ends, room, held)
+    return found, starts[: found[0]], ends[: found[0]], room[2]
 
 
-@given(st.one_of(texts, mixtures), st.integers(0, 120))
-def test_the_ascii_front_of_a_text_has_the_same_tokens(packed, text, behind):
-    """All of them, in order, and none that may go on; what is left begins outside of a token."""
-    data, offsets = packed([text, "." * behind])
-    hashes = np.zeros(ROOM + BLOCK + SHINGLES, np.uint64)[: ROOM + BLOCK]
-    count, at, *chains = front_of(data, offsets[0], offsets[1], hashes)
-    folded, _, _ = tokenised(packed, [text], folded=1)
-    assert hashes[:count].tolist() == folded[:count]
-    rest = data[at : offsets[1]].tobytes().decode()
-    assert tokenised(packed, [rest], folded=1)[0] == folded[count:]
-    twins = [5, 7]
-    for h in folded[:count]:
-        twins = [twins[1], int(combine(np.uint64(twins[0]), np.uint64(h)))]
-    assert list(map(int, chains)) == twins
-    if text.isascii() and behind >= BLOCK + 16 and all(b - a < BLOCK for a, b in token_spans(text)):
-        assert at == offsets[1]
+@given(
+    st.lists(st.one_of(texts, words, mixtures), min_size=1, max_size=9), st.sampled_from([0, 90, 300]),
+    st.integers(0, 3), st.integers(0, 40),
+)  # fmt: skip
+def test_the_ascii_front_of_texts_has_the_same_tokens(packed, given_texts, behind, held, left):
+    """All of them, in order, and none that may go on; what is left begins outside of a token, in the text named."""
+    data, offsets = packed([*given_texts, "." * behind])
+    after = len(given_texts)
+    at, stop = offsets[0], max(offsets[after] - left, offsets[after - 1])
+    hashes = np.full(stop - at + held + 2 * BLOCK, 7, np.uint64)
+    (count, reached, last), starts, ends, before = front_of(data, at, stop, offsets, 0, after, hashes, held)
+    assert hashes[:held].tolist() == [7] * held
+    cuts = [min(offsets[i], reached) for i in range(after)] + [reached]
+    texts_read = [data[a:b].tobytes().decode() for a, b in itertools.pairwise(cuts)]
+    folded, begin, counts = tokenised(packed, texts_read, folded=1)
+    assert hashes[held:count].tolist() == folded
+    assert (starts[held:] - at).tolist() == begin
+    assert (ends[held:] - starts[held:]).tolist() == list(map(len, twin(texts_read)[0]))
+    assert before[: last + 1].tolist() == [held + sum(counts[:i]) for i in range(last + 1)]
+    assert offsets[last] <= reached <= offsets[last + 1]
+    rest = data[reached : offsets[last + 1]].tobytes().decode()
+    whole, _, _ = tokenised(packed, given_texts[last : last + 1], folded=1)
+    assert tokenised(packed, [rest], folded=1)[0] == whole[counts[last] :]
+    if "".join(given_texts).isascii() and behind == 300 and not left:
+        assert (last, reached) == (after - 1, offsets[after])
 
 
 def test_no_place_in_a_buffer_changes_a_token():

@@ -11,6 +11,7 @@ from numba import njit
 from scanner.kernels._words import (
     BLOCK,
     SHINGLES,
+    bits_set,
     code_points,
     copy_bytes,
     equal64,
@@ -44,7 +45,7 @@ def loaded(data, at):
 
 @njit
 def outer_bits(mask):
-    return lowest_bit(mask), highest_bit(mask)
+    return lowest_bit(mask), highest_bit(mask), bits_set(mask)
 
 
 @njit
@@ -53,8 +54,8 @@ def copied(target, place, data, at, count):
 
 
 @njit
-def minima(low, a, b, values, count):
-    take_minima(low, a, b, values, count)
+def minima(low, a, b, values, first, count):
+    take_minima(low, a, b, values, first, count)
 
 
 @njit
@@ -100,7 +101,12 @@ def test_words_are_little_endian_wherever_they_stand():
 
 @given(st.integers(1, 2**64 - 1))
 def test_outer_bits(value):
-    assert outer_bits(np.uint64(value)) == ((value & -value).bit_length() - 1, value.bit_length() - 1)
+    expected = (value & -value).bit_length() - 1, value.bit_length() - 1, value.bit_count()
+    assert outer_bits(np.uint64(value)) == expected
+
+
+def test_no_bit_stands_behind_all():
+    assert (outer_bits(np.uint64(0))[0], outer_bits(np.uint64(0))[2]) == (64, 0)
 
 
 @pytest.mark.parametrize("size", [*range(20), 64, 70])
@@ -141,8 +147,9 @@ def test_minima_are_those_of_numpy(columns, count):
     rng = np.random.default_rng(columns + count)
     low, a, b = (rng.integers(0, 2**32, columns, dtype=np.uint32) for _ in range(3))
     values = rng.integers(0, 2**32, count + 5, dtype=np.uint32)
-    expected = np.minimum(low, (a[:, None] * values[:count] + b[:, None]).min(axis=1, initial=2**32 - 1))
-    minima(low, a, b, values, count)
+    chosen = values[3 : 3 + count]
+    expected = np.minimum(low, (a[:, None] * chosen + b[:, None]).min(axis=1, initial=2**32 - 1))
+    minima(low, a, b, values, 3, count)
     assert low.tolist() == expected.tolist()
 
 
