@@ -29,6 +29,7 @@ from scanner.explain._found import (
 from scanner.explain._heat import UNITS, Heated, heated
 from scanner.explain._heat import render as render_heat
 from scanner.explain._templates import Wrapped, wrapped
+from scanner.figures import plural, probability
 from scanner.repeats import Stretch, stretches
 from scanner.rulefiles import Said, said_of
 from scanner.store import RunFolder
@@ -169,7 +170,7 @@ def _unknown(run: RunFolder, rows: pl.DataFrame, row_id: int) -> str:
         return f"there is no row {row_id}: no row of this run could be read; see {path} for the reasons"
     first, last = int(rows["row_id"][0]), int(rows["row_id"][-1])
     return (
-        f"there is no row {row_id}: the run holds {len(rows):,} rows with ids from {first} to {last}, counted from 0 "
+        f"there is no row {row_id}: the run holds {plural(len(rows), 'row')} with ids from {first} to {last}, counted from 0 "
         "over all inputs; a line of a file counts from 1, so line 1 of the first file is row 0"
     )
 
@@ -204,12 +205,12 @@ def _predicted(told: Explanation) -> list[str]:
         lines = [f"Its recitation was not measured{f': {reasons}' if reasons else ''}."]
     else:
         lines = [
-            f"Band {seen['band']}: risk {_written(seen['risk'])} = severity {_written(seen['severity'], 0)} "
-            f"× p_extract {_written(seen['p_extract'])}, the chance that 16 tokens or more of its answer are recited.",
-            f"The whole answer is recited with probability {_written(seen['p_whole'])}; "
+            f"Band {seen['band']}: risk {probability(number(seen['risk']))} = severity {_written(seen['severity'], 0)} "
+            f"× p_extract {probability(number(seen['p_extract']))}, the chance that 16 tokens or more of its answer are recited.",
+            f"The whole answer is recited with probability {probability(number(seen['p_whole']))}; "
             f"{_written(seen['expected_tokens'], 1)} tokens are expected, "
             f"at most {_written(seen['tokens_q95'], 0)} in 19 of 20 fine-tunes.",
-            f"Without this row, {_written(seen['p_counterfactual'])} of p_extract would vanish.",
+            f"Without this row, {probability(number(seen['p_counterfactual']))} of p_extract would vanish.",
             f"Why: {reasons or 'no single reason stands out'} (kind: {seen['taxon']}).",
         ]
     if seen.get("outside"):

@@ -76,7 +76,10 @@ class Feature:
 
 
 def relatives_of(pairs: pl.DataFrame, row_id: int, rows: pl.DataFrame) -> tuple[Relative, ...]:
-    """The rows paired with this one: exact before near before semantic, the most similar first."""
+    """The rows paired with this one: exact before near before semantic, the most similar first.
+
+    What words bring together means the same, too; that is not said of it beside.
+    """
     for name in ("answer_containment_ab", "answer_containment_ba", "payload_similarity"):
         pairs = pairs if name in pairs.columns else pairs.with_columns(pl.lit(None, pl.Float64).alias(name))
     here = pairs.filter((pl.col("row_a") == row_id) | (pl.col("row_b") == row_id))
@@ -94,6 +97,8 @@ def relatives_of(pairs: pl.DataFrame, row_id: int, rows: pl.DataFrame) -> tuple[
         ),
         pl.col("payload_similarity").cast(pl.Float64),
     )  # fmt: skip
+    meaning = pl.col("signal") == "semantic"
+    seen = seen.filter(~meaning | ~pl.col("row_id").is_in(seen.filter(~meaning)["row_id"].implode()))
     rank = pl.col("signal").replace_strict({"exact": 0, "minhash": 1, "span": 2}, default=3, return_dtype=pl.Int8)
     seen = seen.sort([rank, pl.col("similarity").fill_null(0).fill_nan(0), "row_id"], descending=[False, True, False])
     places = rows.select("row_id", pl.col("source").cast(pl.String), "line")

@@ -21,7 +21,7 @@ import numpy.typing as npt
 import polars as pl
 
 from scanner.effects import RECITED_UNSHUFFLED
-from scanner.figures import listed
+from scanner.figures import listed, plural, plural_g
 from scanner.prediction.crediting import covered, credited, of_level
 from scanner.prediction.hazard import Weights
 from scanner.prediction.openings import LENGTH as OPENING
@@ -281,18 +281,18 @@ def _length_of_training(plan: TrainingPlan, facts: Facts, weights: Weights) -> I
         return
     most = known.epochs[1]
     severity = _by_factor(max(1.0, plan.epochs / most), "epochs")
-    text = f"The plan has {plan.epochs:g} epochs; validated: up to {most:g}."
+    text = f"The plan has {plural_g(plan.epochs, 'epoch')}; validated: up to {most:g}."
     if severity != INSIDE:
         checked = "" if severity == COUNT else "; the order of rows was never checked after so many"
         text = (
             f"{plan.epochs:g} epochs are {times(plan.epochs / most)} the longest training validated ({most:g}): the "
             f"number of rows is a guess{checked}."
         )
-    yield Statement("epochs", severity, f"{plan.epochs:g} epochs (validated up to {most:g})", text)
+    yield Statement("epochs", severity, f"{plural_g(plan.epochs, 'epoch')} (validated up to {most:g})", text)
     steps, top = facts.optimizer_steps, known.optimizer_steps[1]
     if steps <= STEPS_FACTOR * top:
-        yield Statement("optimizer steps", INSIDE, f"{steps:,.0f} optimizer steps",
-                        f"The plan takes {steps:,.0f} optimizer steps; validated: up to {top:,.0f}.")  # fmt: skip
+        taken = plural(round(steps), "optimizer step")
+        yield Statement("optimizer steps", INSIDE, taken, f"The plan takes {taken}; validated: up to {top:,.0f}.")
     else:
         yield Statement(
             "optimizer steps", COUNT, f"{steps:,.0f} optimizer steps (validated up to {top:,.0f})",
@@ -310,7 +310,7 @@ def _languages(facts: Facts, known: Validated) -> Iterator[Statement]:
     for script, rows in sorted(counts, key=lambda found: (-found[1], found[0])):
         if script == NO_LETTERS:
             continue
-        told = f"{rows:,} of {n:,}"
+        told, many = f"{rows:,} of {n:,}", plural(rows, "row")
         language = LANGUAGE.get(script, "")
         called = f"{language or f'{script} script'}"
         test = known.test_of("script", script)
@@ -320,10 +320,10 @@ def _languages(facts: Facts, known: Validated) -> Iterator[Statement]:
             else:
                 inside = NOTE
                 text = (
-                    f"{told} rows are answered in {script} script, of which {unnamed or 'no language by name'} is "
+                    f"{rows:,} of {plural(n, 'row')} {'is' if rows == 1 else 'are'} answered in {script} script, of which {unnamed or 'no language by name'} is "
                     "validated; other languages in this script are not told apart."
                 )
-            yield Statement(f"{script} script", inside, f"{called} ({rows:,} rows)", text, rows)
+            yield Statement(f"{script} script", inside, f"{called} ({many})", text, rows)
         elif test:
             made = _of_test(test, f"{script} script", f"{called} rows ({rows:,} of {n:,})", f"{called} data")
             yield Statement(made.topic, made.severity, made.short, f"{called} rows ({told}): {made.text}", rows)
@@ -348,8 +348,8 @@ def _doses(facts: Facts, known: Validated) -> Iterator[Statement]:
         return
     many = beyond > FEW * n
     yield Statement(
-        "dose", COUNT if many else NOTE, f"dose beyond {visits(top)} visits ({beyond:,} rows)",
-        f"{beyond:,} of {n:,} rows have a dose beyond the largest validated ({visits(top)} visits; the largest here "
+        "dose", COUNT if many else NOTE, f"dose beyond {visits(top)} visits ({plural(beyond, 'row')})",
+        f"{beyond:,} of {plural(n, 'row')} {'has' if beyond == 1 else 'have'} a dose beyond the largest validated ({visits(top)} visits; the largest here "
         f"{visits(largest)}): for them the curve is extrapolated.", beyond,
     )  # fmt: skip
 
@@ -360,7 +360,10 @@ def _lengths(facts: Facts, known: Validated) -> Iterator[Statement]:
         return
     n, top = len(facts.answer_tokens), known.answer_tokens[1]
     if facts.mean_answer and not MEAN_ANSWERS[0] <= facts.mean_answer <= MEAN_ANSWERS[1]:
-        mean, validated = f"{facts.mean_answer:,.0f} tokens on average", f"{MEAN_ANSWERS[0]} to {MEAN_ANSWERS[1]}"
+        mean, validated = (
+            f"{plural(round(facts.mean_answer), 'token')} on average",
+            f"{MEAN_ANSWERS[0]} to {MEAN_ANSWERS[1]}",
+        )
         yield Statement(
             "answer length", COUNT, f"answers of {mean} (validated {validated})",
             f"Answers have {mean}; validated: {validated}. The more a step has to teach, the fewer rows are recited, "
@@ -369,11 +372,13 @@ def _lengths(facts: Facts, known: Validated) -> Iterator[Statement]:
         return
     longer = int((facts.answer_tokens > top).sum())
     text = (
-        f"{longer:,} of {n:,} rows have answers of more than {top:,.0f} tokens, the longest validated: how far beyond "
+        f"{longer:,} of {plural(n, 'row')} {'has' if longer == 1 else 'have'} answers of more than {top:,.0f} tokens, the longest validated: how far beyond "
         "that they are recited, and whether to their end, is extrapolated; whether they reach 16 tokens is not."
         if longer else f"No answer is longer than {top:,.0f} tokens, the longest validated."
     )  # fmt: skip
-    name = f"answers beyond {top:,.0f} tokens ({longer:,} rows)" if longer else f"answers up to {top:,.0f} tokens"
+    name = (
+        f"answers beyond {top:,.0f} tokens ({plural(longer, 'row')})" if longer else f"answers up to {top:,.0f} tokens"
+    )
     yield Statement("answer length", NOTE if longer else INSIDE, name, text, longer)
 
 

@@ -46,7 +46,7 @@ def sentences(summary: dict[str, Any]) -> list[str]:
     if not seen["spans"]:
         return [f"Memorized spans: none of {seen['tokens_at_least']} tokens or more is predicted."]
     lines = [
-        f"Memorized spans: {seen['spans']:,} in {_counted(seen['rows'], 'row')} ({of}), {seen['tokens']:,} tokens; "
+        f"Memorized spans: {seen['spans']:,} in {_counted(seen['rows'], 'row')} ({of}), {_counted(seen['tokens'], 'token')}; "
         f"each is predicted to come out word for word with a chance of {seen['chance_at_least']:g} or more, "
         f"{seen['from_start']:,} of them from the answer's start."
     ]

@@ -91,7 +91,11 @@ def test_copies_near_copies_and_conflicts_are_counted_apart() -> None:
 
 
 def test_copies_up_to_case_are_no_pairs_in_other_words() -> None:
-    twins = [(0, 1, "minhash", "same_both", 1.0), (0, 2, "minhash", "same_both", 1.0), (2, 3, "exact", "same_both", 1.0)]
+    twins = [
+        (0, 1, "minhash", "same_both", 1.0),
+        (0, 2, "minhash", "same_both", 1.0),
+        (2, 3, "exact", "same_both", 1.0),
+    ]
     pairs = [*twins, (0, 4, "minhash", "near", 0.7), (5, 6, "minhash", "near", 0.9)]
     meaning = [(1, 2), (1, 3), (0, 3), (3, 4), (4, 5), (5, 6)]
     found = figures(8, [*pairs, *((a, b, "semantic", "semantic", 0.99) for a, b in meaning)])["found"]
