@@ -21,9 +21,9 @@ def about(value: float | None) -> str:
     return "fewer than 0.1" if 0 < value < 0.05 else number(value, 1 if value < 10 and value != round(value) else 0)
 
 
-def about_many(value: float | None, one: str) -> str:
+def about_many(value: float | None, one: str, many: str = "") -> str:
     """An expected count and its noun: "1 row", "0.4 rows"."""
-    return f"{about(value)} {one if value == 1 else one + 's'}"
+    return f"{about(value)} {one if value == 1 else many or one + 's'}"
 
 
 def percent(share: float | None) -> str:

@@ -170,8 +170,8 @@ def _unknown(run: RunFolder, rows: pl.DataFrame, row_id: int) -> str:
         return f"there is no row {row_id}: no row of this run could be read; see {path} for the reasons"
     first, last = int(rows["row_id"][0]), int(rows["row_id"][-1])
     return (
-        f"there is no row {row_id}: the run holds {plural(len(rows), 'row')} with ids from {first} to {last}, counted from 0 "
-        "over all inputs; a line of a file counts from 1, so line 1 of the first file is row 0"
+        f"there is no row {row_id}: the run holds {plural(len(rows), 'row')} with ids from {first} to {last}, counted "
+        "from 0 over all inputs; a line of a file counts from 1, so line 1 of the first file is row 0"
     )
 
 
@@ -206,7 +206,8 @@ def _predicted(told: Explanation) -> list[str]:
     else:
         lines = [
             f"Band {seen['band']}: risk {probability(number(seen['risk']))} = severity {_written(seen['severity'], 0)} "
-            f"× p_extract {probability(number(seen['p_extract']))}, the chance that 16 tokens or more of its answer are recited.",
+            f"× p_extract {probability(number(seen['p_extract']))}, the chance that 16 tokens or more of its answer "
+            "are recited.",
             f"The whole answer is recited with probability {probability(number(seen['p_whole']))}; "
             f"{_written(seen['expected_tokens'], 1)} tokens are expected, "
             f"at most {_written(seen['tokens_q95'], 0)} in 19 of 20 fine-tunes.",

@@ -136,8 +136,8 @@ def brake(plan: pl.DataFrame, row_source: np.ndarray, settings: Settings, source
         if total and gone / total > settings.max_removal_share:
             already = f", {known:,} of them because earlier runs (--against) hold them already" if known else ""
             found.append(
-                f"the plan would drop {gone:,} of {plural(total, 'row')} of {name} ({percent(gone / total)}), more than "
-                f"--max-removal-share {settings.max_removal_share:g} allows{already}"
+                f"the plan would drop {gone:,} of {plural(total, 'row')} of {name} ({percent(gone / total)}), more "
+                f"than --max-removal-share {settings.max_removal_share:g} allows{already}"
                 + (
                     f"; {plural(int(held[mine].sum()), 'of these holds', 'of these hold')} evaluation items"
                     if held[mine].any()

@@ -320,8 +320,8 @@ def _languages(facts: Facts, known: Validated) -> Iterator[Statement]:
             else:
                 inside = NOTE
                 text = (
-                    f"{rows:,} of {plural(n, 'row')} {'is' if rows == 1 else 'are'} answered in {script} script, of which {unnamed or 'no language by name'} is "
-                    "validated; other languages in this script are not told apart."
+                    f"{rows:,} of {plural(n, 'row is', 'rows are')} answered in {script} script, of which "
+                    f"{unnamed or 'no language by name'} is validated; other languages in this script are not told apart."
                 )
             yield Statement(f"{script} script", inside, f"{called} ({many})", text, rows)
         elif test:
@@ -349,8 +349,8 @@ def _doses(facts: Facts, known: Validated) -> Iterator[Statement]:
     many = beyond > FEW * n
     yield Statement(
         "dose", COUNT if many else NOTE, f"dose beyond {visits(top)} visits ({plural(beyond, 'row')})",
-        f"{beyond:,} of {plural(n, 'row')} {'has' if beyond == 1 else 'have'} a dose beyond the largest validated ({visits(top)} visits; the largest here "
-        f"{visits(largest)}): for them the curve is extrapolated.", beyond,
+        f"{beyond:,} of {plural(n, 'row has', 'rows have')} a dose beyond the largest validated ({visits(top)} visits; "
+        f"the largest here {visits(largest)}): for them the curve is extrapolated.", beyond,
     )  # fmt: skip
 
 
@@ -360,10 +360,8 @@ def _lengths(facts: Facts, known: Validated) -> Iterator[Statement]:
         return
     n, top = len(facts.answer_tokens), known.answer_tokens[1]
     if facts.mean_answer and not MEAN_ANSWERS[0] <= facts.mean_answer <= MEAN_ANSWERS[1]:
-        mean, validated = (
-            f"{plural(round(facts.mean_answer), 'token')} on average",
-            f"{MEAN_ANSWERS[0]} to {MEAN_ANSWERS[1]}",
-        )
+        validated = f"{MEAN_ANSWERS[0]} to {MEAN_ANSWERS[1]}"
+        mean = f"{plural(round(facts.mean_answer), 'token')} on average"
         yield Statement(
             "answer length", COUNT, f"answers of {mean} (validated {validated})",
             f"Answers have {mean}; validated: {validated}. The more a step has to teach, the fewer rows are recited, "
@@ -372,13 +370,13 @@ def _lengths(facts: Facts, known: Validated) -> Iterator[Statement]:
         return
     longer = int((facts.answer_tokens > top).sum())
     text = (
-        f"{longer:,} of {plural(n, 'row')} {'has' if longer == 1 else 'have'} answers of more than {top:,.0f} tokens, the longest validated: how far beyond "
-        "that they are recited, and whether to their end, is extrapolated; whether they reach 16 tokens is not."
+        f"{longer:,} of {plural(n, 'row has', 'rows have')} answers of more than {top:,.0f} tokens, the longest validated: how "
+        "far beyond that they are recited, and whether to their end, is extrapolated; whether they reach 16 is not."
         if longer else f"No answer is longer than {top:,.0f} tokens, the longest validated."
     )  # fmt: skip
-    name = (
-        f"answers beyond {top:,.0f} tokens ({plural(longer, 'row')})" if longer else f"answers up to {top:,.0f} tokens"
-    )
+    name = f"answers up to {top:,.0f} tokens"
+    if longer:
+        name = f"answers beyond {top:,.0f} tokens ({plural(longer, 'row')})"
     yield Statement("answer length", NOTE if longer else INSIDE, name, text, longer)
 
 

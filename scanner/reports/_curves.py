@@ -125,7 +125,7 @@ def skew(table: Sequence[dict[str, Any]], planned: float | None, rows: int, at: 
     parts = [
         plot.axes(ticks, decades(FLOOR, plot.y.high), "tokens recited before the first miss, n", "rows with N_pre ≥ n"),
         plot.upright(at), *_legend(plot, [
-            (styles[e], f"{words.plural_g(e, 'epoch')}: {words.about_many(counts[e], 'row')} {'reaches' if counts[e] == 1 else 'reach'} {at} tokens"
+            (styles[e], f"{words.plural_g(e, 'epoch')}: {words.about_many(counts[e], 'row reaches', 'rows reach')} {at} tokens"
                         f"{' (planned)' if e == planned else ''}") for e in reversed(curves)
         ]),
     ]  # fmt: skip
@@ -246,8 +246,8 @@ def options(lines: Sequence[dict[str, Any]], at: int) -> Figure | None:
     title = "No other way to train would recite clearly fewer rows"
     if best["expected_rows"] < 0.8 * first["expected_rows"] and first["expected_rows"] >= FLOOR:
         title = (
-            f"{best['variant'][:1].upper()}{best['variant'][1:]}: {words.about_many(best['expected_rows'], 'row')} instead of "
-            f"{words.about(first['expected_rows'])}"
+            f"{best['variant'][:1].upper()}{best['variant'][1:]}: {words.about_many(best['expected_rows'], 'row')} "
+            f"instead of {words.about(first['expected_rows'])}"
         )
     return Figure(
         title,

@@ -139,8 +139,8 @@ def repeated(summary: dict[str, Any]) -> str:
     """How many rows hold a long turn of another row."""
     seen = summary["relations"]["repeated_turns"]
     return (
-        f"{plural(seen['rows'], 'row')} ({percent(seen['share'])}) {'holds' if seen['rows'] == 1 else 'hold'} a turn of "
-        f"{LONG_TURN} tokens or more, question or answer, that another row holds word for word."
+        f"{plural(seen['rows'], 'row')} ({percent(seen['share'])}) {'holds' if seen['rows'] == 1 else 'hold'} "
+        f"a turn of {LONG_TURN} tokens or more, question or answer, that another row holds word for word."
     )
 
 
@@ -205,9 +205,10 @@ def expectation(summary: dict[str, Any]) -> str:
             f"for {predicted['extracted_tokens']} tokens or more (extrapolated: {about(rows)}{between})"
         )
     of, part = plural(predicted["rows_measured"], "answer"), percent(rows / predicted["rows_measured"])
+    verb = "is" if predicted["rows_measured"] == 1 else "are"
     return (
-        f"{'' if about(rows).startswith('fewer') else 'about '}{about(rows)} of {of} ({part}) {'is' if predicted['rows_measured'] == 1 else 'are'} "
-        f"predicted to be recited for {predicted['extracted_tokens']} tokens or more{between}"
+        f"{'' if about(rows).startswith('fewer') else 'about '}{about(rows)} of {of} ({part}) {verb} predicted "
+        f"to be recited for {predicted['extracted_tokens']} tokens or more{between}"
     )
 
 
