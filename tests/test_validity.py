@@ -45,8 +45,8 @@ def test_a_plan_like_the_fit_is_inside():
     assert found.severity == "note"
     assert [s.topic for s in found.statements if s.severity != "inside"] == ["Latin script"]
     assert about(found, "Latin script")[1] == (
-        "4,000 of 4,000 rows are answered in Latin script, of which English is validated; other languages in this "
-        "script are not told apart."
+        "4,000 of 4,000 rows are answered in Latin script, of which English is validated; other languages in it "
+        "are not told apart."
     )
     assert found.rows_outside == {"dose": 0, "script": 0}
 

@@ -321,7 +321,7 @@ def _languages(facts: Facts, known: Validated) -> Iterator[Statement]:
                 inside = NOTE
                 text = (
                     f"{rows:,} of {plural(n, 'row is', 'rows are')} answered in {script} script, of which "
-                    f"{unnamed or 'no language by name'} is validated; other languages in this script are not told apart."
+                    f"{unnamed or 'no language by name'} is validated; other languages in it are not told apart."
                 )
             yield Statement(f"{script} script", inside, f"{called} ({many})", text, rows)
         elif test:
@@ -370,8 +370,8 @@ def _lengths(facts: Facts, known: Validated) -> Iterator[Statement]:
         return
     longer = int((facts.answer_tokens > top).sum())
     text = (
-        f"{longer:,} of {plural(n, 'row has', 'rows have')} answers of more than {top:,.0f} tokens, the longest validated: how "
-        "far beyond that they are recited, and whether to their end, is extrapolated; whether they reach 16 is not."
+        f"{longer:,} of {plural(n, 'row has', 'rows have')} answers of more than {top:,.0f} tokens, the longest "
+        "validated: how far beyond that they are recited, and whether to their end, is extrapolated; whether they reach 16 is not."
         if longer else f"No answer is longer than {top:,.0f} tokens, the longest validated."
     )  # fmt: skip
     name = f"answers up to {top:,.0f} tokens"

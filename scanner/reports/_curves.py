@@ -125,7 +125,8 @@ def skew(table: Sequence[dict[str, Any]], planned: float | None, rows: int, at: 
     parts = [
         plot.axes(ticks, decades(FLOOR, plot.y.high), "tokens recited before the first miss, n", "rows with N_pre ≥ n"),
         plot.upright(at), *_legend(plot, [
-            (styles[e], f"{words.plural_g(e, 'epoch')}: {words.about_many(counts[e], 'row reaches', 'rows reach')} {at} tokens"
+            (styles[e], f"{words.plural_g(e, 'epoch')}: "
+                        f"{words.about_many(counts[e], 'row reaches', 'rows reach')} {at} tokens"
                         f"{' (planned)' if e == planned else ''}") for e in reversed(curves)
         ]),
     ]  # fmt: skip
