@@ -371,7 +371,8 @@ def _lengths(facts: Facts, known: Validated) -> Iterator[Statement]:
     longer = int((facts.answer_tokens > top).sum())
     text = (
         f"{longer:,} of {plural(n, 'row has', 'rows have')} answers of more than {top:,.0f} tokens, the longest "
-        "validated: how far beyond that they are recited, and whether to their end, is extrapolated; whether they reach 16 is not."
+        "validated: how far beyond that they are recited, and whether to their end, is extrapolated; whether they "
+        "reach 16 is not."
         if longer else f"No answer is longer than {top:,.0f} tokens, the longest validated."
     )  # fmt: skip
     name = f"answers up to {top:,.0f} tokens"
