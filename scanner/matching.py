@@ -86,7 +86,7 @@ def _in_other_words(
 
 
 def _with_answers(run: RunFolder, items: Items, pairs: contamination.Pairs) -> contamination.Pairs:
-    """Where the question was found, the answer counts even if it is short, found in part, without annotations or its result."""
+    """Where the question was found, a short answer, a part of it, the bare one or its result counts, too."""
     answer = pairs.answer.copy()
 
     def look_for(asked: Int64, items: Items) -> None:

@@ -43,9 +43,7 @@ def results(reader: Iterable[SegmentBatch], items: Items) -> Items:
     return _answers_alone(reader, items, result)
 
 
-def _answers_alone(
-    reader: Iterable[SegmentBatch], items: Items, told: Callable[[bytes], tuple[bytes, bool]]
-) -> Items:
+def _answers_alone(reader: Iterable[SegmentBatch], items: Items, told: Callable[[bytes], tuple[bytes, bool]]) -> Items:
     """The items with nothing but answers, as `told` says them, which also says whether that is of any use."""
     words, lengths = [np.zeros(0, np.uint64)], np.zeros(2 * len(items), np.int64)
     for batch in reader:

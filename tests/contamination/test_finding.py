@@ -134,7 +134,13 @@ def test_answers_count_beside_their_question_without_what_a_benchmark_notes_in_t
 
 def test_the_result_alone_counts_beside_its_question(tmp_path):
     """GSM8K without its solutions, as data for reinforcement learning have it, and solutions in other words."""
-    ends = ["\n#### 42", "\n#### 1,430", "\n#### 17", " so it is $\\boxed{7}$, not \\boxed{\\frac{1}{2}}.", " or \\boxed{9}"]
+    ends = [
+        "\n#### 42",
+        "\n#### 1,430",
+        "\n#### 17",
+        " so it is $\\boxed{7}$, not \\boxed{\\frac{1}{2}}.",
+        " or \\boxed{9}",
+    ]
     items = [{"question": ITEMS[i]["question"], "answer": f"We count them.{end}"} for i, end in enumerate(ends)]
     answers = ["42", "They are many: 1,430.", "16", "7", "Nine, 9"]
     rows = [row(item["question"], answer) for item, answer in zip(items, answers, strict=True)]
