@@ -17,10 +17,8 @@ from scanner import contamination, decontaminating, embedding, explain, matching
 from scanner.contamination import semantic
 from scanner.contamination.items import Items, words_of
 from scanner.errors import InputError, LayoutError, SettingsError
-from scanner.evidence import Evidence
 from scanner.ingest import read_all
 from scanner.reports import terminal
-from scanner.reports._contamination import matches_shown
 from scanner.settings import Settings
 from scanner.store import RunFolder
 
@@ -386,37 +384,3 @@ def test_what_a_transformer_confirmed_is_said(confirmed: int, said: str) -> None
     assert found["b.csv"]["semantic_confirmed"] == {"items": confirmed, "model": "minilm"}
     line = f"0 of 40 items of b.csv (0 %); 3 more in other words, {said} confirmed by minilm, to review"
     assert _words.contamination({"contamination": found}) == [line]
-
-
-def test_an_item_counts_once_by_the_most_that_a_row_holds_of_it():
-    found = [(0, "1", "both", "exact"), (1, "1", "question", "ngram"), (2, "2", "question", "near"),
-             (3, "2", "answer", "ngram"), (4, "3", "question", "semantic"), (5, "1", "question", "semantic"),
-    ]  # fmt: skip
-    matches = pl.DataFrame(found, schema=["row_id", "item", "part", "how"], orient="row").with_columns(
-        kind=pl.lit("evaluation"), source=pl.lit("b")
-    )
-    summed = decontaminating.per_benchmark(matches, [{"name": "b", "items": 9, "not_searched": 0}])["b"]
-    assert summed["by_part"] == {"both": 1, "question": 1, "answer": 0}
-    assert summed["by_how"] == {"exact": 1, "ngram": 1, "near": 0, "semantic": 1}
-    assert (summed["matched"], summed["semantic_only"]) == (2, 1)
-
-
-def test_the_report_shows_question_and_answer_where_both_were_found(tmp_path):
-    item = {
-        "question": "Which lantern does the keeper of the pier light first when the fog comes in?",
-        "answer": "The green one at the far end.",
-    }
-    (tmp_path / "b.jsonl").write_text(json.dumps(item) + "\n")
-    rows = [
-        {"instruction": item["question"], "output": item["answer"]},
-        {"instruction": item["question"], "output": "None."},
-    ]
-    (tmp_path / "d.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    run = pipeline.audit([str(tmp_path / "d.jsonl")], Settings(evaluation=(tmp_path / "b.jsonl",)), tmp_path / "d.scan")
-    shown = matches_shown(run, run.read_table("rows", ["row_id", "source", "line"]), Evidence(run))
-    sides = {
-        m.row_id: ("".join(p.text for p in m.difference.left), "".join(p.text for p in m.difference.right))
-        for m in shown
-    }
-    assert all("The green one" in side for side in sides[0])
-    assert not any("green one" in side or "None." in side for side in sides[1])

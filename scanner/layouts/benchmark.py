@@ -181,8 +181,8 @@ def segments(record: Any, settings: Settings) -> list[Segment]:
     for key, role in (("turns", "user"), ("reference", "assistant")):
         value = record.get(key)
         for i, turn in enumerate(value if isinstance(value, list) else ()):
-            if found := _text_of_turn(turn):
-                path, text = found
+            if said := _text_of_turn(turn):
+                path, text = said
                 out.append(Segment((key, i, *path), role, 2 * i + (role == "assistant"), role == "assistant", text))
     return sorted(out, key=lambda segment: segment.turn)
 
