@@ -89,6 +89,8 @@ def sentences(matches: pl.DataFrame, row_id: int) -> tuple[str, ...]:
 def per_benchmark(matches: pl.DataFrame, benchmarks: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """summary.contamination: items, matched and share per benchmark, by part and by how; most contaminated first.
 
+    An item counts once, by the most that a row holds of it.
+
     benchmarks: name, items, not_searched of each. An item is matched where the words in common prove it; one that is
     only alike in meaning counts as `semantic_only`; `semantic_in` is the file of an archive that holds most of them,
     `semantic_confirmed` tells how many a transformer has read again and confirmed, and which (--confirm-with).
@@ -107,11 +109,18 @@ def per_benchmark(matches: pl.DataFrame, benchmarks: list[dict[str, Any]]) -> di
             "semantic_only": alike["item"].n_unique(),
             "semantic_in": _where_most(alike["item"].unique()),
             "semantic_confirmed": _confirmed(alike),
-            "by_part": {part: verified.filter(pl.col("part") == part)["item"].n_unique() for part in PARTS},
-            "by_how": {how: mine.filter(pl.col("how") == how)["item"].n_unique() for how in HOWS},
+            "by_part": _surest(verified, "part", ("both", "question", "answer")),
+            "by_how": _surest(mine, "how", HOWS),
             "not_searched": known["not_searched"],
         }
     return dict(sorted(found.items(), key=lambda entry: (-entry[1]["matched"], -entry[1]["semantic_only"], entry[0])))
+
+
+def _surest(matches: pl.DataFrame, column: str, order: tuple[str, ...]) -> dict[str, int]:
+    """Items by the first of these that any row holds of them; they add up to the items."""
+    rank = pl.col(column).replace_strict({name: place for place, name in enumerate(order)}, return_dtype=pl.Int64)
+    of_item = matches.group_by("item").agg(rank.min().alias("rank"))["rank"]
+    return {name: int((of_item == place).sum()) for place, name in enumerate(order)}
 
 
 def _confirmed(alike: pl.DataFrame) -> dict[str, Any] | None:

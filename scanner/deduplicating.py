@@ -147,7 +147,7 @@ class Duplicates:
         brake = planning.brake(self._actions(dropped), self.rows.source, self.settings, [s.name for s in self.sources])
         lines += [f"{sentence}, so that its plan would not be applied" for sentence in brake]
         if cut := self.likeness.notes["minhash"]["pairs_not_compared_at_least"]:
-            told = f"{cut:,} pairs or more were not compared, of rows that share much with many others"
+            told = f"{plural(cut, 'pair')} or more were not compared, of rows that share much with many others"
             lines.append(f"at least so many: {told}")
         if len(self.sources) > 1:
             lines += self._by_source(members)

@@ -138,9 +138,9 @@ def standing_facts(
     if left > SIDE_BY_SIDE * shuffled:
         return []
     return [
-        f"packed as the rows stand, the {int(copied.sum()):,} rows with copies keep {left:.0f} % of their dose, for "
-        f"these come in one step ({shuffled:.0f} % if the rows are shuffled first, as they are taken here): they would "
-        "be recited less often than is predicted"
+        f"packed as the rows stand, the {plural(int(copied.sum()), 'row')} with copies keep {left:.0f} % of their "
+        f"dose, for these come in one step ({shuffled:.0f} % if the rows are shuffled first, as they are taken here): "
+        "they would be recited less often than is predicted"
     ]
 
 

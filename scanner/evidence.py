@@ -24,7 +24,7 @@ import polars as pl
 
 from scanner.objects import ROLES
 from scanner.store import RunFolder
-from scanner.text import masked, token_spans
+from scanner.text import JOINERS, masked, token_spans
 
 PRIVATE_KINDS = ("private", "secret")
 SHORTEST_VALUE = 6
@@ -33,7 +33,7 @@ COMPARED_TOKENS = 400
 """Tokens of each side that a difference looks at; difflib is quadratic."""
 CONTEXT_TOKENS = 12
 """Tokens of equal text shown around a change."""
-_KEEP = {"\n", "\t", "\u200c", "\u200d"}  # joiners shape letters and emoji and steer nothing
+_KEEP = {"\n", "\t", *JOINERS}
 
 TextIndex = dict[int, list["SegmentText"]]
 

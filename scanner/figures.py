@@ -21,13 +21,20 @@ def about(value: float | None) -> str:
     return "fewer than 0.1" if 0 < value < 0.05 else number(value, 1 if value < 10 and value != round(value) else 0)
 
 
+def about_many(value: float | None, one: str, many: str = "") -> str:
+    """An expected count and its noun: "1 row", "0.4 rows"."""
+    return f"{about(value)} {one if value == 1 else many or one + 's'}"
+
+
 def percent(share: float | None) -> str:
-    """A share: "4.9 %", "12 %", "< 0.1 %"; "not measured" for None."""
+    """A share: "4.9 %", "12 %", "< 0.1 %", "> 99.9 %"; "not measured" for None."""
     if share is None or not math.isfinite(share):
         return "not measured"
     value = 100 * share
     if 0 < value < 0.1:
         return "< 0.1 %"
+    if 99.5 <= value < 100:
+        return "> 99.9 %" if value > 99.9 else f"{math.floor(10 * value) / 10:g} %"
     return f"{value:.1f}".removesuffix(".0") + " %" if value < 10 else f"{value:.0f} %"
 
 

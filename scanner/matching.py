@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from scanner import contamination, decontaminating, formats, ingest, layouts
-from scanner.contamination.annotations import without_annotations
+from scanner.contamination.annotations import results, without_annotations
 from scanner.contamination.items import Items, words_of
 from scanner.decontaminating import items_of
 from scanner.embedding import Encoders
@@ -86,7 +86,7 @@ def _in_other_words(
 
 
 def _with_answers(run: RunFolder, items: Items, pairs: contamination.Pairs) -> contamination.Pairs:
-    """Where the question was found, the answer counts even if it is short, found in part or without annotations."""
+    """Where the question was found, a short answer, a part of it, the bare one or its result counts, too."""
     answer = pairs.answer.copy()
 
     def look_for(asked: Int64, items: Items) -> None:
@@ -97,8 +97,9 @@ def _with_answers(run: RunFolder, items: Items, pairs: contamination.Pairs) -> c
     if not len(asked):
         return pairs
     look_for(asked, items)
-    bare = without_annotations(items_of(run).segments(), items)
-    look_for(asked[bare.lengths()[2 * pairs.item[asked] + 1] > 0], bare)
+    for told in (without_annotations, results):
+        alone = told(items_of(run).segments(), items)
+        look_for(asked[alone.lengths()[2 * pairs.item[asked] + 1] > 0], alone)
     return replace(pairs, answer=answer)
 
 

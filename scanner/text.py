@@ -175,9 +175,15 @@ def masked(text: str, spans: list[tuple[int, int, str]]) -> str:
     return "".join(out) + text[at:]
 
 
+JOINERS = ("\u200c", "\u200d")
+"""Format characters that shape letters (Persian, Devanagari) and emoji, and steer nothing."""
+
+
 def one_line(text: str, limit: int = 80) -> str:
     """Text for a terminal line: control and format characters become visible, long text is cut in the middle."""
-    shown = "".join(c if c.isprintable() else " " if c.isspace() else "\N{REPLACEMENT CHARACTER}" for c in text)
+    shown = "".join(
+        c if c.isprintable() or c in JOINERS else " " if c.isspace() else "\N{REPLACEMENT CHARACTER}" for c in text
+    )
     shown = " ".join(shown.split())
     if len(shown) <= limit:
         return shown

@@ -101,13 +101,13 @@ def test_the_earlier_text_is_not_needed_and_its_index_is_enough(first, tmp_path)
     assert set(run.read_table("plan")["rule_id"]) == {"duplicates/earlier"}  # every row of the same file
     scan = run.read_json("scan.json")
     assert scan["notes"]["brake"] == [
-        "the plan would drop 40 of the 40 rows of old.jsonl (100%), more than --max-removal-share 0.5 allows, 40 of "
+        "the plan would drop 40 of 40 rows of old.jsonl (100 %), more than --max-removal-share 0.5 allows, 40 of "
         "them because earlier runs (--against) hold them already"
     ]
     with pytest.raises(BrakeError, match=r"Look at the clusters and matches in the report; if they are right, judge"):
         pipeline.apply(run.path, tmp_path / "clean.jsonl")
     screen = " ".join(terminal.render(run).decode().split())
-    assert "The plan would drop 40 of the 40 rows of old.jsonl (100%)" in screen
+    assert "The plan would drop 40 of 40 rows of old.jsonl (100 %)" in screen
     assert "--max-removal-share 1 # let the plan pass, once the clusters in the report look right" in screen
     pipeline.judge(run.path, {"max_removal_share": 1.0})
     assert pipeline.apply(run.path, tmp_path / "clean.jsonl").rows_dropped == 40

@@ -94,7 +94,7 @@ def test_the_verb_says_what_an_audit_would_keep_and_writes_it(tmp_path):
         "An audit would keep 1 of them and drop 3: 1 exact copy, 2 near copies",
         "Of each cluster of duplicates the row with the best answer stays, rows of earlier inputs first "
         "(--keep-policy best)",
-        "The plan would drop 2 of the 3 rows of b.jsonl (67%), more than --max-removal-share 0.5 allows, so that its "
+        "The plan would drop 2 of 3 rows of b.jsonl (67 %), more than --max-removal-share 0.5 allows, so that its "
         "plan would not be applied",
         "  b.jsonl: 2 of 3 rows in clusters, 2 to drop",
         "  a.jsonl: 2 of 2 rows in clusters, 1 to drop",
@@ -110,7 +110,7 @@ def test_keep_and_the_brake_count_here_too(tmp_path):
     assert table["action"].to_list() == ["keep", "keep", "drop"]
     assert table["why"][1] == "a copy of row 0 that stays too: --keep 2 leaves so many of a cluster"
     words = scanner.duplicates(files, Settings(max_removal_share=0.4)).in_words()
-    assert "The plan would drop 1 of the 2 rows of a.jsonl (50%), more than --max-removal-share 0.4 allows, " in words
+    assert "The plan would drop 1 of 2 rows of a.jsonl (50 %), more than --max-removal-share 0.4 allows, " in words
     assert "so that its plan would not be applied" in words
 
 

@@ -195,3 +195,20 @@ def test_the_template_of_a_row_and_what_stands_in_its_slots(tmp_path: Path) -> N
     assert "payload 1.00" in shown
     assert "jane.roe" not in shown
     assert explain(run, 4, "none").template.parts == ()  # type: ignore[union-attr]
+
+
+def test_copies_are_not_said_to_mean_the_same_besides(tmp_path: Path) -> None:
+    row = {
+        "instruction": "How does the keeper prepare for fog?",
+        "output": "He counts every lantern on the pier twice.",
+    }
+    path = tmp_path / "d.jsonl"
+    path.write_text("".join(f"{json.dumps(one)}\n" for one in (row, row, {"instruction": "Sky?", "output": "Blue."})))
+    told = explain(pipeline.audit([str(path)], Settings(), tmp_path / "d.scan"), 1)
+    assert [(r.row_id, r.relation) for r in told.relatives] == [(0, "same_both")]
+    assert told.relatives_total == 1
+    shown = printed(told)
+    assert "Related rows: 1 × the same prompt and answer." in shown
+    assert "p_extract 0.00" not in shown  # unlikely, not impossible
+    with pytest.raises(RunError, match="the run holds 3 rows with ids"):
+        explain(RunFolder(tmp_path / "d.scan"), 9)

@@ -303,7 +303,7 @@ def test_a_file_that_is_the_benchmark_trips_the_brake(tmp_path: Path) -> None:
     run = pipeline.audit([str(data)], Settings(evaluation=(data,), semantic=False), tmp_path / "r.scan")
     said = run.read_json("scan.json")["notes"]["brake"]
     assert said == [
-        "the plan would drop 12 of the 12 rows of data.jsonl (100%), more than --max-removal-share 0.5 allows; "
+        "the plan would drop 12 of 12 rows of data.jsonl (100 %), more than --max-removal-share 0.5 allows; "
         "12 of these hold evaluation items"
     ]
 

@@ -47,6 +47,8 @@ def findings(n=6, *, ids=None, keep=None, pairs=(), spans=(), bands=None, answer
             same_context=pl.lit(True),
             payload_similarity=pl.lit(None, pl.Float32),
             words_similarity=pl.lit(words),
+            containment_ab=pl.lit(0.4),
+            containment_ba=pl.lit(1.0),  # of the later row, mostly
         ),
         pl.DataFrame([(*span, 1.0) for span in spans], schema=SPANS, orient="row"),
         pl.DataFrame({"row_id": ids, "band": bands or ["none"] * n, "reasons": ["seen often"] * n}),
@@ -99,7 +101,7 @@ def test_each_action_says_why():
         "2 private or secret spans (private/email, secret/jwt)",
         "its prompt has 4 different answers in this data set; 25 % of those rows give this one",
         "means nearly the same as row 4 (cosine 0.93)",
-        "its text contains, or is contained in, row 3",
+        "its text stands inside row 3",
         "reads like row 6 but differs in prompt or answer (Jaccard 0.9)",
         "predicted to be memorized: seen often",
     ]
@@ -286,7 +288,7 @@ def test_the_brake_looks_at_each_source():
     source = np.array([0] * 6 + [1] * 4)
     plan = plan_with_drops(1, 2, 3, 6, 7, 8)
     assert brake(plan, source, Settings(), ["a.jsonl", "b.jsonl"]) == [
-        "the plan would drop 3 of the 4 rows of b.jsonl (75%), more than --max-removal-share 0.5 allows"
+        "the plan would drop 3 of 4 rows of b.jsonl (75 %), more than --max-removal-share 0.5 allows"
     ]
     assert brake(plan, source, Settings(max_removal_share=0.75), ["a", "b"]) == []
     assert brake(plan, source, Settings(max_removal_share=1), ["a", "b", "empty"]) == []
@@ -401,6 +403,6 @@ def test_a_copy_in_an_earlier_run_counts_as_one_that_is_kept():
 def test_the_brake_tells_how_much_of_it_earlier_runs_hold_already():
     plan = make_plan(with_earlier(findings(4), copied=[(0, 1), (1, 2), (3, 4)]), Settings())
     assert brake(plan, np.zeros(4, int), Settings(), ["new.jsonl"]) == [
-        "the plan would drop 3 of the 4 rows of new.jsonl (75%), more than --max-removal-share 0.5 allows, 3 of them "
+        "the plan would drop 3 of 4 rows of new.jsonl (75 %), more than --max-removal-share 0.5 allows, 3 of them "
         "because earlier runs (--against) hold them already"
     ]

@@ -102,9 +102,15 @@ def test_masking_names_the_first_of_overlapping_spans():
 def test_a_line_is_short_printable_and_one(text, limit):
     line = one_line(text, limit)
     assert len(line) <= limit
-    assert line.isprintable()
+    assert line.translate({0x200C: None, 0x200D: None}).isprintable()
 
 
 def test_long_text_is_cut_in_the_middle():
     assert one_line("abcdefghijklmnopqrstuvwxyz", 13) == "abcdef … wxyz"
     assert one_line("a\nb\tc\x1b[31m") == "a b c\N{REPLACEMENT CHARACTER}[31m"
+
+
+def test_a_line_keeps_the_joiners_of_letters_and_emoji():
+    shown = "\U0001f469\u200d\U0001f467 \u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645"  # a family; Persian
+    assert one_line(shown) == shown
+    assert one_line("a\u202eb\u200bc\x1b[2J") == "a\ufffdb\ufffdc\ufffd[2J"

@@ -47,8 +47,8 @@ def test_a_plan_like_the_fit_is_inside():
     assert found.severity == "note"
     assert [s.topic for s in found.statements if s.severity != "inside"] == ["Latin script"]
     assert about(found, "Latin script")[1] == (
-        "4,000 of 4,000 rows are answered in Latin script, of which English is validated; other languages in this "
-        "script are not told apart."
+        "4,000 of 4,000 rows are answered in Latin script, of which English is validated; other languages in it "
+        "are not told apart."
     )
     assert found.rows_outside == {"dose": 0, "script": 0}
 
@@ -275,3 +275,10 @@ def test_the_shipped_weights_say_where_they_were_fitted():
     assert shipped.parameters is not None
     assert shipped.scripts
     assert shipped.methods
+
+
+def test_one_row_and_one_epoch_are_told_as_one():
+    found = said(replace(FITTED, epochs=1), n=1, mean_answer=1.2)
+    assert about(found, "epochs")[1] == "The plan has 1 epoch; validated: up to 8."
+    assert about(found, "Latin script")[1].startswith("1 of 1 row is answered in Latin script")
+    assert "1 token on average" in about(found, "answer length")[1]

@@ -29,7 +29,7 @@ from scanner.explain._found import (
 from scanner.explain._heat import UNITS, Heated, heated
 from scanner.explain._heat import render as render_heat
 from scanner.explain._templates import Wrapped, wrapped
-from scanner.figures import probability
+from scanner.figures import plural, probability
 from scanner.repeats import Stretch, stretches
 from scanner.rulefiles import Said, said_of
 from scanner.store import RunFolder
@@ -170,8 +170,8 @@ def _unknown(run: RunFolder, rows: pl.DataFrame, row_id: int) -> str:
         return f"there is no row {row_id}: no row of this run could be read; see {path} for the reasons"
     first, last = int(rows["row_id"][0]), int(rows["row_id"][-1])
     return (
-        f"there is no row {row_id}: the run holds {len(rows):,} rows with ids from {first} to {last}, counted from 0 "
-        "over all inputs; a line of a file counts from 1, so line 1 of the first file is row 0"
+        f"there is no row {row_id}: the run holds {plural(len(rows), 'row')} with ids from {first} to {last}, counted "
+        "from 0 over all inputs; a line of a file counts from 1, so line 1 of the first file is row 0"
     )
 
 

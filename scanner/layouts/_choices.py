@@ -6,7 +6,11 @@ question(_stem) + choices             the same on Hugging Face   lists of texts 
 ctx + endings + label                 HellaSwag                  a list of texts; a number, perhaps as text
 question + mc1_targets                TruthfulQA                 a list of texts; 1 for the right one, 0 for others
 sentence + option1 + option2          WinoGrande                 a field each; the number in its name
+premise + choice1 + choice2 + label   COPA                       a field each; a number from 0
 goal + sol1 + sol2 + label            PIQA                       a field each; a number from 0
+question + opa ... opd + cop          MedMCQA                    a field each; a number from 0
+question + options + answer_idx       MedQA                      texts under their letters; the text, or the letter
+prompt + A ... E + answer             Kaggle's science exam      a field each; the letter
 """
 
 from __future__ import annotations
@@ -17,9 +21,10 @@ from typing import Any, NamedTuple
 from scanner.layouts._fields import Path
 
 QUESTIONS: tuple[Path, ...] = (
-    ("question",), ("question", "stem"), ("question_stem",), ("query",), ("goal",), ("ctx",), ("sentence",),
+    ("premise",), ("question",), ("question", "stem"), ("question_stem",), ("query",), ("goal",), ("ctx",),
+    ("sentence",), ("Question",), ("Problem",), ("prompt",),
 )  # fmt: skip
-PASSAGES = ("context", "passage", "support")
+PASSAGES = ("context", "passage", "support", "Body")
 LISTS: tuple[Path, ...] = (
     ("choices",),
     ("options",),
@@ -29,10 +34,14 @@ LISTS: tuple[Path, ...] = (
 )
 FIELDS: tuple[tuple[str, ...], ...] = (
     ("option1", "option2", "option3", "option4", "option5"), ("sol1", "sol2"),
-    ("ending0", "ending1", "ending2", "ending3"), ("A", "B", "C", "D", "E"),
+    ("ending0", "ending1", "ending2", "ending3"), ("A", "B", "C", "D", "E"), ("opa", "opb", "opc", "opd"),
+    ("choice1", "choice2"),
 )  # fmt: skip
 """Choices that are fields of their own."""
-ANSWERS = ("answerKey", "answer", "label", "gold", "best_answer", "correct_answer")
+ANSWERS = (
+    "answerKey", "answer", "label", "gold", "best_answer", "correct_answer", "correct_option", "cop", "Answer",
+    "Best Answer", "Correct Answer",
+)  # fmt: skip
 LETTERS = "ABCDEFGHIJ"
 _NUMBERED_FROM_1 = FIELDS[0]
 HEADS = frozenset(
@@ -67,11 +76,14 @@ def choices_of(record: Mapping[str, Any]) -> list[Choice]:
 
 
 def right_of(record: Mapping[str, Any], choices: list[Choice]) -> int:
-    """Which choice is right, from 0, as far as a number or a numbered label says; -1 where nothing says so."""
+    """Which choice is right, from 0, by its number, its numbered label or its own text; -1 where nothing says so."""
     marks = at(record, ("mc1_targets", "labels"))
     if isinstance(marks, list) and len(marks) == len(choices) and marks.count(1) == 1:
         return marks.index(1)
+    texts = [choice.text for choice in choices]
     for value in (record[key] for key in ANSWERS if key in record):
+        if isinstance(value, str) and len(value) > 1 and texts.count(value) == 1:
+            return texts.index(value)
         if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 3:
             labels = [choice.label for choice in choices]
             if value in labels:

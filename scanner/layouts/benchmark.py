@@ -1,8 +1,9 @@
 """Benchmarks: multiple choice (see _choices), questions about a passage, bare lists of user turns, headless MMLU.
 
-Questions about a passage are SQuAD's, one a record or in paragraphs, and BoolQ's; TruthfulQA's have a best answer. Also
-tasks under their names in one object ({"Mbpp/2": "Write ..."}), records under their ids in one object, and test cases
-beside the training texts they were compared with ({"test": ..., "train": [...], "results": [...]}, as
+Questions about a passage are SQuAD's, one a record or in paragraphs, BoolQ's and DROP's; TruthfulQA's, SciQ's and
+GPQA's have a best or correct answer among wrong ones, those of TriviaQA and Natural Questions several. Also questions
+alone, tasks under their names in one object ({"Mbpp/2": "Write ..."}), records under their ids in one object, and test
+cases beside the training texts they were compared with ({"test": ..., "train": [...], "results": [...]}, as
 llm-decontaminator writes them).
 """
 
@@ -41,6 +42,16 @@ EXAMPLES: tuple[Any, ...] = (
         ],
     },
     {"question": "1 + 2?", "best_answer": "3", "correct_answers": ["3", "three"], "incorrect_answers": ["4"]},
+    {"question": "1 + 2?", "correct_answer": "3", "distractor1": "4", "distractor2": "5", "support": ""},
+    {"Question": "1 + 2?", "Correct Answer": "3", "Incorrect Answer 1": "4", "Explanation": "Count."},
+    {"Body": "Ann has 1 and Eve 2.", "Question": "How many have both?", "Answer": "3", "Equation": "(1 + 2)"},
+    {"question": "1 + 2?", "answer": ["3", "three"]},
+    {"question": "1 + 2?", "answer": {"aliases": ["three"], "value": "3"}},
+    {"passage": "1 + 2 is 3.", "question": "What is 1 + 2?", "answers_spans": {"spans": ["3"], "types": ["number"]}},
+    {"question": "1 + 2?", "opa": "3", "opb": "4", "opc": "5", "opd": "6", "cop": 0},
+    {"key": 1, "prompt": "Write two words.", "instruction_id_list": ["length:words"]},
+    {"turns": [{"content": "Write a poem."}], "category": "arena"},
+    {"question": "1 + 2?"},
     {"turns": ["Write a poem.", "Make it rhyme."], "reference": ["Roses.", "Red."]},
     {"column_1": "1 + 2?", "column_2": "3", "column_3": "4", "column_4": "5", "column_5": "6", "column_6": "A"},
     {"Task/1": "Write a function that adds.", "Task/2": "Write a function that doubles."},
@@ -50,8 +61,9 @@ EXAMPLES: tuple[Any, ...] = (
 
 _TASK = re.compile(r"[A-Za-z][\w.-]*/\d+\Z")
 _MMLU = tuple(f"column_{i}" for i in range(1, 7))
+_NAMED_ANSWERS = ("best_answer", "correct_answer", "Answer", "Best Answer", "Correct Answer")
 _LEARNED = frozenset({"response", "output", "completion"})  # beside these, choices are part of a prompt
-_HEADS = _choices.HEADS | {"turns", "reference", "answers", "test", "train", *_MMLU}
+_HEADS = _choices.HEADS | {"turns", "reference", "answers", "answers_spans", "test", "train", *_MMLU}
 
 
 def matches(record: Any) -> float:
@@ -59,7 +71,7 @@ def matches(record: Any) -> float:
     if not isinstance(record, Mapping):
         return 0.0
     turns = record.get("turns")
-    if isinstance(turns, list) and turns and all(isinstance(turn, str) for turn in turns):
+    if isinstance(turns, list) and turns and all(_text_of_turn(turn) for turn in turns):
         return 0.9
     if tuple(record) == _MMLU:
         return 0.9 if record[_MMLU[-1]] in tuple("ABCD") else 0.0
@@ -75,9 +87,21 @@ def _fits(record: Mapping[str, Any]) -> float:
         return 0.0
     if _choices.choices_of(record):
         return 0.95 if _LEARNED.isdisjoint(record) else 0.8
-    if path == ("question",) and (type(record.get("answer")) is bool or isinstance(record.get("answers"), Mapping)):
-        return 0.9
-    return 0.9 if path == ("question",) and isinstance(record.get("best_answer"), str) else 0.0
+    if path == ("prompt",):
+        return 0.9 if "instruction_id_list" in record else 0.0
+    if set(record) - ID_FIELDS == {"question"}:
+        return 0.5
+    answered = type(record.get("answer")) in (bool, list, dict) or isinstance(record.get("answers"), Mapping)
+    answered |= "answers_spans" in record or any(isinstance(record.get(key), str | int) for key in _NAMED_ANSWERS)
+    return 0.9 if answered and path[0] in ("question", "Question", "Problem") else 0.0
+
+
+def _text_of_turn(turn: Any) -> tuple[Path, str] | None:
+    """Where the text of a turn of a list stands below it, and the text; None for a message that says whose it is."""
+    if isinstance(turn, str):
+        return (), turn
+    is_bare = isinstance(turn, Mapping) and "role" not in turn and isinstance(turn.get("content"), str)
+    return (("content",), turn["content"]) if is_bare else None
 
 
 def choice_of(pointer: str) -> int:
@@ -156,9 +180,10 @@ def segments(record: Any, settings: Settings) -> list[Segment]:
     out = []
     for key, role in (("turns", "user"), ("reference", "assistant")):
         value = record.get(key)
-        for i, text in enumerate(value if isinstance(value, list) else ()):
-            if isinstance(text, str):
-                out.append(Segment((key, i), role, 2 * i + (role == "assistant"), role == "assistant", text))
+        for i, turn in enumerate(value if isinstance(value, list) else ()):
+            if said := _text_of_turn(turn):
+                path, text = said
+                out.append(Segment((key, i, *path), role, 2 * i + (role == "assistant"), role == "assistant", text))
     return sorted(out, key=lambda segment: segment.turn)
 
 
@@ -196,6 +221,10 @@ def _of_one(record: Mapping[str, Any], path: Path) -> Iterator[Segment]:
             yield Segment((*path, *choice.path), "user", 0, False, choice.text)
     answer = [(choice.path, choice.text) for choice in choices[right : right + 1]] if right >= 0 else []
     answer = answer or [((key,), record[key]) for key in _choices.ANSWERS if isinstance(record.get(key), str)]
-    answer = answer or list(leaves(record.get("answers"), ("answers",), frozenset({"answer_start"})))
+    for key in ("answer", "answers", "answers_spans"):
+        answer = answer or sorted(
+            leaves(record.get(key), (key,), frozenset({"answer_start", "types"})),
+            key=lambda leaf: leaf[0][-1] != "value",
+        )
     for place, text in answer[:1]:
         yield Segment((*path, *place), "assistant", 1, True, text)

@@ -18,6 +18,7 @@ import polars as pl
 
 from scanner import decontaminating, heat
 from scanner.errors import BrakeError
+from scanner.figures import percent, plural
 from scanner.planning._findings import Findings as Findings
 from scanner.planning.dropping import copied_rows, dropped_rows, spared_rows, without_kept
 from scanner.planning.dropping import may_drop as may_drop
@@ -135,9 +136,13 @@ def brake(plan: pl.DataFrame, row_source: np.ndarray, settings: Settings, source
         if total and gone / total > settings.max_removal_share:
             already = f", {known:,} of them because earlier runs (--against) hold them already" if known else ""
             found.append(
-                f"the plan would drop {gone:,} of the {total:,} rows of {name} ({gone / total:.0%}), more than "
-                f"--max-removal-share {settings.max_removal_share:g} allows{already}"
-                + (f"; {held[mine].sum():,} of these hold evaluation items" if held[mine].any() else "")
+                f"the plan would drop {gone:,} of {plural(total, 'row')} of {name} ({percent(gone / total)}), more "
+                f"than --max-removal-share {settings.max_removal_share:g} allows{already}"
+                + (
+                    f"; {plural(int(held[mine].sum()), 'of these holds', 'of these hold')} evaluation items"
+                    if held[mine].any()
+                    else ""
+                )
             )
     return found
 

@@ -98,6 +98,9 @@ def _review_pairs(findings: Findings, settings: Settings) -> pl.DataFrame:
         .sort("row", "signal", "place")
         .with_columns(pl.col("similarity").round(2))
     )
+    first = pl.col("row") == pl.col("row_a")
+    ab, ba = pl.col("containment_ab"), pl.col("containment_ba")
+    inside, around = pl.when(first).then(ab).otherwise(ba), pl.when(first).then(ba).otherwise(ab)
     words = (
         pl.when(pl.col("signal") == "semantic")
         .then(
@@ -111,7 +114,11 @@ def _review_pairs(findings: Findings, settings: Settings) -> pl.DataFrame:
             )
         )
         .when(pl.col("relation") == "contained")
-        .then(pl.format("its text contains, or is contained in, row {}", "other"))
+        .then(
+            pl.when(inside >= around)
+            .then(pl.format("its text stands inside row {}", "other"))
+            .otherwise(pl.format("the text of row {} stands inside it", "other"))
+        )
         .otherwise(pl.format("reads like row {} but differs in prompt or answer (Jaccard {})", "other", "similarity"))
     )
     return alike.select(

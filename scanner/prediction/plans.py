@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from scanner.figures import plural, plural_g
 from scanner.prediction.hazard import Weights
 from scanner.prediction.statements import (
     COUNT,
@@ -144,18 +145,18 @@ def _length_of_training(plan: TrainingPlan, steps: float, weights: Weights) -> I
         return
     most = known.epochs[1]
     severity = by_factor(max(1.0, plan.epochs / most), "epochs")
-    text = f"The plan has {plan.epochs:g} epochs; validated: up to {most:g}."
+    text = f"The plan has {plural_g(plan.epochs, 'epoch')}; validated: up to {most:g}."
     if severity != INSIDE:
         checked = "" if severity == COUNT else "; the order of rows was never checked after so many"
         text = (
             f"{plan.epochs:g} epochs are {times(plan.epochs / most)} the longest training validated ({most:g}): the "
             f"number of rows is a guess{checked}."
         )
-    yield Statement("epochs", severity, f"{plan.epochs:g} epochs (validated up to {most:g})", text)
+    yield Statement("epochs", severity, f"{plural_g(plan.epochs, 'epoch')} (validated up to {most:g})", text)
     top = known.optimizer_steps[1]
     if steps <= STEPS_FACTOR * top:
-        yield Statement("optimizer steps", INSIDE, f"{steps:,.0f} optimizer steps",
-                        f"The plan takes {steps:,.0f} optimizer steps; validated: up to {top:,.0f}.")  # fmt: skip
+        taken = plural(round(steps), "optimizer step")
+        yield Statement("optimizer steps", INSIDE, taken, f"The plan takes {taken}; validated: up to {top:,.0f}.")
     else:
         yield Statement(
             "optimizer steps", COUNT, f"{steps:,.0f} optimizer steps (validated up to {top:,.0f})",

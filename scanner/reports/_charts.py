@@ -127,7 +127,7 @@ def doses(bins: Sequence[dict[str, Any]]) -> Markup | None:
         parts.append(dot(at, y(dose["mean"]), "dot main", 3.4))
         parts.append(said(at, HEIGHT - BOTTOM + 13, name))
         parts.append(said(at, HEIGHT - BOTTOM + 24, words.number(dose["rows"]), style="t soft"))
-        told.append(f"{name}: {dose['rows']} rows, mean {dose['mean']:.2f}")
+        told.append(f"{name}: {words.plural(dose['rows'], 'row')}, mean {dose['mean']:.2f}")
     return framed("Probability of extraction by exposures. " + "; ".join(told), parts, WIDTH, HEIGHT)
 
 

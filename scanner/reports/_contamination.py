@@ -73,15 +73,15 @@ class _ItemTexts:
             self._places = own.read_table("items")
 
     def beside(self, item: int, row_id: int, part: str) -> Difference | None:
-        """The item's question (its answer, where that alone was found) beside the same part of the row."""
+        """What was found of the item, question, answer or both, beside the same parts of the row."""
         if self._missing:
             return None
-        mine = self._places.filter((pl.col("item_index") == item) & (pl.col("part") == int(part == "answer")))
+        wanted = {"question": [0], "answer": [1]}.get(part, [0, 1])
+        mine = self._places.filter((pl.col("item_index") == item) & pl.col("part").is_in(wanted))
         known = {(row, segment) for row, segment in mine.select("row_id", "segment").iter_rows()}
         of_item = [
             s for row in {row for row, _ in known} for s in self._evidence.segments(row) if (row, s.segment) in known
         ]
-        asks = part != "answer"
-        of_row = [s for s in self._rows.segments(row_id) if (s.role in _ASKING) == asks or s.role == "text"]
+        of_row = [s for s in self._rows.segments(row_id) if int(s.role not in _ASKING) in wanted or s.role == "text"]
         left, right = ("\n".join(s.shown() for s in side if s.text) for side in (of_item, of_row))
         return difference(left, right)

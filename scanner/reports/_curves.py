@@ -70,7 +70,7 @@ def gather(run: RunFolder, scan: dict[str, Any], what_if: Sequence[dict[str, Any
         skew=_there(found),
         what_if=_there(what_if_panels(what_if, planned, at)) if summary["prediction"]["rows_measured"] else (),
         calibration=_there(reliable),
-        top=_there([top(summary["skew"].get("where") or {})]),
+        top=_there([top(summary["skew"].get("where") or {})] if summary["skew"]["rows"] >= words.HUNDRED else []),
         more_rehearsals=max(0, len(rehearsed) - REHEARSALS),
     )
 
@@ -127,7 +127,8 @@ def skew(table: Sequence[dict[str, Any]], planned: float | None, rows: int, at: 
     parts = [
         plot.axes(ticks, decades(FLOOR, plot.y.high), "tokens recited before the first miss, n", "rows with N_pre ≥ n"),
         plot.upright(at), *_legend(plot, [
-            (styles[e], f"{words.plural_g(e, 'epoch')}: {words.about(counts[e])} rows reach {at} tokens"
+            (styles[e], f"{words.plural_g(e, 'epoch')}: "
+                        f"{words.about_many(counts[e], 'row reaches', 'rows reach')} {at} tokens"
                         f"{' (planned)' if e == planned else ''}") for e in reversed(curves)
         ]),
     ]  # fmt: skip
@@ -161,7 +162,9 @@ def _skew_title(counts: dict[float, float | None], planned: float | None, at: in
     if now >= 0.05 and later < ALIKE * now:
         return f"After twice the epochs hardly more rows reach {at} tokens"
     much = (
-        f"{later / now:.2g} times as many rows" if now >= 0.05 else f"{words.about(later)} rows instead of hardly one"
+        f"{later / now:.2g} times as many rows"
+        if now >= 0.05
+        else f"{words.about_many(later, 'row')} instead of hardly one"
     )
     return f"After twice the epochs {much} reach {at} tokens"
 
@@ -248,8 +251,8 @@ def options(lines: Sequence[dict[str, Any]], at: int) -> Figure | None:
     title = "No other way to train would recite clearly fewer rows"
     if best["expected_rows"] < 0.8 * first["expected_rows"] and first["expected_rows"] >= FLOOR:
         title = (
-            f"{best['variant'][:1].upper()}{best['variant'][1:]}: {words.about(best['expected_rows'])} rows instead of "
-            f"{words.about(first['expected_rows'])}"
+            f"{best['variant'][:1].upper()}{best['variant'][1:]}: {words.about_many(best['expected_rows'], 'row')} "
+            f"instead of {words.about(first['expected_rows'])}"
         )
     return Figure(
         title,
@@ -285,7 +288,7 @@ def _what_if(
     named = variant[:1].upper() + variant[1:]
     title = named
     if now is not None:
-        title = f"{named}: {words.about(now['expected_rows'])} rows at {words.plural_g(now['epochs'], 'epoch')}"
+        title = f"{named}: {words.about_many(now['expected_rows'], 'row')} at {words.plural_g(now['epochs'], 'epoch')}"
         title += f" instead of {words.about(before['expected_rows'])}" if before else ""
     explained = [f"90 % interval {words.about(now['low'])} to {words.about(now['high'])}." if now and _has_interval(now)
                  else "No interval is known." if not banded else "Shaded: 90 % interval.",
@@ -338,7 +341,7 @@ def calibration(
         for b in bins
     )
     return Figure(
-        f"{words.about(expected)} of {words.number(rows)} rows predicted, {words.number(true)} recited",
+        f"{words.about(expected)} of {words.plural(rows, 'row')} predicted, {words.number(true)} recited",
         f"On {on}: expected calibration error {error:.3f}{chance}. Points: share recited among rows of about equal "
         "predicted probability, with its 90 % interval and the number of rows; on the dotted line a prediction is "
         "right.",
@@ -370,9 +373,10 @@ def top(where: dict[str, Any]) -> Figure | None:
     best = max(traits, key=lambda t: t["top_share"] - t["all_share"])
     title = f"The top 1 % of the rows ({where['rows']:,}) are much like the others"
     if best["top_share"] - best["all_share"] >= 0.05:
+        also = "are" if best["phrase"].startswith("are ") else "do"
         title = (
             f"{'All' if best['top_share'] == 1 else words.percent(best['top_share'])} of the top 1 % of the rows "
-            f"({where['rows']:,}) {best['phrase']}; {words.percent(best['all_share'])} of all rows do"
+            f"({where['rows']:,}) {best['phrase']}; {words.percent(best['all_share'])} of all rows {also}"
         )
     return Figure(
         title,

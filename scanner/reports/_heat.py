@@ -46,9 +46,9 @@ def sentences(summary: dict[str, Any]) -> list[str]:
     if not seen["spans"]:
         return [f"Memorized spans: none of {seen['tokens_at_least']} tokens or more is predicted."]
     lines = [
-        f"Memorized spans: {seen['spans']:,} in {_counted(seen['rows'], 'row')} ({of}), {seen['tokens']:,} tokens; "
-        f"each is predicted to come out word for word with a chance of {seen['chance_at_least']:g} or more, "
-        f"{seen['from_start']:,} of them from the answer's start."
+        f"Memorized spans: {seen['spans']:,} in {_counted(seen['rows'], 'row')} ({of}), "
+        f"{_counted(seen['tokens'], 'token')}; each is predicted to come out word for word with a chance of "
+        f"{seen['chance_at_least']:g} or more, {seen['from_start']:,} of them from the answer's start."
     ]
     return [*exposed(summary), *lines]
 

@@ -8,9 +8,10 @@ from scanner.reports import _words as words
 
 
 def lines(scan: dict[str, Any]) -> list[str]:
-    """The policy, where the plan drops copies, and how many rows its field could not order."""
+    """The policy, where the plan drops copies of other rows, and how many rows its field could not order."""
     said = (scan.get("notes") or {}).get("keep")
-    if not said or not scan["summary"]["plan"]["drop"]:
+    rules = {line["rule"] for line in scan["summary"]["plan"]["by_rule"] if line["action"] == "drop"}
+    if not said or not any(rule.startswith("duplicates/") for rule in rules):
         return []
     found = [said["policy"]]
     if "field" in said:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from scanner.reports._words import about, number, plural_g
+from scanner.reports._words import about, about_many, number, plural, plural_g
 from scanner.trust import is_outside
 
 PLANNED, DEDUPLICATED, GOLDFISH = "as planned", "after deduplication", "goldfish loss"
@@ -46,17 +46,17 @@ def audit(scan: dict[str, Any]) -> str:
     told = ((scan.get("notes") or {}).get("prediction") or {}).get("audit_size") or {}
     if not told.get("rows"):
         return ""
-    answers, certainty = number(told["rows"]), f"{100 * told['certainty']:g} %"
+    answers, certainty = plural(told["rows"], "answer"), f"{100 * told['certainty']:g} %"
     if told["sample"] is None:
         least = "" if told["sample_if_high"] is None else (
             f" (at the high end of the interval {number(told['sample_if_high'])} drawn at random would hold one with "
             f"{certainty} probability)"
         )  # fmt: skip
-        return f"fewer than one of {answers} answers is expected to be recited, so no sample is sure to show one{least}"
+        return f"fewer than one of {answers} is expected to be recited, so no sample is sure to show one{least}"
     low, high = told["sample_if_high"], told["sample_if_low"]
     between = f"{number(low)} to {number(high)}" if high is not None else f"{number(low)} at least"
     return (
-        f"an audit by hand needs {number(told['sample'])} of {answers} answers, drawn at random, to hold at least one "
+        f"an audit by hand needs {number(told['sample'])} of {answers}, drawn at random, to hold at least one "
         f"of the about {about(told['expected_rows'])} recited ones with {certainty} probability ({between} over the "
         "interval)"
     )
@@ -72,7 +72,7 @@ def lines(rows: Sequence[dict[str, Any]], scan: dict[str, Any]) -> list[str]:
 
 
 def _rows(row: dict[str, Any]) -> str:
-    expected = about(row["expected_rows"])
+    expected = about_many(row["expected_rows"], "row")
     if row.get("low") is None or row.get("high") is None:
-        return f"{expected} rows"
-    return f"{expected} rows ({about(row['low'])} to {about(row['high'])})"
+        return expected
+    return f"{expected} ({about(row['low'])} to {about(row['high'])})"

@@ -8,6 +8,7 @@ from typing import Any
 
 from scanner import figures
 from scanner.figures import about as about  # as the reports' own: words.about
+from scanner.figures import about_many as about_many
 from scanner.figures import number as number
 from scanner.figures import percent as percent
 from scanner.figures import plural as plural
@@ -23,6 +24,8 @@ from scanner.trust import interval_of, is_outside
 
 NOT_CALIBRATED = "Not calibrated: predictions were not validated on this data; weights from a small rehearsal."
 CALIBRATED = "Calibrated: the weights were fitted on confirmed or rehearsed rows."
+HUNDRED = 100
+"""Rows below which one row is more than 1 % of them."""
 USUAL_AIM = 0.95  # of the pairs by meaning; where fewer were probably found, the summary names the option
 RELATIONS = {
     "same_both": "the same prompt and answer",
@@ -86,7 +89,8 @@ def findings(summary: dict[str, Any]) -> list[tuple[str, int, float | None, str]
         ("near copies", near["rows"], near["share"],
          f"{_pairs(near)} with Jaccard ≥ {near['jaccard']:g} or one within the other"),
         ("loose copies", loose["rows"], loose["share"],
-         f"{_pairs(loose)} less alike; they add to what is memorized, and are kept"),
+         f"{_pairs(loose)} less alike; {'it adds' if loose['pairs'] == 1 else 'they add'} to what is memorized, and "
+         f"{'is' if loose['pairs'] == 1 else 'are'} kept"),
         ("same meaning", semantic["rows"], semantic["share"], _meaning(semantic, summary["rows"])),
         ("conflicts", conflicts["rows"], conflicts["share"],
          f"{plural(conflicts['groups'], 'prompt')} with different answers"),
@@ -121,18 +125,22 @@ def opening(summary: dict[str, Any]) -> str:
     seen = summary["relations"]
     whole, first, torn = seen["prompts"], seen["openings"], seen["torn_openings"]
     return (
-        f"{plural(whole['repeats'], 'row')} ({percent(whole['repeats_share'])}) repeat the prompt of another row; "
-        f"{number(first['repeats'])} ({percent(first['repeats_share'])}) repeat its first question. "
+        f"{plural(whole['repeats'], 'row')} ({percent(whole['repeats_share'])}) {_repeat(whole)} the prompt of another "
+        f"row; {number(first['repeats'])} ({percent(first['repeats_share'])}) {_repeat(first)} its first question. "
         f"First answers to one question differ in {plural(torn['rows'], 'row')}."
     )
+
+
+def _repeat(seen: dict[str, Any]) -> str:
+    return "repeats" if seen["repeats"] == 1 else "repeat"
 
 
 def repeated(summary: dict[str, Any]) -> str:
     """How many rows hold a long turn of another row."""
     seen = summary["relations"]["repeated_turns"]
     return (
-        f"{plural(seen['rows'], 'row')} ({percent(seen['share'])}) hold a turn of {LONG_TURN} tokens or more, "
-        "question or answer, that another row holds word for word."
+        f"{plural(seen['rows'], 'row')} ({percent(seen['share'])}) {'holds' if seen['rows'] == 1 else 'hold'} "
+        f"a turn of {LONG_TURN} tokens or more, question or answer, that another row holds word for word."
     )
 
 
@@ -193,12 +201,13 @@ def expectation(summary: dict[str, Any]) -> str:
     between = "" if interval is None else f", 90 % interval {about(interval[0])} to {about(interval[1])}"
     if is_outside(summary):
         return (
-            f"outside what was validated: how many of {number(predicted['rows_measured'])} answers would be recited "
+            f"outside what was validated: how many of {plural(predicted['rows_measured'], 'answer')} would be recited "
             f"for {predicted['extracted_tokens']} tokens or more (extrapolated: {about(rows)}{between})"
         )
-    of, part = number(predicted["rows_measured"]), percent(rows / predicted["rows_measured"])
+    of, part = plural(predicted["rows_measured"], "answer"), percent(rows / predicted["rows_measured"])
+    verb = "is" if predicted["rows_measured"] == 1 else "are"
     return (
-        f"{'' if about(rows).startswith('fewer') else 'about '}{about(rows)} of {of} answers ({part}) are predicted "
+        f"{'' if about(rows).startswith('fewer') else 'about '}{about(rows)} of {of} ({part}) {verb} predicted "
         f"to be recited for {predicted['extracted_tokens']} tokens or more{between}"
     )
 
@@ -210,7 +219,15 @@ def skew(summary: dict[str, Any]) -> str:
         return "There is no skew to report: no memorized tokens are predicted."
     first, tenth = top[0], top[-1]
     measured = summary["skew"]["rows"]
-    of = "rows" if measured == summary["rows"] else f"the {number(measured)} rows with an answer"
+    whole = measured == summary["rows"]
+    if measured < HUNDRED:
+        many = f", {tenth['percent']} % ({number(tenth['rows'])}) carry {percent(tenth['share'])}"
+        of = "the only row" if measured == 1 else f"1 of {'' if whole else 'the '}{number(measured)} rows"
+        return (
+            f"{of}{'' if whole else ' with an answer'} carries {percent(first['share'])} of the expected memorized "
+            f"tokens{many if tenth['rows'] > 1 else ''}"
+        )
+    of = "rows" if whole else f"the {number(measured)} rows with an answer"
     return (
         f"{first['percent']} % of {of} ({number(first['rows'])}) carry {percent(first['share'])} of the expected "
         f"memorized tokens, {tenth['percent']} % carry {percent(tenth['share'])}"

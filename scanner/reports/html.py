@@ -90,7 +90,7 @@ def _charts(content: Content) -> dict[str, Any]:
     settings = content.scan.get("settings") or {}
     at, rows = predicted["extracted_tokens"], predicted["expected_rows_extracted"]
     curves = [
-        (f"{words.about(rows)} rows expected", "main", [[at, rows]] if rows else []),
+        (f"{words.about_many(rows, 'row')} expected", "main", [[at, rows]] if rows else []),
         ("rows whose 95 % quantile is ≥ n", "second", predicted["tail_q95"]),
         ("rows whose median is ≥ n", "third", predicted["tail_q50"]),
     ]

@@ -132,6 +132,23 @@ def test_answers_count_beside_their_question_without_what_a_benchmark_notes_in_t
     assert parts == [(0, "1", "both"), (1, "2", "both"), (2, "3", "question"), (3, "4", "question")]
 
 
+def test_the_result_alone_counts_beside_its_question(tmp_path):
+    """GSM8K without its solutions, as data for reinforcement learning have it, and solutions in other words."""
+    ends = [
+        "\n#### 42",
+        "\n#### 1,430",
+        "\n#### 17",
+        " so it is $\\boxed{7}$, not \\boxed{\\frac{1}{2}}.",
+        " or \\boxed{9}",
+    ]
+    items = [{"question": ITEMS[i]["question"], "answer": f"We count them.{end}"} for i, end in enumerate(ends)]
+    answers = ["42", "They are many: 1,430.", "16", "7", "Nine, 9"]
+    rows = [row(item["question"], answer) for item, answer in zip(items, answers, strict=True)]
+    rows.append(row("Say 42", "42"))
+    parts = found(tmp_path, rows, items).select("row_id", "item", "part").rows()
+    assert [part for *_, part in parts] == ["both", "both", "question", "both", "both"]
+
+
 def mixed(rng: random.Random) -> list[dict]:
     """Clean rows, copies, parts and answers, shuffled."""
     rows = corpus.clean_rows(30)

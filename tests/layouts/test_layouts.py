@@ -231,3 +231,36 @@ def test_keys_that_may_be_data_are_not_shown():
     with pytest.raises(LayoutError) as caught:
         layouts.detect([dict.fromkeys(keys, 1)], Settings())
     assert "keys Name, zip-code, 姓名; expected" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("record", "asked", "answered"),
+    [
+        ({"question": "Sum?", "answer": ["3", "three"]}, ["Sum?"], ["3"]),
+        ({"question": "Sum?", "answer": {"aliases": ["three"], "value": "3"}, "question_id": "q"}, ["Sum?"], ["3"]),
+        ({"passage": "P.", "question": "Sum?", "answers_spans": {"spans": ["3"], "types": ["number"]}},
+         ["P.", "Sum?"], ["3"]),
+        ({"question": "Sum?", "distractor1": "4", "correct_answer": "3", "support": ""}, ["", "Sum?"], ["3"]),
+        ({"Question": "Sum?", "Correct Answer": "3", "Incorrect Answer 1": "4", "Subdomain": "x"}, ["Sum?"], ["3"]),
+        ({"Question": "Sum?", "Best Answer": "3", "Correct Answers": "3; III"}, ["Sum?"], ["3"]),
+        ({"Question": "Sum?", "A": "3", "B": "4", "Answer": "A"}, ["Sum?", "3", "4"], ["A"]),
+        ({"ID": "1", "Problem": "Sum?", "Answer": 3}, ["Sum?"], []),
+        ({"Body": "Ann has 1.", "Question": "Sum?", "Answer": "3", "Type": "x"}, ["Ann has 1.", "Sum?"], ["3"]),
+        ({"question": "Sum?", "opa": "4", "opb": "3", "cop": 1, "exp": None}, ["Sum?", "4"], ["3"]),
+        ({"question": "Sum?", "options": {"A": "four", "B": "three"}, "answer": "three", "answer_idx": "B"},
+         ["Sum?", "four"], ["three"]),
+        ({"premise": "It rains.", "choice1": "Sun.", "choice2": "Wet.", "question": "effect", "label": 1},
+         ["It rains.", "Sun."], ["Wet."]),
+        ({"key": 1, "prompt": "Write.", "instruction_id_list": ["a:b"], "kwargs": [{}]}, ["Write."], []),
+        ({"turns": [{"content": "Write."}], "question_id": "q", "cluster": "c"}, ["Write."], []),
+        ({"question": "Sum?", "id": "7"}, ["Sum?"], []),
+    ],
+)  # fmt: skip
+def test_benchmarks_are_read_as_they_are_published(record, asked, answered):
+    assert layouts.find([record], Settings()).name == "benchmark"
+    found = layouts.load("benchmark").segments(record, Settings())
+    assert [s.text for s in found if s.role == "user"] == asked
+    assert [s.text for s in found if s.role == "assistant"] == answered
+    module = layouts.load("benchmark")
+    pointers = ["/" + "/".join(map(str, s.path)) for s in found]
+    assert {module.item_of(pointer) for pointer in pointers} == {""}  # all of one item

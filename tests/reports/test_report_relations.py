@@ -51,7 +51,7 @@ def test_boilerplate_is_told_with_its_prompts(run: RunFolder) -> None:
     assert [row_id for row_id, _, _ in found.prompts] == [10, 11, 12]
     page = render(run, "html").decode()
     assert "3 rows give this same answer to different prompts" in page
-    assert "Showing 1 of 1 answers" in page
+    assert "Showing 1 of 1 answer" in page
     assert VALUE not in page
 
 

@@ -24,6 +24,35 @@ def test_where_no_answer_is_long_enough_it_is_said_once():
     assert _whatif.curve(planned, scan | {"summary": measured(2, 1)}) == "3 epochs, as planned: 0 rows (0 to 0)"
 
 
+def skewed(rows: int, measured: int) -> dict:
+    tops = [{"percent": percent, "rows": max(1, -(-measured * percent // 100)), "share": 0.5} for percent in (1, 10)]
+    return {"rows": rows, "skew": {"rows": measured, "top": tops}}
+
+
+def test_one_row_of_a_few_is_not_called_a_percent():
+    assert words.skew(skewed(1, 1)) == "the only row carries 50 % of the expected memorized tokens"
+    assert words.skew(skewed(3, 1)) == "the only row with an answer carries 50 % of the expected memorized tokens"
+    assert words.skew(skewed(6, 6)) == "1 of 6 rows carries 50 % of the expected memorized tokens"
+    assert words.skew(skewed(99, 50)) == (
+        "1 of the 50 rows with an answer carries 50 % of the expected memorized tokens, 10 % (5) carry 50 %"
+    )
+    assert words.skew(skewed(200, 200)).startswith("1 % of rows (2) carry 50 %")
+
+
+def test_one_is_told_as_one():
+    one = {"rows_measured": 1, "rows_not_measured": 0, "extracted_tokens": 16, "expected_rows_extracted": 0.4}
+    summary = {"prediction": one | {"validity": None}, "rows": 1}
+    assert "of 1 answer (40 %) is predicted" in words.expectation(summary)
+    told = {"rows": 1, "certainty": 0.95, "sample": None, "sample_if_high": None}
+    scan = {"notes": {"prediction": {"audit_size": told}}}
+    assert _whatif.audit(scan).startswith("fewer than one of 1 answer is expected")
+    none = {"rows": 0, "groups": 0, "surplus_rows": 0, "share": 0.0, "pairs": 1, "jaccard": 0.8, "findings": 0}
+    kinds = ("exact", "near", "loose", "semantic", "conflicts", "private", "secret")
+    found = dict.fromkeys(kinds, none | {"by_rule": {}})
+    details = [line[3] for line in words.findings({"found": found, "rows": 2})]
+    assert details[2] == "1 pair less alike; it adds to what is memorized, and is kept"
+
+
 def test_probabilities_are_written_one_way():
     shown = [words.probability(value) for value in (None, 0.0, 0.004, 0.01, 0.994, 0.999, 1.0)]
     assert shown == ["–", "0.00", "< 0.01", "0.01", "0.99", "> 0.99", "1.00"]

@@ -92,6 +92,19 @@ def test_copies_near_copies_and_conflicts_are_counted_apart() -> None:
     assert figures(10, star)["found"]["semantic"]["pairs"] == 0, "copies by way of a third row are no other words"
 
 
+def test_copies_up_to_case_are_no_pairs_in_other_words() -> None:
+    twins = [
+        (0, 1, "minhash", "same_both", 1.0),
+        (0, 2, "minhash", "same_both", 1.0),
+        (2, 3, "exact", "same_both", 1.0),
+    ]
+    pairs = [*twins, (0, 4, "minhash", "near", 0.7), (5, 6, "minhash", "near", 0.9)]
+    meaning = [(1, 2), (1, 3), (0, 3), (3, 4), (4, 5), (5, 6)]
+    found = figures(8, [*pairs, *((a, b, "semantic", "semantic", 0.99) for a, b in meaning)])["found"]
+    assert found["semantic"]["pairs"] == 1  # 4 and 5; 3 stands for 0, of which 4 is a near copy
+    assert found["semantic"]["rows"] == 2
+
+
 def test_pairs_that_only_a_template_makes_alike_are_loose_and_cut_offs_show() -> None:
     pairs = [(i, 9, "minhash", "near", 0.9) for i in range(4)]
     table = pl.DataFrame(pairs, schema=PAIRS, orient="row").with_columns(
