@@ -95,7 +95,7 @@ def test_fix_shows_the_screen_and_what_was_written_even_where_the_plan_is_not_ap
     done = scan("d.jsonl", "--no-semantic", "--force", "--max-removal-share", "0", "--fix", "x.jsonl", cwd=tmp_path)
     assert done.returncode == 1
     assert "Drop 1 · redact 1" in done.stdout
-    assert done.stderr.splitlines()[-1].startswith("error: the plan would drop 1 of the 9 rows")
+    assert done.stderr.splitlines()[-1].startswith("error: the plan would drop 1 of 9 rows")
     assert not (tmp_path / "x.jsonl").exists()
 
 

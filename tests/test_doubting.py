@@ -88,7 +88,7 @@ def test_a_base_that_recites_nothing_is_foretold_no_surer_than_one_that_was_not_
     assert before.high < recited < after.high
     assert after.high >= none.high - 2
     assert after.expected == before.expected
-    assert after.low == pytest.approx(before.low, rel=0.01)
+    assert after.low == pytest.approx(before.low, rel=0.02)
 
 
 def test_enough_recited_rows_need_no_further_ends():

@@ -151,8 +151,7 @@ def _languages(facts: Facts, known: Validated) -> Iterator[Statement]:
                 inside = NOTE
                 text = (
                     f"{rows:,} of {plural(n, 'row')} {are} answered in {script} script, of which "
-                    f"{unnamed or 'no language by name'} is validated; other languages in this script are not told "
-                    "apart."
+                    f"{unnamed or 'no language by name'} is validated; other languages in it are not told apart."
                 )
             yield Statement(f"{script} script", inside, f"{called} ({plural(rows, 'row')})", text, rows)
         elif test:
