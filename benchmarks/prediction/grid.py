@@ -112,6 +112,7 @@ CELLS = {
     "once-other": Cell(replace(PLAN, epochs=12), 2, rows="other", members=350, times=1),
     "once-many": Cell(replace(PLAN, epochs=12), 3, members=1000, times=1),
     "once-most": Cell(replace(PLAN, epochs=12), 4, members=2000, times=1),
+    "once-most-2": Cell(replace(PLAN, epochs=12), 5, members=2000, times=1),
     "twice": Cell(members=350, times=2),
     "twice-other": Cell(seed=2, rows="other", members=350, times=2),
     "four": Cell(seed=3, members=175, times=4),
