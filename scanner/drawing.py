@@ -48,8 +48,8 @@ def parts_of(run: RunFolder, jaccard: float, rows: int, controls: int, seed: int
     source = table["source"].rank("dense").cast(pl.Int64).to_numpy()
     parts = rehearsal.split(group, source, rank, rows, controls, seed)
     if not len(parts.trained) or not len(parts.controls):
-        few = f"{plural(len(row_id), 'row')} {'is' if len(row_id) == 1 else 'are'} too few"
-        raise ModelError(f"{few} to train on some and hold out others")
+        few = plural(len(row_id), "row is", "rows are")
+        raise ModelError(f"{few} too few to train on some and hold out others")
     return Parts(row_id, group, *(at[np.argsort(rank[at])] for at in (parts.trained, parts.controls, parts.rest)))
 
 

@@ -126,7 +126,7 @@ def standing_facts(
     in the order in which the rows stand.
     """
     copies = copies_of(group)
-    copied = np.bincount(copies.text)[copies.text] > 1 if len(group) else np.zeros(0, np.bool_)
+    copied = copies.number > 1
     if plan.batching not in PACKED or not copied.any():
         return []
     order = np.arange(len(group), dtype=np.uint64)

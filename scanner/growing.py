@@ -33,10 +33,6 @@ class Place:
     first: int  # where it begins
     arrays: dict[str, np.ndarray]  # (rows, ...) each
 
-    def part(self, first: int, after: int) -> Place:
-        """Some of its rows."""
-        return Place(self.first + first, {name: array[first:after] for name, array in self.arrays.items()})
-
 
 class Growing:
     """Arrays of one length, by name, that take rows at their end."""

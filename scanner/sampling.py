@@ -80,6 +80,11 @@ class Copies:
     b: Int64
     kappa: Float64  # (p,) what a visit of b is worth to a, beside one of its own
 
+    @property
+    def number(self) -> Int64:
+        """(n,) rows that stand as each does, itself included."""
+        return np.bincount(self.text)[self.text]
+
 
 def simulate(
     plan: TrainingPlan,
@@ -358,7 +363,7 @@ def with_copies(own: Float64, copies: Copies, together: Float64 | float = 1.0) -
     if len(own) == 0:
         return own.copy()
     text = copies.text
-    of_text = _equal_within(own, text) * np.bincount(text)[text]
+    of_text = _equal_within(own, text) * copies.number
     dose = np.zeros(int(text.max()) + 1)
     dose[text] = of_text
     gain = copies.kappa * dose[copies.b]

@@ -225,9 +225,10 @@ def repeat(members: list[Row], times: int, replaced: int, seed: int) -> list[Tra
     pools = token_pools(members)
     trained = []
     for i, row in enumerate(members):
-        trained += [Trained(i, 0, row)] * (1 if replaced else times)
-        for _ in range(times - 1 if replaced else 0):
-            trained.append(Trained(i, replaced, near_copy(row, replaced, pools[row.source], rng)))
+        trained.append(Trained(i, 0, row))
+        for _ in range(times - 1):
+            copy = near_copy(row, replaced, pools[row.source], rng) if replaced else row
+            trained.append(Trained(i, replaced, copy))
     return trained
 
 

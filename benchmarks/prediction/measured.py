@@ -196,7 +196,7 @@ def observe(table: Table, name: str, simulated: int | None = None) -> list[Obser
         )  # fmt: skip
         dose, own = np.zeros(len(table.member)), np.zeros(len(table.member))
         total = with_copies(given.own, copies, given.together)
-        exact = np.bincount(copies.text)[copies.text]
+        exact = copies.number
         mean = np.bincount(copies.text, given.own)[copies.text] / exact
         alone = asked_alone(cell.plan, mean, total)
         dose[members] = (total * alone)[places]

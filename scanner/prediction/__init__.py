@@ -215,8 +215,8 @@ def doses(
     copies = copies_of(group, *pairs)
     exposure = simulate(plan, supervised, length, order, sampling_weight, seed, sequence_tokens, copies)
     total = with_copies(exposure.own, copies, exposure.together)
-    number = np.bincount(copies.text)[copies.text] if len(length) else np.zeros(0, np.int64)
     alone = asked_alone(plan, exposure.own, total)
+    number = copies.number
     of_set = dose_of_set(exposure.own, supervised, number, plan.goldfish_k)
     return Doses(exposure.own, total * alone, exposure.together, number, of_set, exposure.steps, alone)
 
