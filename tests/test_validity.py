@@ -139,6 +139,16 @@ def test_answers_of_another_length_on_average():
     assert about(said(known=failed, mean_answer=118), "answer length")[0] == "count"
 
 
+def test_longer_trainings_that_held_widen_the_range_of_steps():
+    longer = Transfer("optimizer steps", "5800", 2800, 350, 330.0, 0.96)
+    held, failed = (replace(KNOWN, tested=(replace(longer, expected_rows=rows),)) for rows in (330.0, 900.0))
+    assert about(said(known=held, steps=8000), "optimizer steps") == (
+        "inside", "The plan takes 8,000 optimizer steps; validated: up to 5,800.",
+    )  # fmt: skip
+    assert about(said(known=held, steps=9753), "optimizer steps")[0] == "count"
+    assert about(said(known=failed, steps=8000), "optimizer steps")[0] == "count"
+
+
 def test_what_was_tested_is_said_as_it_came_out():
     held = Transfer("method", "lora", 700, 60, 45.0, 0.93, 0.95)
     known = replace(KNOWN, tested=(held,))

@@ -42,6 +42,8 @@ SETS = {
     "boilerplate-chinese": {"lf_glaive_toolcall_zh_demo.json#later": 500, "hikariming_zh_code.json": 500},
 }
 SETS |= {"brief": SETS["english"], "long": SETS["english"]}
+JOINED = {"both": ("english", "other")}
+"""Sets of the rows of several others, of each an equal part of the members as far as it has them."""
 CUT_ANSWERS = {"brief": 24}
 """Sets of the same rows as `english` whose answers end after so many kernel tokens."""
 LATER = "#later"
@@ -180,6 +182,12 @@ def choose(data: Path, name: str, members: int, controls: int, seed: int) -> tup
     The members of a smaller choice are the first of a larger one's, source by source.
     """
     chosen: tuple[list[Row], list[Row]] = ([], [])
+    if name in JOINED:
+        parts = JOINED[name]
+        for part in (choose(data, part, members // len(parts), controls // len(parts), seed) for part in parts):
+            for rows, more in zip(chosen, part, strict=True):
+                rows.extend(more)
+        return chosen
     seen: set[str] = set()
     sources = SETS[name]
     for number, (source, share) in enumerate(sources.items()):

@@ -108,6 +108,8 @@ CELLS = {
     "long-1": Cell(rows="long"),
     "few": Cell(members=250),
     "many": Cell(members=2000),
+    "many-other": Cell(seed=2, rows="other", members=2000),
+    "most": Cell(seed=6, rows="both", members=4000),
     "once": Cell(replace(PLAN, epochs=12), members=350, times=1),
     "once-other": Cell(replace(PLAN, epochs=12), 2, rows="other", members=350, times=1),
     "once-many": Cell(replace(PLAN, epochs=12), 3, members=1000, times=1),

@@ -20,7 +20,7 @@ from scipy.stats import t as student
 
 from scanner.prediction import Hazard, Weights, level, scoring
 from scanner.prediction.hazard import EXTRACTED
-from scanner.prediction.validated import Transfer
+from scanner.prediction.validated import LENGTH, STEPS, Transfer
 
 TESTED = {**{f"{base}-1": "parameters" for base in ("small", "middle", "larger", "large")}, "chinese-1": "script"}
 """Cells that are predicted and never fitted, and what is new in them (see scanner.prediction.validated.Transfer)."""
@@ -32,7 +32,8 @@ OTHER_WAYS = {
     "goldfish-4": ("goldfish loss", "goldfish"), "goldfish-10": ("goldfish loss", "goldfish"),
     "goldfish-4-other": ("goldfish loss", "goldfish"),
     "wrapped": ("batching", "wrapped"), "wrapped-other": ("batching", "wrapped"),
-    "wrapped-long": ("batching", "wrapped"), "brief-1": ("answer length", "22"), "long-1": ("answer length", "66"),
+    "wrapped-long": ("batching", "wrapped"), "brief-1": (LENGTH, "22"), "long-1": (LENGTH, "66"),
+    "many": (STEPS, "2992"), "many-other": (STEPS, "2736"), "most": (STEPS, "5800"),
 }  # fmt: skip
 """Cells of the base of the fit that no fit has seen: what is new in them, and its name."""
 LORA = ("lora", "lora-long", "lora-low", "lora-gentle", "lora-other", "lora-low-other", "lora-64")

@@ -6,6 +6,7 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
+import corpus
 import fit as fitting
 import grid
 import numpy as np
@@ -18,13 +19,14 @@ CALIBRATED_TO = 4  # epochs of the short rehearsal
 HELD = ("random-3", "random-4", "grouped-3", "grouped-4")  # never fitted where a level is tested
 OF_OTHER_ROWS = [
     "other-2", "other-3", "linear-other", "linear-other-3", "other-grouped", "other-grouped-2", "other-grouped-3",
-    "packed-other",
+    "packed-other", "many-other",
 ]  # fmt: skip
 """Cells of rows that no weights they are tested with have seen, beside other-1."""
 REHEARSED = {  # rehearsal -> cells that are predicted with its level, beside its own later epochs
     "random-3": [
         "random-4", "grouped-3", "grouped-4", "batch-32", "linear", "cosine", "steep", "steep-2", "gentle",
-        "per-row", "micro-2", "packed", "packed-ordered-2", "packed-2", "few", "many", "brief-1", "long-1", "other-1",
+        "per-row", "micro-2", "packed", "packed-ordered-2", "packed-2", "few", "many", "most", "brief-1", "long-1",
+        "other-1",
         *OF_OTHER_ROWS,
     ],
     "other-1": OF_OTHER_ROWS, "lora": ["lora-long"], "lora-low": ["lora-long"], "lora-gentle": [], "lora-64": [],
@@ -131,8 +133,8 @@ def weights_without(data: Path, name: str) -> Weights:
         cells = [c for c in cells if grid.CELLS[c].plan != tested.plan]
     if tested.times is not None:
         cells = [c for c in cells if grid.CELLS[c].times is None]
-    if tested.rows != "english":
-        cells = [c for c in cells if grid.CELLS[c].rows != tested.rows]
+    rows = {tested.rows, *corpus.JOINED.get(tested.rows, ())} - {"english"}
+    cells = [c for c in cells if grid.CELLS[c].rows not in rows]
     hazard = hazard_of(data, tuple(cells))
     priors = replace(load_weights().priors, offset=predicting.PRIORS.offset, offset_sd=predicting.PRIORS.offset_sd)
     return Weights(hazard, priors, False, {})

@@ -13,6 +13,7 @@ from scanner.prediction.validated import Transfer, Validated, observed
 SCRIPTS = {
     "english": ("Latin", "English"),
     "other": ("Latin", "English"),
+    "both": ("Latin", "English"),
     "chinese": ("Han", "Chinese"),
     "boilerplate": ("Latin", "English"),
     "boilerplate-chinese": ("Han", "Chinese"),

@@ -20,7 +20,7 @@ from scanner.prediction.statements import (
     times,
     unrecorded,
 )  # fmt: skip
-from scanner.prediction.validated import Validated
+from scanner.prediction.validated import STEPS, Validated
 from scanner.settings import TrainingPlan
 
 STEPS_FACTOR = 1.5
@@ -153,13 +153,13 @@ def _length_of_training(plan: TrainingPlan, steps: float, weights: Weights) -> I
             f"number of rows is a guess{checked}."
         )
     yield Statement("epochs", severity, f"{plural_g(plan.epochs, 'epoch')} (validated up to {most:g})", text)
-    top = known.optimizer_steps[1]
+    _, top = known.reaching(STEPS, known.optimizer_steps) or known.optimizer_steps
     if steps <= STEPS_FACTOR * top:
         taken = plural(round(steps), "optimizer step")
-        yield Statement("optimizer steps", INSIDE, taken, f"The plan takes {taken}; validated: up to {top:,.0f}.")
+        yield Statement(STEPS, INSIDE, taken, f"The plan takes {taken}; validated: up to {top:,.0f}.")
     else:
         yield Statement(
-            "optimizer steps", COUNT, f"{steps:,.0f} optimizer steps (validated up to {top:,.0f})",
+            STEPS, COUNT, f"{steps:,.0f} optimizer steps (validated up to {top:,.0f})",
             f"{steps:,.0f} optimizer steps are {times(steps / top)} the most validated ({top:,.0f}); that a model "
             f"learns faster the longer it trains is counted up to {weights.priors.most_steps:,.0f} only, so the number "
             "of rows is a guess.",

@@ -24,6 +24,8 @@ RARE = 0.01
 """Share of a run's rows at each end that makes no range: a handful of rows with an odd dose validate nothing there."""
 LENGTH = "answer length"
 """Topic of tests on sets whose answers are shorter or longer on average; their value is that mean."""
+STEPS = "optimizer steps"
+"""Topic of tests on longer trainings than any of the fit; their value is the number of steps."""
 CALIBRATION, LEFT_OUT, LATER = "calibration", "rows left out", "later epochs"
 """Topic and values of the tests that a calibration made on its own rehearsals."""
 ENOUGH_ROWS = 10
