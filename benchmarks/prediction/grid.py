@@ -109,6 +109,7 @@ CELLS = {
     "few": Cell(members=250),
     "many": Cell(members=2000),
     "many-other": Cell(seed=2, rows="other", members=2000),
+    "many-linear": Cell(replace(PLAN, lr_schedule="linear"), 3, members=2000),
     "most": Cell(seed=6, rows="both", members=4000),
     "once": Cell(replace(PLAN, epochs=12), members=350, times=1),
     "once-other": Cell(replace(PLAN, epochs=12), 2, rows="other", members=350, times=1),
