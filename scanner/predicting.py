@@ -210,7 +210,6 @@ def predict_known(
             "order_matters": bool(unshuffled),
             "batching": batching_facts(
                 settings.plan,
-                amounts.own,
                 supervised,
                 length,
                 order,
