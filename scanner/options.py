@@ -29,17 +29,16 @@ CAN_BE_NONE = ("batch_tokens", "micro_batch", "model_params", "goldfish_k", "cal
 """Of these NONE takes back what is set; so it does of source_weight, of which there may be several."""
 
 
-class OrNone(click.ParamType):
-    """A value of another type, or the word none, which stays that word until `given` reads it."""
+def _or_none(convert: Callable[..., Any]) -> Callable[[click.Context, click.Parameter, str | None], Any]:
+    """A callback for a value that click's `convert` of a type reads; the word none stays until `given` reads it."""
 
-    def __init__(self, kind: click.ParamType) -> None:
-        self.kind = kind
-        self.name = f"{kind.name}|{NONE}"
+    def read(context: click.Context, parameter: click.Parameter, value: str | None) -> Any:
+        return value if value in (None, NONE) else convert(value, parameter, context)
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """As the other type does; click's own errors."""
-        return NONE if value == NONE else self.kind.convert(value, param, ctx)
+    return read
 
+
+WHOLE = _or_none(click.INT.convert)
 
 
 def _with(options: Sequence[Callable[[Command], Command]], command: Command) -> Command:
@@ -97,10 +96,15 @@ def training_options(command: Command) -> Command:
         click.option("--lora-rank", type=int, help="Rank of the adapters [16]."),
         click.option("--model-params", metavar="SIZE|none", help="Parameters of the base model: 7B, 350M, 7e9."),
         click.option("--batch-size", type=int, help="Rows (packed: sequences) per optimizer step, all of it [16]."),
-        click.option("--batch-tokens", type=OrNone(click.INT), help="Tokens per optimizer step, instead of rows."),
+        click.option(
+            "--batch-tokens",
+            callback=WHOLE,
+            metavar="N|none",
+            help="Tokens per optimizer step, instead of rows.",
+        ),
         click.option(
             "--micro-batch",
-            type=OrNone(click.INT),
+            callback=WHOLE,
             metavar="ROWS|none",
             help="Rows on one device at a time [the whole step].",
         ),
@@ -114,7 +118,7 @@ def training_options(command: Command) -> Command:
         click.option("--loss-average", type=click.Choice(LOSS_AVERAGES), help="What the loss averages [token]."),
         click.option(
             "--goldfish-k",
-            type=OrNone(click.INT),
+            callback=WHOLE,
             metavar="K|none",
             help="Leave one token in K out of the loss [all are in].",
         ),
@@ -127,8 +131,12 @@ def training_options(command: Command) -> Command:
 
 def calibration_option(command: Command) -> Command:
     """At which level predictions are made."""
-    kind = OrNone(click.Path(path_type=Path))
-    return click.option("--calibration", type=kind, help="Level of the base model, written by scan calibrate.")(command)
+    return click.option(
+        "--calibration",
+        callback=_or_none(click.Path(path_type=Path).convert),
+        metavar="PATH|none",
+        help="Level of the base model, written by scan calibrate.",
+    )(command)
 
 
 def judging_options(command: Command) -> Command:

@@ -212,7 +212,8 @@ def test_predicting_again_is_the_prediction_of_an_audit(data, run, settings, tmp
 
 
 def test_a_size_that_is_taken_back_is_that_of_the_base_again(audited, run):
-    assert pipeline.judge(run.path, {"model_params": 7e9}).read_json("scan.json")["training_plan"]["model_params"] == 7e9
+    named = pipeline.judge(run.path, {"model_params": 7e9}).read_json("scan.json")["training_plan"]
+    assert named["model_params"] == 7e9
     again = pipeline.judge(run.path, {"model_params": None})
     for name in ("settings", "summary"):
         assert again.read_json("scan.json")[name] == audited.read_json("scan.json")[name], name
