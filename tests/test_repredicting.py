@@ -174,6 +174,16 @@ def test_a_rehearsal_of_a_calibrated_run_says_what_its_level_predicts(data, run)
     assert beside(settings.changed(calibration=Path("gone.toml")), 5_000_000) == shipped
 
 
+def test_tokens_of_a_step_are_those_of_the_answers(run):
+    plan = {"batch_size": 8, "epochs": 2.0}
+    told = pipeline.judge(run.path, plan).read_json("scan.json")["notes"]["prediction"]
+    supervised = run.read_table("rows", ["length.supervised_tokens"]).to_series().to_numpy()
+    steps = -(-len(supervised) // 8)
+    assert told["optimizer_steps"] == 2 * steps
+    assert told["step_tokens"] == pytest.approx(supervised.sum() / steps)
+    assert pipeline.judge(run.path, {"epochs": 0.0}).read_json("scan.json")["notes"]["prediction"]["step_tokens"] == 0
+
+
 def test_the_command_line(data, run):
     asked = ["plan", str(run.path), "--calibration", str(data.parent / "c.toml"), "--epochs", "6"]
     done = CliRunner().invoke(cli.scan, asked)
