@@ -14,6 +14,7 @@ try:
 
     from scanner.errors import ScanError, end_as_on_interrupt, is_interrupt, meant, of_the_system, unforeseen
     from scanner.options import (
+        calibration_option,
         given,
         judging_options,
         likeness_options,
@@ -66,7 +67,7 @@ def scan() -> None:
 )
 @click.option("--rules", multiple=True, type=FOLDER, help="Folder with further rules.")
 @click.option("--against", multiple=True, type=PATH, help="Run folder of earlier data; rows it holds are dropped.")
-@click.option("--calibration", type=PATH, help="Level of the base model, written by scan calibrate.")
+@calibration_option
 @click.option("--base", type=PATH, help="Folder of the untuned base: what it knows of each answer is measured.")
 @click.option("--seed", type=int, help="Seed of the simulated sampler [0].")
 @click.option("--threads", type=int, help="Threads; results do not depend on them [all cores].")
@@ -145,12 +146,15 @@ def apply(run: Path, output: Path, target: str | None, quiet: bool) -> None:
 
 @scan.command()
 @RUN
-@click.option("--calibration", type=PATH, help="Level of the base model, written by scan calibrate.")
+@calibration_option
 @judging_options
 @training_options
 @run_options
 def plan(run: Path, quiet: bool, **options: Any) -> None:
-    """Judge a run again under other thresholds, or predict it for another training; what is not named stays."""
+    """Judge a run again under other thresholds, or predict it for another training; what is not named stays.
+
+    Where an option takes none, that word takes back what the plan has: --goldfish-k none.
+    """
     from scanner import pipeline
 
     changes = given(options)

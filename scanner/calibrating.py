@@ -79,6 +79,9 @@ class Fitted:
         now, later = (self.values["level"][name] for name in ("misfit", "misfit_later"))
         if later < WORTH_SAYING:
             return []
+        if now < WORTH_SAYING:
+            return ["The test below of the last epoch missed by more than a standard error, so audits take this doubt "
+                    f"{later:.1f} times for plans of more epochs"]  # fmt: skip
         return [f"The tests below missed by more than a standard error, so audits take this doubt {now:.1f} times, and "
                 f"{later:.1f} times for plans of more epochs"]  # fmt: skip
 

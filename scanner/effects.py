@@ -25,9 +25,12 @@ RECITED_UNSHUFFLED = "0.5 to 0.8 times as many"
 `packed-ordered-2`), least of all rows in steps of their own source; copies that stood side by side met there too."""
 
 
+SIMULATED_EPOCHS = 4
+"""Epochs over which the doses of two ways to batch are compared: what luck of the draw is left in them is small."""
+
+
 def batching_facts(
     plan: TrainingPlan,
-    own: Float64,
     supervised: Int64,
     length: Int64,
     order: npt.NDArray[np.uint64],
@@ -38,8 +41,8 @@ def batching_facts(
 ) -> list[str]:
     """What the plan's batching and loss average do to the rows, beside random batches averaged per token; in words.
 
-    own (n,): dose of each row's own visits under the plan; row_id (n,) names the rows; the others as in `simulate`.
-    Packed batches are set beside random ones of as many tokens. Nothing is said of the plan that is the comparison.
+    row_id (n,) names the rows; the others as in `simulate`. Packed batches are set beside random ones of as many
+    tokens. Nothing is said of the plan that is the comparison.
     """
     facts = []
     if plan.drop_last != "none" and len(length):
@@ -52,12 +55,35 @@ def batching_facts(
     beside = replace(plan, batching="random", loss_average="token", drop_last="none")
     if plan.batching in PACKED and plan.batch_tokens is None:
         beside = replace(beside, batch_tokens=plan.batch_size * sequence_tokens)
-    usual = simulate(beside, supervised, length, order, weight, seed)
-    there = np.flatnonzero((usual.own > 0) & (own > 0))
+    here, usual = (
+        _of_a_visit(each, supervised, length, order, weight, seed, sequence_tokens) for each in (plan, beside)
+    )
+    there = np.flatnonzero((usual > 0) & (here > 0))
     if len(there):
-        ratio = own[there] / usual.own[there]
+        ratio = here[there] / usual[there]
         facts.append(f"{_means(plan)} {_changes(ratio, there, supervised, order, row_id)}")
     return facts
+
+
+def _of_a_visit(
+    plan: TrainingPlan,
+    supervised: Int64,
+    length: Int64,
+    order: npt.NDArray[np.uint64],
+    weight: Float64 | None,
+    seed: int,
+    sequence_tokens: int,
+) -> Float64:
+    """(n,) mean dose of a visit of each row in steps that are full; 0 for rows that come in none.
+
+    Steps that are not full are left out: a row that comes in one which holds little else gets many times the dose, and
+    which row that is, the draw decides and not the way to batch. Without a full step all count.
+    """
+    plan = replace(plan, epochs=min(plan.epochs, SIMULATED_EPOCHS))
+    found = simulate(replace(plan, drop_last="step"), supervised, length, order, weight, seed, sequence_tokens)
+    if found.steps == 0:
+        found = simulate(plan, supervised, length, order, weight, seed, sequence_tokens)
+    return np.divide(found.own, found.visits, out=np.zeros_like(found.own), where=found.visits > 0)
 
 
 def meeting_facts(together: Float64) -> list[str]:

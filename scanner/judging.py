@@ -46,7 +46,7 @@ def judge(run: RunFolder, changes: dict[str, Any], progress: Progress) -> Settin
             f"--jaccard {wanted:g} lies below the audit's floor of {before.floor:g}; pairs below it were not kept: "
             f"audit again with --floor {wanted:g}"
         )
-    settings = before.changed(**changes)
+    settings = _sized(before.changed(**changes), scan)
     with progress.stage("look at the rows to keep"):
         ranks = _field_ranks(run, scan, before, settings, progress)  # may be refused, so before anything is written
     if repredicting.is_needed(changes):
@@ -136,6 +136,14 @@ def _plan_again(run: RunFolder, settings: Settings, source_names: list[str], fie
     return planning.brake(plan, source, settings, source_names)
 
 
+def _sized(settings: Settings, scan: dict[str, Any]) -> Settings:
+    """Settings whose plan has the size of the base that the run measured, where it names none, as an audit has it."""
+    base = scan["notes"]["prediction"].get("base")
+    if base is None or settings.plan.model_params is not None:
+        return settings
+    return settings.changed(model_params=float(base["parameters"]))  # see untuned.sized
+
+
 _OF_NO_JUDGEMENT = ("plan", "threads", "text", "against", "base", "tokenizer", "rules")
 """The last four: what these name decides on which run it is, and wherever it lies, scan plan does not change it."""
 
@@ -144,9 +152,7 @@ def judged_since(run: RunFolder, settings: Settings) -> str:
     """What `scan plan` made of a run other than these settings ask for, in words; empty where nothing."""
     scan = run.read_json("scan.json")
     now = Settings.from_dict(scan["settings"])
-    base = scan["notes"]["prediction"].get("base") or {}
-    if settings.plan.model_params is None and now.plan.model_params == base.get("parameters"):
-        settings = settings.changed(model_params=now.plan.model_params)  # no plan of its own: see untuned.sized
+    settings = _sized(settings, scan)
     other = [f.name for f in fields(Settings) if f.name not in _OF_NO_JUDGEMENT
              and getattr(now, f.name) != getattr(settings, f.name)]  # fmt: skip
     other += [f.name for f in fields(TrainingPlan) if getattr(now.plan, f.name) != getattr(settings.plan, f.name)]

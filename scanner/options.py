@@ -6,6 +6,7 @@ What they default to stands in settings.py.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
@@ -17,12 +18,27 @@ from scanner.settings import (
     LOSS_AVERAGES,
     LR_SCHEDULES,
     METHODS,
+    NONE,
     SUPERVISE,
     TEXT_POLICIES,
     model_size,
 )
 
 Command = Callable[..., Any]
+CAN_BE_NONE = ("batch_tokens", "micro_batch", "model_params", "goldfish_k", "calibration")
+"""Of these NONE takes back what is set; so it does of source_weight, of which there may be several."""
+
+
+def _or_none(convert: Callable[..., Any]) -> Callable[[click.Context, click.Parameter, str | None], Any]:
+    """A callback for a value that click's `convert` of a type reads; the word none stays until `given` reads it."""
+
+    def read(context: click.Context, parameter: click.Parameter, value: str | None) -> Any:
+        return value if value in (None, NONE) else convert(value, parameter, context)
+
+    return read
+
+
+WHOLE = _or_none(click.INT.convert)
 
 
 def _with(options: Sequence[Callable[[Command], Command]], command: Command) -> Command:
@@ -78,10 +94,20 @@ def training_options(command: Command) -> Command:
         click.option("--warmup", type=float, help="Share of the steps in which it rises to its peak [0]."),
         click.option("--method", type=click.Choice(METHODS), help="Kind of fine-tuning [full]."),
         click.option("--lora-rank", type=int, help="Rank of the adapters [16]."),
-        click.option("--model-params", metavar="SIZE", help="Parameters of the base model: 7B, 350M, 7e9."),
+        click.option("--model-params", metavar="SIZE|none", help="Parameters of the base model: 7B, 350M, 7e9."),
         click.option("--batch-size", type=int, help="Rows (packed: sequences) per optimizer step, all of it [16]."),
-        click.option("--batch-tokens", type=int, help="Tokens per optimizer step, instead of rows."),
-        click.option("--micro-batch", type=int, metavar="ROWS", help="Rows on one device at a time [the whole step]."),
+        click.option(
+            "--batch-tokens",
+            callback=WHOLE,
+            metavar="N|none",
+            help="Tokens per optimizer step, instead of rows.",
+        ),
+        click.option(
+            "--micro-batch",
+            callback=WHOLE,
+            metavar="ROWS|none",
+            help="Rows on one device at a time [the whole step].",
+        ),
         click.option("--devices", type=int, help="Devices that share a step [1]."),
         click.option(
             "--drop-last",
@@ -90,10 +116,27 @@ def training_options(command: Command) -> Command:
         ),
         click.option("--batching", type=click.Choice(BATCHINGS), help="How rows are put into batches [random]."),
         click.option("--loss-average", type=click.Choice(LOSS_AVERAGES), help="What the loss averages [token]."),
-        click.option("--goldfish-k", type=int, metavar="K", help="Leave one token in K out of the loss [all are in]."),
-        click.option("--source-weight", multiple=True, metavar="NAME=W", help="Sampling weight of an input file."),
+        click.option(
+            "--goldfish-k",
+            callback=WHOLE,
+            metavar="K|none",
+            help="Leave one token in K out of the loss [all are in].",
+        ),
+        click.option(
+            "--source-weight", multiple=True, metavar="NAME=W|none", help="Sampling weight of an input file [1]."
+        ),
     ]
     return _with(options, command)
+
+
+def calibration_option(command: Command) -> Command:
+    """At which level predictions are made."""
+    return click.option(
+        "--calibration",
+        callback=_or_none(click.Path(path_type=Path).convert),
+        metavar="PATH|none",
+        help="Level of the base model, written by scan calibrate.",
+    )(command)
 
 
 def judging_options(command: Command) -> Command:
@@ -131,13 +174,13 @@ def run_options(command: Command) -> Command:
 
 
 def given(options: dict[str, Any]) -> dict[str, Any]:
-    """The options that were given, as entries of Settings."""
+    """The options that were given, as entries of Settings; those taken back as the value of one that is not set."""
     chosen = {k: v for k, v in options.items() if v not in (None, ())}
-    if "model_params" in chosen:
-        chosen["model_params"] = model_size(chosen["model_params"])
-    if "source_weight" in chosen:
-        chosen["source_weight"] = tuple(_weight(entry) for entry in chosen["source_weight"])
-    return chosen
+    if isinstance(size := chosen.get("model_params"), str) and size != NONE:
+        chosen["model_params"] = model_size(size)
+    if (weights := chosen.pop("source_weight", None)) is not None:
+        chosen["source_weight"] = () if weights == (NONE,) else tuple(_weight(entry) for entry in weights)
+    return {k: None if k in CAN_BE_NONE and v == NONE else v for k, v in chosen.items()}
 
 
 def _weight(entry: str) -> tuple[str, float]:

@@ -207,10 +207,10 @@ def predict_known(
             "optimizer_steps": amounts.steps,
             "shared_openings": openings.shared(text.tokens, answers, group),
             "mean_answer": float(np.nan_to_num(answers.mean_tokens(len(rows)))),
+            "step_tokens": float(supervised.sum() * settings.plan.epochs / amounts.steps) if amounts.steps else 0.0,
             "order_matters": bool(unshuffled),
             "batching": batching_facts(
                 settings.plan,
-                amounts.own,
                 supervised,
                 length,
                 order,

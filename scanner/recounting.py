@@ -6,6 +6,7 @@ the run's stored text, ids of rows -> tokens, contexts, answers, copies -> cut a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -183,4 +184,5 @@ def observed(
         goldfish=goldfish,
         weight=seen["weight"].to_numpy() if "weight" in seen.columns else None,
         mean_answer=rows.answers.mean_tokens(len(rows.row_id)),
+        step_tokens=rows.answers.tokens(len(rows.row_id)).sum() * epoch / steps if steps else math.nan,
     )

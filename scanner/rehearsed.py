@@ -237,6 +237,7 @@ def went_through(run: RunFolder, states: Sequence[Observed], ids: pl.Series, fit
     scripts = tuple(name for name, count in counts.iter_rows() if count >= enough)
     return what_was_observed(
         plan, (first.epoch, last.epoch), (first.steps, last.steps), dose,
-        last.answers.end - last.answers.start, last.mean_answer, float(plan.model_params or math.nan), scripts,
+        last.answers.end - last.answers.start, last.mean_answer, last.step_tokens,
+        float(plan.model_params or math.nan), scripts,
         tuple(LANGUAGE[name] for name in scripts if name in LANGUAGE),
     )  # fmt: skip

@@ -39,7 +39,7 @@ from scanner.progress import Progress
 from scanner.recounting import segments_of
 from scanner.retelling import Rehearsed, duration, few_steps, of_epoch, per_row, planted_columns, planted_table
 from scanner.sampling import dose_unit
-from scanner.settings import Settings, TrainingPlan, option_name
+from scanner.settings import NONE, Settings, TrainingPlan, option_name
 from scanner.store import RunFolder
 from scanner.training import LOGITS_AT_A_TIME, probe
 from scanner.untuned import fingerprint
@@ -132,9 +132,9 @@ def _command(run: RunFolder, plan_changes: dict[str, Any], options: Options) -> 
     given = {f.name: getattr(options, f.name) for f in fields(options) if getattr(options, f.name) != f.default}
     parts = ["scan", "rehearse", str(run.path)]
     for name, value in {**given, **plan_changes}.items():
-        values = [f"{n}={w:g}" for n, w in value] if name == "source_weight" else [str(value)]
-        for one in values:
-            parts += [option_name(name), one]
+        values = [f"{n}={w!r}" for n, w in value] if name == "source_weight" else [value]
+        for one in values or [None]:
+            parts += [option_name(name), NONE if one is None else str(one)]
     return shlex.join(parts)
 
 

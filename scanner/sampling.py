@@ -69,6 +69,7 @@ class Exposure:
     own: Float64  # dose of the row's own visits, without copies, at the plan's epochs; goldfish: of the kept tokens
     steps: int  # optimizer steps of the whole training
     together: Float64  # what is left of the summed doses of a row's copies, as some of them meet in one step; 1: all
+    visits: Float64  # how often the row comes in a step; of exact copies the mean
 
 
 @dataclass(frozen=True)
@@ -108,10 +109,10 @@ def simulate(
     """
     count = len(supervised)
     if count == 0 or plan.epochs == 0 or plan.learning_rate == 0:
-        return Exposure(np.zeros(count), 0, np.ones(count))
+        return Exposure(np.zeros(count), 0, np.ones(count), np.zeros(count))
     ranked = _ranked(order, supervised, length, weight)
     tokens, sizes = supervised[ranked].astype(np.int64), length[ranked].astype(np.int64)
-    dose = np.zeros(count)
+    dose, times = np.zeros(count), np.zeros(count)
     steps = 0
     sampler = Sampler(plan, sizes, sequence_tokens)
     meetings = None if copies is None else Meetings(_by_content(copies, ranked))
@@ -124,17 +125,17 @@ def simulate(
         taken = visits.step < steps_taken(end, epoch, visits.steps)
         rows, step, worth = visits.rows[taken], visits.step[taken], worths(plan, visits, tokens, epoch)[taken]
         dose += np.bincount(rows, worth, minlength=count)
+        times += np.bincount(rows, minlength=count)
         if meetings is not None:
             meetings.add(rows, step, worth if weight is None else worth * weight[ranked[rows]])
         steps += steps_taken(end, epoch, visits.steps)
-    own, together = np.empty(count), np.ones(count)
-    own[ranked] = dose
+    own, visits_of, together = np.empty(count), np.empty(count), np.ones(count)
+    own[ranked], visits_of[ranked] = dose, times
     if meetings is not None:
         together[ranked] = meetings.together()
     if weight is not None:
         own = own * weight
-    own = _equal_within(own, order)
-    return Exposure(own, steps, together)
+    return Exposure(_equal_within(own, order), steps, together, _equal_within(visits_of, order))
 
 
 def _shuffled(sampler: Sampler, seed: int, number: int) -> Sampler:

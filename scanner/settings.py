@@ -17,6 +17,7 @@ LOSS_AVERAGES = ("token", "micro-batch", "row")
 DROPS = ("none", "micro-batch", "step")
 LR_SCHEDULES = ("linear", "cosine", "constant")
 METHODS = ("full", "lora")
+NONE = "none"  # on the command line: takes back what a scan.toml or the run's plan says
 SUPERVISE = ("all-assistant", "last", "everything")
 TEXT_POLICIES = ("masked", "none", "full")
 KEEP_POLICIES = ("best", "first", "longest", "source:", "field:")  # see scanner/keeping.py

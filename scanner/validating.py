@@ -30,6 +30,7 @@ def validate(predicted: Predicted, rows: pl.DataFrame, settings: Settings) -> Pr
         optimizer_steps=predicted.notes["prediction"]["optimizer_steps"],
         shared_openings=predicted.notes["prediction"]["shared_openings"],
         mean_answer=predicted.notes["prediction"]["mean_answer"],
+        step_tokens=predicted.notes["prediction"]["step_tokens"],
         order_matters=predicted.notes["prediction"]["order_matters"],
         own_tokens=settings.tokenizer is None,
     )

@@ -177,6 +177,16 @@ def test_one_row_is_too_few(audited, small, tmp_path):
         pipeline.rehearse(run, {})
 
 
+def test_the_command_that_goes_on_says_what_was_taken_back_and_weights_in_full():
+    asked = {"goldfish_k": None, "source_weight": (), "epochs": 2.0}
+    run, options = RunFolder(Path("d.scan")), rehearsing.Options(rows=60)
+    command = rehearsing._command(run, asked, options)
+    assert command == "scan rehearse d.scan --rows 60 --goldfish-k none --source-weight none --epochs 2.0"
+    weights = (("a.jsonl", 0.123456789), ("b", 2.0))
+    told = rehearsing._command(run, {"source_weight": weights}, options)
+    assert told.endswith("--source-weight a.jsonl=0.123456789 --source-weight b=2.0")
+
+
 def test_ctrl_c_leaves_a_state_and_the_command_that_goes_on(small, audited, monkeypatch):
     # which precision is the faster one may change from run to run on a busy machine
     monkeypatch.setattr(rehearsing, "probe", lambda model, rows: replace(training.probe(model, rows), bf16=False))

@@ -85,6 +85,39 @@ def test_the_first_plan_comes_back(audited, run):
         assert run.read_table(name).equals(audited.read_table(name)), name
 
 
+SET = ["--goldfish-k", "4", "--batch-tokens", "300", "--micro-batch", "2", "--model-params", "7B"]
+SET += ["--source-weight", "d.jsonl=2", "--calibration", "{calibration}"]
+
+
+def test_what_none_is_said_for_is_taken_back(data, audited, run):
+    """Every option that a plan need not have: set, then none; a size that was named has to be named again."""
+
+    def plan(*options: str) -> None:
+        done = CliRunner().invoke(cli.scan, ["plan", str(run.path), "-q", *options])
+        assert done.exit_code == 0, done.output
+
+    plan(*(word.format(calibration=data.parent / "c.toml") for word in SET))
+    there = run.read_json("scan.json")["settings"]
+    assert (there["plan"]["goldfish_k"], there["plan"]["batch_tokens"], there["plan"]["micro_batch"]) == (4, 300, 2)
+    assert (there["plan"]["model_params"], there["plan"]["source_weight"]) == (7e9, [["d.jsonl", 2.0]])
+    assert there["calibration"]
+    plan(*(word for name in SET[::2] for word in (name, "none")))
+    back = run.read_json("scan.json")["settings"]
+    assert back["plan"]["model_params"] is None
+    plan("--model-params", "5e6")
+    for name in TABLES:
+        assert run.read_table(name).equals(audited.read_table(name)), name
+    for name in ("settings", "notes", "summary"):
+        assert run.read_json("scan.json")[name] == audited.read_json("scan.json")[name], name
+
+
+def test_none_is_no_value_beside_others(run):
+    asked = ["plan", str(run.path), "--source-weight", "none", "--source-weight", "d.jsonl=2"]
+    done = CliRunner().invoke(cli.scan, asked)
+    assert done.exit_code == 2
+    assert "--source-weight none: expected NAME=NUMBER" in done.output
+
+
 def test_thresholds_alone_predict_nothing_again():
     assert not repredicting.is_needed({"jaccard", "keep", "redact", "text"})
     assert repredicting.is_needed({"jaccard", "epochs"})
@@ -139,6 +172,16 @@ def test_a_rehearsal_of_a_calibrated_run_says_what_its_level_predicts(data, run)
     assert level["expected_rows"] != shipped["expected_rows"]
     assert beside(settings, 70_000_000)["calibrated"] is False  # it is another base's
     assert beside(settings.changed(calibration=Path("gone.toml")), 5_000_000) == shipped
+
+
+def test_tokens_of_a_step_are_those_of_the_answers(run):
+    plan = {"batch_size": 8, "epochs": 2.0}
+    told = pipeline.judge(run.path, plan).read_json("scan.json")["notes"]["prediction"]
+    supervised = run.read_table("rows", ["length.supervised_tokens"]).to_series().to_numpy()
+    steps = -(-len(supervised) // 8)
+    assert told["optimizer_steps"] == 2 * steps
+    assert told["step_tokens"] == pytest.approx(supervised.sum() / steps)
+    assert pipeline.judge(run.path, {"epochs": 0.0}).read_json("scan.json")["notes"]["prediction"]["step_tokens"] == 0
 
 
 def test_the_command_line(data, run):

@@ -211,6 +211,16 @@ def test_predicting_again_is_the_prediction_of_an_audit(data, run, settings, tmp
         assert seen[name] == expected[name], name
 
 
+def test_a_size_that_is_taken_back_is_that_of_the_base_again(audited, run):
+    named = pipeline.judge(run.path, {"model_params": 7e9}).read_json("scan.json")["training_plan"]
+    assert named["model_params"] == 7e9
+    again = pipeline.judge(run.path, {"model_params": None})
+    for name in ("settings", "summary"):
+        assert again.read_json("scan.json")[name] == audited.read_json("scan.json")[name], name
+    for name in TABLES:
+        assert again.read_table(name).equals(audited.read_table(name)), name
+
+
 def test_an_interrupted_audit_does_not_measure_again(data, settings, audited, tmp_path, monkeypatch):
     def stop(*arguments: object) -> None:
         raise KeyboardInterrupt

@@ -21,7 +21,7 @@ from scanner.settings import TrainingPlan
 
 KNOWN = Validated(
     epochs=(1, 8), optimizer_steps=(128, 1024), dose_per_row=(0.8, 200), learning_rate=(3e-4, 3e-4),
-    parameters=(4.2e6, 4.2e6), answer_tokens=(7, 90), mean_answer=(22, 66), methods=("full",),
+    parameters=(4.2e6, 4.2e6), answer_tokens=(7, 90), mean_answer=(22, 66), step_tokens=(250, 1400), methods=("full",),
     batchings=("random", "length-grouped"), loss_averages=("token",), lr_schedules=("constant",), scripts=("Latin",),
     languages=("English",),
 )  # fmt: skip
@@ -149,6 +149,25 @@ def test_longer_trainings_that_held_widen_the_range_of_steps():
     assert about(said(known=failed, steps=8000), "optimizer steps")[0] == "count"
 
 
+def test_steps_of_more_answer_tokens_than_any_that_were_fitted():
+    assert about(said(step_tokens=480.0), "batch size") == (
+        "inside",
+        "An optimizer step holds 480 answer tokens on average; validated: 250 to 1,400.",
+    )
+    large = said(replace(FITTED, batch_size=128), step_tokens=5600.0)
+    assert about(large, "batch size") == (
+        "count",
+        "An optimizer step holds 5,600 answer tokens on average, 4 times the most validated (250 to 1,400): what a "
+        "visit is worth in such steps was not measured, so the number of rows is a guess.",
+    )
+    assert large.severity == "count"
+    assert about(said(step_tokens=60_000.0), "batch size")[0] == "order"
+    assert "fewer than the fewest validated (250 to 1,400)" in about(said(step_tokens=100.0), "batch size")[1]
+    bare = replace(KNOWN, step_tokens=None)
+    for nothing in (said(known=bare, step_tokens=60_000.0), said()):
+        assert "batch size" not in [s.topic for s in nothing.statements], "an earlier file, or no step at all"
+
+
 def test_what_was_tested_is_said_as_it_came_out():
     held = Transfer("method", "lora", 700, 60, 45.0, 0.93, 0.95)
     known = replace(KNOWN, tested=(held,))
@@ -250,9 +269,10 @@ def test_what_is_written_is_read_and_a_hull_holds_both(one, other):
 
 def test_a_run_says_what_it_validates():
     plan = replace(FITTED, batching="packed", loss_average="row")
-    found = observed(plan, (1, 8), (128, 1024), np.arange(1.0, 102.0), np.arange(10, 30), 41.5, 4.2e6, ("Han",),
-                     ("Chinese",))  # fmt: skip
+    found = observed(plan, (1, 8), (128, 1024), np.arange(1.0, 102.0), np.arange(10, 30), 41.5, 332.0, 4.2e6,
+                     ("Han",), ("Chinese",))  # fmt: skip
     assert found.mean_answer == (41.5, 41.5)
+    assert found.step_tokens == (332.0, 332.0)
     assert found.dose_per_row == pytest.approx((2, 100)), "the rarest hundredth at each end makes no range"
     assert (found.batchings, found.loss_averages, found.scripts) == (("packed",), ("row",), ("Han",))
     assert found.parameters == (4.2e6, 4.2e6)

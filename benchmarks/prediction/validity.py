@@ -38,7 +38,8 @@ def _of_cell(name: str, table: object, seen: list) -> Validated:
     doses = np.concatenate([o.dose[table.member] for o in (trained[0], trained[-1])])
     size = json.loads((grid.HERE / f"bases-{cell.base}.json").read_text())["parameters"]
     mean = float(table.supervised[table.supervised > 0].mean())
+    of_step = float(table.supervised.sum()) * trained[-1].epoch / trained[-1].regime.steps
     return observed(
         cell.plan, (trained[0].epoch, trained[-1].epoch), (trained[0].regime.steps, trained[-1].regime.steps), doses,
-        table.length[table.member], mean, float(size), (script,), (language,),
+        table.length[table.member], mean, of_step, float(size), (script,), (language,),
     )  # fmt: skip

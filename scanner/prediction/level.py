@@ -66,6 +66,7 @@ class Observed:
     goldfish: Goldfish | None = None  # the plan's goldfish loss
     weight: Float64 | None = None  # (m,) answers that each stands for; None: as drawn, one by one
     mean_answer: float = math.nan  # tokens of the answers of a row of the set, on average over rows with any
+    step_tokens: float = math.nan  # of the answers of the set in an optimizer step, on average
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,8 @@ MEANING = {
 
 
 FACTORS = {
-    "parameters": (2.0, 10.0), "learning_rate": (1.5, 30.0), "epochs": (1.25, 3.0), "mean_answer": (1.1, np.inf)
+    "parameters": (2.0, 10.0), "learning_rate": (1.5, 30.0), "epochs": (1.25, 3.0), "mean_answer": (1.1, np.inf),
+    "step_tokens": (1.5, 30.0),
 }  # fmt: skip
 """Times beyond the range from which on the number, and from which on the order too, is outside."""
 

@@ -86,6 +86,7 @@ class Validated:
     parameters: Range | None = None  # of the base
     answer_tokens: Range | None = None  # kernel tokens
     mean_answer: Range | None = None  # of the rows of one set that have any
+    step_tokens: Range | None = None  # of the answers in an optimizer step, on average
     methods: tuple[str, ...] = ()
     batchings: tuple[str, ...] = ()
     loss_averages: tuple[str, ...] = ()
@@ -147,6 +148,7 @@ RANGES = {
     "parameters": "of the base model",
     "answer_tokens": "words, CJK characters or punctuation marks",
     "mean_answer": "of these a row has on average, in one set",
+    "step_tokens": "of these an optimizer step holds on average",
 }
 KINDS = ("methods", "batchings", "loss_averages", "lr_schedules", "scripts", "languages")
 
@@ -162,6 +164,7 @@ def observed(
     dose_per_row: npt.ArrayLike,
     answer_tokens: npt.ArrayLike,
     mean_answer: float,
+    step_tokens: float,
     parameters: float,
     scripts: tuple[str, ...],
     languages: tuple[str, ...],
@@ -170,7 +173,8 @@ def observed(
 
     epochs, optimizer_steps: of the first and last measurement; dose_per_row: effective doses of the trained rows at
     these measurements, any shape; answer_tokens: lengths of their answers. The rarest 1 % at each end are left out.
-    mean_answer: tokens of the answers of a row trained on, on average over those with any; NaN where not known.
+    mean_answer: tokens of the answers of a row trained on, on average over those with any; step_tokens: of the answers
+    in a step, on average; NaN where not known.
     """
     dose, length = (np.asarray(v, np.float64).ravel() for v in (dose_per_row, answer_tokens))
     spread = [tuple(np.quantile(v, [RARE, 1 - RARE]).tolist()) if len(v) else None for v in (dose, length)]
@@ -178,6 +182,7 @@ def observed(
         epochs=epochs, optimizer_steps=optimizer_steps, dose_per_row=spread[0],
         learning_rate=(plan.learning_rate, plan.learning_rate), parameters=(parameters, parameters),
         answer_tokens=spread[1], mean_answer=None if math.isnan(mean_answer) else (mean_answer, mean_answer),
+        step_tokens=None if math.isnan(step_tokens) else (step_tokens, step_tokens),
         methods=(plan.method,), batchings=(plan.batching,), loss_averages=(plan.loss_average,),
         lr_schedules=(plan.lr_schedule,), scripts=scripts, languages=languages,
     )  # fmt: skip

@@ -38,6 +38,7 @@ from scanner.prediction.statements import (
     by_factor,
     of_test,
     span,
+    times,
     unrecorded,
     visits,
 )  # fmt: skip
@@ -64,6 +65,7 @@ class Facts:
     shared_openings: float = 0.0  # share of different rows whose answers begin alike, see openings.shared
     own_tokens: bool = True  # False: counted with --tokenizer
     mean_answer: float = 0.0  # supervised tokens of a row of the set with any, as far as they are not cut
+    step_tokens: float = 0.0  # supervised tokens of an optimizer step, on average
     order_matters: bool = False  # packed as they stand, rows make other steps than shuffled (effects.order_facts)
 
 
@@ -121,7 +123,13 @@ def _statements(plan: TrainingPlan, weights: Weights, facts: Facts) -> Iterator[
     """Topic by topic; no topic twice."""
     known = weights.validated
     yield from of_plan(plan, weights, facts.optimizer_steps)
-    yield from (*_languages(facts, known), *_doses(facts, known), *_lengths(facts, known), *_openings(facts))
+    yield from (
+        *_languages(facts, known),
+        *_doses(facts, known),
+        *_lengths(facts, known),
+        *_steps(facts, known),
+        *_openings(facts),
+    )
 
 
 def outside_of(dose: npt.NDArray[np.float64], script: pl.Series, known: Validated) -> pl.Series:
@@ -210,6 +218,24 @@ def _lengths(facts: Facts, known: Validated) -> Iterator[Statement]:
     if longer:
         name = f"answers beyond {top:,.0f} tokens ({plural(longer, 'row')})"
     yield Statement(LENGTH, NOTE if longer else INSIDE, name, text, longer)
+
+
+def _steps(facts: Facts, known: Validated) -> Iterator[Statement]:
+    """Files of an earlier version know no such range, and nothing is said by them."""
+    if known.step_tokens is None or not facts.step_tokens:
+        return
+    factor, side = beyond(facts.step_tokens, known.step_tokens)
+    severity = by_factor(factor, "step_tokens")
+    tokens, validated = plural(round(facts.step_tokens), "answer token"), span(known.step_tokens, "{:,.0f}".format)
+    text = f"An optimizer step holds {tokens} on average; validated: {validated}."
+    if severity != INSIDE:
+        checked = "" if severity == COUNT else " and their order was never checked"
+        beside = f"{times(factor)} the most validated" if side == "above" else "fewer than the fewest validated"
+        text = (
+            f"An optimizer step holds {tokens} on average, {beside} ({validated}): what a visit is worth in such steps "
+            f"was not measured, so the number of rows is a guess{checked}."
+        )
+    yield Statement("batch size", severity, f"steps of {tokens} (validated {validated})", text)
 
 
 def _openings(facts: Facts) -> Iterator[Statement]:
