@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from scanner import contamination, decontaminating, formats, ingest, layouts
-from scanner.contamination.annotations import results, without_annotations
+from scanner.contamination.annotations import retold
 from scanner.contamination.items import Items, words_of
 from scanner.decontaminating import items_of
 from scanner.embedding import Encoders
@@ -98,8 +98,7 @@ def _with_answers(run: RunFolder, items: Items, pairs: contamination.Pairs) -> c
     if not len(asked):
         return pairs
     look_for(asked, items)
-    for told in (without_annotations, results):
-        alone = told(items_of(run).segments(), items)
+    for alone in retold(items_of(run).segments(), items, np.unique(pairs.item[asked])):
         look_for(asked[alone.lengths()[2 * pairs.item[asked] + 1] > 0], alone)
     return replace(pairs, answer=answer)
 
