@@ -29,6 +29,7 @@ from scanner.objects import Edits, Source
 from scanner.progress import Progress
 from scanner.redaction import Numbering, Span, redact
 from scanner.settings import Settings
+from scanner.shownnames import without_private_paths
 from scanner.store import RunFolder
 from scanner.writing import write_bytes
 
@@ -310,11 +311,12 @@ def _manifest(run: RunFolder, scan: Mapping[str, Any], applied: Applied) -> byte
         for p in (*files, applied.removed)
         if p.is_file()
     ]
+    told = without_private_paths(scan)
     content = {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "run": str(run.path),
         "identity": scan["identity"],
-        "inputs": scan["inputs"],
+        "inputs": told["inputs"],
         "outputs": entries,
         "rows_kept": applied.rows_kept,
         "rows_redacted": applied.rows_redacted,
@@ -323,7 +325,7 @@ def _manifest(run: RunFolder, scan: Mapping[str, Any], applied: Applied) -> byte
         "rows_dropped": applied.rows_dropped,
         "rows_unreadable": applied.rows_unreadable,
         "rows_rewritten": applied.rows_rewritten,
-        "settings": scan["settings"],
+        "settings": told["settings"],
         "versions": scan["versions"],
     }
     return json.dumps(content, indent=1, ensure_ascii=False).encode("utf-8", "replace") + b"\n"

@@ -113,7 +113,12 @@ def per_benchmark(matches: pl.DataFrame, benchmarks: list[dict[str, Any]]) -> di
             "by_how": _surest(mine, "how", HOWS),
             "not_searched": known["not_searched"],
         }
-    return dict(sorted(found.items(), key=lambda entry: (-entry[1]["matched"], -entry[1]["semantic_only"], entry[0])))
+
+    def rank(entry: tuple[str, dict[str, Any]]) -> tuple[int, int, int, str]:
+        name, seen = entry
+        return -seen["matched"], -seen["by_part"]["both"], -seen["semantic_only"], name
+
+    return dict(sorted(found.items(), key=rank))
 
 
 def _surest(matches: pl.DataFrame, column: str, order: tuple[str, ...]) -> dict[str, int]:

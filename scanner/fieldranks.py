@@ -20,14 +20,13 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from scanner import formats, jsontext
+from scanner import formats, jsontext, layouts
 from scanner.errors import ScanError, SettingsError, meant
 from scanner.figures import plural
 from scanner.objects import Float64, Int64, Records, Source
 from scanner.settings import Settings
 from scanner.text import one_line
 
-NAMES_SHOWN = 20
 NAMES_FROM = 1000
 """Records whose fields a message names."""
 MISSING = object()
@@ -105,10 +104,10 @@ def _parsed(records: Records, places: Sequence[int]) -> Iterator[Any]:
 
 def _lacking(field: str, where: str, names: Counter[str]) -> str:
     """That none of these records has the field, with the fields that there are and the likely one."""
-    known = [name for name, _ in names.most_common()]
-    shown = [one_line(name, 40) for name in known[:NAMES_SHOWN]]
-    there = f"their fields are {', '.join(shown)}" if shown else "their records have no named fields"
-    said = one_line(meant([field], known), 80) if known else ""
+    plain = [name for name, _ in names.most_common() if layouts.plain_names([name])]
+    none = "no name of theirs is plain enough to be shown" if names else "their records have no named fields"
+    there = f"their fields are {', '.join(layouts.plain_names(plain))}" if plain else none
+    said = one_line(meant([field], plain), 80) if plain else ""
     return f"--keep-policy field:{field}: none of the {where} has this field; {there}{f'. {said}' if said else ''}"
 
 

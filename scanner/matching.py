@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from scanner import contamination, decontaminating, formats, ingest, layouts
-from scanner.contamination.annotations import results, without_annotations
+from scanner.contamination.annotations import retold
 from scanner.contamination.items import Items, words_of
 from scanner.decontaminating import items_of
 from scanner.embedding import Encoders
@@ -23,6 +23,7 @@ from scanner.objects import Int64, Rows, SegmentBatch, Skip, Source
 from scanner.progress import Progress
 from scanner.ranges import laid_out
 from scanner.settings import Settings
+from scanner.shownnames import shown
 from scanner.store import RunFolder
 
 WRITE_IT_ANEW = "write its items as JSON Lines with the keys question and answer, or leave it out"
@@ -97,8 +98,7 @@ def _with_answers(run: RunFolder, items: Items, pairs: contamination.Pairs) -> c
     if not len(asked):
         return pairs
     look_for(asked, items)
-    for told in (without_annotations, results):
-        alone = told(items_of(run).segments(), items)
+    for alone in retold(items_of(run).segments(), items, np.unique(pairs.item[asked])):
         look_for(asked[alone.lengths()[2 * pairs.item[asked] + 1] > 0], alone)
     return replace(pairs, answer=answer)
 
@@ -183,7 +183,7 @@ def _items(own: RunFolder, rows: Rows, files: list[Source]) -> Items:
         end=pl.Series(np.append(start[1:], first), dtype=pl.Int64),
     )
     # the files of an archive are one benchmark
-    names = [source.name.removesuffix(f"/{source.member}") if source.member else source.name for source in files]
+    names, members = zip(*(source.names for source in files), strict=True)
     benchmarks = tuple(dict.fromkeys(names))
     about = pl.DataFrame(
         {
@@ -191,13 +191,15 @@ def _items(own: RunFolder, rows: Rows, files: list[Source]) -> Items:
             "line": rows.line,
             "number": _numbers(rows),
             "benchmark": np.array([benchmarks.index(name) for name in names], np.int32)[rows.source],
-            "member": pl.Series([source.member for source in files], dtype=pl.String).gather(rows.source),
+            "member": pl.Series(members, dtype=pl.String).gather(rows.source),
             "layout": pl.Series(rows.layout, dtype=pl.String).gather(rows.source),
         }
     )
     frame = frame.join(about, on="row_id", how="left", maintain_order="left")
     frame = frame.with_columns(name=_by_path(frame, benchmark.item_of, "").replace("", None))
     is_new = pl.col("row_id").diff().fill_null(1).ne(0) | pl.col("name").ne_missing(pl.col("name").shift())
+    known = frame["name"].drop_nulls().unique().sort()
+    frame = frame.with_columns(pl.col("name").replace(known, pl.Series(shown(known.to_list()), dtype=pl.String)))
     choice = _by_path(frame, benchmark.choice_of, -1)
     frame = frame.with_columns(choice=choice, item=is_new.cum_sum().cast(pl.Int64) - 1)
     texts, letter, part = _texts(frame, words)

@@ -54,11 +54,18 @@ class Source:
 
     index: int
     path: Path
-    name: str  # what reports call it: the path's name, with the member
+    name: str  # what tables and reports call it: the path's name, with the member; private values masked
     format: str
     member: str = ""
     compression: str = ""  # "", "gz", "zst", "zip"
     bytes_on_disk: int = 0
+
+    @property
+    def names(self) -> tuple[str, str]:
+        """What reports call the file, and the member of it ("" where it is none)."""
+        parts = self.name.split("/")
+        inside = len(self.member.split("/")) if self.member else 0
+        return "/".join(parts[: len(parts) - inside]), "/".join(parts[len(parts) - inside :])
 
 
 @dataclass(frozen=True)

@@ -62,6 +62,22 @@ def connected(rows: int, a: Int64, b: Int64) -> Groups:
     return Groups(root, np.bincount(root, minlength=rows)[root])
 
 
+def by_meaning_alone(pairs: pl.DataFrame) -> pl.DataFrame:
+    """Semantic pairs of rows that no other pair brings together; rows of equal text stand for one another in this."""
+    text = pairs.with_columns(pl.col("signal", "relation").cast(pl.String))
+    meaning = pl.col("signal") == "semantic"
+    row_id = np.unique(pl.concat([text["row_a"], text["row_b"]]).to_numpy())
+    texts = pl.Series(groups_of(row_id, text.filter(~meaning & (pl.col("relation") == "same_both"))).group)
+    label = [texts.gather(places) for places in ends(row_id, text)]
+    ordered = pl.DataFrame(label, schema=["a", "b"]).select(
+        low=pl.min_horizontal("a", "b"), high=pl.max_horizontal("a", "b")
+    )
+    text = text.hstack(ordered)
+    known = text.filter(~meaning).select("low", "high").unique()
+    alone = text.filter(meaning & (pl.col("low") != pl.col("high"))).join(known, on=["low", "high"], how="anti")
+    return alone.drop("low", "high")
+
+
 def jaccard_of_learned(near: pl.DataFrame) -> np.ndarray:
     """(p,) of near pairs as in pairs.parquet: what is learned is the answer, a long prompt in common makes no copy."""
     least = pl.min_horizontal("similarity", pl.col("answer_similarity").fill_nan(None))

@@ -85,12 +85,12 @@ def verify(file: Path, run: RunFolder) -> Verified:
             f"reads{told}; apply the plan of {run.path} with redaction on and "
             "without --leave-unread, or mask these fields by hand"
         )
-    keys = [row for source, first in zip(sources, rows.first_row, strict=True) if values
-            for row in _holding(source, first, settings, values)]  # fmt: skip
+    keys = [row for source, first in zip(sources, rows.first_row, strict=True)
+            for row in _holding(source, first, settings, values, book)]  # fmt: skip
     if keys:
         raise ScanError(
-            f"{file}: private values that the audit found stand in {_places(rows, keys)}, in names of fields, which no "
-            "plan changes; rename these fields, or take them out"
+            f"{file}: private values stand in {_places(rows, keys)}, in names of fields, which no plan changes; rename "
+            "these fields, or take them out"
         )
     return Verified(file, len(rows), len(values), words, len(book.rules))
 
@@ -134,16 +134,67 @@ def _that_hold(texts: pl.Series, values: list[str]) -> list[int]:
     return found
 
 
-def _holding(source: Source, first_row: int, settings: Settings, values: list[str]) -> Iterator[int]:
-    """Rows of a source that hold one of the values anywhere, names of fields included."""
+def _holding(
+    source: Source, first_row: int, settings: Settings, values: list[str], book: rulebook.Rulebook
+) -> Iterator[int]:
+    """Rows of a source that hold one of the values anywhere, or what a rule finds in the name of a field."""
     wanted = sorted({form for value in values for form in _as_json(value)})
+    known: dict[str, str] = {}
     for records in formats.read(source, settings, first_row):
-        for i in _texts(records).str.contains_any(wanted).arg_true().to_list():
+        texts = _texts(records)
+        names = _quoted_names(records, texts)
+        distinct = names.explode().drop_nulls().unique().sort().to_list()
+        known |= _private_names([name for name in distinct if name not in known], book)
+        private = sorted(quoted for quoted in distinct if known[quoted])
+        places = set(texts.str.contains_any(wanted).arg_true()) if wanted else set()
+        places |= set(names.list.eval(pl.element().is_in(private)).list.any().arg_true()) if private else set()
+        for i in sorted(places):
             notes: list[str] = []
             record = jsontext.parse(records.raw(i), notes) if records.values is None else records.values[i]
             hidden = any(note.startswith("duplicate keys") for note in notes)  # some of it was not parsed
-            if hidden or _that_hold(pl.Series(_names_and_texts(record), dtype=pl.String), values):
+            said, named = pl.Series(_names_and_texts(record), dtype=pl.String), {known[quoted] for quoted in private}
+            if hidden or not named.isdisjoint(_names(record)) or _that_hold(said, values):
                 yield int(records.row_id[i])
+
+
+def _quoted_names(records: Records, texts: pl.Series) -> pl.Series:
+    """Every record's names of fields as JSON strings; where it is text, what looks like one."""
+    if records.values is None:
+        return texts.str.extract_all(r'"(?:[^"\\]|\\.)*"\s*:').list.eval(pl.element().str.strip_chars_end(": \t\r\n"))
+    named = [[json.dumps(name, ensure_ascii=False) for name in _names(value)] for value in records.values]
+    return pl.Series(named, dtype=pl.List(pl.String))
+
+
+def _private_names(quoted: list[str], book: rulebook.Rulebook) -> dict[str, str]:
+    """Each name, which stands as a JSON string, where a rule finds something in it; else empty."""
+    if not quoted:
+        return {}
+    names = [_unquoted(name) for name in quoted]
+    frame = pl.DataFrame({"row_id": range(len(names)), "segment": 0, "text": names, "field_path": ""})
+    private = set(book.find([frame], 1)["row_id"])
+    return {form: name if i in private else "" for i, (form, name) in enumerate(zip(quoted, names, strict=True))}
+
+
+def _unquoted(name: str) -> str:
+    """The text of a JSON string; without its quotes where it is none after all."""
+    try:
+        return jsontext.encodable(json.loads(name, strict=False))
+    except ValueError:
+        return name[1:-1]
+
+
+def _names(record: Any) -> set[str]:
+    """Every name of a field below a record. No depth is too deep."""
+    found: set[str] = set()
+    stack = [record]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, Mapping):
+            found |= {jsontext.encodable(str(key)) for key in item}
+            stack.extend(item.values())
+        elif isinstance(item, list | tuple):
+            stack.extend(item)
+    return found
 
 
 def _texts(records: Records) -> pl.Series:

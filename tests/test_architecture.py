@@ -25,7 +25,7 @@ FLOORS = {
     "sampling evidence repeats models chat training rulefiles plausibility contextual display keyed signatures keeping "
     "turns templating decontaminating contrast compiling background batching baseloss wording "
     "heat planting memory closeness growing ordering running effects options goldfish commonlines hub fieldnames trust "
-    "versions wordvectors recalls mapped pairing writing storedtext jsonediting",
+    "versions wordvectors recalls mapped pairing writing storedtext jsonediting shownnames",
     2: "formats layouts signals features outputs reports clustering contamination prediction planning explain "
     "rehearsal earlier comparing confirmation",
     3: "pipeline inputs ingest resuming stages relating predicting tables rehearsing applying estimating verifying "

@@ -22,6 +22,7 @@ from scanner import pipeline, rulefiles
 from scanner.errors import RunError
 from scanner.explain import Explanation, explain
 from scanner.explain._found import relatives_of
+from scanner.pairing import by_meaning_alone
 from scanner.explain._heat import Heated
 from scanner.settings import Settings
 from scanner.store import RunFolder
@@ -69,6 +70,28 @@ def test_a_copy_is_not_said_to_be_the_same_in_other_words() -> None:
     rows = pl.DataFrame({"row_id": range(3), "source": ["d"] * 3, "line": [1, 2, 3]})
     told = [(r.row_id, r.relation) for r in relatives_of(pairs, 1, rows)]
     assert told == [(2, "same_both"), (0, "semantic")]
+
+
+def test_a_near_copy_of_a_copy_is_told_as_one_and_not_as_the_same_in_other_words() -> None:
+    lines = [
+        (1, 3, "exact", "same_both", 1.0, 1.0, 1.0),
+        (3, 4, "exact", "same_both", 1.0, 1.0, 1.0),
+        (2, 3, "minhash", "near", 0.8, 0.7, 0.9),  # of one of the three
+        (1, 2, "semantic", "semantic", 0.95, 1.0, 1.0),
+        (2, 4, "semantic", "semantic", 0.95, 1.0, 1.0),
+        (0, 4, "semantic", "semantic", 0.9, 1.0, 1.0),
+    ]
+    names = ["row_a", "row_b", "signal", "relation", "similarity", "containment_ab", "containment_ba"]
+    pairs = pl.DataFrame(lines, schema=names, orient="row")
+    rows = pl.DataFrame({"row_id": range(5), "source": ["d"] * 5, "line": range(1, 6)})
+    for row_id in (1, 3, 4):
+        told = {r.row_id: r for r in relatives_of(pairs, row_id, rows)}
+        assert told[2].relation == "near"
+        assert (told[2].inside, told[2].holds) == (0.9, 0.7)
+        assert {r.relation for r in told.values()} == {"near", "same_both"} | ({"semantic"} if row_id == 4 else set())
+    assert [(r.row_id, r.relation) for r in relatives_of(pairs, 2, rows)] == [(3, "near")]
+    assert [(r.row_id, r.relation) for r in relatives_of(pairs, 0, rows)] == [(4, "semantic")]
+    assert by_meaning_alone(pairs).select("row_a", "row_b").rows() == [(0, 4)]
 
 
 def test_a_chance_is_no_round_zero_and_counts_of_one_are_told_as_one(demo: tuple[RunFolder, dict[str, Any]]) -> None:

@@ -52,6 +52,9 @@ def test_an_unknown_field_lists_the_fields_and_no_values(tmp_path):
     assert "secret" not in str(error.value)
     with pytest.raises(SettingsError, match="their records have no named fields"):
         read(tmp_path, ["text"], "date")
+    with pytest.raises(SettingsError, match="; no name of theirs is plain enough to be shown") as error:
+        read(tmp_path, [{"jane@roe.net": 4}], "jane")
+    assert "roe" not in str(error.value)
 
 
 def test_a_field_that_no_record_has_is_refused_before_anything_is_measured(tmp_path):

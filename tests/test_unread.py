@@ -325,6 +325,20 @@ def test_names_of_fields_are_told_but_never_changed(tmp_path):
         pipeline.verify(clean, run)
 
 
+@pytest.mark.parametrize("ending", ["jsonl", "parquet", "json"])
+def test_what_a_rule_finds_in_names_of_fields_is_told_though_it_stands_nowhere_else(tmp_path, ending):
+    path = tmp_path / f"d.{ending}"
+    rows = [row(0), row(1, **{f'of "{MAIL}"': 3}), row(2, seen=[{"deep": {f"{CARD}": "x"}}]), row(3, note='"a": 1')]
+    if ending == "parquet":
+        write_parquet(path, [rows[2], *rows[::3]])  # the others have nothing there
+    else:
+        write_jsonl(path, rows) if ending == "jsonl" else path.write_text(json.dumps(rows), "utf-8")
+    clean, run = cleaned(path, f"clean.{ending}")
+    told = {"jsonl": "2 rows (lines 2, 3)", "parquet": "1 row (line 1)", "json": "2 rows (lines 1, 1)"}[ending]
+    with pytest.raises(ScanError, match=re.escape(f"private values stand in {told}, in names of fields")):
+        pipeline.verify(clean, run)
+
+
 def test_a_row_to_look_at_says_so_though_it_is_redacted(tmp_path):
     rows = [row(0, by=MAIL), row(0, by="nobody") | {"output": "No item of that list is known to me, I am afraid."}]
     write_jsonl(tmp_path / "d.jsonl", rows)

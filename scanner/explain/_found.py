@@ -6,9 +6,11 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from scanner.evidence import Evidence
+from scanner.pairing import by_meaning_alone, groups_of
 from scanner.store import RunFolder
 
 LABELS = ("conflicts.group", "conflicts.answer", "answers.group", "answers.prompt", "turns.opening_group")
@@ -76,14 +78,22 @@ class Feature:
 
 
 def relatives_of(pairs: pl.DataFrame, row_id: int, rows: pl.DataFrame) -> tuple[Relative, ...]:
-    """The rows paired with this one: exact before near before those of its meaning alone, the most similar first."""
+    """The rows paired with this one: exact before near before those of its meaning alone, the most similar first.
+
+    Near pairs are known of one of several rows of equal text, and hold of all of them.
+    """
+    pairs = pairs.with_columns(pl.col("signal", "relation").cast(pl.String))
+    meaning = by_meaning_alone(pairs)
+    pairs = _as_pairs_of(pairs.filter(pl.col("signal") != "semantic"), row_id)
+    pairs = pl.concat([pairs, meaning.select(pairs.columns)])
     for name in ("answer_containment_ab", "answer_containment_ba", "payload_similarity"):
         pairs = pairs if name in pairs.columns else pairs.with_columns(pl.lit(None, pl.Float64).alias(name))
     here = pairs.filter((pl.col("row_a") == row_id) | (pl.col("row_b") == row_id))
     first = pl.col("row_a") == row_id
     seen = here.select(
         pl.when(first).then("row_b").otherwise("row_a").alias("row_id"),
-        pl.col("signal", "relation").cast(pl.String),
+        "signal",
+        "relation",
         pl.col("similarity").cast(pl.Float64),
         *(
             pl.when(first).then(f"{of}_{here_there}").otherwise(f"{of}_{there_here}").cast(pl.Float64).alias(name)
@@ -96,14 +106,30 @@ def relatives_of(pairs: pl.DataFrame, row_id: int, rows: pl.DataFrame) -> tuple[
     )  # fmt: skip
     rank = pl.col("signal").replace_strict({"exact": 0, "minhash": 1, "span": 2}, default=3, return_dtype=pl.Int8)
     seen = seen.sort([rank, pl.col("similarity").fill_null(0).fill_nan(0), "row_id"], descending=[False, True, False])
-    # rows with a relation in words mean the same, too, which says nothing more of them
-    seen = seen.filter((pl.col("signal") != "semantic") | (pl.col("signal") == "semantic").all().over("row_id"))
+    seen = seen.unique(["row_id", "signal"], keep="first", maintain_order=True)
     places = rows.select("row_id", pl.col("source").cast(pl.String), "line")
     seen = seen.join(places, on="row_id", how="left", maintain_order="left")
     return tuple(
         Relative(other, f"{source}:{line}", signal, relation, number(similarity), *map(number, shares))
         for other, signal, relation, similarity, *shares, source, line in seen.iter_rows()
     )
+
+
+def _as_pairs_of(pairs: pl.DataFrame, row_id: int) -> pl.DataFrame:
+    """Pairs with those of the rows of equal text, but for its copies, as pairs of this row."""
+    same = pairs.filter(pl.col("relation") == "same_both")
+    ids = np.unique(pl.concat([same["row_a"], same["row_b"]]).to_numpy())
+    at = np.searchsorted(ids, row_id)
+    if at == len(ids) or ids[at] != row_id:
+        return pairs
+    group = groups_of(ids, same).group
+    copies = pl.lit(pl.Series(ids[group == group[at]])).implode()
+    inside = [pl.col(side).is_in(copies) for side in ("row_a", "row_b")]
+    of_copies = pairs.filter(inside[0] != inside[1]).with_columns(
+        pl.when(here).then(pl.lit(row_id)).otherwise(pl.col(side)).alias(side)
+        for side, here in zip(("row_a", "row_b"), inside, strict=True)
+    )
+    return pl.concat([pairs, of_copies])
 
 
 def known_earlier(run: RunFolder, row_id: int) -> tuple[str, ...]:

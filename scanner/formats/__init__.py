@@ -23,6 +23,7 @@ from scanner.formats import _files
 from scanner.mapped import steady
 from scanner.objects import Records, Source
 from scanner.settings import Settings
+from scanner.shownnames import shown
 
 PACKAGE = "scanner.formats"
 _LEAST_SURE = 0.2
@@ -91,7 +92,9 @@ def survey(arguments: list[str], stdin: Path | None = None) -> Found:
     once: dict[tuple[Path, str], Source] = {}
     for source in found:
         once.setdefault((source.path.resolve(), source.member), source)
-    return Found(_with_records(list(once.values()), left), tuple(left))
+    sources = _with_records(list(once.values()), left)
+    names = shown(name for name, _ in left)
+    return Found(sources, tuple(LeftOut(name, why) for name, (_, why) in zip(names, left, strict=True)))
 
 
 def _with_records(sources: list[Source], left: list[LeftOut]) -> list[Source]:
@@ -146,7 +149,10 @@ def _known() -> tuple[str, ...]:
 
 
 def _with_names(sources: list[Source]) -> list[Source]:
-    """Numbered, and where several have one name, called by as much of their paths as tells them apart."""
+    """Numbered, and where several have one name, called by as much of their paths as tells them apart.
+
+    What is private in a name is masked: names stand in tables and reports.
+    """
     groups: dict[str, list[Source]] = {}
     for source in sources:
         groups.setdefault(source.name, []).append(source)
@@ -158,7 +164,8 @@ def _with_names(sources: list[Source]) -> list[Source]:
             depth += 1
         for source, parts in zip(group, parents, strict=True):
             names[id(source)] = "/".join((*parts[max(0, len(parts) - depth) :], name))
-    return [replace(source, index=i, name=names[id(source)]) for i, source in enumerate(sources)]
+    told = shown(names[id(source)] for source in sources)
+    return [replace(source, index=i, name=name) for i, (source, name) in enumerate(zip(sources, told, strict=True))]
 
 
 def _sources_of(path: Path, left: list[LeftOut], is_named: bool = True) -> list[Source]:

@@ -20,6 +20,7 @@ from scanner.reports._earlier import KnownRow, copied_rows
 from scanner.reports._earlier import examples as known_rows
 from scanner.reports._relations import Relations
 from scanner.rulefiles import Said, said_of
+from scanner.shownnames import without_private_paths
 from scanner.store import RunFolder
 
 TOP_ROWS = 50
@@ -183,7 +184,7 @@ def gather(run: RunFolder, text: str = "masked", top: int = TOP_ROWS, details: b
     whatif = run.read_table("whatif").to_dicts() if run.has_table("whatif") else []
     return Content(
         run=run,
-        scan=run.read_json("scan.json"),
+        scan=without_private_paths(run.read_json("scan.json")),
         missing_text=evidence.missing,
         top=_top(run, rows, prediction, plan, evidence, top),
         risky=int((prediction["band"].cast(pl.String) != "none").sum()),

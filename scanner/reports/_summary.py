@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from scanner.contrast import DECISIVE, alike_beyond_templates
-from scanner.pairing import COPIES, ends, groups_of
+from scanner.pairing import COPIES, by_meaning_alone, groups_of
 from scanner.reports._heat import summarised as memorized_spans
 from scanner.reports._partners import figures
 from scanner.reports._spans import summarised as repeated_passages
@@ -117,7 +117,7 @@ def _semantic(pairs: pl.DataFrame, n: int, notes: dict[str, Any]) -> dict[str, A
     and with --confirm-recall its aim.
     """
     missing = n if notes.get("measured") is False else sum((notes.get("not_measured") or {}).values())
-    alone = _by_meaning_alone(pairs)
+    alone = by_meaning_alone(pairs)
     found = {**_by_pairs(alone, n), "not_measured": missing}
     if "differs" in alone.columns:
         found["differing"] = len(alone.filter(pl.col("differs").str.contains("|".join(DECISIVE))))
@@ -125,22 +125,6 @@ def _semantic(pairs: pl.DataFrame, n: int, notes: dict[str, Any]) -> dict[str, A
         told = {"model": "confirmed_with", "work": "work_share", "recall": "recall", "aim": "aim"}
         found["confirmed"] = {name: notes[note] for name, note in told.items() if note in notes}
     return found
-
-
-def _by_meaning_alone(pairs: pl.DataFrame) -> pl.DataFrame:
-    """Semantic pairs of rows that no other pair brings together; rows of equal text stand for one another in this."""
-    text = pairs.with_columns(pl.col("signal", "relation").cast(pl.String))
-    meaning = pl.col("signal") == "semantic"
-    row_id = np.unique(pl.concat([text["row_a"], text["row_b"]]).to_numpy())
-    texts = pl.Series(groups_of(row_id, text.filter(~meaning & (pl.col("relation") == "same_both"))).group)
-    label = [texts.gather(places) for places in ends(row_id, text)]
-    ordered = pl.DataFrame(label, schema=["a", "b"]).select(
-        low=pl.min_horizontal("a", "b"), high=pl.max_horizontal("a", "b")
-    )
-    text = text.hstack(ordered)
-    known = text.filter(~meaning).select("low", "high").unique()
-    alone = text.filter(meaning & (pl.col("low") != pl.col("high"))).join(known, on=["low", "high"], how="anti")
-    return alone.drop("low", "high")
 
 
 def _conflicts(rows: pl.DataFrame, pairs: pl.DataFrame, n: int) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from urllib.parse import quote
 import polars as pl
 
 from scanner.reports import _words as words
+from scanner.shownnames import without_private_paths
 from scanner.store import RunFolder
 
 NAME = "sarif"
@@ -22,7 +23,7 @@ LEVEL = {"secret": "error", "private": "warning", "high": "warning", "medium": "
 def render(run: RunFolder, text: str = "masked") -> bytes:
     """One result per private or secret span, per risky row and per row the plan acts on; no text of the data."""
     del text  # results hold places, rules and lengths only
-    scan = run.read_json("scan.json")
+    scan = without_private_paths(run.read_json("scan.json"))
     where = run.read_table("rows", ["row_id", "source", "line"]).with_columns(pl.col("source").cast(pl.String))
     found = pl.concat([_spans(run), _risks(run), _plan(run)])
     found = found.join(where, on="row_id", how="left", maintain_order="left")

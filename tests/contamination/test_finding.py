@@ -140,13 +140,14 @@ def test_the_result_alone_counts_beside_its_question(tmp_path):
         "\n#### 17",
         " so it is $\\boxed{7}$, not \\boxed{\\frac{1}{2}}.",
         " or \\boxed{9}",
+        "\nA: 1,430",  # as in the solutions beside GSM8K
     ]
     items = [{"question": ITEMS[i]["question"], "answer": f"We count them.{end}"} for i, end in enumerate(ends)]
-    answers = ["42", "They are many: 1,430.", "16", "7", "Nine, 9"]
+    answers = ["42", "They are many: 1,430.", "16", "7", "Nine, 9", "1,430"]
     rows = [row(item["question"], answer) for item, answer in zip(items, answers, strict=True)]
     rows.append(row("Say 42", "42"))
     parts = found(tmp_path, rows, items).select("row_id", "item", "part").rows()
-    assert [part for *_, part in parts] == ["both", "both", "question", "both", "both"]
+    assert [part for *_, part in parts] == ["both", "both", "question", "both", "both", "both"]
 
 
 def mixed(rng: random.Random) -> list[dict]:
