@@ -14,6 +14,7 @@ import numpy as np
 
 from scanner.errors import EmptyError
 from scanner.formats._files import BOM
+from scanner.jsontext import NOT_UTF8
 from scanner.objects import Edits, Int64, Records, Skip, Source, UInt8, Written
 
 ROWS_PER_RUN = 16_384  # parsed rows in one Records
@@ -148,7 +149,7 @@ def value_runs(
                 skips.append(elements.skip(source, place, first_row, reason))
                 continue
             if not raw.isascii() and not _is_utf8(raw):
-                notes.append(f"line {elements.line[place]}: bytes that are not UTF-8, read as U+FFFD")
+                notes.append(f"line {elements.line[place]}: {NOT_UTF8}")
             places.append(place)
             values.append(value)
         chosen = np.array(places, np.int64)
