@@ -25,11 +25,12 @@ def headline(summary: dict[str, Any]) -> str:
     """The verdict in one sentence, and one each on records that it is silent about or may err on, where many."""
     rows, skipped, garbled = (summary.get(key) or 0 for key in ("rows", "rows_skipped", "rows_not_utf8"))
     said = [_verdict(summary)]
-    if rows and skipped >= MANY_SKIPPED * (rows + skipped):
-        said.append(f"{number(skipped)} of {plural(rows + skipped, 'record')} could not be read.")
     if garbled and garbled >= MANY_SKIPPED * rows:
         many = f"{number(garbled)} of {plural(rows, 'row')} {'is' if garbled == 1 else 'are'}"
-        said.append(f"{many} not valid UTF-8: convert the file (iconv -f ENCODING -t UTF-8) and audit it again.")
+        convert = f"{many} not valid UTF-8: convert the file (iconv -f ENCODING -t UTF-8) and audit it again."
+        said = [convert, *(line for line in said if not line.startswith("Nothing "))]
+    if rows and skipped >= MANY_SKIPPED * (rows + skipped):
+        said.append(f"{number(skipped)} of {plural(rows + skipped, 'record')} could not be read.")
     return " ".join(said)
 
 
