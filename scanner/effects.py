@@ -210,18 +210,19 @@ def _changes(ratio: Float64, there: Int64, supervised: Int64, order: npt.NDArray
     raised, lowered = ratio >= 2, ratio <= 0.5
     top = np.lexsort((order[there], -ratio))[:3]
     named = ", ".join(map(str, row_id[there[top]].tolist()))
-    if not raised.any() and not lowered.any():
+    if not raised.any():
+        what = "changes the dose of no row twofold"
+        if lowered.any():
+            what = f"at least halves the dose of {plural(int(lowered.sum()), 'row')} and doubles that of none"
         return (
-            f"changes the dose of no row twofold, beside random batches averaged per token: {ratio.min():.1f} to "
-            f"{ratio.max():.1f} times (most raised: rows {named})"
+            f"{what}, beside random batches averaged per token: {ratio.min():.1f} to {ratio.max():.1f} times (most "
+            f"raised: rows {named})"
         )
     answers = supervised[there]
-    who = ""
-    if raised.any():
-        typical = plural(round(np.median(answers[raised])), "token")
-        who = f"; the raised answers have {typical} in the median, all answers {np.median(answers):,.0f}"
+    typical = plural(round(np.median(answers[raised])), "token")
+    halved = f", and at least halves that of {int(lowered.sum()):,}" if lowered.any() else ""
     return (
         f"raises the dose of {plural(int(raised.sum()), 'row')} at least twofold, most that of rows {named} "
-        f"({ratio.max():.1f} times), and at least halves that of {int(lowered.sum()):,}, beside random batches "
-        f"averaged per token{who}"
+        f"({ratio.max():.1f} times){halved}, beside random batches averaged per token; the raised answers have "
+        f"{typical} in the median, all answers {np.median(answers):,.0f}"
     )

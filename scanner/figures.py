@@ -59,6 +59,14 @@ def size(count: float) -> str:
     return ""
 
 
+def amount(value: float) -> str:
+    """4.2 M, 1 B, 350 k."""
+    for unit, size in (("B", 1e9), ("M", 1e6), ("k", 1e3)):
+        if value >= 0.9995 * size:
+            return f"{value / size:.3g} {unit}" if value < 99.95 * size else f"{value / size:,.0f} {unit}"
+    return f"{value:,.3g}"
+
+
 def plural_g(count: float, one: str) -> str:
     """A count that may be a fraction, and its noun: "1.5 epochs"."""
     return f"{count:g} {one}{'' if count == 1 else 's'}"

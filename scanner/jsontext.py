@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import orjson
 
 from scanner.errors import FormatError
 
+NOT_UTF8 = "bytes that are not UTF-8, read as U+FFFD"
+"""Of a record in another encoding, or a damaged one; the same words for all, so that they are counted together."""
 _TOO_DEEP = "nested more than about 1,000 levels deep, expected fewer"  # the limit of orjson and of Python
 _REASONS = {
     "Expecting value": "expected a value",
@@ -42,7 +44,7 @@ def parse(raw: bytes, notes: list[str] | None = None) -> Any:
     """The value of one record.
 
     notes: filled, where given, with what had to be tolerated: invalid UTF-8, duplicate keys (the last one wins),
-    NaN or Infinity, raw control characters. Raises RecordError.
+    NaN or Infinity, raw control characters, halves of surrogate pairs. Raises RecordError.
     """
     try:
         value = orjson.loads(raw)
@@ -81,13 +83,26 @@ def _count_keys(value: Any) -> int:
     return count
 
 
+def _strings(value: Any) -> Iterator[str]:
+    """Every string of a value, keys too."""
+    stack = [value]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, str):
+            yield item
+        elif isinstance(item, dict):
+            stack += [*item.keys(), *item.values()]
+        elif isinstance(item, list):
+            stack += item
+
+
 def _parse_tolerantly(raw: bytes, notes: list[str] | None) -> Any:
     seen: list[str] = []
     try:
         text = raw.decode("utf-8")
-    except UnicodeDecodeError as error:
+    except UnicodeDecodeError:
         text = raw.decode("utf-8", "replace")
-        seen.append(f"bytes that are not UTF-8, the first at byte {error.start + 1}, read as U+FFFD")
+        seen.append(NOT_UTF8)
 
     def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
         record = dict(items)
@@ -104,7 +119,7 @@ def _parse_tolerantly(raw: bytes, notes: list[str] | None) -> Any:
     except json.JSONDecodeError as error:
         if not error.msg.startswith("Invalid control character"):
             raise _record_error(error) from None
-        seen = [note for note in seen if "UTF-8" in note] + ["control characters inside a string"]
+        seen = [note for note in seen if note == NOT_UTF8] + ["control characters inside a string"]
         try:
             value = json.loads(text, strict=False, object_pairs_hook=pairs, parse_constant=constant)
         except json.JSONDecodeError as second:
@@ -113,6 +128,8 @@ def _parse_tolerantly(raw: bytes, notes: list[str] | None) -> Any:
         raise RecordError(_TOO_DEEP) from None
     except ValueError:
         raise RecordError("an integer of more than 4,300 digits, expected fewer") from None
+    if rb"\u" in raw and any(encodable(text) != text for text in _strings(value)):
+        seen.append("half a surrogate pair, which is no character, read as U+FFFD")
     if notes is not None:
         notes.extend(dict.fromkeys(seen))
     return value
@@ -122,7 +139,21 @@ def _record_error(error: json.JSONDecodeError) -> RecordError:
     reason = _REASONS.get(error.msg)
     if reason is None:
         reason = "expected a valid escape after '\\'" if "escape" in error.msg else "not valid JSON"
+    if error.msg == "Expecting value":
+        reason += f", found {_kind(error.doc, error.pos)}"
     return RecordError(reason, error.pos)
+
+
+def _kind(text: str, position: int) -> str:
+    """What kind of character stands there; which letter or digit of the data it is, is not told."""
+    if position >= len(text):
+        return "the end"
+    at = text[position]
+    if at.isalnum():
+        return "a digit" if at.isdigit() else "a letter"
+    if at.isascii() and at.isprintable():
+        return f'"{at}"' if at == "'" else f"'{at}'"
+    return f"U+{ord(at):04X}"
 
 
 def canonical(value: Any) -> bytes:

@@ -81,15 +81,6 @@ def local_intrinsic_dimension(distances: npt.NDArray[np.floating]) -> LocalDimen
     return LocalDimension(value, reason)
 
 
-def mean_cosine(vectors: npt.NDArray[np.generic], chosen: Bool | None = None) -> float:
-    """Mean cosine over all pairs of different chosen rows of (n, d) vectors; NaN for fewer than 2.
-
-    Takes n x d steps: the sum of all pairs is the squared length of the sum of unit vectors.
-    """
-    group = np.zeros(len(vectors), np.int64) if chosen is None else np.where(chosen, 0, -1)
-    return float(group_mean_cosine(vectors, group, 1)[0])
-
-
 def group_mean_cosine(vectors: npt.NDArray[np.generic], group: npt.NDArray[np.integer], groups: int) -> Float64:
     """(groups,) mean cosine over the pairs within each group; group: (n,), -1 for rows to leave out.
 

@@ -147,8 +147,10 @@ class RunFolder:
 
     def write_array(self, name: str, array: np.ndarray) -> None:
         """Write RUN/index/<name>.npy."""
+        array = np.ascontiguousarray(array)
         with atomic(self.index / f"{name}.npy") as temporary, temporary.open("wb") as file:
-            np.save(file, array)
+            np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
+            file.write(array.data)  # np.save would not say why a disk took only a part of it
 
     def read_array(self, name: str) -> np.ndarray:
         """RUN/index/<name>.npy, memory-mapped read-only."""

@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 
 from scanner import earlier, matching, outcome
+from scanner.jsontext import NOT_UTF8
 from scanner.objects import Clusters, Fingerprints, Float64, Rows, Skip, Source
 from scanner.pairing import places
 from scanner.predicting import Predicted, patterns_of
@@ -188,6 +189,7 @@ def summary(run: RunFolder, notes: dict[str, Any], settings: Settings) -> dict[s
     counts: dict[str, Any] = {"jaccard": settings.jaccard, "contamination": matching.summary(run, notes)}
     with (run.path / "skipped.jsonl").open("rb") as skipped:
         counts["rows_skipped"] = sum(1 for _ in skipped)
+    counts["rows_not_utf8"] = sum(d["records"] for d in notes.get("reading", []) if d["what"] == NOT_UTF8)
     counts["confirmed"] = outcome.summarised(run, settings)
     counts["calibration"] = notes.get("prediction", {}).get("calibration")
     if notes.get("against"):

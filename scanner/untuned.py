@@ -23,9 +23,9 @@ import numpy as np
 from scanner import baseloss, memory, models
 from scanner.contextual import beside_table
 from scanner.errors import ModelError
+from scanner.figures import amount
 from scanner.kernels.contexts import ContextFeatures
 from scanner.objects import Bool, Float32, Int64, Rows, Segment
-from scanner.prediction.statements import amount
 from scanner.progress import Progress
 from scanner.recounting import segments_of
 from scanner.settings import Settings

@@ -17,8 +17,8 @@ from click.testing import CliRunner
 import cli
 from scanner import calibrating, pipeline, recounting, rehearsed, trying
 from scanner.errors import OutputError, RunError, SettingsError
+from scanner.figures import amount
 from scanner.prediction import level
-from scanner.prediction.calibration import amount
 from scanner.prediction.hazard import load_weights
 from scanner.prediction.validated import ENOUGH_ROWS
 from scanner.progress import Progress

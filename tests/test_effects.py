@@ -11,6 +11,7 @@ from dose_twin import plan, rows
 from scanner.batching import Sampler
 from scanner.effects import (
     _alike,
+    _changes,
     alone_facts,
     batching_facts,
     length_facts,
@@ -36,8 +37,8 @@ def test_grouping_by_length_names_the_rows_that_it_raises():
     (said,) = told(supervised, length, order, batching="length-grouped")
     found = re.fullmatch(
         r"grouping by length raises the dose of ([\d,]+) rows at least twofold, most that of rows (\d+), (\d+), "
-        r"(\d+) \(([\d.]+) times\), and at least halves that of ([\d,]+), beside random batches averaged per token; "
-        r"the raised answers have (\d+) tokens in the median, all answers (\d+)",
+        r"(\d+) \(([\d.]+) times\)(?:, and at least halves that of ([\d,]+))?, beside random batches averaged per "
+        r"token; the raised answers have (\d+) tokens in the median, all answers (\d+)",
         said,
     )
     assert found
@@ -55,6 +56,19 @@ def test_what_grouping_does_is_told_alike_whatever_rows_are_left_over_for_a_last
     assert raised.max() < 1.3 * raised.min()
     assert halved.max() <= 5
     assert most.max() < 1.3 * most.min()
+
+
+def test_where_no_dose_doubles_none_is_said_to_be_raised():
+    there, supervised, order = np.arange(4), np.full(4, 20), np.arange(4, dtype=np.uint64)
+    ratio = np.array([0.4, 1.0, 1.97, 0.9])
+    assert _changes(ratio, there, supervised, order, there + 10) == (
+        "at least halves the dose of 1 row and doubles that of none, beside random batches averaged per token: 0.4 to "
+        "2.0 times (most raised: rows 12, 11, 13)"
+    )
+    raised = _changes(np.array([1.0, 3.0, 1.0, 1.0]), there, supervised, order, there)
+    assert raised.startswith(
+        "raises the dose of 1 row at least twofold, most that of rows 1, 0, 2 (3.0 times), beside "
+    )
 
 
 def test_averages_packing_and_left_over_rows_are_told():

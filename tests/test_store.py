@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import json
 import math
@@ -93,6 +94,20 @@ def test_tables_and_arrays_round_trip(tmp_path):
     assert not mapped.flags.writeable
     assert (mapped == array).all()
     assert names(run.path) == ["index", "lock", "private", "rows.parquet", "signature.npy"]
+
+
+def test_an_array_that_does_not_fit_is_named_with_the_reason(tmp_path):
+    resource = pytest.importorskip("resource")
+    run = RunFolder.open_for_writing(tmp_path / "r")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with pytest.raises(OSError, match="large") as caught:
+            run.write_array("minhash", np.zeros(10_000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert (caught.value.errno, caught.value.filename) == (errno.EFBIG, str(run.index / "minhash.npy"))
+    assert names(run.index) == []
 
 
 @given(

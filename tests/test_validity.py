@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scanner.errors import RuleError
+from scanner.figures import amount
 from scanner.prediction import load_weights
 from scanner.prediction.hazard import WEIGHTS
-from scanner.prediction.statements import SEVERITIES, amount, times, visits
+from scanner.prediction.statements import SEVERITIES, times, visits
 from scanner.prediction.validated import KINDS, RANGES, Transfer, Validated, observed, read
 from scanner.prediction.validity import Facts, Validity, judge, outside_of
 from scanner.settings import TrainingPlan
@@ -127,10 +128,11 @@ def test_answers_of_another_length_on_average():
     assert about(said(mean_answer=19), "answer length")[0] == said(mean_answer=19).severity == "count"
     assert about(said(mean_answer=74), "answer length") == (
         "count",
-        "Answers have 74 tokens on average; validated: 22 to 66. The more a step has to teach, the fewer rows are "
-        "recited, and how many beyond these lengths is extrapolated: the number of rows is a guess.",
+        "Rows have 74 answer tokens on average, all turns together; validated: 22 to 66. The more a step has to "
+        "teach, the fewer rows are recited, and how many beyond these lengths is extrapolated: the number of rows "
+        "is a guess.",
     )
-    assert "Answers have 1 token on average" in about(said(mean_answer=1.0), "answer length")[1]
+    assert "Rows have 1 answer token on average" in about(said(mean_answer=1.0), "answer length")[1]
     bare = replace(KNOWN, mean_answer=None)
     assert about(said(known=bare, mean_answer=500), "answer length")[0] == "inside", "an earlier file has no such range"
     of_mean = Transfer("answer length", "110", 549, 60, 58.0, 0.98)
@@ -311,4 +313,4 @@ def test_one_row_and_one_epoch_are_told_as_one():
     found = said(replace(FITTED, epochs=1), n=1, mean_answer=1.2)
     assert about(found, "epochs")[1] == "The plan has 1 epoch; validated: up to 8."
     assert about(found, "Latin script")[1].startswith("1 of 1 row is answered in Latin script")
-    assert "1 token on average" in about(found, "answer length")[1]
+    assert "1 answer token on average" in about(found, "answer length")[1]

@@ -21,7 +21,7 @@ from scanner.contamination.deciding import SEMANTIC, SHORTEST_ANSWER, SHORTEST_E
 from scanner.contamination.items import Items, build_index
 from scanner.contamination.paraphrases import Alike
 from scanner.decontaminating import HOWS, PARTS
-from scanner.kernels import ngrams
+from scanner.kernels import commonruns, ngrams
 from scanner.objects import Bool, Float64, Int64, Rows
 from scanner.storedtext import SegmentReader
 
@@ -96,11 +96,11 @@ def find_answers(reader: SegmentReader, row_id: Int64, item: Int64, items: Items
     compared = lexical.compare(reader, items, row_id, 2 * item + 1)
     lengths = items.lengths()[2 * item + 1]
     pair = np.repeat(np.arange(len(item)), np.diff(compared.marks_at))
-    hits = np.bincount(pair, (compared.marks & ngrams.GRAM_FOUND) > 0, len(item))
+    hits = np.bincount(pair, (compared.marks & commonruns.GRAM_FOUND) > 0, len(item))
     share = hits / np.maximum(lengths - ngrams.GRAM + 1, 1)
     found = (hits >= deciding.QUESTION_GRAMS) & (share >= deciding.QUESTION_COVERAGE)
-    whole = ((compared.flags & ngrams.WITHIN) > 0) & (lengths >= ngrams.GRAM)
-    whole |= (compared.flags & ngrams.AT_END) > 0
+    whole = ((compared.flags & commonruns.WITHIN) > 0) & (lengths >= ngrams.GRAM)
+    whole |= (compared.flags & commonruns.AT_END) > 0
     return np.where(whole, 1.0, np.where(found, share, np.nan))
 
 

@@ -13,7 +13,7 @@ import polars as pl
 from scanner.contamination.items import Index, Items
 from scanner.contamination.lexical import Compared
 from scanner.decontaminating import HOWS
-from scanner.kernels import ngrams
+from scanner.kernels import commonruns, ngrams
 from scanner.objects import Bool, Float64, Int64
 
 SHORTEST_EQUAL = 3
@@ -58,7 +58,7 @@ def decide(compared: Compared, items: Items, index: Index, content: Int64) -> Ve
     lengths = items.lengths()[compared.text]
     pair = np.repeat(np.arange(len(compared)), np.diff(compared.marks_at))
     place = items.text_at[compared.text][pair] + np.arange(len(pair)) - compared.marks_at[pair]
-    flags = (ngrams.GRAM_FOUND, ngrams.GRAM_ASKED, ngrams.SHINGLE_FOUND)
+    flags = (commonruns.GRAM_FOUND, commonruns.GRAM_ASKED, commonruns.SHINGLE_FOUND)
     has_gram, is_asked, has_shingle = ((compared.marks & flag) > 0 for flag in flags)
 
     def share(usable: Bool, found: Bool) -> tuple[Int64, Float64]:
@@ -77,8 +77,8 @@ def decide(compared: Compared, items: Items, index: Index, content: Int64) -> Ve
     runs = np.maximum(lengths - ngrams.SHINGLE + 1, 1)
 
     question = compared.text % 2 == 0
-    equal = (compared.flags & ngrams.EQUAL) > 0
-    within = (compared.flags & ngrams.WITHIN) > 0
+    equal = (compared.flags & commonruns.EQUAL) > 0
+    within = (compared.flags & commonruns.WITHIN) > 0
     is_long = lengths >= ngrams.GRAM
     how = np.full(len(compared), -1, np.int64)
     similarity = np.zeros(len(compared))
@@ -103,7 +103,7 @@ def _common(
 
     It is where it stands in COMMON_ROWS different rows that are no copies of the item.
     """
-    equal = (compared.flags & ngrams.EQUAL) > 0
+    equal = (compared.flags & commonruns.EQUAL) > 0
     partial = ~equal & (coverage < COPY_COVERAGE)
     key = pl.DataFrame({"content": content, "text": compared.text, "pair": np.arange(len(compared))})
     partial &= np.isin(key["pair"], key.unique(["content", "text"], keep="first", maintain_order=True)["pair"])

@@ -10,7 +10,7 @@ import numpy as np
 
 from scanner import running
 from scanner.contamination.items import Index, Items, words_of
-from scanner.kernels import ngrams
+from scanner.kernels import commonruns, ngrams
 from scanner.objects import ROLE_CODE, Int64, SegmentBatch, UInt8
 from scanner.storedtext import SegmentReader
 from scanner.text import code_point_classes, folded_code_points
@@ -27,8 +27,8 @@ class Compared:
 
     row_id: Int64  # (p,)
     text: Int64  # (p,)
-    flags: UInt8  # (p,) ngrams.EQUAL, ngrams.WITHIN
-    marks: UInt8  # per pair, one per word of its text: ngrams.SHINGLE_FOUND, ngrams.GRAM_FOUND
+    flags: UInt8  # (p,) commonruns.EQUAL, commonruns.WITHIN
+    marks: UInt8  # per pair, one per word of its text: commonruns.SHINGLE_FOUND, commonruns.GRAM_FOUND
     marks_at: Int64  # (p + 1,)
 
     def __len__(self) -> int:
@@ -78,7 +78,7 @@ def propose(
 
 def compare(reader: SegmentReader, items: Items, row_id: Int64, text: Int64) -> Compared:
     """What each proposed pair has in common; the rows' text is read again, and only theirs."""
-    lengths = np.minimum(items.lengths()[text], ngrams.LONGEST)
+    lengths = np.minimum(items.lengths()[text], commonruns.LONGEST)
     marks_at = np.concatenate(([0], np.cumsum(lengths))).astype(np.int64)
     flags, marks = np.zeros(len(text), np.uint8), np.zeros(int(marks_at[-1]), np.uint8)
     for batch in reader:
@@ -92,7 +92,7 @@ def compare(reader: SegmentReader, items: Items, row_id: Int64, text: Int64) -> 
         starts = some.row_starts()
         group = (some.turn.astype(np.int64) << 8) | some.role
         place = np.searchsorted(some.row_id[starts[:-1]], row_id[low:high])
-        ngrams.compare(
+        commonruns.compare(
             row_words, segment_at, starts, group, SIDE_OF_ROLE[some.role], place, text[low:high], items.words,
             items.text_at, items.letter, marks_at[low : high + 1] - marks_at[low], flags[low:high],
             marks[marks_at[low] : marks_at[high]],

@@ -32,6 +32,7 @@ _METADATA = {
     "dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json", "config.json", "package.json",
     "manifest.json",
 }  # fmt: skip
+_LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 _OWN_OUTPUT = (".removed.jsonl", ".manifest.json")
 UNKNOWN = "of a kind that is not read"
 _PAPERS = ("readme", "license", "licence", "copying", "notice", "changelog")
@@ -253,6 +254,11 @@ def _format_of(path: Path, compression: str, member: str) -> str:
         raise FormatError(
             f"{path.name}{'/' * bool(member)}{member}: is packed twice ({inner} inside {compression}), expected data "
             f"packed once; unpack {path.name} first"
+        )
+    if first.startswith(_LFS_POINTER):
+        raise FormatError(
+            f"{member or path.name}: is a pointer of Git LFS, expected the data themselves; fetch them with `git lfs "
+            "pull`"
         )
     extension = _files.extension(member or path.name)
     by_name = [n for n, module in _modules().items() if extension in module.EXTENSIONS]

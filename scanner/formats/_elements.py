@@ -14,6 +14,7 @@ import numpy as np
 
 from scanner.errors import EmptyError
 from scanner.formats._files import BOM
+from scanner.jsontext import NOT_UTF8
 from scanner.objects import Edits, Int64, Records, Skip, Source, UInt8, Written
 
 ROWS_PER_RUN = 16_384  # parsed rows in one Records
@@ -33,7 +34,6 @@ class Elements:
     end: Int64  # (n,)
     line: Int64  # (n,) from 1
     broken: dict[int, str] = field(default_factory=dict)  # place -> reason
-    first_byte: int = 0  # where content begins: after a byte order mark or a header
     is_container: bool = False  # True where brackets around the records must stay when none is left
     notes: tuple[str, ...] = ()  # what was tolerated, as "line 3: duplicate key"
 
@@ -64,16 +64,15 @@ def content_begins(data: UInt8) -> int:
     return len(BOM) if data[:3].tobytes() == BOM else 0
 
 
-def line_spans(data: UInt8) -> tuple[Int64, Int64, Int64, int]:
-    """start, end and number of every line that is not blank, and where content begins (after a byte order mark)."""
+def line_spans(data: UInt8) -> tuple[Int64, Int64, Int64]:
+    """start, end and number of every line that is not blank."""
     start, end, line = (np.concatenate(parts) for parts in zip(*line_runs(data, lambda read: len(data)), strict=True))
-    return start, end, line, content_begins(data)
+    return start, end, line
 
 
 def line_elements(source: Source, data: UInt8) -> Elements:
     """A record for each line that holds one."""
-    start, end, line, first = line_spans(data)
-    return require_records(source, Elements(data, start, end, line, first_byte=first))
+    return require_records(source, Elements(data, *line_spans(data)))
 
 
 def run_bytes(read: int) -> int:
@@ -148,7 +147,7 @@ def value_runs(
                 skips.append(elements.skip(source, place, first_row, reason))
                 continue
             if not raw.isascii() and not _is_utf8(raw):
-                notes.append(f"line {elements.line[place]}: bytes that are not UTF-8, read as U+FFFD")
+                notes.append(f"line {elements.line[place]}: {NOT_UTF8}")
             places.append(place)
             values.append(value)
         chosen = np.array(places, np.int64)

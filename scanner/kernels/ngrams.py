@@ -2,14 +2,14 @@
 
 A word is a token that is no punctuation mark (see `scanner.text`), in lower case: quotes, line breaks, markup and code
 fences around a copied question do not hide it. `probe` streams over the segments and proposes pairs of a row and a
-text of the benchmark; `compare` looks at the words themselves and decides.
+text of the benchmark; `commonruns.compare` looks at the words themselves and decides.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from scanner.kernels._jit import I32, I32R, I64, I64R, INT, U8, U8R, U64, U64R, VOID, helper, kernel, maker
+from scanner.kernels._jit import I32, I32R, I64, I64R, INT, U8R, U64, U64R, VOID, helper, kernel
 from scanner.kernels._words import BLOCK
 from scanner.kernels.hashing import fmix64, power
 from scanner.kernels.tokens import ROOM, WORD, code_point_at, next_tokens
@@ -18,22 +18,13 @@ SHINGLE = 5
 """Words of the runs that propose a pair, and of the shingles whose containment is measured."""
 GRAM = 13
 """Words of an n-gram, the field's convention since GPT-3."""
-EQUAL, WITHIN, AT_END = 1, 2, 4
-"""Flags of `compare`: the text is a whole turn of the row (a question: one that asks); it stands in the row word for
-word; an answer opens or ends a turn."""
-SHINGLE_FOUND, GRAM_FOUND, GRAM_ASKED = 1, 2, 4
-"""Marks of `compare`, per word of the text: the shingle, the n-gram that starts there stands in the row, in an asking
-turn or plain text."""
 UNSEARCHED, ASKED, SAID, PLAIN = 0, 1, 2, 3
 """Sides of a row's segments: passed over; prompts, in which only questions are looked for; answers; plain text."""
-
-LONGEST = 1 << 16
-"""Words of a text that are compared; the rest is passed over."""
+BASE = np.uint64(0x9E3779B97F4A7C15)
+"""Of the rolling hashes of runs."""
 _PUNCTUATION = 3  # class of scanner.text
-_BASE = np.uint64(0x9E3779B97F4A7C15)
 _WHOLE = np.uint64(0xA5A5F00DC0FFEE11)  # keeps the hash of a whole text apart from that of a run as long
 _ONE = np.uint64(1)
-_PLACE = np.uint64(LONGEST - 1)
 
 
 @helper
@@ -75,7 +66,7 @@ def words(data, offsets, classes, fold, out, counts):
 def _whole(hashes, begin, end):
     h = _WHOLE
     for i in range(begin, end):
-        h = h * _BASE + hashes[i]
+        h = h * BASE + hashes[i]
     return fmix64(h + np.uint64(end - begin))
 
 
@@ -89,7 +80,7 @@ def whole_hashes(hashes, bounds, out):
 @helper
 def _bit(h, bits):
     """Word and bit of the filter for a hash; len(bits) is a power of 2."""
-    mixed = (h ^ (h >> np.uint64(29))) * _BASE
+    mixed = (h ^ (h >> np.uint64(29))) * BASE
     return (mixed >> np.uint64(32)) & np.uint64(len(bits) - 1), _ONE << (mixed >> np.uint64(26) & np.uint64(63))
 
 
@@ -97,7 +88,7 @@ def _bit(h, bits):
 def _slot(keys, h):
     """Where a hash stands in an open-addressing table, or the empty slot where it would; a key is never 0."""
     mask = np.uint64(len(keys) - 1)
-    at = ((h ^ (h >> np.uint64(31))) * _BASE >> np.uint64(32)) & mask
+    at = ((h ^ (h >> np.uint64(31))) * BASE >> np.uint64(32)) & mask
     while keys[at] != np.uint64(0) and keys[at] != h:
         at = (at + _ONE) & mask
     return at
@@ -117,12 +108,12 @@ def register(hashes, text_at, benchmark, counted, bits, keys, entry, of_run, ite
     last_item = np.full(len(of_run) + 1, -1, np.int32)
     last_benchmark = np.full(len(of_run) + 1, -1, np.int32)
     inside = np.zeros(len(of_run) + 1, np.int32)
-    leaving = power(_BASE, SHINGLE)
+    leaving = power(BASE, SHINGLE)
     for t in range(len(text_at) - 1):
         h = np.uint64(0)
         for i in range(text_at[t], text_at[t + 1]):
             of_run[i] = -1
-            h = h * _BASE + hashes[i]
+            h = h * BASE + hashes[i]
             if i - text_at[t] >= SHINGLE:
                 h -= hashes[i - SHINGLE] * leaving
             if i - text_at[t] < SHINGLE - 1:
@@ -232,7 +223,7 @@ def probe(
     row_words = np.empty(longest + 1, np.uint64)
     tokens = np.empty(ROOM + BLOCK, np.uint64)
     starts, ends = np.empty(ROOM + BLOCK, np.int64), np.empty(ROOM + BLOCK, np.int64)
-    leaving = power(_BASE, SHINGLE)
+    leaving = power(BASE, SHINGLE)
     for r in range(begin, len(row_start) - 1):
         count = 0
         s = row_start[r]
@@ -250,7 +241,7 @@ def probe(
             h = np.uint64(0)
             for i in range(n + 1):
                 if i < n:
-                    h = h * _BASE + row_words[i]
+                    h = h * BASE + row_words[i]
                     if i >= SHINGLE:
                         h -= row_words[i - SHINGLE] * leaving
                     if i < SHINGLE - 1:
@@ -288,119 +279,3 @@ def probe(
         if not fits:
             return r
     return len(row_start) - 1
-
-
-@maker
-def _packed(hashes, begin, end, width, out):
-    """Rolling hashes of the runs in hashes[begin:end], each with the run's place in its low bits, sorted."""
-    leaving = power(_BASE, width)
-    h = np.uint64(0)
-    n = 0
-    for i in range(begin, end):
-        h = h * _BASE + hashes[i]
-        if i - begin >= width:
-            h -= hashes[i - width] * leaving
-        if i - begin >= width - 1:
-            out[n] = (fmix64(h) & ~_PLACE) | np.uint64(i - begin - width + 1)
-            n += 1
-    out[:n].sort()
-    return n
-
-
-@helper
-def _mark(hashes, begin, end, width, known, count, mark, marks, at):
-    """Mark the places of the sorted runs `known` that stand in hashes[begin:end]."""
-    leaving = power(_BASE, width)
-    h = np.uint64(0)
-    for i in range(begin, end):
-        h = h * _BASE + hashes[i]
-        if i - begin >= width:
-            h -= hashes[i - width] * leaving
-        if i - begin < width - 1:
-            continue
-        wanted = fmix64(h) & ~_PLACE
-        low = 0
-        high = count
-        while low < high:
-            middle = (low + high) >> 1
-            if known[middle] < wanted:
-                low = middle + 1
-            else:
-                high = middle
-        while low < count and known[low] & ~_PLACE == wanted:
-            marks[at + np.int64(known[low] & _PLACE)] |= mark
-            low += 1
-
-
-@helper
-def _stands_in(text, begin, end, hashes, first, last):
-    """Whether the words text[begin:end] stand one after another in hashes[first:last]; no words stand nowhere."""
-    length = end - begin
-    if not length:
-        return False
-    for start in range(first, last - length + 1):
-        i = 0
-        while i < length and hashes[start + i] == text[begin + i]:
-            i += 1
-        if i == length:
-            return True
-    return False
-
-
-@kernel(VOID(U64R, I64R, I64R, I64R, U8R, I64R, I64R, U64R, I64R, U64R, I64R, U8, U8))
-def compare(
-    row_words,
-    segment_at,
-    row_start,
-    group,
-    side,
-    pair_row,
-    pair_text,
-    text_words,
-    text_at,
-    letter,
-    marks_at,
-    flags,
-    marks,
-):
-    """What each pair of a row and a text has in common, on the words themselves.
-
-    row_words, segment_at (s + 1,): words of the rows' segments · row_start (n + 1,): first segment of each row ·
-    group (s,): equal for the segments of one turn and role · side (s,): as in `probe` · pair_row, pair_text (p,):
-    places · text_words, text_at (t + 1,) · letter (t / 2,): the right choice's letter, 0 for none · marks_at (p + 1,):
-    first mark of each pair, one per word of its text · flags (p,): EQUAL, WITHIN, AT_END · marks:
-    SHINGLE_FOUND, GRAM_FOUND, GRAM_ASKED; both come filled with 0.
-    """
-    shingles = np.empty(LONGEST, np.uint64)
-    grams = np.empty(LONGEST, np.uint64)
-    for p in range(len(pair_row)):
-        t = pair_text[p]
-        begin = text_at[t]
-        end = min(text_at[t + 1], begin + LONGEST)
-        n_shingles = _packed(text_words, begin, end, SHINGLE, shingles)
-        n_grams = _packed(text_words, begin, end, GRAM, grams)
-        s = row_start[pair_row[p]]
-        after = row_start[pair_row[p] + 1]
-        while s < after:
-            first = s
-            while s < after and group[s] == group[first]:
-                s += 1
-            low, high = segment_at[first], segment_at[s]
-            is_answer = t & 1 == 1
-            if low == high or side[first] == UNSEARCHED or (side[first] == ASKED and is_answer):
-                continue
-            length = end - begin
-            if _stands_in(text_words, begin, end, row_words, low, high):
-                flags[p] |= WITHIN
-                if high - low == length and (side[first] != SAID or is_answer):
-                    flags[p] |= EQUAL
-                if is_answer and (
-                    _stands_in(text_words, begin, end, row_words, low, low + length)
-                    or _stands_in(text_words, begin, end, row_words, high - length, high)
-                ):
-                    flags[p] |= AT_END
-            if is_answer and letter[t >> 1] and row_words[high - 1] == letter[t >> 1]:
-                flags[p] |= AT_END
-            _mark(row_words, low, high, SHINGLE, shingles, n_shingles, SHINGLE_FOUND, marks, marks_at[p])
-            mark = GRAM_FOUND if side[first] == SAID else GRAM_FOUND | GRAM_ASKED
-            _mark(row_words, low, high, GRAM, grams, n_grams, mark, marks, marks_at[p])

@@ -24,12 +24,11 @@ from typing import Any
 
 from scanner.batching import PACKED
 from scanner.errors import RuleError, SettingsError
-from scanner.figures import listed, plural
+from scanner.figures import amount, listed, plural
 from scanner.prediction.doubting import Place
 from scanner.prediction.hazard import WEIGHTS, Weights
 from scanner.prediction.hazard import load_weights as load_shipped
 from scanner.prediction.intervals import WIDTH
-from scanner.prediction.statements import amount
 from scanner.prediction.validated import Validated
 from scanner.prediction.validated import read as read_validated
 from scanner.settings import TrainingPlan

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from scanner.figures import plural, plural_g
+from scanner.figures import amount, plural, plural_g
 from scanner.prediction.hazard import Weights
 from scanner.prediction.statements import (
     COUNT,
@@ -12,7 +12,6 @@ from scanner.prediction.statements import (
     NOTE,
     ORDER,
     Statement,
-    amount,
     beyond,
     by_factor,
     of_test,

@@ -44,14 +44,6 @@ class Statement:
         return asdict(self)
 
 
-def amount(value: float) -> str:
-    """4.2 M, 1 B, 350 k."""
-    for unit, size in (("B", 1e9), ("M", 1e6), ("k", 1e3)):
-        if value >= 0.9995 * size:
-            return f"{value / size:.3g} {unit}" if value < 99.95 * size else f"{value / size:,.0f} {unit}"
-    return f"{value:,.3g}"
-
-
 def times(factor: float) -> str:
     """1.5 times, 1,650 times: two or three digits."""
     if factor >= 100:

@@ -199,12 +199,12 @@ def _lengths(facts: Facts, known: Validated) -> Iterator[Statement]:
     n, top = len(facts.answer_tokens), known.answer_tokens[1]
     means = known.reaching(LENGTH, known.mean_answer)
     if facts.mean_answer and means and by_factor(beyond(facts.mean_answer, means)[0], "mean_answer") != INSIDE:
-        mean = f"{plural(round(facts.mean_answer), 'token')} on average"
-        validated = span(means, "{:,.0f}".format)
+        mean, validated = plural(round(facts.mean_answer), "answer token"), span(means, "{:,.0f}".format)
         yield Statement(
-            LENGTH, COUNT, f"answers of {mean} (validated {validated})",
-            f"Answers have {mean}; validated: {validated}. The more a step has to teach, the fewer rows are recited, "
-            "and how many beyond these lengths is extrapolated: the number of rows is a guess.",
+            LENGTH, COUNT, f"{mean} per row on average (validated {validated})",
+            f"Rows have {mean} on average, all turns together; validated: {validated}. The more a step has to teach, "
+            "the fewer rows are recited, and how many beyond these lengths is extrapolated: the number of rows is a "
+            "guess.",
         )  # fmt: skip
         return
     longer = int((facts.answer_tokens > top).sum())

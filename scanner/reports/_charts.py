@@ -8,65 +8,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from scanner.reports import _words as words
-from scanner.reports._shapes import Points, bar, dot, framed, line, said, short
+from scanner.reports._plot import Plot, Scale, decades, upper_decade
+from scanner.reports._shapes import Points, bar, dot, framed, line, said
 
-WIDTH, HEIGHT = 380.0, 242.0
-LEFT, RIGHT, TOP, BOTTOM = 42.0, 14.0, 26.0, 46.0
+WIDTH = 380.0
+QUARTERS = {t / 4: f"{t / 4:g}" for t in range(5)}
 
 RIBBON_CUTS = (0.01, 0.1)
 """Shares of the rows at which the ribbon is parted."""
-
-
-@dataclass(frozen=True)
-class Axis:
-    """A scale from values to coordinates."""
-
-    low: float
-    high: float
-    start: float
-    end: float
-    log: bool = False
-
-    def __call__(self, value: float) -> float:
-        low, high = self.low, self.high
-        if self.log:
-            value, low, high = (math.log10(max(v, 1e-12)) for v in (value, low, high))
-        part = (value - low) / (high - low) if high > low else 0.0
-        return self.start + min(max(part, 0.0), 1.0) * (self.end - self.start)
-
-
-def _x(low: float, high: float, log: bool = False) -> Axis:
-    return Axis(low, high, LEFT, WIDTH - RIGHT, log)
-
-
-def _y(low: float, high: float, log: bool = False) -> Axis:
-    return Axis(low, high, HEIGHT - BOTTOM, TOP, log)
-
-
-def _axes(
-    x: Axis, y: Axis, xs: Points, ys: Points, x_name: str, y_name: str, names: dict[float, str] | None = None
-) -> list[Markup]:
-    """Hairlines for y, ticks for x. xs, ys: (value, 0); names: how a tick is written, by value."""
-    names = names or {}
-    parts = []
-    for value, _ in ys:
-        at = y(value)
-        parts.append(line([(LEFT, at), (WIDTH - RIGHT, at)], "grid"))
-        parts.append(said(LEFT - 6, at + 3.5, names.get(value, short(value)), "end"))
-    for value, _ in xs:
-        at = x(value)
-        parts.append(line([(at, HEIGHT - BOTTOM), (at, HEIGHT - BOTTOM + 4)], "axis"))
-        parts.append(said(at, HEIGHT - BOTTOM + 16, names.get(value, short(value))))
-    parts.append(line([(LEFT, HEIGHT - BOTTOM), (WIDTH - RIGHT, HEIGHT - BOTTOM)], "axis"))
-    parts.append(said((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 6, x_name, style="t name"))
-    parts.append(said(0, 10, y_name, "start", "t name"))
-    return parts
 
 
 def tail(curves: Sequence[tuple[str, str, Points]], extracted: int) -> Markup | None:
@@ -77,58 +31,47 @@ def tail(curves: Sequence[tuple[str, str, Points]], extracted: int) -> Markup | 
         return None
     every = [p for _, _, points in curves for p in points]
     longest = max(32.0, max(n for n, _ in every))
-    most = 10 ** math.ceil(math.log10(max(10.0, max(rows for _, rows in every))))
-    least = 10 ** math.floor(math.log10(min(1.0, min(rows for _, rows in every))))
-    x, y = _x(1, longest, True), _y(least, most, True)
-    decades = [10.0**k for k in range(round(math.log10(least)), round(math.log10(most)) + 1)]
-    ticks = [2.0**k for k in range(0, 16, 2 if longest > 64 else 1) if 2**k <= longest]
-    parts = _axes(
-        x,
-        y,
-        [(t, 0) for t in ticks],
-        [(t, 0) for t in decades],
-        "tokens recited before the first miss, n",
-        "rows with N_pre ≥ n",
-    )
-    parts.append(line([(x(extracted), TOP), (x(extracted), HEIGHT - BOTTOM)], "guide"))
-    parts.append(said(x(extracted) + 4, TOP + 8, f"{extracted} tokens", "start", "t soft"))
+    most = upper_decade(max(rows for _, rows in every))
+    least = 10.0 ** math.floor(math.log10(min(1.0, min(rows for _, rows in every))))
+    plot = Plot(Scale(1, longest, "log"), Scale(least, most, "log"))
+    ticks = {2.0**k: f"{2**k}" for k in range(0, 16, 2 if longest > 64 else 1) if 2**k <= longest}
+    parts = [
+        plot.axes(ticks, decades(least, most), "tokens recited before the first miss, n", "rows with N_pre ≥ n"),
+        plot.upright(extracted),
+        plot.label(extracted, most, f"{extracted} tokens", up=-8),
+    ]
     for row, (label, style, points) in enumerate(curves):
-        parts.append(line([(x(n), y(rows)) for n, rows in points], f"curve {style}"))
-        parts += [dot(x(n), y(rows), f"dot {style}") for n, rows in points]
-        key = HEIGHT - BOTTOM - 8 - 13 * (len(curves) - 1 - row)
-        parts += [dot(LEFT + 8, key - 3.5, f"dot {style}"), said(LEFT + 15, key, label, "start", f"t {style}")]
+        parts += [plot.curve(points, style), plot.dots(points, style)]
+        key = plot.height - plot.bottom - 8 - 13 * (len(curves) - 1 - row)
+        parts += [
+            dot(plot.left + 8, key - 3.5, f"dot {style}"),
+            said(plot.left + 15, key, label, "start", f"t {style}"),
+        ]
     told = "; ".join(
         f"{label}: " + ", ".join(f"{rows:g} rows reach {n:g}" for n, rows in points) for label, _, points in curves
     )
-    return framed(f"Tail of memorized length. {told}", parts, WIDTH, HEIGHT)
+    return plot.drawn(f"Tail of memorized length. {told}", parts)
 
 
 def doses(bins: Sequence[dict[str, Any]]) -> Markup | None:
     """p_extract by exposures: the middle 80 % of each bin as a line, its mean as a dot, its rows as a number."""
     if not bins:
         return None
-    y = _y(0, 1)
-    step = (WIDTH - LEFT - RIGHT) / len(bins)
-    parts = _axes(
-        _x(0, 1),
-        y,
-        [],
-        [(t, 0) for t in (0, 0.25, 0.5, 0.75, 1)],
-        "dose, in reference visits; below it the rows",
-        "p_extract",
-    )
+    plot = Plot(Scale(0, len(bins)), Scale(0, 1))
+    parts = [plot.axes({}, QUARTERS, "dose, in reference visits; below it the rows", "p_extract")]
     told = []
     for i, dose in enumerate(bins):
-        at = LEFT + step * (i + 0.5)
+        place = i + 0.5
         low, middle, high = dose["q"]
         name = f"{dose['from']:g}–{dose['to']:g}" if dose["to"] is not None else f"≥ {dose['from']:g}"
-        parts.append(line([(at, y(low)), (at, y(high))], "range"))
-        parts.append(line([(at - 5, y(middle)), (at + 5, y(middle))], "middle"))
-        parts.append(dot(at, y(dose["mean"]), "dot main", 3.4))
-        parts.append(said(at, HEIGHT - BOTTOM + 13, name))
-        parts.append(said(at, HEIGHT - BOTTOM + 24, words.number(dose["rows"]), style="t soft"))
+        across, at = plot.at(place, middle)
+        parts.append(line([plot.at(place, low), plot.at(place, high)], "range"))
+        parts.append(line([(across - 5, at), (across + 5, at)], "middle"))
+        parts.append(plot.dots([(place, dose["mean"])], "main", 3.4))
+        parts.append(plot.label(place, 0, name, "middle", "t", right=0, up=-13))
+        parts.append(plot.label(place, 0, words.number(dose["rows"]), "middle", right=0, up=-24))
         told.append(f"{name}: {words.plural(dose['rows'], 'row')}, mean {dose['mean']:.2f}")
-    return framed("Probability of extraction by exposures. " + "; ".join(told), parts, WIDTH, HEIGHT)
+    return plot.drawn("Probability of extraction by exposures. " + "; ".join(told), parts)
 
 
 def sizes(bins: Sequence[Sequence[int]]) -> Markup | None:
@@ -156,51 +99,45 @@ def lorenz(points: Points) -> Markup | None:
     points = [p for p in points if p[0] > 0]
     if len(points) < 2:
         return None
-    least = 10 ** math.floor(math.log10(points[0][0]))
-    x, y = _x(least, 1, True), _y(0, 1)
-    decades = [10.0**k for k in range(round(math.log10(least)), 1)]
-    names = {v: words.percent(v) if v >= 0.001 else f"{100 * v:g} %" for v in decades}
-    names |= {v: f"{100 * v:.0f} %" for v in (0.0, 0.25, 0.5, 0.75, 1.0)}
-    parts = _axes(
-        x,
-        y,
-        [(t, 0) for t in decades],
-        [(t / 4, 0) for t in range(5)],
-        "share of rows, most memorized first",
-        "share of memorized tokens",
-        names,
-    )
+    least = 10.0 ** math.floor(math.log10(points[0][0]))
+    plot = Plot(Scale(least, 1, "log"), Scale(0, 1))
+    xs = {v: words.percent(v) if v >= 0.001 else f"{100 * v:g} %" for v in decades(least, 1)}
+    ys = {v: f"{100 * v:.0f} %" for v in QUARTERS}
     even = [(least * (1 / least) ** (i / 40), least * (1 / least) ** (i / 40)) for i in range(41)]
-    parts.append(line([(x(a), y(b)) for a, b in even], "guide"))
-    parts.append(said(x(1), y(0.025), "all rows alike", "end", "t soft"))
-    parts.append(line([(x(a), y(b)) for a, b in points], "curve main"))
+    parts = [
+        plot.axes(xs, ys, "share of rows, most memorized first", "share of memorized tokens"),
+        line([plot.at(*p) for p in even], "guide"),
+        plot.label(1, 0.025, "all rows alike", "end", right=0),
+        plot.curve(points, "main"),
+    ]
     told = []
-    for mark in (0.01, 0.1):
+    for mark in RIBBON_CUTS:
         if mark < points[0][0]:
             continue
         a, b = next((p for p in points if p[0] >= mark), points[-1])
-        parts += [dot(x(a), y(b), "dot main", 3.4), said(x(a) - 6, y(b) - 6, f"{100 * b:.0f} %", "end", "t main")]
+        parts += [plot.dots([(a, b)], "main", 3.4), plot.label(a, b, f"{100 * b:.0f} %", "end", "t main", -6, 6)]
         told.append(f"{words.percent(a)} of rows carry {words.percent(b)}")
-    return framed("Skew of memorization. " + "; ".join(told), parts, WIDTH, HEIGHT)
+    return plot.drawn("Skew of memorization. " + "; ".join(told), parts)
 
 
 def recall(points: Points, threshold: float | None) -> Markup | None:
     """Probability that a pair of this similarity became a candidate."""
     if len(points) < 2:
         return None
-    x, y = _x(0, 1), _y(0, 1)
-    quarters = [(t / 4, 0) for t in range(5)]
-    parts = _axes(x, y, quarters, quarters, "Jaccard similarity of a pair", "probability to be found")
+    plot = Plot(Scale(0, 1), Scale(0, 1))
+    parts = [plot.axes(QUARTERS, QUARTERS, "Jaccard similarity of a pair", "probability to be found")]
     told = ""
     if threshold is not None:
         _, found = min(points, key=lambda p: abs(p[0] - threshold))
-        parts.append(line([(x(threshold), TOP), (x(threshold), HEIGHT - BOTTOM)], "guide"))
         # a sketch never promises all pairs, so it is not rounded up to that
         share = "> 99.9 %" if 0.999 < found < 1 else f"{100 * found:.1f} %"
-        parts.append(said(x(threshold) - 5, y(0.5), f"{share} at {threshold:g}", "end", "t main"))
+        parts += [
+            plot.upright(threshold),
+            plot.label(threshold, 0.5, f"{share} at {threshold:g}", "end", "t main", right=-5),
+        ]
         told = f"{share} of the pairs at {threshold:g} are found"
-    parts.append(line([(x(a), y(b)) for a, b in points], "curve main"))
-    return framed(f"Achieved recall of the near-duplicate search. {told}", parts, WIDTH, HEIGHT)
+    parts.append(plot.curve(points, "main"))
+    return plot.drawn(f"Achieved recall of the near-duplicate search. {told}", parts)
 
 
 def ribbon(lorenz_points: Points) -> tuple[Markup, list[tuple[str, float, float]]] | None:
@@ -234,6 +171,3 @@ def meter(share: float | None, of: float) -> Markup:
         '<svg class="meter" aria-hidden="true" viewBox="0 0 100 4" preserveAspectRatio="none">'
         '<rect width="100" height="4" class="track"/><rect width="{:.1f}" height="4" class="level"/></svg>'
     ).format(long)
-
-
-__all__ = ["doses", "escape", "lorenz", "meter", "recall", "ribbon", "sizes", "tail"]

@@ -24,6 +24,8 @@ from scanner.shownnames import without_private_paths
 from scanner.store import RunFolder
 
 TOP_ROWS = 50
+UNBANDED_ROWS = 10
+"""Of the riskiest rows those that are shown where fewer lie in the bands low to high: the others say nothing."""
 COMPARED_ROWS = 1000
 """Of the riskiest rows, those that are looked through for the same text once masked."""
 CLUSTERS = 20
@@ -227,7 +229,8 @@ def _top(
     alone = pl.col("cluster_size") <= 1
     own = pl.when(alone).then(-1 - pl.col("row_id")).otherwise(pl.col("cluster_id"))
     ranked = ranked.with_columns(own.alias("own")).unique("own", keep="first", maintain_order=True)
-    alike = _alike(ranked, evidence, top)
+    risky = int((ranked["band"].cast(pl.String) != "none").sum())
+    alike = _alike(ranked, evidence, min(top, max(UNBANDED_ROWS, risky)))
     chosen = ranked.filter(pl.col("row_id").is_in(list(alike)))
     chosen = chosen.join(plan.select("row_id", "action", "why"), on="row_id", how="left", maintain_order="left")
     evidence.load(chosen["row_id"].to_list())

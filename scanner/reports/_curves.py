@@ -232,7 +232,7 @@ def options(lines: Sequence[dict[str, Any]], at: int) -> Figure | None:
     low = 10 ** math.floor(math.log10(max(FLOOR, min(r.get("low") or r["expected_rows"] for r in lines))) + 1e-9)
     high = upper_decade(max(r.get("high") or r["expected_rows"] for r in lines), 10 * low)
     step, top = 22.0, 26.0
-    plot = Plot(Scale(low, high, "log"), Scale(0, 1), 380, top + step * len(lines) + 46, left=140, top=top)
+    plot = Plot(Scale(low, high, "log"), Scale(0, 1), 380, top + step * len(lines) + 46, left=140, right=80, top=top)
     ticks = decades(low, high)
     parts, told = [plot.axes(ticks, {}, f"rows with N_pre ≥ {at}", "")], []
     for i, r in enumerate(lines):
@@ -242,7 +242,8 @@ def options(lines: Sequence[dict[str, Any]], at: int) -> Figure | None:
             parts.append(line([plot.at(r["low"], y), plot.at(r["high"], y)], "whisker"))
         parts.append(plot.dots([(r["expected_rows"], y)], style, 3.6))
         parts.append(plot.label(low, y, str(r["variant"]), "end", "t", right=-8, up=-3.5))
-        parts.append(plot.label(r["expected_rows"], y, words.about(r["expected_rows"]), "middle", right=0, up=7))
+        beyond = max(r["expected_rows"], r["high"] if _has_interval(r) else 0.0)  # what is drawn of the line ends there
+        parts.append(plot.label(beyond, y, words.about(r["expected_rows"]), right=7, up=-3.5))
         told.append(
             f"{r['variant']}: {r['expected_rows']:.3g} rows"
             + (f" ({r['low']:.3g} to {r['high']:.3g})" if _has_interval(r) else "")
@@ -266,7 +267,7 @@ def _what_if(
     variant: str, lines: list[dict[str, Any]], base: list[dict[str, Any]] | None, planned: float | None, most: float,
     longest: float, at: int,
 ) -> Figure:  # fmt: skip
-    plot = Plot(Scale(0, longest), Scale(FLOOR, most, "log"), 300, 210, top=24)
+    plot = Plot(Scale(0, longest), Scale(FLOOR, most, "log"))
     ticks = {t: f"{t:g}" for t in round_ticks(longest) if t <= longest}
     parts = [plot.axes(ticks, decades(FLOOR, most), "epochs", f"rows with N_pre ≥ {at}")]
     banded = [(r["epochs"], r["low"], r["high"]) for r in lines if _has_interval(r)]

@@ -16,17 +16,22 @@ from scanner.reports._words import (
 )
 
 MANY_SKIPPED = 0.05
-"""Share of the records from which on the verdict says that they could not be read."""
+"""Share of the records from which on the verdict says that they could not be read, or not as they were meant."""
 MANY_ASKED = 10
 """Items of a benchmark that must be asked in other words to be worth a word here: fewer may be chance."""
 
 
 def headline(summary: dict[str, Any]) -> str:
-    """The verdict in one sentence, and one on the records that it is silent about, where they are many."""
-    rows, skipped = summary["rows"], summary.get("rows_skipped") or 0
-    if not rows or skipped < MANY_SKIPPED * (rows + skipped):
-        return _verdict(summary)
-    return f"{_verdict(summary)} {number(skipped)} of {plural(rows + skipped, 'record')} could not be read."
+    """The verdict in one sentence, and one each on records that it is silent about or may err on, where many."""
+    rows, skipped, garbled = (summary.get(key) or 0 for key in ("rows", "rows_skipped", "rows_not_utf8"))
+    said = [_verdict(summary)]
+    if garbled and garbled >= MANY_SKIPPED * rows:
+        many = f"{number(garbled)} of {plural(rows, 'row')} {'is' if garbled == 1 else 'are'}"
+        convert = f"{many} not valid UTF-8: convert the file (iconv -f ENCODING -t UTF-8) and audit it again."
+        said = [convert, *(line for line in said if not line.startswith("Nothing "))]
+    if rows and skipped >= MANY_SKIPPED * (rows + skipped):
+        said.append(f"{number(skipped)} of {plural(rows + skipped, 'record')} could not be read.")
+    return " ".join(said)
 
 
 def _verdict(summary: dict[str, Any]) -> str:
@@ -51,8 +56,13 @@ def _verdict(summary: dict[str, Any]) -> str:
     asked = asked_in_other_words(summary)
     if asked:
         return f"Look at the overlap with benchmarks before training on this data set: {asked}."
-    if summary["prediction"]["bands"]["high"] or plan["drop"]:
-        return "Clean this data set before training on it."
+    why = []
+    if plan["drop"]:
+        why.append(f"{number(plan['drop'])} of {plural(summary['rows'], 'row')} should go")
+    if risky := summary["prediction"]["bands"]["high"]:
+        why.append(f"the risk of {plural(risky, 'row')} is high")
+    if why:
+        return f"Clean this data set before training on it: {' and '.join(why)}."
     if plan["review"] or found["conflicts"]["rows"]:
         return "Have a look at some rows before training on this data set."
     if summary["prediction"].get("rows_without_answer") == summary["rows"]:

@@ -44,40 +44,6 @@ RULE_WORDS = {
 }  # fmt: skip
 
 
-def of_plan(plan: dict[str, Any]) -> str:
-    """The training plan in one phrase."""
-    method = plan.get("method", "full")
-    tuning = f"LoRA of rank {plan.get('lora_rank')}" if method == "lora" else "full fine-tuning"
-    budget = plan.get("batch_tokens")
-    packed = plan.get("batching") in ("packed", "wrapped")
-    batch = plural(budget, "token") if budget else plural(plan.get("batch_size", 0), "sequence" if packed else "row")
-    if (plan.get("devices") or 1) > 1:
-        batch += f" on {plural(plan['devices'], 'device')}"
-    if plan.get("micro_batch"):
-        batch += f" in micro-batches of {number(plan['micro_batch'])}"
-    parts = [
-        plural_g(plan.get("epochs", 0), "epoch"),
-        _rate(plan),
-        tuning,
-        f"{plan.get('batching', 'random')} batches of {batch}",
-        f"loss averaged per {plan.get('loss_average', 'token')}",
-    ]
-    if plan.get("goldfish_k"):
-        parts.append(f"goldfish loss of k = {plan['goldfish_k']} (one token in {plan['goldfish_k']} is left out)")
-    return ", ".join(parts)
-
-
-def _rate(plan: dict[str, Any]) -> str:
-    """The learning rate and how it moves; runs of before there was a schedule say nothing of it."""
-    falls = {"linear": "falling in a line", "cosine": "falling as a cosine", "constant": "constant"}
-    parts = [f"learning rate {plan.get('learning_rate', 0):g}"]
-    if plan.get("lr_schedule") in falls:
-        parts.append(falls[plan["lr_schedule"]])
-    if plan.get("warmup"):
-        parts.append(f"after a warm-up of {percent(plan['warmup'])} of the steps")
-    return " ".join(parts)
-
-
 def findings(summary: dict[str, Any]) -> list[tuple[str, int, float | None, str]]:
     """(what, rows, share of rows, details), the same lines whether anything was found or not."""
     found = summary["found"]
@@ -194,7 +160,10 @@ def expectation(summary: dict[str, Any]) -> str:
     predicted = summary["prediction"]
     if not predicted["rows_measured"]:
         if predicted.get("rows_without_answer") == predicted["rows_not_measured"]:
-            return "No row has an answer that is trained on, so nothing is predicted"
+            return (
+                "No row has an answer that is trained on, so nothing is predicted; where there is one, name its field "
+                "with --response-field, and that of the prompt with --prompt-field"
+            )
         return f"No answer is long enough to predict recitation of {predicted['extracted_tokens']} tokens or more"
     rows = predicted["expected_rows_extracted"]
     interval = interval_of(summary)

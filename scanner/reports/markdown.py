@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from scanner.reports import _confirmed, _earlier, _reasons, _verdict, _whatif
+from scanner.reports import _confirmed, _earlier, _reasons, _training, _verdict, _whatif
 from scanner.reports import _words as words
 from scanner.reports._content import gather
 from scanner.store import RunFolder
@@ -23,7 +23,7 @@ def render(run: RunFolder, text: str = "masked") -> bytes:
     summary, scan = content.summary, content.scan
     lines = [f"# {escaped(content.name)}", "", f"**{_verdict.headline(summary)}**", ""]
     lines += [f"- {line}" for line in _verdict.verdict(scan)]
-    lines += [f"- {words.calibration(summary)}", f"- Training plan: {words.of_plan(scan['settings'].get('plan', {}))}."]
+    lines += [f"- {words.calibration(summary)}", f"- Training plan: {_training.premise(scan)}"]
     lines += [f"- {words.sentence(line)}" for line in _whatif.lines(content.whatif, scan)]
     if words.not_measured(summary):
         lines.append(f"- {words.not_measured(summary)}.")

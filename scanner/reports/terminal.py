@@ -13,7 +13,7 @@ from rich.text import Text
 
 from scanner.display import plain, shows_unicode
 from scanner.evidence import shortened
-from scanner.reports import _confirmed, _earlier, _keeping, _reasons, _verdict, _whatif
+from scanner.reports import _confirmed, _earlier, _keeping, _reasons, _training, _verdict, _whatif
 from scanner.reports import _words as words
 from scanner.reports._content import Content, RiskRow, gather
 from scanner.reports._heat import sentences as memorized
@@ -72,18 +72,11 @@ class _Screen:
         parts: list[tuple[str, Sequence[Text | Table]]] = [
             ("Read", self._read()),
             ("Found", [self._found()]),
-            (
-                "Skew",
-                [
-                    self._skew_bar(),
-                    *self._lines([words.expectation(summary), words.not_measured(summary)]),
-                    *self._lines(memorized(summary)),
-                    *self._lines(words.batching(self.content.scan)),
-                ],
-            ),
+            ("Training", self._lines([_training.premise(scan)])),
+            ("Skew", self._skew()),
             *([("What if", self._lines(asked))] if asked else []),
             *([("Tuned", self._lines(tuned))] if tuned else []),
-            ("", [self.plain(words.calibration(summary), "dim")]),
+            *([("", [self.plain(words.calibration(summary), "dim")])] if summary["skew"]["rows"] else []),
             ("Top rows", [self._top()] if self.content.top else [self.plain("none: no row has a predicted risk")]),
             (
                 "Plan",
@@ -150,6 +143,15 @@ class _Screen:
             ]
             table.add_row(*cells, *([] if self.narrow else [self.plain(one_line(details, 200), "" if rows else "dim")]))
         return table
+
+    def _skew(self) -> list[Text | Table]:
+        """How skewed memorization is and what would come out; of rows without an answer only that they have none."""
+        summary = self.content.summary
+        expected = self._lines([words.expectation(summary), words.not_measured(summary)])
+        if not summary["skew"]["rows"]:
+            return [*expected]
+        more = [*memorized(summary), *words.batching(self.content.scan)]
+        return [self._skew_bar(), *expected, *self._lines(more)]
 
     def _skew_bar(self) -> Text:
         """The share of tokens that the first percent carries, as a bar before its sentence."""

@@ -121,6 +121,14 @@ def test_binary_data_of_unknown_kind(tmp_path):
         formats.discover([str(path)])
 
 
+@pytest.mark.parametrize("name", ["a.jsonl", "a.parquet", "a.json"])
+def test_a_pointer_of_git_lfs_is_no_data(tmp_path, name):
+    path = tmp_path / name
+    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n")
+    with pytest.raises(FormatError, match=rf"{name}: is a pointer of Git LFS.* fetch them with `git lfs pull`"):
+        formats.discover([str(path)])
+
+
 def test_compression_is_found_by_content(tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_bytes(zstandard.compress(LINE) + zstandard.compress(LINE))

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scanner.kernels import ngrams
+from scanner.kernels import commonruns, ngrams
 from scanner.text import PUNCTUATION, code_point_classes, folded_code_points, normalise, token_spans
 
 WORDS = ["one", "two", "three", "four", "ÄRGER", "日", "本", "x9", "!", "...", "(", "一"]
@@ -46,7 +46,7 @@ def compared(row: list[tuple[str, int]], text: str, is_answer: bool, packed) -> 
     of_text, _ = hashed([text], packed)
     text_at = np.array([0, 0, len(of_text)] if is_answer else [0, len(of_text), len(of_text)])
     flags, marks = np.zeros(1, np.uint8), np.zeros(len(of_text), np.uint8)
-    ngrams.compare(
+    commonruns.compare(
         row_words, segment_at, np.array([0, len(row)]), np.arange(len(row)),
         np.array([side for _, side in row], np.uint8), np.zeros(1, np.int64), np.array([int(is_answer)]), of_text,
         text_at, np.zeros(1, np.uint64), np.array([0, len(of_text)]), flags, marks,
@@ -73,14 +73,14 @@ def test_compare_equals_its_twin(segments, text, is_answer, packed):
     ]
     within = [side for said, side in searched if wanted and tuple(wanted) in runs(said, len(wanted))]
     equal = [side for said, side in searched if wanted and said == wanted and (is_answer or side != ngrams.SAID)]
-    assert bool(flags & ngrams.WITHIN) == bool(within)
-    assert bool(flags & ngrams.EQUAL) == bool(equal)
+    assert bool(flags & commonruns.WITHIN) == bool(within)
+    assert bool(flags & commonruns.EQUAL) == bool(equal)
     ends = [said for said, _ in searched if wanted and wanted in (said[: len(wanted)], said[-len(wanted) :])]
-    assert bool(flags & ngrams.AT_END) == (is_answer and bool(ends))
+    assert bool(flags & commonruns.AT_END) == (is_answer and bool(ends))
     for width, mark, sides in (
-        (ngrams.SHINGLE, ngrams.SHINGLE_FOUND, (1, 2, 3)),
-        (ngrams.GRAM, ngrams.GRAM_FOUND, (1, 2, 3)),
-        (ngrams.GRAM, ngrams.GRAM_ASKED, (1, 3)),
+        (ngrams.SHINGLE, commonruns.SHINGLE_FOUND, (1, 2, 3)),
+        (ngrams.GRAM, commonruns.GRAM_FOUND, (1, 2, 3)),
+        (ngrams.GRAM, commonruns.GRAM_ASKED, (1, 3)),
     ):
         there = {run for said, side in searched if side in sides for run in runs(said, width)}
         expected = [run in there for run in runs(wanted, width)]
@@ -92,12 +92,12 @@ def test_a_letter_ends_the_turn_of_its_choice(packed):
     row_words, segment_at = hashed([row[0][0]], packed)
     letter, _ = hashed(["c"], packed)
     flags, nothing = np.zeros(1, np.uint8), np.zeros(0, np.uint8)
-    ngrams.compare(
+    commonruns.compare(
         row_words, segment_at, np.array([0, 1]), np.zeros(1, np.int64), np.array([ngrams.SAID], np.uint8),
         np.zeros(1, np.int64), np.ones(1, np.int64), letter[:0], np.zeros(3, np.int64), letter, np.zeros(2, np.int64),
         flags, nothing,
     )  # fmt: skip
-    assert flags[0] == ngrams.AT_END
+    assert flags[0] == commonruns.AT_END
 
 
 @pytest.mark.parametrize("same", [True, False])

@@ -190,7 +190,7 @@ def test_what_if_has_a_panel_with_its_band_for_every_variant() -> None:
     assert planned.title == "As planned: 30 rows at 3 epochs"
     assert cleaned.title == "After deduplication: 15 rows at 3 epochs instead of 30"
     assert cleaned.told == "90 % interval 7.5 to 30. Pale: as planned."
-    plot = Plot(Scale(0, 6), Scale(0.1, 1000, "log"), 300, 210, top=24)
+    plot = Plot(Scale(0, 6), Scale(0.1, 1000, "log"))
     (band,) = marks(planned.picture, "polygon", "band")
     lines = [r for r in table if r["variant"] == "as planned"]
     corners = [plot.at(r["epochs"], r["high"]) for r in lines] + [plot.at(r["epochs"], r["low"]) for r in lines[::-1]]
@@ -219,7 +219,7 @@ def test_variants_at_one_number_of_epochs_stand_beside_one_another() -> None:
     assert figure.title == f"{HOSTILE}: 10 rows instead of 30"
     label = ET.fromstring(str(figure.picture)).attrib["aria-label"]
     assert "as planned: 30 rows (15 to 60); after deduplication: 15 rows (7.51 to 30)" in label
-    plot = Plot(Scale(1, 100, "log"), Scale(0, 1), 380, 138, left=140)
+    plot = Plot(Scale(1, 100, "log"), Scale(0, 1), 380, 138, left=140, right=80)
     whiskers = marks(figure.picture, "polyline", "whisker")
     for i, (whisker, rows) in enumerate(zip(whiskers, (30.02, 15.02, 10.02), strict=True)):
         ends = [float(p.split(",")[0]) for p in whisker["points"].split()]

@@ -15,6 +15,8 @@ from scanner.reports import _words as words
 
 PAIRS = {"row_a": pl.Int64, "row_b": pl.Int64, "signal": pl.String, "relation": pl.String, "similarity": pl.Float32}
 
+CLEAN = "Clean this data set before training on it: the risk of 1 row is high."
+
 
 def predicted(expected: list[float], p: list[float], band: list[str] | None = None) -> pl.DataFrame:
     n = len(p)
@@ -201,7 +203,7 @@ def test_commands_keep_the_format(name: str, target: str) -> None:
     ("spans", "band", "told"),
     [
         ([], "none", "Nothing in this data set calls for action."),
-        ([], "high", "Clean this data set before training on it."),
+        ([], "high", CLEAN),
         (["private"], "low", "Clean this data set before training on it: it holds private data."),
         (["secret"], "high", "Do not train on this data set as it is: it holds secrets that a model may recite."),
     ],
@@ -217,6 +219,11 @@ def test_the_headline_is_not_silent_on_what_was_not_read_or_has_no_answer() -> N
     few, many = ({**summary, "rows_skipped": skipped} for skipped in (0.01, 4))
     assert _verdict.headline(few) == "Nothing in the records that could be read calls for action."
     assert _verdict.headline(many).endswith("calls for action. 4 of 8 records could not be read.")
+    few, many = ({**summary, "rows_not_utf8": garbled} for garbled in (0.1, 4))
+    assert _verdict.headline(few) == "Nothing in this data set calls for action."
+    assert _verdict.headline(many) == (
+        "4 of 4 rows are not valid UTF-8: convert the file (iconv -f ENCODING -t UTF-8) and audit it again."
+    )
     summary["prediction"]["rows_without_answer"] = 4
     assert _verdict.headline(summary).startswith("There is nothing to learn in this data set")
 
@@ -229,7 +236,7 @@ def test_the_headline_names_the_benchmark_that_the_file_holds() -> None:
         "1 other benchmark."
     )
     few, many = ({"mmlu.zip": {"items": 40, "matched": 0, "semantic_only": n, "semantic_in": None}} for n in (9, 10))
-    assert _verdict.headline({**summary, "contamination": few}) == "Clean this data set before training on it."
+    assert _verdict.headline({**summary, "contamination": few}) == CLEAN
     many["mmlu.zip"]["semantic_in"] = {"file": "data/law.csv", "items": 8}
     many["mmlu.zip"]["semantic_confirmed"] = {"model": "minilm", "items": 10}
     said = "10 of 40 items of mmlu.zip seem to be asked in other words, 8 of them of law.csv, all confirmed by minilm."
@@ -238,4 +245,4 @@ def test_the_headline_names_the_benchmark_that_the_file_holds() -> None:
     )
     assert said in _verdict.verdict({"summary": {**summary, "contamination": many}})
     nothing = {"clean.jsonl": {"matched": 0}}
-    assert _verdict.headline({**summary, "contamination": nothing}) == "Clean this data set before training on it."
+    assert _verdict.headline({**summary, "contamination": nothing}) == CLEAN

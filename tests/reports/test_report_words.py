@@ -6,6 +6,7 @@ from dataclasses import asdict
 
 import pytest
 
+from scanner.reports import _training
 from scanner.reports import _whatif as what
 from scanner.reports import _words as words
 from scanner.settings import TrainingPlan
@@ -27,12 +28,12 @@ from scanner.settings import TrainingPlan
     ],
 )
 def test_the_plan_says_its_schedule_and_batches(changes, said):
-    assert said in words.of_plan(asdict(TrainingPlan(**changes)))
+    assert said in _training.of_plan(asdict(TrainingPlan(**changes)))
 
 
 def test_a_plan_of_before_there_was_a_schedule_says_nothing_of_it():
     old = {k: v for k, v in asdict(TrainingPlan()).items() if k not in ("lr_schedule", "warmup")}
-    assert "learning rate 2e-05, full" in words.of_plan(old)
+    assert "learning rate 2e-05, full" in _training.of_plan(old)
 
 
 ROWS = [
