@@ -5,8 +5,8 @@
 
 Sketches find what is as long as its copy; a short answer within a long one has too little of it. But where t of an
 answer's n shingles must be found, any n - t + 1 of them hold one that is (the prefix filter of Chaudhuri, Ganti and
-Kaushik 2006): the rarest, so that there is little to look at. Nothing is missed but phrases that stand in more than
-HOLDERS answers; these are counted. One row stands for all rows with the same answer.
+Kaushik 2006): the rarest, so that there is little to look at. Nothing is missed but of phrases that stand in more
+than HOLDERS answers; such answers are counted. One row stands for all rows with the same answer.
 """
 
 from __future__ import annotations
@@ -26,10 +26,11 @@ from scanner.storedtext import TextReader
 from scanner.text import code_point_classes, folded_code_points
 
 HOLDERS = 64
-"""Answers that are looked at for one shingle, the first in content order."""
+"""Most answers with one shingle that are all looked at; more make it a common phrase."""
 PARTNERS = 16
 """Answers that one is told to stand in: those that it makes up the most of."""
 _PAIRS_AT_ONCE = 1 << 20
+_LOW = 0xFFFFFFFF
 _LEAST_BITS = 8
 _BUCKETS_PER_SHINGLE = 4
 """For counting: shingles that share a bucket look more frequent than they are, which only adds candidates."""
@@ -41,7 +42,8 @@ class Inside:
 
     inner: Int64  # (p,) positions; the likest pair of each answer first, in content order, then the next ones
     outer: Int64  # (p,)
-    left_out: int  # pairs beyond PARTNERS, and holders of a shingle beyond HOLDERS: no more pairs are missing than that
+    left_out: int  # pairs beyond PARTNERS
+    common: int  # answers with a phrase that more than HOLDERS hold: of these further pairs may be missing
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ def find(rows: Rows, prints: Fingerprints, reader: TextReader, width: int, threa
     holders.held_twice(sets.shingle, sets.bounds, sets.shift, sets.counts, found)
     some = np.flatnonzero((size >= CONTAINED_SHINGLES) & (found >= needed(size)))
     answer, shingle = _rarest(sets, some)
-    of, outer, left_out = _held_by(sets, shingle)
+    of, outer, common = _held_by(sets, answer, shingle)
     inner = answer[of]
     apart = (inner != outer) & (size[outer] >= needed(size[inner]))
     packed = np.unique(inner[apart].astype(np.uint64) << np.uint64(32) | outer[apart].astype(np.uint64))
@@ -90,7 +92,7 @@ def find(rows: Rows, prints: Fingerprints, reader: TextReader, width: int, threa
     place = place_within(np.bincount(inner, minlength=len(size)))
     told = order[place < PARTNERS]
     told = told[np.lexsort((sets.rank[inner[told]], place[place < PARTNERS]))]
-    return Inside(sets.position[inner[told]], sets.position[outer[told]], left_out + len(order) - len(told))
+    return Inside(sets.position[inner[told]], sets.position[outer[told]], len(order) - len(told), common)
 
 
 def _shares(sets: _Sets, packed: UInt64, threads: int) -> Float32:
@@ -134,22 +136,34 @@ def _sets(rows: Rows, prints: Fingerprints, reader: TextReader, width: int, thre
     bits = max(_LEAST_BITS, (_BUCKETS_PER_SHINGLE * len(shingle)).bit_length())
     counts = np.zeros(1 << bits, np.uint8)
     holders.tally(shingle, 64 - bits, counts)
-    return _Sets(some, rows.content_rank[some], shingle, np.append(0, np.cumsum(lengths[some])).astype(np.int64), counts)
+    return _Sets(
+        some, rows.content_rank[some], shingle, np.append(0, np.cumsum(lengths[some])).astype(np.int64), counts
+    )
 
 
 def _rarest(sets: _Sets, some: Int64) -> tuple[Int64, UInt64]:
-    """(p,), (p,) these answers and their n - t + 1 rarest shingles, without those that no other answer holds."""
+    """(p,), (p,) these answers and their n - t + 1 rarest shingles, without those that no other answer holds.
+
+    The rarest of each answer comes first.
+    """
     size = np.diff(sets.bounds)[some]
     at = laid_out(sets.bounds[some], sets.bounds[some + 1])
     held = sets.counts[sets.bucket(sets.shingle[at])]
-    order = np.lexsort((sets.shingle[at], held, np.repeat(np.arange(len(some)), size)))
-    chosen = order[place_within(size) <= np.repeat(size - needed(size), size)]
-    chosen = chosen[held[chosen] > 1]
-    return np.repeat(some, size)[chosen], sets.shingle[at[chosen]]
+    # one word each, for these sort ten times as fast as three columns do: 24 bits of answer, 8 of count, 32 of place
+    words = np.repeat(np.arange(len(some)), size) << 40 | held.astype(np.int64) << 32 | place_within(size)
+    words.sort()
+    words = words[place_within(size) <= np.repeat(size - needed(size), size)]
+    words = words[(words >> 32 & holders.MANY) > 1]
+    answer = some[words >> 40]
+    return answer, sets.shingle[sets.bounds[answer] + (words & _LOW)]
 
 
-def _held_by(sets: _Sets, wanted: UInt64) -> tuple[Int64, Int64, int]:
-    """(h,), (h,) places of wanted shingles and answers that hold them; how often another holder was left out."""
+def _held_by(sets: _Sets, answer: Int64, wanted: UInt64) -> tuple[Int64, Int64, int]:
+    """(h,), (h,) places of wanted shingles and answers that hold them; of how many answers not all were looked at.
+
+    answer (p,): whose shingles they are, the rarest of each first. Of a shingle in more than HOLDERS answers only the
+    first PARTNERS are looked at, and only where an answer has no rarer one.
+    """
     distinct, of = np.unique(wanted, return_inverse=True)
     buckets = np.zeros(len(sets.counts), np.bool_)
     buckets[sets.bucket(distinct)] = True
@@ -165,11 +179,13 @@ def _held_by(sets: _Sets, wanted: UInt64) -> tuple[Int64, Int64, int]:
     known = number < len(distinct)
     known[known] = distinct[number[known]] == sets.shingle[hits[known]]
     hits, number = hits[known], number[known]
-    answer = np.searchsorted(sets.bounds, hits, side="right") - 1
-    order = np.lexsort((sets.rank[answer], number))
+    by_rank = np.zeros(int(sets.rank.max(initial=0)) + 1, np.int64)
+    by_rank[sets.rank] = np.arange(len(sets.rank))
+    words = number << 32 | sets.rank[np.searchsorted(sets.bounds, hits, side="right") - 1]
+    words.sort()
     count = np.bincount(number, minlength=len(distinct))
-    order = order[place_within(count) < HOLDERS]
-    taken = np.minimum(count, HOLDERS)
-    start = np.cumsum(taken) - taken
-    outer = answer[order][laid_out(start[of], (start + taken)[of])]
-    return np.repeat(np.arange(len(wanted)), taken[of]), outer, int((count - taken)[of].sum())
+    start = np.cumsum(count) - count
+    first = np.diff(answer, prepend=-1) != 0
+    taken = np.where(count[of] <= HOLDERS, count[of], np.where(first, PARTNERS, 0))
+    outer = by_rank[words[laid_out(start[of], start[of] + taken)] & _LOW]
+    return np.repeat(np.arange(len(wanted)), taken), outer, len(np.unique(answer[count[of] > taken]))

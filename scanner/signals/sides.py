@@ -66,6 +66,7 @@ def pairs(
         names += [name] * len(centre)
     inner, outer = within.inner[:PAIRS_PER_RELATION], within.outer[:PAIRS_PER_RELATION]
     notes["contained_pairs_left_out"] = within.left_out + len(within.inner) - len(inner)
+    notes["contained_answers_in_part"] = within.common
     a.append(np.minimum(inner, outer))
     b.append(np.maximum(inner, outer))
     names += ["contained"] * len(inner)

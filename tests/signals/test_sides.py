@@ -49,7 +49,8 @@ def test_each_other_answer_is_paired_with_the_most_frequent(segments_of):
     ).iter_rows():
         assert a < b
         assert values == pytest.approx(truth[a, b], abs=1e-6)
-    assert found.notes == {f"{name}_pairs_left_out": 0 for name in ("same_prompt", "same_response", "contained")}
+    left_out = {f"{name}_pairs_left_out": 0 for name in ("same_prompt", "same_response", "contained")}
+    assert found.notes == {**left_out, "contained_answers_in_part": 0}
 
 
 @pytest.mark.parametrize("turned", [False, True])
