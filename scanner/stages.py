@@ -110,7 +110,7 @@ def find_likeness(
     run: HasText, rows: Rows, prints: Fingerprints, settings: Settings, threads: int, progress: Progress
 ) -> Likeness:
     """Exact duplicates, templates, then verified near duplicates; rows that follow a template by their payload."""
-    from scanner import templating, wording
+    from scanner import families, planning, templating, wording
     from scanner.signals import exact, group_by, minhash
 
     reader = run.segments()
@@ -132,7 +132,19 @@ def find_likeness(
         )  # fmt: skip
         wanted = near.same_context & (near.pairs.similarity >= settings.floor)
         alike = wording.compare(reader, rows, prints, templates, near.a, near.b, wanted, settings.shingle, threads)
-    table = table_of(near.pairs).hstack([
+        table = _near_table(near, alike)
+        droppable = table.select(planning.may_drop(settings)).to_series().to_numpy()
+        rarer = families.find(reader, rows, prints, near.a, near.b, droppable, threads)
+        if rarer is not None:
+            alike = families.compare(reader, prints, rarer, alike, near.a, near.b, settings.shingle, threads)
+            table = _near_table(near, alike)
+    notes = {"exact": same.notes, "minhash": near.pairs.notes}
+    return Likeness(records, texts, normal, equal, table, templates, notes)
+
+
+def _near_table(near: minhash.NearPairs, alike: wording.Wording) -> pl.DataFrame:
+    """Verified pairs with all that decides on dropping, as in pairs.parquet."""
+    return table_of(near.pairs).hstack([
         pl.Series("prompt_similarity", near.prompt_jaccard, pl.Float32),
         pl.Series("answer_similarity", near.answer_jaccard, pl.Float32),
         pl.Series("answer_containment_ab", near.answer_containment[:, 0], pl.Float32),
@@ -141,8 +153,6 @@ def find_likeness(
         pl.Series("payload_similarity", alike.payload, pl.Float32),
         pl.Series("words_similarity", alike.words, pl.Float32),
     ])  # fmt: skip
-    notes = {"exact": same.notes, "minhash": near.pairs.notes}
-    return Likeness(records, texts, normal, equal, table, templates, notes)
 
 
 def describe_templates(
