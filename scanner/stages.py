@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -24,6 +24,10 @@ from scanner.signatures import Index
 from scanner.store import RunFolder
 from scanner.storedtext import HasText
 from scanner.templating import Marked
+
+if TYPE_CHECKING:
+    from scanner.signals.minhash import NearPairs
+    from scanner.wording import Wording
 
 SIGNATURE_SEED = 1
 """Seed of the MinHash permutations, datasketch's default; fixed, so that runs can be compared."""
@@ -133,8 +137,8 @@ def find_likeness(
         wanted = near.same_context & (near.pairs.similarity >= settings.floor)
         alike = wording.compare(reader, rows, prints, templates, near.a, near.b, wanted, settings.shingle, threads)
         table = _near_table(near, alike)
-        droppable = table.select(planning.may_drop(settings)).to_series().to_numpy()
-        rarer = families.find(reader, rows, prints, near.a, near.b, droppable, threads)
+        droppable = table.select(planning.may_drop(settings.changed(drop_semantic=False))).to_series().to_numpy()
+        rarer = families.find(reader, rows, prints, near.a, near.b, droppable, settings.shingle, threads)
         if rarer is not None:
             alike = families.compare(reader, prints, rarer, alike, near.a, near.b, settings.shingle, threads)
             table = _near_table(near, alike)
@@ -142,7 +146,7 @@ def find_likeness(
     return Likeness(records, texts, normal, equal, table, templates, notes)
 
 
-def _near_table(near: minhash.NearPairs, alike: wording.Wording) -> pl.DataFrame:
+def _near_table(near: NearPairs, alike: Wording) -> pl.DataFrame:
     """Verified pairs with all that decides on dropping, as in pairs.parquet."""
     return table_of(near.pairs).hstack([
         pl.Series("prompt_similarity", near.prompt_jaccard, pl.Float32),
