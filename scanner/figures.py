@@ -38,6 +38,16 @@ def percent(share: float | None) -> str:
     return f"{value:.1f}".removesuffix(".0") + " %" if value < 10 else f"{value:.0f} %"
 
 
+def percent_above(share: float, limit: float) -> str:
+    """A share that is larger than a limit, with as many digits as it takes to see that: "50.5 %" above .5."""
+    plain = percent(share)
+    digits = 1
+    while float(plain.strip("<> %")) <= round(100 * limit, 9) and digits < 9:
+        plain = f"{100 * share:.{digits}f} %"
+        digits += 1
+    return plain
+
+
 def probability(value: float | None) -> str:
     """Two digits; never a round 0 or 1 for what is merely close to it."""
     if value is None or not math.isfinite(value):

@@ -307,7 +307,8 @@ class Pairs:
     """Verified pairs of rows, row_a < row_b, sorted; `signal` says what found them.
 
     relation: same_both | same_prompt | same_response | near | contained | semantic. Signal exact with another relation
-    than same_both says that one side is the same: evidence, never a reason to drop a row.
+    than same_both says that one side is the same, or (contained) that one answer stands inside the other: evidence,
+    never a reason to drop a row.
     """
 
     signal: str  # exact, minhash, span, semantic

@@ -40,14 +40,14 @@ def relate(
     threads: int,
     progress: Progress,
 ) -> Related:
-    """Conflicts, shared answers, openings, repeated turns and scripts; pairs for the groups that have a say.
+    """Conflicts, shared answers, answers inside others, openings, repeated turns and scripts; pairs for what has a say.
 
     near: the verified near pairs as in pairs.parquet; pairs of these rows are not measured again.
     """
     from scanner import turns
     from scanner.features import answers, conflicts, script
     from scanner.features import turns as turn_features
-    from scanner.signals import sides
+    from scanner.signals import _inside, sides
 
     with progress.stage("compare turns", len(rows)):
         measured = turns.measure(run.segments(), len(rows), threads, progress.advance)
@@ -56,8 +56,9 @@ def relate(
         replies = same_answer(rows, prints, clusters.keep)
         openings = same_opening(rows, prints, measured.turns)
         long = prints.supervised_tokens >= LONG_TURN
+        within = _inside.find(rows, prints, run.segments(), settings.shingle, threads)
         found = sides.pairs(
-            rows, prompts, replies, long, run.segments(), settings.shingle,
+            rows, prompts, replies, long, within, run.segments(), settings.shingle,
             known=(near["row_a"].to_numpy(), near["row_b"].to_numpy()),
         )  # fmt: skip
     features = [

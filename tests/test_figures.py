@@ -22,3 +22,10 @@ def test_shares_are_never_rounded_to_all():
 def test_expected_counts_have_their_noun():
     shown = [figures.about_many(value, "row") for value in (0, 0.01, 0.4, 1, 12.3)]
     assert shown == ["0 rows", "fewer than 0.1 rows", "0.4 rows", "1 row", "12 rows"]
+
+
+def test_a_share_above_a_limit_looks_larger_than_it():
+    shown = [
+        figures.percent_above(*case) for case in ((0.75, 0.5), (0.505, 0.5), (0.50001, 0.5), (0.0004, 0), (1, 0.9))
+    ]
+    assert shown == ["75 %", "50.5 %", "50.001 %", "< 0.1 %", "100 %"]

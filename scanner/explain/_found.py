@@ -17,12 +17,13 @@ LABELS = ("conflicts.group", "conflicts.answer", "answers.group", "answers.promp
 """Columns that number groups: no quantities, so that they have no place among the rows."""
 INSIDE = 0.95
 """Share of an answer's shingles found in another from which it stands inside it (as in signals.minhash)."""
+INSIDE_WORDS = ("this row's answer stands inside its answer", "its answer stands inside this row's")
 RELATION_WORDS = {
     "same_both": "the same prompt and answer",
     "same_prompt": "the same prompt, another answer",
     "same_response": "the same answer to another prompt",
     "near": "nearly the same",
-    "contained": "one within the other",
+    "contained": "one, or its answer, within the other",
     "semantic": "the same in other words",
 }
 
@@ -46,12 +47,14 @@ class Relative:
     def told(self) -> str:
         """How the two are related, in words, and which answer stands inside which."""
         words = RELATION_WORDS.get(self.relation, self.relation)
+        if self.relation == "contained" and self.signal == "exact":
+            return INSIDE_WORDS[self.answer_inside < self.answer_holds]  # the rows themselves need not be alike
         if self.relation == "contained":
             words = "this row stands within it" if self.inside >= self.holds else "it stands within this row"
         if self.answer_inside >= INSIDE > self.answer_holds:
-            return f"{words}; this row's answer stands inside its answer"
+            return f"{words}; {INSIDE_WORDS[0]}"
         if self.answer_holds >= INSIDE > self.answer_inside:
-            return f"{words}; its answer stands inside this row's"
+            return f"{words}; {INSIDE_WORDS[1]}"
         return words
 
 
@@ -104,7 +107,9 @@ def relatives_of(pairs: pl.DataFrame, row_id: int, rows: pl.DataFrame) -> tuple[
         ),
         pl.col("payload_similarity").cast(pl.Float64),
     )  # fmt: skip
+    side = (pl.col("signal") == "exact") & (pl.col("relation") == "contained")
     rank = pl.col("signal").replace_strict({"exact": 0, "minhash": 1, "span": 2}, default=3, return_dtype=pl.Int8)
+    rank = pl.when(side).then(2).otherwise(rank)
     seen = seen.sort([rank, pl.col("similarity").fill_null(0).fill_nan(0), "row_id"], descending=[False, True, False])
     seen = seen.unique(["row_id", "signal"], keep="first", maintain_order=True)
     places = rows.select("row_id", pl.col("source").cast(pl.String), "line")

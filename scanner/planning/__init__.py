@@ -18,7 +18,7 @@ import polars as pl
 
 from scanner import decontaminating, heat
 from scanner.errors import BrakeError
-from scanner.figures import percent, plural
+from scanner.figures import percent_above, plural
 from scanner.planning._findings import Findings as Findings
 from scanner.planning.dropping import copied_rows, dropped_rows, spared_rows, without_kept
 from scanner.planning.dropping import may_drop as may_drop
@@ -134,9 +134,10 @@ def brake(plan: pl.DataFrame, row_source: np.ndarray, settings: Settings, source
         mine = row_source == index
         total, gone, known = int(mine.sum()), int(dropped[mine].sum()), int(earlier[mine].sum())
         if total and gone / total > settings.max_removal_share:
+            share = percent_above(gone / total, settings.max_removal_share)
             already = f", {known:,} of them because earlier runs (--against) hold them already" if known else ""
             found.append(
-                f"the plan would drop {gone:,} of {plural(total, 'row')} of {name} ({percent(gone / total)}), more "
+                f"the plan would drop {gone:,} of {plural(total, 'row')} of {name} ({share}), more "
                 f"than --max-removal-share {settings.max_removal_share:g} allows{already}"
                 + (
                     f"; {plural(int(held[mine].sum()), 'of these holds', 'of these hold')} evaluation items"

@@ -32,7 +32,7 @@ RELATIONS = {
     "same_prompt": "the same prompt, different answers",
     "same_response": "different prompts, the same answer",
     "near": "near copies",
-    "contained": "one row inside the other",
+    "contained": "one row, or its answer, inside the other",
     "semantic": "the same in other words",
 }
 RULE_WORDS = {

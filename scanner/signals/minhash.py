@@ -17,16 +17,12 @@ from scanner.kernels import minhash as shingling
 from scanner.kernels.sorting import sort_words
 from scanner.objects import Fingerprints, Groups, Int64, Pairs, Rows, RowSegments, UInt64
 from scanner.running import parts_for, run, shares
-from scanner.signals._measures import answer_containments
+from scanner.signals._measures import CONTAINED, CONTAINED_SHINGLES, answer_containments
 from scanner.storedtext import TextReader
 from scanner.text import code_point_classes, folded_code_points
 
 WINDOW = 32
 """Rows of a bucket with which each of its rows is compared, besides the bucket's first."""
-CONTAINED = 0.95
-"""Share of the smaller row's shingles found in the other from which it counts as contained ..."""
-CONTAINED_SHINGLES = 12
-"""... if it has at least this many distinct shingles; shorter ones are contained in anything."""
 FLOOR_RECALL = 0.85
 """Share of the pairs at the floor that must become candidates; costs little on real data (benchmarks/duplicates)."""
 PAIRS_PER_BLOCK = 1 << 22
@@ -162,11 +158,7 @@ def find(
     answers = answer_containments(sizes[1::2], left, right, measured[kept, 4])
     a, b, values = members[left], members[right], np.column_stack((measured[kept], answers))
 
-    a, b, values = _with_case_twins(a, b, values, proposed.leader, texts)
-    swap = a > b
-    a, b = np.where(swap, b, a), np.where(swap, a, b)
-    for ab, ba in ((1, 2), (5, 6)):
-        values[swap, ab], values[swap, ba] = values[swap, ba], values[swap, ab].copy()
+    a, b, values = _with_case_twins(a, b, values, proposed.leader, texts, fingerprints)
     order = np.argsort(a << 32 | b)
     a, b, values = a[order], b[order], values[order]
     equal_prompt = fingerprints.prompt[a] == fingerprints.prompt[b]
@@ -328,17 +320,22 @@ def _shingle_sets(
 
 
 def _with_case_twins(
-    a: Int64, b: Int64, values: np.ndarray, leader: Int64, texts: Groups
+    a: Int64, b: Int64, values: np.ndarray, leader: Int64, texts: Groups, fingerprints: Fingerprints
 ) -> tuple[Int64, Int64, np.ndarray]:
-    """Add the pair (row, its representative) for rows that equal it only up to case and spacing."""
+    """Add the pair (row, its representative) for rows that equal it only up to case and spacing, the smaller first.
+
+    They are alike in all that they have; two missing prompts, or answers, are not measured here either.
+    """
     led = np.flatnonzero(leader != np.arange(len(leader)))
     led = led[texts.group[led] == led]  # one row of each text
     twins = led[texts.group[leader[led]] != led]
     if not len(twins):
         return a, b, values
-    ones = np.ones((len(twins), values.shape[1]), np.float32)
+    alike = np.ones((len(twins), values.shape[1]), np.float32)
+    alike[fingerprints.prompt_chars[twins] == 0, 3] = np.nan
+    alike[fingerprints.response_chars[twins] == 0, 4:] = np.nan
     return (
-        np.concatenate((a, leader[twins])),
-        np.concatenate((b, twins)),
-        np.concatenate((values, ones)),
+        np.concatenate((a, np.minimum(twins, leader[twins]))),
+        np.concatenate((b, np.maximum(twins, leader[twins]))),
+        np.concatenate((values, alike)),
     )

@@ -1,4 +1,5 @@
-"""Rows that share one side only: conflicts (same prompt) and boilerplate (same answer), each group as a star.
+"""Rows that share one side only: conflicts (same prompt) and boilerplate (same answer), each group as a star; and rows
+of which one answer stands inside the other (_inside.py).
 
 Hashes have grouped the rows; here the pairs that stand for a group are measured on their shingles: one row of the most
 frequent way with one row of each other way. They are evidence, and never a reason to drop a row.
@@ -17,6 +18,7 @@ from scanner.fingerprints import PART_OF_ROLE
 from scanner.kernels import minhash as shingling
 from scanner.kernels import similarity
 from scanner.objects import ROLE_CODE, Bool, Int64, Rows, Shared
+from scanner.signals._inside import Inside
 from scanner.signals._measures import answer_containments
 from scanner.storedtext import SegmentReader
 from scanner.text import code_point_classes, folded_code_points
@@ -41,11 +43,12 @@ def pairs(
     prompts: Shared,
     answers: Shared,
     long: Bool,
+    within: Inside,
     reader: SegmentReader,
     width: int,
     known: tuple[Int64, Int64],
 ) -> SidePairs:
-    """Stars of the groups with several ways, measured; signal exact, relation same_prompt or same_response.
+    """Stars of the groups with several ways, measured; signal exact, relation same_prompt, same_response or contained.
 
     long (n,): rows whose answer is too long to be a label; others are no boilerplate · known: row ids of the pairs that
     are verified already and not repeated.
@@ -61,6 +64,12 @@ def pairs(
         a.append(np.minimum(centre, other))
         b.append(np.maximum(centre, other))
         names += [name] * len(centre)
+    inner, outer = within.inner[:PAIRS_PER_RELATION], within.outer[:PAIRS_PER_RELATION]
+    notes["contained_pairs_left_out"] = within.left_out + len(within.inner) - len(inner)
+    notes["contained_answers_in_part"] = within.common
+    a.append(np.minimum(inner, outer))
+    b.append(np.maximum(inner, outer))
+    names += ["contained"] * len(inner)
     left, right, relation = np.concatenate(a), np.concatenate(b), np.array(names, dtype=object)
     new = _without(left, right, *(np.searchsorted(rows.row_id, ids) for ids in known))
     left, right, relation = left[new], right[new], relation[new]

@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 
 from scanner import relating
+from scanner.signals import _inside as inside
 from scanner.signals import sides
 from signals.test_minhash import brute
 
@@ -19,7 +20,8 @@ def star(corpus, known=NONE, long_tokens=8):
     prompts = relating.same_prompt(rows, prints, keep)
     answers = relating.same_answer(rows, prints, keep)
     long = prints.supervised_tokens >= long_tokens
-    return sides.pairs(rows, prompts, answers, long, corpus.reader(), 3, known)
+    within = inside.find(rows, prints, corpus.reader(), 3, 2)
+    return sides.pairs(rows, prompts, answers, long, within, corpus.reader(), 3, known)
 
 
 LONG = "I am sorry, but I cannot help with that request today."
@@ -48,7 +50,19 @@ def test_each_other_answer_is_paired_with_the_most_frequent(segments_of):
     ).iter_rows():
         assert a < b
         assert values == pytest.approx(truth[a, b], abs=1e-6)
-    assert found.notes == {"same_prompt_pairs_left_out": 0, "same_response_pairs_left_out": 0}
+    left_out = {f"{name}_pairs_left_out": 0 for name in ("same_prompt", "same_response", "contained")}
+    assert found.notes == {**left_out, "contained_answers_in_part": 0}
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_an_answer_inside_another_is_measured_and_said_the_right_way_round(segments_of, turned):
+    short = "Take the first left behind the old mill, then follow the river for an hour or so."
+    rows = [("How do I get there?", short), ("Tell me all you know.", f"Well. {' '.join(map(str, range(90)))} {short}")]
+    found = star(segments_of(rows[::-1] if turned else rows)).frame
+    assert found.select("row_a", "row_b", "signal", "relation").rows() == [(0, 1, "exact", "contained")]
+    shares = found.select("answer_containment_ab", "answer_containment_ba").row(0)
+    assert shares[turned] == 1
+    assert 0 < shares[not turned] < 0.2
 
 
 def test_labels_are_no_boilerplate(segments_of):

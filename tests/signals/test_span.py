@@ -142,6 +142,15 @@ def test_pairs_measure_what_stands_in_the_other_row(segments_of: Any) -> None:
     assert found.longest.tolist() == [poem, max(poem, other), other]
 
 
+@pytest.mark.parametrize(("shared", "relation"), [(94, "near"), (95, "contained"), (96, "contained")])
+def test_a_row_is_contained_from_95_of_100_tokens(segments_of: Any, shared: int, relation: str) -> None:
+    whole = [f"w{i}" for i in range(300)]
+    mine = [*whole[:shared], *(f"own{i}" for i in range(98 - shared))]  # with "Why?" 100 tokens
+    found = look(segments_of([pair("Why?", " ".join(mine)), pair("And how so?", " ".join(whole))]))
+    assert found.pairs.similarity.tolist() == pytest.approx([shared / 100])
+    assert found.pairs.relation.tolist() == [relation]
+
+
 def test_pairs_are_stars_around_the_first_row_in_content_order(segments_of: Any) -> None:
     corpus = segments_of([pair(f"Question {i}?", f"{POEM} {i}") for i in range(4)])
     found = look(corpus)

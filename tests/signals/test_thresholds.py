@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from scanner.signals._measures import answer_containments
-from scanner.signals.minhash import CONTAINED_SHINGLES
 from signals.test_minhash import as_dict, find
 
 
@@ -21,6 +20,7 @@ def test_a_pair_exactly_at_the_floor_is_kept(segments_of, shared, union):
     rows = [numbered(0, shared), numbered(0, union), "something else entirely"]
     near = find(segments_of(rows), width=1, jaccard=level, floor=level, recall=0.99)
     assert near.pairs.similarity.tolist() == pytest.approx([level])
+    assert near.pairs.relation.tolist() == ["near"]
     above = find(segments_of(rows), width=1, jaccard=level + 0.01, floor=level + 0.01, recall=0.99)
     assert [r for r in above.pairs.relation.tolist() if r != "contained"] == []
 
@@ -45,15 +45,58 @@ def test_which_row_stands_in_which(segments_of, turned):
 
 
 def test_a_row_is_as_large_as_its_distinct_shingles(segments_of):
-    """Prompt and answer of the short row are the same words, which make it no larger than one of them."""
+    """Prompt and answer of the short row are the same 11 or 12 words, which make it no larger than one of them."""
     found = []
-    for count in (CONTAINED_SHINGLES - 1, CONTAINED_SHINGLES):
+    for count in (11, 12):
         words = numbered(0, count)
         longer = f"{words} {numbered(100, 115)}"
         corpus = segments_of([(words, words), (longer, longer)])
         found.append(as_dict(find(corpus, width=1, floor=0.45, jaccard=0.5, recall=0.99, permutations=512)))
     assert not found[0]
     assert [values[0] for values in found[1].values()] == ["contained"]
+
+
+@pytest.mark.parametrize(("shared", "contained"), [(18, False), (19, True), (20, True)])
+def test_a_row_is_contained_from_95_of_100_shingles(segments_of, shared, contained):
+    """19 of 20 are .95; as a whole the two rows are less alike than the floor."""
+    rows = [f"{numbered(0, shared)} {numbered(500, 520 - shared)}", numbered(0, 40)]
+    found = find(segments_of(rows), width=1, floor=0.51, jaccard=0.6, recall=0.99, permutations=512)
+    assert found.pairs.relation.tolist() == ["contained"] * contained
+
+
+@pytest.mark.parametrize(("shared", "relation"), [(79, "same_prompt"), (80, "near"), (81, "near")])
+def test_answers_as_alike_as_the_threshold_are_no_contradiction(segments_of, shared, relation):
+    """Of 100 words in both answers together; the prompt is the same."""
+    asked = numbered(200, 260)
+    rows = [(asked, numbered(0, shared)), (asked, numbered(0, 100))]
+    found = find(segments_of(rows), width=1)
+    assert found.pairs.relation.tolist() == [relation]
+    turned = find(segments_of([row[::-1] for row in rows]), width=1)
+    assert turned.pairs.relation.tolist() == [relation.replace("same_prompt", "same_response")]
+
+
+def test_without_a_prompt_nothing_is_asked_and_without_an_answer_nothing_said(segments_of):
+    rows = [numbered(0, 60), numbered(0, 100)]
+    assert find(segments_of(rows), width=1).pairs.relation.tolist() == ["near"]
+    assert find(segments_of([(row, "") for row in rows]), width=1).pairs.relation.tolist() == ["near"]
+
+
+def test_what_two_copies_both_lack_is_not_measured(segments_of):
+    """Up to case the rows are equal: a prompt and an answer, a text without a prompt, a prompt without an answer."""
+    words = numbered(0, 9)
+    rows = [
+        (words, "So it is."),
+        (words, "So it IS."),
+        numbered(40, 49),
+        numbered(40, 49).upper(),
+        (numbered(20, 29), ""),
+    ]
+    rows.append((numbered(20, 29).upper(), ""))
+    found = find(segments_of(rows))
+    told = dict(zip(found.a.tolist(), zip(found.prompt_jaccard, found.answer_jaccard, strict=True), strict=True))
+    assert told == {0: (1, 1), 2: (pytest.approx(np.nan, nan_ok=True), 1), 4: (1, pytest.approx(np.nan, nan_ok=True))}
+    assert found.pairs.similarity.tolist() == [1, 1, 1]
+    assert (found.a < found.b).all()
 
 
 def test_answer_containments_are_those_of_sets():
