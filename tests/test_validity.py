@@ -114,8 +114,8 @@ def test_rows_outside():
     assert few.statements[0].short == "Cyrillic script rows (3 of 4,000)"
     assert about(said(dose=1010.0), "dose") == (
         "count",
-        "4,000 of 4,000 rows have a dose beyond the largest validated (200 visits; the largest here 1,010): for them "
-        "the curve is extrapolated.",
+        "4,000 of 4,000 rows have a dose beyond the largest validated (200 visits; the largest here 1,010, counted as "
+        "what they are worth to the plan's model and kind of tuning): for them the curve is extrapolated.",
     )
     assert about(said(steps=9753), "optimizer steps")[0] == "count"
     assert about(said(own_tokens=False), "tokenizer")[0] == "count"

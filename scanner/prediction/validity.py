@@ -51,6 +51,8 @@ MANY_OPENINGS, MOST_OPENINGS = 0.1, 0.2
 """Share of answers that begin alike from which on one cell of the fit alone is like it (`boilerplate-1`: .19), and from
 which on none is (benchmarks/prediction)."""
 LANGUAGE = {"Han": "Chinese", "Kana": "Japanese", "Hangul": "Korean"}
+WORTH = ", counted as what they are worth to the plan's model and kind of tuning"
+"""Of visits: the `exposures` of single rows do not depend on it."""
 NO_LETTERS = "none"  # answers of digits and signs have no script
 
 
@@ -182,13 +184,14 @@ def _doses(facts: Facts, known: Validated) -> Iterator[Statement]:
     largest = float(facts.dose.max(initial=0.0))
     if not above:
         yield Statement("dose", INSIDE, f"dose up to {visits(largest)}",
-                        f"No row has a dose above {visits(top)} visits, the largest validated.", 0)  # fmt: skip
+                        f"No row has a dose above {visits(top)} visits, the largest validated{WORTH}.", 0)  # fmt: skip
         return
     many = above > FEW * n
     yield Statement(
         "dose", COUNT if many else NOTE, f"dose beyond {visits(top)} visits ({plural(above, 'row')})",
         f"{above:,} of {plural(n, 'row')} {'has' if above == 1 else 'have'} a dose beyond the largest validated "
-        f"({visits(top)} visits; the largest here {visits(largest)}): for them the curve is extrapolated.", above,
+        f"({visits(top)} visits; the largest here {visits(largest)}{WORTH}): for them the curve is extrapolated.",
+        above,
     )  # fmt: skip
 
 
