@@ -47,7 +47,8 @@ def _bare(answer: bytes) -> tuple[bytes, bool]:
 
 def _result(answer: bytes) -> tuple[bytes, bool]:
     """What an answer comes to, and whether it says so."""
-    *_, last = [None, *(_RESULT.finditer(answer) if _is_worth_a_look(answer) else ())]
+    found = list(_RESULT.finditer(answer)) if _is_worth_a_look(answer) else []
+    last = found[-1] if found else None
     return (b"", False) if last is None else (last[1] or last[2], True)
 
 
