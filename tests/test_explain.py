@@ -22,8 +22,8 @@ from scanner import pipeline, rulefiles
 from scanner.errors import RunError
 from scanner.explain import Explanation, explain
 from scanner.explain._found import relatives_of
-from scanner.pairing import by_meaning_alone
 from scanner.explain._heat import Heated
+from scanner.pairing import by_meaning_alone
 from scanner.settings import Settings
 from scanner.store import RunFolder
 

@@ -47,8 +47,8 @@ def _bare(answer: bytes) -> tuple[bytes, bool]:
 
 def _result(answer: bytes) -> tuple[bytes, bool]:
     """What an answer comes to, and whether it says so."""
-    *_, last = [None, *(_RESULT.finditer(answer) if _is_worth_a_look(answer) else ())]
-    return (b"", False) if last is None else (last[1] or last[2], True)
+    found = list(_RESULT.finditer(answer)) if _is_worth_a_look(answer) else []
+    return (found[-1][1] or found[-1][2], True) if found else (b"", False)
 
 
 def _is_worth_a_look(answer: bytes) -> bool:
