@@ -384,3 +384,12 @@ def test_what_a_transformer_confirmed_is_said(confirmed: int, said: str) -> None
     assert found["b.csv"]["semantic_confirmed"] == {"items": confirmed, "model": "minilm"}
     line = f"0 of 40 items of b.csv (0 %); 3 more in other words, {said} confirmed by minilm, to review"
     assert _words.contamination({"contamination": found}) == [line]
+
+
+def test_of_benchmarks_with_as_many_items_the_one_with_answers_comes_first() -> None:
+    lines = [(0, name, item, part) for name, part in (("a", "question"), ("b", "both")) for item in ("1", "2")]
+    matches = pl.DataFrame(lines, schema=["row_id", "source", "item", "part"], orient="row").with_columns(
+        kind=pl.lit(decontaminating.KIND), how=pl.lit("exact"), similarity=pl.lit(1.0)
+    )
+    known = [{"name": name, "items": 4, "not_searched": 0} for name in ("a", "b", "c")]
+    assert list(decontaminating.per_benchmark(matches, known)) == ["b", "a", "c"]

@@ -48,8 +48,7 @@ def _bare(answer: bytes) -> tuple[bytes, bool]:
 def _result(answer: bytes) -> tuple[bytes, bool]:
     """What an answer comes to, and whether it says so."""
     found = list(_RESULT.finditer(answer)) if _is_worth_a_look(answer) else []
-    last = found[-1] if found else None
-    return (b"", False) if last is None else (last[1] or last[2], True)
+    return (found[-1][1] or found[-1][2], True) if found else (b"", False)
 
 
 def _is_worth_a_look(answer: bytes) -> bool:
