@@ -18,8 +18,8 @@ def premise(scan: dict[str, Any], brief: bool = False) -> str:
     brief: without the schedule and the loss average where these are what trainers do unasked.
     """
     plan = (scan.get("settings") or {}).get("plan") or {}
-    usual = json.loads(json.dumps(asdict(TrainingPlan())))  # as it stands in scan.json
-    is_usual = all(value == plan[name] for name, value in usual.items() if name in plan)
+    usual = asdict(TrainingPlan())
+    is_usual = json.dumps(usual | plan) == json.dumps(usual)  # a tuple is a list in scan.json
     return f"{of_plan(plan, brief)}.{f' {USUAL}' if is_usual else ''}"
 
 
