@@ -12,16 +12,19 @@ from scanner.settings import TrainingPlan
 USUAL = "These are the defaults; --epochs, --learning-rate, --batch-size, --method and --model-params tell yours."
 
 
-def premise(scan: dict[str, Any]) -> str:
-    """The plan that everything is judged for, and how to tell another where it is the usual one."""
+def premise(scan: dict[str, Any], brief: bool = False) -> str:
+    """The plan that everything is judged for, and how to tell another where it is the usual one.
+
+    brief: without the schedule and the loss average where these are what trainers do unasked.
+    """
     plan = (scan.get("settings") or {}).get("plan") or {}
-    usual = json.loads(json.dumps(asdict(TrainingPlan())))  # as it stands in scan.json
-    is_usual = all(value == plan[name] for name, value in usual.items() if name in plan)
-    return f"{of_plan(plan)}.{f' {USUAL}' if is_usual else ''}"
+    usual = asdict(TrainingPlan())
+    is_usual = json.dumps(usual | plan) == json.dumps(usual)  # a tuple is a list in scan.json
+    return f"{of_plan(plan, brief)}.{f' {USUAL}' if is_usual else ''}"
 
 
-def of_plan(plan: dict[str, Any]) -> str:
-    """The training plan in one phrase."""
+def of_plan(plan: dict[str, Any], brief: bool = False) -> str:
+    """The training plan in one phrase; brief as in `premise`."""
     method = plan.get("method", "full")
     tuning = f"LoRA of rank {plan.get('lora_rank')}" if method == "lora" else "full fine-tuning"
     if plan.get("model_params"):
@@ -35,21 +38,23 @@ def of_plan(plan: dict[str, Any]) -> str:
         batch += f" in micro-batches of {number(plan['micro_batch'])}"
     parts = [
         plural_g(plan.get("epochs", 0), "epoch"),
-        _rate(plan),
+        _rate(plan, brief),
         tuning,
         f"{plan.get('batching', 'random')} batches of {batch}",
-        f"loss averaged per {plan.get('loss_average', 'token')}",
     ]
+    average = plan.get("loss_average", "token")
+    if not brief or average != "token":
+        parts.append(f"loss averaged per {average}")
     if plan.get("goldfish_k"):
         parts.append(f"goldfish loss of k = {plan['goldfish_k']} (one token in {plan['goldfish_k']} is left out)")
     return ", ".join(parts)
 
 
-def _rate(plan: dict[str, Any]) -> str:
+def _rate(plan: dict[str, Any], brief: bool) -> str:
     """The learning rate and how it moves; runs of before there was a schedule say nothing of it."""
     falls = {"linear": "falling in a line", "cosine": "falling as a cosine", "constant": "constant"}
     parts = [f"learning rate {plan.get('learning_rate', 0):g}"]
-    if plan.get("lr_schedule") in falls:
+    if plan.get("lr_schedule") in falls and not (brief and plan["lr_schedule"] == "linear"):
         parts.append(falls[plan["lr_schedule"]])
     if plan.get("warmup"):
         parts.append(f"after a warm-up of {percent(plan['warmup'])} of the steps")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -37,7 +38,8 @@ def curve(rows: Sequence[dict[str, Any]], scan: dict[str, Any]) -> str:
     if mine[planned]["expected_rows"] < TO_FORGET:
         told = [r for r in told if not r["variant"].startswith(GOLDFISH)]
     others = sorted(told, key=lambda r: r["variant"] != DEDUPLICATED)
-    parts += [f"{r['variant']}: {about(r['expected_rows'])}" for r in others]
+    for said, alike in itertools.groupby(others, key=lambda r: about(r["expected_rows"])):
+        parts.append(f"{', '.join(r['variant'] for r in alike)}: {said}")
     return "; ".join(parts)
 
 

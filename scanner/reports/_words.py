@@ -53,7 +53,7 @@ def findings(summary: dict[str, Any]) -> list[tuple[str, int, float | None, str]
         ("exact copies", exact["rows"], exact["share"],
          f"{plural(exact['groups'], 'group')}, {plural(exact['surplus_rows'], 'row')} more than needed"),
         ("near copies", near["rows"], near["share"],
-         f"{_pairs(near)} with Jaccard ≥ {near['jaccard']:g} or one within the other"),
+         f"{_pairs(near)}, Jaccard ≥ {near['jaccard']:g} or one in the other"),
         ("loose copies", loose["rows"], loose["share"],
          f"{_pairs(loose)} less alike; {'it adds' if loose['pairs'] == 1 else 'they add'} to what is memorized, and "
          f"{'is' if loose['pairs'] == 1 else 'are'} kept"),

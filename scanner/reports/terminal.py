@@ -72,7 +72,7 @@ class _Screen:
         parts: list[tuple[str, Sequence[Text | Table]]] = [
             ("Read", self._read()),
             ("Found", [self._found()]),
-            ("Training", self._lines([_training.premise(scan)])),
+            ("Training", self._lines([_training.premise(scan, brief=True)])),
             ("Skew", self._skew()),
             *([("What if", self._lines(asked))] if asked else []),
             *([("Tuned", self._lines(tuned))] if tuned else []),

@@ -114,7 +114,7 @@ def test_pairs_that_only_a_template_makes_alike_are_loose_and_cut_offs_show() ->
     )
     plan = pl.DataFrame({"row_id": range(10), "action": ["keep"] * 10, "rule_id": [None] * 10, "loss_mask": [None] * 10,
                          "sample_weight": [1.0] * 10}, schema_overrides={"rule_id": pl.String})  # fmt: skip
-    for cut, said in ((0, "3 pairs with"), (5, "at least 3 pairs with")):
+    for cut, said in ((0, "3 pairs, Jaccard"), (5, "at least 3 pairs, Jaccard")):
         rows = pl.DataFrame({"row_id": range(10), "cluster_id": [-1] * 10, "cluster_size": [1] * 10})
         spans = pl.DataFrame(schema={"row_id": pl.Int64, "rule_id": pl.String, "kind": pl.String})
         notes = {"minhash": {"pairs_not_compared_at_least": cut}}

@@ -31,6 +31,18 @@ def test_the_plan_says_its_schedule_and_batches(changes, said):
     assert said in _training.of_plan(asdict(TrainingPlan(**changes)))
 
 
+def test_the_screen_names_the_plan_in_brief_and_says_where_it_is_the_usual_one():
+    def told(**changes):
+        return _training.premise({"settings": {"plan": asdict(TrainingPlan(**changes))}}, brief=True)
+
+    assert told(epochs=8) == "8 epochs, learning rate 2e-05, full fine-tuning, random batches of 16 rows."
+    assert told(model_params=7e9, lr_schedule="cosine", loss_average="row", batch_size=4) == (
+        "3 epochs, learning rate 2e-05 falling as a cosine, full fine-tuning of a model of 7 B parameters, random "
+        "batches of 4 rows, loss averaged per row."
+    )
+    assert told().endswith(f"16 rows. {_training.USUAL}")
+
+
 def test_a_plan_of_before_there_was_a_schedule_says_nothing_of_it():
     old = {k: v for k, v in asdict(TrainingPlan()).items() if k not in ("lr_schedule", "warmup")}
     assert "learning rate 2e-05, full" in _training.of_plan(old)
