@@ -47,7 +47,7 @@ def relate(
     from scanner import turns
     from scanner.features import answers, conflicts, script
     from scanner.features import turns as turn_features
-    from scanner.signals import inside, sides
+    from scanner.signals import _inside, sides
 
     with progress.stage("compare turns", len(rows)):
         measured = turns.measure(run.segments(), len(rows), threads, progress.advance)
@@ -56,7 +56,7 @@ def relate(
         replies = same_answer(rows, prints, clusters.keep)
         openings = same_opening(rows, prints, measured.turns)
         long = prints.supervised_tokens >= LONG_TURN
-        within = inside.find(rows, prints, run.segments(), settings.shingle, threads)
+        within = _inside.find(rows, prints, run.segments(), settings.shingle, threads)
         found = sides.pairs(
             rows, prompts, replies, long, within, run.segments(), settings.shingle,
             known=(near["row_a"].to_numpy(), near["row_b"].to_numpy()),

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -24,6 +24,10 @@ from scanner.signatures import Index
 from scanner.store import RunFolder
 from scanner.storedtext import HasText
 from scanner.templating import Marked
+
+if TYPE_CHECKING:
+    from scanner.signals.minhash import NearPairs
+    from scanner.wording import Wording
 
 SIGNATURE_SEED = 1
 """Seed of the MinHash permutations, datasketch's default; fixed, so that runs can be compared."""
@@ -110,7 +114,7 @@ def find_likeness(
     run: HasText, rows: Rows, prints: Fingerprints, settings: Settings, threads: int, progress: Progress
 ) -> Likeness:
     """Exact duplicates, templates, then verified near duplicates; rows that follow a template by their payload."""
-    from scanner import templating, wording
+    from scanner import families, planning, templating, wording
     from scanner.signals import exact, group_by, minhash
 
     reader = run.segments()
@@ -132,7 +136,19 @@ def find_likeness(
         )  # fmt: skip
         wanted = near.same_context & (near.pairs.similarity >= settings.floor)
         alike = wording.compare(reader, rows, prints, templates, near.a, near.b, wanted, settings.shingle, threads)
-    table = table_of(near.pairs).hstack([
+        table = _near_table(near, alike)
+        droppable = table.select(planning.may_drop(settings.changed(drop_semantic=False))).to_series().to_numpy()
+        rarer = families.find(reader, rows, prints, near.a, near.b, droppable, settings.shingle, threads)
+        if rarer is not None:
+            alike = families.compare(reader, prints, rarer, alike, near.a, near.b, settings.shingle, threads)
+            table = _near_table(near, alike)
+    notes = {"exact": same.notes, "minhash": near.pairs.notes}
+    return Likeness(records, texts, normal, equal, table, templates, notes)
+
+
+def _near_table(near: NearPairs, alike: Wording) -> pl.DataFrame:
+    """Verified pairs with all that decides on dropping, as in pairs.parquet."""
+    return table_of(near.pairs).hstack([
         pl.Series("prompt_similarity", near.prompt_jaccard, pl.Float32),
         pl.Series("answer_similarity", near.answer_jaccard, pl.Float32),
         pl.Series("answer_containment_ab", near.answer_containment[:, 0], pl.Float32),
@@ -141,8 +157,6 @@ def find_likeness(
         pl.Series("payload_similarity", alike.payload, pl.Float32),
         pl.Series("words_similarity", alike.words, pl.Float32),
     ])  # fmt: skip
-    notes = {"exact": same.notes, "minhash": near.pairs.notes}
-    return Likeness(records, texts, normal, equal, table, templates, notes)
 
 
 def describe_templates(

@@ -9,7 +9,7 @@ sample is taken in content order, so that neither the order of rows nor the numb
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeVar
 
@@ -125,11 +125,11 @@ def learn(reader: TextReader, rows: Rows, prints: Fingerprints, threads: int) ->
     samples = [_sample(rows, prints, source) for source in range(len(rows.layout))]
     least = [max(LEAST_ROWS, int(np.ceil(LEAST_SHARE * len(sample)))) for sample in samples]
     judged = [(s, n) for s, n in zip(samples, least, strict=True) if len(s) >= n]
-    verdicts = [_verdicts(reader, rows, prints, s, n, threads) for s, n in judged]
-    if not sum(len(verdict.context) for verdict in verdicts):
+    said = [verdicts(reader, rows, prints, s, n, threads) for s, n in judged]
+    if not sum(len(verdict.context) for verdict in said):
         return None
-    table = _table(*(np.concatenate(columns) for columns in list(zip(*verdicts, strict=True))[:4]))
-    for verdict, (_, enough) in zip(verdicts, judged, strict=True):  # fixed contexts that make no line are phrases
+    table = table_of(said)
+    for verdict, (_, enough) in zip(said, judged, strict=True):  # fixed contexts that make no line are phrases
         if len(verdict.rows) >= enough and _rows_with_a_line(reader, rows, table, verdict.rows) >= enough:
             return table
     return None
@@ -139,7 +139,7 @@ def _rows_with_a_line(reader: TextReader, rows: Rows, templates: Templates, only
     """How many of the rows at these positions (ascending) follow a template."""
     found = 0
     for some in gathered(reader, rows, only):
-        inside, *_ = _marked(some, templates)
+        inside, *_ = marked(some, templates)
         found += int(inside.reshape(-1, kernels.PARTS).any(axis=1).sum())
     return found
 
@@ -153,8 +153,14 @@ def _sample(rows: Rows, prints: Fingerprints, source: int) -> Int64:
     return np.sort(mine[np.cumsum(prints.tokens[mine]) <= SAMPLE_TOKENS])
 
 
-def _verdicts(
-    reader: TextReader, rows: Rows, prints: Fingerprints, sample: Int64, least: int, threads: int
+def verdicts(
+    reader: TextReader,
+    rows: Rows,
+    prints: Fingerprints,
+    sample: Int64,
+    least: int,
+    threads: int,
+    fixed_share: float = FIXED_SHARE,
 ) -> Verdicts:
     """Contexts in at least `least` rows of the sample, and how they go on."""
     entries = _contexts(reader, rows, prints, sample, least, threads)
@@ -167,7 +173,7 @@ def _verdicts(
     context, token = np.empty((2, taken), np.uint64)
     share, rare, holding = np.empty(taken, np.int32), np.empty(taken, np.uint8), np.empty(len(sample), np.int32)
     made, rows_with = counting.judge(
-        *entries, keys, tokens, counts, least, len(sample), FIXED_SHARE, RARE_ROWS, RARE_SHARE,
+        *entries, keys, tokens, counts, least, len(sample), fixed_share, RARE_ROWS, RARE_SHARE,
         context, token, share, rare, holding,
     )  # fmt: skip
     return Verdicts(context[:made], token[:made], share[:made], rare[:made], holding[:rows_with].astype(np.int64))
@@ -201,7 +207,9 @@ def _contexts(
     return context, following, row
 
 
-def _table(context: UInt64, token: UInt64, share: Int32, rare: UInt8) -> Templates:
+def table_of(said: Sequence[Verdicts]) -> Templates:
+    """What several samples say, as the kernels read it."""
+    context, token, share, rare = (np.concatenate(columns) for columns in list(zip(*said, strict=True))[:4])
     size = 1 << max(8, int(4 * len(context)).bit_length())
     empty = np.zeros(size, np.uint64)
     table = Templates(empty, empty.copy(), np.zeros(size, np.int32), np.zeros(1 << 15, np.uint8))
@@ -222,7 +230,7 @@ def mark(
     fixed, sizes = (np.zeros((len(rows), kernels.PARTS), np.int32) for _ in range(2))
 
     def work(some: Gathered) -> tuple[pl.DataFrame, Int64, np.ndarray]:
-        inside, whole, name, tokens = _marked(some, templates)
+        inside, whole, name, tokens = marked(some, templates)
         segments = some.segments
         per_row = inside.reshape(-1, kernels.PARTS)
         fixed[some.position] = per_row
@@ -260,7 +268,7 @@ def mark(
     )
 
 
-def _marked(some: Gathered, templates: Templates) -> tuple[Int32, Int32, UInt64, Int32]:
+def marked(some: Gathered, templates: Templates) -> tuple[Int32, Int32, UInt64, Int32]:
     """See kernels.mark: template tokens and all tokens of each row, and what each segment follows."""
     fixed, sizes = (np.empty(kernels.PARTS * len(some.position), np.int32) for _ in range(2))
     name, tokens = np.empty(len(some.segments.begin), np.uint64), np.empty(len(some.segments.begin), np.int32)

@@ -63,7 +63,7 @@ def compare(
     left = np.concatenate((a * sources + here, a[across] * sources + there[across]))
     right = np.concatenate((b * sources + (there if marked is None else here), b[across] * sources + there[across]))
     views, ends = np.unique(np.concatenate((left, right)), return_inverse=True)
-    sets, bounds = _sets(reader, rows, prints, marked, views // sources, views % sources, width, threads)
+    sets, bounds = payloads(reader, rows, prints, marked, views // sources, views % sources, width, threads)
     found = np.empty((len(left), 2), np.float32)
     kernels.compare(*ends.reshape(2, -1).astype(np.int64), sets, bounds, found)
     size = np.diff(bounds).reshape(-1, 2)[ends.reshape(2, -1)]  # (2, views, 2) shingles of prompts and answers
@@ -126,7 +126,7 @@ def _agree(reader: TextReader, a: Int64, b: Int64) -> Bool:
     )  # fmt: skip
 
 
-def _sets(
+def payloads(
     reader: TextReader,
     rows: Rows,
     prints: Fingerprints,

@@ -17,16 +17,12 @@ from scanner.kernels import minhash as shingling
 from scanner.kernels.sorting import sort_words
 from scanner.objects import Fingerprints, Groups, Int64, Pairs, Rows, RowSegments, UInt64
 from scanner.running import parts_for, run, shares
-from scanner.signals._measures import answer_containments
+from scanner.signals._measures import CONTAINED, CONTAINED_SHINGLES, answer_containments
 from scanner.storedtext import TextReader
 from scanner.text import code_point_classes, folded_code_points
 
 WINDOW = 32
 """Rows of a bucket with which each of its rows is compared, besides the bucket's first."""
-CONTAINED = 0.95
-"""Share of the smaller row's shingles found in the other from which it counts as contained ..."""
-CONTAINED_SHINGLES = 12
-"""... if it has at least this many distinct shingles; shorter ones are contained in anything."""
 FLOOR_RECALL = 0.85
 """Share of the pairs at the floor that must become candidates; costs little on real data (benchmarks/duplicates)."""
 PAIRS_PER_BLOCK = 1 << 22

@@ -1,5 +1,5 @@
 """Rows that share one side only: conflicts (same prompt) and boilerplate (same answer), each group as a star; and rows
-of which one answer stands inside the other (inside.py).
+of which one answer stands inside the other (_inside.py).
 
 Hashes have grouped the rows; here the pairs that stand for a group are measured on their shingles: one row of the most
 frequent way with one row of each other way. They are evidence, and never a reason to drop a row.
@@ -18,8 +18,8 @@ from scanner.fingerprints import PART_OF_ROLE
 from scanner.kernels import minhash as shingling
 from scanner.kernels import similarity
 from scanner.objects import ROLE_CODE, Bool, Int64, Rows, Shared
+from scanner.signals._inside import Inside
 from scanner.signals._measures import answer_containments
-from scanner.signals.inside import Inside
 from scanner.storedtext import SegmentReader
 from scanner.text import code_point_classes, folded_code_points
 

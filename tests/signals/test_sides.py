@@ -7,7 +7,8 @@ import polars as pl
 import pytest
 
 from scanner import relating
-from scanner.signals import inside, sides
+from scanner.signals import _inside as inside
+from scanner.signals import sides
 from signals.test_minhash import brute
 
 NONE = (np.zeros(0, np.int64), np.zeros(0, np.int64))
