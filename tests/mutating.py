@@ -33,6 +33,9 @@ PLAN = (
     "tests/test_planning.py::test_each_action_says_why",
 )
 STARS = ("tests/test_clustering.py::test_chains_are_not_followed", "tests/test_clustering.py")
+INSIDE = ("tests/signals/test_inside.py",)
+FAMILIES = ("tests/test_families.py::test_near_copies_edited_here_and_there_are_copies_as_before",
+            "tests/test_families.py::test_one_task_in_the_words_of_several_is_a_near_copy")  # fmt: skip
 SIDES = ("tests/signals/test_sides.py", "tests/test_relating.py")
 
 
@@ -98,6 +101,24 @@ MUTANTS = (
     Mutant("chains are followed", "clustering", "        if taken[head]:\n            continue\n", "", STARS),
     Mutant("the worst row of a group is kept", "clustering", "argsort(-priority[inside])",
            "argsort(priority[inside])", STARS),
+    Mutant("rows are contained too early", "signals._measures", "CONTAINED = 0.95", "CONTAINED = 0.9", FIND),
+    Mutant("rows are contained too late", "signals._measures", "CONTAINED = 0.95", "CONTAINED = 0.96", FIND),
+    Mutant("one shingle less may be contained", "signals._measures", "CONTAINED_SHINGLES = 12",
+           "CONTAINED_SHINGLES = 11", FIND),
+    Mutant("answers at the threshold contradict", "signals.minhash", "(values[:, 4] < jaccard)",
+           "(values[:, 4] <= jaccard)", FIND),
+    Mutant("prompts at the threshold differ", "signals.minhash", "(values[:, 3] < jaccard)",
+           "(values[:, 3] <= jaccard)", FIND),
+    Mutant("two missing prompts are the same", "signals.minhash", "equal_prompt & ~np.isnan(values[:, 3])",
+           "equal_prompt", FIND),
+    Mutant("two missing answers are the same", "signals.minhash", "equal_answer & ~np.isnan(values[:, 4])",
+           "equal_answer", FIND),
+    Mutant("answers at the share are not inside", "signals._inside", "(share[:, 0] >= CONTAINED)",
+           "(share[:, 0] > CONTAINED)", INSIDE),
+    Mutant("one shingle too few is looked up", "signals._inside", "<= np.repeat(size - needed(size), size)",
+           "< np.repeat(size - needed(size), size)", INSIDE),
+    Mutant("near copies count as inside", "signals._inside", "(share[:, 1] < CONTAINED)", "(share[:, 1] < 2)", INSIDE),
+    Mutant("what stands in other rows too is a payload", "families", "DISTINCT = 0.4", "DISTINCT = 0.0", FAMILIES),
     Mutant("labels count as boilerplate", "signals.sides", "torn = wanted & (groups.ways > 1)",
            "torn = groups.ways > 1", SIDES),
     Mutant("known pairs are told twice", "signals.sides", "return first & ~np.isin(packed, known)", "return first",

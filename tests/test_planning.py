@@ -284,6 +284,12 @@ def plan_with_drops(*gone):
     return make_plan(findings(10, keep=keep, pairs=[(0, i, "exact", "same_both", 1.0) for i in gone]), Settings())
 
 
+@pytest.mark.parametrize(("similarity", "action"), [(0.74, "keep"), (0.75, "review"), (0.76, "review")])
+def test_rows_as_alike_as_the_threshold_are_for_review(similarity, action):
+    found = findings(2, pairs=[(0, 1, "minhash", "near", similarity)], answer_alike=0.1)
+    assert make_plan(found, Settings(jaccard=0.75))["action"].to_list() == ["keep", action]
+
+
 def test_the_brake_looks_at_each_source():
     source = np.array([0] * 6 + [1] * 4)
     plan = plan_with_drops(1, 2, 3, 6, 7, 8)

@@ -252,6 +252,7 @@ def test_another_short_question_with_the_same_answer_is_no_copy(segments_of):
         ("Hold the cover for nine 5 seconds and the mirror starts again.", False),
         ("Hold the cover for nine seconds and the lamp starts again.", False),
         ("Hold the red cover for nine seconds and the mirror starts very again.", False),
+        ("Hold the cover for nine long seconds and the mirror starts anew.", False),
     ],
 )
 def test_one_word_more_in_a_short_answer_is_no_other_answer(segments_of, answer, copies):
@@ -261,6 +262,15 @@ def test_one_word_more_in_a_short_answer_is_no_other_answer(segments_of, answer,
     for pairs in ([(0, 1)], [(1, 0)]):
         ((_, value),) = words_alike(segments_of(rows), pairs)
         assert (value >= 0.8) == copies
+
+
+@pytest.mark.parametrize(("words", "copies"), [(6, False), (7, True)])
+def test_an_answer_of_less_than_seven_words_may_have_none_more(segments_of, words, copies):
+    prompt = " ".join(f"p{i}" for i in range(60))
+    answer = ["cover", "bell", "lamp", "door", "sand", "rope", "well"][:words]
+    rows = [(prompt, " ".join(answer)), (prompt, " ".join([*answer[:3], "tree", *answer[3:]]))]
+    ((_, value),) = words_alike(segments_of(rows), [(0, 1)])
+    assert (value >= 0.8) == copies
 
 
 def test_the_same_text_is_the_same_in_a_source_with_other_templates(segments_of):
