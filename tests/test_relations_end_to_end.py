@@ -9,8 +9,9 @@ from typing import Any
 import polars as pl
 import pytest
 
-from scanner import pipeline
+from scanner import explain, pipeline
 from scanner.settings import Settings
+from scanner.store import RunFolder
 
 SETTINGS = Settings(semantic=False, threads=2, permutations=64)
 STORY = "The keeper of the lighthouse counted {} ships that night, wrote them down by the lamp and went to bed at {}."
@@ -91,3 +92,23 @@ def test_judging_again_under_the_same_settings_changes_nothing(run: Path) -> Non
     before = [(run / f"{name}.parquet").read_bytes() for name in ("rows", "plan")]
     pipeline.judge(run, {})
     assert [(run / f"{name}.parquet").read_bytes() for name in ("rows", "plan")] == before
+
+
+def test_a_short_answer_in_a_long_one_is_told_and_nothing_is_dropped_for_it(tmp_path: Path) -> None:
+    """No sketch brings the two together, nor a passage of 50 tokens."""
+    short = "Boil the barley for an hour, then stir in honey, salt and a handful of chopped mint."
+    long = f"First the bread. {' '.join(f'step{i}' for i in range(400))} For the barley: {short} Serve at once."
+    rows = [
+        {"instruction": "How is barley cooked?", "output": short},
+        {"instruction": "A whole dinner?", "output": long},
+    ]
+    folder = audited([*rows, *records()], tmp_path / "inside")
+    pairs = pl.read_parquet(folder / "pairs.parquet").filter(pl.col("row_b") == 1)
+    assert pairs.select("row_a", "signal", "relation").rows() == [(0, "exact", "contained")]
+    assert pairs["answer_containment_ab"].item() == 1
+    assert pairs["similarity"].item() < 0.1
+    assert pl.read_parquet(folder / "plan.parquet")["action"].to_list()[:2] == ["keep", "keep"]
+    assert "Row 0&#39;s answer stands inside row 1&#39;s" in (folder / "report.html").read_text("utf-8")
+    inner, outer = (explain.explain(RunFolder.open_finished(folder), row).relatives for row in (0, 1))
+    assert [one.told for one in inner] == ["this row's answer stands inside its answer"]
+    assert [one.told for one in outer] == ["its answer stands inside this row's"]
