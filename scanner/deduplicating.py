@@ -134,7 +134,8 @@ class Duplicates:
         lines = [f"{plural(rows, 'row')} from {plural(len(self.sources), 'input')}{self._unread()}"]
         alike = f"Jaccard {self.settings.jaccard:g} or more"
         if not number:
-            return f"{lines[0]}\nNo duplicates: no two rows are the same, or near copies ({alike})"
+            lines.append(f"No duplicates: no two rows are the same, or near copies ({alike})")
+            return "\n".join([*lines, *self._other()])
         exact = dropped.filter(pl.col("rule_id") == "duplicates/exact").height
         lines += [
             f"{plural(len(members), 'row')} ({percent(len(members) / rows)}) in {plural(number, 'cluster')} of copies "
@@ -149,6 +150,7 @@ class Duplicates:
         if cut := self.likeness.notes["minhash"]["pairs_not_compared_at_least"]:
             told = f"{plural(cut, 'pair')} or more were not compared, of rows that share much with many others"
             lines.append(f"at least so many: {told}")
+        lines += self._other()
         if len(self.sources) > 1:
             lines += self._by_source(members)
         lines += [
@@ -156,6 +158,16 @@ class Duplicates:
             "nothing was removed: scan DATASET --fix FILE audits and writes cleaned data",
         ]
         return "\n".join(line if line.startswith(" ") else line[:1].upper() + line[1:] for line in lines)
+
+    def _other(self) -> list[str]:
+        """Pairs as alike as copies that are none, since --pairs lists them too."""
+        near = self.likeness.near
+        copies = planning.may_drop(self.settings.changed(drop_semantic=False))
+        other = near.filter((pl.col("similarity") >= self.settings.jaccard) & ~copies).height
+        if not other:
+            return []
+        are = "is none" if other == 1 else "are none"
+        return [f"{plural(other, 'pair')} of that likeness {are}: answers, context or what a template is given differ"]
 
     def _unread(self) -> str:
         if not self.skips:

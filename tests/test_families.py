@@ -103,6 +103,15 @@ def test_one_task_in_the_words_of_several_is_a_near_copy(dropped):
     assert len(dropped(rows + others(500))) >= len(rows) - 3
 
 
+def test_what_is_alike_and_no_copy_is_counted(tmp_path):
+    file = tmp_path / "rows.jsonl"
+    file.write_text("".join(json.dumps({"prompt": p, "response": r}) + "\n" for p, r in wrapped(6)), "utf-8")
+    assert find_duplicates([file], ALONE.changed(drop_semantic=True)).in_words() == (
+        "6 rows from 1 input\nNo duplicates: no two rows are the same, or near copies (Jaccard 0.8 or more)\n"
+        "15 pairs of that likeness are none: answers, context or what a template is given differ"
+    )
+
+
 def test_with_semantic_duplicates_dropped_too(dropped):
     assert not dropped(wrapped(9) + others(100), drop_semantic=True)
 
