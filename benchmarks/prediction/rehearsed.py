@@ -25,9 +25,8 @@ OF_OTHER_ROWS = [
 REHEARSED = {  # rehearsal -> cells that are predicted with its level, beside its own later epochs
     "random-3": [
         "random-4", "grouped-3", "grouped-4", "batch-32", "linear", "cosine", "steep", "steep-2", "gentle",
-        "per-row", "micro-2", "packed", "packed-ordered-2", "packed-2", "few", "many", "most", "brief-1", "long-1",
-        "other-1",
-        *OF_OTHER_ROWS,
+        "per-row", "micro-2", "packed", "packed-ordered-2", "packed-2", "few", "many", "many-linear", "most",
+        "brief-1", "long-1", "other-1", *OF_OTHER_ROWS,
     ],
     "other-1": OF_OTHER_ROWS, "lora": ["lora-long"], "lora-low": ["lora-long"], "lora-gentle": [], "lora-64": [],
     "lora-low-other": ["lora-other"],
