@@ -45,7 +45,7 @@ from concurrent.futures import ThreadPoolExecutor
 from scanner.formats._elements import line_spans
 with ThreadPoolExecutor(1) as pool:
     found = [pool.submit(line_spans, data).result() for data in (first, second)]
-seen = [int(end[0] - start[0]) - 4_995_000 for start, end, line, begin in found]  # one line, zeros and all
+seen = [int(end[0] - start[0]) - 4_995_000 for start, end, line in found]  # one line, zeros and all
 """,
     "a thread of pyarrow": """
 import pyarrow as pa
