@@ -23,10 +23,10 @@ SIDE_BY_SIDE = 0.85
 RECITED_UNSHUFFLED = "0.5 to 0.8 times as many"
 """Two fine-tunes of benchmarks/prediction at epochs 6 and 8: 22 and 16 rows for 30, 44 and 48 for 59 (`packed`,
 `packed-ordered-2`), least of all rows in steps of their own source; copies that stood side by side met there too."""
-
-
 SIMULATED_EPOCHS = 4
 """Epochs over which the doses of two ways to batch are compared: what luck of the draw is left in them is small."""
+UNCHANGED = 0.05
+"""Change of a dose that is printed as 1.0 times what it was."""
 
 
 def batching_facts(
@@ -47,9 +47,10 @@ def batching_facts(
     facts = []
     if plan.drop_last != "none" and len(length):
         left = len(length) - len(Sampler(plan, length, sequence_tokens).epoch(np.random.default_rng(seed)).rows)
-        facts.append(
-            f"every epoch leaves out {left:,} of {len(length):,} rows, drawn anew, that do not fill a {_last(plan)}"
-        )
+        if left:
+            facts.append(
+                f"every epoch leaves out {left:,} of {len(length):,} rows, drawn anew, that do not fill a {_last(plan)}"
+            )
     if (plan.batching, plan.loss_average) == ("random", "token"):
         return facts
     beside = replace(plan, batching="random", loss_average="token", drop_last="none")
@@ -211,6 +212,8 @@ def _changes(ratio: Float64, there: Int64, supervised: Int64, order: npt.NDArray
     top = np.lexsort((order[there], -ratio))[:3]
     named = ", ".join(map(str, row_id[there[top]].tolist()))
     if not raised.any():
+        if np.abs(ratio - 1).max() < UNCHANGED:
+            return "changes the dose of no row, beside random batches averaged per token"
         what = "changes the dose of no row twofold"
         if lowered.any():
             what = f"at least halves the dose of {plural(int(lowered.sum()), 'row')} and doubles that of none"

@@ -66,6 +66,9 @@ def test_where_no_dose_doubles_none_is_said_to_be_raised():
         "at least halves the dose of 1 row and doubles that of none, beside random batches averaged per token: 0.4 to "
         "2.0 times (most raised: rows 12, 11, 13)"
     )
+    assert _changes(np.array([0.96, 1.04, 1.0, 1.0]), there, supervised, order, there) == (
+        "changes the dose of no row, beside random batches averaged per token"
+    )
     raised = _changes(np.array([1.0, 3.0, 1.0, 1.0]), there, supervised, order, there)
     assert raised.startswith(
         "raises the dose of 1 row at least twofold, most that of rows 1, 0, 2 (3.0 times), beside "
@@ -78,13 +81,14 @@ def test_averages_packing_and_left_over_rows_are_told():
     (micro,) = told(*some, loss_average="micro-batch", micro_batch=2, batching="length-grouped")
     assert micro.startswith("grouping by length and averaging the loss per micro-batch of 2 raises the dose of ")
     (packed,) = told(*some, batching="packed")
-    assert packed.startswith("packing whole rows into sequences changes the dose of no row twofold")
+    assert packed.startswith("packing whole rows into sequences changes the dose of no row, beside random batches")
     assert told(*some, drop_last="step") == [
         "every epoch leaves out 4 of 500 rows, drawn anew, that do not fill a step"
     ]
-    assert told(*some, drop_last="micro-batch", micro_batch=4) == [
-        "every epoch leaves out 0 of 500 rows, drawn anew, that do not fill a micro-batch on every device"
+    assert told(*some, drop_last="micro-batch", micro_batch=8) == [
+        "every epoch leaves out 4 of 500 rows, drawn anew, that do not fill a micro-batch on every device"
     ]
+    assert told(*some, drop_last="micro-batch", micro_batch=4) == [], "none is left out"
 
 
 def test_facts_say_how_many_rows_lose_dose_as_their_copies_meet():
