@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy.typing as npt
 
 from scanner.batching import PACKED, SEQUENCE_TOKENS, Sampler, Visits
 from scanner.figures import plural
-from scanner.sampling import asked_alone, copies_of, simulate
+from scanner.sampling import Exposure, asked_alone, copies_of, simulate
 from scanner.settings import TrainingPlan
 
 Int64 = npt.NDArray[np.int64]
@@ -56,9 +57,11 @@ def batching_facts(
     beside = replace(plan, batching="random", loss_average="token", drop_last="none")
     if plan.batching in PACKED and plan.batch_tokens is None:
         beside = replace(beside, batch_tokens=plan.batch_size * sequence_tokens)
-    here, usual = (
-        _of_a_visit(each, supervised, length, order, weight, seed, sequence_tokens) for each in (plan, beside)
-    )
+
+    def drawn(each: TrainingPlan) -> Exposure:
+        return simulate(each, supervised, length, order, weight, seed, sequence_tokens)
+
+    here, usual = _of_a_visit(plan, drawn), _of_a_visit(beside, drawn)
     there = np.flatnonzero((usual > 0) & (here > 0))
     if len(there):
         ratio = here[there] / usual[there]
@@ -66,24 +69,16 @@ def batching_facts(
     return facts
 
 
-def _of_a_visit(
-    plan: TrainingPlan,
-    supervised: Int64,
-    length: Int64,
-    order: npt.NDArray[np.uint64],
-    weight: Float64 | None,
-    seed: int,
-    sequence_tokens: int,
-) -> Float64:
+def _of_a_visit(plan: TrainingPlan, drawn: Callable[[TrainingPlan], Exposure]) -> Float64:
     """(n,) mean dose of a visit of each row in steps that are full; 0 for rows that come in none.
 
     Steps that are not full are left out: a row that comes in one which holds little else gets many times the dose, and
     which row that is, the draw decides and not the way to batch. Without a full step all count.
     """
     plan = replace(plan, epochs=min(plan.epochs, SIMULATED_EPOCHS))
-    found = simulate(replace(plan, drop_last="step"), supervised, length, order, weight, seed, sequence_tokens)
+    found = drawn(replace(plan, drop_last="step"))
     if found.steps == 0:
-        found = simulate(plan, supervised, length, order, weight, seed, sequence_tokens)
+        found = drawn(plan)
     return np.divide(found.own, found.visits, out=np.zeros_like(found.own), where=found.visits > 0)
 
 

@@ -83,17 +83,18 @@ def _count_keys(value: Any) -> int:
     return count
 
 
-def _strings(value: Any) -> Iterator[str]:
-    """Every string of a value, keys too."""
+def leaves(value: Any) -> Iterator[tuple[Any, bool]]:
+    """Every name of a field (True) and every value that holds no others (False) of a value. No depth is too deep."""
     stack = [value]
     while stack:
         item = stack.pop()
-        if isinstance(item, str):
-            yield item
-        elif isinstance(item, dict):
-            stack += [*item.keys(), *item.values()]
-        elif isinstance(item, list):
-            stack += item
+        if isinstance(item, Mapping):
+            yield from ((name, True) for name in item)
+            stack.extend(item.values())
+        elif isinstance(item, list | tuple):
+            stack.extend(item)
+        else:
+            yield item, False
 
 
 def _parse_tolerantly(raw: bytes, notes: list[str] | None) -> Any:
@@ -128,7 +129,7 @@ def _parse_tolerantly(raw: bytes, notes: list[str] | None) -> Any:
         raise RecordError(_TOO_DEEP) from None
     except ValueError:
         raise RecordError("an integer of more than 4,300 digits, expected fewer") from None
-    if rb"\u" in raw and any(encodable(text) != text for text in _strings(value)):
+    if rb"\u" in raw and any(isinstance(leaf, str) and encodable(leaf) != leaf for leaf, _ in leaves(value)):
         seen.append("half a surrogate pair, which is no character, read as U+FFFD")
     if notes is not None:
         notes.extend(dict.fromkeys(seen))

@@ -135,7 +135,8 @@ def simulate(
         together[ranked] = meetings.together()
     if weight is not None:
         own = own * weight
-    return Exposure(_equal_within(own, order), steps, together, _equal_within(visits_of, order))
+    twins = _twins(order)
+    return Exposure(_equal_within(own, order, twins), steps, together, _equal_within(visits_of, order, twins))
 
 
 def _shuffled(sampler: Sampler, seed: int, number: int) -> Sampler:
@@ -292,14 +293,21 @@ def _by_content(copies: Copies, ranked: Int64) -> Copies:
     return Copies(number[text], number[copies.a], number[copies.b], copies.kappa)
 
 
-def _equal_within(values: Float64, group: npt.NDArray[np.uint64] | Int64) -> Float64:
-    """Each value replaced by the mean of its group, added up in an order that does not depend on the rows'."""
+def _twins(group: npt.NDArray[np.uint64] | Int64) -> Int64:
+    """The rows that are not alone in their group, group by group: few, most of the time."""
     ranked = np.argsort(group, kind="stable")
     twin = np.concatenate(([False], np.diff(group[ranked]) == 0, [False]))
-    some = ranked[twin[1:] | twin[:-1]]  # most rows are alone in their group
+    return ranked[twin[1:] | twin[:-1]]
+
+
+def _equal_within(values: Float64, group: npt.NDArray[np.uint64] | Int64, twins: Int64) -> Float64:
+    """Each value replaced by the mean of its group, added up in an order that does not depend on the rows'.
+
+    twins: `_twins` of the groups.
+    """
     equal = values.copy()
-    if len(some):
-        equal[some] = _group_means(values[some], group[some])
+    if len(twins):
+        equal[twins] = _group_means(values[twins], group[twins])
     return equal
 
 
@@ -364,7 +372,7 @@ def with_copies(own: Float64, copies: Copies, together: Float64 | float = 1.0) -
     if len(own) == 0:
         return own.copy()
     text = copies.text
-    of_text = _equal_within(own, text) * copies.number
+    of_text = _equal_within(own, text, _twins(text)) * copies.number
     dose = np.zeros(int(text.max()) + 1)
     dose[text] = of_text
     gain = copies.kappa * dose[copies.b]

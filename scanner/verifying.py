@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -184,17 +184,8 @@ def _unquoted(name: str) -> str:
 
 
 def _names(record: Any) -> set[str]:
-    """Every name of a field below a record. No depth is too deep."""
-    found: set[str] = set()
-    stack = [record]
-    while stack:
-        item = stack.pop()
-        if isinstance(item, Mapping):
-            found |= {jsontext.encodable(str(key)) for key in item}
-            stack.extend(item.values())
-        elif isinstance(item, list | tuple):
-            stack.extend(item)
-    return found
+    """Every name of a field below a record."""
+    return {jsontext.encodable(str(leaf)) for leaf, is_name in jsontext.leaves(record) if is_name}
 
 
 def _texts(records: Records) -> pl.Series:
@@ -207,21 +198,12 @@ def _texts(records: Records) -> pl.Series:
 
 
 def _names_and_texts(record: Any) -> list[str]:
-    """Every name of a field, text and number below a record. No depth is too deep."""
-    found: list[str] = []
-    stack = [record]
-    while stack:
-        item = stack.pop()
-        if isinstance(item, Mapping):
-            found += [jsontext.encodable(str(key)) for key in item]
-            stack.extend(item.values())
-        elif isinstance(item, list | tuple):
-            stack.extend(item)
-        elif isinstance(item, str):
-            found.append(jsontext.encodable(item))
-        elif isinstance(item, int | float):
-            found.append(str(item))
-    return found
+    """Every name of a field, text and number below a record."""
+    return [
+        jsontext.encodable(str(leaf))
+        for leaf, is_name in jsontext.leaves(record)
+        if is_name or isinstance(leaf, str | int | float)
+    ]
 
 
 def _as_json(value: str) -> set[str]:

@@ -184,15 +184,14 @@ def observe(table: Table, name: str, simulated: int | None = None) -> list[Obser
     supervised, tokens = lengths(cell, table)
     seed = cell.seed if simulated is None else simulated
     order = np.arange(len(table.trained), dtype=np.uint64)
-    first = {t.member: place for place, t in reversed(list(enumerate(table.trained))) if t.replaced == 0}
-    members, places = np.array(list(first.items())).T
+    members, places = first_places(table.trained)
     found = []
     for epoch in sorted(measured["epoch"].unique().to_list()):
         now = measured.filter(pl.col("epoch") == epoch)
         at = now["place"].to_numpy()
         given = simulate(
             cell.plan, supervised, tokens, order, seed=seed, copies=copies, until=epoch,
-            sequence_tokens=sequence_length(cell.plan, cell.sequence or TINY_CONTEXT, None), standing=simulated is None,
+            sequence_tokens=sequence_of(cell), standing=simulated is None,
         )  # fmt: skip
         dose, own = np.zeros(len(table.member)), np.zeros(len(table.member))
         total = with_copies(given.own, copies, given.together)
@@ -216,6 +215,17 @@ def observe(table: Table, name: str, simulated: int | None = None) -> list[Obser
         forgets = goldfish(k, dose, own * table.copies)
         found.append(Observation(name, epoch, n_pre, whole, hits, dose, own, regime, forgets, kept))
     return found
+
+
+def first_places(trained: list[corpus.Trained]) -> np.ndarray:
+    """(2, members) of the trained rows: each member, and the first place at which it stands as it is."""
+    first = {t.member: place for place, t in reversed(list(enumerate(trained))) if t.replaced == 0}
+    return np.array(list(first.items())).T
+
+
+def sequence_of(cell: grid.Cell) -> int:
+    """Tokens of a packed sequence of a cell."""
+    return sequence_length(cell.plan, cell.sequence or TINY_CONTEXT, None)
 
 
 def planted_copies(trained: list[corpus.Trained]) -> Copies:

@@ -16,8 +16,7 @@ import measured
 import numpy as np
 import predicting
 
-from scanner.batching import Sampler, sequence_length
-from scanner.models import TINY_CONTEXT
+from scanner.batching import Sampler
 from scanner.prediction import scoring
 from scanner.prediction.hazard import EXTRACTED, load_weights
 
@@ -35,13 +34,13 @@ def steps_since(name: str, table: measured.Table, epoch: int) -> tuple[np.ndarra
     """
     cell = grid.CELLS[name]
     _, tokens = measured.lengths(cell, table)
-    sampler = Sampler(cell.plan, tokens, sequence_length(cell.plan, cell.sequence or TINY_CONTEXT, None))
+    sampler = Sampler(cell.plan, tokens, measured.sequence_of(cell))
     visits = sampler.epoch(np.random.default_rng([cell.seed, epoch - 1]))
     of_row = np.full(len(tokens), -1)
     of_row[visits.rows] = visits.steps - 1 - visits.step
-    first = {t.member: place for place, t in reversed(list(enumerate(table.trained))) if t.replaced == 0}
+    members, places = measured.first_places(table.trained)
     since = np.full(len(table.member), -1)
-    since[list(first)] = of_row[list(first.values())]
+    since[members] = of_row[places]
     return since, visits.steps
 
 
