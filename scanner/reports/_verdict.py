@@ -24,17 +24,22 @@ MANY_ASKED = 10
 def headline(summary: dict[str, Any]) -> str:
     """The verdict in one sentence, and one each on records that it is silent about or may err on, where many."""
     rows, skipped, garbled = (summary.get(key) or 0 for key in ("rows", "rows_skipped", "rows_not_utf8"))
-    said = [_verdict(summary)]
+    said = []
     if garbled and garbled >= MANY_SKIPPED * rows:
         many = f"{number(garbled)} of {plural(rows, 'row')} {'is' if garbled == 1 else 'are'}"
-        convert = f"{many} not valid UTF-8: convert the file (iconv -f ENCODING -t UTF-8) and audit it again."
-        said = [convert, *(line for line in said if not line.startswith("Nothing "))]
+        said.append(f"{many} not valid UTF-8: convert the file (iconv -f ENCODING -t UTF-8) and audit it again.")
+    if call := _call(summary):
+        said.append(call)
+    if not said:
+        where = "the records that could be read" if skipped else "this data set"
+        said.append(f"Nothing in {where} calls for action.")
     if rows and skipped >= MANY_SKIPPED * (rows + skipped):
         said.append(f"{number(skipped)} of {plural(rows + skipped, 'record')} could not be read.")
     return " ".join(said)
 
 
-def _verdict(summary: dict[str, Any]) -> str:
+def _call(summary: dict[str, Any]) -> str:
+    """What is to be done, or why nothing can be; empty where nothing calls for action."""
     found, plan = summary["found"], summary["plan"]
     if not summary["rows"]:
         return "There is nothing to judge: no row could be read."
@@ -67,9 +72,7 @@ def _verdict(summary: dict[str, Any]) -> str:
         return "Have a look at some rows before training on this data set."
     if summary["prediction"].get("rows_without_answer") == summary["rows"]:
         return "There is nothing to learn in this data set: no row has text that is trained on."
-    if summary.get("rows_skipped"):
-        return "Nothing in the records that could be read calls for action."
-    return "Nothing in this data set calls for action."
+    return ""
 
 
 def asked_in_other_words(summary: dict[str, Any]) -> str:
