@@ -35,6 +35,10 @@ REASONS = ("", "no text", "unknown words")
 """Why a row was not measured; Embeddings.reason holds the index, 0 for measured rows."""
 
 _ROWS_AT_ONCE = 4096
+_TEXTS_AT_ONCE = 1024  # for the tokenizer
+_PIECES_AT_ONCE = 2048
+"""Of a batch for the model, padding counted: more do not stay in the caches, fewer keep no core busy; 32 texts of any
+length took half as long again (benchmarks/semantic/README.md)."""
 
 
 @dataclass(frozen=True)
@@ -153,15 +157,12 @@ class ModelEncoder:
     wrapper around every prompt) are left out of all rows, for they would make short ones alike.
     """
 
-    def __init__(
-        self, name: str, batch_size: int = 32, option: str = "--embedder", rows: Rows | None = None, model: Any = None
-    ):
+    def __init__(self, name: str, option: str = "--embedder", rows: Rows | None = None, model: Any = None):
         """model: that of another encoder of this name; None: it is loaded."""
         self._rows = rows
         self.model = _sentence_transformer(name, option) if model is None else model
         self.name = name if name == MINILM else f"sentence-transformers:{Path(name).name}"
         self.dimension = int(self.model.get_embedding_dimension())
-        self._batch_size = batch_size
         self._common: frozenset[str] | None = None
 
     def encode_batches(
@@ -194,9 +195,7 @@ class ModelEncoder:
 
     def pieces(self, texts: list[str]) -> Int32:
         """(t,) pieces that the model reads of each text: what encoding it costs."""
-        longest = self.model.get_max_seq_length()
-        ids = self.model.tokenizer(texts, truncation=longest is not None, max_length=longest)["input_ids"]
-        return np.fromiter(map(len, ids), np.int32, len(texts))
+        return np.fromiter(map(len, self._ids(texts)), np.int32, len(texts))
 
     def encode_texts(self, texts: list[str], threads: int) -> tuple[Int16, Int32, Int32]:
         """(t, d) vectors, (t,) words and (t,) unknown words; texts that are blank are 0."""
@@ -210,26 +209,49 @@ class ModelEncoder:
             torch.set_num_threads(before)
 
     def _encoded(self, texts: list[str]) -> tuple[Int16, Int32, Int32]:
-        words = np.zeros(len(texts), np.int32)
-        unknown = np.zeros(len(texts), np.int32)
-        out = np.zeros((len(texts), self.dimension), np.int16)
-        # subtle: equal rows must fall into equal batches wherever they stand in the input, so text breaks ties
-        order = sorted((i for i in range(len(texts)) if texts[i].strip()), key=lambda i: (len(texts[i]), texts[i]))
-        tokenizer = self.model.tokenizer
-        longest = self.model.get_max_seq_length()
-        for at in range(0, len(order), self._batch_size):
-            part = order[at : at + self._batch_size]
-            chosen = [texts[i] for i in part]
-            ids = tokenizer(chosen, add_special_tokens=False, truncation=longest is not None, max_length=longest)
-            words[part] = [len(i) for i in ids["input_ids"]]
-            if tokenizer.unk_token_id is not None:
-                unknown[part] = [sum(piece == tokenizer.unk_token_id for piece in i) for i in ids["input_ids"]]
+        """Each distinct text is read once, so that equal rows have equal vectors."""
+        place = {text: at for at, text in enumerate(sorted(set(texts)))}
+        distinct = list(place)
+        words = np.zeros(len(distinct), np.int32)
+        unknown = np.zeros(len(distinct), np.int32)
+        out = np.zeros((len(distinct), self.dimension), np.int16)
+        some = [at for at, text in enumerate(distinct) if text.strip()]
+        unknown_piece = self.model.tokenizer.unk_token_id
+        for begin in range(0, len(some), _TEXTS_AT_ONCE):
+            part = some[begin : begin + _TEXTS_AT_ONCE]
+            ids = self._ids([distinct[at] for at in part], add_special_tokens=False)
+            words[part] = [len(i) for i in ids]
+            if unknown_piece is not None:
+                unknown[part] = [sum(piece == unknown_piece for piece in i) for i in ids]
+        some.sort(key=lambda at: int(words[at]))
+        for part in _batches(some, words):
             found = self.model.encode(
-                chosen, batch_size=self._batch_size, show_progress_bar=False, convert_to_numpy=True
+                [distinct[at] for at in part], batch_size=len(part), show_progress_bar=False, convert_to_numpy=True
             ).astype(np.float64)
             norm = np.linalg.norm(found, axis=1, keepdims=True)
             out[part] = np.rint(found * UNIT / np.where(norm > 0, norm, 1.0)).astype(np.int16)
-        return out, words, unknown
+        of = [place[text] for text in texts]
+        return out[of], words[of], unknown[of]
+
+    def _ids(self, texts: list[str], **how: Any) -> list[list[int]]:
+        """The pieces of each text, cut where the model cuts."""
+        longest = self.model.get_max_seq_length()
+        ids: list[list[int]] = self.model.tokenizer(texts, truncation=longest is not None, max_length=longest, **how)[
+            "input_ids"
+        ]
+        return ids
+
+
+def _batches(ordered: list[int], pieces: Int32) -> Iterator[list[int]]:
+    """Parts of texts, shortest first, that fit into _PIECES_AT_ONCE, each padded to the longest of its part."""
+    part: list[int] = []
+    for i in ordered:
+        if part and (len(part) + 1) * max(1, int(pieces[i])) > _PIECES_AT_ONCE:
+            yield part
+            part = []
+        part.append(i)
+    if part:
+        yield part
 
 
 class Encoders:

@@ -280,6 +280,30 @@ class TestSentenceTransformers:
         assert np.array_equal(found[0], found[1])
         assert np.abs(encode(rows[::-1], str(folder)).vectors[::-1] - found).max() <= 1
 
+    def test_texts_go_in_once_with_others_of_their_length_and_no_more_than_fit(self, folder, monkeypatch):
+        texts = [letter * (1 + n % 60) for n in range(120) for letter in "ab"]
+        texts += [*texts[:7], ""]
+        encoder = embedding.load(str(folder))
+        assert isinstance(encoder, embedding.ModelEncoder)
+        whole = encoder.encode_texts(texts, 1)
+        asked: list[list[str]] = []
+        encode_of_library = encoder.model.encode
+
+        def noted(part, **how):
+            asked.append(list(part))
+            return encode_of_library(part, **how)
+
+        monkeypatch.setattr(encoder.model, "encode", noted)
+        monkeypatch.setattr(embedding, "_PIECES_AT_ONCE", 130)
+        vectors, words, unknown = encoder.encode_texts(texts, 1)
+        assert np.abs(vectors - whole[0]).max() <= 1
+        assert words.tolist() == [len(text) for text in texts] == whole[1].tolist()
+        assert not unknown.any()
+        read = [text for part in asked for text in part]
+        assert sorted(read) == sorted(set(texts) - {""})
+        assert all(len(part) == 1 or len(part) * max(map(len, part)) <= 130 for part in asked)
+        assert [len(text) for text in read] == sorted(map(len, read))
+
     def test_lines_that_half_of_the_rows_hold_are_left_out(self, folder):
         wrapper = "below is a task, please solve it."
         topics = ["sky", "rain", "snow", "sea"] * 6
