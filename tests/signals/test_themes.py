@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scanner.embedding import UNIT
+from scanner.signals import _themes
 from scanner.signals._themes import MOST_THEMES, themes, themes_of_pairs
 
 
@@ -71,3 +72,15 @@ def test_pairs_know_the_themes_of_both_rows_in_divisions_from_fine_to_coarse():
     assert (themes_of_pairs(vectors, b, a, rank)[:, [1, 0, 3, 2, 5, 4]] == found).all()
     none = np.zeros(0, np.int64)
     assert themes_of_pairs(vectors, none, none, rank).shape == (0, 6)
+
+
+def test_a_large_file_is_divided_more_finely_up_to_a_limit(monkeypatch):
+    asked: list[int] = []
+    monkeypatch.setattr(
+        _themes, "themes", lambda vectors, rows, most: asked.append(most) or np.zeros(len(vectors), int)
+    )
+    for rows, scale in ((6_399, 1), (12_799, 1), (12_800, 2), (52_000, 8), (400_000, 8)):
+        asked.clear()
+        everyone = np.arange(rows)
+        themes_of_pairs(np.zeros((rows, 1), np.int16), everyone[:-1], everyone[1:], everyone)
+        assert asked == [64 * scale, 32 * scale, 16 * scale]
