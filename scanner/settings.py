@@ -112,6 +112,7 @@ class Settings:
     layout: str | None = None  # None: found automatically
     prompt_field: str | None = None
     response_field: str | None = None
+    header: bool | None = None  # of delimited text: whether the first row names the columns; None: found automatically
     supervise: str = "all-assistant"
     max_length: int | None = None  # tokens after which the trainer cuts a row; None: never
     tokenizer: Path | None = None  # a tokenizer.json; None: the kernels' own tokens
@@ -242,6 +243,11 @@ class Settings:
         _known(own, cls, "settings")
         _known(plan, TrainingPlan, "plan")
         return cls(plan=TrainingPlan(**plan), **own)
+
+    def of_reading(self) -> Settings:
+        """Those that say how records are read; all others are the defaults."""
+        names = ("layout", "prompt_field", "response_field", "header", "supervise", "max_decompressed_bytes")
+        return Settings(**{name: getattr(self, name) for name in names})
 
     def changed(self, **values: Any) -> Settings:
         """A copy with some values replaced; names of TrainingPlan go to the plan."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import FrozenInstanceError, fields
+from dataclasses import FrozenInstanceError, fields, replace
 from pathlib import Path
 
 import pytest
@@ -197,3 +197,8 @@ def test_a_file_may_hold_any_option_with_dashes_or_underscores(tmp_path):
 def test_a_file_that_makes_no_sense_is_refused(tmp_path, text, message):
     with pytest.raises(SettingsError, match=message):
         written(tmp_path, text)
+
+
+def test_settings_of_reading_are_all_that_shape_records_and_nothing_else():
+    every = Settings(layout="pair", prompt_field="a", response_field="b", header=False, supervise="last", jaccard=0.9)
+    assert every.of_reading() == replace(every, jaccard=0.8)

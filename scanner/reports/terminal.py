@@ -124,7 +124,8 @@ class _Screen:
             lines.append(
                 f"{words.plural(scan['rows_skipped'], 'record')} skipped: {one_line('; '.join(first), 2 * self.width)}"
             )
-        lines += [one_line(line, 2 * self.width) for line in [*words.left_out(scan), *words.tolerated(scan)[:2]]]
+        told = [*words.left_out(scan), *words.tolerated(scan)[:2]]
+        lines += [one_line(line, 2 * self.width) for line in told] + words.unlearned(scan)
         return list(self._lines(lines))
 
     def _found(self) -> Table:
