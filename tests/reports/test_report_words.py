@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 import pytest
 
-from scanner.reports import _training
+from scanner.reports import _keeping, _training
 from scanner.reports import _whatif as what
 from scanner.reports import _words as words
 from scanner.settings import TrainingPlan
@@ -157,3 +157,19 @@ def test_tables_of_which_nothing_is_learned_are_named_with_the_cure():
     assert told(parquet) == [said.replace("a.csv", "b.parquet")]
     assert told(parquet, cells) == [said.replace("a.csv", "b.parquet and 1 more") + header]
     assert told(("a.csv", "csv", "pair")) == told(cells, layout="table") == []
+
+
+def test_a_lower_threshold_than_the_audits_is_said_to_look_for_no_rare_templates():
+    def told(now, **minhash):
+        by_rule = [{"rule": "duplicates/near", "action": "drop", "rows": 2}]
+        return _keeping.lines({
+            "notes": {"keep": {"policy": "the first row stays"}, "minhash": minhash}, "settings": {"jaccard": now},
+            "summary": {"plan": {"by_rule": by_rule}},
+        })  # fmt: skip
+
+    assert told(0.6, threshold=0.8) == [
+        "the first row stays",
+        "templates of few rows were looked for among pairs at or above Jaccard 0.8, the audit's threshold: between 0.6 "
+        "and that, rows of one wrapper may be dropped for one another; audit again with --jaccard 0.6 to keep them",
+    ]
+    assert told(0.8, threshold=0.8) == told(0.9, threshold=0.8) == told(0.6) == ["the first row stays"]
