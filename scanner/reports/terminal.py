@@ -15,8 +15,9 @@ from scanner.display import plain, shows_unicode
 from scanner.evidence import shortened
 from scanner.reports import _confirmed, _earlier, _keeping, _reasons, _training, _verdict, _whatif
 from scanner.reports import _words as words
-from scanner.reports._content import Content, RiskRow, gather
+from scanner.reports._content import Content, gather
 from scanner.reports._heat import sentences as memorized
+from scanner.reports._riskiest import RiskRow
 from scanner.reports._templates import sentences
 from scanner.store import RunFolder
 from scanner.text import one_line
