@@ -54,6 +54,12 @@ def reading_options(command: Command) -> Command:
         click.option("--layout", help="Layout of the records [found automatically]."),
         click.option("--prompt-field", help="Field that holds the prompt."),
         click.option("--response-field", help="Field that holds the answer."),
+        click.option(
+            "--header/--no-header",
+            default=None,
+            help="The first row of CSV and TSV files names the columns, or is a row: column_1, column_2, ... "
+            "[found automatically].",
+        ),
         click.option("--supervise", type=click.Choice(SUPERVISE), help="Which turns the loss covers [all-assistant]."),
     ]
     return _with(options, command)

@@ -111,7 +111,10 @@ class Rehearsed:
             f"measured {p['measured_rows']:,}; order of the rows: AUROC {told} ({p['rows']:,} rows)."
         ]
         if p["measured_rows"] < FEW_ROWS:
-            return [*lines, f"Fewer than {FEW_ROWS} rows to fit a level on: rehearse with more --epochs or --rows."]
+            return [
+                *lines,
+                f"Fewer than {FEW_ROWS} recited rows to fit a level on: rehearse with more --epochs or --rows.",
+            ]
         run = self.folder.parent.parent
         return [
             *lines,

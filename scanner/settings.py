@@ -25,6 +25,10 @@ DECONTAMINATE = ("both", "question", "review", "off")
 MAX_SHINGLE = 64  # tokens: what the kernels hold at a time
 MOST_EPOCHS = 10_000  # a few seconds of simulated batches for a thousand rows
 MIN_SPAN = 10  # tokens: shorter runs are turns of phrase
+NEGATIONS = {"no_header": "header", "no_semantic": "semantic", "no_redact": "redact", "leave_unread": "redact_unread"}
+"""What options say that switch a setting off, and which it is."""
+OF_ONE_COMMAND = ("out", "fix", "force", "dry_run", "fail_on", "quiet")
+"""Options that are no settings, and stand on the command line alone."""
 LEAST_PARAMETERS = 1000  # of a model: who writes 7 means billions
 SIZES = {"": 1, "k": 1e3, "m": 1e6, "b": 1e9, "t": 1e12}
 
@@ -112,6 +116,7 @@ class Settings:
     layout: str | None = None  # None: found automatically
     prompt_field: str | None = None
     response_field: str | None = None
+    header: bool | None = None  # of delimited text: whether the first row names the columns; None: found automatically
     supervise: str = "all-assistant"
     max_length: int | None = None  # tokens after which the trainer cuts a row; None: never
     tokenizer: Path | None = None  # a tokenizer.json; None: the kernels' own tokens
@@ -243,6 +248,11 @@ class Settings:
         _known(plan, TrainingPlan, "plan")
         return cls(plan=TrainingPlan(**plan), **own)
 
+    def of_reading(self) -> Settings:
+        """Those that say how records are read; all others are the defaults."""
+        names = ("layout", "prompt_field", "response_field", "header", "supervise", "max_decompressed_bytes")
+        return Settings(**{name: getattr(self, name) for name in names})
+
     def changed(self, **values: Any) -> Settings:
         """A copy with some values replaced; names of TrainingPlan go to the plan."""
         in_plan = {f.name for f in fields(TrainingPlan)}
@@ -251,14 +261,27 @@ class Settings:
 
 
 def read_settings_file(path: Path) -> dict[str, Any]:
-    """Options from a scan.toml, with dashes or underscores, as keyword arguments of `Settings.changed`."""
+    """Options from a scan.toml, with dashes or underscores, as keyword arguments of `Settings.changed`.
+
+    They may be called as on the command line: eval, no-semantic = true.
+    """
     try:
         values = tomllib.loads(path.read_text("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path.name}: not readable as TOML: {error}") from error
-    values = {k.replace("-", "_"): v for k, v in values.items()}
+    given = [(k.replace("-", "_"), v) for k, v in values.items()]
+    values = {}
+    for name, value in given:
+        own = NEGATIONS.get(name, "evaluation" if name == "eval" else name)
+        if own in values:
+            raise SettingsError(f"{path.name}: {option_name(own)} is said twice; leave one of the entries out")
+        values[own] = not value if name in NEGATIONS and isinstance(value, bool) else value
     kinds = {f.name: str(f.type) for owner in (Settings, TrainingPlan) for f in fields(owner) if f.name != "plan"}
     unknown = sorted(set(values) - set(kinds))
+    if here := [name for name in unknown if name in OF_ONE_COMMAND]:
+        raise SettingsError(
+            f"{path.name}: {', '.join(here)} cannot stand in a file; say {option_name(here[0])} on the command line"
+        )
     if unknown:
         raise SettingsError(
             f"{path.name}: unknown entries {', '.join(unknown)}; known are {', '.join(sorted(kinds))}."

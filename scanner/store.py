@@ -73,7 +73,8 @@ class RunFolder:
     def open_finished(cls, path: Path) -> RunFolder:
         """An existing, finished run; anything else is refused with what is missing."""
         if not path.is_dir():
-            raise RunError(f"{path} is not a run folder: there is no such folder; create one with `scan DATASET`")
+            seen = "it is a file" if path.exists() else "there is no such folder"
+            raise RunError(f"{path} is not a run folder: {seen}; create one with `scan DATASET`")
         if not (path / "scan.json").exists():
             raise RunError(f"{path} holds no finished run: scan.json is missing; run `scan DATASET` again to finish it")
         run = cls(path)

@@ -205,9 +205,8 @@ def _read_controls(
     if not files:
         return None
     own = RunFolder.open_for_writing(private / CONTROLS)
-    reading = ("layout", "prompt_field", "response_field", "supervise", "max_decompressed_bytes")
     try:
-        rows, skips = ingest.read_all(files, own, Settings(**{k: getattr(settings, k) for k in reading}), 1)
+        rows, skips = ingest.read_all(files, own, settings.of_reading(), 1)
     except InputError as error:
         raise type(error)(f"--controls: {error}") from error
     known = {_said(row) for row in texts_of(run, run.read_table("rows", ["row_id"])["row_id"].to_numpy())}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import fields
 from pathlib import Path
 
 import click
@@ -10,7 +11,7 @@ import click
 import cli
 from scanner.reports._content import PREDICTION_COLUMNS
 from scanner.rulebook import bands
-from scanner.settings import Settings, read_settings_file
+from scanner.settings import NEGATIONS, OF_ONE_COMMAND, Settings, TrainingPlan, read_settings_file
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -39,6 +40,15 @@ def test_every_option_that_the_readme_names_exists() -> None:
     known |= {name for p in cli.scan.params for name in p.opts} | {"--help", "--version"}
     for option in set(re.findall(r"(?<![\\w-])(--[a-z][a-z-]+)", README)) - {"--constraint"}:  # that one is pip's
         assert option in known, f"the README names {option}, which no command has"
+
+
+def test_a_settings_file_may_hold_every_option_of_an_audit_but_those_it_names() -> None:
+    own = {f.name for owner in (Settings, TrainingPlan) for f in fields(owner)}
+    called = {name.lstrip("-").replace("-", "_") for p in cli.audit.params[1:] for name in (*p.opts, *p.secondary_opts)}
+    called -= {"q"}
+    assert called - own == {"eval", *NEGATIONS, *OF_ONE_COMMAND}
+    for option in OF_ONE_COMMAND:
+        assert f"`--{option.replace('_', '-')}`" in README
 
 
 def test_every_option_that_a_message_names_exists() -> None:

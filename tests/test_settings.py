@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import FrozenInstanceError, fields
+from dataclasses import FrozenInstanceError, fields, replace
 from pathlib import Path
 
 import pytest
@@ -192,8 +192,23 @@ def test_a_file_may_hold_any_option_with_dashes_or_underscores(tmp_path):
         ('rules = "mine"', r"scan\.toml: rules is text, expected a list of texts"),
         ("source-weight = 2", r"scan\.toml: source_weight is a whole number, expected a table of numbers"),
         ("plan = { epochs = 2 }", r"scan\.toml: unknown entries plan"),
+        ('fail-on = "low"', r"scan\.toml: fail_on cannot stand in a file; say --fail-on on the command line"),
+        ("semantic = true\nno-semantic = true", r"scan\.toml: --semantic is said twice; leave one of the entries out"),
+        ("leave-unread = 1", r"scan\.toml: redact_unread is a whole number, expected true or false"),
     ],
 )
 def test_a_file_that_makes_no_sense_is_refused(tmp_path, text, message):
     with pytest.raises(SettingsError, match=message):
         written(tmp_path, text)
+
+
+def test_a_file_calls_options_as_the_command_line_does(tmp_path):
+    text = 'eval = ["gsm8k.jsonl"]\nno-semantic = true\nleave-unread = true\nno-header = true\nno-redact = false'
+    assert written(tmp_path, text) == {
+        "evaluation": (Path("gsm8k.jsonl"),), "semantic": False, "redact_unread": False, "header": False, "redact": True
+    }  # fmt: skip
+
+
+def test_settings_of_reading_are_all_that_shape_records_and_nothing_else():
+    every = Settings(layout="pair", prompt_field="a", response_field="b", header=False, supervise="last", jaccard=0.9)
+    assert every.of_reading() == replace(every, jaccard=0.8)

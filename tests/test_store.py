@@ -54,6 +54,9 @@ def test_reading_creates_nothing(tmp_path):
     assert not run.has_table("rows")
     with pytest.raises(RunError, match=r"is not a run folder: there is no such folder; create one with `scan DATASET`"):
         RunFolder.open_finished(run.path)
+    (tmp_path / "data.jsonl").touch()
+    with pytest.raises(RunError, match=r"data\.jsonl is not a run folder: it is a file; create one"):
+        RunFolder.open_finished(tmp_path / "data.jsonl")
     run.path.mkdir()
     with pytest.raises(RunError, match=r"holds no finished run: scan\.json is missing; run `scan DATASET` again"):
         RunFolder.open_finished(run.path)

@@ -1,8 +1,8 @@
 """Delimited text: comma, tab, semicolon or bar; quoted cells may hold line breaks; a row is a dict by column name.
 
-Files without a header row get the column names column_1, column_2, ... A name that repeats an earlier one gets a
-number, as in pandas: name, name.1. Rows with fewer cells than columns are read (the missing cells are None), rows with
-more are listed as skipped.
+Files without a header row get the column names column_1, column_2, ... Whether the first row is one is found from what
+it holds, unless the settings say so. A name that repeats an earlier one gets a number, as in pandas: name, name.1.
+Rows with fewer cells than columns are read (the missing cells are None), rows with more are listed as skipped.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ _SAMPLE_BYTES = 1 << 16
 _LONGEST_CELL = 1 << 31
 _MOST_REWINDS = 50  # unclosed quotes after which the rest of the file is given up as one row: linear time
 _HEADER_CELL = re.compile(r"[^\W\d][\w .\-/()]{0,39}\Z")
-_ROWS_LOOKED_AT = 20  # after a first row with a name twice, to tell whether it is a header
+_SENTENCE = re.compile(r"(?:\S+\s+){2,}\S*[^\W\d]\.|(?:\S+\s+){5,}\S+")  # three words and a full stop, or six words
+_ROWS_LOOKED_AT = 20  # after a first row of names, to tell whether it is a header
 _LINE_END = re.compile(rb"\n")
 _UNTERMINATED = "a quoted cell that is not closed before the end of the file, expected '\"'"
 
@@ -72,13 +73,17 @@ def table(source: Source, settings: Settings) -> Table:
             f"{source.name}: the first row holds a carriage return outside quotes, expected rows that end in a line "
             "feed; convert the file with `tr '\\r' '\\n' < OLD > NEW`"
         ) from None
-    columns, has_header = _columns(first, lambda: _some_rows(elements, delimiter))
+    names = [cell.strip() for cell in first]
+    has_header = settings.header
+    if has_header is None:
+        has_header = _is_header(names, lambda: _some_rows(elements, delimiter))
+    columns = _told_apart(names) if has_header else [f"column_{i + 1}" for i in range(len(names))]
     if has_header:
         elements = Elements(
             data, elements.start[1:], elements.end[1:], elements.line[1:],
             {place - 1: reason for place, reason in elements.broken.items() if place},
         )  # fmt: skip
-    return Table(require_records(source, elements), columns, delimiter)
+    return Table(require_records(source, elements), tuple(columns), delimiter)
 
 
 def _delimiter(sample: str) -> str:
@@ -135,31 +140,38 @@ def _some_rows(elements: Elements, delimiter: str) -> list[list[str]]:
     return rows
 
 
-def _columns(first: list[str], following: Callable[[], list[list[str]]]) -> tuple[tuple[str, ...], bool]:
-    """Column names, and whether the first row is a header: short, wordlike cells, distinct or unlike those below.
+def _is_header(names: list[str], following: Callable[[], list[list[str]]]) -> bool:
+    """Whether the first row is a header: short, wordlike cells, unlike those below and no sentences.
 
-    The first cell of a header may be empty, as pandas leaves it above its index; it is called as pandas calls it.
-    following: the next rows. Where names repeat, most of these must hold a cell that is no name.
+    The first cell of a header may be empty, as pandas leaves it above its index. following: the next rows. Where names
+    repeat, most of these must hold a cell that is no name; a cell that stands again in its own column is no name (but
+    for the files that repeat their header).
     """
-    names = [cell.strip() for cell in first]
-    if not names[0] and len(names) > 1:
-        names[0] = "Unnamed: 0"
-    words = names[1:] if names[0] == "Unnamed: 0" else names
+    words = names[1:] if not names[0] else names
     is_choice = len(names) > 2 and names[-1] in ("A", "B", "C", "D", "E") and any(len(name) > 1 for name in names)
-    is_header = all(_HEADER_CELL.match(word) for word in words)
-    if is_header and len({n.lower() for n in names}) < len(names):
-        below = following()
-        is_header = 2 * sum(all(_HEADER_CELL.match(cell.strip()) for cell in row) for row in below) < len(below)
-    if not is_header or is_choice:  # a row that ends in a letter is a multiple-choice item, not a header
-        return tuple(f"column_{i + 1}" for i in range(len(first))), False
-    return tuple(_told_apart(names)), True
+    if is_choice:  # a row that ends in a letter is a multiple-choice item, not a header
+        return False
+    if not words or not all(_HEADER_CELL.match(word) for word in words):
+        return False
+    if all(" " in word for word in words) and any(_SENTENCE.fullmatch(word) for word in words):
+        return False
+    below = [[cell.strip() for cell in row] for row in following()]
+    if len({name.lower() for name in names}) < len(names):
+        return 2 * sum(all(map(_HEADER_CELL.match, row)) for row in below) < len(below)
+    return not any(
+        len(cell) > 1 and cell == name for row in below if row != names for name, cell in zip(names, row, strict=False)
+    )
 
 
 def _told_apart(names: list[str]) -> list[str]:
-    """Names of which each that stood before gets the first free number: a, b, a -> a, b, a.1."""
-    taken = set(names)
+    """Names of which each that stood before gets the first free number: a, b, a -> a, b, a.1.
+
+    Empty ones are called as pandas calls them: Unnamed: 0.
+    """
+    called = [name or f"Unnamed: {i}" for i, name in enumerate(names)]
+    taken = set(called)
     out: list[str] = []
-    for name in names:
+    for name in called:
         free = name
         if name in out:
             free = next(f"{name}.{i}" for i in itertools.count(1) if f"{name}.{i}" not in taken)

@@ -10,7 +10,6 @@ from typing import Any
 import polars as pl
 import pyarrow.parquet as pq
 
-from scanner import recalls
 from scanner.evidence import PRIVATE_KINDS, Difference, Evidence
 from scanner.repeats import Passage, passages
 from scanner.reports import _relations
@@ -19,15 +18,12 @@ from scanner.reports._contamination import Match, matches_shown
 from scanner.reports._earlier import KnownRow, copied_rows
 from scanner.reports._earlier import examples as known_rows
 from scanner.reports._relations import Relations
+from scanner.reports._riskiest import RiskRow, riskiest
 from scanner.rulefiles import Said, said_of
 from scanner.shownnames import without_private_paths
 from scanner.store import RunFolder
 
 TOP_ROWS = 50
-UNBANDED_ROWS = 10
-"""Of the riskiest rows those that are shown where fewer lie in the bands low to high: the others say nothing."""
-COMPARED_ROWS = 1000
-"""Of the riskiest rows, those that are looked through for the same text once masked."""
 CLUSTERS = 20
 MEMBERS_PER_CLUSTER = 3
 EXAMPLES_PER_RULE = 3
@@ -38,37 +34,6 @@ PREDICTION_COLUMNS = [
     "row_id", "p_extract", "p_whole", "p_counterfactual", "expected_tokens", "tokens_q50", "tokens_q95", "exposures",
     "taxon", "severity", "risk", "band", "reasons",
 ]  # fmt: skip
-
-
-@dataclass(frozen=True)
-class RiskRow:
-    """One of the riskiest rows; where it has duplicates it stands for all of its cluster."""
-
-    row_id: int
-    place: str
-    stands_for: int  # rows of its cluster, itself included
-    p_extract: float  # NaN where not measured
-    p_whole: float
-    expected_tokens: float
-    tokens_q95: float
-    exposures: float  # dose, in reference visits
-    risk: float
-    band: str
-    taxon: str
-    reasons: str
-    action: str
-    why: str
-    prompt: str
-    answer: str
-    alike: int = 0  # less risky rows whose text is the same once masked; this one is shown for them
-    counted_all: bool = True  # whether `alike` counts all of them: else at least so many
-    confirmed: str = ""  # what tuned models recite of it, where that was measured
-
-    @property
-    def and_more(self) -> str:
-        """Of the rows that this one is shown for, "and 49 more like it"; empty where there is none."""
-        least = "" if self.counted_all else "at least "
-        return f"and {least}{words.number(self.alike)} more like it" if self.alike else ""
 
 
 @dataclass(frozen=True)
@@ -188,7 +153,7 @@ def gather(run: RunFolder, text: str = "masked", top: int = TOP_ROWS, details: b
         run=run,
         scan=without_private_paths(run.read_json("scan.json")),
         missing_text=evidence.missing,
-        top=_top(run, rows, prediction, plan, evidence, top),
+        top=riskiest(run, rows, prediction, plan, evidence, top),
         risky=int((prediction["band"].cast(pl.String) != "none").sum()),
         clusters=_clusters(run, rows, plan, evidence) if details else (),
         findings=_findings(run, rows, evidence) if details else (),
@@ -214,78 +179,6 @@ def skipped(run: RunFolder, limit: int = SKIPPED) -> tuple[dict[str, Any], ...]:
             entry = json.loads(line)
             found.append({key: entry.get(key) for key in ("file", "line", "reason")})
     return tuple(found)
-
-
-def _top(
-    run: RunFolder, rows: pl.DataFrame, prediction: pl.DataFrame, plan: pl.DataFrame, evidence: Evidence, top: int
-) -> tuple[RiskRow, ...]:
-    """The riskiest rows, one per cluster, ordered by risk, then by expected tokens."""
-    number = pl.col("risk", "p_extract", "p_whole", "expected_tokens", "tokens_q95", "exposures")
-    joined = prediction.with_columns(number.cast(pl.Float64).fill_null(math.nan)).join(rows, on="row_id")
-    ranked = joined.filter(pl.col("risk").is_not_nan()).sort(
-        ["risk", "expected_tokens", "row_id"], descending=[True, True, False]
-    )
-    # rows of one cluster are one finding, not sixteen
-    alone = pl.col("cluster_size") <= 1
-    own = pl.when(alone).then(-1 - pl.col("row_id")).otherwise(pl.col("cluster_id"))
-    ranked = ranked.with_columns(own.alias("own")).unique("own", keep="first", maintain_order=True)
-    risky = int((ranked["band"].cast(pl.String) != "none").sum())
-    alike = _alike(ranked, evidence, min(top, max(UNBANDED_ROWS, risky)))
-    chosen = ranked.filter(pl.col("row_id").is_in(list(alike)))
-    chosen = chosen.join(plan.select("row_id", "action", "why"), on="row_id", how="left", maintain_order="left")
-    evidence.load(chosen["row_id"].to_list())
-    measured = recalls.of_rows(run, list(alike))
-    return tuple(
-        RiskRow(
-            row_id=row["row_id"],
-            place=words.place(row["source"], row["line"]),
-            stands_for=max(1, row["cluster_size"]),
-            p_extract=row["p_extract"],
-            p_whole=row["p_whole"],
-            expected_tokens=row["expected_tokens"],
-            tokens_q95=row["tokens_q95"],
-            exposures=row["exposures"],
-            risk=row["risk"],
-            band=str(row["band"]),
-            taxon=str(row["taxon"]),
-            reasons=in_words(row["reasons"]),
-            action=str(row["action"] or "keep"),
-            why=row["why"] or "",
-            prompt=evidence.prompt(row["row_id"]),
-            answer=evidence.answer(row["row_id"]),
-            alike=alike[row["row_id"]],
-            counted_all=len(ranked) <= COMPARED_ROWS,
-            confirmed="; ".join(filter(None, (one.short() for one in measured.get(row["row_id"], ())))),
-        )
-        for row in chosen.iter_rows(named=True)
-    )
-
-
-def _alike(ranked: pl.DataFrame, evidence: Evidence, top: int) -> dict[int, int]:
-    """The first `top` rows that differ once masked, each with the number of further rows that do not differ from it.
-
-    Only rows with private spans can: others with the same text are one cluster, which `ranked` holds once.
-    """
-    first = ranked.head(COMPARED_ROWS)
-    private = set(first["row_id"].to_list()) & evidence.masked_rows()
-    evidence.load(private)
-    shown: dict[object, int] = {}
-    alike: dict[int, int] = {}
-    for row_id, size in first.select("row_id", "cluster_size").iter_rows():
-        key = tuple(part.shown() for part in evidence.segments(row_id)) if row_id in private else row_id
-        if key in shown:
-            alike[shown[key]] += max(1, size)
-        else:
-            shown[key] = row_id
-            alike[row_id] = 0
-    return dict(list(alike.items())[:top])
-
-
-def in_words(reasons: Any) -> str:
-    """Reasons as one text; the column may hold text or a list of texts."""
-    if reasons is None:
-        return ""
-    return reasons if isinstance(reasons, str) else "; ".join(str(reason) for reason in reasons)
 
 
 def _clusters(run: RunFolder, rows: pl.DataFrame, plan: pl.DataFrame, evidence: Evidence) -> tuple[Cluster, ...]:

@@ -1,4 +1,4 @@
-"""Which rows of a cluster stay, said in the reports."""
+"""Which rows of a cluster stay, said in the reports, and which would stay after an audit."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def lines(scan: dict[str, Any]) -> list[str]:
     rules = {line["rule"] for line in scan["summary"]["plan"]["by_rule"] if line["action"] == "drop"}
     if not said or not any(rule.startswith("duplicates/") for rule in rules):
         return []
-    found = [said["policy"]]
+    found = [said["policy"], *_lowered(scan)]
     if "field" in said:
         of = words.plural(said["rows_with_duplicates"], "row with duplicates", "rows with duplicates")
         missing, odd = said["rows_without_the_field"], said["rows_not_comparable"]
@@ -23,3 +23,15 @@ def lines(scan: dict[str, Any]) -> list[str]:
                 f"and {words.number(odd)} hold something that cannot be compared; these come last"
             )
     return found
+
+
+def _lowered(scan: dict[str, Any]) -> list[str]:
+    """That templates of few rows were looked for above a higher threshold than that of `scan plan`; empty if not."""
+    audited, now = scan["notes"].get("minhash", {}).get("threshold"), scan["settings"]["jaccard"]
+    if audited is None or now >= audited:
+        return []
+    return [
+        f"templates of few rows were looked for among pairs at or above Jaccard {audited:g}, the audit's threshold: "
+        f"between {now:g} and that, rows of one wrapper may be dropped for one another; audit again with --jaccard "
+        f"{now:g} to keep them"
+    ]

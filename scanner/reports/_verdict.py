@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from scanner.figures import listed
 from scanner.reports._heat import exposed as inside_memorized
 from scanner.reports._words import (
     brake,
@@ -17,6 +18,8 @@ from scanner.reports._words import (
 
 MANY_SKIPPED = 0.05
 """Share of the records from which on the verdict says that they could not be read, or not as they were meant."""
+FEW_ITEMS = 0.01
+"""Share of a benchmark's items below which the rest of it can still be asked: those few can be left out."""
 MANY_ASKED = 10
 """Items of a benchmark that must be asked in other words to be worth a word here: fewer may be chance."""
 
@@ -45,19 +48,16 @@ def _call(summary: dict[str, Any]) -> str:
         return "There is nothing to judge: no row could be read."
     held = [name for name, kind in (("private data", "private"), ("secrets", "secret")) if found[kind]["rows"]]
     if held and summary["exposed_private"]["rows_medium_or_high"]:
-        return f"Do not train on this data set as it is: it holds {' and '.join(held)} that a model may recite."
+        return f"Do not train on this data set as it is: it holds {listed(held)} that a model may recite."
     if not held and found.get("unread", {}).get("rows"):
         held = ["private data in fields that no trainer reads"]
+    most, share, items = _items(summary)
     if held:
-        return f"Clean this data set before training on it: it holds {' and '.join(held)}."
-    seen = {name: found["matched"] for name, found in (summary.get("contamination") or {}).items() if found["matched"]}
-    if seen:
-        most = max(seen, key=lambda name: seen[name])
-        others = f" and of {plural(len(seen) - 1, 'other benchmark')}" if len(seen) > 1 else ""
-        return (
-            f"A model trained on this data set cannot be measured with {most}: the data set holds "
-            f"{plural(seen[most], 'item')} of it{others}."
-        )
+        return f"Clean this data set before training on it: it holds {listed([*held, *([items] if items else [])])}."
+    if items and share < FEW_ITEMS:
+        return f"Leave out what this data set and its benchmarks share before you measure with them: {items}."
+    if items:
+        return f"A model trained on this data set cannot be measured with {most}: the data set holds {items}."
     asked = asked_in_other_words(summary)
     if asked:
         return f"Look at the overlap with benchmarks before training on this data set: {asked}."
@@ -73,6 +73,20 @@ def _call(summary: dict[str, Any]) -> str:
     if summary["prediction"].get("rows_without_answer") == summary["rows"]:
         return "There is nothing to learn in this data set: no row has text that is trained on."
     return ""
+
+
+def _items(summary: dict[str, Any]) -> tuple[str, float, str]:
+    """The benchmark of whose items the data set holds the largest share, that share, and how many items of which.
+
+    Empty texts where it holds none.
+    """
+    seen = {name: found for name, found in (summary.get("contamination") or {}).items() if found["matched"]}
+    if not seen:
+        return "", 0.0, ""
+    share = {name: found["matched"] / found["items"] for name, found in seen.items()}
+    most = max(seen, key=lambda name: (share[name], seen[name]["matched"]))
+    others = f" and of {plural(len(seen) - 1, 'other benchmark')}" if len(seen) > 1 else ""
+    return most, share[most], f"{plural(seen[most]['matched'], 'item')} of {most}{others}"
 
 
 def asked_in_other_words(summary: dict[str, Any]) -> str:

@@ -263,6 +263,25 @@ def left_out(scan: dict[str, Any]) -> list[str]:
     return figures.left_out([(file["name"], file["why"]) for file in files])
 
 
+def unlearned(scan: dict[str, Any]) -> list[str]:
+    """Inputs that were taken for tables of unknown columns, of which nothing is learned, and how to name what is."""
+    settings = scan.get("settings") or {}
+    tables = [source for source in scan.get("inputs") or [] if source.get("layout") == "table"]
+    if settings.get("layout") or not tables:
+        return []
+    first = tables[0]["name"] if len(tables) == 1 else f"{tables[0]['name']} and {number(len(tables) - 1)} more"
+    line = (
+        f"no column of {first} has a name that says it is learned, so none is; name prompt and answer with "
+        "--prompt-field and --response-field"
+    )
+    if settings.get("header") is None and any(source.get("format") == "csv" for source in tables):
+        line += (
+            "; --header or --no-header tells whether the first row of a CSV names its columns, which are column_1, "
+            "column_2, ... otherwise"
+        )
+    return [line]
+
+
 def not_measured(summary: dict[str, Any]) -> str:
     """Rows without p_extract, and why; empty when all or none have one."""
     missing = summary["prediction"]["rows_not_measured"]

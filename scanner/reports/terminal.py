@@ -15,8 +15,9 @@ from scanner.display import plain, shows_unicode
 from scanner.evidence import shortened
 from scanner.reports import _confirmed, _earlier, _keeping, _reasons, _training, _verdict, _whatif
 from scanner.reports import _words as words
-from scanner.reports._content import Content, RiskRow, gather
+from scanner.reports._content import Content, gather
 from scanner.reports._heat import sentences as memorized
+from scanner.reports._riskiest import RiskRow
 from scanner.reports._templates import sentences
 from scanner.store import RunFolder
 from scanner.text import one_line
@@ -124,7 +125,8 @@ class _Screen:
             lines.append(
                 f"{words.plural(scan['rows_skipped'], 'record')} skipped: {one_line('; '.join(first), 2 * self.width)}"
             )
-        lines += [one_line(line, 2 * self.width) for line in [*words.left_out(scan), *words.tolerated(scan)[:2]]]
+        told = [*words.left_out(scan), *words.tolerated(scan)[:2]]
+        lines += [one_line(line, 2 * self.width) for line in told] + words.unlearned(scan)
         return list(self._lines(lines))
 
     def _found(self) -> Table:

@@ -187,6 +187,7 @@ def find(
                 "rows_per_band": proposed.bands.rows,
                 "shingle_tokens": width,
                 "recall_curve": proposed.bands.curve(),
+                "threshold": jaccard,
                 "recall_at_threshold": proposed.bands.probability(jaccard),
                 "recall_at_floor": proposed.bands.probability(floor),
                 "candidates": len(packed),

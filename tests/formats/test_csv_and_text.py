@@ -166,3 +166,45 @@ def test_a_first_row_of_words_that_repeat_is_a_row_among_others_like_it(contents
     found = contents("a.csv", b"dog,animal,dog\ncat,animal,cat\noak,plant,tree\n").values
     assert found[0] == {"column_1": "dog", "column_2": "animal", "column_3": "dog"}
     assert len(found) == 3
+
+
+QUESTIONS = b"".join(b'Why is it %d?,"Since it is, and so on."\n' % i for i in range(30))
+
+
+@pytest.mark.parametrize(
+    ("first", "is_header"),
+    [
+        ("frage,antwort", True),
+        ("Given Name,Street Address", True),
+        ("question,What the assistant should say then", True),  # a name beside a sentence
+        ("Name a major American city,New York City.", False),  # a full stop after three words
+        ("Say how a cat and dog differ,Cats purr", False),  # six words
+        ("Tel. No.,Ref. No.", True),
+    ],
+)
+def test_a_first_row_of_sentences_is_a_row(contents, first, is_header):
+    found = contents("a.csv", first.encode() + b"\n" + QUESTIONS).values
+    assert len(found) == 30 + (not is_header)
+    assert list(found[0]) == (first.split(",") if is_header else ["column_1", "column_2"])
+
+
+def test_a_first_row_with_a_cell_that_stands_below_it_in_its_column_is_a_row(contents, rewritten):
+    raw = b"a good film,positive\nwhat a bore,negative\nfine enough,positive\n"
+    assert [row["column_2"] for row in contents("a.csv", raw).values] == ["positive", "negative", "positive"]
+    assert rewritten("a.csv", raw, Edits(0, frozenset({0})))[0] == raw.partition(b"\n")[2]
+    # another column may well hold the name, and files that were joined hold their header again
+    assert list(contents("b.csv", b"film,verdict\na good one,film\n").values[0]) == ["film", "verdict"]
+    assert list(contents("c.csv", b"film,verdict\na good one,yes\nfilm,verdict\n").values[0]) == ["film", "verdict"]
+
+
+def test_whether_there_is_a_header_can_be_said(contents):
+    raw = b"Paris,Rome\nOslo,Bern\n"
+    assert contents("a.csv", raw).values == [{"Paris": "Oslo", "Rome": "Bern"}]
+    assert contents("a.csv", raw, header=False).values == [
+        {"column_1": "Paris", "column_2": "Rome"}, {"column_1": "Oslo", "column_2": "Bern"}
+    ]  # fmt: skip
+    long = b'"What, in short, does the user ask of the assistant?",,\nWhy?,So.,x\n'
+    assert len(contents("b.csv", long).values) == 2
+    assert contents("b.csv", long, header=True).values == [
+        {"What, in short, does the user ask of the assistant?": "Why?", "Unnamed: 1": "So.", "Unnamed: 2": "x"}
+    ]

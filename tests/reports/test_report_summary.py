@@ -230,11 +230,23 @@ def test_the_headline_is_not_silent_on_what_was_not_read_or_has_no_answer() -> N
 
 def test_the_headline_names_the_benchmark_that_the_file_holds() -> None:
     summary = figures(1, prediction=predicted([1.0], [0.5], ["high"]))
-    seen = {"gsm8k.jsonl": {"matched": 3}, "mmlu.zip": {"matched": 1}, "clean.jsonl": {"matched": 0}}
+    seen = {"gsm8k.jsonl": (300, 3), "mmlu.zip": (9000, 50), "clean.jsonl": (20, 0)}
+    seen = {name: {"items": items, "matched": matched} for name, (items, matched) in seen.items()}
     assert _verdict.headline({**summary, "contamination": seen}) == (
-        "A model trained on this data set cannot be measured with gsm8k.jsonl: the data set holds 3 items of it and of "
-        "1 other benchmark."
+        "A model trained on this data set cannot be measured with gsm8k.jsonl: the data set holds 3 items of "
+        "gsm8k.jsonl and of 1 other benchmark."
     )
+    seen["gsm8k.jsonl"]["items"] = 301  # of either less than 1 %
+    assert _verdict.headline({**summary, "contamination": seen}) == (
+        "Leave out what this data set and its benchmarks share before you measure with them: 3 items of gsm8k.jsonl "
+        "and of 1 other benchmark."
+    )
+    summary["found"]["private"]["rows"] = 1  # does not hide them
+    assert _verdict.headline({**summary, "contamination": seen}) == (
+        "Clean this data set before training on it: it holds private data and 3 items of gsm8k.jsonl and of 1 other "
+        "benchmark."
+    )
+    summary["found"]["private"]["rows"] = 0
     few, many = ({"mmlu.zip": {"items": 40, "matched": 0, "semantic_only": n, "semantic_in": None}} for n in (9, 10))
     assert _verdict.headline({**summary, "contamination": few}) == CLEAN
     many["mmlu.zip"]["semantic_in"] = {"file": "data/law.csv", "items": 8}

@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 import pytest
 
-from scanner.reports import _training
+from scanner.reports import _keeping, _training
 from scanner.reports import _whatif as what
 from scanner.reports import _words as words
 from scanner.settings import TrainingPlan
@@ -136,3 +136,40 @@ def test_the_recall_by_meaning_stands_with_the_aim(expected, aim, said):
     if aim:
         by["aim"] = {"recall": 0.95, "limit": 0.3, "all_read": False, **aim}
     assert words._confirmed(by) == f", by minilm on 23 % of the tokens{said}"
+
+
+def test_tables_of_which_nothing_is_learned_are_named_with_the_cure():
+    def told(*inputs, **settings):
+        keys = ("name", "format", "layout")
+        return words.unlearned({"inputs": [dict(zip(keys, i, strict=True)) for i in inputs], "settings": settings})
+
+    cells, parquet = ("a.csv", "csv", "table"), ("b.parquet", "parquet", "table")
+    said = (
+        "no column of a.csv has a name that says it is learned, so none is; name prompt and answer with "
+        "--prompt-field and --response-field"
+    )
+    header = (
+        "; --header or --no-header tells whether the first row of a CSV names its columns, which are column_1, "
+        "column_2, ... otherwise"
+    )
+    assert told(cells, header=None) == [said + header]
+    assert told(cells, header=False) == [said]
+    assert told(parquet) == [said.replace("a.csv", "b.parquet")]
+    assert told(parquet, cells) == [said.replace("a.csv", "b.parquet and 1 more") + header]
+    assert told(("a.csv", "csv", "pair")) == told(cells, layout="table") == []
+
+
+def test_a_lower_threshold_than_the_audits_is_said_to_look_for_no_rare_templates():
+    def told(now, **minhash):
+        by_rule = [{"rule": "duplicates/near", "action": "drop", "rows": 2}]
+        return _keeping.lines({
+            "notes": {"keep": {"policy": "the first row stays"}, "minhash": minhash}, "settings": {"jaccard": now},
+            "summary": {"plan": {"by_rule": by_rule}},
+        })  # fmt: skip
+
+    assert told(0.6, threshold=0.8) == [
+        "the first row stays",
+        "templates of few rows were looked for among pairs at or above Jaccard 0.8, the audit's threshold: between 0.6 "
+        "and that, rows of one wrapper may be dropped for one another; audit again with --jaccard 0.6 to keep them",
+    ]
+    assert told(0.8, threshold=0.8) == told(0.9, threshold=0.8) == told(0.6) == ["the first row stays"]
