@@ -14,7 +14,7 @@ from random_rows import PLAN, SHIPPED, run
 from scanner.prediction import Regime
 
 LORA = replace(PLAN, method="lora", lr_schedule="constant", model_params=SHIPPED.priors.fitted_parameters)
-HELD = replace(SHIPPED, priors=replace(SHIPPED.priors, lora_dose=0.2, lora_holds=3.0))
+HELD = replace(SHIPPED, priors=replace(SHIPPED.priors, lora_dose=0.2, lora_holds=3.0, lora_steps=1.0))
 
 
 def test_visits_count_up_to_what_adapters_hold():
@@ -24,6 +24,16 @@ def test_visits_count_up_to_what_adapters_hold():
     assert felt.set_dose == pytest.approx(0.98904, abs=1e-5)
     assert felt.steps == 400
     assert felt.visit == pytest.approx(1.2 * 0.16484 / 0.2, abs=1e-4)  # noise is that of a full visit, worn alike
+
+
+def test_where_a_text_comes_again_sooner_more_of_it_is_held():
+    """By hand: of 6 visits in 300 steps, 100 a visit, 3 count: .2 * (1 - exp(-.2)) / .2 = .18127; beyond 600 all 6."""
+    plan = replace(LORA, learning_rate=3e-4)
+    small = replace(HELD, priors=replace(HELD.priors, lora_steps=100.0))
+    assert small.under(plan, Regime(6.0, 300.0, 1.0))[0] == pytest.approx(0.18127, abs=1e-5)
+    held = [small.under(plan, Regime(6.0, steps, 1.0))[0] for steps in (100.0, 300.0, 600.0, 6000.0)]
+    assert held == sorted(held, reverse=True)
+    assert held[2] == held[3] == pytest.approx(0.16484, abs=1e-5)  # larger sets than were measured hold no less
 
 
 def test_the_first_visit_is_worth_its_part_and_no_training_nothing():
@@ -45,7 +55,7 @@ def test_the_level_of_a_base_says_what_is_held_and_not_when_it_is_full():
 @settings(max_examples=50, deadline=None)
 @given(st.floats(0, 1e4), st.floats(1, 100), st.floats(0.01, 1), st.floats(0.1, 50))
 def test_more_training_never_takes_away_and_never_passes_what_is_held(dose, more, part, holds):
-    weights = replace(SHIPPED, priors=replace(SHIPPED.priors, lora_dose=part, lora_holds=holds))
+    weights = replace(SHIPPED, priors=replace(SHIPPED.priors, lora_dose=part, lora_holds=holds, lora_steps=1e-9))
     (_, less), (_, felt) = (weights.under(LORA, Regime(d, 100.0, 1.0)) for d in (dose, dose * more))
     assert less.set_dose <= felt.set_dose * (1 + 1e-12) <= holds * (1 + 1e-9)
     assert felt.set_dose <= dose * more * part * (1 + 1e-12)

@@ -22,7 +22,7 @@ from scanner.settings import TrainingPlan
 
 PRIORS = Priors(
     offset=0.0, offset_sd=0.7, level_factor=1.0, level_factor_sd=0.0, lora_dose=1.0, lora_holds=np.inf,
-    size_exponent=0.0, fitted_parameters=1.0, unknown_parameters=1.0, most_steps=1e9,
+    lora_steps=110.0, size_exponent=0.0, fitted_parameters=1.0, unknown_parameters=1.0, most_steps=1e9,
 )  # fmt: skip
 
 SIMULATED = 77

@@ -135,7 +135,8 @@ class Priors:
     level_factor: float  # what a visit is worth to a base that was not measured, beside that of the fit
     level_factor_sd: float  # of the log of that
     lora_dose: float  # what a first visit under LoRA is worth beside one under full fine-tuning
-    lora_holds: float  # visits a text, on average, that adapters come near to and never hold more of
+    lora_holds: float  # visits a text, on average, that adapters come near to and never hold more of ...
+    lora_steps: float  # ... where it is visited once in so many optimizer steps; in fewer, the more of them
     size_exponent: float  # a step is as large as one at the learning rate * (parameters / fitted parameters) ** this
     fitted_parameters: float
     unknown_parameters: float  # taken where the plan names no size
@@ -186,13 +187,18 @@ class Weights:
     def worth(self, plan: TrainingPlan, regime: Regime) -> float:
         """Factor on the dose over a training that went so far: under LoRA what adapters hold comes to an end.
 
-        D visits a text, on average, count as lora_holds * (1 - exp(-D / lora_holds)), and those of a row in proportion,
-        so that more epochs or a larger rate add ever less, and never take away. regime: before any strength.
+        What steps write wears away under those that follow. D visits a text, on average, count as
+        h * (1 - exp(-D / h)), and those of a row in proportion, so that more epochs or a larger rate add ever less, and
+        never take away. h is lora_holds where a text is visited once in lora_steps; in smaller sets, where it comes
+        again sooner, it is in proportion more, and in larger ones, which were not measured, no less. regime: before
+        any strength.
         """
         strength = self.strength(plan)
         if plan.method != "lora":
             return strength
-        full = regime.set_dose * strength / self.dose_factor / self.priors.lora_holds
+        priors = self.priors
+        written = min(regime.set_dose, of_rate(plan.learning_rate) * regime.steps / priors.lora_steps)
+        full = written * strength / self.dose_factor / priors.lora_holds
         return strength * (-math.expm1(-full) / full if full > 0 else 1.0)
 
     def under(self, plan: TrainingPlan, regime: Regime) -> tuple[float, Regime]:
