@@ -86,11 +86,10 @@ def find(
     wanted = np.zeros(len(rows), np.bool_)
     wanted[eligible[:MOST_ROWS]] = True
     answers = prediction.Answers(text.answer_row, text.answer_start, text.answer_end)
-    strength = weights.strength(settings.plan)
+    worth, regime = weights.under(settings.plan, amounts.regime(settings.plan))
     heat = stretches.heat(
-        features, answers, np.flatnonzero(wanted[answers.row]), amounts.total * strength,
-        amounts.regime(settings.plan).under(strength), weights, conflicts,
-        exact=amounts.exact * strength, goldfish=amounts.goldfish(settings.plan),
+        features, answers, np.flatnonzero(wanted[answers.row]), amounts.total * worth, regime, weights, conflicts,
+        exact=amounts.exact * worth, goldfish=amounts.goldfish(settings.plan),
     )  # fmt: skip
     found = stretches.stretches(heat)
     warm = np.zeros(len(rows), np.bool_)

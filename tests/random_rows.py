@@ -77,9 +77,9 @@ class Predicted:
 def survival(features: ContextFeatures, answers: Answers, amounts: Doses, plan: TrainingPlan) -> np.ndarray:
     """(T,) P(the answer is reproduced up to and including this token); 0 outside supervised turns."""
     curve = np.zeros(len(features.log_probability))
-    strength = SHIPPED.strength(plan)
+    worth, regime = SHIPPED.under(plan, amounts.regime(plan))
     turn_tails(
-        features, answers, amounts.total * strength, amounts.total * 0, amounts.regime(plan).under(strength), SHIPPED,
+        features, answers, amounts.total * worth, amounts.total * 0, regime, SHIPPED,
         None, 1, curve, amounts.goldfish(plan),
     )  # fmt: skip
     return curve

@@ -230,7 +230,7 @@ def write(
 ) -> None:
     """rules/weights/prediction.toml."""
     old = tomllib.loads(WEIGHTS.read_text("utf-8"))["priors"]
-    old["lora_dose"] = round(other_bases.worth_of_lora(data, hazard), 3)
+    old["lora_dose"], old["lora_holds"] = (round(v, 3) for v in other_bases.of_adapters(data, hazard))
     steps = max(o.regime.steps for _, observed in cells.values() for o in observed)
     base = json.loads((grid.HERE / "bases-english.json").read_text())
     priors = Priors(**{**old, "fitted_parameters": float(base["parameters"]), "most_steps": steps})
@@ -260,9 +260,13 @@ def write(
         f"# {len(levels)} bases, beside what their sizes do; the doubt is that of another, by how far these lie apart",
         f"level_factor = {math.exp(level):.3f}  # what a visit is worth to a base that was not measured",
         f"level_factor_sd = {doubt:.3f}  # of the log of that",
-        f"# a LoRA visit beside a full one: {len(other_bases.LORA)} cells (all linear layers; ranks 8, 16, 64; rates "
-        "3e-4 to 3e-3)",
+        f"# a first LoRA visit beside a full one: {len(other_bases.LORA)} cells (all linear layers; ranks 8, 16, 64; "
+        "rates 3e-4 to 3e-3)",
         f"lora_dose = {old['lora_dose']}",
+        "# and what adapters come near to and never pass: D visits a text, on average, count as this much of",
+        "# 1 - exp(-D / this), where a text is visited once in so many optimizer steps, the most of these cells",
+        f"lora_holds = {old['lora_holds']}  # visits",
+        f"lora_steps = {old['lora_steps']}",
         "# a step counts as one at learning rate x parameters^this: Adam moves a layer's output by learning rate x",
         "# width, which grows from 256 at 4.5 M parameters to 4,096 at 7 B: 2e-5 on a large model is as large a step",
         "# as 3e-4 on this one",

@@ -15,7 +15,7 @@ import grid
 import numpy as np
 import predicting
 import validity
-from scipy.optimize import brentq, minimize_scalar
+from scipy.optimize import brentq, minimize
 from scipy.stats import t as student
 
 from scanner.prediction import Hazard, Weights, level, scoring
@@ -36,28 +36,44 @@ OTHER_WAYS = {
     "many": (STEPS, "2992"), "many-other": (STEPS, "2736"), "most": (STEPS, "5800"),
 }  # fmt: skip
 """Cells of the base of the fit that no fit has seen: what is new in them, and its name."""
-LORA = ("lora", "lora-long", "lora-low", "lora-gentle", "lora-other", "lora-low-other", "lora-64")
-"""The cells that say what a LoRA visit is worth: ranks 16, 8 and 64, rates from 3e-4 to 3e-3."""
+LORA = ("lora", "lora-long", "lora-low", "lora-gentle", "lora-other", "lora-low-other", "lora-64", "lora-few")
+"""The cells that say what a LoRA visit is worth: ranks 16, 8 and 64, rates from 3e-4 to 3e-3, 246 to 634 texts."""
+RUN = 4
+"""Tokens from which on a run says something of LoRA: most rows stop at the first token, whatever they were taught."""
 
 
 @cache
-def worth_of_a_visit(data: Path, name: str, hazard: Hazard) -> float:
-    """Factor on the doses of a cell under which N_pre from epoch 2 on is likeliest."""
-    ((table, observed),) = predicting.load(data, [name]).values()
-    rows = np.flatnonzero(table.member & (table.length > 0))
-    seen = [predicting.observed_for_level(table, o, rows) for o in observed if o.epoch >= 2]
+def of_adapters(data: Path, hazard: Hazard, without: str | None = None) -> tuple[float, float]:
+    """lora_dose and lora_holds: under which the tails of N_pre in the cells of LORA but one are likeliest."""
+    seen = [one for name in LORA if name != without for one in measured_of(data, name)]
     weights = predicting.plain(hazard)
 
-    def surprise(log_factor: float) -> float:
-        known = replace(weights, dose_factor=math.exp(log_factor))
-        return -sum(level.likelihood(one, known).sum() for one in seen)
+    def surprise(place: np.ndarray) -> float:
+        known = with_adapters(weights, *np.exp(place))
+        return -sum(tail_likelihood(one, known).sum() for one in seen)
 
-    return math.exp(minimize_scalar(surprise, bounds=(-5.0, 3.0), method="bounded").x)
+    start = np.log(of_adapters(data, hazard)) if without else np.log([0.2, 3.0])
+    return tuple(np.exp(minimize(surprise, start, method="L-BFGS-B", options={"eps": 1e-3, "ftol": 1e-7}).x).tolist())
 
 
-def worth_of_lora(data: Path, hazard: Hazard, without: str | None = None) -> float:
-    """What a LoRA visit is worth beside one under full fine-tuning: the geometric mean of the cells of LORA but one."""
-    return math.exp(np.mean([math.log(worth_of_a_visit(data, name, hazard)) for name in LORA if name != without]))
+@cache
+def measured_of(data: Path, name: str) -> list[level.Observed]:
+    """All answers of a cell, members' and controls', after each measured epoch."""
+    ((table, observed),) = predicting.load(data, [name]).values()
+    rows = np.flatnonzero(table.length > 0)
+    return [predicting.observed_for_level(table, o, rows) for o in observed if o.epoch]
+
+
+def with_adapters(weights: Weights, dose: float, holds: float) -> Weights:
+    """The weights where adapters learn and hold so much."""
+    return replace(weights, priors=replace(weights.priors, lora_dose=float(dose), lora_holds=float(holds)))
+
+
+def tail_likelihood(one: level.Observed, weights: Weights) -> np.ndarray:
+    """(m,) log likelihood of N_pre, nats, of runs below RUN tokens only that they are so short."""
+    short = one.n_pre < RUN
+    _, reaching = level.around(replace(one, n_pre=np.where(short, RUN - 1, one.n_pre)), weights)
+    return np.where(short, np.log(np.maximum(1 - reaching, level.LEAST_CHANCE)), level.likelihood(one, weights))
 
 
 def new_in(name: str, topic: str) -> str:
@@ -121,10 +137,10 @@ def transfers(data: Path, weights: Weights, levels: dict[str, float]) -> tuple[T
 
 
 def of_lora(data: Path, weights: Weights) -> tuple[Transfer, ...]:
-    """What came of predicting the cells of LORA at their last epoch, each with the worth that the others tell."""
+    """What came of predicting the cells of LORA at their last epoch, each with the law that the others tell."""
     p, truth = [], []
     for name in LORA:
-        there = replace(weights, priors=replace(weights.priors, lora_dose=worth_of_lora(data, weights.hazard, name)))
+        there = with_adapters(weights, *of_adapters(data, weights.hazard, name))
         for table, observed in predicting.load(data, [name]).values():
             rows = table.member & (table.length >= EXTRACTED)
             p.append(predicting.predict(table, observed[-1], there).extract[rows])

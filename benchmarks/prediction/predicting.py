@@ -21,8 +21,8 @@ from scanner.prediction.stretches import Heat, heat
 from scanner.settings import TrainingPlan
 
 PRIORS = Priors(
-    offset=0.0, offset_sd=0.7, level_factor=1.0, level_factor_sd=0.0, lora_dose=1.0, size_exponent=0.0,
-    fitted_parameters=1.0, unknown_parameters=1.0, most_steps=1e9,
+    offset=0.0, offset_sd=0.7, level_factor=1.0, level_factor_sd=0.0, lora_dose=1.0, lora_holds=np.inf,
+    lora_steps=110.0, size_exponent=0.0, fitted_parameters=1.0, unknown_parameters=1.0, most_steps=1e9,
 )  # fmt: skip
 
 SIMULATED = 77
@@ -59,8 +59,8 @@ def plan_of(name: str) -> TrainingPlan:
 
 def given(table: measured.Table, o: measured.Observation, weights: Weights) -> tuple[float, Regime, Conflicts]:
     """What a visit is worth under the plan of a cell, the training of its set by then, and its conflicting answers."""
-    strength = weights.strength(plan_of(o.cell))
-    return strength, o.regime.under(strength), Conflicts(table.conflict_place, table.conflict_share)
+    worth, regime = weights.under(plan_of(o.cell), o.regime)
+    return worth, regime, Conflicts(table.conflict_place, table.conflict_share)
 
 
 def predict(
@@ -70,8 +70,8 @@ def predict(
 
     curve: (T,) takes P(the answer is reproduced up to and including this token).
     """
-    strength, regime, torn = given(table, o, weights)
-    dose = o.dose * strength
+    worth, regime, torn = given(table, o, weights)
+    dose = o.dose * worth
     return turn_tails(table.features, table.answers, dose, dose * 0, regime, weights, torn, 1, curve, o.goldfish)
 
 
@@ -83,9 +83,9 @@ def parameters(base: str) -> int:
 
 def warm(table: measured.Table, o: measured.Observation, weights: Weights, rows: np.ndarray) -> Heat:
     """The shipped heat of the answers of some rows."""
-    strength, regime, torn = given(table, o, weights)
-    exact = o.own * np.maximum(1, table.copies) * strength
-    return heat(table.features, table.answers, rows, o.dose * strength, regime, weights, torn, exact)
+    worth, regime, torn = given(table, o, weights)
+    exact = o.own * np.maximum(1, table.copies) * worth
+    return heat(table.features, table.answers, rows, o.dose * worth, regime, weights, torn, exact)
 
 
 def plain(hazard: Hazard, heated: HeatWeights | None = None) -> Weights:

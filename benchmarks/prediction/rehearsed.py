@@ -10,6 +10,7 @@ import corpus
 import fit as fitting
 import grid
 import numpy as np
+import other_bases
 import predicting
 
 from scanner.prediction import Hazard, Weights, level, scoring
@@ -122,11 +123,16 @@ def missed_by_chance(p: np.ndarray, standard_error: float) -> float:
 @cache
 def weights_without(data: Path, name: str) -> Weights:
     """Weights fitted to what does not resemble a cell: not itself, nor its plan under another seed, nor its rows, where
-    they are others. The plans of random-1 and grouped-1 stand in every fit, by their first two seeds.
+    they are others. The plans of random-1 and grouped-1 stand in every fit, by their first two seeds. No fit has a cell
+    of LoRA: there the weights are the shipped ones, and what adapters learn and hold is told by the other cells.
 
     Their level is that of the base of the fit, known to no more than bases lie apart.
     """
-    tested = grid.CELLS[name]
+    tested, shipped = grid.CELLS[name], load_weights()
+    priors = replace(shipped.priors, offset=predicting.PRIORS.offset, offset_sd=predicting.PRIORS.offset_sd)
+    if tested.plan.method == "lora":
+        weights = Weights(shipped.hazard, priors, False, {})
+        return other_bases.with_adapters(weights, *other_bases.of_adapters(data, shipped.hazard, name))
     cells = [c for c in fitting.FITTED if c not in (*HELD, name)]
     if tested.plan not in (grid.CELLS["random-1"].plan, grid.CELLS["grouped-1"].plan):
         cells = [c for c in cells if grid.CELLS[c].plan != tested.plan]
@@ -134,9 +140,7 @@ def weights_without(data: Path, name: str) -> Weights:
         cells = [c for c in cells if grid.CELLS[c].times is None]
     rows = {tested.rows, *corpus.JOINED.get(tested.rows, ())} - {"english"}
     cells = [c for c in cells if grid.CELLS[c].rows not in rows]
-    hazard = hazard_of(data, tuple(cells))
-    priors = replace(load_weights().priors, offset=predicting.PRIORS.offset, offset_sd=predicting.PRIORS.offset_sd)
-    return Weights(hazard, priors, False, {})
+    return Weights(hazard_of(data, tuple(cells)), priors, False, {})
 
 
 @cache

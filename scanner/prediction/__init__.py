@@ -233,10 +233,9 @@ def predict_rows(
 ) -> Prediction:
     """The prediction from features and doses; no text, no counting."""
     count = len(amounts.own)
-    strength = weights.strength(plan)
+    worth, regime = weights.under(plan, amounts.regime(plan))
     found = turn_tails(
-        features, answers, amounts.total * strength, amounts.without(plan) * strength,
-        amounts.regime(plan).under(strength), weights, conflicts, threads,
+        features, answers, amounts.total * worth, amounts.without(plan) * worth, regime, weights, conflicts, threads,
         goldfish=amounts.goldfish(plan),
     )  # fmt: skip
     length = answers.end - answers.start

@@ -134,14 +134,16 @@ class Priors:
     offset_sd: float  # logits; standard deviation of what a calibration may find the offset of another base to be
     level_factor: float  # what a visit is worth to a base that was not measured, beside that of the fit
     level_factor_sd: float  # of the log of that
-    lora_dose: float  # what a visit under LoRA is worth beside one under full fine-tuning
+    lora_dose: float  # what a first visit under LoRA is worth beside one under full fine-tuning
+    lora_holds: float  # visits a text, on average, that adapters come near to and never hold more of ...
+    lora_steps: float  # ... where it is visited once in so many optimizer steps; in fewer, the more of them
     size_exponent: float  # a step is as large as one at the learning rate * (parameters / fitted parameters) ** this
     fitted_parameters: float
     unknown_parameters: float  # taken where the plan names no size
     most_steps: float  # progress is counted up to here, the longest training of the fit: beyond, only dose counts
 
     def far(self, plan: TrainingPlan) -> bool:
-        """Whether lora_dose or size_exponent decide what a visit is worth, more than what was measured."""
+        """Whether what is held of LoRA or size_exponent decide what a visit is worth, more than what was measured."""
         size = (plan.model_params or self.unknown_parameters) / self.fitted_parameters
         return plan.method == "lora" or not 1 / FAR_SIZE <= size <= FAR_SIZE
 
@@ -167,7 +169,7 @@ class Weights:
     def of_another_base(self, plan: TrainingPlan) -> Weights:
         """The same for a base that was not measured: its level as other bases have it, and as sure as they agree.
 
-        Far from them it stays that of the base of the fit: lora_dose was measured there, and of a size that nobody
+        Far from them it stays that of the base of the fit: LoRA was measured there, and of a size that nobody
         measured a warning shall rather come too early.
         """
         priors = self.priors
@@ -175,13 +177,45 @@ class Weights:
         return replace(self, dose_factor=level, log_factor_step=sd, offset_step=0.0)
 
     def strength(self, plan: TrainingPlan) -> float:
-        """Factor on the dose for the kind of tuning and the size of the model."""
+        """Factor on the dose for the kind of tuning and the size of the model, at the beginning of a training."""
+        return self.kind(plan) * self._size(plan) * self.dose_factor
+
+    def kind(self, plan: TrainingPlan) -> float:
+        """What the first visits are worth for the kind of tuning, beside full fine-tuning."""
+        return self.priors.lora_dose if plan.method == "lora" else 1.0
+
+    def worth(self, plan: TrainingPlan, regime: Regime) -> float:
+        """Factor on the dose over a training that went so far: under LoRA what adapters hold comes to an end.
+
+        What steps write wears away under those that follow. D visits a text, on average, count as
+        h * (1 - exp(-D / h)), and those of a row in proportion, so that more epochs or a larger rate add ever less, and
+        never take away. h is lora_holds where a text is visited once in lora_steps; in smaller sets, where it comes
+        again sooner, it is in proportion more, and in larger ones, which were not measured, no less. regime: before
+        any strength.
+        """
+        strength = self.strength(plan)
+        if plan.method != "lora":
+            return strength
         priors = self.priors
-        size = (plan.model_params or priors.unknown_parameters) / priors.fitted_parameters
-        kind = priors.lora_dose if plan.method == "lora" else 1.0
+        written = min(regime.set_dose, of_rate(plan.learning_rate) * regime.steps / priors.lora_steps)
+        full = written * strength / self.dose_factor / priors.lora_holds
+        return strength * (-math.expm1(-full) / full if full > 0 else 1.0)
+
+    def under(self, plan: TrainingPlan, regime: Regime) -> tuple[float, Regime]:
+        """Factor on the doses of rows by then, and the training of the set at that.
+
+        A visit to adapters blurs as much as one under full fine-tuning does: noise goes by the size of the steps, not
+        by what they teach of a text.
+        """
+        worth = self.worth(plan, regime)
+        felt = regime.under(worth)
+        return worth, replace(felt, visit=felt.visit / self.kind(plan))
+
+    def _size(self, plan: TrainingPlan) -> float:
+        """What a larger model makes of the rate of the plan: its steps are larger."""
+        size = (plan.model_params or self.priors.unknown_parameters) / self.priors.fitted_parameters
         rate = plan.learning_rate
-        larger = of_rate(rate * size**priors.size_exponent) / of_rate(rate) if rate > 0 else 1.0
-        return float(kind * larger * self.dose_factor)
+        return of_rate(rate * size**self.priors.size_exponent) / of_rate(rate) if rate > 0 else 1.0
 
 
 def load_weights(path: Path = WEIGHTS, with_base: bool = False) -> Weights:

@@ -229,10 +229,10 @@ def drift(sds: Sequence[float], offsets: Sequence[float]) -> float:
 
 
 def _tails(one: Observed, answers: Answers, weights: Weights, curve: Float64 | None) -> Float64:
-    strength = weights.strength(one.plan)
-    dose = one.dose * strength
     at_epoch = one.epoch / one.plan.epochs if one.plan.epochs else 1.0
-    regime = Regime(one.set_dose, one.steps, visit_at(one.plan, at_epoch)).under(strength)
+    given = Regime(one.set_dose, one.steps, visit_at(one.plan, at_epoch))
+    worth, regime = weights.under(one.plan, given)
+    dose = one.dose * worth
     return turn_tails(one.features, answers, dose, dose, regime, weights, one.conflicts, 1, curve, one.goldfish).extract
 
 

@@ -103,18 +103,15 @@ def skew(
     length = some.end - some.start
     tokens = tuple(n for n in LENGTHS if n <= length.max(initial=1))
     heads = some.first()
-    strength = weights.strength(plan)
-    regime = amounts.regime(plan).under(strength)
     epochs = epochs_shown(plan.epochs)
     forgetting = amounts.goldfish(plan)
     expected = np.zeros((len(epochs), len(tokens)))
     curve = np.empty(len(features.log_probability))  # only the sampled turns are written, and read
     for i, count in enumerate(epochs):
         factor = count / plan.epochs if plan.epochs else 0.0
-        dose = amounts.total * strength * factor
-        turn_tails(
-            features, some, dose, dose * 0, regime.scaled(factor), weights, conflicts, threads, curve, forgetting
-        )
+        worth, regime = weights.under(plan, amounts.regime(plan).scaled(factor))
+        dose = amounts.total * worth * factor
+        turn_tails(features, some, dose, dose * 0, regime, weights, conflicts, threads, curve, forgetting)
         for j, n in enumerate(tokens):
             reached = np.where(length >= n, curve[np.minimum(some.start + n, some.end) - 1], 0.0)
             if len(heads):

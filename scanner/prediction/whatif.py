@@ -252,8 +252,9 @@ class _Training:
     regime: Regime
     goldfish: Goldfish | None = None  # (m,)
 
-    def under(self, strength: float) -> tuple[Float64, Regime]:
-        return self.dose * strength, self.regime.under(strength)
+    def under(self, weights: Weights, plan: TrainingPlan) -> tuple[Float64, Regime]:
+        worth, regime = weights.under(plan, self.regime)
+        return self.dose * worth, regime
 
 
 def _line(
@@ -269,7 +270,7 @@ def _line(
     """Expected rows with their interval; known (t,): P(N_pre >= 16) of the turns at the middle level, if at hand."""
 
     def probability(level: Weights) -> Float64:
-        dose, regime = training.under(level.strength(plan))
+        dose, regime = training.under(level, plan)
         found = turn_tails(
             short.features, short.answers, dose, dose, regime, level, short.conflicts, threads,
             goldfish=training.goldfish,
@@ -293,7 +294,7 @@ def _tail(
 
     Of a row with several turns the one that is recited furthest counts.
     """
-    dose, regime = training.under(weights.strength(plan))
+    dose, regime = training.under(weights, plan)
     curve = np.zeros(len(sample.features.log_probability))
     found = turn_tails(
         sample.features, sample.answers, dose, dose, regime, weights, sample.conflicts, threads, curve,
