@@ -270,7 +270,7 @@ def write(
         f"size_exponent = {old['size_exponent']}",
         f"fitted_parameters = {base['parameters']:.4g}",
         f"unknown_parameters = {old['unknown_parameters']:.4g}  # where the plan names no model size",
-        "# a step with more at the peak rate behind it is no progress: as many as the fit's longest steady training has",
+        "# a step with more at the peak rate behind it is no progress: as many as the fit's longest steady training",
         f"most_steps = {steps:.0f}", "",
         validity.of_cells(cells, tested).toml(),
         "[provenance]",
