@@ -141,30 +141,6 @@ def test_answers_of_another_length_on_average():
     assert about(said(known=failed, mean_answer=118), "answer length")[0] == "count"
 
 
-def test_a_rate_that_falls_from_a_high_peak_is_a_guess():
-    tests = tuple(
-        Transfer("falling rate", peak, 1400, recited, expected, 0.95)
-        for peak, recited, expected in (("0.0004", 239, 212.0), ("0.001", 366, 139.6))
-    )
-    known = replace(KNOWN, learning_rate=(1.5e-4, 1e-3), lr_schedules=("constant", "linear"), tested=tests)
-    fits = WEIGHTS_HERE.priors.fitted_parameters
-    plan = replace(FITTED, lr_schedule="linear", learning_rate=8e-4, model_params=fits)
-    assert about(said(plan, known), "falling rate") == (
-        "count",
-        "The learning rate falls from 0.0008; such rates are validated up to 0.0004. Falling from 0.001, a small model "
-        "recited 366 rows where 140 were predicted: the number of rows is a guess, rather too small.",
-    )
-    larger = replace(plan, learning_rate=1e-4, model_params=7e9)
-    assert "from 0.0001 (counts as 0.0015 on the base of the fit)" in about(said(larger, known), "falling rate")[1]
-    for quiet in (
-        replace(plan, learning_rate=4e-4), replace(plan, lr_schedule="constant"), replace(plan, method="lora"),
-        replace(larger, learning_rate=2e-5),
-    ):  # fmt: skip
-        assert "falling rate" not in {s.topic for s in said(quiet, known).statements}
-    held = replace(known, tested=tests[:1])
-    assert "falling rate" not in {s.topic for s in said(plan, held).statements}, "nothing failed"
-
-
 def test_longer_trainings_that_held_widen_the_range_of_steps():
     longer = Transfer("optimizer steps", "5800", 2800, 350, 330.0, 0.96)
     held, failed = (replace(KNOWN, tested=(replace(longer, expected_rows=rows),)) for rows in (330.0, 900.0))

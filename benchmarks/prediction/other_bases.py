@@ -20,7 +20,7 @@ from scipy.stats import t as student
 
 from scanner.prediction import Hazard, Weights, level, scoring
 from scanner.prediction.hazard import EXTRACTED
-from scanner.prediction.validated import FALLING, LENGTH, STEPS, Transfer
+from scanner.prediction.validated import LENGTH, STEPS, Transfer
 
 TESTED = {**{f"{base}-1": "parameters" for base in ("small", "middle", "larger", "large")}, "chinese-1": "script"}
 """Cells that are predicted and never fitted, and what is new in them (see scanner.prediction.validated.Transfer)."""
@@ -34,9 +34,8 @@ OTHER_WAYS = {
     "wrapped": ("batching", "wrapped"), "wrapped-other": ("batching", "wrapped"),
     "wrapped-long": ("batching", "wrapped"), "brief-1": (LENGTH, "22"), "long-1": (LENGTH, "66"),
     "many": (STEPS, "2992"), "many-other": (STEPS, "2736"), "most": (STEPS, "5800"),
-    "many-linear": (FALLING, "0.0004"), "many-other-linear": (FALLING, "0.0004"), "many-cosine": (FALLING, "0.0006"),
-    "many-other-cosine": (FALLING, "0.0006"), "linear-steep": (FALLING, "0.001"),
-    "linear-steep-other": (FALLING, "0.001"),
+    "many-linear": (STEPS, "2992"), "many-other-linear": (STEPS, "2736"), "many-cosine": (STEPS, "2992"),
+    "many-other-cosine": (STEPS, "2736"),
 }  # fmt: skip
 """Cells of the base of the fit that no fit has seen: what is new in them, and its name."""
 LORA = ("lora", "lora-long", "lora-low", "lora-gentle", "lora-other", "lora-low-other", "lora-64")

@@ -44,7 +44,7 @@ from scanner.errors import RuleError
 from scanner.kernels.hazard import EXTRACTED, RARITY_UNIT, STEPS_UNIT, SURPRISE_UNIT
 from scanner.prediction.validated import Validated, read
 from scanner.prediction.wearing import lasting
-from scanner.sampling import of_rate, visit_at
+from scanner.rates import of_schedule, visit_at
 from scanner.settings import TrainingPlan
 
 __all__ = [
@@ -180,12 +180,12 @@ class Weights:
         level, sd = (1.0, FAR_LEVEL_SD) if priors.far(plan) else (priors.level_factor, priors.level_factor_sd)
         return replace(self, dose_factor=level, log_factor_step=sd, offset_step=0.0)
 
-    def strength(self, plan: TrainingPlan) -> float:
-        """Factor on the dose for the kind of tuning and the size of the model."""
+    def strength(self, plan: TrainingPlan, at: float = 1.0) -> float:
+        """Factor on the dose for the kind of tuning and the size of the model, up to a share of the training."""
         priors = self.priors
         kind = priors.lora_dose if plan.method == "lora" else 1.0
         rate = plan.learning_rate
-        larger = of_rate(priors.rate(plan)) / of_rate(rate) if rate > 0 else 1.0
+        larger = of_schedule(plan, priors.rate(plan), at) / of_schedule(plan, rate, at) if rate > 0 and at > 0 else 1.0
         return float(kind * larger * self.dose_factor)
 
 
@@ -232,7 +232,7 @@ class Regime:
 
     set_dose: float  # mean effective dose of a supervised token of a text, copies included (sampling.dose_of_set)
     steps: float  # optimizer steps
-    visit: float = 0.0  # dose of a visit at the rate of the moment (sampling.visit_at); 0 once the rate has fallen to 0
+    visit: float = 0.0  # dose of a visit at the rate of the moment (rates.visit_at); 0 once the rate has fallen to 0
     plan: TrainingPlan | None = None  # whose schedule it is; None: a constant rate
     at: float = 1.0  # share of that plan's training that is over
 

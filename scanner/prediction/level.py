@@ -228,9 +228,9 @@ def drift(sds: Sequence[float], offsets: Sequence[float]) -> float:
 
 
 def _tails(one: Observed, answers: Answers, weights: Weights, curve: Float64 | None) -> Float64:
-    strength = weights.strength(one.plan)
-    dose = one.dose * strength
     at_epoch = one.epoch / one.plan.epochs if one.plan.epochs else 1.0
+    strength = weights.strength(one.plan, at_epoch)
+    dose = one.dose * strength
     regime = Regime.of(one.plan, one.set_dose, one.steps, at_epoch).under(strength)
     return turn_tails(one.features, answers, dose, dose, regime, weights, one.conflicts, 1, curve, one.goldfish).extract
 

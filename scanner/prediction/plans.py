@@ -19,7 +19,7 @@ from scanner.prediction.statements import (
     times,
     unrecorded,
 )  # fmt: skip
-from scanner.prediction.validated import FALLING, STEPS, Validated
+from scanner.prediction.validated import STEPS, Validated
 from scanner.settings import TrainingPlan
 
 STEPS_FACTOR = 1.5
@@ -32,7 +32,7 @@ def of_plan(plan: TrainingPlan, weights: Weights, optimizer_steps: float) -> Ite
     """Topic by topic; no topic twice."""
     known = weights.validated
     yield from (*_size(plan, weights), *_method(plan, weights), *_trainer(plan, known), *_rate(plan, known))
-    yield from (*_falling(plan, weights), *_length_of_training(plan, optimizer_steps, weights))
+    yield from _length_of_training(plan, optimizer_steps, weights)
 
 
 def _size(plan: TrainingPlan, weights: Weights) -> Iterator[Statement]:
@@ -135,24 +135,6 @@ def _rate(plan: TrainingPlan, known: Validated) -> Iterator[Statement]:
             f"far, so the number of rows is a guess{checked}."
         )
     yield Statement("learning rate", severity, f"learning rate {plan.learning_rate:g} (validated {fitted})", text)
-
-
-def _falling(plan: TrainingPlan, weights: Weights) -> Iterator[Statement]:
-    """A high peak from which the rate falls: it teaches as a high rate does and settles as a low one."""
-    tests = [t for t in weights.validated.tested if t.topic == FALLING]
-    failed = [t for t in tests if not t.count_holds]
-    most = max((float(t.value) for t in tests if t.count_holds), default=0.0)
-    rate = weights.priors.rate(plan)
-    if plan.lr_schedule == "constant" or plan.method == "lora" or not failed or rate <= most:
-        return
-    worst = min(failed, key=lambda t: float(t.value))
-    counts_as = "" if plan.learning_rate == rate else f" (counts as {rate:.2g} on the base of the fit)"
-    yield Statement(
-        FALLING, COUNT, f"a rate that falls from {plan.learning_rate:g} (validated up to {most:g})",
-        f"The learning rate falls from {plan.learning_rate:g}{counts_as}; such rates are validated up to {most:g}. "
-        f"Falling from {float(worst.value):g}, a small model recited {worst.recited_rows:,} rows where "
-        f"{worst.expected_rows:,.0f} were predicted: the number of rows is a guess, rather too small.",
-    )  # fmt: skip
 
 
 def _length_of_training(plan: TrainingPlan, steps: float, weights: Weights) -> Iterator[Statement]:

@@ -26,8 +26,6 @@ LENGTH = "answer length"
 """Topic of tests on sets whose answers are shorter or longer on average; their value is that mean."""
 STEPS = "optimizer steps"
 """Topic of tests on longer trainings than any of the fit; their value is the number of steps."""
-FALLING = "falling rate"
-"""Topic of tests on larger sets, or higher peaks, under rates that fall to 0; their value is the peak rate."""
 CALIBRATION, LEFT_OUT, LATER = "calibration", "rows left out", "later epochs"
 """Topic and values of the tests that a calibration made on its own rehearsals."""
 ENOUGH_ROWS = 10

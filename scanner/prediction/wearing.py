@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from scanner.sampling import rate_share
+from scanner.rates import PARTS, rate_share
 from scanner.settings import TrainingPlan
-
-PARTS = 1024
-"""A schedule is gone through in so many equal parts."""
 
 
 def lasting(steps: float, most: float, plan: TrainingPlan | None = None, at: float = 1.0) -> float:
