@@ -23,9 +23,9 @@ RATE_BEND = 1e-4
 """The dose grows with log(1 + peak / this): with the rate where that is small, ever less where it is large. Trainings
 at 1.5e-4 and at 1e-3 both recited less than a square root through 4e-4 said."""
 SETTLED_BEND = 3e-4
-"""A step teaches by log(1 + its rate / this). What a rate writes it also wears away, so of that a training at a constant
-rate shows log(1 + rate / RATE_BEND), and one whose rate has fallen to 0 all: rates that fall from 4e-4, 6e-4 and 1e-3
-(benchmarks/prediction/README.md, 16)."""
+"""A step teaches by log(1 + its rate / this). What a rate writes it also wears away, so of that a training at a
+constant rate shows log(1 + rate / RATE_BEND), and one whose rate has fallen to 0 all. Found with rates that fall from
+4e-4, 6e-4 and 1e-3, borne out on other rows (benchmarks/prediction/README.md, 16)."""
 PARTS = 1024
 """A schedule is gone through in so many equal parts."""
 

@@ -1,4 +1,4 @@
-"""What the exponents of the dose (scanner/sampling.py) are worth: the fit again under other values of each.
+"""What the exponents of the dose (scanner/sampling.py, scanner/rates.py) are worth: the fit again under other values of each.
 
     python exponents.py --data DATA [NAME ...]
 
@@ -17,7 +17,7 @@ import grid
 import predicting
 import torch
 
-from scanner import sampling
+from scanner import rates, sampling
 from scanner.prediction import Hazard
 from scanner.prediction.hazard import EXTRACTED, load_weights
 
@@ -67,13 +67,14 @@ def main() -> None:
     best = refitted(args.data, load_weights().hazard)
     for name in args.names or TRIED:
         values, shown = TRIED[name]
-        shipped = getattr(sampling, name)
+        home = rates if name in ("RATE_BEND", "SETTLED_BEND") else sampling
+        shipped = getattr(home, name)
         for value in values:
-            setattr(sampling, name, value)
+            setattr(home, name, value)
             found = best if value == shipped else refitted(args.data, best[0])
             mark = " (shipped)" if value == shipped else ""
             print(f"| {name} | {value}{mark} | {told(args.data, shown, *found)} |", flush=True)
-        setattr(sampling, name, shipped)
+        setattr(home, name, shipped)
 
 
 if __name__ == "__main__":
