@@ -11,7 +11,7 @@
              baseloss wording heat planting memory closeness growing
              ordering running effects options goldfish commonlines hub
              fieldnames trust versions wordvectors recalls mapped pairing
-             writing storedtext jsonediting shownnames families
+             writing storedtext jsonediting shownnames families rates
     floor 2  formats/ layouts/ signals/ features/ outputs/ reports/          stages, strangers to one another
              clustering contamination/ prediction/ planning/ explain/
              rehearsal earlier comparing/ confirmation/

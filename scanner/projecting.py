@@ -81,7 +81,7 @@ def with_plan(
     """
     from scanner.prediction import whatif
     from scanner.prediction.hazard import Regime
-    from scanner.sampling import dose_of_set, visit_at
+    from scanner.sampling import dose_of_set
 
     table = table.filter(pl.col("variant") != whatif.DEDUPLICATED)
     path = run.private / STORED
@@ -96,7 +96,7 @@ def with_plan(
     total, exact = total * alone, exact * alone
     set_dose = dose_of_set(own[stays], supervised[stays], copies[stays], settings.plan.goldfish_k)
     kept = float(steps * stays.mean()) if len(stays) else 0.0
-    regime = Regime(set_dose, kept, visit_at(settings.plan))
+    regime = Regime.of(settings.plan, set_dose, kept)
     sample = whatif.Sample.from_arrays(arrays)
     return pl.concat([table, whatif.deduplicated(sample, total, exact, left, regime, settings.plan, weights, 1)])
 

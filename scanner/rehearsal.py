@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from scanner.baseloss import shared
@@ -27,7 +28,8 @@ from scanner.errors import ModelError
 from scanner.goldfish import without_dropped
 from scanner.models import LanguageModel
 from scanner.objects import Int64
-from scanner.sampling import dose_unit, rate_share, steps_taken, worths
+from scanner.rates import rate_share, stands
+from scanner.sampling import dose_unit, steps_taken, worths
 from scanner.settings import TrainingPlan
 from scanner.training import measure, recited, step
 
@@ -165,7 +167,7 @@ class Rehearsal:
         self._learned = [without_dropped(row, self.plan.goldfish_k) for row in self.trained]
         if self.plan.batching == "wrapped":
             self._sequences = laid_end_to_end(self._learned, self.sampler)
-        self.dose = np.zeros(len(self.trained))  # of each row's own visits, in the unit of scanner.sampling
+        self.taught = np.zeros(len(self.trained))  # by each row's own visits, in the unit of scanner.sampling
         self.losses: list[float] = []  # nats per token, mean over each epoch's steps
         self._step_losses: list[float] = []  # of the epoch that is under way
 
@@ -180,6 +182,11 @@ class Rehearsal:
             steps_taken(self.plan.epochs, epoch, self.sampler.epoch(np.random.default_rng([self.seed, epoch])).steps)
             for epoch in range(math.ceil(self.plan.epochs))
         )
+
+    @property
+    def dose(self) -> npt.NDArray[np.float64]:
+        """(n,) of each row's own visits, what stands of them after the epochs that are done."""
+        return self.taught * stands(self.plan, self.epoch / self.plan.epochs if self.plan.epochs else 1.0)
 
     def run_epoch(
         self, advance: Callable[[int], None] = lambda rows: None, after_step: Callable[[], None] = lambda: None
@@ -208,7 +215,7 @@ class Rehearsal:
                 self.is_whole = False
                 loss = step(self.model, self.optimizer, rows, self.plan.loss_average, self.bf16, of_part)
                 self._step_losses.append(loss)
-                np.add.at(self.dose, batch, worth[here])
+                np.add.at(self.taught, batch, worth[here])
             self.begun = number + 1
             self.is_whole = True
             self.seconds += time.perf_counter() - began
@@ -250,7 +257,7 @@ class Rehearsal:
             torch.save(
                 {"learned": learned, "optimizer": self.optimizer.state_dict(), "epoch": self.epoch,
                  "steps": self.steps, "begun": self.begun, "bf16": self.bf16, "seconds": self.seconds,
-                 "seconds_measuring": self.seconds_measuring, "tokens": self.tokens, "dose": self.dose.tolist(),
+                 "seconds_measuring": self.seconds_measuring, "tokens": self.tokens, "dose": self.taught.tolist(),
                  "dose_unit": dose_unit(), "shuffled": self.shuffled, "losses": self.losses,
                  "step_losses": self._step_losses}, temporary,
             )  # fmt: skip
@@ -275,7 +282,7 @@ class Rehearsal:
         self.bf16 = state["bf16"]  # probed anew, it might come out otherwise
         self.seconds, self.seconds_measuring = state["seconds"], state["seconds_measuring"]
         self.tokens = state["tokens"]
-        self.dose, self.losses = np.array(state["dose"]), list(state["losses"])
+        self.taught, self.losses = np.array(state["dose"]), list(state["losses"])
         self._step_losses = list(state["step_losses"])
 
 

@@ -4,7 +4,7 @@
 
 The dose of a row is counted in visits at learning rate 3e-4 in an average step of 350 answer tokens:
 `E_i = sum over steps of (sum over visits j in the step of (kappa_ij * w_j * d_j) ** (1 / c)) ** c`, where `d_j =
-q * of_rate(peak) * (mean N_sup / N_sup(step)) ** a * (rate / peak) ** s * (mean N_sup / 350) ** -b * evenness ** e`.
+q * stands * taught(rate) * (mean N_sup / N_sup(step)) ** a * (mean N_sup / 350) ** -b * evenness ** e`.
 N_sup(step) is the number of supervised tokens over which the trainer averages the loss of one optimizer step, so
 1 / N_sup is a token's share of that step. Adam divides each step by the root mean square of the steps before, so
 chiefly a step's size beside theirs counts; visits are worth less where all steps have more to teach, and where a few
@@ -25,24 +25,19 @@ import numpy.typing as npt
 
 from scanner.batching import PACKED, SEQUENCE_TOKENS, Sampler, Visits, token_shares
 from scanner.kernels.meetings import meet
+from scanner.rates import RATE_BEND, SETTLED_BEND, UNIT_LEARNING_RATE, rate_share, stands, taught
 from scanner.settings import TrainingPlan
 
 Int64 = npt.NDArray[np.int64]
 Float64 = npt.NDArray[np.float64]
 
-UNIT_LEARNING_RATE = 3e-4
-"""One unit of dose: a visit at this learning rate in a step of as many supervised tokens as the average one ..."""
 UNIT_TOKENS = 350
-"""... and those so many: eight rows with the mean answer of the rows that the weights were fitted on."""
-RATE_BEND = 1e-4
-"""The dose grows with log(1 + peak / this): with the rate where that is small, ever less where it is large. Trainings
-at 1.5e-4 and at 1e-3 both recited less than a square root through 4e-4 said."""
+"""One unit of dose is a visit at UNIT_LEARNING_RATE in an average step, and that has so many supervised tokens: eight
+rows with the mean answer of the rows that the weights were fitted on."""
 SHARE_POWER = 0.65
 """Exponent of the share in the dose."""
 EVEN_POWER = 1.7
 """Exponent of how even the steps are: batches grouped by length are not, and fewer rows were recited after them."""
-SCHEDULE_POWER = 0.2
-"""Exponent of the rate as a share of its peak: a falling rate costs little, for it also settles what was learned."""
 BATCH_POWER = 0.24
 """Exponent by which a visit is worth less in steps of more supervised tokens. Found with four times the rows; answers
 cut to half their length then made a visit worth 1.20 of one, for which it says 1.18, and of a goldfish loss, which
@@ -135,6 +130,7 @@ def simulate(
         together[ranked] = meetings.together()
     if weight is not None:
         own = own * weight
+    own = own * stands(plan, end / plan.epochs)
     twins = _twins(order)
     return Exposure(_equal_within(own, order, twins), steps, together, _equal_within(visits_of, order, twins))
 
@@ -162,7 +158,9 @@ def dose_of_set(own: Float64, supervised: npt.NDArray[Any], copies: npt.NDArray[
 
 
 def worths(plan: TrainingPlan, visits: Visits, tokens: Int64, epoch: int) -> Float64:
-    """(v,) dose of each visit of epoch `epoch` (from 0), 0 in steps that are not taken; tokens (n,): of the answers.
+    """(v,) what each visit of epoch `epoch` (from 0) teaches, 0 in steps that are not taken; tokens (n,): of answers.
+
+    Of their sum `stands` is a dose.
 
     Mean sizes are those of the steps of this epoch that are taken.
     """
@@ -175,8 +173,8 @@ def worths(plan: TrainingPlan, visits: Visits, tokens: Int64, epoch: int) -> Flo
         share = token_shares(plan.loss_average, learned, step, part) * learned.sum() / planned
         rate = rate_share(plan, (epoch + step / visits.steps) / plan.epochs)
         crowd = (max(1, learned.sum()) * plan.share_in_loss / planned / UNIT_TOKENS) ** -BATCH_POWER
-        usual = of_rate(plan.learning_rate) * crowd * evenness(share, learned, step) ** EVEN_POWER
-        worth[taken] = usual * share**SHARE_POWER * rate**SCHEDULE_POWER * (learned > 0)
+        usual = crowd * evenness(share, learned, step) ** EVEN_POWER
+        worth[taken] = usual * share**SHARE_POWER * taught(plan.learning_rate * rate) * (learned > 0)
     return worth
 
 
@@ -191,21 +189,11 @@ def evenness(share: Float64, tokens: Int64, step: Int64) -> float:
     return float(np.sqrt(squares).mean() / math.sqrt(squares.mean())) if len(squares) else 1.0
 
 
-def of_rate(learning_rate: float) -> float:
-    """What a visit at this peak learning rate is worth beside one at UNIT_LEARNING_RATE."""
-    return math.log1p(learning_rate / RATE_BEND) / math.log1p(UNIT_LEARNING_RATE / RATE_BEND)
-
-
-def visit_at(plan: TrainingPlan, progress: float = 1.0) -> float:
-    """Dose of a usual visit at the rate of the moment; progress is the share of the optimizer steps already taken."""
-    return of_rate(plan.learning_rate) * float(rate_share(plan, progress))
-
-
 def dose_unit() -> str:
     """What the doses of single rows are counted in; doses written down under another one mean something else."""
     return (
         f"visits at {UNIT_LEARNING_RATE:g} in steps of {UNIT_TOKENS} answer tokens: bend {RATE_BEND:g}, "
-        f"share {SHARE_POWER:g}, even {EVEN_POWER:g}, schedule {SCHEDULE_POWER:g}, batch {BATCH_POWER:g}"
+        f"share {SHARE_POWER:g}, even {EVEN_POWER:g}, settled {SETTLED_BEND:g}, batch {BATCH_POWER:g}"
     )
 
 
@@ -260,17 +248,6 @@ def steps_taken(epochs: float, epoch: int, steps: int) -> int:
     """Steps of epoch `epoch` (from 0), which has `steps`, in a training of `epochs`: a part of one is rounded up."""
     part = min(1.0, epochs - epoch)
     return math.ceil(part * steps - 1e-9)  # as transformers counts `max_steps`
-
-
-def rate_share(plan: TrainingPlan, progress: npt.ArrayLike) -> Float64:
-    """Learning rate as a share of its peak; progress is the share of the optimizer steps already taken.
-
-    The schedules of transformers: a linear warm-up from 0, then constant, or falling to 0 in a line or half a cosine.
-    """
-    at = np.clip(np.asarray(progress, dtype=np.float64), 0, 1)
-    after = np.clip((at - plan.warmup) / max(1e-12, 1 - plan.warmup), 0, 1)
-    falling = {"constant": np.ones_like(at), "linear": 1 - after, "cosine": (1 + np.cos(np.pi * after)) / 2}
-    return np.where(at < plan.warmup, at / max(1e-12, plan.warmup), falling[plan.lr_schedule])
 
 
 def _ranked(order: npt.NDArray[np.uint64], supervised: Int64, length: Int64, weight: Float64 | None) -> Int64:

@@ -57,8 +57,8 @@ def twin(p: TrainingPlan, supervised, length, order, seed: int, kappa=None) -> t
             for part in step:
                 for row in part:
                     weight = batching_twin.token_weight(p, step, part, row, tokens)
-                    worth = math.log1p(p.learning_rate / 1e-4) / math.log(4) * (weight * words) ** 0.65
-                    worth *= rate**0.2 / crowd**0.24 * even**1.7
+                    worth = math.log1p(p.learning_rate * rate / 3e-4) / math.log(2) * (weight * words) ** 0.65
+                    worth *= even**1.7 / crowd**0.24
                     worth *= tokens[row] > 0
                     dose[ranked[row]] += worth
                     for i in range(len(supervised)):
@@ -68,7 +68,10 @@ def twin(p: TrainingPlan, supervised, length, order, seed: int, kappa=None) -> t
             for i, doses in learned.items():
                 added[i] += sum(doses)
                 left[i] += sum(d ** (1 / 0.3) for d in doses) ** 0.3
-    return dose, steps, [b / a if a else 1.0 for a, b in zip(added, left, strict=True)]
+    peak = p.learning_rate
+    steady = math.log1p(peak / 1e-4) / math.log(4) / (math.log1p(peak / 3e-4) / math.log(2))
+    stands = steady if p.lr_schedule == "constant" else 3 * math.log(2) / math.log(4)
+    return [stands * taught for taught in dose], steps, [b / a if a else 1.0 for a, b in zip(added, left, strict=True)]
 
 
 BATCHES = [

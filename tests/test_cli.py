@@ -51,7 +51,7 @@ def audited(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("audited") / "in [brackets]*"  # no pattern, only a name
     folder.mkdir()
     (folder / "data.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows(60)), "utf-8")
-    done = scan("data.jsonl", "--epochs", "8", "--learning-rate", "3e-4", cwd=folder)
+    done = scan("data.jsonl", "--epochs", "8", "--learning-rate", "3e-4", "--model-params", "5M", cwd=folder)
     assert done.returncode == 0, done.stderr
     return folder
 
@@ -69,7 +69,7 @@ def test_audit_prints_one_screen_and_writes_the_run(audited: Path) -> None:
     assert (run / "report.html").exists()
     facts = json.loads((run / "scan.json").read_text())
     assert (facts["rows_read"], facts["rows_skipped"]) == (60, 0)
-    again = scan("data.jsonl", "--epochs", "8", "--learning-rate", "3e-4", cwd=audited)
+    again = scan("data.jsonl", "--epochs", "8", "--learning-rate", "3e-4", "--model-params", "5M", cwd=audited)
     assert again.returncode == 0
     assert "holds this audit already" in again.stderr
     assert "exact copies" in again.stdout

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scanner import prediction
 from scanner.prediction.hazard import load_weights
 from scanner.prediction.intervals import WIDTH, expected_rows, levels
-from scanner.sampling import of_rate
+from scanner.rates import of_rate, of_schedule
 from scanner.settings import TrainingPlan
 
 LOGITS = st.lists(st.floats(-12, 12), min_size=0, max_size=30)
@@ -107,7 +107,7 @@ def test_far_from_what_was_measured_the_level_is_known_to_threefold(far):
 
 
 def test_size_and_rate_make_a_step_together():
-    weights, plan = load_weights(), TrainingPlan(learning_rate=3e-4)
+    weights, plan = load_weights(), TrainingPlan(learning_rate=3e-4, lr_schedule="constant")
     size = weights.priors.fitted_parameters
     sizes = [weights.strength(replace(plan, model_params=size * times)) for times in (0.25, 1, 4, 1600)]
     assert sizes == sorted(sizes)
@@ -115,4 +115,9 @@ def test_size_and_rate_make_a_step_together():
     # sixteen times as wide, at a sixteenth of the rate: as large a step
     wide = replace(plan, learning_rate=3e-4 / 16, model_params=size * 16 ** (1 / weights.priors.size_exponent))
     assert weights.strength(wide) * of_rate(wide.learning_rate) == pytest.approx(1)
+    for schedule in ("linear", "cosine"):
+        falls = replace(wide, lr_schedule=schedule)
+        for at in (0.5, 1.0):
+            worth = weights.strength(falls, at) * of_schedule(falls, falls.learning_rate, at)
+            assert worth == pytest.approx(of_schedule(falls, 3e-4, at))
     assert weights.strength(replace(wide, learning_rate=0.0)) == 1

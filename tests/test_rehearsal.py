@@ -108,7 +108,7 @@ def test_the_dose_is_that_of_the_batches_that_were_made(small):
     crowd = sum(len(answer.words) for row in work.trained for answer in row.answers) / 350  # one step of all an epoch
     assert work.dose == pytest.approx(np.full(12, 2 * crowd**-0.24))
     falling, _ = tuned(replace(plan, lr_schedule="linear"))
-    assert falling.dose == pytest.approx(np.full(12, (1 + 0.5**0.2) * crowd**-0.24))
+    assert falling.dose == pytest.approx(np.full(12, 1.5 * (1 + np.log2(1.5)) * crowd**-0.24))
 
 
 @pytest.mark.parametrize(

@@ -11,15 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scanner.batching import Sampler
+from scanner.rates import rate_share, visit_at
 from scanner.sampling import (
     asked_alone,
     copies_of,
     dose_of_set,
     near_copy_share,
-    rate_share,
     replaced_of_100,
     simulate,
-    visit_at,
     with_copies,
     worths,
 )
@@ -124,10 +123,11 @@ def test_the_last_visit_is_worth_what_the_rate_of_the_moment_says(schedule, prog
 
 
 @pytest.mark.parametrize(
-    ("schedule", "left"), [("linear", 1 / 1.2), ("cosine", math.gamma(0.7) / math.sqrt(math.pi) / math.gamma(1.2))]
+    ("schedule", "left"),
+    [("linear", 1.5 * (2 * math.log(2) - 1) / math.log(2)), ("cosine", 3 * math.log2((1 + math.sqrt(2)) / 2))],
 )
-def test_a_falling_rate_takes_a_fifth_of_the_dose_and_moves_it_to_the_early_rows(schedule, left):
-    """left: the mean of the rate to the power .2, in closed form."""
+def test_a_falling_rate_takes_a_sixth_of_the_dose_at_3e_4_and_moves_it_to_the_early_rows(schedule, left):
+    """left: half as much again, as nothing is worn away, as the mean of log2(1 + rate / 3e-4), in closed form."""
     supervised, length, order = np.full(400, 30), np.full(400, 40), np.arange(400).astype(np.uint64)
     flat = simulate(plan(), supervised, length, order)
     falling = simulate(plan(lr_schedule=schedule), supervised, length, order)
@@ -135,9 +135,9 @@ def test_a_falling_rate_takes_a_fifth_of_the_dose_and_moves_it_to_the_early_rows
     assert falling.steps == flat.steps
     once = plan(epochs=1, lr_schedule=schedule)
     first = simulate(once, supervised, length, order).own
-    assert first.max() == pytest.approx(flat.own.max() / 2)  # one visit of two, in the first step
+    assert first.max() == pytest.approx(1.5 * flat.own.max() / 2)  # one visit of two, in the first step
     last = float(rate_share(once, 0.99))  # the last step of a hundred
-    assert first.min() == pytest.approx(first.max() * last**0.2)
+    assert first.min() == pytest.approx(first.max() * math.log2(1 + last))
     assert last < 0.011
 
 

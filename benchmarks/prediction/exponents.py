@@ -1,4 +1,4 @@
-"""What the exponents of the dose (scanner/sampling.py) are worth: the fit again under other values of each.
+"""What the exponents of the dose (sampling.py, rates.py) are worth: the fit again under other values of each.
 
     python exponents.py --data DATA [NAME ...]
 
@@ -17,7 +17,7 @@ import grid
 import predicting
 import torch
 
-from scanner import sampling
+from scanner import rates, sampling
 from scanner.prediction import Hazard
 from scanner.prediction.hazard import EXTRACTED, load_weights
 
@@ -25,7 +25,7 @@ TRIED = {
     "RATE_BEND": ((5e-5, 1e-4, 2e-4), ("steep", "gentle")),
     "SHARE_POWER": ((0.5, 0.65, 0.8), ("grouped-1", "per-row")),
     "EVEN_POWER": ((0.0, 1.0, 1.7, 2.5), ("grouped-1", "per-row", "other-grouped")),
-    "SCHEDULE_POWER": ((0.05, 0.2, 0.5), ("linear", "cosine", "linear-other")),
+    "SETTLED_BEND": ((2e-4, 3e-4, 4e-4), ("linear", "cosine", "many-linear")),
     "BATCH_POWER": ((0.0, 0.24, 0.5), ("batch-32", "steep")),
     "MEETING_POWER": ((0.1, 0.3, 0.5, 1.0), ("packed", "grouped-1")),
     "NEAR_POWER": ((1.0, 1.75, 2.5), ("random-1", "grouped-1")),
@@ -67,13 +67,14 @@ def main() -> None:
     best = refitted(args.data, load_weights().hazard)
     for name in args.names or TRIED:
         values, shown = TRIED[name]
-        shipped = getattr(sampling, name)
+        home = rates if name in ("RATE_BEND", "SETTLED_BEND") else sampling
+        shipped = getattr(home, name)
         for value in values:
-            setattr(sampling, name, value)
+            setattr(home, name, value)
             found = best if value == shipped else refitted(args.data, best[0])
             mark = " (shipped)" if value == shipped else ""
             print(f"| {name} | {value}{mark} | {told(args.data, shown, *found)} |", flush=True)
-        setattr(sampling, name, shipped)
+        setattr(home, name, shipped)
 
 
 if __name__ == "__main__":

@@ -231,7 +231,8 @@ def write(
     """rules/weights/prediction.toml."""
     old = tomllib.loads(WEIGHTS.read_text("utf-8"))["priors"]
     old["lora_dose"], old["lora_holds"] = (round(v, 3) for v in other_bases.of_adapters(data, hazard))
-    steps = max(o.regime.steps for _, observed in cells.values() for o in observed)
+    steady = (name for name in cells if grid.CELLS[name].plan.lr_schedule == "constant")
+    steps = max(o.regime.steps for name in steady for o in cells[name][1])
     base = json.loads((grid.HERE / "bases-english.json").read_text())
     priors = Priors(**{**old, "fitted_parameters": float(base["parameters"]), "most_steps": steps})
     weights = Weights(hazard, priors, False, {})
@@ -273,7 +274,8 @@ def write(
         f"size_exponent = {old['size_exponent']}",
         f"fitted_parameters = {base['parameters']:.4g}",
         f"unknown_parameters = {old['unknown_parameters']:.4g}  # where the plan names no model size",
-        f"most_steps = {steps:.0f}  # the longest training of the fit; progress is counted up to here", "",
+        "# a step with more at the peak rate behind it is no progress: as many as the fit's longest steady training",
+        f"most_steps = {steps:.0f}", "",
         validity.of_cells(cells, tested).toml(),
         "[provenance]",
         'script = "benchmarks/prediction/grid.py, benchmarks/prediction/fit.py"',

@@ -88,6 +88,8 @@ CELLS = {
     "micro-2": Cell(replace(PLAN, micro_batch=2, loss_average="micro-batch")),
     "per-row": Cell(replace(PLAN, loss_average="row")),
     "linear": Cell(replace(PLAN, lr_schedule="linear")),
+    "linear-steep": Cell(replace(PLAN, lr_schedule="linear", learning_rate=1e-3), 2),
+    "linear-steep-other": Cell(replace(PLAN, lr_schedule="linear", learning_rate=1e-3), 3, rows="other"),
     "gentle": Cell(replace(PLAN, learning_rate=1.5e-4, epochs=12)),
     "steep": Cell(replace(PLAN, learning_rate=1e-3, batch_size=16)),
     "steep-2": Cell(replace(PLAN, learning_rate=1e-3, batch_size=16), 2),
@@ -111,6 +113,11 @@ CELLS = {
     "many": Cell(members=2000),
     "many-other": Cell(seed=2, rows="other", members=2000),
     "many-linear": Cell(replace(PLAN, lr_schedule="linear"), 3, members=2000),
+    "many-cosine": Cell(replace(PLAN, lr_schedule="cosine", warmup=0.1, learning_rate=6e-4), 4, members=2000),
+    "many-other-linear": Cell(replace(PLAN, lr_schedule="linear"), 3, rows="other", members=2000),
+    "many-other-cosine": Cell(
+        replace(PLAN, lr_schedule="cosine", warmup=0.1, learning_rate=6e-4), 4, rows="other", members=2000
+    ),
     "most": Cell(seed=6, rows="both", members=4000),
     "once": Cell(replace(PLAN, epochs=12), members=350, times=1),
     "once-other": Cell(replace(PLAN, epochs=12), 2, rows="other", members=350, times=1),

@@ -206,7 +206,7 @@ def observe(table: Table, name: str, simulated: int | None = None) -> list[Obser
         for p, b, t in now.select("place", "hits", "tokens").iter_rows():
             hits[p] = np.unpackbits(np.frombuffer(b, np.uint8))[:t].astype(bool)
         set_dose = sampling.dose_of_set(given.own, supervised, exact, cell.plan.goldfish_k)
-        regime = Regime(set_dose, float(given.steps), sampling.visit_at(cell.plan, epoch / cell.plan.epochs))
+        regime = Regime.of(cell.plan, set_dose, float(given.steps), epoch / cell.plan.epochs)
         k = cell.plan.goldfish_k
         kept = [np.zeros(0, bool)] * len(table.member) if k else None
         if kept is not None:

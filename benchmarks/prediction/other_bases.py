@@ -34,6 +34,8 @@ OTHER_WAYS = {
     "wrapped": ("batching", "wrapped"), "wrapped-other": ("batching", "wrapped"),
     "wrapped-long": ("batching", "wrapped"), "brief-1": (LENGTH, "22"), "long-1": (LENGTH, "66"),
     "many": (STEPS, "2992"), "many-other": (STEPS, "2736"), "most": (STEPS, "5800"),
+    "many-linear": (STEPS, "2992"), "many-other-linear": (STEPS, "2736"), "many-cosine": (STEPS, "2992"),
+    "many-other-cosine": (STEPS, "2736"),
 }  # fmt: skip
 """Cells of the base of the fit that no fit has seen: what is new in them, and its name."""
 LORA = ("lora", "lora-long", "lora-low", "lora-gentle", "lora-other", "lora-low-other", "lora-64", "lora-few")

@@ -22,7 +22,8 @@ from scanner.prediction.hazard import EXTRACTED, load_weights
 
 CELLS = (
     "most", "many", "many-other", "once-most", "once-most-2", "once-many", "random-1", "random-2", "random-3",
-    "random-4", "steep", "steep-2", "gentle", "batch-32", "many-linear", "linear", "linear-other", "linear-other-3",
+    "random-4", "steep", "steep-2", "gentle", "batch-32", "many-linear", "many-other-linear", "many-cosine",
+    "many-other-cosine", "linear-steep", "linear-steep-other", "linear", "linear-other", "linear-other-3",
 )  # fmt: skip
 PARTS = 5
 

@@ -37,7 +37,7 @@ from scanner.prediction.hazard import (
     quadrature,
 )
 from scanner.prediction.words import reasons, taxon
-from scanner.sampling import asked_alone, copies_of, dose_of_set, simulate, visit_at, with_copies
+from scanner.sampling import asked_alone, copies_of, dose_of_set, simulate, with_copies
 from scanner.settings import TrainingPlan
 
 __all__ = [
@@ -138,7 +138,7 @@ class Doses:
 
     def regime(self, plan: TrainingPlan) -> Regime:
         """The training of the set to the plan's end, before the strength of the weights."""
-        return Regime(self.set_dose, self.steps, visit_at(plan))
+        return Regime.of(plan, self.set_dose, self.steps)
 
     def goldfish(self, plan: TrainingPlan, rows: Int64 | slice = slice(None)) -> Goldfish | None:
         """What the plan's goldfish loss makes of some rows; None where it has none."""

@@ -8,8 +8,8 @@
                 + base_known * P(token) of the untuned base, where that was measured (--base)
     context_t = what the *other* rows say about the token, and how well
                 trodden the beginning of its answer is                             gated by the training of the set
-    dose_t    = how fast this token is learned from its own row; grows with log2(1 + steps / 100) and with the training
-                of the set
+    dose_t    = how fast this token is learned from its own row; grows with log2(1 + lasting steps / 100) and with the
+                training of the set
     gain(E)   = ((1 + E) ** dose_power - 1) / (dose_power * log 2)     from log2(1 + E) at power 0 to E at power 1
     held(z)   = z / sqrt(1 + (z / ceiling) ** 2) where z > 0           what was seen often enough is missed now and then
     blurred   = how far given_t + learned_t lies from the centre, divided by sqrt(1 + noise * visit * learned_t)
@@ -43,7 +43,8 @@ import numpy.typing as npt
 from scanner.errors import RuleError
 from scanner.kernels.hazard import EXTRACTED, RARITY_UNIT, STEPS_UNIT, SURPRISE_UNIT
 from scanner.prediction.validated import Validated, read
-from scanner.sampling import of_rate
+from scanner.prediction.wearing import lasting
+from scanner.rates import of_rate, of_schedule, visit_at
 from scanner.settings import TrainingPlan
 
 __all__ = [
@@ -140,7 +141,12 @@ class Priors:
     size_exponent: float  # a step is as large as one at the learning rate * (parameters / fitted parameters) ** this
     fitted_parameters: float
     unknown_parameters: float  # taken where the plan names no size
-    most_steps: float  # progress is counted up to here, the longest training of the fit: beyond, only dose counts
+    most_steps: float  # steps at the peak rate behind which a step is no progress any more, only dose (wearing.py)
+
+    def rate(self, plan: TrainingPlan) -> float:
+        """Peak rate that makes steps as large on the base of the fit as the plan's does on its model."""
+        size = (plan.model_params or self.unknown_parameters) / self.fitted_parameters
+        return float(plan.learning_rate * size**self.size_exponent)
 
     def far(self, plan: TrainingPlan) -> bool:
         """Whether what is held of LoRA or size_exponent decide what a visit is worth, more than what was measured."""
@@ -176,9 +182,12 @@ class Weights:
         level, sd = (1.0, FAR_LEVEL_SD) if priors.far(plan) else (priors.level_factor, priors.level_factor_sd)
         return replace(self, dose_factor=level, log_factor_step=sd, offset_step=0.0)
 
-    def strength(self, plan: TrainingPlan) -> float:
-        """Factor on the dose for the kind of tuning and the size of the model, at the beginning of a training."""
-        return self.kind(plan) * self._size(plan) * self.dose_factor
+    def strength(self, plan: TrainingPlan, at: float = 1.0) -> float:
+        """Factor on the dose for kind of tuning and size of the model, up to a share of the training; under LoRA that
+        of the first visits."""
+        rate, here = plan.learning_rate, self.priors.rate(plan)
+        larger = of_schedule(plan, here, at) / of_schedule(plan, rate, at) if rate > 0 and at > 0 else 1.0
+        return float(self.kind(plan) * larger * self.dose_factor)
 
     def kind(self, plan: TrainingPlan) -> float:
         """What the first visits are worth for the kind of tuning, beside full fine-tuning."""
@@ -193,7 +202,7 @@ class Weights:
         again sooner, it is in proportion more, and in larger ones, which were not measured, no less. regime: before
         any strength.
         """
-        strength = self.strength(plan)
+        strength = self.strength(plan, regime.at)
         if plan.method != "lora":
             return strength
         priors = self.priors
@@ -210,12 +219,6 @@ class Weights:
         worth = self.worth(plan, regime)
         felt = regime.under(worth)
         return worth, replace(felt, visit=felt.visit / self.kind(plan))
-
-    def _size(self, plan: TrainingPlan) -> float:
-        """What a larger model makes of the rate of the plan: its steps are larger."""
-        size = (plan.model_params or self.priors.unknown_parameters) / self.priors.fitted_parameters
-        rate = plan.learning_rate
-        return of_rate(rate * size**self.priors.size_exponent) / of_rate(rate) if rate > 0 else 1.0
 
 
 def load_weights(path: Path = WEIGHTS, with_base: bool = False) -> Weights:
@@ -261,11 +264,18 @@ class Regime:
 
     set_dose: float  # mean effective dose of a supervised token of a text, copies included (sampling.dose_of_set)
     steps: float  # optimizer steps
-    visit: float = 0.0  # dose of a visit at the rate of the moment (sampling.visit_at); 0 once the rate has fallen to 0
+    visit: float = 0.0  # dose of a visit at the rate of the moment (rates.visit_at); 0 once the rate has fallen to 0
+    plan: TrainingPlan | None = None  # whose schedule it is; None: a constant rate
+    at: float = 1.0  # share of that plan's training that is over
+
+    @classmethod
+    def of(cls, plan: TrainingPlan, set_dose: float, steps: float, at: float = 1.0) -> Regime:
+        """The plan's training up to a share of it, before the strength of the weights."""
+        return cls(set_dose, steps, visit_at(plan, at), plan, at)
 
     def progress(self, most_steps: float = math.inf) -> float:
-        """The feature: log2(1 + steps / 100), steps at most `most_steps`."""
-        return math.log2(1 + min(self.steps, most_steps) / STEPS_UNIT)
+        """The feature: log2(1 + steps / 100), of those that last (wearing.py)."""
+        return math.log2(1 + lasting(self.steps, most_steps, self.plan, self.at) / STEPS_UNIT)
 
     def scaled(self, factor: float) -> Regime:
         """The same training for `factor` times as many epochs."""

@@ -23,7 +23,6 @@ from scanner.kernels.contexts import ContextFeatures
 from scanner.prediction import Answers, Conflicts, Goldfish, Regime, Weights, doubting, turn_tails
 from scanner.prediction.doubting import Place
 from scanner.prediction.hazard import EXTRACTED
-from scanner.sampling import visit_at
 from scanner.settings import TrainingPlan
 
 Int64 = npt.NDArray[np.int64]
@@ -230,7 +229,7 @@ def drift(sds: Sequence[float], offsets: Sequence[float]) -> float:
 
 def _tails(one: Observed, answers: Answers, weights: Weights, curve: Float64 | None) -> Float64:
     at_epoch = one.epoch / one.plan.epochs if one.plan.epochs else 1.0
-    given = Regime(one.set_dose, one.steps, visit_at(one.plan, at_epoch))
+    given = Regime.of(one.plan, one.set_dose, one.steps, at_epoch)
     worth, regime = weights.under(one.plan, given)
     dose = one.dose * worth
     return turn_tails(one.features, answers, dose, dose, regime, weights, one.conflicts, 1, curve, one.goldfish).extract

@@ -167,7 +167,7 @@ def _length_of_training(plan: TrainingPlan, steps: float, weights: Weights) -> I
     else:
         yield Statement(
             STEPS, COUNT, f"{steps:,.0f} optimizer steps (validated up to {top:,.0f})",
-            f"{steps:,.0f} optimizer steps are {times(steps / top)} the most validated ({top:,.0f}); that a model "
-            f"learns faster the longer it trains is counted up to {weights.priors.most_steps:,.0f} only, so the number "
-            "of rows is a guess.",
+            f"{steps:,.0f} optimizer steps are {times(steps / top)} the most validated ({top:,.0f}); how much faster a "
+            "model learns the longer it trains, and how much wears away, was not measured this far, so the number of "
+            "rows is a guess.",
         )  # fmt: skip
