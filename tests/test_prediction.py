@@ -53,8 +53,9 @@ def blurred(given: float, learned: float, h: Hazard, visit: float) -> float:
     return h.centre + (given + learned - h.centre) / wide
 
 
-@pytest.mark.parametrize("visit", [0.0, 2.0])
-def test_the_kernel_equals_its_twin(visit):
+@pytest.mark.parametrize(("visit", "doublings"), [(0.0, 0), (2.0, 0), (2.0, 3)])
+def test_the_kernel_equals_its_twin(visit, doublings):
+    """doublings: of the training beyond that at which the level was read, where it drifts."""
     tokens, offsets, answers, group, order = Rows(LENGTHS).arrays(list(range(len(LENGTHS))))
     features = context_features(tokens, offsets, group)
     rng = np.random.default_rng(5)
@@ -69,14 +70,18 @@ def test_the_kernel_equals_its_twin(visit):
     regime = Regime(amounts.set_dose, amounts.steps, visit)
     less = amounts.total * 0.3
     weights = replace(SHIPPED, hazard=replace(SHIPPED.hazard, noise=0.4, centre=1.5))
+    if doublings:
+        weights = replace(weights, read_at=regime.set_dose / 2**doublings, dose_factor=1.0)
+    # a normal log of what a visit is worth, its standard deviation .1 for a doubling
+    drifts = [(1.0, 2 / 3), *((math.exp(side * 0.1 * math.sqrt(3) * doublings), 1 / 6) for side in (-1, 1))]
     found = turn_tails(features, answers, amounts.total, less, regime, weights)
     h = weights.hazard
     nodes, share = np.polynomial.hermite_e.hermegauss(7)
     softplus = lambda x: math.log1p(math.exp(x))  # noqa: E731
     for i in range(len(LENGTHS)):
 
-        def recalled(dose: float, i: int = i) -> list[float]:
-            at_least = []
+        def recalled_at(dose: float, worth: float, i: int = i) -> np.ndarray:
+            at_least, dose, set_dose = [], dose * worth, regime.set_dose * worth
             survived = share / share.sum()
             for t in range(answers.start[i], answers.end[i]):
                 surprise = -features.log_probability[t] / SURPRISE_UNIT
@@ -88,17 +93,20 @@ def test_the_kernel_equals_its_twin(visit):
                 doubt = max(-math.expm1(float(features.log_probability[t])), 1e-7)
                 context += h.context_certain * max(0, -math.log(doubt) - 4) / 4
                 context += h.context_opening * int(features.opening[t]) / 16 / 4
-                z += math.log2(1 + regime.set_dose) * softplus(context)
+                z += math.log2(1 + set_dose) * softplus(context)
                 slope = h.dose_bias + h.dose_rarity * rare
                 slope += h.dose_known * held + h.dose_width * wide + h.dose_background * strange
                 slope += h.dose_progress * math.log2(1 + regime.steps / 100)
-                slope += h.dose_epochs * math.log2(1 + regime.set_dose)
+                slope += h.dose_epochs * math.log2(1 + set_dose)
                 learned = ((1 + dose) ** h.dose_power - 1) / (h.dose_power * math.log(2)) * softplus(slope)
-                z = blurred(z, learned, h, visit)
+                z = blurred(z, learned, h, visit * worth)
                 z = z / math.hypot(1, z / h.ceiling) if z > 0 else z
                 survived = survived / (1 + np.exp(-(z + h.spread * nodes)))
                 at_least.append(float(survived.sum()))
-            return at_least
+            return np.array(at_least)
+
+        def recalled(dose: float) -> np.ndarray:
+            return sum(likely * recalled_at(dose, worth) for worth, likely in drifts)
 
         tail, lower = recalled(amounts.total[i]), recalled(less[i])
         assert found.whole[i] == pytest.approx(tail[-1], rel=1e-6, abs=1e-9)
@@ -195,6 +203,33 @@ def test_4_extraction_is_monotone(dose, factor, lever):
     for name in ("p_extract", "p_whole", "expected_tokens", "tokens_q50", "tokens_q95"):
         a, b = getattr(less, name), getattr(more, name)
         assert (np.nan_to_num(b) >= np.nan_to_num(a) - 1e-12).all(), name
+
+
+def test_4_more_training_than_the_level_was_read_at_raises_extraction_too():
+    """Rows from hardly known to sure, over 24 trainings up to eight times as long: no step takes anything away."""
+    tokens, offsets, answers, group, _ = Rows(LENGTHS).arrays(list(range(len(LENGTHS))))
+    features = context_features(tokens, offsets, group)
+    weights, dose = replace(SHIPPED, read_at=3.0), np.linspace(0.2, 40, len(LENGTHS))
+    found = []
+    for times in np.geomspace(1, 8, 24):
+        regime = Regime(3.0 * times, 400 * times, 1.0)
+        found.append(turn_tails(features, answers, dose * times, dose * 0, regime, weights).extract)
+    assert np.nanmin(np.diff(found, axis=0)) >= 0
+    assert np.nanmax(found[-1]) > 0.9
+    assert np.nanmin(found[0]) < 0.1
+
+
+def test_beyond_where_the_level_was_read_it_drifts():
+    """Two doublings beyond it: exp(+-.2 root 3), a sixth of the weight at either."""
+    weights = replace(SHIPPED, read_at=2.0)
+    for factor, set_dose in ((1.0, 8.0), (2.0, 16.0)):  # the level's own factor is no training
+        worth, likely = replace(weights, dose_factor=factor).drifts(Regime(set_dose, 100))
+        assert worth == pytest.approx([0.70722, 1.0, 1.41398], abs=1e-5)
+        assert likely == pytest.approx([1 / 6, 2 / 3, 1 / 6])
+        leaning = replace(weights, dose_factor=factor, leaning=0.05).drifts(Regime(set_dose, 100))[0]
+        assert leaning == pytest.approx([0.78160, 1.10517, 1.56269], abs=1e-5)
+    for there, set_dose in ((weights, 2.0), (weights, 1.0), (SHIPPED, 8.0), (replace(SHIPPED, read_at=0.0), 8.0)):
+        assert [x.tolist() for x in there.drifts(Regime(set_dose, 100))] == [[1.0], [1.0]]
 
 
 def test_4_epochs_and_learning_rate_through_the_whole_way():
