@@ -84,14 +84,6 @@ def test_the_levels_lie_evenly_about_the_weights():
         assert np.diff(factors) == pytest.approx(np.full(2, WIDTH * weights.log_factor_step))
 
 
-def test_the_ends_lean_as_far_as_the_rows_of_a_training_drift_together():
-    """1.645 times .05 for a doubling, on either side of what the level itself may be."""
-    low, mid, high = levels(replace(load_weights(), read_at=2.0, log_factor_step=0.1))
-    assert [w.leaning for w in (low, mid, high)] == pytest.approx([-0.08225, 0, 0.08225])
-    worth = [w.drifts(prediction.Regime(8.0 * w.dose_factor, 100))[0][1] for w in (low, mid, high)]
-    assert worth == pytest.approx([0.84832, 1, 1.17880], abs=1e-5)  # two doublings
-
-
 def test_the_level_of_a_base_that_was_not_measured_is_that_of_others():
     shipped = load_weights()
     near = TrainingPlan(model_params=int(shipped.priors.fitted_parameters))

@@ -205,33 +205,6 @@ def test_4_extraction_is_monotone(dose, factor, lever):
         assert (np.nan_to_num(b) >= np.nan_to_num(a) - 1e-12).all(), name
 
 
-def test_4_more_training_than_the_level_was_read_at_raises_extraction_too():
-    """Rows from hardly known to sure, over 24 trainings up to eight times as long: no step takes anything away."""
-    tokens, offsets, answers, group, _ = Rows(LENGTHS).arrays(list(range(len(LENGTHS))))
-    features = context_features(tokens, offsets, group)
-    weights, dose = replace(SHIPPED, read_at=3.0), np.linspace(0.2, 40, len(LENGTHS))
-    found = []
-    for times in np.geomspace(1, 8, 24):
-        regime = Regime(3.0 * times, 400 * times, 1.0)
-        found.append(turn_tails(features, answers, dose * times, dose * 0, regime, weights).extract)
-    assert np.nanmin(np.diff(found, axis=0)) >= 0
-    assert np.nanmax(found[-1]) > 0.9
-    assert np.nanmin(found[0]) < 0.1
-
-
-def test_beyond_where_the_level_was_read_it_drifts():
-    """Two doublings beyond it: exp(+-.2 root 3), a sixth of the weight at either."""
-    weights = replace(SHIPPED, read_at=2.0)
-    for factor, set_dose in ((1.0, 8.0), (2.0, 16.0)):  # the level's own factor is no training
-        worth, likely = replace(weights, dose_factor=factor).drifts(Regime(set_dose, 100))
-        assert worth == pytest.approx([0.70722, 1.0, 1.41398], abs=1e-5)
-        assert likely == pytest.approx([1 / 6, 2 / 3, 1 / 6])
-        leaning = replace(weights, dose_factor=factor, leaning=0.05).drifts(Regime(set_dose, 100))[0]
-        assert leaning == pytest.approx([0.78160, 1.10517, 1.56269], abs=1e-5)
-    for there, set_dose in ((weights, 2.0), (weights, 1.0), (SHIPPED, 8.0), (replace(SHIPPED, read_at=0.0), 8.0)):
-        assert [x.tolist() for x in there.drifts(Regime(set_dose, 100))] == [[1.0], [1.0]]
-
-
 def test_4_epochs_and_learning_rate_through_the_whole_way():
     curve = [run(plan=replace(PLAN, epochs=e)).p_extract for e in (0, 1, 2, 4, 8, 16)]
     assert (np.diff(np.nan_to_num(np.array(curve)), axis=0) >= 0).all()

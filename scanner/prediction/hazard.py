@@ -51,7 +51,6 @@ __all__ = [
     "EXTRACTED",
     "NODES",
     "RARITY_UNIT",
-    "SHARED_DRIFT",
     "SURPRISE_UNIT",
     "WEIGHTS",
     "Hazard",
@@ -78,9 +77,6 @@ DRIFT = 0.1
 """Standard deviation of the log of what a visit is worth, per doubling of the training of the set beyond that at which
 the level was read. Likeliest of 0 to .2 on the later epochs and other plans of the English rows, calibrated on epochs 1
 to 4 of a cell; of other rows, bases and boilerplate .12 to .17 (benchmarks/prediction, README, "What is covered")."""
-SHARED_DRIFT = 0.05
-"""The part of DRIFT that all rows of a training share, so that it widens the interval of their number; the rest is each
-row's own luck. 90 % intervals of 119 such counts held 96 without it, 106 with it."""
 FAR_SIZE = 7.0
 """Times the size of the base of the fit, either way, to which bases were measured (1.2 M and 29 M about 4.5 M)."""
 FAR_LEVEL_SD = math.log(3) / 1.645
@@ -170,7 +166,6 @@ class Weights:
     offset_step: float | None = None  # the offset's part in it; None: priors.offset_sd
     read_at: float | None = None  # training of the set (Regime.set_dose, at a dose factor of 1) up to which the level
     # was read; beyond it the level drifts, which every row's distribution takes in (`drifts`); None: it does not
-    leaning: float = 0.0  # log of what a visit is worth, per doubling of the training beyond read_at
     ends: tuple[tuple[float, float], tuple[float, float]] | None = None  # offset and log of the dose factor that the
     # ends of a 90 % interval reach too, where they mean fewer or more rows (see doubting.py); None: the steps alone
     validated: Validated = field(default_factory=Validated)  # what they were fitted and tested on
@@ -208,7 +203,7 @@ class Weights:
         if beyond <= 1:
             return np.ones(1), np.ones(1)
         node, share = _normal(DRIFT_NODES)
-        return np.exp(math.log2(beyond) * (self.leaning + DRIFT * node)), share
+        return np.exp(DRIFT * math.log2(beyond) * node), share
 
 
 def load_weights(path: Path = WEIGHTS, with_base: bool = False) -> Weights:

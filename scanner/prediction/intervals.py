@@ -1,8 +1,7 @@
 """How sure a predicted number of rows is: the level's own doubt, and the chance of each row, put together.
 
-    level of the base: offset and dose factor +- 1.645 of their doubt, and of what they drift beyond the training at
-                       which they were read, through the hazard: the sum of p moves as a whole; as far out as a
-                       calibration on hardly a recited row leaves open (doubting.py)
+    level of the base: offset and dose factor +- 1.645 of their doubt, through the hazard: the sum of p moves as a
+                       whole; as far out as a calibration on hardly a recited row leaves open (doubting.py)
     each row by itself: recited or not, variance p (1 - p) (Poisson-binomial, given the level); exact copies of a row
                         are recited together or not at all
 
@@ -17,7 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from scanner.prediction.hazard import SHARED_DRIFT, Weights
+from scanner.prediction.hazard import Weights
 
 WIDTH = 1.645
 """Standard deviations on each side of a 90 % interval."""
@@ -83,4 +82,4 @@ def _moved(weights: Weights, deviations: float) -> Weights:
     step = priors.offset_sd if weights.offset_step is None else weights.offset_step
     moved = replace(priors, offset=priors.offset + deviations * step)
     factor = weights.dose_factor * math.exp(deviations * weights.log_factor_step)
-    return replace(weights, priors=moved, dose_factor=factor, leaning=weights.leaning + deviations * SHARED_DRIFT)
+    return replace(weights, priors=moved, dose_factor=factor)
