@@ -23,8 +23,8 @@ in kernels/hazard.py), so dose, learning rate, copies and epochs can only raise 
 value, and the other rows' contexts count for nothing. u_row ~ N(0, spread) is integrated out by Gauss-Hermite
 quadrature: without it the tail of N_pre is underestimated. P(N_pre >= n) = prod of the first n p_t.
 
-A level that was read from a short rehearsal drifts with further training: P(N_pre >= n) is then a mean over what a visit
-may be worth there (`Weights.drifts`).
+A level that was read from a short rehearsal drifts with further training: P(N_pre >= n) is then a mean over what a
+visit may be worth there (`Weights.drifts`).
 
 Under a goldfish loss p_t is a mixture over what the loss drops (`dropping.py`).
 
