@@ -208,7 +208,8 @@ def _fitted(measured: list[Source], by_run: list[list[Observed]], weights: Weigh
         within = trying.across(by_run, weights, fitted, progress)
     with progress.stage("try it on later epochs"):
         ahead = trying.ahead(by_run, weights, fitted)
-    there = level.at(weights, (fitted.offset, math.log(fitted.dose_factor)))
+    place = (fitted.offset, math.log(fitted.dose_factor))
+    there = replace(level.at(weights, place), read_at=fitted.read_at)
     misfit = trying.misfit(within, by_run, there, fitted)
     later = max(misfit, trying.misfit(ahead, by_run, there, fitted)) if ahead else misfit
     values = _values(measured, by_run, weights, fitted, within, ahead)
@@ -263,6 +264,7 @@ def _values(
             "offset_step": fitted.step[0],
             "log_factor_step": fitted.step[1],
             **dict(zip(calibration.ENDS, chain.from_iterable(fitted.ends or ()), strict=False)),
+            "read_at": fitted.read_at,
             "tempering": fitted.tempering,
             "nats_per_observation_before": fitted.nats_before,
             "nats_per_observation": fitted.nats,

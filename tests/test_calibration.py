@@ -155,6 +155,14 @@ def test_what_its_own_test_missed_widens_the_doubt(tmp_path):
         assert (found.priors.offset_sd, found.log_factor_step) == pytest.approx((0.2 * times, 0.1 * times))
 
 
+def test_how_far_it_was_trained_where_the_level_was_read_goes_with_the_weights(tmp_path):
+    path = tmp_path / "mine.toml"
+    for entry, found in (({"read_at": 6.5}, 6.5), ({}, None)):  # files of before it was recorded
+        path.write_text(toml(tables(**entry)))
+        assert load_weights(calibration=path, plan=PLAN).read_at == found
+        assert load_weights(calibration=path, plan=replace(PLAN, model_params=1e8)).read_at is None
+
+
 def test_its_test_and_what_it_covers_go_with_the_weights(tmp_path):
     values = tables()
     values["evaluation"] |= {"on": "200 rows", "bins": [[0.1, 0.25, 40, 0.1, 0.4]], "calibration_error": 0.02}
@@ -265,6 +273,7 @@ def broken(change) -> str:
             broken(lambda v: v["level"].update(misfit=0.5)),
             "misfit and misfit_later in [level] must be",
         ),
+        (broken(lambda v: v["level"].update(read_at=-1.0)), "read_at in [level] must be a finite number of at least 0"),
         (
             broken(lambda v: v["evaluation"].update(bins=[[1, 2]])),
             "its bins lists of predicted, observed, rows",

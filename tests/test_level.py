@@ -89,6 +89,17 @@ def test_a_known_dose_factor_is_found_and_chosen(monkeypatch):
     assert not levels.factor_pays(drawn(at(-0.5), 120, 3, (6, 24)), SHIPPED)  # there it is 1
 
 
+def test_the_level_was_read_up_to_the_furthest_training():
+    """The mean dose of its rows after four epochs; under a plan where a visit is worth .117 of one, as much less."""
+    states = drawn(SHIPPED, 30, 3)
+    own = np.random.default_rng(3).uniform(1, 9, 30).mean()
+    assert levels.fit(states, SHIPPED, with_factor=False).read_at == pytest.approx(4 * own)
+    assert levels.fitted_weights(states, SHIPPED, True).read_at == pytest.approx(4 * own)
+    lora = [replace(o, plan=replace(PLAN, method="lora")) for o in states]
+    assert levels.furthest(lora, SHIPPED) == pytest.approx(4 * own * SHIPPED.priors.lora_dose)
+    assert levels.furthest([], SHIPPED) == 0
+
+
 def test_more_hits_mean_a_larger_offset():
     observed = drawn(SHIPPED, 60, 1)
     raised = [replace(o, n_pre=np.minimum(o.n_pre + 3, LENGTH)) for o in observed]

@@ -53,8 +53,9 @@ def blurred(given: float, learned: float, h: Hazard, visit: float) -> float:
     return h.centre + (given + learned - h.centre) / wide
 
 
-@pytest.mark.parametrize("visit", [0.0, 2.0])
-def test_the_kernel_equals_its_twin(visit):
+@pytest.mark.parametrize(("visit", "doublings"), [(0.0, 0), (2.0, 0), (2.0, 3)])
+def test_the_kernel_equals_its_twin(visit, doublings):
+    """doublings: of the training beyond that at which the level was read, where it drifts."""
     tokens, offsets, answers, group, order = Rows(LENGTHS).arrays(list(range(len(LENGTHS))))
     features = context_features(tokens, offsets, group)
     rng = np.random.default_rng(5)
@@ -69,14 +70,18 @@ def test_the_kernel_equals_its_twin(visit):
     regime = Regime(amounts.set_dose, amounts.steps, visit)
     less = amounts.total * 0.3
     weights = replace(SHIPPED, hazard=replace(SHIPPED.hazard, noise=0.4, centre=1.5))
+    if doublings:
+        weights = replace(weights, read_at=regime.set_dose / 2**doublings, dose_factor=1.0)
+    # a normal log of what a visit is worth, its standard deviation .1 for a doubling
+    drifts = [(1.0, 2 / 3), *((math.exp(side * 0.1 * math.sqrt(3) * doublings), 1 / 6) for side in (-1, 1))]
     found = turn_tails(features, answers, amounts.total, less, regime, weights)
     h = weights.hazard
     nodes, share = np.polynomial.hermite_e.hermegauss(7)
     softplus = lambda x: math.log1p(math.exp(x))  # noqa: E731
     for i in range(len(LENGTHS)):
 
-        def recalled(dose: float, i: int = i) -> list[float]:
-            at_least = []
+        def recalled_at(dose: float, worth: float, i: int = i) -> np.ndarray:
+            at_least, dose, set_dose = [], dose * worth, regime.set_dose * worth
             survived = share / share.sum()
             for t in range(answers.start[i], answers.end[i]):
                 surprise = -features.log_probability[t] / SURPRISE_UNIT
@@ -88,17 +93,20 @@ def test_the_kernel_equals_its_twin(visit):
                 doubt = max(-math.expm1(float(features.log_probability[t])), 1e-7)
                 context += h.context_certain * max(0, -math.log(doubt) - 4) / 4
                 context += h.context_opening * int(features.opening[t]) / 16 / 4
-                z += math.log2(1 + regime.set_dose) * softplus(context)
+                z += math.log2(1 + set_dose) * softplus(context)
                 slope = h.dose_bias + h.dose_rarity * rare
                 slope += h.dose_known * held + h.dose_width * wide + h.dose_background * strange
                 slope += h.dose_progress * math.log2(1 + regime.steps / 100)
-                slope += h.dose_epochs * math.log2(1 + regime.set_dose)
+                slope += h.dose_epochs * math.log2(1 + set_dose)
                 learned = ((1 + dose) ** h.dose_power - 1) / (h.dose_power * math.log(2)) * softplus(slope)
-                z = blurred(z, learned, h, visit)
+                z = blurred(z, learned, h, visit * worth)
                 z = z / math.hypot(1, z / h.ceiling) if z > 0 else z
                 survived = survived / (1 + np.exp(-(z + h.spread * nodes)))
                 at_least.append(float(survived.sum()))
-            return at_least
+            return np.array(at_least)
+
+        def recalled(dose: float) -> np.ndarray:
+            return sum(likely * recalled_at(dose, worth) for worth, likely in drifts)
 
         tail, lower = recalled(amounts.total[i]), recalled(less[i])
         assert found.whole[i] == pytest.approx(tail[-1], rel=1e-6, abs=1e-9)

@@ -39,7 +39,8 @@ def merged(weights: Weights, found: Level, with_ends: bool) -> Weights:
     """The weights at a level, as an audit takes them from a calibration file."""
     there = level.at(weights, (found.offset, math.log(found.dose_factor)))
     priors = replace(there.priors, offset_sd=found.step[0])
-    return replace(there, priors=priors, log_factor_step=found.step[1], ends=found.ends if with_ends else None)
+    ends = found.ends if with_ends else None
+    return replace(there, priors=priors, log_factor_step=found.step[1], read_at=found.read_at, ends=ends)
 
 
 def expected(weights: Weights, state: Observed, copies: np.ndarray) -> Interval:

@@ -13,7 +13,7 @@ import numpy as np
 import other_bases
 import predicting
 
-from scanner.prediction import Hazard, Weights, level, scoring
+from scanner.prediction import Hazard, Weights, intervals, level, scoring
 from scanner.prediction.hazard import EXTRACTED, load_weights
 
 CALIBRATED_TO = 4  # epochs of the short rehearsal
@@ -74,9 +74,7 @@ def calibration(data: Path, rehearsals: dict[str, list[str]] = REHEARSED) -> lis
             told = f"{found.offset:+.2f} ±{found.offset_sd:.2f}" + (
                 f", dose x{found.dose_factor:.2f}" if found.fitted != "offset" else ""
             )
-            fitted = level.at(
-                weights, [found.offset, np.log(found.dose_factor)] if found.fitted != "offset" else [found.offset]
-            )
+            fitted = at_level(weights, found)
             for o in epochs:
                 if o.epoch < CALIBRATED_TO or (other == name and o.epoch <= CALIBRATED_TO):
                     continue
@@ -85,9 +83,7 @@ def calibration(data: Path, rehearsals: dict[str, list[str]] = REHEARSED) -> lis
                 p, truth = level.extraction(one, fitted), o.n_pre[members] >= EXTRACTED
                 before, after = level.around(one, fitted)
                 scores = scoring.score(p, truth, members, 1 - before, 1 - after, members)
-                moved = [
-                    level.extraction(one, level.at(weights, _shift(found, sign))).sum() for sign in (-1.645, 1.645)
-                ]
+                moved = [level.extraction(one, end).sum() for end in intervals.levels(fitted)[::2]]
                 noise = 1.645 * np.sqrt((p * (1 - p)).sum())
                 low, high = (np.hypot(m - p.sum(), noise) for m in moved)
                 ok = bool(within_bar(p.sum(), truth.sum(), scores.standard_error))
@@ -107,6 +103,12 @@ def calibration(data: Path, rehearsals: dict[str, list[str]] = REHEARSED) -> lis
             inside = int(((cover >= 0.9) & (cover <= 0.98)).sum())
             lines.append(f"| {name} | {ok.sum()} of {len(ok)} | {chance.sum():.1f} | {inside} of {len(ok)} |")
     return lines
+
+
+def at_level(weights: Weights, found: level.Level) -> Weights:
+    """The weights at a level that was found, with its doubt, as an audit with a calibration has them."""
+    there = level.at(weights, (found.offset, np.log(found.dose_factor)))
+    return replace(there, offset_step=found.step[0], log_factor_step=found.step[1], read_at=found.read_at)
 
 
 def within_bar(expected: float, true: np.ndarray | int, standard_error: float) -> np.ndarray:
@@ -151,9 +153,3 @@ def hazard_of(data: Path, cells: tuple[str, ...]) -> Hazard:
     hazard, _ = fitting.fit(predicting.load(data, cells), lambda t: t.length > 0, start)
     FITTED_BEFORE.append(hazard)
     return hazard
-
-
-def _shift(found: level.Level, sign: float) -> list[float]:
-    if found.fitted == "offset":
-        return [found.offset + sign * found.offset_sd]
-    return [found.offset + sign * found.step[0], np.log(found.dose_factor) + sign * found.step[1]]

@@ -90,35 +90,40 @@ def _odds(given, learned, noise, most, w):
     return math.exp(-_held(z, w[16]))
 
 
-@kernel(VOID(*_PLACES, _F64R, _F64R, _REAL, _REAL, _REAL, *_TOKENS, _F64R, _F64R, _F64R, INT, INT, _F64_2D, _F64))
-def tails(start, end, dose, without, cap_at, cap, dropped, kept, set_gain, progress, visit,
+@kernel(VOID(*_PLACES, _F64R, _F64R, _F64R, _F64R, _F64R, _REAL, _F64R, *_TOKENS, _F64R, _F64R, _F64R, INT, INT,
+             _F64_2D, _F64))  # fmt: skip
+def tails(start, end, dose, without, cap_at, cap, dropped, kept, factor, share, set_gain, progress, visit,
           log_p, known, rarity, width, background, base, opening, w, node, weight,
           first, last, out, curve):  # fmt: skip
     """Follow turns [first, last) token by token; out (6, m) in the order of TurnTails, curve (T,) or (0,).
 
     curve[t] becomes P(the turn is reproduced up to and including t). cap_at (m,) is the place within the turn whose p
     is capped (identical prompts with other answers), -1 for none. base (T,) or (0,) where no base was measured.
-    visit: what one is worth at the rate of the moment.
+    factor, share (k,): what a visit may be worth beside what the doses say, and how likely that is; set_gain, visit
+    (k,) at that worth: of the set's dose, and what one visit is worth at the rate of the moment.
     kept (256,): chance that a token of so many bytes is learned at all, (0,) where all are; dropped (m,): dose of one
     that is not, which near copies give it.
     """
     bias, rarity_w, width_w, background_w = w[0], w[1], w[2], w[3]
     context_bias, context_surprise, context_known, context_certain = w[4], w[5], w[6], w[19]
     dose_bias, dose_rarity, dose_known, dose_width, dose_background = w[7], w[8], w[9], w[10], w[11]
-    power, noise = w[14], w[17] * visit
+    power = w[14]
     most = _most_noise(power)
-    ready = dose_bias + w[12] * progress + w[13] * set_gain
-    nodes = len(node)
-    full, less = np.empty(nodes), np.empty(nodes)
+    ready = dose_bias + w[12] * progress
+    nodes, levels = len(node), len(factor)
+    full, less = np.empty((levels, nodes)), np.empty((levels, nodes))
+    gain, gain_less, gain_dropped, gain_same = np.empty(levels), np.empty(levels), np.empty(levels), np.empty(levels)
     forgets = len(kept) > 0
-    gain_dropped, gain_same, stays, lost = 0.0, 0.0, 1.0, 0.0
+    stays, lost = 1.0, 0.0
     for i in range(first, last):
         length = end[i] - start[i]
-        gain, gain_less = _gain(dose[i], power), _gain(without[i], power)
-        if forgets:
-            gain_dropped, gain_same = _gain(dropped[i], power), _gain(RUBS_OFF * dropped[i], power)
-        full[:] = weight
-        less[:] = weight
+        for k in range(levels):
+            gain[k], gain_less[k] = _gain(dose[i] * factor[k], power), _gain(without[i] * factor[k], power)
+            if forgets:
+                gain_dropped[k] = _gain(dropped[i] * factor[k], power)
+                gain_same[k] = _gain(RUBS_OFF * dropped[i] * factor[k], power)
+            full[k] = share[k] * weight
+            less[k] = share[k] * weight
         alive, mean = 1.0, 0.0
         context = context_bias
         if length > 0:
@@ -130,40 +135,42 @@ def tails(start, end, dose, without, cap_at, cap, dropped, kept, set_gain, progr
             surprise, rare = -log_p[t] / SURPRISE_UNIT, rarity[t] * RARITY_STEP / RARITY_UNIT
             wide, strange = math.log2(max(width[t], 1)) / WIDTH_UNIT, -background[t] / BACKGROUND_UNIT
             held = known[t] / KNOWN_UNIT
-            z = bias + rarity_w * rare + width_w * wide + background_w * strange
+            given = bias + rarity_w * rare + width_w * wide + background_w * strange
             if len(base) > 0 and len(w) > 21:
-                z += w[21] * base[t]
-            taught = 0.0
-            if set_gain > 0:
+                given += w[21] * base[t]
+            teaches = 0.0
+            if set_gain[0] > 0:
                 sure = context_certain * _certain(log_p[t])
-                taught = set_gain * _softplus(context + context_surprise * surprise + context_known * held + sure)
-            z += taught
-            slope = _softplus(
-                ready + dose_rarity * rare + dose_known * held + dose_width * wide + dose_background * strange
-            )
-            odds = _odds(z, gain * slope, noise, most, w)
+                teaches = _softplus(context + context_surprise * surprise + context_known * held + sure)
+            ease = ready + dose_rarity * rare + dose_known * held + dose_width * wide + dose_background * strange
             capped = n == cap_at[i]
             alive = 0.0
             if forgets:
                 stays = kept[width[t]]
-                if known[t] < SAME_BEFORE:
-                    lost = _odds(z, gain_dropped * slope, noise, most, w)
-                else:
-                    lost = _odds(z - (1 - RUBS_OFF) * taught, gain_same * slope, noise, most, w)
-            for q in range(nodes):
-                p = 1 / (1 + odds * node[q])
+            for k in range(levels):
+                noise, taught = w[17] * visit[k], set_gain[k] * teaches
+                z = given + taught
+                slope = _softplus(ease + w[13] * set_gain[k])
+                odds = _odds(z, gain[k] * slope, noise, most, w)
                 if forgets:
-                    p = stays * p + (1 - stays) / (1 + lost * node[q])
-                full[q] *= min(p, cap[i]) if capped else p
-                alive += full[q]
-            if n < EXTRACTED:
-                odds = _odds(z, gain_less * slope, noise, most, w)
-                lost = max(lost, odds)
+                    if known[t] < SAME_BEFORE:
+                        lost = _odds(z, gain_dropped[k] * slope, noise, most, w)
+                    else:
+                        lost = _odds(z - (1 - RUBS_OFF) * taught, gain_same[k] * slope, noise, most, w)
                 for q in range(nodes):
                     p = 1 / (1 + odds * node[q])
                     if forgets:
                         p = stays * p + (1 - stays) / (1 + lost * node[q])
-                    less[q] *= min(p, cap[i]) if capped else p
+                    full[k, q] *= min(p, cap[i]) if capped else p
+                    alive += full[k, q]
+                if n < EXTRACTED:
+                    odds = _odds(z, gain_less[k] * slope, noise, most, w)
+                    lost = max(lost, odds)
+                    for q in range(nodes):
+                        p = 1 / (1 + odds * node[q])
+                        if forgets:
+                            p = stays * p + (1 - stays) / (1 + lost * node[q])
+                        less[k, q] *= min(p, cap[i]) if capped else p
             mean += alive
             if alive <= 0.5 and out[4, i] < 0:
                 out[4, i] = n

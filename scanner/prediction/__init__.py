@@ -292,9 +292,11 @@ def turn_tails(
         dropped, kept = np.zeros(0), np.zeros(0)
         if goldfish is not None:
             dropped, kept = (dose * goldfish.share)[answers.row], goldfish.kept(features)
+        factor, likely = weights.drifts(regime)
         args = (
             start, end, dose[answers.row], np.clip(without, 0, dose)[answers.row], cap_at, cap, dropped, kept,
-            float(np.log2(1 + regime.set_dose)), regime.progress(weights.priors.most_steps), regime.visit,
+            factor, likely,
+            np.log2(1 + regime.set_dose * factor), regime.progress(weights.priors.most_steps), regime.visit * factor,
             features.log_probability, features.known, features.rarity,
             *of_tokens(features), hazard, node, share,
         )  # fmt: skip

@@ -223,6 +223,7 @@ def merged(
         provenance=provenance,
         dose_factor=float(level["dose_factor"]),
         log_factor_step=wider * float(level["log_factor_step"]),
+        read_at=float(level["read_at"]) if "read_at" in level else None,
         ends=fit.ends(moves),
         rehearsed=fit.validated,
     )
@@ -312,6 +313,9 @@ def _fitted(values: Mapping[str, Any], file: str, below: str) -> Fitted:
         raise SettingsError(
             f"{where}: misfit and misfit_later in [{below}level] must be numbers of at least 1; {AGAIN}"
         )
+    read_at = level.get("read_at", 0.0)
+    if type(read_at) not in (int, float) or not 0 <= read_at < math.inf:
+        raise SettingsError(f"{where}: read_at in [{below}level] must be a finite number of at least 0; {AGAIN}")
     ends = [level[name] for name in ENDS if name in level]
     if len(ends) not in (0, len(ENDS)) or not all(type(v) in (int, float) and math.isfinite(v) for v in ends):
         raise SettingsError(f"{where}: {listed(ENDS)} in [{below}level] must be finite numbers, all or none; {AGAIN}")

@@ -23,6 +23,9 @@ in kernels/hazard.py), so dose, learning rate, copies and epochs can only raise 
 value, and the other rows' contexts count for nothing. u_row ~ N(0, spread) is integrated out by Gauss-Hermite
 quadrature: without it the tail of N_pre is underestimated. P(N_pre >= n) = prod of the first n p_t.
 
+A level that was read from a short rehearsal drifts with further training: P(N_pre >= n) is then a mean over what a
+visit may be worth there (`Weights.drifts`).
+
 Under a goldfish loss p_t is a mixture over what the loss drops (`dropping.py`).
 
 The heat of a token (`stretches.py`) is the same formula with weights of its own, [heat], fitted to every token of the
@@ -48,6 +51,7 @@ from scanner.rates import of_rate, of_schedule, visit_at
 from scanner.settings import TrainingPlan
 
 __all__ = [
+    "DRIFT",
     "EXTRACTED",
     "NODES",
     "RARITY_UNIT",
@@ -71,6 +75,12 @@ HEAT, HEAT_WITH_BASE = "heat", "heat_with_base"
 """The tables of weights of the heat, without and with the base's own losses."""
 NODES = 7
 """Gauss-Hermite nodes for the row effect."""
+DRIFT_NODES = 3
+"""The same for the drift of the level."""
+DRIFT = 0.1
+"""Standard deviation of the log of what a visit is worth, per doubling of the training of the set beyond that at which
+the level was read. Likeliest of 0 to .2 on the later epochs and other plans of the English rows, calibrated on epochs 1
+to 4 of a cell; of other rows, bases and boilerplate .12 to .17 (benchmarks/prediction, README, "What is covered")."""
 FAR_SIZE = 7.0
 """Times the size of the base of the fit, either way, to which bases were measured (1.2 M and 29 M about 4.5 M)."""
 FAR_LEVEL_SD = math.log(3) / 1.645
@@ -165,6 +175,8 @@ class Weights:
     dose_factor: float = 1.0  # what a visit is found or held to be worth, beside what size and kind of tuning do
     log_factor_step: float = 0.0  # its part in one standard deviation of the level (see intervals.levels)
     offset_step: float | None = None  # the offset's part in it; None: priors.offset_sd
+    read_at: float | None = None  # training of the set (Regime.set_dose, at a dose factor of 1) up to which the level
+    # was read; beyond it the level drifts, which every row's distribution takes in (`drifts`); None: it does not
     ends: tuple[tuple[float, float], tuple[float, float]] | None = None  # offset and log of the dose factor that the
     # ends of a 90 % interval reach too, where they mean fewer or more rows (see doubting.py); None: the steps alone
     validated: Validated = field(default_factory=Validated)  # what they were fitted and tested on
@@ -219,6 +231,19 @@ class Weights:
         worth = self.worth(plan, regime)
         felt = regime.under(worth)
         return worth, replace(felt, visit=felt.visit / self.kind(plan))
+
+    def drifts(self, regime: Regime) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """What a visit may be worth beside what the level says, and how likely that is; (k,) each, 1 alone where the
+        set is trained no further than where the level was read.
+
+        The log of it is normal; its standard deviation grows with the logarithm of the training, so that at every node
+        more training means a larger dose.
+        """
+        beyond = regime.set_dose / (self.dose_factor * self.read_at) if self.read_at else 1.0
+        if beyond <= 1:
+            return np.ones(1), np.ones(1)
+        node, share = _normal(DRIFT_NODES)
+        return np.exp(DRIFT * math.log2(beyond) * node), share
 
 
 def load_weights(path: Path = WEIGHTS, with_base: bool = False) -> Weights:
@@ -300,5 +325,11 @@ class TurnTails:
 
 def quadrature(spread: float) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """exp(-u) at the nodes of N(0, spread), and their weights."""
-    nodes, weight = np.polynomial.hermite_e.hermegauss(NODES)
-    return np.exp(-spread * nodes), weight / weight.sum()
+    node, weight = _normal(NODES)
+    return np.exp(-spread * node), weight
+
+
+def _normal(nodes: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Gauss-Hermite nodes of the standard normal distribution, and their weights."""
+    node, weight = np.polynomial.hermite_e.hermegauss(nodes)
+    return node, weight / weight.sum()

@@ -81,6 +81,7 @@ class Level:
     fitted: str  # "offset" or "offset and dose factor"
     ends: tuple[Place, Place] | None  # offset and log factor that the ends of a 90 % interval reach too, where few rows
     # were recited (doubting.py); None: enough for the step alone to tell them
+    read_at: float  # furthest training of a set that was measured (see Weights.read_at)
     tempering: float  # what one observation counts for, beside an independent one
     nats: float  # mean log-likelihood of an observation under the level
     nats_before: float  # under the shipped level
@@ -120,6 +121,7 @@ def fit(observed: Sequence[Observed], weights: Weights, with_factor: bool | None
         step=step,
         fitted="offset and dose factor" if with_factor else "offset",
         ends=_ends(observed, weights, (offset, math.log(factor)), step, missing) if missing and observed else None,
+        read_at=furthest(observed, weights),
         tempering=tempering,
         nats=_mean(observed, fitted),
         nats_before=_mean(observed, weights),
@@ -154,7 +156,13 @@ def _last(observed: Sequence[Observed]) -> list[Observed]:
 
 def fitted_weights(observed: Sequence[Observed], weights: Weights, with_factor: bool) -> Weights:
     """The weights at the posterior mode."""
-    return at(weights, _posterior(observed, weights, 2 if with_factor else 1)[0])
+    found = at(weights, _posterior(observed, weights, 2 if with_factor else 1)[0])
+    return replace(found, read_at=furthest(observed, weights))
+
+
+def furthest(observed: Sequence[Observed], weights: Weights) -> float:
+    """The furthest training of a set among these states, at a dose factor of 1; 0 of none."""
+    return max((o.set_dose * weights.strength(o.plan) / weights.dose_factor for o in observed), default=0.0)
 
 
 def at(weights: Weights, place: Sequence[float]) -> Weights:
