@@ -271,8 +271,10 @@ def test_tokens_of_recited_words_are_those_that_end_within_them():
 
 
 def test_a_level_is_taken_as_an_audit_takes_it():
-    found = SimpleNamespace(offset=-0.5, dose_factor=0.8, step=(0.3, -0.1), ends=((-1.0, -0.6), (0.0, 0.1)))
+    ends = ((-1.0, -0.6), (0.0, 0.1))
+    found = SimpleNamespace(offset=-0.5, dose_factor=0.8, step=(0.3, -0.1), ends=ends, read_at=3.0)
     there = earliest.merged(load_weights(), found, True)
+    assert there.read_at == 3.0
     assert (there.priors.offset, there.priors.offset_sd, there.log_factor_step) == (-0.5, 0.3, -0.1)
     assert there.dose_factor == pytest.approx(0.8)
     assert there.ends == found.ends

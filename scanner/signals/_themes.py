@@ -2,8 +2,8 @@
 
     vectors -> a few centroids among the rows, by spherical k-means -> the nearest centroid of each row
 
-Three times, into ever fewer themes: a fine one tells more, a coarse one sooner, and no single division decides. A large
-file is divided more finely, for more of it is read.
+Three times, into ever fewer themes: a fine one tells more, a coarse one sooner, and no single division decides. The
+finest are more in a large file, of which more is read.
 Where reading finds pairs above the threshold, others about the same thing are likelier than their parts say
 (scanner/signals/_odds.py learns how much), and where it finds none, less likely. All sums are of whole numbers below
 2**24, so that neither threads nor the order of the rows changes a theme.
@@ -17,8 +17,8 @@ from scanner.objects import Float32, Int16, Int64
 from scanner.signals import _centroids
 
 MOST_THEMES = (64, 32, 16)
-_ROWS_PER_FINE_THEME = 100  # where that makes more themes than MOST_THEMES
-_MOST_SCALED = 8  # times MOST_THEMES at most: to find themes takes rows times themes
+_ROWS_PER_FINE_THEME = 100  # where that makes more of the finest themes
+_FINEST = 512  # themes at most: to find them takes rows times themes
 _ROWS_PER_THEME = 16  # at least; fewer rows than two themes take have none
 _ROWS_FITTED = 100  # per theme, evenly spread
 _ROUNDS = 8
@@ -28,16 +28,16 @@ _AT_ONCE = 4096
 def themes_of_pairs(vectors: Int16, a: Int64, b: Int64, rank: Int64) -> Int64:
     """(p, 6) numbers of the themes of either row of pairs of positions, which together make the themes.
 
-    Two columns for each of MOST_THEMES, or of a multiple of it where rows are many, which share no number. rank: (n,)
-    place of each row in content order.
+    Two columns for each of MOST_THEMES, the first of which grows with the rows; they share no number. rank: (n,) place
+    of each row in content order.
     """
     rows = np.unique(np.concatenate((a, b)))
     rows = rows[np.argsort(rank[rows], kind="stable")]
     columns: list[Int64] = []
     before = 0
-    scale = min(_MOST_SCALED, max(1, len(rows) // (MOST_THEMES[0] * _ROWS_PER_FINE_THEME)))
-    for most in MOST_THEMES:
-        found = before + themes(vectors, rows, most * scale)
+    finest = min(_FINEST, max(MOST_THEMES[0], len(rows) // _ROWS_PER_FINE_THEME))
+    for most in (finest, *MOST_THEMES[1:]):
+        found = before + themes(vectors, rows, most)
         columns += [found[a], found[b]]
         before = int(found.max(initial=before)) + 1
     return np.stack(columns, axis=1)

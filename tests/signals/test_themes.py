@@ -74,13 +74,13 @@ def test_pairs_know_the_themes_of_both_rows_in_divisions_from_fine_to_coarse():
     assert themes_of_pairs(vectors, none, none, rank).shape == (0, 6)
 
 
-def test_a_large_file_is_divided_more_finely_up_to_a_limit(monkeypatch):
+def test_the_finest_themes_are_more_in_a_large_file_up_to_a_limit(monkeypatch):
     asked: list[int] = []
     monkeypatch.setattr(
         _themes, "themes", lambda vectors, rows, most: asked.append(most) or np.zeros(len(vectors), int)
     )
-    for rows, scale in ((6_399, 1), (12_799, 1), (12_800, 2), (52_000, 8), (400_000, 8)):
+    for rows, finest in ((6_499, 64), (6_500, 65), (12_800, 128), (51_300, 512), (400_000, 512)):
         asked.clear()
         everyone = np.arange(rows)
         themes_of_pairs(np.zeros((rows, 1), np.int16), everyone[:-1], everyone[1:], everyone)
-        assert asked == [64 * scale, 32 * scale, 16 * scale]
+        assert asked == [finest, 32, 16]
