@@ -27,8 +27,7 @@ from scanner.signals._odds import CLOSENESS, COSINE, Odds
 from scanner.signals._themes import themes_of_pairs
 from scanner.storedtext import SegmentReader
 
-_TEXTS_AT_ONCE = 32
-_LIKE_LENGTH = 0.9  # shortest of the texts encoded at once, as a share of the longest; the rest would be padding
+_TEXTS_AT_ONCE = 256  # between two steps of the progress bar
 _ROWS_AT_ONCE = 4096
 
 
@@ -88,8 +87,10 @@ def confirm(
         def read(new: Int64, a: Int64, b: Int64) -> Float64:
             texts = _texts(batches, taken, rows, new, confirmer)
             vectors = np.zeros((len(new), confirmer.dimension), np.int16)
-            for part in _like_lengths(pieces[new], texts):
-                vectors[part] = confirmer.encode_texts([texts[i] for i in part], threads)[0]
+            order = np.array(sorted(range(len(new)), key=lambda i: (-pieces[new[i]], texts[i])), np.int64)
+            for at in range(0, len(order), _TEXTS_AT_ONCE):
+                part = order[at : at + _TEXTS_AT_ONCE]
+                vectors[part] = confirmer.encode_texts([texts[i] for i in part.tolist()], threads)[0]
                 progress.advance(int(pieces[new[part]].sum()))
             shelf.put(new, vectors)
             return _cosines(shelf.vectors, shelf.place[a], shelf.place[b])
@@ -267,18 +268,6 @@ def _without(pairs: Pairs, copies: pl.DataFrame) -> Pairs:
         containment_ab=pairs.containment_ab[kept],
         containment_ba=pairs.containment_ba[kept],
     )
-
-
-def _like_lengths(pieces: Int32, texts: list[str]) -> list[list[int]]:
-    """The texts in groups of almost one length; a round reads few texts, and a batch costs as much as its longest."""
-    groups: list[list[int]] = []
-    longest = 0
-    for i in sorted(range(len(texts)), key=lambda i: (-pieces[i], texts[i])):
-        if not groups or len(groups[-1]) == _TEXTS_AT_ONCE or pieces[i] < _LIKE_LENGTH * longest:
-            groups.append([])
-            longest = int(pieces[i])
-        groups[-1].append(i)
-    return groups
 
 
 class _Shelf:

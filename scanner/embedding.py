@@ -36,6 +36,7 @@ REASONS = ("", "no text", "unknown words")
 
 _ROWS_AT_ONCE = 4096
 _TEXTS_AT_ONCE = 1024  # for the tokenizer
+_LIKE_LENGTH = 1.1  # longest of the texts encoded at once beside the shortest, but for two pieces; the rest is padding
 _PIECES_AT_ONCE = 2048
 """Of a batch for the model, padding counted: more do not stay in the caches, fewer keep no core busy; 32 texts of any
 length took half as long again (benchmarks/semantic/README.md)."""
@@ -243,10 +244,11 @@ class ModelEncoder:
 
 
 def _batches(ordered: list[int], pieces: Int32) -> Iterator[list[int]]:
-    """Parts of texts, shortest first, that fit into _PIECES_AT_ONCE, each padded to the longest of its part."""
+    """Parts of texts, shortest first, of almost one length: each is padded to the longest, all into _PIECES_AT_ONCE."""
     part: list[int] = []
     for i in ordered:
-        if part and (len(part) + 1) * max(1, int(pieces[i])) > _PIECES_AT_ONCE:
+        padded = max(1, int(pieces[i]))
+        if part and ((len(part) + 1) * padded > _PIECES_AT_ONCE or padded > _LIKE_LENGTH * pieces[part[0]] + 2):
             yield part
             part = []
         part.append(i)
