@@ -177,17 +177,6 @@ def test_nothing_to_compare(tmp_path):
     assert found.notes["work_share"] == 0
 
 
-def test_texts_of_like_length_are_read_together_each_once():
-    rng = np.random.default_rng(0)
-    pieces = rng.integers(3, 257, 500).astype(np.int32)
-    groups = confirming._like_lengths(pieces, [f"{i:03}" for i in range(500)])
-    assert sorted(i for group in groups for i in group) == list(range(500))
-    assert max(map(len, groups)) <= 32
-    padded = sum(len(group) * int(pieces[group].max()) for group in groups)
-    assert padded < 1.08 * pieces.sum()
-    assert confirming._like_lengths(pieces[:0], []) == []
-
-
 def test_recall_turns_missed_pairs_round():
     said = confirming.recall(30, {"expected": 10.0, "low": 0.0, "high": 30.0})
     assert said == {"expected": 0.75, "low": 0.5, "high": 1.0}

@@ -117,6 +117,17 @@ def test_vectors_are_whole_numbers_of_one_length(unweighted):
     assert found.norms() == pytest.approx(embedding.UNIT, rel=0.005)
 
 
+def test_texts_of_like_length_are_read_together_each_once():
+    pieces = np.sort(np.random.default_rng(0).integers(3, 257, 500)).astype(np.int32)
+    groups = list(embedding._batches(list(range(500)), pieces))
+    assert [i for group in groups for i in group] == list(range(500))
+    padded = [len(group) * int(pieces[group].max()) for group in groups]
+    assert max(padded) <= 2048
+    assert sum(padded) < 1.08 * pieces.sum()
+    assert list(embedding._batches([], pieces)) == []
+    assert list(embedding._batches([0, 1], np.array([900, 5_000], np.int32))) == [[0], [1]]  # longer than a batch
+
+
 def test_rows_that_the_table_cannot_represent_are_not_measured():
     rows = plain(
         [
