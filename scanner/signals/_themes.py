@@ -17,7 +17,7 @@ from scanner.objects import Float32, Int16, Int64
 from scanner.signals import _centroids
 
 MOST_THEMES = (64, 32, 16)
-_ROWS_PER_FINE_THEME = 100  # where that makes more of the finest themes
+_ROWS_PER_FINE_THEME = 200  # where that makes more of the finest themes
 _FINEST = 512  # themes at most: to find them takes rows times themes
 _ROWS_PER_THEME = 16  # at least; fewer rows than two themes take have none
 _ROWS_FITTED = 100  # per theme, evenly spread

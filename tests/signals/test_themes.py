@@ -79,7 +79,7 @@ def test_the_finest_themes_are_more_in_a_large_file_up_to_a_limit(monkeypatch):
     monkeypatch.setattr(
         _themes, "themes", lambda vectors, rows, most: asked.append(most) or np.zeros(len(vectors), int)
     )
-    for rows, finest in ((6_499, 64), (6_500, 65), (12_800, 128), (51_300, 512), (400_000, 512)):
+    for rows, finest in ((12_999, 64), (13_000, 65), (52_000, 260), (102_400, 512), (400_000, 512)):
         asked.clear()
         everyone = np.arange(rows)
         themes_of_pairs(np.zeros((rows, 1), np.int16), everyone[:-1], everyone[1:], everyone)
