@@ -176,11 +176,11 @@ def test_what_was_tested_is_said_as_it_came_out():
     known = replace(KNOWN, tested=(held,))
     plan = replace(FITTED, method="lora")
     assert about(said(plan, known), "method") == (
-        "note",
+        "count",
         "LoRA was tested and not fitted: 60 of 700 rows were recited, 45 predicted, AUROC 0.930, where "
         "another seed reaches 0.950: order and number held. That is the sum of eight trainings (ranks 8 to 64, rates "
         "3e-4 to 3e-3), each foretold from the other seven; single ones were off by threefold and more (5 rows "
-        "foretold for 14, 5 for none), and rank told nothing that held.",
+        "foretold for 14, 5 for none), and rank told nothing that held: the number of rows is a guess.",
     )
     off = replace(known, tested=(held, replace(held, expected_rows=200.0)))
     assert about(said(plan, off), "method")[0] == "count", "the worst test of a kind counts"
