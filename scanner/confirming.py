@@ -87,10 +87,10 @@ def confirm(
         def read(new: Int64, a: Int64, b: Int64) -> Float64:
             texts = _texts(batches, taken, rows, new, confirmer)
             vectors = np.zeros((len(new), confirmer.dimension), np.int16)
-            order = np.array(sorted(range(len(new)), key=lambda i: (-pieces[new[i]], texts[i])), np.int64)
+            order = sorted(range(len(new)), key=lambda i: (-pieces[new[i]], texts[i]))
             for at in range(0, len(order), _TEXTS_AT_ONCE):
                 part = order[at : at + _TEXTS_AT_ONCE]
-                vectors[part] = confirmer.encode_texts([texts[i] for i in part.tolist()], threads)[0]
+                vectors[part] = confirmer.encode_texts([texts[i] for i in part], threads)[0]
                 progress.advance(int(pieces[new[part]].sum()))
             shelf.put(new, vectors)
             return _cosines(shelf.vectors, shelf.place[a], shelf.place[b])

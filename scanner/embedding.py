@@ -220,11 +220,11 @@ class ModelEncoder:
         unknown_piece = self.model.tokenizer.unk_token_id
         for begin in range(0, len(some), _TEXTS_AT_ONCE):
             part = some[begin : begin + _TEXTS_AT_ONCE]
-            ids = self._ids([distinct[at] for at in part], add_special_tokens=False)
+            ids = self._ids([distinct[at] for at in part], special=False)
             words[part] = [len(i) for i in ids]
             if unknown_piece is not None:
                 unknown[part] = [sum(piece == unknown_piece for piece in i) for i in ids]
-        some.sort(key=lambda at: int(words[at]))
+        some.sort(key=lambda at: int(words[at]))  # subtle: ties stay in text order, wherever rows stand in the input
         for part in _batches(some, words):
             found = self.model.encode(
                 [distinct[at] for at in part], batch_size=len(part), show_progress_bar=False, convert_to_numpy=True
@@ -234,12 +234,13 @@ class ModelEncoder:
         of = [place[text] for text in texts]
         return out[of], words[of], unknown[of]
 
-    def _ids(self, texts: list[str], **how: Any) -> list[list[int]]:
-        """The pieces of each text, cut where the model cuts."""
+    def _ids(self, texts: list[str], special: bool = True) -> list[list[int]]:
+        """The pieces of each text, cut where the model cuts; special: those that the model wants around it, too."""
         longest = self.model.get_max_seq_length()
-        ids: list[list[int]] = self.model.tokenizer(texts, truncation=longest is not None, max_length=longest, **how)[
-            "input_ids"
-        ]
+        split = self.model.tokenizer(
+            texts, truncation=longest is not None, max_length=longest, add_special_tokens=special
+        )
+        ids: list[list[int]] = split["input_ids"]
         return ids
 
 

@@ -67,7 +67,7 @@ def main() -> None:
     best = refitted(args.data, load_weights().hazard)
     for name in args.names or TRIED:
         values, shown = TRIED[name]
-        home = rates if name in ("RATE_BEND", "SETTLED_BEND") else sampling
+        home = rates if hasattr(rates, name) else sampling
         shipped = getattr(home, name)
         for value in values:
             setattr(home, name, value)
