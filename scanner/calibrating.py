@@ -208,8 +208,7 @@ def _fitted(measured: list[Source], by_run: list[list[Observed]], weights: Weigh
         within = trying.across(by_run, weights, fitted, progress)
     with progress.stage("try it on later epochs"):
         ahead = trying.ahead(by_run, weights, fitted)
-    place = (fitted.offset, math.log(fitted.dose_factor))
-    there = replace(level.at(weights, place), read_at=fitted.read_at)
+    there = level.found(weights, fitted)
     misfit = trying.misfit(within, by_run, there, fitted)
     later = max(misfit, trying.misfit(ahead, by_run, there, fitted)) if ahead else misfit
     values = _values(measured, by_run, weights, fitted, within, ahead)

@@ -77,6 +77,7 @@ class Predicted:
     notes: dict[str, Any]
     unit: str
     weights: Weights  # that it was predicted with
+    worth: float  # what a visit is, to them, under the plan (Weights.worth)
     memorized: pl.DataFrame  # as in spans.parquet
     heat: pl.DataFrame  # private/heat.parquet
 
@@ -229,7 +230,7 @@ def predict_known(
     }
     return Predicted(
         table, what_if, tail.frame(), contexts.features(result.summary), near_mass, notes, text.unit, weights,
-        stretches.spans, stretches.heat,
+        weights.worth(settings.plan, amounts.regime(settings.plan)), stretches.spans, stretches.heat,
     )  # fmt: skip
 
 

@@ -230,7 +230,7 @@ def went_through(run: RunFolder, states: Sequence[Observed], ids: pl.Series, fit
     first, last = states[0], states[-1]
     plan = first.plan
     rows = np.unique(last.answers.row)
-    dose = np.concatenate([o.dose[np.unique(o.answers.row)] for o in (first, last)]) * fitted.strength(plan)
+    dose = np.concatenate([o.dose[np.unique(o.answers.row)] * fitted.worth(plan, o.regime) for o in (first, last)])
     script = run.read_table("rows", ["row_id", "script.answer"]).filter(pl.col("row_id").is_in(ids.implode()))
     counts = script["script.answer"].cast(pl.String).value_counts().sort("script.answer")
     enough = max(SCRIPT_ROWS, SCRIPT_SHARE * len(rows))

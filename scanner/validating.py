@@ -21,7 +21,7 @@ def validate(predicted: Predicted, rows: pl.DataFrame, settings: Settings) -> Pr
 
     weights, n = predicted.weights, len(predicted.table)
     measured = predicted.table["p_extract"].is_not_nan().to_numpy()
-    dose = predicted.table["exposures"].to_numpy() * weights.strength(settings.plan)
+    dose = predicted.table["exposures"].to_numpy() * predicted.worth
     script = rows["script.answer"]
     facts = validity.Facts(
         dose=dose[measured],

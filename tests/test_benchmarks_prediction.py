@@ -19,7 +19,6 @@ import candidate_columns
 import candidates
 import corpus
 import counterfactual
-import earliest
 import measured
 import other_bases
 import pieces
@@ -268,14 +267,3 @@ def test_tokens_of_recited_words_are_those_that_end_within_them():
     table = SimpleNamespace(trained=[corpus.Trained(0, 0, row)], length=np.array([3]))
     letters = [pieces.recited(table, made, 0, words) for words in range(4)]
     assert letters == [0, 2, 4, 8]  # the spaces are tokens too; all of it where every word came
-
-
-def test_a_level_is_taken_as_an_audit_takes_it():
-    ends = ((-1.0, -0.6), (0.0, 0.1))
-    found = SimpleNamespace(offset=-0.5, dose_factor=0.8, step=(0.3, -0.1), ends=ends, read_at=3.0)
-    there = earliest.merged(load_weights(), found, True)
-    assert there.read_at == 3.0
-    assert (there.priors.offset, there.priors.offset_sd, there.log_factor_step) == (-0.5, 0.3, -0.1)
-    assert there.dose_factor == pytest.approx(0.8)
-    assert there.ends == found.ends
-    assert earliest.merged(load_weights(), found, False).ends is None

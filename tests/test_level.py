@@ -13,6 +13,7 @@ from scanner.prediction import Answers, Weights
 from scanner.prediction import level as levels
 from scanner.prediction.hazard import load_weights
 from scanner.prediction.level import Observed
+from scanner.rates import of_rate
 from scanner.settings import TrainingPlan
 
 SHIPPED = load_weights()
@@ -90,14 +91,40 @@ def test_a_known_dose_factor_is_found_and_chosen(monkeypatch):
 
 
 def test_the_level_was_read_up_to_the_furthest_training():
-    """The mean dose of its rows after four epochs; under a plan where a visit is worth .117 of one, as much less."""
+    """The mean dose of its rows after four epochs; under LoRA as much less as a visit is worth, and adapters hold."""
     states = drawn(SHIPPED, 30, 3)
     own = np.random.default_rng(3).uniform(1, 9, 30).mean()
     assert levels.fit(states, SHIPPED, with_factor=False).read_at == pytest.approx(4 * own)
     assert levels.fitted_weights(states, SHIPPED, True).read_at == pytest.approx(4 * own)
     lora = [replace(o, plan=replace(PLAN, method="lora")) for o in states]
-    assert levels.furthest(lora, SHIPPED) == pytest.approx(4 * own * SHIPPED.priors.lora_dose)
+    holds = SHIPPED.priors.lora_holds
+    written = min(4 * own, states[-1].steps * of_rate(PLAN.learning_rate) / SHIPPED.priors.lora_steps)
+    full = SHIPPED.priors.lora_dose * written / holds
+    kept = SHIPPED.priors.lora_dose * 4 * own * -math.expm1(-full) / full
+    assert levels.furthest(lora, SHIPPED) == pytest.approx(kept)
     assert levels.furthest([], SHIPPED) == 0
+
+
+@pytest.mark.parametrize("plan", [
+    PLAN, replace(PLAN, method="lora"), replace(PLAN, lr_schedule="cosine", learning_rate=1e-3, model_params=4e7),
+])  # fmt: skip
+def test_a_training_no_further_than_what_was_measured_does_not_drift(plan: TrainingPlan):
+    """Whatever tuning and size are worth, and whatever the dose factor that was found: and twice of it does."""
+    states = [replace(o, plan=replace(plan, epochs=4)) for o in drawn(SHIPPED, 30, 3, (1, 4))]
+    there = replace(at(-0.3, 0.7), read_at=levels.furthest(states, SHIPPED))
+    last = there.under(states[-1].plan, states[-1].regime)[1]
+    assert there.drifts(last)[0].tolist() == [1]
+    assert len(there.drifts(last.under(2))[0]) > 1
+    assert there.read_at == levels.furthest(states, at(-0.3, 0.7))
+
+
+def test_a_level_is_taken_as_it_was_found():
+    ends = ((-1.0, -0.6), (0.0, 0.1))
+    level = replace(levels.fit([], SHIPPED), offset=-0.5, dose_factor=0.8, step=(0.3, -0.1), ends=ends, read_at=3.0)
+    there = levels.found(SHIPPED, level)
+    assert (there.priors.offset, there.offset_step, there.log_factor_step) == (-0.5, 0.3, -0.1)
+    assert there.dose_factor == pytest.approx(0.8)
+    assert (there.read_at, there.ends) == (3.0, ends)
 
 
 def test_more_hits_mean_a_larger_offset():

@@ -11,7 +11,6 @@ weights have seen most cells; their hits of other bases, LoRA and Chinese they h
 from __future__ import annotations
 
 import argparse
-import math
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
@@ -23,7 +22,7 @@ import torch
 
 from scanner.prediction import Weights, intervals, level
 from scanner.prediction.hazard import EXTRACTED, load_weights
-from scanner.prediction.level import Level, Observed
+from scanner.prediction.level import Observed
 
 CELLS = (
     "random-1", "random-3", "grouped-3", "batch-32", "linear", "cosine", "gentle", "steep", "per-row", "packed-2",
@@ -33,14 +32,6 @@ CELLS = (
 LATER = (4, 6, 8, 12)
 FIRST = (1, 2)
 Interval = intervals.ExpectedRows
-
-
-def merged(weights: Weights, found: Level, with_ends: bool) -> Weights:
-    """The weights at a level, as an audit takes them from a calibration file."""
-    there = level.at(weights, (found.offset, math.log(found.dose_factor)))
-    priors = replace(there.priors, offset_sd=found.step[0])
-    ends = found.ends if with_ends else None
-    return replace(there, priors=priors, log_factor_step=found.step[1], read_at=found.read_at, ends=ends)
 
 
 def expected(weights: Weights, state: Observed, copies: np.ndarray) -> Interval:
@@ -62,8 +53,9 @@ def tried(data: Path, name: str) -> Iterator[tuple[str, int, int, str, Interval,
             for last in FIRST:
                 states = [predicting.observed_for_level(table, o, at) for o in observed if 1 <= o.epoch <= last]
                 found = level.fit(states, weights)
+                there = level.found(weights, found)
                 ways = {
-                    "before": merged(weights, found, False), "now": merged(weights, found, True),
+                    "before": replace(there, ends=None), "now": there,
                     "no calibration": weights.of_another_base(predicting.plan_of(name)),
                 }  # fmt: skip
                 for o in (o for o in observed if o.epoch in LATER):

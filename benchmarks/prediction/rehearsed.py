@@ -74,7 +74,7 @@ def calibration(data: Path, rehearsals: dict[str, list[str]] = REHEARSED) -> lis
             told = f"{found.offset:+.2f} ±{found.offset_sd:.2f}" + (
                 f", dose x{found.dose_factor:.2f}" if found.fitted != "offset" else ""
             )
-            fitted = at_level(weights, found)
+            fitted = level.found(weights, found)
             for o in epochs:
                 if o.epoch < CALIBRATED_TO or (other == name and o.epoch <= CALIBRATED_TO):
                     continue
@@ -103,12 +103,6 @@ def calibration(data: Path, rehearsals: dict[str, list[str]] = REHEARSED) -> lis
             inside = int(((cover >= 0.9) & (cover <= 0.98)).sum())
             lines.append(f"| {name} | {ok.sum()} of {len(ok)} | {chance.sum():.1f} | {inside} of {len(ok)} |")
     return lines
-
-
-def at_level(weights: Weights, found: level.Level) -> Weights:
-    """The weights at a level that was found, with its doubt, as an audit with a calibration has them."""
-    there = level.at(weights, (found.offset, np.log(found.dose_factor)))
-    return replace(there, offset_step=found.step[0], log_factor_step=found.step[1], read_at=found.read_at)
 
 
 def within_bar(expected: float, true: np.ndarray | int, standard_error: float) -> np.ndarray:

@@ -67,6 +67,11 @@ class Observed:
     mean_answer: float = math.nan  # tokens of the answers of a row of the set, on average over rows with any
     step_tokens: float = math.nan  # of the answers of the set in an optimizer step, on average
 
+    @property
+    def regime(self) -> Regime:
+        """The training of the set by then, before the strength of the weights."""
+        return Regime.of(self.plan, self.set_dose, self.steps, self.epoch / self.plan.epochs if self.plan.epochs else 1)
+
 
 @dataclass(frozen=True)
 class Level:
@@ -156,13 +161,26 @@ def _last(observed: Sequence[Observed]) -> list[Observed]:
 
 def fitted_weights(observed: Sequence[Observed], weights: Weights, with_factor: bool) -> Weights:
     """The weights at the posterior mode."""
-    found = at(weights, _posterior(observed, weights, 2 if with_factor else 1)[0])
-    return replace(found, read_at=furthest(observed, weights))
+    there = at(weights, _posterior(observed, weights, 2 if with_factor else 1)[0])
+    return replace(there, read_at=furthest(observed, weights))
+
+
+def found(weights: Weights, level: Level) -> Weights:
+    """The weights at a level, with its doubt and as far as it was read."""
+    there = at(weights, (level.offset, math.log(level.dose_factor)))
+    offset_step, log_factor_step = level.step
+    return replace(
+        there, offset_step=offset_step, log_factor_step=log_factor_step, read_at=level.read_at, ends=level.ends
+    )
 
 
 def furthest(observed: Sequence[Observed], weights: Weights) -> float:
-    """The furthest training of a set among these states, at a dose factor of 1; 0 of none."""
-    return max((o.set_dose * weights.strength(o.plan) / weights.dose_factor for o in observed), default=0.0)
+    """The furthest training of a set among these states, at a dose factor of 1; 0 of none.
+
+    Of the same unit as what `Weights.drifts` is given: under LoRA as much as adapters hold of it.
+    """
+    at_one = replace(weights, dose_factor=1.0)
+    return max((at_one.under(o.plan, o.regime)[1].set_dose for o in observed), default=0.0)
 
 
 def at(weights: Weights, place: Sequence[float]) -> Weights:
@@ -178,8 +196,8 @@ def likelihood(one: Observed, weights: Weights) -> Float64:
     that an answer of great weight is one observation only.
     """
     before, after = around(one, weights)
-    found = np.asarray(np.log(np.maximum(before - after, LEAST_CHANCE)))
-    return found if one.weight is None else found * one.weight
+    nats = np.asarray(np.log(np.maximum(before - after, LEAST_CHANCE)))
+    return nats if one.weight is None else nats * one.weight
 
 
 def around(one: Observed, weights: Weights) -> tuple[Float64, Float64]:
@@ -236,9 +254,7 @@ def drift(sds: Sequence[float], offsets: Sequence[float]) -> float:
 
 
 def _tails(one: Observed, answers: Answers, weights: Weights, curve: Float64 | None) -> Float64:
-    at_epoch = one.epoch / one.plan.epochs if one.plan.epochs else 1.0
-    given = Regime.of(one.plan, one.set_dose, one.steps, at_epoch)
-    worth, regime = weights.under(one.plan, given)
+    worth, regime = weights.under(one.plan, one.regime)
     dose = one.dose * worth
     return turn_tails(one.features, answers, dose, dose, regime, weights, one.conflicts, 1, curve, one.goldfish).extract
 
