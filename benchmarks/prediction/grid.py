@@ -101,6 +101,12 @@ CELLS = {
     "lora-gentle": Cell(replace(PLAN, method="lora", lora_rank=16, learning_rate=3e-4, epochs=12), 4),
     "lora-low-other": Cell(replace(PLAN, method="lora", lora_rank=8, learning_rate=1e-3, epochs=12), 2, rows="other"),
     "lora-few": Cell(replace(PLAN, method="lora", lora_rank=16, learning_rate=1e-3, epochs=12), 6, members=250),
+    "lora-linear": Cell(replace(PLAN, method="lora", lora_rank=16, learning_rate=3e-3, lr_schedule="linear"), 5),
+    "lora-cosine-other": Cell(
+        replace(PLAN, method="lora", lora_rank=16, learning_rate=2e-3, lr_schedule="cosine", warmup=0.1),
+        3,
+        rows="other",
+    ),
     **{f"other-{seed}": Cell(seed=seed, rows="other") for seed in (1, 2, 3)},
     "linear-other": Cell(replace(PLAN, lr_schedule="linear"), 2, rows="other"),
     "linear-other-3": Cell(replace(PLAN, lr_schedule="linear"), 3, rows="other"),

@@ -47,7 +47,7 @@ from scanner.errors import RuleError
 from scanner.kernels.hazard import EXTRACTED, RARITY_UNIT, STEPS_UNIT, SURPRISE_UNIT
 from scanner.prediction.validated import Validated, read
 from scanner.prediction.wearing import lasting
-from scanner.rates import of_rate, of_schedule, visit_at
+from scanner.rates import of_schedule, visit_at
 from scanner.settings import TrainingPlan
 
 __all__ = [
@@ -218,7 +218,8 @@ class Weights:
         if plan.method != "lora":
             return strength
         priors = self.priors
-        written = min(regime.set_dose, of_rate(plan.learning_rate) * regime.steps / priors.lora_steps)
+        at_most = of_schedule(plan, plan.learning_rate, regime.at) * regime.steps / priors.lora_steps
+        written = min(regime.set_dose, at_most)
         full = written * strength / self.dose_factor / priors.lora_holds
         return strength * (-math.expm1(-full) / full if full > 0 else 1.0)
 
