@@ -1,9 +1,9 @@
 """Learning rates: how they go over a training, what a visit at one teaches, and what of that stands in the end.
 
-    worth of a training = stands(rate of the moment) * mean over its steps of taught(rate of the step)
+    worth of a training = stands(share of the peak that the rate has now) * mean over its steps of taught(their rates)
 
 A rate writes, and wears away what was written before it. A training at a constant rate shows of_rate(rate); where the
-rate has fallen to 0 all that was taught is there.
+rate has fallen to 0 all that was taught is there, and where it has fallen to a quarter most of it.
 """
 
 from __future__ import annotations
@@ -26,6 +26,12 @@ SETTLED_BEND = 3e-4
 """A step teaches by log(1 + its rate / this). What a rate writes it also wears away, so of that a training at a
 constant rate shows log(1 + rate / RATE_BEND), and one whose rate has fallen to 0 all. Found with rates that fall from
 4e-4, 6e-4 and 1e-3, borne out on other rows (benchmarks/prediction/README.md, 16)."""
+ALL_STANDS = math.log1p(UNIT_LEARNING_RATE / SETTLED_BEND) * (SETTLED_BEND / RATE_BEND)
+ALL_STANDS /= math.log1p(UNIT_LEARNING_RATE / RATE_BEND)
+"""What stands of a training whose rate has fallen to 0, in the unit of one at a constant 3e-4, of which 1 does."""
+WEAR = 0.15
+"""What a rate wears away goes by the square w of its share of the peak, as w / (w + this), 1 at the peak. Likeliest of
+.06, .1, .15, .2, .3 and .5 where rates fall, on two sets of rows alike (benchmarks/prediction/README.md, 16)."""
 PARTS = 1024
 """A schedule is gone through in so many equal parts."""
 
@@ -52,18 +58,23 @@ def taught(rate: npt.ArrayLike) -> Float64:
 
 
 def stands(plan: TrainingPlan, progress: float = 1.0, peak: float | None = None) -> float:
-    """What is there of what was taught, at the rate of the moment: as much as under that rate all along, 1 at 3e-4.
+    """What is there of what was taught, at the rate of the moment: all of it at 0, at the peak as much as of_rate says.
 
+    Between them by WEAR: what steps wear away goes by the square of their rate.
     peak: in place of the plan's learning rate.
     """
-    rate = (plan.learning_rate if peak is None else peak) * float(rate_share(plan, progress))
-    if rate < 1e-9 * RATE_BEND:
-        return (
-            math.log1p(UNIT_LEARNING_RATE / SETTLED_BEND)
-            / math.log1p(UNIT_LEARNING_RATE / RATE_BEND)
-            * (SETTLED_BEND / RATE_BEND)
-        )
-    return of_rate(rate) / float(taught(rate))
+    wear = float(rate_share(plan, progress)) ** 2
+    worn = wear * (1 + WEAR) / (wear + WEAR)
+    return ALL_STANDS - worn * (ALL_STANDS - _at_the_peak(plan.learning_rate if peak is None else peak))
+
+
+def settled(plan: TrainingPlan, progress: float = 1.0, peak: float | None = None) -> float:
+    """What stands, beside what would at the peak rate: 1 there, more where the rate has fallen."""
+    return stands(plan, progress, peak) / _at_the_peak(plan.learning_rate if peak is None else peak)
+
+
+def _at_the_peak(rate: float) -> float:
+    return ALL_STANDS if rate < 1e-9 * RATE_BEND else of_rate(rate) / float(taught(rate))
 
 
 def of_schedule(plan: TrainingPlan, peak: float, progress: float = 1.0) -> float:

@@ -13,7 +13,7 @@ from scanner.prediction import Answers, Weights
 from scanner.prediction import level as levels
 from scanner.prediction.hazard import load_weights
 from scanner.prediction.level import Observed
-from scanner.rates import of_schedule
+from scanner.rates import of_rate
 from scanner.settings import TrainingPlan
 
 SHIPPED = load_weights()
@@ -96,10 +96,9 @@ def test_the_level_was_read_up_to_the_furthest_training():
     own = np.random.default_rng(3).uniform(1, 9, 30).mean()
     assert levels.fit(states, SHIPPED, with_factor=False).read_at == pytest.approx(4 * own)
     assert levels.fitted_weights(states, SHIPPED, True).read_at == pytest.approx(4 * own)
-    lora = [replace(o, plan=replace(PLAN, method="lora")) for o in states]
+    lora = [replace(o, plan=replace(PLAN, method="lora", lr_schedule="constant")) for o in states]
     holds = SHIPPED.priors.lora_holds
-    rate = of_schedule(PLAN, PLAN.learning_rate, states[-1].epoch / PLAN.epochs)
-    written = min(4 * own, rate * states[-1].steps / SHIPPED.priors.lora_steps)
+    written = min(4 * own, of_rate(PLAN.learning_rate) * states[-1].steps / SHIPPED.priors.lora_steps)
     full = SHIPPED.priors.lora_dose * written / holds
     kept = SHIPPED.priors.lora_dose * 4 * own * -math.expm1(-full) / full
     assert levels.furthest(lora, SHIPPED) == pytest.approx(kept)

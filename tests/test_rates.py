@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scanner.rates import of_rate, of_schedule, stands, taught
+from scanner.rates import of_rate, of_schedule, settled, stands, taught
 from scanner.settings import LR_SCHEDULES, TrainingPlan
 
 
@@ -23,11 +23,19 @@ def test_figures_by_hand():
     assert stands(plan("constant")) == pytest.approx(1)
     assert stands(plan("constant", 15e-4)) == pytest.approx(2 / math.log2(6))
     assert stands(plan("linear")) == pytest.approx(1.5)  # (3e-4 / log 2) / (1e-4 / log 4) halved: nothing is worn away
-    assert stands(plan("linear"), 0.5) == pytest.approx(math.log(2.5) / math.log(4) / math.log2(1.5))
+    # at half the rate a quarter of the wear: .25 * 1.15 / (.25 + .15) = .71875 of the way from 1.5 to 1 at the peak
+    assert stands(plan("linear"), 0.5) == pytest.approx(1.5 - 0.5 * 0.71875)
+    assert stands(plan("linear", 15e-4), 0.5) == pytest.approx(1.5 - (1.5 - 2 / math.log2(6)) * 0.71875)
     # mean of log2(1 + x / 3e-4) from 0 to 1e-3, by hand: ((13 log 13/3) / 10 - 1) / log 2
     assert of_schedule(plan("linear", 1e-3), 1e-3) == pytest.approx(
         1.5 * (1.3 * math.log(13 / 3) - 1) / math.log(2), rel=1e-5
     )
+
+
+def test_what_settles_is_what_stands_beside_the_peak():
+    assert settled(plan("linear", 15e-4)) == pytest.approx(1.5 * math.log2(6) / 2)
+    assert settled(plan("linear"), peak=15e-4) == pytest.approx(1.5 * math.log2(6) / 2)
+    assert settled(plan("cosine", 1e-3), 0) == settled(plan("constant", 1e-3)) == settled(plan("linear", 0.0)) == 1
 
 
 @given(peak=st.floats(1e-6, 1e-2))

@@ -38,7 +38,9 @@ OTHER_WAYS = {
     "many-other-cosine": (STEPS, "2736"),
 }  # fmt: skip
 """Cells of the base of the fit that no fit has seen: what is new in them, and its name."""
-LORA = ("lora", "lora-long", "lora-low", "lora-gentle", "lora-other", "lora-low-other", "lora-64", "lora-few")
+LORA = (
+    "lora", "lora-long", "lora-low", "lora-gentle", "lora-other", "lora-low-other", "lora-64", "lora-few", "lora-linear"
+)  # fmt: skip
 """The cells that say what a LoRA visit is worth: ranks 16, 8 and 64, rates from 3e-4 to 3e-3, 246 to 634 texts."""
 RUN = 4
 """Tokens from which on a run says something of LoRA: most rows stop at the first token, whatever they were taught."""

@@ -47,7 +47,7 @@ from scanner.errors import RuleError
 from scanner.kernels.hazard import EXTRACTED, RARITY_UNIT, STEPS_UNIT, SURPRISE_UNIT
 from scanner.prediction.validated import Validated, read
 from scanner.prediction.wearing import lasting
-from scanner.rates import of_schedule, visit_at
+from scanner.rates import of_schedule, settled, visit_at
 from scanner.settings import TrainingPlan
 
 __all__ = [
@@ -211,8 +211,8 @@ class Weights:
         What steps write wears away under those that follow. D visits a text, on average, count as
         h * (1 - exp(-D / h)), and those of a row in proportion, so that more epochs or a larger rate add ever less, and
         never take away. h is lora_holds where a text is visited once in lora_steps; in smaller sets, where it comes
-        again sooner, it is in proportion more, and in larger ones, which were not measured, no less. regime: before
-        any strength.
+        again sooner, it is in proportion more, and in larger ones, which were not measured, no less. Where the rate
+        falls, what they hold settles as what full tuning learned does. regime: before any strength.
         """
         strength = self.strength(plan, regime.at)
         if plan.method != "lora":
@@ -220,7 +220,8 @@ class Weights:
         priors = self.priors
         at_most = of_schedule(plan, plan.learning_rate, regime.at) * regime.steps / priors.lora_steps
         written = min(regime.set_dose, at_most)
-        full = written * strength / self.dose_factor / priors.lora_holds
+        holds = priors.lora_holds * settled(plan, regime.at, priors.rate(plan))
+        full = written * strength / self.dose_factor / holds
         return strength * (-math.expm1(-full) / full if full > 0 else 1.0)
 
     def under(self, plan: TrainingPlan, regime: Regime) -> tuple[float, Regime]:
@@ -241,7 +242,7 @@ class Weights:
         more training means a larger dose.
         """
         beyond = regime.set_dose / (self.dose_factor * self.read_at) if self.read_at else 1.0
-        if beyond <= 1:
+        if beyond <= 1 + 1e-9:  # rounding is no further training
             return np.ones(1), np.ones(1)
         node, share = _normal(DRIFT_NODES)
         return np.exp(DRIFT * math.log2(beyond) * node), share
