@@ -23,6 +23,7 @@ from scanner.prediction import level
 from scanner.prediction.hazard import EXTRACTED
 
 REHEARSED = (0, 2, 4)  # epochs; 0: no calibration
+IN_NO_FIT = ("lora-cosine-other",)
 FIRST = 3  # epoch from which on numbers of rows are held against the interval
 
 
@@ -54,7 +55,7 @@ def main() -> None:
     data = parser.parse_args().data
     torch.set_num_threads(1)
     told: dict[tuple[str, int], dict[int, tuple[earliest.Interval, int]]] = defaultdict(dict)
-    for name in other_bases.LORA:
+    for name in (*other_bases.LORA, *IN_NO_FIT):
         for last, epoch, interval, true in tried(data, name):
             told[name, epoch][last] = interval, true
     ways = ["no calibration", *(f"after epochs 1 to {last}" for last in REHEARSED[1:])]

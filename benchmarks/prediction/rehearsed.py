@@ -30,8 +30,10 @@ REHEARSED = {  # rehearsal -> cells that are predicted with its level, beside it
         "per-row", "micro-2", "packed", "packed-ordered-2", "packed-2", "few", "many", "many-linear", "many-cosine",
         "linear-steep", "most", "brief-1", "long-1", "other-1", *OF_OTHER_ROWS,
     ],
-    "other-1": OF_OTHER_ROWS, "lora": ["lora-long"], "lora-low": ["lora-long"], "lora-gentle": [], "lora-64": [],
-    "lora-low-other": ["lora-other"],
+    "other-1": OF_OTHER_ROWS, "packed": ["packed-ordered-2"], "packed-ordered-2": ["packed"],
+    "many-cosine": ["many-other-cosine"], "linear-steep": ["linear-steep-other"],
+    "lora": ["lora-long", "lora-linear"], "lora-low": ["lora-long"], "lora-gentle": [], "lora-64": [],
+    "lora-linear": [], "lora-low-other": ["lora-other", "lora-cosine-other"], "lora-cosine-other": [],
     "short-1": [], "small-1": [], "middle-1": [], "larger-1": [], "large-1": [], "chinese-1": ["chinese-2"],
 }  # fmt: skip
 
