@@ -139,9 +139,7 @@ def _plan_again(run: RunFolder, settings: Settings, source_names: list[str], fie
 def _sized(settings: Settings, scan: dict[str, Any]) -> Settings:
     """Settings whose plan has the size of the base that the run measured, where it names none, as an audit has it."""
     base = scan["notes"]["prediction"].get("base")
-    if base is None or settings.plan.model_params is not None:
-        return settings
-    return settings.changed(model_params=float(base["parameters"]))  # see untuned.sized
+    return settings if base is None else settings.sized(base["parameters"])
 
 
 _OF_NO_JUDGEMENT = ("plan", "threads", "text", "against", "base", "tokenizer", "rules")

@@ -259,6 +259,10 @@ class Settings:
         plan = self.plan.changed(**{k: v for k, v in values.items() if k in in_plan})
         return replace(self, plan=plan, **{k: v for k, v in values.items() if k not in in_plan})
 
+    def sized(self, parameters: int) -> Settings:
+        """A copy whose plan trains a base of so many parameters; as it is where the plan names a size."""
+        return self if self.plan.model_params is not None else self.changed(model_params=float(parameters))
+
 
 def read_settings_file(path: Path) -> dict[str, Any]:
     """Options from a scan.toml, with dashes or underscores, as keyword arguments of `Settings.changed`.

@@ -101,10 +101,9 @@ def sized(settings: Settings, progress: Progress) -> Settings:
     assert settings.base is not None
     count = models.parameters_of(settings.base)
     memory.check_measuring(settings.base.resolve().name, count)
-    if settings.plan.model_params is not None:
-        return settings
-    progress.say(f"--model-params is not given: those of --base are taken ({amount(count)})")
-    return settings.changed(model_params=float(count))
+    if settings.plan.model_params is None:
+        progress.say(f"--model-params is not given: those of --base are taken ({amount(count)})")
+    return settings.sized(count)
 
 
 def measured(

@@ -101,3 +101,16 @@ def test_a_model_that_looks_ahead_is_no_causal_one(saved):
     transformers.BertLMHeadModel(config).save_pretrained(saved)
     with pytest.raises(ModelError, match="later tokens change what it says of earlier ones"):
         models.load(saved)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_the_configuration_tells_the_number_of_parameters(saved, tmp_path, tied):
+    import transformers
+
+    config = transformers.LlamaConfig(
+        vocab_size=500, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=2,
+        max_position_embeddings=96, tie_word_embeddings=tied,
+    )  # fmt: skip
+    transformers.AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
+    transformers.AutoTokenizer.from_pretrained(saved).save_pretrained(tmp_path)
+    assert models.parameters_of(tmp_path) == models.load(tmp_path).parameters

@@ -8,66 +8,14 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 import pytest
-from corpora import pair, places_of
 from hypothesis import given
 from hypothesis import strategies as st
+from planned import MAIL, PAIRS, actions, by_row, findings
 
 from scanner import planning
 from scanner.errors import BrakeError
-from scanner.keeping import preference
-from scanner.objects import Clusters
-from scanner.planning import PLAN_SCHEMA, Findings, brake, check_brake, make_plan, may_drop
+from scanner.planning import PLAN_SCHEMA, brake, check_brake, make_plan, may_drop
 from scanner.settings import Settings
-
-PAIRS = {
-    "row_a": pl.Int64, "row_b": pl.Int64, "signal": pl.String, "relation": pl.String, "similarity": pl.Float32,
-}  # fmt: skip
-SPANS = {
-    "row_id": pl.Int64, "segment": pl.Int32, "start": pl.Int32, "end": pl.Int32, "rule_id": pl.String,
-    "kind": pl.String, "score": pl.Float32,
-}  # fmt: skip
-
-
-def findings(n=6, *, ids=None, keep=None, pairs=(), spans=(), bands=None, answers=None, texts=None, differs="",
-             answer_alike=1.0, words=0.0):  # fmt: skip
-    """Findings of n rows; keep: position of the row kept for each."""
-    ids = list(range(n)) if ids is None else ids
-    rows = places_of([pair("q", t) for t in (texts or map(str, range(n)))], ids)
-    if texts is None:  # content order is row order, unless a test brings texts of its own
-        rows = replace(rows, digest=np.arange(2 * n, dtype=np.uint64).reshape(n, 2))
-    keep = np.arange(n) if keep is None else np.array(keep)
-    clusters = Clusters(np.full(n, -1), np.bincount(keep, minlength=n)[keep], keep)
-    answers = answers or [1] * n
-    return Findings(
-        rows,
-        clusters,
-        pl.DataFrame(list(pairs), schema=PAIRS, orient="row").with_columns(
-            differs=pl.lit(differs),
-            answer_similarity=pl.lit(answer_alike),
-            same_context=pl.lit(True),
-            payload_similarity=pl.lit(None, pl.Float32),
-            words_similarity=pl.lit(words),
-            containment_ab=pl.lit(0.4),
-            containment_ba=pl.lit(1.0),  # of the later row, mostly
-        ),
-        pl.DataFrame([(*span, 1.0) for span in spans], schema=SPANS, orient="row"),
-        pl.DataFrame({"row_id": ids, "band": bands or ["none"] * n, "reasons": ["seen often"] * n}),
-        pl.DataFrame(
-            {"row_id": ids, "conflicts.answers": answers, "conflicts.share": [1 / a for a in answers]},
-            schema_overrides={"conflicts.answers": pl.Int32, "conflicts.share": pl.Float32},
-        ),
-    )
-
-
-def actions(plan):
-    return plan["action"].to_list()
-
-
-def by_row(plan, row_id):
-    return plan.filter(pl.col("row_id") == row_id).row(0, named=True)
-
-
-MAIL = ("private/email", "private")
 
 
 def test_a_quiet_data_set_is_kept():
@@ -142,12 +90,6 @@ def test_semantic_duplicates_that_are_dropped_say_so():
     dropped = by_row(make_plan(found, Settings(drop_semantic=True)), 1)
     assert dropped["rule_id"] == "duplicates/semantic"
     assert dropped["why"] == "means nearly the same as row 0, which is kept (cosine 0.93)"
-
-
-def test_copies_that_keep_leaves_call_nobody_to_review():
-    found = findings(3, keep=[0, 0, 0], pairs=[(0, 1, "minhash", "near", 0.9), (0, 2, "minhash", "near", 0.85)])
-    found = preferring(found)
-    assert actions(make_plan(found, Settings(keep=2))) == ["keep", "keep", "drop"]
 
 
 def test_a_row_dropped_for_its_meaning_is_not_told_the_words_it_shares_with_the_kept_one():
@@ -326,89 +268,3 @@ def test_an_answer_that_stands_in_another_row_is_for_review():
     # equal shares: the later row; row 3, which is dropped, is no reason
     assert by_row(plan, 2)["why"] == "50 % of its answer stands word for word in row 1"
     assert by_row(plan, 2)["rule_id"] == "repeated/leakage"
-
-
-# ------------------------------------------------------------------------------------- earlier runs and kept copies
-
-KNOWN = {
-    "row_id": pl.Int64, "source": pl.String, "item": pl.String, "part": pl.String, "how": pl.String,
-    "similarity": pl.Float32, "same_context": pl.Boolean, "first_turn": pl.Boolean,
-}  # fmt: skip
-
-
-def with_earlier(found, copied=(), known=()):
-    return replace(
-        found,
-        copied=pl.DataFrame([(r, "old.scan", str(i)) for r, i in copied], orient="row",
-                            schema={"row_id": pl.Int64, "source": pl.String, "item": pl.String}),
-        matches=pl.DataFrame(list(known), schema=KNOWN, orient="row").with_columns(kind=pl.lit("earlier")),
-    )  # fmt: skip
-
-
-def test_a_row_that_an_earlier_run_holds_is_dropped_and_names_it():
-    plan = make_plan(with_earlier(findings(3), copied=[(1, 77)]), Settings())
-    line = by_row(plan, 1)
-    assert (line["action"], line["rule_id"], line["keep_row_id"]) == ("drop", "duplicates/earlier", None)
-    assert line["why"] == "a copy of row 77 of the earlier run old.scan, up to case and spacing"
-    assert actions(plan) == ["keep", "drop", "keep"]
-
-
-def test_what_was_verified_against_such_a_row_goes_with_it_and_nothing_is_kept_for_it():
-    found = findings(4, keep=[0, 0, 0, 3], pairs=[(0, 1, "minhash", "near", 0.9), (0, 2, "exact", "same_both", 1)])
-    plan = make_plan(with_earlier(found, copied=[(0, 77), (2, 77)]), Settings())
-    assert actions(plan) == ["drop", "drop", "drop", "keep"]
-    assert plan["keep_row_id"].to_list() == [None] * 4
-    assert by_row(plan, 1)["why"] == (
-        "a near copy of row 0: 90 % of their shingles are shared (Jaccard), a copy of row 77 of the earlier run "
-        "old.scan"
-    )
-
-
-def test_what_is_not_verified_against_an_earlier_run_is_for_review():
-    known = [
-        (0, "old.scan", "5", "question", "exact", 1.0, None, False),
-        (1, "old.scan", "6", "both", "near", 0.86, None, False),
-        (2, "old.scan", "7", "both", "near", 0.6, None, False),  # below --jaccard
-        (3, "old.scan", "8", "question", "exact", 1.0, None, True),  # a greeting in common is no reason
-        (4, "old.scan", "9", "answer", "exact", 1.0, None, False),
-        (5, "old.scan", "3", "both", "exact", 1.0, False, False),
-    ]
-    plan = make_plan(with_earlier(findings(6), known=known), Settings())
-    assert actions(plan) == ["review", "review", "keep", "keep", "keep", "review"]
-    assert plan["rule_id"].to_list() == [
-        "duplicates/earlier-prompt", "duplicates/earlier-near", None, None, None, "duplicates/earlier",
-    ]  # fmt: skip
-    assert by_row(plan, 0)["why"] == "its prompt stands in row 5 of the earlier run old.scan too, with another answer"
-    assert by_row(plan, 1)["why"] == (
-        "reads like row 6 of the earlier run old.scan: Jaccard about 0.86, estimated from signatures"
-    )
-
-
-def preferring(found):
-    flat = np.zeros(len(found.rows))
-    return replace(found, preferred=preference(found.rows, "first", ["a.jsonl"], flat, flat))
-
-
-def test_keep_leaves_so_many_of_a_cluster_and_says_so():
-    pairs = [(0, i, "exact", "same_both", 1.0) for i in (1, 2, 3)]
-    found = preferring(findings(5, keep=[0, 0, 0, 0, 4], pairs=pairs, spans=[(1, 0, 0, 4, *MAIL)]))
-    assert actions(make_plan(found, Settings())) == ["keep", "drop", "drop", "drop", "keep"]
-    plan = make_plan(found, Settings(keep=3))
-    assert actions(plan) == ["keep", "redact", "keep", "drop", "keep"]  # a copy that stays is redacted like any other
-    assert by_row(plan, 2)["why"] == "a copy of row 0 that stays too: --keep 3 leaves so many of a cluster"
-    assert by_row(plan, 3)["kept_because"] == "it comes first"
-    assert plan["kept_because"].null_count() == 4
-
-
-def test_a_copy_in_an_earlier_run_counts_as_one_that_is_kept():
-    pairs = [(0, i, "minhash", "near", 0.9) for i in (1, 2)]
-    found = preferring(findings(3, keep=[0, 0, 0], pairs=pairs))
-    assert actions(make_plan(with_earlier(found, copied=[(0, 7)]), Settings(keep=2))) == ["drop", "keep", "drop"]
-
-
-def test_the_brake_tells_how_much_of_it_earlier_runs_hold_already():
-    plan = make_plan(with_earlier(findings(4), copied=[(0, 1), (1, 2), (3, 4)]), Settings())
-    assert brake(plan, np.zeros(4, int), Settings(), ["new.jsonl"]) == [
-        "the plan would drop 3 of 4 rows of new.jsonl (75 %), more than --max-removal-share 0.5 allows, 3 of them "
-        "because earlier runs (--against) hold them already"
-    ]

@@ -38,6 +38,12 @@ def test_changed_sends_names_of_the_plan_to_the_plan():
     assert Settings().plan.epochs == 3.0
 
 
+def test_a_plan_that_names_no_size_takes_that_of_the_base():
+    assert Settings().sized(22_800).plan == replace(TrainingPlan(), model_params=22_800.0)
+    named = Settings().changed(model_params=7e9)
+    assert named.sized(22_800) == named
+
+
 def test_no_name_stands_in_both():
     assert not {f.name for f in fields(Settings)} & {f.name for f in fields(TrainingPlan)}
 

@@ -258,17 +258,6 @@ def test_the_size_that_the_plan_names_stays(settings):
     assert listening.said == ["--model-params is not given: those of --base are taken (22.8 k)"]
 
 
-@pytest.mark.parametrize("tied", [True, False])
-def test_the_configuration_tells_the_number_of_parameters(folder, tmp_path, tied):
-    config = transformers.LlamaConfig(
-        vocab_size=500, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=2,
-        max_position_embeddings=96, tie_word_embeddings=tied,
-    )  # fmt: skip
-    transformers.AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
-    transformers.AutoTokenizer.from_pretrained(folder).save_pretrained(tmp_path)
-    assert models.parameters_of(tmp_path) == models.load(tmp_path).parameters
-
-
 def test_where_nothing_was_measured_the_table_stays():
     text = SimpleNamespace(tokens=np.zeros(6), answer_start=np.array([1, 4]), answer_end=np.array([3, 6]))
     features = SimpleNamespace(background=np.array([-1, -2, -3, -4, -5, -6], np.float32))

@@ -2,7 +2,7 @@
 
     python candidates.py --data DATA --cache CACHE                    every candidate; what is in CACHE is not redone
     python candidates.py --data DATA --cache CACHE --only "answer length, log2"
-    python candidates.py --data DATA --cache CACHE --other boilerplate
+    python candidates.py --data DATA --cache CACHE --other boilerplate      other rows, one fit of seven to each
 
 Each candidate gets two weights, on the bias and on the slope of dose (those of what the other rows teach a single one,
 beside surprise and known contexts, where the training of the set gates it), and the whole model is fitted with them as
@@ -251,24 +251,28 @@ class Study:
         self.sources = [*np.unique(self.table.source).tolist(), None]
 
     def predicted(self, what: Candidate) -> Predicted:
-        """P(N_pre >= 16) of every tested cell and epoch, source and seed left out."""
+        """P(N_pre >= 16) of every tested cell and epoch, source and seed left out; what is stored is not fitted."""
         stored = self.folder / f"{what.name.replace('/', ' ').replace(':', '')}.npz"
+        known: Predicted = {}
         if stored.exists():
             with np.load(stored) as found:
-                return {(name, int(epoch)): found[f"{name}|{epoch}"] for name, epoch in (k.split("|") for k in found)}
-        began = time.process_time()
-        predicted: Predicted = {}
+                known = {(name, int(epoch)): found[f"{name}|{epoch}"] for name, epoch in (k.split("|") for k in found)}
+        began, done, predicted = time.process_time(), {name for name, _ in known}, dict(known)
         for source in self.sources:
+            cells = self.other if source is None else self.tested
+            if done.issuperset(cells):
+                continue
             w, scale = self.fold(source).fit(what)
-            for name, (table, observed) in (self.other if source is None else self.tested).items():
+            for name, (table, observed) in cells.items():
                 rows = table.source == source if source else np.ones(len(table.member), bool)
                 for o in observed:
                     if o.epoch in tables.TESTED_EPOCHS:
                         p = extraction(w, table, o, scale(values(self.data, table, o, what, False)))
                         whole = predicted.setdefault((name, o.epoch), np.full(len(p), np.nan))
                         whole[rows] = p[rows]
-        np.savez(stored, **{f"{name}|{epoch}": p for (name, epoch), p in predicted.items()})
-        print(f"<!-- {what.name}: {time.process_time() - began:.0f} s of processor time -->", flush=True)
+        if len(predicted) > len(known):
+            np.savez(stored, **{f"{name}|{epoch}": p for (name, epoch), p in predicted.items()})
+            print(f"<!-- {what.name}: {time.process_time() - began:.0f} s of processor time -->", flush=True)
         return predicted
 
     def pairs(
@@ -372,7 +376,7 @@ def main() -> None:
         "--cache", type=Path, required=True, help="fits and predictions; empty it when a fit has changed"
     )
     parser.add_argument("--only", nargs="+", help="candidates by name")
-    parser.add_argument("--other", choices=OTHER, default="other", help="the other rows; a CACHE holds those of one")
+    parser.add_argument("--other", choices=OTHER, default="other", help="the other rows")
     args = parser.parse_args()
     torch.set_num_threads(1)
     study = Study(args.data, args.cache, args.other)

@@ -1,6 +1,7 @@
-"""Test the hazard model on sources and seeds that it was not fitted on, and print every table of RESULTS.md.
+"""Test the hazard model on sources and seeds that it was not fitted on, and print the first tables of RESULTS.md.
 
-    python tables.py --data DATA > RESULTS.md
+    python tables.py --data DATA                as far as "What each feature adds"
+    python tables.py --data DATA --only bases
 
 "Left out" means: fitted on two seeds of the random and two of the length-grouped cell without one source, tested on
 the rows of that source under the other seeds, batches drawn by a seed of its own from the rows' lengths in the base's
@@ -273,7 +274,6 @@ def main() -> None:
     parser.add_argument("--only", choices=parts, help="one part alone")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    print("# What `tables.py` printed\n")
     if args.only in (None, "ranking"):
         predicted = left_out(args.data)
         print("## N_pre >= 16: AUROC ± half the range over seeds / average precision\n")
