@@ -26,9 +26,6 @@ SETTLED_BEND = 3e-4
 """A step teaches by log(1 + its rate / this). What a rate writes it also wears away, so of that a training at a
 constant rate shows log(1 + rate / RATE_BEND), and one whose rate has fallen to 0 all. Found with rates that fall from
 4e-4, 6e-4 and 1e-3, borne out on other rows (benchmarks/prediction/README.md, 16)."""
-ALL_STANDS = math.log1p(UNIT_LEARNING_RATE / SETTLED_BEND) * (SETTLED_BEND / RATE_BEND)
-ALL_STANDS /= math.log1p(UNIT_LEARNING_RATE / RATE_BEND)
-"""What stands of a training whose rate has fallen to 0, in the unit of one at a constant 3e-4, of which 1 does."""
 WEAR = 0.15
 """What a rate wears away goes by the square w of its share of the peak, as w / (w + this), 1 at the peak. Likeliest of
 .06, .1, .15, .2, .3 and .5 where rates fall, on two sets of rows alike (benchmarks/prediction/README.md, 16)."""
@@ -65,16 +62,23 @@ def stands(plan: TrainingPlan, progress: float = 1.0, peak: float | None = None)
     """
     wear = float(rate_share(plan, progress)) ** 2
     worn = wear * (1 + WEAR) / (wear + WEAR)
-    return ALL_STANDS - worn * (ALL_STANDS - _at_the_peak(plan.learning_rate if peak is None else peak))
+    return _steady(0.0) - worn * (_steady(0.0) - _steady(plan.learning_rate if peak is None else peak))
 
 
 def settled(plan: TrainingPlan, progress: float = 1.0, peak: float | None = None) -> float:
     """What stands, beside what would at the peak rate: 1 there, more where the rate has fallen."""
-    return stands(plan, progress, peak) / _at_the_peak(plan.learning_rate if peak is None else peak)
+    return stands(plan, progress, peak) / _steady(plan.learning_rate if peak is None else peak)
 
 
-def _at_the_peak(rate: float) -> float:
-    return ALL_STANDS if rate < 1e-9 * RATE_BEND else of_rate(rate) / float(taught(rate))
+def _steady(rate: float) -> float:
+    """What stands of a training at this rate all along, in the unit of one at 3e-4, of which 1 does."""
+    if rate < 1e-9 * RATE_BEND:
+        return (
+            math.log1p(UNIT_LEARNING_RATE / SETTLED_BEND)
+            / math.log1p(UNIT_LEARNING_RATE / RATE_BEND)
+            * (SETTLED_BEND / RATE_BEND)
+        )
+    return of_rate(rate) / float(taught(rate))
 
 
 def of_schedule(plan: TrainingPlan, peak: float, progress: float = 1.0) -> float:

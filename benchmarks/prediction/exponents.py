@@ -26,6 +26,7 @@ TRIED = {
     "SHARE_POWER": ((0.5, 0.65, 0.8), ("grouped-1", "per-row")),
     "EVEN_POWER": ((0.0, 1.0, 1.7, 2.5), ("grouped-1", "per-row", "other-grouped")),
     "SETTLED_BEND": ((2e-4, 3e-4, 4e-4), ("linear", "cosine", "many-linear")),
+    "WEAR": ((0.06, 0.1, 0.15, 0.2, 0.3), ("linear", "cosine", "many-cosine", "linear-steep", "linear-steep-other")),
     "BATCH_POWER": ((0.0, 0.24, 0.5), ("batch-32", "steep")),
     "MEETING_POWER": ((0.1, 0.3, 0.5, 1.0), ("packed", "grouped-1")),
     "NEAR_POWER": ((1.0, 1.75, 2.5), ("random-1", "grouped-1")),
