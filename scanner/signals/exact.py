@@ -2,7 +2,8 @@
 
 Two rows are the **same record** when their canonical records are equal (JSON with sorted keys, without id fields; case
 and white space kept), and the **same text** when every segment that is not empty has the same role and the same bytes,
-whatever other fields the records carry (an empty `input` is as good as none). Hashes propose; the stored text itself is compared before a pair is reported.
+whatever other fields the records carry (an empty `input` is as good as none). Hashes propose; the stored text itself is
+compared before a pair is reported.
 """
 
 from __future__ import annotations
