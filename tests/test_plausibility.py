@@ -66,8 +66,8 @@ def test_password(value: str, right: bool) -> None:
 @pytest.mark.parametrize(
     ("value", "right"),
     [("MasonM13", True), ("@superfan", True), ("mira.stein", True), ("SniperElite", True), ("silverqueen", False),
-     ("johndoe77", False), ("admin2", False), ("newUser", False), ("2019", False), ("@2019", False), ("form.name", False),
-     ("${id_1}", False)],
+     ("johndoe77", False), ("admin2", False), ("newUser", False), ("2019", False), ("@2019", False),
+     ("form.name", False), ("${id_1}", False)],
 )  # fmt: skip
 def test_user_name(value: str, right: bool) -> None:
     assert pl.is_user_name(value) is right
