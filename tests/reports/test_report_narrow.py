@@ -44,6 +44,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> str:
     settings = Settings(semantic=False, permutations=64, threads=1)
     run = pipeline.audit([str(file) for file in files], settings, folder / "both.scan")
     shown = render(run, "html").decode("utf-8")
+    assert "not looked for: --no-semantic" in shown
     assert '<h3 id="templates">' in shown
     assert "in a source, by source</caption>" in shown
     return shown
