@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from scanner.plausibility import (
     digits_of,
+    is_card_verification,
     is_cn_mobile,
     is_key_block,
     is_password,
@@ -25,6 +26,7 @@ from scanner.plausibility import (
     is_random_secret,
     is_token,
     is_url_password,
+    is_user_name,
 )
 
 
@@ -171,6 +173,7 @@ def is_basic_credentials(value: str) -> bool:
 VALIDATORS = {
     "basic_credentials": Validator(is_basic_credentials, proves=True),
     "card_number": Validator(is_card_number, proves=True),
+    "card_verification": Validator(is_card_verification, proves=False),
     "cn_mobile": Validator(is_cn_mobile, proves=False),
     "cn_resident_id": Validator(is_cn_resident_id, proves=True),
     "hardware_address": Validator(is_hardware_address, proves=False),
@@ -186,4 +189,5 @@ VALIDATORS = {
     "token": Validator(is_token, proves=False),
     "url_password": Validator(is_url_password, proves=False),
     "us_ssn": Validator(is_us_ssn, proves=False),
+    "user_name": Validator(is_user_name, proves=False),
 }

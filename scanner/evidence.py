@@ -16,7 +16,6 @@ from __future__ import annotations
 import difflib
 import itertools
 import re
-import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -24,7 +23,7 @@ import polars as pl
 
 from scanner.objects import ROLES
 from scanner.store import RunFolder
-from scanner.text import JOINERS, masked, token_spans
+from scanner.text import masked, token_spans, visible
 
 PRIVATE_KINDS = ("private", "secret")
 SHORTEST_VALUE = 6
@@ -33,7 +32,6 @@ COMPARED_TOKENS = 400
 """Tokens of each side that a difference looks at; difflib is quadratic."""
 CONTEXT_TOKENS = 12
 """Tokens of equal text shown around a change."""
-_KEEP = {"\n", "\t", *JOINERS}
 
 TextIndex = dict[int, list["SegmentText"]]
 
@@ -205,13 +203,6 @@ def label_of(rule_id: str, preview: str | None) -> str:
     return found[1] if found else rule_id.rsplit("/", 1)[-1].upper().replace("-", "_") or "PRIVATE"
 
 
-def visible(text: str) -> str:
-    """Control and format characters as visible signs, so that text cannot steer what shows it."""
-    if text.isprintable():
-        return text
-    return "".join(c if c in _KEEP or c.isprintable() or (c.isspace() and ord(c) > 0x20) else _sign(c) for c in text)
-
-
 def shortened(text: str, limit: int) -> str:
     """The beginning of a text, cut at a word's end where there is one."""
     if len(text) <= limit:
@@ -281,14 +272,3 @@ def _places(text: str, values: list[tuple[str, str]]) -> list[tuple[int, int, st
             found.append((at, at + len(value), label))
             at = text.find(value, at + 1)
     return found
-
-
-def _sign(character: str) -> str:
-    point = ord(character)
-    if point < 0x20:
-        return chr(0x2400 + point)  # control pictures
-    if point == 0x7F:
-        return "\u2421"
-    if unicodedata.category(character) in ("Cf", "Cc", "Zl", "Zp"):
-        return f"⟨U+{point:04X}⟩"
-    return "\N{REPLACEMENT CHARACTER}"

@@ -1,7 +1,8 @@
 """Memorized spans and the heat of an answer, as plans, reports and explanations use them (made by memorizing.py).
 
 The heat of a token is the chance that the tuned model says it, the text before it being the true one. For the eye the
-tokens of a string are merged into shades: neighbours are joined as long as that hides little (Ward's criterion).
+tokens of a string are merged into shades: neighbours are joined as long as that hides little (Ward's criterion), but
+never across the edge of a memorized span.
 """
 
 from __future__ import annotations
@@ -35,17 +36,17 @@ HEAT = "private/heat"
 HIDDEN = 0.5
 """Largest rise of the squared error, summed over tokens, for which two neighbouring shades are joined."""
 FEWEST = 3
-"""Tokens of the shortest shade, where the string has as many."""
+"""Tokens of the shortest shade, where the string, or its part within or between memorized spans, has as many."""
 
 
 @dataclass(frozen=True)
 class Shade:
-    """A run of tokens of about the same heat."""
+    """A run of tokens of about the same heat, all in one memorized span or in none."""
 
     p: float  # mean of its tokens' chances: the share of them that is expected right
     tokens: int
     text: str  # masked, with the white space that follows it
-    score: float  # of the memorized span that holds most of it; 0 where none does
+    score: float  # of the memorized span that holds it; 0 where none does
 
 
 def memorized(spans: pl.DataFrame) -> pl.DataFrame:
@@ -95,16 +96,16 @@ def shades(seen: Kept, row_id: int, segment: SegmentText | None) -> tuple[Shade,
         return ()
     start, end, p = (np.concatenate([np.asarray(part) for part in table[name]]) for name in ("start", "end", "p"))
     spans = seen.spans.filter(mine).select("start", "end", "score").rows()
-    cuts = _cuts(p / STEPS)
+    edges = np.searchsorted(start, [at for span in spans for at in span[:2]])
+    parts = itertools.pairwise(np.unique([0, *edges, len(start)]).tolist())
+    cuts = [first + cut for first, last in parts for cut in _cuts(p[first:last] / STEPS)[:-1]]
     found = []
-    for first, last in itertools.pairwise(cuts):
+    for first, last in itertools.pairwise([*cuts, len(start)]):
         begin = int(start[first]) if first else 0
         stop = int(start[last]) if last < len(start) else int(end[-1])
-        shared = [(min(b, stop) - max(a, begin), score) for a, b, score in spans]
-        most, score = max(shared, default=(0, 0.0))
+        score = next((score for a, b, score in spans if a <= start[first] < b), 0.0)
         text = segment.shown(begin, stop)
-        heat = float(p[first:last].mean() / STEPS)
-        found.append(Shade(heat, last - first, text, float(score) if 2 * most > stop - begin else 0.0))
+        found.append(Shade(float(p[first:last].mean() / STEPS), last - first, text, float(score)))
     return tuple(found)
 
 

@@ -196,6 +196,17 @@ class RowSegments:
             self.data, self.begin[at], self.end[at], starts, self.segment[at], self.role[at], self.supervised[at]
         )
 
+    def without_empty(self) -> RowSegments:
+        """The same rows, without segments that hold no text."""
+        there = self.end > self.begin
+        if there.all():
+            return self
+        starts = np.concatenate(([0], np.cumsum(there))).astype(np.int64)[self.row_start]
+        return RowSegments(
+            self.data, self.begin[there], self.end[there], starts, self.segment[there], self.role[there],
+            self.supervised[there],
+        )  # fmt: skip
+
     def split(self, parts: int) -> list[tuple[slice, RowSegments]]:
         """The rows in at most `parts` runs of about as much text, each with its place."""
         size = np.concatenate(([0], np.cumsum(self.end - self.begin)))[self.row_start]

@@ -155,10 +155,9 @@ def judging_options(command: Command) -> Command:
             help="Rows to drop for evaluation items: with question and answer, with the question, none [both].",
         ),
         click.option(
-            "--drop-semantic",
-            is_flag=True,
+            "--drop-semantic/--keep-semantic",
             default=None,
-            help="Drop semantic duplicates too, unless numbers or negations differ.",
+            help="Drop semantic duplicates too, unless numbers or negations differ, or leave those for review.",
         ),
         click.option("--redact/--no-redact", default=None, help="Replace private spans, or mask them in the loss."),
         click.option(

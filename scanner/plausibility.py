@@ -160,6 +160,24 @@ def is_password(value: str) -> bool:
     return sum(any(kind(c) for c in value) for kind in kinds) >= 3
 
 
+TEXTBOOK_USERS = re.compile(
+    r"(?i)user|login|name|pass|admin|root|guest|demo|test|email|account|doe|foo|smith|string|abc"
+)
+
+
+def is_user_name(value: str) -> bool:
+    """True for a user name with more to it than small letters, and no textbook word in it."""
+    name = value.removeprefix("@")
+    if PLACEHOLDER_WORDS.search(name) or CODE_SIGNS.search(name) or TEXTBOOK_USERS.search(name):
+        return False
+    return any(c.isalpha() for c in name) and (value != name or re.search(r"[0-9_.-]|[a-z][A-Z]", name) is not None)
+
+
+def is_card_verification(value: str) -> bool:
+    """True for the digits of a card verification value that are no typing pattern (123, 4321, 000)."""
+    return value not in "0123456789" and value not in "9876543210" and len(set(value)) > 1
+
+
 def is_url_password(value: str) -> bool:
     """True for a password in a URL that is no placeholder (`user:password@host`, `user:...@host`)."""
     if PLACEHOLDER_WORDS.search(value) or CODE_SIGNS.search(value) or len(set(value)) < 3:

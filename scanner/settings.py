@@ -25,7 +25,13 @@ DECONTAMINATE = ("both", "question", "review", "off")
 MAX_SHINGLE = 64  # tokens: what the kernels hold at a time
 MOST_EPOCHS = 10_000  # a few seconds of simulated batches for a thousand rows
 MIN_SPAN = 10  # tokens: shorter runs are turns of phrase
-NEGATIONS = {"no_header": "header", "no_semantic": "semantic", "no_redact": "redact", "leave_unread": "redact_unread"}
+NEGATIONS = {
+    "no_header": "header",
+    "no_semantic": "semantic",
+    "keep_semantic": "drop_semantic",
+    "no_redact": "redact",
+    "leave_unread": "redact_unread",
+}
 """What options say that switch a setting off, and which it is."""
 OF_ONE_COMMAND = ("out", "fix", "force", "dry_run", "fail_on", "quiet")
 """Options that are no settings, and stand on the command line alone."""

@@ -1,4 +1,5 @@
-"""Names that others gave to files and items, as tables and reports show them: private values masked.
+"""Names that others gave to files and items, as tables and reports show them: private values masked, signs that would
+steer a screen made visible.
 
     "chats/ann.roe@mail.net.jsonl"  ->  "chats/[EMAIL_1].jsonl"
 
@@ -15,6 +16,7 @@ import numpy as np
 import polars as pl
 
 from scanner import redaction
+from scanner.text import visible
 
 _PLAIN = re.compile(r"(?!(?:.*\d){7})(?!.*\d\.\d+\.\d+\.\d)(?!.*[^\W_]{16})[\w ./-]*")
 """No address, number or key: of digits six at most, and no long run without a break."""
@@ -25,7 +27,9 @@ _PATHS = ("path", "member")
 
 
 def shown(names: Iterable[str]) -> list[str]:
-    """The names with numbered placeholders for what the shipped rules find; different names stay different.
+    """The names with numbered placeholders for what the shipped rules find, none of which steers what shows them.
+
+    Different names stay different, but for signs that no keyboard makes.
 
     The parts of a path are masked one by one, so that it keeps their number.
     """
@@ -47,7 +51,7 @@ def shown(names: Iterable[str]) -> list[str]:
         spans.setdefault(i, []).append(redaction.Span(start, end, book.by_id[rule].placeholder))
     numbering = redaction.Numbering()
     masked = {parts[i]: redaction.redact(parts[i], found, numbering) for i, found in spans.items()}
-    return ["/".join(masked.get(part, part) for part in name.split("/")) for name in names]
+    return [visible("/".join(masked.get(part, part) for part in name.split("/"))).replace("\n", "␊") for name in names]
 
 
 def without_private_paths(scan: Mapping[str, Any]) -> dict[str, Any]:

@@ -125,13 +125,16 @@ class RunFolder:
         """Write RUN/<name>.parquet."""
         save_table(self.path / f"{name}.parquet", frame)
 
-    def read_table(self, name: str, columns: list[str] | None = None) -> pl.DataFrame:
-        """Read RUN/<name>.parquet."""
+    def read_table(self, name: str, columns: list[str] | None = None, where: pl.Expr | None = None) -> pl.DataFrame:
+        """Read RUN/<name>.parquet; of a long table whose lines are wanted `where` something holds only these."""
         path = self.path / f"{name}.parquet"
         if not path.exists():
             raise RunError(f"{self.path} has no {path.name}; run the audit again with `scan DATASET --force`")
-        with readable(path):
-            return pl.read_parquet(path, columns=columns, glob=False)  # a folder may be called [draft]
+        with readable(path):  # glob: a folder may be called [draft]
+            if where is None:
+                return pl.read_parquet(path, columns=columns, glob=False)
+            wanted = pl.scan_parquet(path, glob=False).filter(where)
+            return wanted.select(columns or pl.all()).collect(engine="streaming")
 
     def has_table(self, name: str) -> bool:
         return (self.path / f"{name}.parquet").exists()

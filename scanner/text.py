@@ -179,6 +179,27 @@ JOINERS = ("\u200c", "\u200d")
 """Format characters that shape letters (Persian, Devanagari) and emoji, and steer nothing."""
 
 
+_KEEP = {"\n", "\t", *JOINERS}
+
+
+def visible(text: str) -> str:
+    """Control and format characters as visible signs, so that text cannot steer what shows it."""
+    if text.isprintable():
+        return text
+    return "".join(c if c in _KEEP or c.isprintable() or (c.isspace() and ord(c) > 0x20) else _sign(c) for c in text)
+
+
+def _sign(character: str) -> str:
+    point = ord(character)
+    if point < 0x20:
+        return chr(0x2400 + point)  # control pictures
+    if point == 0x7F:
+        return "\u2421"
+    if unicodedata.category(character) in ("Cf", "Cc", "Zl", "Zp"):
+        return f"⟨U+{point:04X}⟩"
+    return "\N{REPLACEMENT CHARACTER}"
+
+
 def one_line(text: str, limit: int = 80) -> str:
     """Text for a terminal line: control and format characters become visible, long text is cut in the middle."""
     shown = "".join(

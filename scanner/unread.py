@@ -28,7 +28,7 @@ from scanner.store import RunFolder
 
 UNREAD_SCHEMA = {"field" if name == "segment" else name: kind for name, kind in FINDINGS_SCHEMA.items()}
 """unread.parquet: as spans.parquet, with the number of the field in private/unread.arrow."""
-LEAST_CHARACTERS = 4
+LEAST_CHARACTERS = 3
 """Of a text, and of a number in a field whose name a rule knows: the shortest value that any rule of a field takes."""
 LEAST_DIGITS = 7
 """Of any other number: shorter ones are years, counts and tokens of text."""

@@ -13,7 +13,7 @@ sys.path.append(str(Path(__file__).parent / "reports"))
 
 import synthetic
 
-from scanner.evidence import Evidence, difference, label_of, shortened, visible
+from scanner.evidence import Evidence, difference, label_of, shortened
 from scanner.store import RunFolder
 
 VALUE = "jane.roe@northwind-traders.net"
@@ -71,14 +71,6 @@ def test_prompt_is_what_stands_before_the_answer(run: RunFolder) -> None:
 )
 def test_labels(rule: str, preview: str | None, label: str) -> None:
     assert label_of(rule, preview) == label
-
-
-@given(st.text())
-def test_visible_text_steers_nothing(text: str) -> None:
-    shown = visible(text)
-    assert not [c for c in shown if ord(c) < 0x20 and c not in "\n\t"]
-    assert not set(shown) & set("\u202a\u202b\u202d\u202e\u2066\u2067\u2068\x7f\x9b")
-    assert visible(shown) == shown
 
 
 @given(st.text(), st.integers(2, 40))

@@ -35,7 +35,10 @@ def test_names_are_taken_apart(name, parts):
         ("db_password", "secret/assigned_password"), ("apiKey", "secret/assigned_secret"),
         ("密码", "secret/assigned_password"),
         ("phone_model", None), ("password_policy", None), ("microphone", None), ("email_template", None), ("id", None),
-        ("TelephoneCountryCode", None), ("CVV2", None), ("Username", None),
+        ("TelephoneCountryCode", None), ("CVV2", "private/card_verification"),
+        ("cvv_code", "private/card_verification"), ("Username", "private/user_name"),
+        ("userLogin", "private/user_name"), ("login_count", None), ("user", None),
+        ("name", None), ("cv", None), ("security_code", None),
     ],
 )  # fmt: skip
 def test_a_name_means_what_its_end_means(name, rule):

@@ -304,6 +304,27 @@ def test_shades_give_the_text_back(run):
     assert shown == () or "".join(shade.text for shade in shown) == segment.shown()
 
 
+def test_a_shade_ends_where_a_memorized_span_does(run):
+    """Between two spans whose tokens are as hot as theirs, what lies in neither is not marked."""
+    evidence = Evidence(run, "full")
+    segment = evidence.answer_segment(45)
+    kept = heat.kept(run, [45], evidence)
+    (start,), (end,) = kept.heat["start"].to_list(), kept.heat["end"].to_list()
+    forged = [(start[0], end[7], 0.6), (start[10], end[19], 0.8)]
+    spans = pl.DataFrame(
+        [(45, segment.segment, *span) for span in forged], kept.spans.drop("kind").schema, orient="row"
+    )
+    even = kept.heat.with_columns(p=pl.lit([240] * len(start), kept.heat.schema["p"]))
+    shown = heat.shades(heat.Kept(even, spans), 45, segment)
+    assert [(shade.tokens, round(shade.score, 6)) for shade in shown] == [
+        (8, 0.6),
+        (2, 0),
+        (10, 0.8),
+        (len(start) - 20, 0),
+    ]
+    assert "".join(shade.text for shade in shown) == segment.shown()
+
+
 def test_neighbours_of_like_heat_become_one_shade():
     assert _cuts(np.array([0.99] * 10 + [0.05] * 10)) == [0, 10, 20]
     assert _cuts(np.array([0.9, 0.91] * 8)) == [0, 16]

@@ -144,8 +144,14 @@ def test_exactly_one_action_per_row_and_a_reason_for_each(gone, pairs, private, 
     assert plan["row_id"].to_list() == ids
     assert plan.schema == pl.Schema(PLAN_SCHEMA)
     assert all(plan["why"].to_list())
-    quiet = "nothing found that calls for a change"
+    left_for = {ids[k]: sum(other == k != i for i, other in enumerate(keep)) for k in set(keep)}
     for i, line in enumerate(plan.iter_rows(named=True)):
+        gone = left_for.get(line["row_id"], 0)
+        quiet = (
+            f"it stays for {gone} rows that are dropped".replace("1 rows that are", "1 row that is")
+            if gone
+            else ("nothing found that calls for a change")
+        )
         assert (line["action"] == "drop") == (keep[i] != i)
         assert (line["keep_row_id"] is not None) == (line["action"] == "drop")
         assert (line["action"] == "keep") == (line["rule_id"] is None) == (line["why"] == quiet)

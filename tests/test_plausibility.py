@@ -63,6 +63,24 @@ def test_password(value: str, right: bool) -> None:
     assert pl.is_password(value) is right
 
 
+@pytest.mark.parametrize(
+    ("value", "right"),
+    [("MasonM13", True), ("@superfan", True), ("mira.stein", True), ("SniperElite", True), ("silverqueen", False),
+     ("johndoe77", False), ("admin2", False), ("newUser", False), ("2019", False), ("@2019", False),
+     ("form.name", False), ("${id_1}", False)],
+)  # fmt: skip
+def test_user_name(value: str, right: bool) -> None:
+    assert pl.is_user_name(value) is right
+
+
+@pytest.mark.parametrize(
+    ("value", "right"),
+    [("482", True), ("0482", True), ("132", True), ("123", False), ("6789", False), ("321", False), ("000", False)],
+)  # fmt: skip
+def test_card_verification(value: str, right: bool) -> None:
+    assert pl.is_card_verification(value) is right
+
+
 def test_url_password() -> None:
     assert pl.is_url_password("t7Rk9vQx2m")
     assert not any(map(pl.is_url_password, ("password", "secret1", "...", "<pass>", "xxxx", "aaaa", "${PASS}", "abc")))

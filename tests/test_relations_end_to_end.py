@@ -112,3 +112,23 @@ def test_a_short_answer_in_a_long_one_is_told_and_nothing_is_dropped_for_it(tmp_
     inner, outer = (explain.explain(RunFolder.open_finished(folder), row).relatives for row in (0, 1))
     assert [one.told for one in inner] == ["this row's answer stands inside its answer"]
     assert [one.told for one in outer] == ["its answer stands inside this row's"]
+
+
+def test_a_file_that_holds_every_answer_twice_is_a_copy_of_one_that_does_not(tmp_path: Path) -> None:
+    """Training sees the same rows: no near copies, no other answers, no passage that stands twice."""
+    story = "The keeper counted {} ships, wrote them down by the lamp and went to bed, and " * 4
+    once = [
+        {"instruction": f"Tell story {i}.", "output": story.replace("{}", str(i)) + f"Ann{i}@roe.net"} for i in (3, 5)
+    ]
+    twice = [{**row, "input": "", "response": row["output"]} for row in once]
+    for name, rows in (("once", once), ("twice", twice)):
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    files = [str(tmp_path / f"{name}.jsonl") for name in ("once", "twice")]
+    run = pipeline.audit(files, SETTINGS.changed(max_removal_share=1.0), tmp_path / "both.scan")
+    found = run.read_json("scan.json")["summary"]["found"]
+    assert (found["exact"]["rows"], found["exact"]["groups"]) == (4, 2)
+    assert [found[kind]["rows"] for kind in ("near", "conflicts")] == [0, 0]
+    assert run.read_table("plan")["action"].to_list() == ["redact", "redact", "drop", "drop"]
+    kept = pipeline.audit(files[1:], SETTINGS, tmp_path / "twice.scan")
+    pipeline.apply(kept.path, tmp_path / "clean.jsonl")
+    assert "roe.net" not in (tmp_path / "clean.jsonl").read_text()

@@ -35,6 +35,11 @@ def test_the_ending_stays_and_the_value_goes(ending: str) -> None:
     assert KEY not in shown([f"{KEY}{ending}"])[0]
 
 
+def test_a_name_steers_no_screen() -> None:
+    named = "ev\x1b[31m\x07\u202eil\nrow.jsonl"
+    assert shown([named, "b.jsonl"]) == ["ev␛[31m␇⟨U+202E⟩il␊row.jsonl", "b.jsonl"]
+
+
 def test_different_names_stay_different_and_parts_of_a_path_are_counted() -> None:
     names = [f"a/{MAIL}/x.json", f"a/{OTHER}/x.json", f"a/{MAIL}/y.json", "a/b/x.json"]
     assert shown(names) == ["a/[EMAIL_1]/x.json", "a/[EMAIL_2]/x.json", "a/[EMAIL_1]/y.json", "a/b/x.json"]

@@ -90,6 +90,8 @@ def test_tables_and_arrays_round_trip(tmp_path):
     run.write_table("rows", frame)
     assert run.read_table("rows").equals(frame)
     assert run.read_table("rows", ["name"]).columns == ["name"]
+    assert run.read_table("rows", where=pl.col("x") > 0).equals(frame[:1])
+    assert run.read_table("rows", ["name"], pl.col("x").is_null()).rows() == [("é",)]
     array = np.arange(6, dtype=np.uint32).reshape(2, 3)
     run.write_array("signature", array)
     mapped = run.read_array("signature")
@@ -127,13 +129,14 @@ def test_any_plain_value_can_be_written(tmp_path_factory, value):
 
 @pytest.mark.parametrize("name", ["rows.parquet", "scan.json", "index/row_id.npy", "private/segments.arrow"])
 @pytest.mark.parametrize("content", [b"", b"PAR1 jane@roe.net", b'{"jane@roe.net', b"\x93NUMPY"])
-def test_a_damaged_file_of_a_run_is_named_and_nothing_of_it_is_said(tmp_path, name, content):
+@pytest.mark.parametrize("where", [None, pl.col("row_id") == 1])
+def test_a_damaged_file_of_a_run_is_named_and_nothing_of_it_is_said(tmp_path, name, content, where):
     run = RunFolder.open_for_writing(tmp_path / "r")
     (run.path / name).write_bytes(content)
 
     def read():
         if name == "rows.parquet":
-            run.read_table("rows")
+            run.read_table("rows", where=where)
         elif name == "scan.json":
             run.read_json("scan.json")
         elif name == "index/row_id.npy":

@@ -23,6 +23,7 @@ from scanner.text import (
     normalise,
     one_line,
     token_spans,
+    visible,
 )  # fmt: skip
 
 
@@ -114,3 +115,11 @@ def test_a_line_keeps_the_joiners_of_letters_and_emoji():
     shown = "\U0001f469\u200d\U0001f467 \u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645"  # a family; Persian
     assert one_line(shown) == shown
     assert one_line("a\u202eb\u200bc\x1b[2J") == "a\ufffdb\ufffdc\ufffd[2J"
+
+
+@given(st.text())
+def test_visible_text_steers_nothing(text: str) -> None:
+    shown = visible(text)
+    assert not [c for c in shown if ord(c) < 0x20 and c not in "\n\t"]
+    assert not set(shown) & set("\u202a\u202b\u202d\u202e\u2066\u2067\u2068\x7f\x9b")
+    assert visible(shown) == shown

@@ -40,8 +40,8 @@ def matches(record: Any) -> float:
 def segments(record: Any, settings: Settings) -> list[Segment]:
     """Instruction and input are one turn, the output the next; history comes before them.
 
-    The first answer field of the record in the order of _OUTPUTS is supervised. Another one beside it (a copy under
-    an older name) is read, so that private text is found there too, but not learned.
+    The first field of _OUTPUTS that is not null is the answer. Another one beside it (most often a
+    copy under an older name) is a field that no trainer reads: no part of the row's text.
     """
     record = require_object(record)
     instruction = text_at(record, "instruction")
@@ -56,11 +56,9 @@ def segments(record: Any, settings: Settings) -> list[Segment]:
     for key in _INPUTS:
         if (text := text_at(record, key)) is not None:
             out.append(Segment((key,), "user", turn, False, text))
-    is_first = True
-    for key in _OUTPUTS:
-        if (text := text_at(record, key)) is not None:
-            out.append(Segment((key,), "assistant", turn + 1, is_first, text))
-        is_first = is_first and key not in record
+    answer = next((key for key in _OUTPUTS if record.get(key) is not None), "")
+    if answer and (text := text_at(record, answer)) is not None:
+        out.append(Segment((answer,), "assistant", turn + 1, True, text))
     return out
 
 

@@ -59,9 +59,11 @@ def make_plan(findings: Findings, settings: Settings) -> pl.DataFrame:
     frame = frame.join(look, on="row_id", how="left", maintain_order="left").with_columns(
         why=pl.when(pl.col("action") == "redact").then(pl.col("why") + pl.col("look").fill_null("")).otherwise("why")
     )
-    plan = frame.join(spared_rows(findings, settings), on="row_id", how="left", maintain_order="left").with_columns(
+    for step in (spared_rows(findings, settings), _staying(frame)):
+        frame = frame.join(step, on="row_id", how="left", maintain_order="left")
+    plan = frame.with_columns(
         pl.col("action").fill_null("keep"),
-        pl.coalesce("why", "spared", pl.lit("nothing found that calls for a change")).alias("why"),
+        pl.coalesce("why", "spared", "staying", pl.lit("nothing found that calls for a change")).alias("why"),
         sample_weight=pl.lit(1.0, pl.Float32),
     )
     plan = plan.join(_masks(findings, settings), on="row_id", how="left", maintain_order="left")
@@ -70,6 +72,14 @@ def make_plan(findings: Findings, settings: Settings) -> pl.DataFrame:
     plan = plan.join(because, on="row_id", how="left", maintain_order="left")
     plan = plan.select(pl.col(name).cast(kind) for name, kind in PLAN_SCHEMA.items())
     return plan
+
+
+def _staying(frame: pl.DataFrame) -> pl.DataFrame:
+    """(row_id, staying): what is said of rows for which others are dropped."""
+    gone = frame.filter(pl.col("action") == "drop", pl.col("keep_row_id").is_not_null())
+    counted = gone.group_by(row_id="keep_row_id").agg(rows=pl.len())
+    rows = pl.when(pl.col("rows") == 1).then(pl.lit("1 row that is")).otherwise(pl.format("{} rows that are", "rows"))
+    return counted.select("row_id", staying=pl.format("it stays for {} dropped", rows))
 
 
 def _redacted(findings: Findings, settings: Settings) -> pl.DataFrame:

@@ -121,13 +121,10 @@ def _alike(run: RunFolder, ranked: pl.DataFrame, evidence: Evidence, top: int) -
 
 def _linked(run: RunFolder, row_ids: pl.Series) -> dict[int, set[int]]:
     """Of each row those like it, among these rows."""
-    pairs = run.read_table("pairs", ["row_a", "row_b", "signal", "relation"]).filter(
-        pl.col("row_a").is_in(row_ids.implode()) & pl.col("row_b").is_in(row_ids.implode()),
-        pl.col("signal").cast(pl.String) != "semantic",
-        pl.col("relation").cast(pl.String).is_in(LIKE),
-    )
+    among = pl.col("row_a").is_in(row_ids.implode()) & pl.col("row_b").is_in(row_ids.implode())
+    alike = pl.col("relation").cast(pl.String).is_in(LIKE) & (pl.col("signal").cast(pl.String) != "semantic")
     linked: dict[int, set[int]] = {}
-    for a, b in pairs.select("row_a", "row_b").iter_rows():
+    for a, b in run.read_table("pairs", ["row_a", "row_b"], among & alike).iter_rows():
         linked.setdefault(a, set()).add(b)
         linked.setdefault(b, set()).add(a)
     return linked

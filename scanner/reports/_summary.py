@@ -112,13 +112,13 @@ def _near(pairs: pl.DataFrame, n: int, jaccard: float, notes: dict[str, Any]) ->
 def _semantic(pairs: pl.DataFrame, n: int, notes: dict[str, Any]) -> dict[str, Any]:
     """Pairs that only their meaning brings together; copies mean the same too, and are counted as copies.
 
-    not_measured: rows that the encoder could not represent, all of them where no encoder was asked. differing: pairs
-    whose numbers or negations are not the same. confirmed: with --confirm-with, what its model read and found,
-    and with --confirm-recall its aim.
+    not_measured: rows that the encoder could not represent, all of them where no encoder was asked; why_not: the option
+    that asked none, if one did. differing: pairs whose numbers or negations are not the same. confirmed: with
+    --confirm-with, what its model read and found, and with --confirm-recall its aim.
     """
     missing = n if notes.get("measured") is False else sum((notes.get("not_measured") or {}).values())
     alone = by_meaning_alone(pairs)
-    found = {**_by_pairs(alone, n), "not_measured": missing}
+    found = {**_by_pairs(alone, n), "not_measured": missing, "why_not": notes.get("reason", "")}
     if "differs" in alone.columns:
         found["differing"] = len(alone.filter(pl.col("differs").str.contains("|".join(DECISIVE))))
     if "confirmed_with" in notes:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from scanner.evidence import Evidence, shortened
-from scanner.reports._words import percent, plural
+from scanner.reports._words import percent
 from scanner.store import RunFolder
 
 SHOWN = 20
@@ -35,9 +35,8 @@ def sentences(notes: dict[str, Any]) -> list[str]:
     """One sentence per source of which templates make up a good part."""
     sources = (notes.get("templates") or {}).get("sources", [])
     return [
-        f"{percent(said['share_of_tokens'])} of the tokens of {said['source']} are "
-        f"{plural(said['templates'], 'template') if said['templates'] else 'templates'} "
-        f"in {percent(said['share_of_rows'])} of its rows; these rows are compared on their payload"
+        f"{percent(said['share_of_tokens'])} of the tokens of {said['source']} are templates, which "
+        f"{percent(said['share_of_rows'])} of its rows follow; these rows are compared on their payload"
         for said in sources
         if said["share_of_tokens"] >= WORTH_SAYING
     ]

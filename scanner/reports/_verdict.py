@@ -18,6 +18,8 @@ from scanner.reports._words import (
 
 MANY_SKIPPED = 0.05
 """Share of the records from which on the verdict says that they could not be read, or not as they were meant."""
+MANY_DROPPED = 0.2
+"""Share of the rows that the plan would drop from which on the verdict says so, whatever else it says."""
 FEW_ITEMS = 0.01
 """Share of a benchmark's items below which the rest of it can still be asked: those few can be left out."""
 MANY_ASKED = 10
@@ -25,7 +27,7 @@ MANY_ASKED = 10
 
 
 def headline(summary: dict[str, Any]) -> str:
-    """The verdict in one sentence, and one each on records that it is silent about or may err on, where many."""
+    """The verdict in one sentence, and one each on rows and records that it is silent about or errs on, where many."""
     rows, skipped, garbled = (summary.get(key) or 0 for key in ("rows", "rows_skipped", "rows_not_utf8"))
     said = []
     if garbled and garbled >= MANY_SKIPPED * rows:
@@ -33,12 +35,19 @@ def headline(summary: dict[str, Any]) -> str:
         said.append(f"{many} not valid UTF-8: convert the file (iconv -f ENCODING -t UTF-8) and audit it again.")
     if call := _call(summary):
         said.append(call)
+        gone = _should_go(summary)
+        if gone not in call and summary["plan"]["drop"] >= max(1, MANY_DROPPED * rows):
+            said.append(f"{gone}.")
     if not said:
         where = "the records that could be read" if skipped else "this data set"
         said.append(f"Nothing in {where} calls for action.")
     if rows and skipped >= MANY_SKIPPED * (rows + skipped):
         said.append(f"{number(skipped)} of {plural(rows + skipped, 'record')} could not be read.")
     return " ".join(said)
+
+
+def _should_go(summary: dict[str, Any]) -> str:
+    return f"{number(summary['plan']['drop'])} of {plural(summary['rows'], 'row')} should go"
 
 
 def _call(summary: dict[str, Any]) -> str:
@@ -63,7 +72,7 @@ def _call(summary: dict[str, Any]) -> str:
         return f"Look at the overlap with benchmarks before training on this data set: {asked}."
     why = []
     if plan["drop"]:
-        why.append(f"{number(plan['drop'])} of {plural(summary['rows'], 'row')} should go")
+        why.append(_should_go(summary))
     if risky := summary["prediction"]["bands"]["high"]:
         why.append(f"the risk of {plural(risky, 'row')} is high")
     if why:

@@ -216,8 +216,10 @@ def by_dose(summary: dict[str, Any]) -> str:
 def _meaning(semantic: dict[str, Any], rows: int) -> str:
     """Pairs by meaning, and how many rows the encoder could not represent."""
     missing = semantic.get("not_measured", 0)
+    if why := semantic.get("why_not"):
+        return f"not looked for: {why}"
     if missing and missing >= rows:
-        return "not measured: no row was, or could be, represented by the encoder"
+        return "not measured: no row could be represented by the encoder"
     pairs = f"{plural(semantic['pairs'], 'pair')} in other words{_confirmed(semantic.get('confirmed'))}"
     if semantic.get("differing"):
         pairs += f", {number(semantic['differing'])} of them with other numbers or a negation"

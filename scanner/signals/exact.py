@@ -1,8 +1,9 @@
 """Equal rows: the same record, or the same training text.
 
 Two rows are the **same record** when their canonical records are equal (JSON with sorted keys, without id fields; case
-and white space kept), and the **same text** when every segment has the same role and the same bytes, whatever other
-fields the records carry. Hashes propose; the stored text itself is compared before a pair is reported.
+and white space kept), and the **same text** when every segment that is not empty has the same role and the same bytes,
+whatever other fields the records carry (an empty `input` is as good as none). Hashes propose; the stored text itself is
+compared before a pair is reported.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ def same_text(normal: Groups, reader: TextReader, threads: int) -> Groups:
     group, size = np.arange(len(normal.group)), np.ones(len(normal.group), np.int64)
     members = np.flatnonzero(normal.size > 1)
     if len(members):
-        some = reader.segments_of(members)
+        some = reader.segments_of(members).without_empty()
         hashes = np.empty((len(members), 2), np.uint64)
 
         def hash_rows(piece: tuple[slice, RowSegments]) -> None:

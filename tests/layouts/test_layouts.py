@@ -36,9 +36,13 @@ def test_alpaca_with_an_empty_text_as_history():
     ]
 
 
-def test_alpaca_with_two_answers_learns_one():
-    record = {"instruction": "i", "response": "o", "output": "o"}
-    assert brief("alpaca", record)[1:] == [("output", "assistant", 1, True), ("response", "assistant", 1, False)]
+@pytest.mark.parametrize("other", ["o", "another", 7])
+def test_alpaca_with_two_answers_reads_one(other):
+    record = {"instruction": "i", "response": other, "output": "o"}
+    assert brief("alpaca", record)[1:] == [("output", "assistant", 1, True)]
+    record["output"] = None
+    if isinstance(other, str):
+        assert brief("alpaca", record)[1:] == [("response", "assistant", 1, True)]
 
 
 @pytest.mark.parametrize("missing", [{}, {"output": None}])

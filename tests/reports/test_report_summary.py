@@ -228,6 +228,17 @@ def test_the_headline_is_not_silent_on_what_was_not_read_or_has_no_answer() -> N
     assert _verdict.headline(summary).startswith("There is nothing to learn in this data set")
 
 
+@pytest.mark.parametrize(
+    ("dropped", "said"), [(1, ""), (2, " 2 of 10 rows should go."), (9, " 9 of 10 rows should go.")]
+)
+def test_the_headline_says_so_where_a_good_part_should_go(dropped: int, said: str) -> None:
+    summary = figures(10)
+    summary["plan"]["drop"] = dropped
+    assert _verdict.headline(summary) == f"Clean this data set before training on it: {dropped} of 10 rows should go."
+    summary["found"]["secret"]["rows"] = 1
+    assert _verdict.headline(summary) == f"Clean this data set before training on it: it holds secrets.{said}"
+
+
 def test_the_headline_names_the_benchmark_that_the_file_holds() -> None:
     summary = figures(1, prediction=predicted([1.0], [0.5], ["high"]))
     seen = {"gsm8k.jsonl": (300, 3), "mmlu.zip": (9000, 50), "clean.jsonl": (20, 0)}

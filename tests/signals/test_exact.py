@@ -55,8 +55,16 @@ def test_where_one_segment_ends_and_the_next_begins_counts(segments_of):
     def row(*texts):
         return [Segment((str(i),), "user", 0, False, t) for i, t in enumerate(texts)]
 
-    rows = [row("ab", "c"), row("a", "bc"), row("abc"), row("abc", ""), row("ab", "c")]
+    rows = [row("ab", "c"), row("a", "bc"), row("abc"), row("abc", " "), row("ab", "c")]
     assert texts_of(segments_of(rows)).group.tolist() == [0, 1, 2, 3, 0]
+
+
+@pytest.mark.parametrize("per_batch", [1, 100])
+def test_an_empty_segment_is_as_good_as_none(segments_of, per_batch):
+    """An empty `input` or system prompt adds nothing to what is trained on, wherever it stands."""
+    q, a, nothing = (Segment((t,), "user", 0, t == "a", t.strip()) for t in ("q", "a", " "))
+    rows = [[q, a], [q, nothing, a], [nothing, q, a], [q], [q, a, nothing], [nothing], [q, nothing]]
+    assert texts_of(segments_of(rows, per_batch=per_batch)).group.tolist() == [0, 0, 0, 3, 0, 5, 3]
 
 
 def test_records_are_told_apart_by_more_than_their_text(segments_of):
