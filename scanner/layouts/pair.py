@@ -37,7 +37,7 @@ def matches(record: Any) -> float:
     """How well a record fits, 0 to 1."""
     if not isinstance(record, Mapping):
         return 0.0
-    prompt = _first(record, PROMPTS)
+    prompt = _prompt(record, PROMPTS)
     if prompt is None or not (isinstance(record[prompt], str) or is_dialogue(record[prompt])):
         return 0.0
     answer = _answer_path(record, prompt)
@@ -54,7 +54,7 @@ def segments(record: Any, settings: Settings) -> list[Segment]:
         prompt_path = _named(record, settings.prompt_field, "--prompt-field")
     else:
         named = (settings.response_field or "",)
-        prompt = _first(record, tuple(name for name in PROMPTS if name not in named))
+        prompt = _prompt(record, tuple(name for name in PROMPTS if name not in named))
         prompt_path = (prompt,) if prompt else None
     if settings.response_field:
         answer_path: Path | None = _named(record, settings.response_field, "--response-field")
@@ -87,6 +87,13 @@ def _side(record: Mapping[str, Any], path: Path, role: str, turn: int) -> list[S
     if is_dialogue(value):
         return dialogue(value, path, turn)
     raise LayoutError(f"{'.'.join(map(str, path))} is {type_name(value)}, expected text or a list of messages")
+
+
+def _prompt(record: Mapping[str, Any], names: tuple[str, ...]) -> str | None:
+    """The field that asks; an input beside an instruction is what the instruction is about (see CONTEXTS)."""
+    name = _first(record, names)
+    asked = name == "input" and "instruction" in names and isinstance(record.get("instruction"), str)
+    return "instruction" if asked else name
 
 
 def _first(record: Mapping[str, Any], names: tuple[str, ...]) -> str | None:

@@ -164,6 +164,16 @@ def test_pairs_with_named_fields():
         layouts.load("pair").segments(record, Settings(response_field="nothing"))
 
 
+@pytest.mark.parametrize(("named", "answer"), [({"response_field": "said"}, "said"), ({}, "answer")])
+def test_an_instruction_beside_an_input_is_asked_too(named, answer):
+    record = {"instruction": "Name three rivers", "input": "in Europe", answer: "Rhine, Elbe, Po"}
+    assert brief("pair", record, **named) == [
+        ("instruction", "user", 0, False),
+        ("input", "user", 0, False),
+        (answer, "assistant", 1, True),
+    ]
+
+
 def test_verl_prompts():
     prompt = [{"role": "system", "content": "s"}, {"role": "user", "content": "q"}]
     assert brief("pair", {"prompt": prompt, "reward_func_args": {"ground_truth": "18"}}) == [
