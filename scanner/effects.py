@@ -134,7 +134,7 @@ def order_facts(
         "ones, or read a level on rows packed so (scan rehearse --packed-as-they-stand, then scan calibrate)"
     )
     if level_stood:
-        beside = "as of shuffled rows, and so were those recited that the level of these predictions was read on"
+        beside = "as of shuffled ones; the level of these predictions was read on rows packed so"
     return [
         f"packed as the rows stand, two answer tokens of a step are of one source in {100 * standing:.0f} % of all "
         f"cases ({100 * shuffled:.0f} % if the rows are shuffled first); small models trained that way recited "

@@ -37,7 +37,7 @@ PACKED_SO = {
         "Rows were packed as they stand, source by source, and are predicted as shuffled ones. A level fitted on them "
         "is one for rows packed so."
     ],
-    STANDING_MIXED: ["Rows were packed as they stand; their sources stand mixed, so shuffled rows make like steps."],
+    STANDING_MIXED: ["Rows were packed as they stand, which makes steps of as mixed sources as shuffled rows do."],
 }
 
 

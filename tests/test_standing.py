@@ -15,6 +15,8 @@ from small_base import PLAIN_WORDS, Listening, shrink
 
 import cli
 from scanner import alongside, calibrating, pipeline, rehearsal, rehearsed, rehearsing, retelling, training
+from scanner.batching import Sampler, packed_at_a_time
+from scanner.errors import ModelError, SettingsError
 from scanner.prediction import calibration, load_weights
 from scanner.prediction.crediting import stood_source_by_source
 from scanner.prediction.validated import (
@@ -32,7 +34,7 @@ from scanner.sampling import MEETING_POWER, steps_taken, worths
 from scanner.settings import Settings, TrainingPlan
 from scanner.store import RunFolder
 
-PLAN = TrainingPlan(epochs=2, learning_rate=1e-3, batching="packed", batch_size=2)
+PLAN = TrainingPlan(epochs=2, learning_rate=1e-3, batching="packed", batch_size=1)
 ROWS = 90  # of each source
 ASKED = {"rows": 80, "controls": 16, "planted": 0.3}
 
@@ -210,6 +212,37 @@ def test_an_interrupted_one_goes_on_and_ends_as_the_other(audited, standing):
         assert one.equals(other), name
 
 
+def test_a_state_of_rows_packed_in_another_order_is_refused(standing, tmp_path):
+    _, tune = standing
+    tune.save(tmp_path / "state.pt")
+    values = (tune.model, tune.plan, tune.trained, None, tune.seed, False)
+    for other in ({"shuffled": True}, {}, {"standing": tune.standing[::-1]}):
+        with pytest.raises(ModelError, match="or with rows packed in another order; begin it anew under another"):
+            Rehearsal(*values, max_length=256, **other).resume(tmp_path / "state.pt")
+    same = Rehearsal(*values, max_length=256, standing=tune.standing)
+    same.resume(tmp_path / "state.pt")
+    assert same.epoch == 2
+
+
+def test_a_sample_is_packed_with_as_near_neighbours_as_the_whole():
+    rng = np.random.default_rng(0)
+    sizes, source = rng.integers(40, 200, 12_000), np.repeat(np.arange(12), 1000)  # each source a run of 1,000
+    drawn = np.sort(rng.choice(12_000, 600, replace=False))
+
+    def mixed(at: np.ndarray, packed_rows: int) -> float:
+        """Share of the packed sequences that hold several sources."""
+        packs = Sampler(PLAN, sizes[at], 1024, packed_rows=packed_rows).sequence
+        return float(np.mean([len(set(source[at][packs == one])) > 1 for one in range(packs.max() + 1)]))
+
+    near = packed_at_a_time(PLAN, sizes[drawn], 1024, 600 / 12_000)
+    assert near == 50
+    assert mixed(np.arange(12_000), 1000) == 0.0
+    assert mixed(drawn, near) < 0.6 < 0.95 < mixed(drawn, 1000)
+    assert packed_at_a_time(PLAN, sizes[drawn], 1024, 0.001) == pytest.approx(4 * 1024 / sizes[drawn].mean(), abs=1)
+    assert packed_at_a_time(PLAN, sizes, 1024, 1.0) == 1000
+    assert packed_at_a_time(replace(PLAN, batching="wrapped"), sizes[drawn], 1024, 0.05) == 1000
+
+
 def test_a_rehearsal_of_before_the_option_is_found_again(audited, shuffled):
     done, _ = shuffled
     path = done.folder / "rehearsal.json"
@@ -226,10 +259,12 @@ def test_a_rehearsal_of_before_the_option_is_found_again(audited, shuffled):
 
 def test_batches_that_are_not_packed_have_no_order(audited):
     done = CliRunner().invoke(cli.scan, ["rehearse", str(audited), "--packed-as-they-stand", "--batching", "random"])
-    assert done.exit_code == 2
-    said = " ".join(done.output.split())
-    assert "--packed-as-they-stand is for rows that are packed, and the plan's batches are random" in said
-    assert "Add --batching packed (or wrapped) if your trainer packs, else leave it out" in said
+    assert isinstance(done.exception, SettingsError)
+    assert str(done.exception) == (
+        "--packed-as-they-stand is for rows that are packed, and the plan's batches are random: what order its rows "
+        "stand in makes no difference to them. Add --batching packed (or wrapped) if your trainer packs, else leave it "
+        "out"
+    )
 
 
 def test_a_calibration_and_an_audit_say_on_what_the_level_was_read(audited, standing, shuffled, tmp_path, few_draws):
@@ -246,12 +281,12 @@ def test_a_calibration_and_an_audit_say_on_what_the_level_was_read(audited, stan
         calibration=tmp_path / "c.toml",
     )  # fmt: skip
     files = [str(audited.parent / f"{name}.jsonl") for name in ("a", "b")]
-    said = pipeline.audit(files, settings, tmp_path / "d.scan").read_json("scan.json")["summary"]["prediction"]
+    said = pipeline.audit(files, settings, tmp_path / "d.scan").read_json("scan.json")["notes"]["prediction"]
     planted = done.facts["planted"]["rows"]
     assert f", {planted} rows planted beside them, packed {SOURCE_BY_SOURCE} (" in said["calibration"]["on"]
-    (stated,) = (s for s in said["validity"]["statements"] if s["topic"] == "order of the rows")
-    assert stated["text"].startswith("The level was read on rows packed as they stand, source by source, as these are.")
-    assert any("and so were those recited that the level of these" in fact for fact in said["batching"])
+    (found,) = (s for s in said["validity"]["statements"] if s["topic"] == "order of the rows")
+    assert found["text"].startswith("The level was read on rows packed as they stand, source by source, as these are.")
+    assert any("; the level of these predictions was read on rows packed so" in fact for fact in said["batching"])
 
 
 def stated(*packings: str, hits: int = 30, batchings: tuple[str, ...] = ("packed",), **order: bool) -> tuple[str, str]:
@@ -313,7 +348,9 @@ def test_a_level_read_on_shuffled_rows_says_what_none_says():
 
 def test_orders_are_named_where_rows_were_not_shuffled():
     assert calibration.packed_in_words(Validated(packings=(SHUFFLED,))) == ""
-    assert calibration.packed_in_words(Validated(packings=(STANDING_MIXED,))) == ", packed as they stand, sources mixed"
+    assert calibration.packed_in_words(Validated(packings=(STANDING_MIXED,))) == (
+        ", packed as they stand, sources mixed in steps"
+    )
     assert calibration.packed_in_words(Validated(packings=(SHUFFLED, SOURCE_BY_SOURCE))) == (
         ", some packed shuffled, some packed as they stand, source by source"
     )

@@ -153,9 +153,9 @@ RANGES = {
 }
 KINDS = ("methods", "batchings", "loss_averages", "lr_schedules", "packings", "scripts", "languages")
 SHUFFLED, SOURCE_BY_SOURCE, STANDING_MIXED = PACKINGS = (
-    "shuffled", "as they stand, source by source", "as they stand, sources mixed",
+    "shuffled", "as they stand, source by source", "as they stand, sources mixed in steps",
 )  # fmt: skip
-"""Orders in which rows are packed. Those of mixed sources make steps like shuffled ones."""
+"""Orders in which rows are packed; in the last, steps are of about as many sources as of shuffled rows."""
 
 
 def _quoted(value: str) -> str:
