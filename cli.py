@@ -179,6 +179,7 @@ def plan(run: Path, quiet: bool, **options: Any) -> None:
     metavar="SHARE",
     help="Share of the rows for which copies, near copies and other answers are planted [0].",
 )
+@click.option("--packed-as-they-stand", is_flag=True, help="Pack rows in the order of the files, not shuffled.")
 @click.option("--seed", type=click.IntRange(0), default=0, help="Seed of the draw and of the batches [0].")
 @click.option("--name", help="Name of the rehearsal [base and seed].")
 @training_options

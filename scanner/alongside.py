@@ -11,8 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from scanner.objects import ROLE_CODE, Float64, Int64, Segment, SegmentBatch, UInt8, UInt64
@@ -44,6 +46,23 @@ class Counted:
 def row_ids(planted: Sequence[Planted]) -> Int64:
     """Ids of planted rows: negative, ascending."""
     return np.arange(-len(planted), 0, dtype=np.int64)
+
+
+def standing(row_id: Int64, source: npt.NDArray[Any], seed: int) -> Int64:
+    """(n,) the rows in the order in which they stand in the input, and planted ones, which have no place there.
+
+    Each of these comes before a row of its source, drawn by the seed. row_id, source (n,): in any order, which changes
+    nothing; the source of a planted row is that of the row that it was made of.
+    """
+    by_id = np.argsort(row_id)
+    planted = int((row_id < 0).sum())
+    _, of = np.unique(source[by_id], return_inverse=True)
+    drawn, before = np.random.default_rng([seed, 2]).random(planted), np.zeros(planted)
+    for one in np.unique(of[:planted]):
+        mine, there = np.flatnonzero(of[:planted] == one), np.flatnonzero(of[planted:] == one)
+        before[mine] = there[(drawn[mine] * len(there)).astype(np.int64)] - 0.5
+    places = np.concatenate((before, np.arange(len(row_id) - planted)))
+    return by_id[np.argsort(places, kind="stable")]
 
 
 def with_planted(

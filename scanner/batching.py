@@ -38,6 +38,8 @@ SEQUENCE_TOKENS = 2048
 """Length of a packed sequence when the plan names none (the usual default of trainers)."""
 PACKED_ROWS = 1000
 """Rows packed at a time: the batches of `datasets.Dataset.map`, through which TRL packs."""
+FEWEST_SEQUENCES = 4
+"""Packed sequences that the rows packed at a time fill at least: of fewer, best fit would leave much room."""
 
 
 class Visits(NamedTuple):
@@ -57,6 +59,7 @@ class Sampler:
     sizes: Int64  # (n,)
     sequence_tokens: int = SEQUENCE_TOKENS  # length of a packed sequence
     standing: Int64 | None = None  # (n,) rows in the order in which they stand where they are packed; None: as given
+    packed_rows: int = PACKED_ROWS  # rows packed at a time
 
     @property
     def room(self) -> int:
@@ -70,8 +73,8 @@ class Sampler:
         standing = np.arange(len(self.sizes)) if self.standing is None else self.standing
         sequence = np.empty(len(self.sizes), np.int64)
         count = 0
-        for first in range(0, len(standing), PACKED_ROWS):
-            run = standing[first : first + PACKED_ROWS]
+        for first in range(0, len(standing), self.packed_rows):
+            run = standing[first : first + self.packed_rows]
             found = pack(self.sizes[run], self.room)
             sequence[run] = found + count
             count += int(found.max()) + 1
@@ -184,6 +187,17 @@ def wrapped(sizes: Int64, room: int) -> Int64:
     A row that is cut in two counts where it begins; sequences in which none begins are passed over.
     """
     return _numbered((np.cumsum(sizes) - sizes) // room)
+
+
+def packed_at_a_time(plan: TrainingPlan, sizes: Int64, room: int, share: float) -> int:
+    """Rows of a sample that are packed at a time, so that they share sequences with as near neighbours as in the whole.
+
+    share: of the rows, that the sample is. Laid end to end, rows lie beside the next one in any case.
+    """
+    if plan.batching != "packed" or not len(sizes):
+        return PACKED_ROWS
+    filling = FEWEST_SEQUENCES * room / float(np.minimum(sizes, room).mean())
+    return min(PACKED_ROWS, max(round(filling), round(share * PACKED_ROWS)))
 
 
 def end_to_end(sizes: Int64, room: int) -> tuple[Int64, Int64]:

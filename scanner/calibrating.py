@@ -102,7 +102,8 @@ class Calibrated:
         lines = [
             f"{calibration.described(self.values['base'])}: {fitted['rows']:,} rows at "
             f"{calibration.epochs_in_words(fitted['epochs'])} of {listed(fitted['runs'])}, "
-            f"{fitted['hits']:,} of them, copies counted once, with N_pre >= {EXTRACTED}",
+            f"{fitted['hits']:,} of them, copies counted once, with N_pre >= {EXTRACTED}"
+            f"{calibration.packed_in_words(self.table.covered)}",
             "For audits without --base:",
             *self.table.in_words(epoch),
         ]

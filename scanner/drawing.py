@@ -12,15 +12,18 @@ import numpy as np
 import polars as pl
 
 from scanner import alongside, chat, planting, rehearsal
+from scanner.batching import PACKED
 from scanner.chat import Example
+from scanner.effects import order_facts
 from scanner.errors import ModelError
 from scanner.figures import plural
 from scanner.kernels.grouping import sizes_of_groups
 from scanner.models import LanguageModel
 from scanner.objects import Int64
-from scanner.pairing import COPIES, groups_of, places
+from scanner.pairing import COPIES, groups_of
 from scanner.planting import Planted
-from scanner.recounting import segments_of
+from scanner.prediction.validated import SHUFFLED, SOURCE_BY_SOURCE, STANDING_MIXED
+from scanner.recounting import segments_of, sources_of
 from scanner.settings import TrainingPlan
 from scanner.store import RunFolder
 
@@ -75,13 +78,23 @@ class Drawn:
         return [replace(row, member=int(self.row_id[row.member])) for row in self.planting.rows]
 
     @property
+    def trained_id(self) -> Int64:
+        """Row ids of `rows`, negative ones of planted rows."""
+        return np.concatenate((self.row_id, alongside.row_ids(self.planting.rows)))
+
+    @property
+    def learned_id(self) -> Int64:
+        """The same, of planted rows those of the rows that they were made of."""
+        return np.concatenate((self.row_id, np.array([row.member for row in self.planted], np.int64)))
+
+    @property
     def lengths(self) -> pl.DataFrame:
         """Of every row trained on, planted ones too: the base's tokens of it, and our own of each of its answers.
 
         Both as far as the base's context reaches; an answer of none is left out.
         """
         return pl.DataFrame(
-            {"row_id": np.concatenate((self.row_id, alongside.row_ids(self.planting.rows))),
+            {"row_id": self.trained_id,
              "tokens": [len(row.ids) for row in self.rows],
              "answers": [[len(a.words) for a in row.answers if len(a.words)] for row in self.rows]},
             schema={"row_id": pl.Int64, "tokens": pl.Int32, "answers": pl.List(pl.Int32)},
@@ -119,14 +132,31 @@ def sampling_weight(run: RunFolder, plan: TrainingPlan, drawn: Drawn) -> np.ndar
     return None if weight is None else np.concatenate((weight, weight[[row.member for row in drawn.planting.rows]]))
 
 
+def standing(run: RunFolder, drawn: Drawn, seed: int) -> Int64:
+    """(rows,) what is trained on in the order in which it stands in the input."""
+    return alongside.standing(drawn.trained_id, sources_of(run, drawn.learned_id), seed)
+
+
+def packing(run: RunFolder, drawn: Drawn, tune: rehearsal.Rehearsal) -> str | None:
+    """In which order a rehearsal packs its rows, of PACKINGS; None where it packs none."""
+    if tune.plan.batching not in PACKED:
+        return None
+    if tune.standing is None:
+        return SHUFFLED
+    source = sources_of(run, drawn.learned_id)[tune.standing]
+    supervised = np.array([sum(len(a.words) for a in row.answers) for row in drawn.rows])[tune.standing]
+    length = tune.sampler.sizes[tune.standing]
+    packed = (tune.sampler.sequence_tokens, tune.sampler.packed_rows)
+    told = order_facts(tune.plan, source, supervised, length, tune.seed, *packed)
+    return SOURCE_BY_SOURCE if told else STANDING_MIXED
+
+
 def weight_of_rows(run: RunFolder, plan: TrainingPlan, row_id: Int64) -> np.ndarray | None:
     """(n,) how often each of these rows is visited beside once an epoch; None where the plan weighs no source."""
     if not plan.source_weight:
         return None
-    table = run.read_table("rows", ["row_id", "source"])
-    names = table["source"].gather(places(table["row_id"].to_numpy(), pl.Series(row_id))).to_list()
     known = dict(plan.source_weight)
-    return np.array([known.get(s, known.get(Path(s).stem, 1.0)) for s in names])
+    return np.array([known.get(s, known.get(Path(s).stem, 1.0)) for s in sources_of(run, row_id).tolist()])
 
 
 def _alike(run: RunFolder, row_id: Int64, jaccard: float) -> Int64:

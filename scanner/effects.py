@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from scanner.batching import PACKED, SEQUENCE_TOKENS, Sampler, Visits
+from scanner.batching import PACKED, PACKED_ROWS, SEQUENCE_TOKENS, Sampler, Visits
 from scanner.figures import plural
 from scanner.sampling import Exposure, asked_alone, copies_of, simulate
 from scanner.settings import TrainingPlan
@@ -111,25 +111,34 @@ def order_facts(
     length: Int64,
     seed: int,
     sequence_tokens: int = SEQUENCE_TOKENS,
+    packed_rows: int = PACKED_ROWS,
+    level_stood: bool = False,
 ) -> list[str]:
     """That packing keeps the rows of a source together where they stand source by source; in words.
 
-    source, supervised, length (n,): in the order in which the rows stand.
+    source, supervised, length (n,): in the order in which the rows stand. packed_rows: rows packed at a time.
+    level_stood: the level of the predictions was read on rows packed so.
     """
     if plan.batching not in PACKED or len(np.unique(source)) < 2:
         return []
     shares = []
     for order in (np.arange(len(source)), np.random.default_rng(seed).permutation(len(source))):
-        visits = Sampler(plan, length[order], sequence_tokens).epoch(np.random.default_rng(seed))
+        sampler = Sampler(plan, length[order], sequence_tokens, packed_rows=packed_rows)
+        visits = sampler.epoch(np.random.default_rng(seed))
         shares.append(_alike(visits, source[order], supervised[order]))
     standing, shuffled = shares
     if standing < shuffled + LEAST_MORE_ALIKE:
         return []
+    beside = (
+        "as are predicted here, where rows are taken as shuffled: shuffle before packing, take the numbers as upper "
+        "ones, or read a level on rows packed so (scan rehearse --packed-as-they-stand, then scan calibrate)"
+    )
+    if level_stood:
+        beside = "as of shuffled ones; the level of these predictions was read on rows packed so"
     return [
         f"packed as the rows stand, two answer tokens of a step are of one source in {100 * standing:.0f} % of all "
         f"cases ({100 * shuffled:.0f} % if the rows are shuffled first); small models trained that way recited "
-        f"{RECITED_UNSHUFFLED} rows as are predicted here, where rows are taken as shuffled: shuffle before packing, "
-        "or take the numbers as upper ones"
+        f"{RECITED_UNSHUFFLED} rows {beside}"
     ]
 
 

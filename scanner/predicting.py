@@ -148,6 +148,7 @@ def predict_known(
     from scanner.effects import alone_facts, batching_facts, length_facts, meeting_facts, order_facts, standing_facts
     from scanner.features import contexts
     from scanner.prediction import openings, whatif
+    from scanner.prediction.crediting import stood_source_by_source
     from scanner.prediction.skew import skew
 
     length = row_lengths(run, rows.row_id, text, settings, known.base, progress)
@@ -183,8 +184,9 @@ def predict_known(
             run.segments(), rows, text, features, amounts, result, severity, weights, torn, settings
         )
     supervised = answers.tokens(len(rows))
-    unshuffled = order_facts(settings.plan, rows.source, supervised, length, settings.seed, sequence)
-    unshuffled += standing_facts(settings.plan, group, amounts.together, supervised, length, settings.seed, sequence)
+    seed, stood = settings.seed, stood_source_by_source(weights) == "all"
+    by_source = order_facts(settings.plan, rows.source, supervised, length, seed, sequence, level_stood=stood)
+    by_copy = standing_facts(settings.plan, group, amounts.together, supervised, length, seed, sequence)
     risk = np.nan_to_num(result.p_extract) * severity
     table = (
         pl.DataFrame({"row_id": rows.row_id})
@@ -209,7 +211,8 @@ def predict_known(
             "shared_openings": openings.shared(text.tokens, answers, group),
             "mean_answer": float(np.nan_to_num(answers.mean_tokens(len(rows)))),
             "step_tokens": float(supervised.sum() * settings.plan.epochs / amounts.steps) if amounts.steps else 0.0,
-            "order_matters": bool(unshuffled),
+            "source_by_source": bool(by_source),
+            "side_by_side": bool(by_copy),
             "batching": batching_facts(
                 settings.plan,
                 supervised,
@@ -222,7 +225,8 @@ def predict_known(
             )
             + meeting_facts(amounts.together)
             + alone_facts(settings.plan)
-            + unshuffled
+            + by_source
+            + by_copy
             + (length_facts(settings.plan) if settings.tokenizer is None and known.base is None else []),
             **asked,
         },

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from scanner import alongside, prediction
@@ -133,6 +134,12 @@ def knowing_losses(rows: RowsAlone, epochs: pl.DataFrame) -> RowsAlone:
             nats = np.frombuffer(losses, np.float16)[: end - start].astype(np.float32)
             said[start : start + len(nats)] = -nats
     return replace(rows, features=beside_table(rows.features, said))
+
+
+def sources_of(run: RunFolder, row_id: Int64) -> npt.NDArray[np.object_]:
+    """(n,) name of each row's source."""
+    table = run.read_table("rows", ["row_id", "source"])
+    return table["source"].cast(pl.String).gather(places(table["row_id"].to_numpy(), pl.Series(row_id))).to_numpy()
 
 
 def segments_of(run: RunFolder, row_ids: Int64) -> list[list[Segment]]:

@@ -22,7 +22,7 @@ import numpy.typing as npt
 import polars as pl
 
 from scanner.baseloss import shared
-from scanner.batching import PACKED, Sampler, Visits, end_to_end, sequence_length
+from scanner.batching import PACKED, Sampler, Visits, end_to_end, packed_at_a_time, sequence_length
 from scanner.chat import Example
 from scanner.errors import ModelError
 from scanner.goldfish import without_dropped
@@ -153,7 +153,9 @@ class Rehearsal:
     tokens: int = 0  # trained on so far, a token once for each visit
     is_whole: bool = True  # no step is half done, so what `save` would write can be gone on from
     max_length: int | None = None  # tokens that the trainer cuts rows at, and of a packed sequence; None: not named
-    shuffled: bool = False  # rows are shuffled before they are packed; else packed as they stand
+    shuffled: bool = False  # rows are shuffled before they are packed
+    standing: Int64 | None = None  # (n,) else: the rows in the order in which they are packed; None: as given
+    share: float = 1.0  # of the rows that stand there, that these are
 
     def __post_init__(self) -> None:
         import torch
@@ -161,9 +163,10 @@ class Rehearsal:
         learned = [p for p in self.model.model.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(learned, lr=self.plan.learning_rate, weight_decay=0.0, fused=True)
         sizes = np.array([len(row.ids) for row in self.trained], np.int64)
-        standing = np.random.default_rng(self.seed).permutation(len(sizes)) if self.shuffled else None
+        standing = np.random.default_rng(self.seed).permutation(len(sizes)) if self.shuffled else self.standing
         room = sequence_length(self.plan, self.model.context, self.max_length)
-        self.sampler = Sampler(self.plan, sizes, room, standing)
+        share = 1.0 if self.shuffled else self.share
+        self.sampler = Sampler(self.plan, sizes, room, standing, packed_at_a_time(self.plan, sizes, room, share))
         self._learned = [without_dropped(row, self.plan.goldfish_k) for row in self.trained]
         if self.plan.batching == "wrapped":
             self._sequences = laid_end_to_end(self._learned, self.sampler)
@@ -258,20 +261,25 @@ class Rehearsal:
                 {"learned": learned, "optimizer": self.optimizer.state_dict(), "epoch": self.epoch,
                  "steps": self.steps, "begun": self.begun, "bf16": self.bf16, "seconds": self.seconds,
                  "seconds_measuring": self.seconds_measuring, "tokens": self.tokens, "dose": self.taught.tolist(),
-                 "dose_unit": dose_unit(), "shuffled": self.shuffled, "losses": self.losses,
+                 "dose_unit": dose_unit(), **self._packed(), "losses": self.losses,
                  "step_losses": self._step_losses}, temporary,
             )  # fmt: skip
 
+    def _packed(self) -> dict[str, Any]:
+        """In which order rows are packed, as a state has it."""
+        return {"shuffled": self.shuffled, "standing": None if self.standing is None else self.standing.tolist()}
+
     def resume(self, path: Path) -> None:
-        """Go on from what `save` wrote; ModelError where a version that counts doses otherwise did."""
+        """Go on from what `save` wrote; ModelError where doses are counted or rows packed otherwise there."""
         import torch
 
         state = torch.load(path, map_location=self.model.device, weights_only=True)
-        other_packs = self.plan.batching in PACKED and state.get("shuffled", False) != self.shuffled
+        packed = {"shuffled": state.get("shuffled", False), "standing": state.get("standing")}
+        other_packs = self.plan.batching in PACKED and packed != self._packed()
         if state.get("dose_unit") != dose_unit() or other_packs:
             raise ModelError(
-                "this rehearsal was begun by another version, which counts otherwise what a row is given; begin it "
-                "anew under another --name"
+                "this rehearsal was begun by another version, which counts otherwise what a row is given, or with rows "
+                "packed in another order; begin it anew under another --name"
             )
         known = dict(self.model.model.named_parameters())
         with torch.no_grad():

@@ -9,24 +9,24 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 import polars as pl
 
 from scanner import alongside, prediction, recounting
-from scanner.batching import SEQUENCE_TOKENS, sequence_length
+from scanner.batching import PACKED, PACKED_ROWS, SEQUENCE_TOKENS, sequence_length
 from scanner.errors import RunError
 from scanner.objects import Float64
 from scanner.planting import Planted
 from scanner.prediction.dropping import goldfish
 from scanner.prediction.level import Observed
-from scanner.prediction.validated import Validated
+from scanner.prediction.validated import SHUFFLED, Validated
 from scanner.prediction.validated import observed as what_was_observed
 from scanner.prediction.validity import LANGUAGE
-from scanner.recounting import RowsAlone, alone, as_trained, knowing_losses
-from scanner.sampling import Copies, asked_alone, copies_of, dose_of_set, dose_unit, simulate, with_copies
+from scanner.recounting import RowsAlone, alone, as_trained, knowing_losses, sources_of
+from scanner.sampling import Copies, Exposure, asked_alone, copies_of, dose_of_set, dose_unit, simulate, with_copies
 from scanner.settings import Settings, TrainingPlan
 from scanner.store import RunFolder
 
@@ -52,6 +52,11 @@ class Rehearsal:
         """Tokens of a packed sequence; where the base's context was not written down it counts as none too short."""
         context = int(self.facts["base"].get("context", SEQUENCE_TOKENS))
         return sequence_length(self.plan, context, self.settings.max_length)
+
+    @property
+    def packing(self) -> str | None:
+        """In which order rows were packed, of PACKINGS; None where they were not."""
+        return str(self.facts.get("packing", SHUFFLED)) if self.plan.batching in PACKED else None
 
     @property
     def base(self) -> dict[str, Any]:
@@ -80,7 +85,8 @@ class Rehearsal:
         return observed(self, first_unit)
 
     def covered(self, states: Sequence[Observed], fitted: prediction.Weights) -> Validated:
-        return went_through(self.run, states, measured(self)["row_id"].unique(), fitted)
+        found = went_through(self.run, states, measured(self)["row_id"].unique(), fitted)
+        return replace(found, packings=(self.packing,) if self.packing else ())
 
 
 def tuned_base(base: dict[str, Any], plan: TrainingPlan) -> dict[str, Any]:
@@ -138,19 +144,38 @@ def planted_rows(rehearsal: Rehearsal) -> tuple[list[Planted], pl.DataFrame]:
     return alongside.load(text), pl.read_parquet(told, glob=False)
 
 
-def meeting(
-    rows: RowsAlone, plan: TrainingPlan, seed: int, sequence_tokens: int = SEQUENCE_TOKENS
-) -> tuple[Copies, Float64]:
+def meeting(rehearsal: Rehearsal, rows: RowsAlone) -> tuple[Copies, Float64]:
     """Who is a copy of whom, and (n,) what is left of their doses where they meet in one step of the rehearsal.
 
     Who met was not written down: batches drawn alike say how many do.
     """
     copies = copies_of(rows.copies, rows.near.a, rows.near.b, rows.near.jaccard, rows.near.shingle)
-    supervised = rows.answers.tokens(len(rows.row_id))
-    drawn = simulate(
-        plan, supervised, rows.length, rows.order, seed=seed, sequence_tokens=sequence_tokens, copies=copies
+    return copies, drawn_alike(rehearsal, rows, copies=copies).together
+
+
+def drawn_alike(
+    rehearsal: Rehearsal, rows: RowsAlone, copies: Copies | None = None, until: float | None = None
+) -> Exposure:
+    """What batches give to the rows that are drawn as an audit's are; of rows packed as they stood the very batches."""
+    order, seed = rows.order, rehearsal.settings.seed
+    stood = rehearsal.packing not in (None, SHUFFLED)
+    if stood:
+        seed = int(rehearsal.facts["seed"])
+        made_of = np.array([row.member for row in planted_rows(rehearsal)[0]], np.int64)
+        source = sources_of(rehearsal.run, np.concatenate((made_of, rows.row_id[len(made_of) :])))
+        order = np.argsort(alongside.standing(rows.row_id, source, seed)).astype(np.uint64)
+    return simulate(
+        rehearsal.plan,
+        rows.answers.tokens(len(rows.row_id)),
+        rows.length,
+        order,
+        seed=seed,
+        sequence_tokens=rehearsal.sequence_tokens,
+        copies=copies,
+        until=until,
+        standing=stood,
+        packed_rows=int(rehearsal.facts.get("packed_rows", PACKED_ROWS)),
     )
-    return copies, drawn.together
 
 
 def own_doses(rehearsal: Rehearsal, rows: RowsAlone, epoch: int, written: Float64) -> Float64:
@@ -166,16 +191,7 @@ def own_doses(rehearsal: Rehearsal, rows: RowsAlone, epoch: int, written: Float6
             "otherwise what a row is given, and it weighs sources, so that cannot be counted again; rehearse again "
             "under another --name"
         )
-    drawn = simulate(
-        rehearsal.plan,
-        rows.answers.tokens(len(rows.row_id)),
-        rows.length,
-        rows.order,
-        seed=rehearsal.settings.seed,
-        sequence_tokens=rehearsal.sequence_tokens,
-        until=epoch,
-    )
-    return drawn.own
+    return drawn_alike(rehearsal, rows, until=epoch).own
 
 
 def rows_of(rehearsal: Rehearsal, table: pl.DataFrame, planted: Sequence[Planted]) -> RowsAlone:
@@ -201,7 +217,7 @@ def observed(rehearsal: Rehearsal, first_unit: int = 0) -> Iterator[Observed]:
         return
     planted, given_to_planted = planted_rows(rehearsal)
     rows = rows_of(rehearsal, table, planted)
-    copies, together = meeting(rows, rehearsal.plan, rehearsal.settings.seed, rehearsal.sequence_tokens)
+    copies, together = meeting(rehearsal, rows)
     exact = copies.number
     for seen in table.partition_by("epoch", maintain_order=True):
         epoch = int(seen["epoch"][0])

@@ -28,8 +28,9 @@ import numpy as np
 import polars as pl
 
 from scanner import alongside, chat, memory, models, rehearsal
+from scanner.batching import PACKED
 from scanner.chat import Example
-from scanner.drawing import Drawn, draw, parts_of, sampling_weight
+from scanner.drawing import Drawn, draw, packing, parts_of, sampling_weight, standing
 from scanner.errors import ModelError, RunError, SettingsError
 from scanner.foretold import foretold
 from scanner.models import LanguageModel
@@ -68,6 +69,7 @@ class Options:
     planted: float = 0.0  # share of those rows for which copies, near copies or other answers are planted
     width: int | None = None  # of a tiny base, in multiples of models.TINY_HEAD
     layers: int | None = None
+    packed_as_they_stand: bool = False  # rows in the order of the input, not shuffled before they are packed
     seed: int = 0
     name: str | None = None
 
@@ -99,13 +101,19 @@ def rehearse(run: RunFolder, plan_changes: dict[str, Any], options: Options, pro
             "rows laid end to end (--batching wrapped) cannot be weighed by source: they are visited a sequence at a "
             "time; rehearse without --source-weight, or with another --batching"
         )
+    if options.packed_as_they_stand and plan.batching not in PACKED:
+        raise SettingsError(
+            f"--packed-as-they-stand is for rows that are packed, and the plan's batches are {plan.batching}: what "
+            "order its rows stand in makes no difference to them. Add --batching packed (or wrapped) if your trainer "
+            "packs, else leave it out"
+        )
     name = options.name or _name(options)
     folder, private = run.path / "rehearsal" / name, run.private / "rehearsal" / name
     asked = {"plan": asdict(plan), "options": asdict(options), "identity": scan["identity"]}
     asked = json.loads(json.dumps(asked))
     if (folder / "rehearsal.json").exists():
         known = run.read_json(f"rehearsal/{name}/rehearsal.json")
-        if known["asked"] != asked:
+        if not _is_same(known["asked"], asked):
             raise RunError(f"{folder} holds another rehearsal; choose another --name for this one")
         progress.say(f"{folder} holds this rehearsal already")
         return Rehearsed(folder, known)
@@ -124,7 +132,13 @@ def rehearse(run: RunFolder, plan_changes: dict[str, Any], options: Options, pro
 
 def _name(options: Options) -> str:
     share = f"-planted-{options.planted:g}" if options.planted else ""
-    return f"{Path(options.base).name}-{options.seed}{share}"
+    order = "-as-they-stand" if options.packed_as_they_stand else ""
+    return f"{Path(options.base).name}-{options.seed}{share}{order}"
+
+
+def _is_same(known: dict[str, Any], asked: dict[str, Any]) -> bool:
+    """Whether two rehearsals were asked to be the same; an option that an earlier version had not was as by default."""
+    return {**known, "options": {**asdict(Options()), **known["options"]}} == asked
 
 
 def _command(run: RunFolder, plan_changes: dict[str, Any], options: Options) -> str:
@@ -132,6 +146,9 @@ def _command(run: RunFolder, plan_changes: dict[str, Any], options: Options) -> 
     given = {f.name: getattr(options, f.name) for f in fields(options) if getattr(options, f.name) != f.default}
     parts = ["scan", "rehearse", str(run.path)]
     for name, value in {**given, **plan_changes}.items():
+        if value is True:
+            parts.append(option_name(name))
+            continue
         values = [f"{n}={w!r}" for n, w in value] if name == "source_weight" else [value]
         for one in values or [None]:
             parts += [option_name(name), NONE if one is None else str(one)]
@@ -143,7 +160,7 @@ def _begin(folder: Path, private: Path, asked: dict[str, Any], command: str) -> 
     note = private / "asked.json"
     if note.exists():
         known = json.loads(note.read_text("utf-8"))
-        if known["asked"] == asked:
+        if _is_same(known["asked"], asked):
             return
         if (private / "state.pt").exists():
             cure = f"To finish it: {known['command']}"
@@ -192,9 +209,11 @@ def _measure(
     if checkpointed:
         progress.say("activations are computed twice to save memory (gradient checkpointing), a third slower")
     weight = sampling_weight(run, plan, drawn)
+    order = standing(run, drawn, options.seed) if options.packed_as_they_stand else None
     tune = rehearsal.Rehearsal(
-        model, plan, drawn.rows, weight, options.seed, speed.bf16, max_length=settings.max_length, shuffled=True
-    )
+        model, plan, drawn.rows, weight, options.seed, speed.bf16, max_length=settings.max_length,
+        shuffled=order is None, standing=order, share=len(drawn.rows) / len(parts.row_id),
+    )  # fmt: skip
     state = private / "state.pt"
     if state.exists():
         tune.resume(state)
@@ -324,6 +343,7 @@ def _facts(
         "base": {"name": model.name, "parameters": model.parameters, "context": model.context,
                  "vocabulary": model.vocabulary, "fingerprint": mark, "pretraining": pretraining},
         "plan": asdict(plan), "dose_unit": dose_unit(), "seed": options.seed,
+        "packing": packing(run, drawn, tune), "packed_rows": tune.sampler.packed_rows,
         "trained": len(drawn.row_id), "controls": len(drawn.held_id),
         "steps": tune.steps, "sequence_tokens": tune.sequence_tokens, "losses_per_epoch_nats": tune.losses,
         "seconds": before + tune.seconds + tune.seconds_measuring,

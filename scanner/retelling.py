@@ -15,6 +15,7 @@ from scanner.figures import plural
 from scanner.planting import CONFLICTS, COPIES, REPLACED, Treated
 from scanner.prediction import EXTRACTED
 from scanner.prediction.calibration import plan_in_words
+from scanner.prediction.validated import SOURCE_BY_SOURCE, STANDING_MIXED
 from scanner.settings import Settings
 
 FEW_ROWS = 15
@@ -28,6 +29,15 @@ HEADINGS = {
     COPIES: ("copies", "rows of one text in all"),
     REPLACED: ("R", "tokens of 100 replaced in three near copies"),
     CONFLICTS: ("other answers", "rows with the same prompt and another answer"),
+}
+
+
+PACKED_SO = {
+    SOURCE_BY_SOURCE: [
+        "Rows were packed as they stand, source by source, and are predicted as shuffled ones. A level fitted on them "
+        "is one for rows packed so."
+    ],
+    STANDING_MIXED: ["Rows were packed as they stand, which makes steps of as mixed sources as shuffled rows do."],
 }
 
 
@@ -82,6 +92,7 @@ class Rehearsed:
                 f"The base hardly knows the language: it starts at {loss:.2f} nats per token, {chance:.2f} would be "
                 "guessing. A tiny base wants more --pretrain-tokens, or more data left over (fewer --rows)."
             )
+        told += PACKED_SO.get(self.facts.get("packing") or "", [])
         told += few_steps(self.facts["steps"], self.facts["plan"], self.facts.get("sequence_tokens"))
         refused, adapted = self.facts["left_out"]["rows"], self.facts["rows_adapted"]
         if refused:

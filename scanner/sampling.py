@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from scanner.batching import PACKED, SEQUENCE_TOKENS, Sampler, Visits, token_shares
+from scanner.batching import PACKED, PACKED_ROWS, SEQUENCE_TOKENS, Sampler, Visits, token_shares
 from scanner.kernels.meetings import meet
 from scanner.rates import RATE_BEND, SETTLED_BEND, UNIT_LEARNING_RATE, rate_share, stands, taught
 from scanner.settings import TrainingPlan
@@ -93,6 +93,7 @@ def simulate(
     copies: Copies | None = None,
     until: float | None = None,
     standing: bool = False,
+    packed_rows: int = PACKED_ROWS,
 ) -> Exposure:
     """Draw the plan's batches and add up the dose of each row.
 
@@ -101,6 +102,7 @@ def simulate(
     weights, 1 where not given. copies: what `together` is about. until: epochs after which to stop. A part of an epoch
     is that part of its steps. standing: `order` is that in which the rows stood in a training of which this is told;
     else nobody knows which rows are packed beside which, and they are shuffled and packed anew again and again.
+    packed_rows: rows packed at a time.
     """
     count = len(supervised)
     if count == 0 or plan.epochs == 0 or plan.learning_rate == 0:
@@ -109,7 +111,7 @@ def simulate(
     tokens, sizes = supervised[ranked].astype(np.int64), length[ranked].astype(np.int64)
     dose, times = np.zeros(count), np.zeros(count)
     steps = 0
-    sampler = Sampler(plan, sizes, sequence_tokens)
+    sampler = Sampler(plan, sizes, sequence_tokens, packed_rows=packed_rows)
     meetings = None if copies is None else Meetings(_by_content(copies, ranked))
     end = plan.epochs if until is None else min(until, plan.epochs)
     packings = [sampler]

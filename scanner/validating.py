@@ -31,7 +31,8 @@ def validate(predicted: Predicted, rows: pl.DataFrame, settings: Settings) -> Pr
         shared_openings=predicted.notes["prediction"]["shared_openings"],
         mean_answer=predicted.notes["prediction"]["mean_answer"],
         step_tokens=predicted.notes["prediction"]["step_tokens"],
-        order_matters=predicted.notes["prediction"]["order_matters"],
+        source_by_source=predicted.notes["prediction"]["source_by_source"],
+        side_by_side=predicted.notes["prediction"]["side_by_side"],
         own_tokens=settings.tokenizer is None,
     )
     judged = validity.judge(settings.plan, weights, facts)

@@ -66,7 +66,8 @@ def rehearse(run: RunFolder, rehearsal: str, offset: float = TRUTH, **base) -> N
     ids = run.read_table("rows", ["row_id"])["row_id"].to_numpy()
     settings = Settings.from_dict(run.read_json("scan.json")["settings"])
     rows = recounting.alone(run, settings, ids)
-    copies, together = rehearsed.meeting(rows, PLAN, settings.seed)
+    facts = {"asked": {"identity": "a" * 64}, "base": {}, "plan": asdict(PLAN), "dose_unit": dose_unit()}
+    copies, together = rehearsed.meeting(rehearsed.Rehearsal(run, rehearsal, facts, settings, PLAN), rows)
     rng = np.random.default_rng(2)
     own, luck = rng.uniform(0.4, 2.7, len(ids)), np.random.default_rng(14).random(len(ids))
     tables = []
@@ -88,8 +89,7 @@ def rehearse(run: RunFolder, rehearsal: str, offset: float = TRUTH, **base) -> N
     folder = run.path / "rehearsal" / rehearsal
     folder.mkdir(parents=True, exist_ok=True)
     pl.concat(tables).write_parquet(folder / "epochs.parquet")
-    base = {"name": "tiny", "parameters": int(SHIPPED.priors.fitted_parameters), **base}
-    facts = {"asked": {"identity": "a" * 64}, "base": base, "plan": asdict(PLAN), "dose_unit": dose_unit()}
+    facts["base"] = {"name": "tiny", "parameters": int(SHIPPED.priors.fitted_parameters), **base}
     (folder / "rehearsal.json").write_text(json.dumps(facts))
 
 

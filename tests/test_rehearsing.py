@@ -261,7 +261,7 @@ def check_planted(run: Path, done) -> None:
     own = dict(zip(rows["row_id"], rows["own_dose"], strict=True))
     members = ids[ids >= 0]
     counted = recounting.alone(found.run, found.settings, members, rehearsed.planted_rows(found)[0])
-    _, together = rehearsed.meeting(counted, found.plan, found.settings.seed)
+    _, together = rehearsed.meeting(found, counted)
     assert treated
     for row in treated:
         at = np.searchsorted(ids, row)

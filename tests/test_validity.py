@@ -120,7 +120,8 @@ def test_rows_outside():
     )
     assert about(said(steps=9753), "optimizer steps")[0] == "count"
     assert about(said(own_tokens=False), "tokenizer")[0] == "count"
-    assert about(said(order_matters=True), "order of the rows")[0] == said(order_matters=True).severity == "count"
+    for order in ("source_by_source", "side_by_side"):
+        assert about(said(**{order: True}), "order of the rows")[0] == said(**{order: True}).severity == "count"
     assert about(said(other=10, script="none"), "Latin script")[0] == "note"
 
 

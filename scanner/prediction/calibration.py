@@ -29,7 +29,7 @@ from scanner.prediction.doubting import Place
 from scanner.prediction.hazard import WEIGHTS, Weights
 from scanner.prediction.hazard import load_weights as load_shipped
 from scanner.prediction.intervals import WIDTH
-from scanner.prediction.validated import Validated
+from scanner.prediction.validated import SHUFFLED, Validated
 from scanner.prediction.validated import read as read_validated
 from scanner.settings import TrainingPlan
 
@@ -125,9 +125,10 @@ class Calibration:
             if type(fitted.get("planted")) is int and fitted["planted"]
             else ""
         )
+        stood = packed_in_words(self.table.validated)
         return (
             f"{described(self.base)}: {fitted['rows']:,} rows measured at {epochs_in_words(fitted['epochs'])} of "
-            f"{listed(fitted['runs'])}{planted} ({listed(fitted['plans'])}; {fitted['date']})"
+            f"{listed(fitted['runs'])}{planted}{stood} ({listed(fitted['plans'])}; {fitted['date']})"
         )
 
     def mismatch(self, plan: TrainingPlan, token_unit: str = OWN_TOKENS, mark: str = "") -> str:
@@ -386,6 +387,14 @@ def plan_in_words(plan: TrainingPlan) -> str:
     ]
     epochs = "1 epoch" if plan.epochs == 1 else f"{plan.epochs:g} epochs"
     return f"{epochs} at {plan.learning_rate:g}{schedule}, {plan.batching} batches of {size}{average}{''.join(more)}"
+
+
+def packed_in_words(runs: Validated) -> str:
+    """ ", packed as they stand, source by source", or what each of several was; empty where all were shuffled."""
+    if not {*runs.packings} - {SHUFFLED}:
+        return ""
+    some = "some " if len(runs.packings) > 1 else ""
+    return "".join(f", {some}packed {order}" for order in runs.packings)
 
 
 def epochs_in_words(epochs: Sequence[float]) -> str:

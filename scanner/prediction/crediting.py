@@ -11,9 +11,10 @@ from dataclasses import replace
 
 import numpy as np
 
+from scanner.batching import PACKED
 from scanner.prediction.hazard import Weights
 from scanner.prediction.statements import COUNT, INSIDE, NOTE, ORDER, SEVERITIES, Statement
-from scanner.prediction.validated import CALIBRATION, ENOUGH_ROWS, LATER, LEFT_OUT, Validated
+from scanner.prediction.validated import CALIBRATION, ENOUGH_ROWS, LATER, LEFT_OUT, SOURCE_BY_SOURCE, Validated
 from scanner.settings import TrainingPlan
 
 
@@ -27,6 +28,14 @@ def covered(weights: Weights) -> Validated:
     if more is None or test is None or test.recited_rows < ENOUGH_ROWS:
         return weights.validated
     return weights.validated.widened(more)
+
+
+def stood_source_by_source(weights: Weights) -> str:
+    """Which runs behind the level packed rows as they stand, source by source: "none", "some" or "all" of them."""
+    runs = weights.rehearsed or Validated()
+    if SOURCE_BY_SOURCE not in runs.packings:
+        return "none"
+    return "some" if {*runs.packings} - {SOURCE_BY_SOURCE} or {*runs.batchings} - {*PACKED} else "all"
 
 
 def credited(now: Statement, shipped: Statement) -> Statement:

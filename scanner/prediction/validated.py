@@ -91,6 +91,7 @@ class Validated:
     batchings: tuple[str, ...] = ()
     loss_averages: tuple[str, ...] = ()
     lr_schedules: tuple[str, ...] = ()
+    packings: tuple[str, ...] = ()  # of PACKINGS: in which order rehearsed rows were packed; none where they were not
     scripts: tuple[str, ...] = ()  # names of text.SCRIPTS
     languages: tuple[str, ...] = ()  # what the rows of these scripts were written in; a script holds more than one
     tested: tuple[Transfer, ...] = ()
@@ -150,7 +151,11 @@ RANGES = {
     "mean_answer": "of these a row has on average, in one set",
     "step_tokens": "of these an optimizer step holds on average",
 }
-KINDS = ("methods", "batchings", "loss_averages", "lr_schedules", "scripts", "languages")
+KINDS = ("methods", "batchings", "loss_averages", "lr_schedules", "packings", "scripts", "languages")
+SHUFFLED, SOURCE_BY_SOURCE, STANDING_MIXED = PACKINGS = (
+    "shuffled", "as they stand, source by source", "as they stand, sources mixed in steps",
+)  # fmt: skip
+"""Orders in which rows are packed; in the last, steps are of about as many sources as of shuffled rows."""
 
 
 def _quoted(value: str) -> str:

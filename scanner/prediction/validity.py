@@ -22,7 +22,7 @@ import polars as pl
 
 from scanner.effects import RECITED_UNSHUFFLED
 from scanner.figures import listed, plural
-from scanner.prediction.crediting import covered, credited, of_level
+from scanner.prediction.crediting import covered, credited, of_level, stood_source_by_source
 from scanner.prediction.hazard import Weights
 from scanner.prediction.openings import LENGTH as OPENING
 from scanner.prediction.plans import of_plan
@@ -42,7 +42,7 @@ from scanner.prediction.statements import (
     unrecorded,
     visits,
 )  # fmt: skip
-from scanner.prediction.validated import LENGTH, Validated
+from scanner.prediction.validated import LENGTH, SOURCE_BY_SOURCE, Validated
 from scanner.settings import TrainingPlan
 
 FEW = 0.05
@@ -53,6 +53,7 @@ which on none is (benchmarks/prediction)."""
 LANGUAGE = {"Han": "Chinese", "Kana": "Japanese", "Hangul": "Korean"}
 WORTH = ", counted as what they are worth to the plan's model and kind of tuning"
 """Of visits: the `exposures` of single rows do not depend on it."""
+CARRIED = "A level read on rows packed so carries that (scan rehearse --packed-as-they-stand, then scan calibrate)."
 NO_LETTERS = "none"  # answers of digits and signs have no script
 
 
@@ -68,7 +69,9 @@ class Facts:
     own_tokens: bool = True  # False: counted with --tokenizer
     mean_answer: float = 0.0  # supervised tokens of a row of the set with any, as far as they are not cut
     step_tokens: float = 0.0  # supervised tokens of an optimizer step, on average
-    order_matters: bool = False  # packed as they stand, rows make other steps than shuffled (effects.order_facts)
+    # packed as they stand, rows make other steps than shuffled ones
+    source_by_source: bool = False  # of one source (effects.order_facts)
+    side_by_side: bool = False  # in which copies meet (effects.standing_facts)
 
 
 @dataclass(frozen=True)
@@ -104,13 +107,7 @@ def judge(plan: TrainingPlan, weights: Weights, facts: Facts) -> Validity:
             "characters, punctuation marks), which are longer: the number of rows was checked with one small tokenizer "
             "of English alone."
         ))  # fmt: skip
-    if facts.order_matters:
-        found.append(Statement(
-            "order of the rows", COUNT, "rows packed as they stand",
-            "Packed as they stand, source by source or with copies side by side, rows make other steps than shuffled "
-            f"ones, as which they are predicted: small models trained that way recited {RECITED_UNSHUFFLED} rows as "
-            "were predicted, so the number is a guess, rather too large; for rows shuffled before packing it is none."
-        ))  # fmt: skip
+    found += _order_of_rows(weights, facts)
     general = {s: s.rows is None or s.rows > FEW * n for s in found}
     # what is wrong with a few rows comes after what is wrong with all of them, and before what is only worth knowing
     found.sort(key=lambda s: (-(SEVERITIES.index(s.severity) if general[s] else min(1.5, SEVERITIES.index(s.severity))),
@@ -132,6 +129,47 @@ def _statements(plan: TrainingPlan, weights: Weights, facts: Facts) -> Iterator[
         *_steps(facts, known),
         *_openings(facts),
     )
+
+
+def _order_of_rows(weights: Weights, facts: Facts) -> Iterator[Statement]:
+    """Whether rows are packed in the order in which those were that the level was read on."""
+    stood = stood_source_by_source(weights)
+    matters = facts.source_by_source or facts.side_by_side
+    read_on = "The level was read on rows packed as they stand, source by source"
+    if stood == "none" and not matters:
+        return
+    severity, short = COUNT, "rows packed as they stand"
+    if stood == "none":
+        text = (
+            "Packed as they stand, source by source or with copies side by side, rows make other steps than shuffled "
+            f"ones, as which they are predicted: small models trained that way recited {RECITED_UNSHUFFLED} rows as "
+            "were predicted, so the number is a guess, rather too large; for rows shuffled before packing it is none."
+            + (f" {CARRIED}" if facts.source_by_source else "")
+        )
+    elif stood == "some":
+        which, other = ("too large", "of those packed so") if facts.source_by_source else ("too small", "of the others")
+        text = (
+            f"{read_on}, and on others together, so it lies between: the number is a guess, rather {which}. Calibrate "
+            f"on the rehearsals {other} alone (scan calibrate --name)."
+        )
+    elif not facts.source_by_source:
+        short = "rows of mixed sources, the level read on rows packed source by source"
+        text = (
+            f"{read_on}, of which fewer are recited than of rows in mixed order, as these are: the number is a guess, "
+            "rather too small. A level for these is read on shuffled rows (scan rehearse without "
+            "--packed-as-they-stand)."
+        )
+    elif facts.side_by_side:
+        text = (
+            f"{read_on}, as these are. But copies stand side by side here, meet in a step when packed so, and are "
+            "predicted as if they stood apart: the number is a guess, rather too large."
+        )
+    elif SOURCE_BY_SOURCE not in covered(weights).packings:
+        text = f"{read_on}, as these are, but too few of them were recited to tell whether the number holds for it."
+    else:
+        severity, short = NOTE, "rows packed as they stand, like those the level was read on"
+        text = f"{read_on}, as these are: the number is one for them, and too small for rows shuffled before packing."
+    yield Statement("order of the rows", severity, short, text)
 
 
 def outside_of(dose: npt.NDArray[np.float64], script: pl.Series, known: Validated) -> pl.Series:
