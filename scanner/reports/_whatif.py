@@ -17,7 +17,7 @@ TIMES = (2.0, 8.0)
 
 
 def curve(rows: Sequence[dict[str, Any]], scan: dict[str, Any]) -> str:
-    """3 epochs, as planned: 35 rows (20 to 60); 24 epochs: 640; after deduplication: 21.
+    """3 epochs, as planned: 35 rows (20 to 60); 24 epochs: 640 (410 to 980); after deduplication: 21.
 
     Empty without a table, and where no answer is long enough.
     """
@@ -28,12 +28,9 @@ def curve(rows: Sequence[dict[str, Any]], scan: dict[str, Any]) -> str:
     mine = {r["epochs"]: r for r in usable if r.get("variant") == PLANNED}
     if planned not in mine:
         return ""
-    parts = [f"{plural_g(planned, 'epoch')}, as planned: {_rows(mine[planned])}"]
-    parts += [
-        f"{plural_g(planned * times, 'epoch')}: {about(mine[planned * times]['expected_rows'])}"
-        for times in TIMES
-        if planned * times in mine and planned
-    ]
+    now, later = mine[planned], [mine[planned * times] for times in TIMES if planned * times in mine and planned]
+    parts = [f"{plural_g(planned, 'epoch')}, as planned: {_sure_to(now, about_many(now['expected_rows'], 'row'))}"]
+    parts += [f"{plural_g(r['epochs'], 'epoch')}: {_sure_to(r, about(r['expected_rows']))}" for r in later]
     told = [r for r in usable if r["variant"] != PLANNED]
     if mine[planned]["expected_rows"] < TO_FORGET:
         told = [r for r in told if not r["variant"].startswith(GOLDFISH)]
@@ -73,8 +70,8 @@ def lines(rows: Sequence[dict[str, Any]], scan: dict[str, Any]) -> list[str]:
     return [line for line in (f"{opening}: {what}" if what else "", by_hand) if line]
 
 
-def _rows(row: dict[str, Any]) -> str:
-    expected = about_many(row["expected_rows"], "row")
+def _sure_to(row: dict[str, Any], expected: str) -> str:
+    """The expected number with its interval, where there is one."""
     if row.get("low") is None or row.get("high") is None:
         return expected
     return f"{expected} ({about(row['low'])} to {about(row['high'])})"

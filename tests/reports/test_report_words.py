@@ -66,8 +66,8 @@ def scan_of(**audit: object) -> dict:
 
 def test_the_what_if_curve_in_one_sentence():
     assert what.curve(ROWS, scan_of()) == (
-        "3 epochs, as planned: 35 rows (18 to 70); 6 epochs: 140; 24 epochs: 640; after deduplication: fewer than 0.1; "
-        "batches twice as large: 9; goldfish loss, k = 4: 3"
+        "3 epochs, as planned: 35 rows (18 to 70); 6 epochs: 140 (70 to 280); 24 epochs: 640 (320 to 1,280); after "
+        "deduplication: fewer than 0.1; batches twice as large: 9; goldfish loss, k = 4: 3"
     )
     few = [{**r, "expected_rows": r["expected_rows"] / 4} for r in ROWS]
     assert "goldfish" not in what.curve(few, scan_of())  # there is little to forget
