@@ -23,6 +23,7 @@ from scanner.objects import Bool, Float64, Int16, Int32, Int64, Neighbours, Pair
 from scanner.progress import Progress
 from scanner.settings import Settings
 from scanner.signals import _cascade, semantic
+from scanner.signals._foretelling import Forecaster, Taught
 from scanner.signals._odds import CLOSENESS, COSINE, Odds
 from scanner.signals._themes import themes_of_pairs
 from scanner.storedtext import SegmentReader
@@ -59,9 +60,14 @@ def confirm(
         proposals = _cascade.propose(near, text, rows.content_rank, (known[0], known[1]))
         ends = themes_of_pairs(fast.vectors, proposals.a, proposals.b, rows.content_rank)
         source = source_of_pairs(rows, proposals)
+        shelf = _Shelf(confirmer.dimension, len(rows))
+        odds: Odds | Taught
         if sketcher and sketches:
             parts = sketcher.parts(sketches, proposals.a, proposals.b, proposals.cosine, threads)
-            odds = Odds(CLOSENESS, parts, settings.cosine, ends, source)
+            forecaster = Forecaster(
+                parts, proposals, fast.vectors, sketches.beginning, sketches.length, rows.content_rank, shelf.all
+            )
+            odds = Taught(CLOSENESS, parts, settings.cosine, ends, source, forecaster)
         else:
             odds = Odds(COSINE, proposals.cosine[:, None], settings.cosine, ends, source)
         alone = text == np.arange(len(text))  # copies are read once
@@ -69,7 +75,6 @@ def confirm(
     budget = int(total * settings.confirm_share)
     aim = settings.confirm_recall
     limit = budget if aim is None else int(total * settings.confirm_limit)
-    shelf = _Shelf(confirmer.dimension, len(rows))
 
     def look(chosen: _cascade.Chosen) -> _Look:
         """The pairs among what was read so far, and how many were missed."""
@@ -281,6 +286,11 @@ class _Shelf:
         """Add the vectors of rows that were not read before."""
         self.place[rows] = len(self.vectors) + np.arange(len(rows))
         self.vectors = np.concatenate((self.vectors, vectors))
+
+    def all(self) -> tuple[Int64, Int16]:
+        """The positions of the rows read, ascending, and their vectors."""
+        rows = np.flatnonzero(self.place >= 0)
+        return rows, self.vectors[self.place[rows]]
 
 
 def _cosines(vectors: Int16, a: Int64, b: Int64) -> Float64:

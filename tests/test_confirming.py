@@ -14,7 +14,8 @@ from scanner.errors import SettingsError
 from scanner.formats import discover
 from scanner.progress import Progress
 from scanner.settings import Settings
-from scanner.signals import semantic
+from scanner.signals import _foretelling, semantic
+from scanner.signals._odds import CLOSENESS
 from scanner.store import RunFolder
 from tests.test_embedding import tiny_model
 
@@ -143,6 +144,20 @@ def test_themes_are_told_apart_within_the_budget_whatever_the_order(tmp_path):
     assert told[0][0]
     assert told[0][2]["themes"] > 1
     assert told[0][2]["work_share"] <= 0.4
+
+
+def test_forecasts_join_in_whatever_the_order(tmp_path, monkeypatch):
+    monkeypatch.setattr(_foretelling, "LEAST_TAUGHT", 30)
+    many = [LONE[i % len(WORDS)] for i in range(80)]
+    rows = [(p.replace("item", f"item {i},"), f"{a} It has been {i} years.") for i, (p, a) in enumerate(many)]
+    told = []
+    for at in (np.arange(80), np.random.default_rng(4).permutation(80)):
+        folder = tmp_path / str(len(told))
+        folder.mkdir()
+        named, found, reader = cascade(folder, [rows[i] for i in at], confirm_share=0.6)
+        told.append((named, reader.read, found.notes))
+    assert told[0] == told[1]
+    assert len(told[0][2]["weights"]) == len(CLOSENESS.weights) + 1
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.3, 1.0])

@@ -13,12 +13,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import erf, sqrt
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from scanner.objects import Bool, Float64, Int32, Int64, Neighbours
-from scanner.signals._odds import NEAREST_1, Odds
+from scanner.signals._odds import NEAREST_1
 
 LEAST_COSINE = 0.5
 """Pairs below this by the fast encoder are not worth a look (benchmarks/semantic/README.md: what lies below)."""
@@ -26,6 +26,7 @@ SAMPLE_SHARE = 0.1  # of the budget, for pairs from all of the proposals
 ROUNDS = 6  # of reading, after the sample; more find nothing more
 GROWTH = 0.1  # of what was allowed so far, per round beyond the budget: so much at most is read too much
 _PRICED = 4  # times per round that pairs are priced again, since rows chosen before cost nothing
+_FIRST_LOOK = 4_096  # pairs that are put in order; four times as many each time that they cost less than is to be spent
 MOST_SAMPLED = 200  # pairs
 LEAST_SAMPLED = 5  # pairs; fewer say nothing, unless enough others were read
 _RESAMPLES = 100  # for the interval
@@ -37,6 +38,17 @@ _DIGITS = 6  # of a logarithm; beyond them machines may differ
 _USUAL = 1.645  # deviations, for 5 % to 95 %
 
 _LEAST_STEP = 200  # a round beyond the budget is at least this part of what all proposals cost
+
+
+class Order(Protocol):
+    """What says how likely the proposals are, and learns from those that were read."""
+
+    def learn(self, at: Int64, slow: Float64) -> None:
+        """Follow the slow cosines of the pairs read so far."""
+
+    def log_probability(self) -> Float64:
+        """(p,) logarithms of the probability that a pair reaches the threshold."""
+
 
 Reader = Callable[[Int64, Int64, Int64], Float64]
 """Reads the rows at (m,) positions, then gives the slow cosines of (q,) pairs (a, b), NaN where that is not known."""
@@ -84,7 +96,7 @@ def propose(near: Neighbours, text: Int64, rank: Int64, known: tuple[Int64, Int6
 
 def choose(
     proposals: Proposals,
-    odds: Odds,
+    odds: Order,
     pieces: Int32,
     budget: int,
     read: Reader,
@@ -145,7 +157,7 @@ class _Known:
         encoded = np.flatnonzero(self.encoded)
         return Chosen(encoded, sampled, self.slow.copy(), self.spent, self.rounds, not self.encoded[rows].all())
 
-    def teach(self, odds: Odds) -> None:
+    def teach(self, odds: Order) -> None:
         """Let the odds follow all pairs read so far."""
         seen = np.flatnonzero(np.isfinite(self.slow))
         odds.learn(seen, self.slow[seen])
@@ -181,11 +193,19 @@ def _best_rows(
         together = (completed + around / 2) / np.maximum(cost, 1)
         amid = np.where(neither, np.minimum(together[a], together[b]), 0)[open_]
         value = np.round(np.log(np.maximum(np.maximum(worth / price, amid), 1e-300)), _DIGITS)
-        order = open_[np.argsort(-value, kind="stable")]
-        rows, first = np.unique(np.stack((a[order], b[order]), axis=1).ravel(), return_index=True)
-        rows = rows[np.argsort(first)]
-        rows = rows[~taken[rows]]
-        total = spent + np.cumsum(pieces[rows], dtype=np.int64)
+        most = _FIRST_LOOK
+        while True:  # only the best pairs need an order
+            best = np.arange(len(open_))
+            if most < len(open_):
+                best = np.flatnonzero(value >= -np.partition(-value, most)[most])  # subtle: ties all stay
+            order = open_[best[np.argsort(-value[best], kind="stable")]]
+            rows, first = np.unique(np.stack((a[order], b[order]), axis=1).ravel(), return_index=True)
+            rows = rows[np.argsort(first)]
+            rows = rows[~taken[rows]]
+            total = spent + np.cumsum(pieces[rows], dtype=np.int64)
+            if len(best) == len(open_) or (len(total) and total[-1] > limit):
+                break
+            most *= 4
         new = rows[: int(np.searchsorted(total, limit, side="right"))]
         taken[new] = True
         spent += int(pieces[new].sum(dtype=np.int64))

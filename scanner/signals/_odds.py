@@ -107,15 +107,18 @@ class Odds:
         odds = self._odds(_points(self._parts, self._cosine), self._source) + leaning
         return np.asarray(np.round(-np.logaddexp(0, -odds), _DIGITS))
 
-    def level(self) -> Float64:
+    def level(self, with_themes: bool = False) -> Float64:
         """(p,) Fisher's z at which a pair's odds would be even, but for a constant: a score for any threshold.
 
-        By the parts alone: what the pairs read say of their theme would make them look better than they are.
+        By the parts alone unless the themes are asked for: what the pairs read say of their theme makes those very
+        pairs look better than they are.
         """
         level = np.zeros(len(self._parts))
+        leaning = self._leaning[self._themes].mean(axis=1) if with_themes else np.zeros(len(self._parts))
         for weights, mine in self._by_weights(self._source):
             scale = max(-float(weights[-1]), 1e-3)
-            level[mine] = (np.einsum("ij,j->i", self._parts[mine], weights[1:-1]) + weights[0]) / scale
+            by_parts = np.einsum("ij,j->i", self._parts[mine], weights[1:-1])
+            level[mine] = (by_parts + weights[0] + leaning[mine]) / scale
         return np.asarray(np.round(level, _DIGITS))
 
     def _odds(self, points: Float64, source: Int64) -> Float64:

@@ -211,6 +211,20 @@ def test_who_asks_for_more_is_never_given_less(rows, budget, seed):
     assert read_on(10**6, limit)[-1][0] <= limit
 
 
+def test_how_many_pairs_are_put_in_order_at_first_changes_nothing(monkeypatch):
+    rng = np.random.default_rng(11)
+    found, pieces = clustered(300, 11, 6, 8), rng.integers(1, 60, 300).astype(np.int32)
+    proposals = _cascade.propose(semantic.search(found, np.arange(300), 4), np.arange(300), np.arange(300), NONE)
+    log_probability = np.round(np.log(rng.integers(1, 6, len(proposals.a)) / 6), 6)  # many ties
+    encoded = rng.random(300) < 0.1
+    told = []
+    for first in (1, 7, 10**6):
+        monkeypatch.setattr(_cascade, "_FIRST_LOOK", first)
+        rows = _cascade._best_rows(proposals, log_probability, encoded, pieces, 0, int(pieces.sum()) // 3)
+        told.append(rows.tolist())
+    assert told[0] == told[1] == told[2] != []
+
+
 def test_the_sample_is_spread_over_what_is_likely():
     count = 2000
     a = np.arange(0, 2 * count, 2)
