@@ -62,6 +62,7 @@ def scan() -> None:
 @click.option("--confirm-recall", type=float, help="Read on until the estimated share of its pairs found is this.")
 @click.option("--confirm-limit", type=float, help="Largest share that --confirm-recall may read [1].")
 @click.option("--cosine", type=float, help="Semantic pairs at or above this go to review.")
+@click.option("--neighbours", type=int, help="Nearest rows that are compared by meaning, and listed, per row [10].")
 @click.option(
     "--eval", "evaluation", multiple=True, type=PATH, help="Benchmark that must not be in the data: file, folder, glob."
 )
