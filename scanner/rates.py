@@ -62,7 +62,8 @@ def stands(plan: TrainingPlan, progress: float = 1.0, peak: float | None = None)
     """
     wear = float(rate_share(plan, progress)) ** 2
     worn = wear * (1 + WEAR) / (wear + WEAR)
-    return _steady(0.0) - worn * (_steady(0.0) - _steady(plan.learning_rate if peak is None else peak))
+    whole = _steady(0.0)
+    return whole - worn * (whole - _steady(plan.learning_rate if peak is None else peak))
 
 
 def settled(plan: TrainingPlan, progress: float = 1.0, peak: float | None = None) -> float:

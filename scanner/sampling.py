@@ -25,7 +25,7 @@ import numpy.typing as npt
 
 from scanner.batching import PACKED, PACKED_ROWS, SEQUENCE_TOKENS, Sampler, Visits, token_shares
 from scanner.kernels.meetings import meet
-from scanner.rates import RATE_BEND, SETTLED_BEND, UNIT_LEARNING_RATE, rate_share, stands, taught
+from scanner.rates import RATE_BEND, SETTLED_BEND, UNIT_LEARNING_RATE, WEAR, rate_share, stands, taught
 from scanner.settings import TrainingPlan
 
 Int64 = npt.NDArray[np.int64]
@@ -195,7 +195,8 @@ def dose_unit() -> str:
     """What the doses of single rows are counted in; doses written down under another one mean something else."""
     return (
         f"visits at {UNIT_LEARNING_RATE:g} in steps of {UNIT_TOKENS} answer tokens: bend {RATE_BEND:g}, "
-        f"share {SHARE_POWER:g}, even {EVEN_POWER:g}, settled {SETTLED_BEND:g}, batch {BATCH_POWER:g}"
+        f"share {SHARE_POWER:g}, even {EVEN_POWER:g}, settled {SETTLED_BEND:g}, worn {WEAR:g}, "
+        f"batch {BATCH_POWER:g}"
     )
 
 

@@ -131,15 +131,20 @@ def test_the_order_of_rows_does_not_matter(tmp_path):
     assert found.notes == again.notes
 
 
-def test_themes_are_told_apart_within_the_budget_whatever_the_order(tmp_path):
+def in_two_orders(folder, share):
+    """What the cascade named, read and noted of 80 rows as they are and in another order."""
     many = [LONE[i % len(WORDS)] for i in range(80)]
     rows = [(p.replace("item", f"item {i},"), f"{a} It has been {i} years.") for i, (p, a) in enumerate(many)]
     told = []
     for at in (np.arange(80), np.random.default_rng(4).permutation(80)):
-        folder = tmp_path / str(len(told))
-        folder.mkdir()
-        named, found, reader = cascade(folder, [rows[i] for i in at], confirm_share=0.4)
+        (here := folder / str(len(told))).mkdir()
+        named, found, reader = cascade(here, [rows[i] for i in at], confirm_share=share)
         told.append((named, reader.read, found.notes))
+    return told
+
+
+def test_themes_are_told_apart_within_the_budget_whatever_the_order(tmp_path):
+    told = in_two_orders(tmp_path, 0.4)
     assert told[0] == told[1]
     assert told[0][0]
     assert told[0][2]["themes"] > 1
@@ -148,14 +153,7 @@ def test_themes_are_told_apart_within_the_budget_whatever_the_order(tmp_path):
 
 def test_forecasts_join_in_whatever_the_order(tmp_path, monkeypatch):
     monkeypatch.setattr(_foretelling, "LEAST_TAUGHT", 30)
-    many = [LONE[i % len(WORDS)] for i in range(80)]
-    rows = [(p.replace("item", f"item {i},"), f"{a} It has been {i} years.") for i, (p, a) in enumerate(many)]
-    told = []
-    for at in (np.arange(80), np.random.default_rng(4).permutation(80)):
-        folder = tmp_path / str(len(told))
-        folder.mkdir()
-        named, found, reader = cascade(folder, [rows[i] for i in at], confirm_share=0.6)
-        told.append((named, reader.read, found.notes))
+    told = in_two_orders(tmp_path, 0.6)
     assert told[0] == told[1]
     assert len(told[0][2]["weights"]) == len(CLOSENESS.weights) + 1
 

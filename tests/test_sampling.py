@@ -10,12 +10,14 @@ from dose_twin import BATCHES, plan, rows, twin
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scanner import sampling
 from scanner.batching import Sampler
 from scanner.rates import rate_share, visit_at
 from scanner.sampling import (
     asked_alone,
     copies_of,
     dose_of_set,
+    dose_unit,
     near_copy_share,
     replaced_of_100,
     simulate,
@@ -249,3 +251,12 @@ def test_asked_alone_more_copies_leave_more_and_one_copy_what_was_measured(own, 
     np.testing.assert_allclose(asked_alone(plan(batching="wrapped"), own * 0, own), 1 / 2.3)  # near copies alone
     for batching in ("random", "length-grouped", "packed"):
         assert (asked_alone(plan(batching=batching), own, own * times) == 1).all()
+
+
+def test_doses_of_another_law_are_told_by_their_unit():
+    """A rehearsal's doses are taken as written only where every constant they were counted with is the same."""
+    told = dose_unit()
+    for name in ("RATE_BEND", "SETTLED_BEND", "WEAR", "SHARE_POWER", "EVEN_POWER", "BATCH_POWER"):
+        with pytest.MonkeyPatch.context() as changed:
+            changed.setattr(sampling, name, getattr(sampling, name) * 2)
+            assert dose_unit() != told, name
