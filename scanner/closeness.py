@@ -79,7 +79,7 @@ class Sketcher:
         self._norm = np.sqrt(square)
         nothing = np.zeros((1, self._table.shape[1]), np.float32)
         # subtle: whole numbers of length 2,048: float32 adds up their products exactly, in any order
-        self._unit = np.concatenate((_unit(self._table).astype(np.float32), nothing))
+        self._unit = np.concatenate((at_unit(self._table).astype(np.float32), nothing))
         self.dimension = self._table.shape[1]
         self._is_word = np.zeros(len(self._table), np.bool_)
         for piece, number in self._tokenizer.get_vocab().items():
@@ -96,9 +96,9 @@ class Sketcher:
         pieces, owner, place = pieces[known], owner[known], place[known]
         heavy, weights = self._heaviest(pieces, owner, len(texts))
         first = place < BEGINNING
-        starts, sums = _sums(self._table, pieces[first], owner[first])
+        starts, sums = sums_of_pieces(self._table, pieces[first], owner[first])
         beginning = np.zeros((len(texts), self.dimension), np.int16)
-        beginning[starts] = _unit(sums)
+        beginning[starts] = at_unit(sums)
         spoken = self._is_word[pieces]
         return Sketches(heavy, weights, beginning, _words(pieces[spoken], owner[spoken], len(texts)), length)
 
@@ -176,7 +176,7 @@ def _shared(one: UInt16, other: UInt16) -> Float64:
     return np.asarray(both / np.maximum(either, 1))
 
 
-def _sums(table: Int16, pieces: Int64, owner: Int64) -> tuple[Int64, Int64]:
+def sums_of_pieces(table: Int16, pieces: Int64, owner: Int64) -> tuple[Int64, Int64]:
     """The distinct owners, ascending, and (m, d) sums of the vectors of each one's pieces. Owners stand together."""
     if not len(owner):
         return owner, np.zeros((0, table.shape[1]), np.int64)
@@ -184,7 +184,7 @@ def _sums(table: Int16, pieces: Int64, owner: Int64) -> tuple[Int64, Int64]:
     return owner[begin], np.add.reduceat(table[pieces].astype(np.int64), begin, axis=0)
 
 
-def _unit(vectors: Int16 | Int64) -> Int16:
+def at_unit(vectors: Int16 | Int64) -> Int16:
     """The vectors at length UNIT, in whole numbers; 0 stays 0."""
     square = np.square(vectors, dtype=np.int64).sum(axis=1)
     scale = UNIT / np.sqrt(np.maximum(square, 1))

@@ -23,10 +23,11 @@ from scanner.objects import Bool, Float64, Int16, Int32, Int64, Neighbours, Pair
 from scanner.progress import Progress
 from scanner.settings import Settings
 from scanner.signals import _cascade, semantic
-from scanner.signals._foretelling import Forecaster, Taught
+from scanner.signals._foretelling import Forecaster, Known, Taught
 from scanner.signals._odds import CLOSENESS, COSINE, Odds
 from scanner.signals._themes import themes_of_pairs
 from scanner.storedtext import SegmentReader
+from scanner.wordmeans import WordMeans
 
 _TEXTS_AT_ONCE = 256  # between two steps of the progress bar
 _ROWS_AT_ONCE = 4096
@@ -54,7 +55,7 @@ def confirm(
     with progress.stage("choose what the transformer reads", len(rows)):
         # The parts are made for the static table; another embedder's cosine is taken as it is.
         sketcher = Sketcher() if settings.embedder is None else None
-        pieces, sketches = _costs(batches, taken, rows, confirmer, sketcher, progress)
+        pieces, sketches, means = _costs(batches, taken, rows, confirmer, sketcher, progress)
         copies = copies_of(lexical, settings)
         known = tuple(np.searchsorted(rows.row_id, copies[end].to_numpy()) for end in ("row_a", "row_b"))
         proposals = _cascade.propose(near, text, rows.content_rank, (known[0], known[1]))
@@ -64,9 +65,8 @@ def confirm(
         odds: Odds | Taught
         if sketcher and sketches:
             parts = sketcher.parts(sketches, proposals.a, proposals.b, proposals.cosine, threads)
-            forecaster = Forecaster(
-                parts, proposals, fast.vectors, sketches.beginning, sketches.length, rows.content_rank, shelf.all
-            )
+            known_before = Known(fast.vectors, sketches.beginning, means, sketches.length)
+            forecaster = Forecaster(parts, proposals, known_before, rows.content_rank, shelf.all)
             odds = Taught(CLOSENESS, parts, settings.cosine, ends, source, forecaster)
         else:
             odds = Odds(COSINE, proposals.cosine[:, None], settings.cosine, ends, source)
@@ -227,19 +227,28 @@ def _costs(
     confirmer: Confirmer,
     sketcher: Sketcher | None,
     progress: Progress,
-) -> tuple[Int32, Sketches | None]:
-    """(n,) pieces of each row as the transformer would read it, and the rows' sketches."""
+) -> tuple[Int32, Sketches | None, Int16]:
+    """(n,) pieces of each row as the transformer would read it, the rows' sketches, and their word means.
+
+    The last two are for what compares rows by the static table: without a sketcher there is neither (width 0).
+    """
     pieces = np.zeros(len(rows), np.int32)
     sketches = Sketches.empty(len(rows), sketcher.dimension) if sketcher else None
+    table = confirmer.input_table() if sketcher else None
+    of_words = WordMeans(*table) if table else None
+    means = np.zeros((len(rows), of_words.width if of_words else 0), np.int16)
     for batch, take in zip(batches, taken, strict=True):
         if len(batch):
             at = np.searchsorted(rows.row_id, batch.row_id[batch.row_starts()[:-1]])
             texts = confirmer.row_texts(batch, take)
-            pieces[at] = confirmer.pieces(texts)
+            split = confirmer.split(texts)
+            pieces[at] = [len(ids) for ids in split]
             if sketcher and sketches:
                 sketches.put(at, sketcher.sketch(texts))
+            if of_words:
+                means[at] = of_words.of(split)
             progress.advance(len(at))
-    return pieces, sketches
+    return pieces, sketches, means
 
 
 def _texts(

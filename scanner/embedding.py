@@ -19,7 +19,7 @@ import numpy as np
 from scanner import hub, running
 from scanner.commonlines import common_lines
 from scanner.errors import SettingsError
-from scanner.objects import ROLE_CODE, Bool, Float64, Int16, Int32, Int64, Rows, SegmentBatch, UInt8
+from scanner.objects import ROLE_CODE, Bool, Float32, Float64, Int16, Int32, Int64, Rows, SegmentBatch, UInt8
 from scanner.settings import Settings
 from scanner.wordvectors import StaticEncoder
 
@@ -82,6 +82,8 @@ class Confirmer(Encoder, Protocol):
     def learn(self, batches: Sequence[SegmentBatch], taken: Sequence[Bool]) -> None: ...
     def row_texts(self, batch: SegmentBatch, taken: Bool) -> list[str]: ...
     def pieces(self, texts: list[str]) -> Int32: ...
+    def split(self, texts: list[str]) -> list[list[int]]: ...
+    def input_table(self) -> tuple[Float32, list[int]] | None: ...
     def encode_texts(self, texts: list[str], threads: int) -> tuple[Int16, Int32, Int32]: ...
 
 
@@ -196,7 +198,18 @@ class ModelEncoder:
 
     def pieces(self, texts: list[str]) -> Int32:
         """(t,) pieces that the model reads of each text: what encoding it costs."""
-        return np.fromiter(map(len, self._ids(texts)), np.int32, len(texts))
+        return np.fromiter(map(len, self.split(texts)), np.int32, len(texts))
+
+    def input_table(self) -> tuple[Float32, list[int]] | None:
+        """(v, d) vectors that the model begins with, one per piece, and the pieces that stand for no words.
+
+        None where the model has no such table.
+        """
+        layers = getattr(self.model[0], "auto_model", None)
+        table = layers.get_input_embeddings() if layers is not None else None
+        if table is None:
+            return None
+        return table.weight.detach().float().cpu().numpy(), list(self.model.tokenizer.all_special_ids)
 
     def encode_texts(self, texts: list[str], threads: int) -> tuple[Int16, Int32, Int32]:
         """(t, d) vectors, (t,) words and (t,) unknown words; texts that are blank are 0."""
@@ -220,7 +233,7 @@ class ModelEncoder:
         unknown_piece = self.model.tokenizer.unk_token_id
         for begin in range(0, len(some), _TEXTS_AT_ONCE):
             part = some[begin : begin + _TEXTS_AT_ONCE]
-            ids = self._ids([distinct[at] for at in part], special=False)
+            ids = self.split([distinct[at] for at in part], special=False)
             words[part] = [len(i) for i in ids]
             if unknown_piece is not None:
                 unknown[part] = [sum(piece == unknown_piece for piece in i) for i in ids]
@@ -234,7 +247,7 @@ class ModelEncoder:
         of = [place[text] for text in texts]
         return out[of], words[of], unknown[of]
 
-    def _ids(self, texts: list[str], special: bool = True) -> list[list[int]]:
+    def split(self, texts: list[str], special: bool = True) -> list[list[int]]:
         """The pieces of each text, cut where the model cuts; special: those that the model wants around it, too."""
         longest = self.model.get_max_seq_length()
         split = self.model.tokenizer(

@@ -65,7 +65,7 @@ class Cell:
     shuffled: bool = False  # rows are put into another order first; else they stand source by source
     times: int | None = None  # every member stands so many times, and nothing else is planted
     replaced: int = 0  # of 100 tokens in its copies
-    sequence: int | None = None  # tokens of a sequence of rows end to end; None: the base's context
+    sequence: int | None = None  # tokens of a packed sequence; None: the base's context, of whole rows SEQUENCE_TOKENS
 
 
 BASES = {
@@ -85,6 +85,8 @@ CELLS = {
     "packed-ordered-2": Cell(PACKED, 2),
     "packed-2": Cell(PACKED, 2, shuffled=True),
     "packed-other": Cell(PACKED, rows="other", shuffled=True),
+    "packed-four": Cell(replace(PLAN, batching="packed", batch_size=4), 3, sequence=256),
+    "packed-four-other": Cell(replace(PLAN, batching="packed", batch_size=4), 4, rows="other", sequence=256),
     "micro-2": Cell(replace(PLAN, micro_batch=2, loss_average="micro-batch")),
     "per-row": Cell(replace(PLAN, loss_average="row")),
     "linear": Cell(replace(PLAN, lr_schedule="linear")),
@@ -225,7 +227,7 @@ def run_cell(name: str, data: Path, cache: Path) -> None:
         model = rehearsal.with_adapters(model, cell.plan.lora_rank, cell.seed)
     if cell.sequence:
         model = replace(model, context=cell.sequence)
-    tune = rehearsal.Rehearsal(model, cell.plan, rows, None, cell.seed, bf16)
+    tune = rehearsal.Rehearsal(model, cell.plan, rows, None, cell.seed, bf16, max_length=cell.sequence)
     place = np.arange(len(audit))
     kept = [np.packbits(goldfish.words_kept(row, cell.plan.goldfish_k)).tobytes() for row in audit]
     tables, began = [], time.perf_counter()

@@ -225,7 +225,7 @@ def first_places(trained: list[corpus.Trained]) -> np.ndarray:
 
 def sequence_of(cell: grid.Cell) -> int:
     """Tokens of a packed sequence of a cell."""
-    return sequence_length(cell.plan, cell.sequence or TINY_CONTEXT, None)
+    return sequence_length(cell.plan, cell.sequence or TINY_CONTEXT, cell.sequence)
 
 
 def planted_copies(trained: list[corpus.Trained]) -> Copies:

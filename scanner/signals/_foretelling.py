@@ -1,7 +1,8 @@
 """What the rows read so far teach about pairs that were not: a forecast of the slow cosine beside a pair's parts.
 
-    vectors of the rows read -> a linear map from fast to slow ones -> the cosine of every pair after it
-    that cosine, the pair's parts, its place -> boosted trees, fitted to the pairs read -> Fisher's z, foretold
+    vectors of the rows read -> a linear map to them from fast ones and word means -> every row, as mapped
+    a pair's cosines by map and word means, its parts, its places -> boosted trees, fitted to the pairs read
+        -> Fisher's z, foretold
 
 A file that is large enough to be read in thousands of pairs knows things about itself that no other file could teach:
 which of its themes a wording makes alike, and what the fast encoder gets wrong there. The forecast of a pair that was
@@ -13,6 +14,7 @@ that neither threads nor the order of rows change a forecast.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -28,9 +30,10 @@ if TYPE_CHECKING:
 
 LEAST_TAUGHT = 2_000  # pairs read, before trees are fitted; of fewer they learn nothing that parts do not say
 FORETOLD = 30_000  # unread pairs at most, the likeliest by their parts; the others are nobody's next choice
-PLACE = 32  # first axes of the static table, which are those of its largest variance
-_HELD = 3.0  # ridge of the map, in squared lengths of a vector
-_TREES, _RATE = 60, 0.12  # boosted trees of 31 leaves, and how far each of them moves the forecast
+PLACE = 32  # axes of the largest variance: the first ones of the static table, and those of the rows read, as mapped
+_HELD = 1.0  # ridge of the map, in squared lengths of a vector
+_TREES, _RATE = 100, 0.08  # boosted trees of 31 leaves, and how far each of them moves the forecast
+_SEEN = 0.3  # share of what is known of a pair that each split of a tree is shown
 _FOLDS = 3  # trees that foretell a pair that was read saw the other folds only
 _LOG_UNIT = 512.0  # of a length's logarithm, as a whole number
 _GROWN = 1.5  # times as many pairs read as when the trees were fitted last: they are fitted again
@@ -40,6 +43,16 @@ _AT_ONCE = 16_384  # pairs or rows
 _UNLIKELY = -8.0  # logarithm of the probability of a pair that is not foretold, at most
 
 
+@dataclass(frozen=True)
+class Known:
+    """What is known of rows before the transformer reads them; (n, ...), vectors of length UNIT."""
+
+    vectors: Int16  # (n, d) by the static table
+    beginnings: Int16  # (n, d) of their first pieces
+    means: Int16  # (n, 2 w) by the transformer's word embeddings: of all pieces, of the first; w is 0 where it has none
+    length: Int32  # (n,) pieces
+
+
 class Forecaster:
     """Foretells Fisher's z of the slow cosine of pairs."""
 
@@ -47,24 +60,23 @@ class Forecaster:
         self,
         parts: Float64,
         proposals: Proposals,
-        vectors: Int16,
-        beginnings: Int16,
-        length: Int32,
+        known: Known,
         rank: Int64,
         read: Callable[[], tuple[Int64, Int16]],
     ):
-        """parts: (p, k) of the proposals, in their order.
+        """parts: (p, k) of the proposals, in their order. known: of all rows; rank: (n,) their places in content order.
 
-        vectors, beginnings: (n, d) of length UNIT, length: (n,) pieces, rank: (n,) place in content order, of all rows.
         read: gives the positions of the rows read so far and their slow vectors, of length UNIT.
         """
         self._parts, self._a, self._b, self._rank, self._read = parts, proposals.a, proposals.b, rank, read
-        self._vectors, self._beginnings = vectors, beginnings
-        self._extent = np.rint(_LOG_UNIT * np.log1p(length)).astype(np.int16)
+        self._known = known
+        self._extent = np.rint(_LOG_UNIT * np.log1p(known.length)).astype(np.int16)
         self._trees: list[HistGradientBoostingRegressor] = []  # one per fold, which did not see it
         self._weights: Float32 = np.zeros((0, 0), np.float32)
         self._mapped: Int16 = np.zeros((0, 0), np.int16)  # (n, d) of length UNIT
         self._is_mapped: Bool = np.zeros(0, np.bool_)
+        self._axes: Float32 = np.zeros((0, 0), np.float32)  # (d, PLACE) of the rows read, as mapped
+        self._placed: Int16 = np.zeros((0, 0), np.int16)  # (n, PLACE) rows along them
 
     def learn(self, at: Int64, slow: Float64) -> tuple[Float64, Int64]:
         """(m,) forecasts for the pairs `at`, whose slow cosines are known, and (m,) the fold of each."""
@@ -81,7 +93,7 @@ class Forecaster:
             self._trees = []
             for part in range(_FOLDS):
                 trees = HistGradientBoostingRegressor(
-                    max_iter=_TREES, learning_rate=_RATE, early_stopping=False, random_state=0
+                    max_iter=_TREES, learning_rate=_RATE, max_features=_SEEN, early_stopping=False, random_state=0
                 )
                 self._trees.append(trees.fit(points[fold != part], z[fold != part]))
                 foretold[fold == part] = trees.predict(points[fold == part])
@@ -109,9 +121,12 @@ class Forecaster:
         leverage = np.einsum("ij,ij->i", x @ inverse, x)
         self._weights = weights.astype(np.float32)
         self._mapped = np.zeros((len(self._rank), slow.shape[1]), np.int16)
-        self._mapped[rows] = _at_unit(slow - (slow - x @ weights) / (1 - leverage)[:, None])
+        mapped = _at_unit(slow - (slow - x @ weights) / (1 - leverage)[:, None])
+        spread = np.cov(mapped.astype(np.float64), rowvar=False)
+        self._axes = np.linalg.eigh(spread)[1][:, ::-1][:, :PLACE].astype(np.float32)
+        self._placed = np.zeros((len(self._rank), self._axes.shape[1]), np.int16)
         self._is_mapped = np.zeros(len(self._rank), np.bool_)
-        self._is_mapped[rows] = True
+        self._put(rows, mapped)
 
     def _map(self, rows: Int64) -> None:
         """Put rows where the map says, unless they are there."""
@@ -119,26 +134,32 @@ class Forecaster:
         new = new[np.argsort(self._rank[new], kind="stable")]
         for at in range(0, len(new), _AT_ONCE):
             part = new[at : at + _AT_ONCE]
-            self._mapped[part] = _at_unit(self._inputs(part) @ self._weights)
-        self._is_mapped[new] = True
+            self._put(part, _at_unit(self._inputs(part) @ self._weights))
+
+    def _put(self, rows: Int64, mapped: Int16) -> None:
+        self._mapped[rows], self._is_mapped[rows] = mapped, True
+        self._placed[rows] = np.rint(mapped.astype(np.float32) @ self._axes)
 
     def _inputs(self, rows: Int64) -> Float32:
-        """(m, 2 d + 2) whole numbers: what the map takes of rows."""
+        """(m, 2 d + 2 w + 2) whole numbers: what the map takes of rows."""
         extent = np.stack((self._extent[rows], np.full(len(rows), UNIT, np.int16)), axis=1)
-        return np.concatenate((self._vectors[rows], self._beginnings[rows], extent), axis=1, dtype=np.float32)
+        whole = (self._known.vectors[rows], self._known.beginnings[rows], self._known.means[rows], extent)
+        return np.concatenate(whole, axis=1, dtype=np.float32)
 
     def _points(self, pairs: Int64) -> Float64:
-        """(m, k + 1 + PLACE) what the trees see of pairs."""
+        """(m, k + 2 PLACE + 3) what the trees see of pairs: parts, cosines as mapped and by means, places."""
         self._map(np.unique(np.concatenate((self._a[pairs], self._b[pairs]))))
-        points = np.empty((len(pairs), self._parts.shape[1] + 1 + PLACE))
+        known, half = self._known, self._known.means.shape[1] // 2
+        points: list[Float64] = []
         for at in range(0, len(pairs), _AT_ONCE):
             part = pairs[at : at + _AT_ONCE]
             a, b = self._a[part], self._b[part]
-            dots = np.einsum("ij,ij->i", self._mapped[a].astype(np.float32), self._mapped[b].astype(np.float32))
-            place = self._vectors[a, :PLACE].astype(np.int32) + self._vectors[b, :PLACE]
-            cosine = dots.astype(np.float64) / UNIT**2
-            points[at : at + _AT_ONCE] = np.concatenate((self._parts[part], cosine[:, None], place), axis=1)
-        return points
+            cosines = [_cosines(self._mapped, a, b)]
+            cosines += [_cosines(known.means[:, side], a, b) for side in (slice(half), slice(half, None))]
+            place = known.vectors[a, :PLACE].astype(np.int32) + known.vectors[b, :PLACE]
+            mapped = self._placed[a].astype(np.int32) + self._placed[b]
+            points.append(np.concatenate((self._parts[part], np.stack(cosines, axis=1), place, mapped), axis=1))
+        return np.concatenate(points)
 
 
 class Taught:
@@ -243,3 +264,9 @@ def _at_unit(vectors: Float32 | Float64) -> Int16:
     length = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
     unit: Int16 = np.rint(vectors * (UNIT / np.maximum(length, 1e-9))[:, None]).astype(np.int16)
     return unit
+
+
+def _cosines(vectors: Int16, a: Int64, b: Int64) -> Float64:
+    """(m,) of pairs of rows; their vectors have length UNIT or are 0."""
+    dots = np.einsum("ij,ij->i", vectors[a].astype(np.float32), vectors[b].astype(np.float32))
+    return np.asarray(dots.astype(np.float64) / UNIT**2)
