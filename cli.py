@@ -270,12 +270,11 @@ def export(run: Path, output: Path, target: str, jaccard: float | None, quiet: b
 @click.option("--text", type=click.Choice(["masked", "none", "full"]), default="masked", help="Excerpts.")
 def explain(run: Path, row: int, text: str) -> None:
     """Tell everything known about one row."""
-    from rich.console import Console
-
     from scanner import explain as explaining
+    from scanner.display import screen
     from scanner.store import RunFolder
 
-    explaining.explain(RunFolder.open_finished(run), row, text).render(Console())
+    explaining.explain(RunFolder.open_finished(run), row, text).render(screen())
 
 
 @scan.command()
@@ -391,12 +390,11 @@ def _apply(run: Path, output: Path, target: str | None, quiet: bool) -> None:
 
 
 def _show(run: Path, text: str, fixed: bool = False) -> None:
-    from rich.console import Console
-
+    from scanner.display import screen
     from scanner.reports import terminal
     from scanner.store import RunFolder
 
-    terminal.show(RunFolder.open_finished(run), Console(), text, fixed)
+    terminal.show(RunFolder.open_finished(run), screen(), text, fixed)
 
 
 if __name__ == "__main__":
