@@ -132,6 +132,8 @@ def read(source: Source, settings: Settings, first_row: int = 0) -> Iterator[Rec
 
 def spool_stdin(path: Path, stream: IO[bytes] | None = None) -> Path:
     """Copy the standard input into the private file `path`, so that it can be read more than once."""
+    if stream is None and sys.stdin is None:
+        raise InputError("the standard input is closed, expected JSONL on it; name a file instead")
     stream = stream or sys.stdin.buffer
     with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
         while block := stream.read(_files.BLOCK_BYTES):
@@ -228,6 +230,8 @@ def _sources_of_file(path: Path, left: list[LeftOut], is_named: bool) -> list[So
     if not is_named and not archive_suffix and _files.extension(path.name) not in known:
         left.append(LeftOut(path.name, UNKNOWN))
         return []
+    if (called := os.fsencode(path).decode("utf-8", "backslashreplace")) != str(path):
+        raise InputError(f"{called}: the name is not UTF-8, and scan.json could not keep it; rename it")
     compression = _files.compression_of(path)
     size = path.stat().st_size
     if compression != "zip":
