@@ -242,7 +242,9 @@ def report(run: Path, formats: str, text: str | None, quiet: bool) -> None:
     from scanner.store import RunFolder
 
     with _progress(quiet) as progress:
-        written = pipeline.report(RunFolder.open_finished(run), formats.split(","), text or "masked", progress)
+        written = pipeline.report(
+            RunFolder.open_finished(run), [name.strip() for name in formats.split(",")], text or "masked", progress
+        )
     if not quiet:
         click.echo("\n".join(str(path) for path in written))
 

@@ -197,6 +197,8 @@ def judge(run_path: Path, changes: dict[str, Any], progress: Progress | None = N
     predicted for again. A Jaccard threshold below the audit's floor is refused.
     """
     run, progress = RunFolder.open_finished(run_path), progress or Progress()
+    if run.private.is_dir():
+        run.claim()
     settings = judging.judge(run, changes, progress)
     report(run, ["html"], settings.text, progress)
     return run

@@ -24,6 +24,9 @@ KEEP_POLICIES = ("best", "first", "longest", "source:", "field:")  # see scanner
 DECONTAMINATE = ("both", "question", "review", "off")
 MAX_SHINGLE = 64  # tokens: what the kernels hold at a time
 MOST_EPOCHS = 10_000  # a few seconds of simulated batches for a thousand rows
+MOST_NEIGHBOURS = 1000  # each takes 12 bytes a row
+MOST_THREADS = 1024
+MOST = 2**31 - 1  # of any whole number: what the kernels count with
 MIN_SPAN = 10  # tokens: shorter runs are turns of phrase
 NEGATIONS = {
     "no_header": "header",
@@ -88,6 +91,8 @@ class TrainingPlan:
             _at_least("--micro-batch", self.micro_batch, 1)
         elif self.loss_average == "micro-batch":
             raise SettingsError("--loss-average micro-batch needs the rows of one: give --micro-batch ROWS")
+        for name, weight in self.source_weight:
+            _at_least(f"--source-weight {name}", weight, 0)
         together = self.devices * (self.micro_batch or 1)
         if self.batch_tokens is None and self.batch_size % together:
             raise SettingsError(
@@ -198,9 +203,10 @@ class Settings:
                 f"--span-tokens is {self.span_tokens}; it must be at least {MIN_SPAN}, or 0 to look for no repeated "
                 "passages"
             )
-        _at_least("--neighbours", self.neighbours, 2)
-        _at_least("--threads", self.threads, 0)
-        _at_least("--seed", self.seed, 0)
+        _at_least("--span-tokens", self.span_tokens, 0)
+        _at_least("--neighbours", self.neighbours, 2, most=MOST_NEIGHBOURS)
+        _at_least("--threads", self.threads, 0, most=MOST_THREADS)
+        _at_least("--seed", self.seed, 0, most=2**63 - 1)
         if self.max_length is not None:
             _at_least("--max-length", self.max_length, 1)
 
@@ -276,7 +282,7 @@ def read_settings_file(path: Path) -> dict[str, Any]:
     They may be called as on the command line: eval, no-semantic = true.
     """
     try:
-        values = tomllib.loads(path.read_text("utf-8"))
+        values = tomllib.loads(path.read_text("utf-8-sig"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path.name}: not readable as TOML: {error}") from error
     given = [(k.replace("-", "_"), v) for k, v in values.items()]
@@ -372,8 +378,11 @@ def _keep_policy(value: str) -> None:
         )
 
 
-def _at_least(option: str, value: float, least: float, cure: str = "") -> None:
+def _at_least(option: str, value: float, least: float, cure: str = "", most: int = MOST) -> None:
+    """A number from `least` on; a whole one is at most `most`."""
     if not value >= least:
         raise SettingsError(f"{option} is {value}; it must be at least {least}{cure}")
     if math.isinf(value):
         raise SettingsError(f"{option} is infinite; it must be a number")
+    if isinstance(value, int) and value > most:
+        raise SettingsError(f"{option} is {value:,}; it must be at most {most:,}")

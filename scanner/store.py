@@ -99,8 +99,8 @@ class RunFolder:
             os.close(lock)
             if isinstance(error, (BlockingIOError, PermissionError)):
                 raise RunError(
-                    f"{self.path} is being written by another process; wait until it is done, or choose another "
-                    "folder with --out"
+                    f"{self.path} is being written by another process; wait until it is done, or work in "
+                    "another folder (--out)"
                 ) from None
             return  # a file system without locks
         self._claimed = lock

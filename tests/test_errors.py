@@ -63,7 +63,9 @@ def test_the_missing_right_is_named(tmp_path, monkeypatch):
         return of_the_system(PermissionError(errno.EACCES, "Permission denied", str(tmp_path / name)))
 
     assert f"in/a.jsonl; ask for the right to enter {tmp_path}/in (chmod u+x)" in told("in/a.jsonl")
-    assert told("secret.parquet").endswith("secret.parquet; ask for the right to read it (chmod u+r), or choose another")
+    assert told("secret.parquet").endswith(
+        "secret.parquet; ask for the right to read it (chmod u+r), or choose another"
+    )
     assert told("full.parquet").endswith("; choose another place with --out or -o, or ask for the right to write there")
 
 

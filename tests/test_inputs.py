@@ -86,7 +86,7 @@ def test_a_folder_of_that_name_that_no_run_wrote_is_not_touched(tmp_path, name):
     for force in (False, True):
         with pytest.raises(RunError, match="holds files but no run; it is not touched"):
             inputs.is_finished(run, "any", force)
-    with pytest.raises(RunError, match="private/ folder that no run wrote; it is not touched|holds no stored text"):
+    with pytest.raises(RunError, match=r"private/ folder that no run wrote; it is not touched|holds no stored text"):
         pipeline.purge(run.path)
     assert mine.read_text() == "mine"
 
