@@ -71,7 +71,7 @@ class ShownProgress(progress.Progress):
             self._task = None
 
     def say(self, message: str) -> None:
-        self._bars.console.print(message, markup=False, highlight=False)
+        self._bars.console.print(message, markup=False, highlight=False, soft_wrap=True)  # a command stays whole
 
 
 @contextmanager

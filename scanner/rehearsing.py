@@ -40,7 +40,7 @@ from scanner.progress import Progress
 from scanner.recounting import segments_of
 from scanner.retelling import Rehearsed, duration, few_steps, of_epoch, per_row, planted_columns, planted_table
 from scanner.sampling import dose_unit
-from scanner.settings import NONE, Settings, TrainingPlan, option_name
+from scanner.settings import NONE, Settings, TrainingPlan, check_name, option_name
 from scanner.store import RunFolder
 from scanner.training import LOGITS_AT_A_TIME, probe
 from scanner.untuned import fingerprint
@@ -80,6 +80,7 @@ class Options:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise SettingsError(f"{option_name(name)} is {value}; it must be at least 1")
+        check_name(self.name)
         if self.width and self.width % models.TINY_HEAD:
             raise SettingsError(f"--width is {self.width}; it must be a multiple of {models.TINY_HEAD}")
 
@@ -364,6 +365,8 @@ def _facts(
 def _untrained(run: RunFolder, row_ids: Int64, options: Options) -> tuple[LanguageModel, list[Example]]:
     """A tiny model with random weights, and rows, neither trained on nor held out, to pre-train it on."""
     rows = segments_of(run, row_ids)
+    size = models.tiny_parameters(options.width, options.layers)
+    memory.check_measuring(TINY, size, cure="give fewer --layers or a smaller --width")
     model = models.tiny((s.text for row in rows for s in row), options.seed, width=options.width, layers=options.layers)
     examples = [e for e in chat.encode_some(rows, model.tokenizer, model.context) if isinstance(e, Example)]
     total = np.cumsum([len(e.ids) for e in examples])

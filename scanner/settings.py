@@ -323,6 +323,14 @@ def option_name(setting: str) -> str:
     return "--" + {"evaluation": "eval"}.get(setting, setting).replace("_", "-")
 
 
+def check_name(name: str | None) -> None:
+    """SettingsError where --name would not call something in the run folder."""
+    if name is not None and (not name or Path(name).name != name or name.startswith(".")):
+        raise SettingsError(
+            f"--name is {name!r}; it names a file in the run folder, so leave out slashes and a dot before it"
+        )
+
+
 def model_size(text: str, where: str = "--model-params") -> float:
     """Parameters of a model as people write them: 7B, 350M, 1.5b, 4e6, 7_000_000; SettingsError for anything else."""
     plain = re.sub(r"(?<=\d)[_,](?=\d{3}(?:\D|$))", "", text.strip().lower())

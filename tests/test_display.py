@@ -44,3 +44,12 @@ def test_a_pipe_gets_no_spaces_at_the_ends_of_lines(is_terminal, monkeypatch):
 def test_a_closed_standard_output_is_no_error(monkeypatch):
     monkeypatch.setattr(sys, "stdout", None)
     display.screen().print("nobody reads it")
+
+
+def test_what_is_said_stays_on_one_line(capsys, monkeypatch):
+    """It may end in a command, to be copied."""
+    monkeypatch.setenv("COLUMNS", "40")
+    command = f"to go on: scan rehearse {'folder/' * 20}demo.scan --rows 60"
+    with display.shown_progress() as progress:
+        progress.say(command)
+    assert command in capsys.readouterr().err.splitlines()

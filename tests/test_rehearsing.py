@@ -113,6 +113,8 @@ def test_a_rehearsal_that_makes_no_sense_is_refused(small, audited):
         pipeline.rehearse(audited, {"epochs": 0.0})
     with pytest.raises(ModelError, match=r"no config\.json"):
         pipeline.rehearse(audited, {"base": str(audited), "rows": 20})
+    with pytest.raises(ModelError, match=r"tiny: .* needs about .*; give fewer --layers or a smaller --width"):
+        pipeline.rehearse(audited, {"name": "huge", "rows": 20, "layers": 999_999})
 
 
 def test_a_local_base_is_taken_as_it_is(small, audited, tmp_path):
@@ -276,6 +278,9 @@ def test_shares_and_sizes_that_make_no_sense_are_refused():
         rehearsing.Options(rows=0)
     with pytest.raises(SettingsError, match="--width is 50; it must be a multiple of"):
         rehearsing.Options(width=50)
+    for name in ("../../x", "a/b", "", ".", "..", ".hidden"):
+        with pytest.raises(SettingsError, match=r"--name is .*; it names a file in the run folder, so leave out"):
+            rehearsing.Options(name=name)
 
 
 @pytest.mark.parametrize(
