@@ -40,7 +40,7 @@ from scanner.progress import Progress
 from scanner.recounting import segments_of
 from scanner.retelling import Rehearsed, duration, few_steps, of_epoch, per_row, planted_columns, planted_table
 from scanner.sampling import dose_unit
-from scanner.settings import NONE, Settings, TrainingPlan, check_name, option_name
+from scanner.settings import MOST_SEED, NONE, Settings, TrainingPlan, at_least, check_name, option_name
 from scanner.store import RunFolder
 from scanner.training import LOGITS_AT_A_TIME, probe
 from scanner.untuned import fingerprint
@@ -78,8 +78,9 @@ class Options:
             raise SettingsError(f"--planted is {self.planted:g}; it is a share of the rows, from 0 to 1")
         for name in ("rows", "controls", "pretrain_tokens", "width", "layers"):
             value = getattr(self, name)
-            if value is not None and value < 1:
-                raise SettingsError(f"{option_name(name)} is {value}; it must be at least 1")
+            if value is not None:
+                at_least(option_name(name), value, 1)
+        at_least("--seed", self.seed, 0, most=MOST_SEED)
         check_name(self.name)
         if self.width and self.width % models.TINY_HEAD:
             raise SettingsError(f"--width is {self.width}; it must be a multiple of {models.TINY_HEAD}")

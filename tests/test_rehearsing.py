@@ -276,6 +276,10 @@ def test_shares_and_sizes_that_make_no_sense_are_refused():
         rehearsing.Options(planted=1.5)
     with pytest.raises(SettingsError, match="--rows is 0; it must be at least 1"):
         rehearsing.Options(rows=0)
+    with pytest.raises(SettingsError, match=r"--pretrain-tokens is 1,000,000,.*; it must be at most 2,147,483,647"):
+        rehearsing.Options(pretrain_tokens=10**30)
+    with pytest.raises(SettingsError, match=r"--seed is .*; it must be at most 9,223,372,036,854,775,807"):
+        rehearsing.Options(seed=2**63)
     with pytest.raises(SettingsError, match="--width is 50; it must be a multiple of"):
         rehearsing.Options(width=50)
     for name in ("../../x", "a/b", "", ".", "..", ".hidden"):
