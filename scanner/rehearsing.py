@@ -119,6 +119,8 @@ def rehearse(run: RunFolder, plan_changes: dict[str, Any], options: Options, pro
             raise RunError(f"{folder} holds another rehearsal; choose another --name for this one")
         progress.say(f"{folder} holds this rehearsal already")
         return Rehearsed(folder, known)
+    if options.base != TINY:
+        models.check_folder(Path(options.base))  # before a folder for it is made
     _begin(folder, private, asked, command)
     try:
         with memory.kept():

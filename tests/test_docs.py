@@ -81,9 +81,16 @@ def test_the_scan_toml_of_the_readme_is_read(tmp_path: Path) -> None:
 
 def test_the_defaults_in_the_help_are_those_that_are_used() -> None:
     settings = Settings()
-    used = {"source_weight": 1, "micro_batch": "the whole step", "goldfish_k": "all are in",
-            "layout": "found automatically", "header": "found automatically", "embedder": "the shipped static table", "threads": "all cores",
-            "out": "<stem>.scan"}  # fmt: skip
+    used = {
+        "source_weight": 1,
+        "micro_batch": "the whole step",
+        "goldfish_k": "all are in",
+        "layout": "found automatically",
+        "header": "found automatically",
+        "embedder": "the shipped static table",
+        "threads": "all cores",
+        "out": "<stem>.scan",
+    }
     assert settings.threads == 0
     told = set()
     for option in cli.scan.commands["audit"].params:

@@ -112,7 +112,8 @@ def test_a_rehearsal_that_makes_no_sense_is_refused(small, audited):
     with pytest.raises(ModelError, match="no epochs measures nothing"):
         pipeline.rehearse(audited, {"epochs": 0.0})
     with pytest.raises(ModelError, match=r"no config\.json"):
-        pipeline.rehearse(audited, {"base": str(audited), "rows": 20})
+        pipeline.rehearse(audited, {"base": str(audited), "rows": 20, "name": "baseless"})
+    assert not (audited / "rehearsal" / "baseless").exists()
     with pytest.raises(ModelError, match=r"tiny: .* needs about .*; give fewer --layers or a smaller --width"):
         pipeline.rehearse(audited, {"name": "huge", "rows": 20, "layers": 999_999})
 
