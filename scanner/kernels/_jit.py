@@ -70,6 +70,11 @@ def _own_cache_folder() -> Iterator[None]:
     config.CACHE_DIR = str(cache_folder())
     try:
         yield
+    except OSError as error:  # numba does not say where
+        if error.filename or error.errno is None:
+            raise
+        place = f"{cache_folder()}; NUMBA_CACHE_DIR names another place"
+        raise OSError(error.errno, os.strerror(error.errno), place) from None
     finally:
         config.CACHE_DIR = before
 

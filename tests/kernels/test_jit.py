@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import errno
 import os
 import re
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from numba import njit
 from numba.core.errors import NumbaError
 
+from scanner.errors import of_the_system
 from scanner.kernels import _jit
 from scanner.kernels._jsonstrings import string_end
 
@@ -65,6 +67,15 @@ def test_other_users_of_numba_keep_their_setting(tmp_path):
         assert str(_jit.cache_folder()) == config.CACHE_DIR
     assert before == config.CACHE_DIR
     assert types.int64 is _jit.INT
+
+
+def test_a_full_disk_under_the_compiled_kernels_is_named():
+    with pytest.raises(OSError, match="No space left") as full, _jit._own_cache_folder():
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert f"(writing {_jit.cache_folder()}; NUMBA_CACHE_DIR names another place)" in of_the_system(full.value)
+    with pytest.raises(FileNotFoundError) as other, _jit._own_cache_folder():
+        Path("/nowhere/at/all").read_bytes()
+    assert other.value.filename == "/nowhere/at/all"
 
 
 def test_what_kernels_call_counts_no_references():
