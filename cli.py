@@ -55,13 +55,13 @@ def scan() -> None:
 @click.option("--tokenizer", type=FOUND, help="The model's tokenizer.json: counts in its tokens, in its chat template.")
 @likeness_options
 @click.option("--span-tokens", type=int, help="Shortest repeated passage, in tokens; 0 looks for none [50].")
-@click.option("--semantic/--no-semantic", default=None, help="Find semantic neighbours.")
+@click.option("--semantic/--no-semantic", default=None, help="Find semantic neighbours [semantic].")
 @click.option("--embedder", help="Sentence-transformers model, or a folder of one [the shipped static table].")
 @click.option("--confirm-with", metavar="MODEL", help="Transformer (or minilm) that decides on pairs by meaning.")
 @click.option("--confirm-share", type=float, help="Largest share of the rows' (of questions') tokens it reads [0.1].")
 @click.option("--confirm-recall", type=float, help="Read on until the estimated share of its pairs found is this.")
 @click.option("--confirm-limit", type=float, help="Largest share that --confirm-recall may read [1].")
-@click.option("--cosine", type=float, help="Semantic pairs at or above this go to review.")
+@click.option("--cosine", type=float, help="Semantic pairs at or above this go to review [0.9].")
 @click.option("--neighbours", type=int, help="Nearest rows that are compared by meaning, and listed, per row [10].")
 @click.option(
     "--eval", "evaluation", multiple=True, type=PATH, help="Benchmark that must not be in the data: file, folder, glob."
@@ -234,7 +234,7 @@ def calibrate(runs: tuple[Path, ...], output: Path, names: tuple[str, ...], quie
 
 @scan.command()
 @RUN
-@click.option("--format", "formats", default="html", help="html, json, markdown, sarif; several with commas.")
+@click.option("--format", "formats", default="html", help="html, json, markdown, sarif; several with commas [html].")
 @run_options
 def report(run: Path, formats: str, text: str | None, quiet: bool) -> None:
     """Render the reports of a run."""
@@ -242,7 +242,9 @@ def report(run: Path, formats: str, text: str | None, quiet: bool) -> None:
     from scanner.store import RunFolder
 
     with _progress(quiet) as progress:
-        written = pipeline.report(RunFolder.open_finished(run), formats.split(","), text or "masked", progress)
+        written = pipeline.report(
+            RunFolder.open_finished(run), [name.strip() for name in formats.split(",")], text or "masked", progress
+        )
     if not quiet:
         click.echo("\n".join(str(path) for path in written))
 
@@ -270,12 +272,11 @@ def export(run: Path, output: Path, target: str, jaccard: float | None, quiet: b
 @click.option("--text", type=click.Choice(["masked", "none", "full"]), default="masked", help="Excerpts.")
 def explain(run: Path, row: int, text: str) -> None:
     """Tell everything known about one row."""
-    from rich.console import Console
-
     from scanner import explain as explaining
+    from scanner.display import screen
     from scanner.store import RunFolder
 
-    explaining.explain(RunFolder.open_finished(run), row, text).render(Console())
+    explaining.explain(RunFolder.open_finished(run), row, text).render(screen())
 
 
 @scan.command()
@@ -391,12 +392,11 @@ def _apply(run: Path, output: Path, target: str | None, quiet: bool) -> None:
 
 
 def _show(run: Path, text: str, fixed: bool = False) -> None:
-    from rich.console import Console
-
+    from scanner.display import screen
     from scanner.reports import terminal
     from scanner.store import RunFolder
 
-    terminal.show(RunFolder.open_finished(run), Console(), text, fixed)
+    terminal.show(RunFolder.open_finished(run), screen(), text, fixed)
 
 
 if __name__ == "__main__":

@@ -106,6 +106,7 @@ def apply(
     settings = Settings.from_dict(scan["settings"])
     removed, manifest = (out.with_name(out.name + end) for end in (".removed.jsonl", ".manifest.json"))
     _check_places((out, removed, manifest), run, sources, settings)
+    _check_name(out, sources, target)
     writer = outputs.load(target or "original")
     plan = run.read_table("plan")
     rows = run.read_table("rows", ["row_id", "source", "line"])
@@ -146,6 +147,22 @@ def _check_places(paths: Sequence[Path], run: RunFolder, sources: Sequence[Sourc
                 raise OutputError(
                     f"{path} is {read[taken]}; expected another name, so that the original stays; choose a different -o"
                 )
+
+
+def _check_name(out: Path, sources: Sequence[Source], target: str | None) -> None:
+    """OutputError where one file would be called after another format than that of its content."""
+    first = sources[0]
+    content = target or first.format
+    claimed = formats.called(out.name)
+    if out.is_dir() or len({source.path for source in sources}) > 1 or not claimed:
+        return
+    if content in claimed or {content, *claimed} <= {"json", "jsonl"} or claimed == formats.called(first.path.name):
+        return
+    what = content if target else f"{content}, as the input is"
+    cure = ", or --to jsonl" if "jsonl" in claimed and not target else ""
+    raise OutputError(
+        f"{out.name}: the name says {claimed[0]}, and what is written is {what}; choose another name{cure}"
+    )
 
 
 def _edits(

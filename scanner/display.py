@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any, TextIO, cast
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
@@ -27,6 +30,26 @@ def plain(text: str, unicode: bool, style: str = "") -> Text:
     return Text(text if unicode else text.translate(_ASCII).encode("ascii", "replace").decode(), style=style)
 
 
+class _Trimmed:
+    """A text stream whose lines get no spaces at their ends, with which rich fills the columns of a table."""
+
+    def __init__(self, stream: TextIO):
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        return self._stream.write(re.sub(" +(?=\n)", "", text))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def screen() -> Console:
+    """Standard output; a file or a pipe gets lines without spaces at their ends."""
+    if sys.stdout is None or sys.stdout.isatty():
+        return Console()
+    return Console(file=cast(TextIO, _Trimmed(sys.stdout)))
+
+
 class ShownProgress(progress.Progress):
     """Stages as rich progress bars; finished stages stay as one line with their time."""
 
@@ -48,7 +71,7 @@ class ShownProgress(progress.Progress):
             self._task = None
 
     def say(self, message: str) -> None:
-        self._bars.console.print(message, markup=False, highlight=False)
+        self._bars.console.print(message, markup=False, highlight=False, soft_wrap=True)  # a command stays whole
 
 
 @contextmanager

@@ -21,6 +21,8 @@ from __future__ import annotations
 
 import difflib
 import errno
+import os
+import re
 import signal
 import traceback
 from collections.abc import Iterable
@@ -118,13 +120,48 @@ def unforeseen(error: BaseException) -> str:
 
 
 def of_the_system(error: OSError) -> str:
-    """What the operating system refused, and of which file where it says so."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        writing = f" (writing {error.filename})" if error.filename else ""
+    """What the operating system refused, of which file where it says so, and what to do."""
+    number, name, what = error.errno, error.filename, error.strerror or str(error)
+    if told := _IN_WORDS.search(str(error)):
+        number = int(told["rust"] or told["arrow"])
+        name, what = told["file"] or told["opened"] or name, os.strerror(number)
+    if number in (errno.ENOSPC, errno.EDQUOT):
+        writing = f" (writing {name})" if name else ""
         return f"no space is left on the disk{writing}; free some and run the same command again, or write to another"
-    if error.errno == errno.EFBIG:
-        return f"{error.filename or 'a file'} would be larger than is allowed here; raise the limit (ulimit -f)"
-    told = f"{error.strerror or error}: {error.filename or ''}".rstrip(": ")
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return f"{told}; choose another place with --out or -o, or ask for the right to read or write there"
-    return told
+    if number == errno.EFBIG:
+        return f"{name or 'a file'} would be larger than is allowed here; raise the limit (ulimit -f)"
+    if number in (errno.EACCES, errno.EPERM) and name:
+        cure = _right(Path(os.fsdecode(name)))
+    else:
+        cure = _CURES.get(number or 0, "")
+    return f"{what}: {name or ''}".rstrip(": ") + cure
+
+
+_IN_WORDS = re.compile(
+    r"'(?P<opened>[^']*)'\. Detail: \[errno (?P<arrow>\d+)\]|\(os error (?P<rust>\d+)\)(?:: (?P<file>.+))?"
+)
+"""How Arrow and polars tell of an error of the system."""
+_ELSEWHERE = "; choose another place with --out or -o, or ask for the right to write there"
+_FOLDER = "; a file stands where a folder is expected: choose another name"
+_OPEN = "; more files may be open here at once only with another limit: raise it (ulimit -n 1024)"
+_CURES = {
+    errno.EACCES: _ELSEWHERE,
+    errno.EPERM: _ELSEWHERE,
+    errno.EROFS: _ELSEWHERE,
+    errno.ENOTDIR: _FOLDER,
+    errno.EEXIST: _FOLDER,
+    errno.EISDIR: "; a folder stands where a file is expected: choose another name",
+    errno.ENAMETOOLONG: "; choose a shorter name",
+    errno.EMFILE: _OPEN,
+    errno.ENFILE: _OPEN,
+}
+
+
+def _right(path: Path) -> str:
+    """Which right is missing: to enter a folder on the way, to read what is there, or to write."""
+    for folder in reversed(path.parents):
+        if os.path.isdir(folder) and not os.access(folder, os.X_OK):
+            return f"; ask for the right to enter {folder} (chmod u+x), or choose another place"
+    if os.path.exists(path) and not os.access(path, os.R_OK):
+        return "; ask for the right to read it (chmod u+r), or choose another"
+    return _ELSEWHERE

@@ -107,7 +107,7 @@ def is_finished(run: RunFolder, identity: str, force: bool) -> bool:
         raise RunError(f"{run.path} is a file, not a folder; choose another run folder with --out")
     marks = [name for name in ("scan.json", "private/ingested.json") if (run.path / name).exists()]
     is_run = bool(marks) and (run.private.is_dir() or run.index.is_dir())  # purged: index/ is left
-    if not is_run and any(p.name not in ("private", "index") for p in run.path.iterdir()):
+    if not is_run and not (is_of_a_run(run) and all(p.name in ("private", "index") for p in run.path.iterdir())):
         raise RunError(f"{run.path} holds files but no run; it is not touched: choose another folder with --out")
     if force:
         run.private.mkdir(exist_ok=True, mode=0o700)
@@ -122,6 +122,12 @@ def is_finished(run: RunFolder, identity: str, force: bool) -> bool:
             "write elsewhere"
         )
     return (run.path / "scan.json").exists() and (run.path / "report.html").exists()
+
+
+def is_of_a_run(run: RunFolder) -> bool:
+    """Whether a run, finished or not, wrote private/ and index/ in the folder, as far as they are there."""
+    begun = any((run.private / name).exists() for name in ("lock", "ingested.json", run.segments_path.name))
+    return begun or not any(path for folder in (run.private, run.index) if folder.is_dir() for path in folder.iterdir())
 
 
 def lost(run: RunFolder) -> str:

@@ -228,7 +228,10 @@ def _check_causal(loaded: LanguageModel, path: Path, option: str) -> None:
 def tiny(
     texts: Iterable[str], seed: int, context: int = TINY_CONTEXT, width: int | None = None, layers: int | None = None
 ) -> LanguageModel:
-    """An untrained small Llama with a byte-level BPE trained on `texts`; width in multiples of TINY_HEAD."""
+    """An untrained small Llama with a byte-level BPE trained on `texts`; width in multiples of TINY_HEAD.
+
+    `tiny_parameters` says beforehand how large.
+    """
     width, layers = width or TINY_WIDTH, layers or TINY_LAYERS
     import tokenizers
     import torch
@@ -261,6 +264,12 @@ def tiny(
     )
     torch.manual_seed(seed)
     return _placed(transformers.LlamaForCausalLM(config), tokenizer, "tiny", context)
+
+
+def tiny_parameters(width: int | None, layers: int | None) -> int:
+    """Parameters of a tiny base with a full vocabulary: embeddings, and attention, network and norms of each layer."""
+    width, layers = width or TINY_WIDTH, layers or TINY_LAYERS
+    return TINY_VOCABULARY * width + layers * (4 * width**2 + 9 * width**2 + 2 * width) + width
 
 
 def _placed(model: Any, tokenizer: Any, name: str, context: int) -> LanguageModel:

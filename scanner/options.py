@@ -157,13 +157,16 @@ def judging_options(command: Command) -> Command:
         click.option(
             "--drop-semantic/--keep-semantic",
             default=None,
-            help="Drop semantic duplicates too, unless numbers or negations differ, or leave those for review.",
+            help="Drop semantic duplicates too, unless numbers or negations differ, or leave those for review "
+            "[keep-semantic].",
         ),
-        click.option("--redact/--no-redact", default=None, help="Replace private spans, or mask them in the loss."),
+        click.option(
+            "--redact/--no-redact", default=None, help="Replace private spans, or mask them in the loss [redact]."
+        ),
         click.option(
             "--redact-unread/--leave-unread",
             default=None,
-            help="Replace private values in fields that no trainer reads too, or leave those.",
+            help="Replace private values in fields that no trainer reads too, or leave those [redact-unread].",
         ),
         click.option("--max-removal-share", type=float, help="Brake: largest share of an input to drop [0.5]."),
     ]
@@ -174,7 +177,7 @@ def run_options(command: Command) -> Command:
     """How a command speaks."""
     command = click.option("--quiet", "-q", is_flag=True, help="Print errors only.")(command)
     return click.option(
-        "--text", type=click.Choice(TEXT_POLICIES), help="Excerpts: private spans masked, none, or raw."
+        "--text", type=click.Choice(TEXT_POLICIES), help="Excerpts: private spans masked, none, or raw [masked]."
     )(command)
 
 

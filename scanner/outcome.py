@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from scanner import confirmation, recalls, strata
+from scanner.display import screen
 from scanner.evidence import Evidence
 from scanner.objects import Bool, Float64, Int64
 from scanner.prediction import EXTRACTED, reliability, scoring
@@ -161,7 +162,7 @@ class Outcome:
 
     def render(self, text: str = "masked", console: Console | None = None) -> None:
         """Print one screen; text of the data cannot steer the terminal."""
-        console = console or Console()
+        console = console or screen()
         for line in self.lines():
             console.print(Text(line))
         table = pl.read_parquet(self.path, glob=False)

@@ -197,6 +197,8 @@ def judge(run_path: Path, changes: dict[str, Any], progress: Progress | None = N
     predicted for again. A Jaccard threshold below the audit's floor is refused.
     """
     run, progress = RunFolder.open_finished(run_path), progress or Progress()
+    if run.private.is_dir():
+        run.claim()
     settings = judging.judge(run, changes, progress)
     report(run, ["html"], settings.text, progress)
     return run
@@ -321,6 +323,9 @@ def purge(run_path: Path) -> int:
     run = RunFolder(run_path)
     if not run.private.is_dir():
         raise RunError(f"{run_path} holds no stored text: there is no private/ folder in it")
+    if not inputs.is_of_a_run(run):
+        raise RunError(f"{run_path} holds a private/ folder that no run wrote; it is not touched: name a run folder")
+    RunFolder(run_path).claim()  # nobody writes there; let go at once: network disks keep a folder with an open file
     freed = sum(p.stat().st_size for p in run.private.rglob("*") if p.is_file())
     shutil.rmtree(run.private)
     return freed

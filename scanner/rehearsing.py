@@ -40,7 +40,7 @@ from scanner.progress import Progress
 from scanner.recounting import segments_of
 from scanner.retelling import Rehearsed, duration, few_steps, of_epoch, per_row, planted_columns, planted_table
 from scanner.sampling import dose_unit
-from scanner.settings import NONE, Settings, TrainingPlan, option_name
+from scanner.settings import MOST_SEED, NONE, Settings, TrainingPlan, at_least, check_name, option_name
 from scanner.store import RunFolder
 from scanner.training import LOGITS_AT_A_TIME, probe
 from scanner.untuned import fingerprint
@@ -78,8 +78,10 @@ class Options:
             raise SettingsError(f"--planted is {self.planted:g}; it is a share of the rows, from 0 to 1")
         for name in ("rows", "controls", "pretrain_tokens", "width", "layers"):
             value = getattr(self, name)
-            if value is not None and value < 1:
-                raise SettingsError(f"{option_name(name)} is {value}; it must be at least 1")
+            if value is not None:
+                at_least(option_name(name), value, 1)
+        at_least("--seed", self.seed, 0, most=MOST_SEED)
+        check_name(self.name)
         if self.width and self.width % models.TINY_HEAD:
             raise SettingsError(f"--width is {self.width}; it must be a multiple of {models.TINY_HEAD}")
 
@@ -117,6 +119,8 @@ def rehearse(run: RunFolder, plan_changes: dict[str, Any], options: Options, pro
             raise RunError(f"{folder} holds another rehearsal; choose another --name for this one")
         progress.say(f"{folder} holds this rehearsal already")
         return Rehearsed(folder, known)
+    if options.base != TINY:
+        models.check_folder(Path(options.base))  # before a folder for it is made
     _begin(folder, private, asked, command)
     try:
         with memory.kept():
@@ -364,6 +368,8 @@ def _facts(
 def _untrained(run: RunFolder, row_ids: Int64, options: Options) -> tuple[LanguageModel, list[Example]]:
     """A tiny model with random weights, and rows, neither trained on nor held out, to pre-train it on."""
     rows = segments_of(run, row_ids)
+    size = models.tiny_parameters(options.width, options.layers)
+    memory.check_measuring(TINY, size, cure="give fewer --layers or a smaller --width")
     model = models.tiny((s.text for row in rows for s in row), options.seed, width=options.width, layers=options.layers)
     examples = [e for e in chat.encode_some(rows, model.tokenizer, model.context) if isinstance(e, Example)]
     total = np.cumsum([len(e.ids) for e in examples])

@@ -24,6 +24,10 @@ KEEP_POLICIES = ("best", "first", "longest", "source:", "field:")  # see scanner
 DECONTAMINATE = ("both", "question", "review", "off")
 MAX_SHINGLE = 64  # tokens: what the kernels hold at a time
 MOST_EPOCHS = 10_000  # a few seconds of simulated batches for a thousand rows
+MOST_NEIGHBOURS = 1000  # each takes 12 bytes a row
+MOST_THREADS = 1024
+MOST_SEED = 2**63 - 1  # what torch takes
+MOST = 2**31 - 1  # of any whole number: what the kernels count with
 MIN_SPAN = 10  # tokens: shorter runs are turns of phrase
 NEGATIONS = {
     "no_header": "header",
@@ -67,27 +71,29 @@ class TrainingPlan:
         _one_of("--loss-average", self.loss_average, LOSS_AVERAGES)
         _one_of("--lr-schedule", self.lr_schedule, LR_SCHEDULES)
         _one_of("--method", self.method, METHODS)
-        _at_least("--epochs", self.epochs, 0)
+        at_least("--epochs", self.epochs, 0)
         if self.epochs > MOST_EPOCHS:
             raise SettingsError(f"--epochs is {self.epochs:g}; it must be at most {MOST_EPOCHS:,}: each is simulated")
-        _at_least("--learning-rate", self.learning_rate, 0)
-        _at_least("--warmup", self.warmup, 0)
+        at_least("--learning-rate", self.learning_rate, 0)
+        at_least("--warmup", self.warmup, 0)
         if self.warmup > 1:
             raise SettingsError(f"--warmup is {self.warmup:g}; it is a share of the steps, from 0 to 1")
-        _at_least("--batch-size", self.batch_size, 1)
-        _at_least("--lora-rank", self.lora_rank, 1)
+        at_least("--batch-size", self.batch_size, 1)
+        at_least("--lora-rank", self.lora_rank, 1)
         if self.model_params is not None:
-            _at_least("--model-params", self.model_params, LEAST_PARAMETERS, ": parameters, such as 350M or 7B")
+            at_least("--model-params", self.model_params, LEAST_PARAMETERS, ": parameters, such as 350M or 7B")
         if self.batch_tokens is not None:
-            _at_least("--batch-tokens", self.batch_tokens, 1)
+            at_least("--batch-tokens", self.batch_tokens, 1)
         _one_of("--drop-last", self.drop_last, DROPS)
-        _at_least("--devices", self.devices, 1)
+        at_least("--devices", self.devices, 1)
         if self.goldfish_k is not None:
-            _at_least("--goldfish-k", self.goldfish_k, 2)
+            at_least("--goldfish-k", self.goldfish_k, 2)
         if self.micro_batch is not None:
-            _at_least("--micro-batch", self.micro_batch, 1)
+            at_least("--micro-batch", self.micro_batch, 1)
         elif self.loss_average == "micro-batch":
             raise SettingsError("--loss-average micro-batch needs the rows of one: give --micro-batch ROWS")
+        for name, weight in self.source_weight:
+            at_least(f"--source-weight {name}", weight, 0)
         together = self.devices * (self.micro_batch or 1)
         if self.batch_tokens is None and self.batch_size % together:
             raise SettingsError(
@@ -168,7 +174,7 @@ class Settings:
         _one_of("--supervise", self.supervise, SUPERVISE)
         _one_of("--text", self.text, TEXT_POLICIES)
         _keep_policy(self.keep_policy)
-        _at_least("--keep", self.keep, 1)
+        at_least("--keep", self.keep, 1)
         _one_of("--decontaminate", self.decontaminate, DECONTAMINATE)
         for name in ("jaccard", "floor", "recall", "cosine", "confirm_share", "confirm_limit", "max_removal_share"):
             value = getattr(self, name)
@@ -189,20 +195,21 @@ class Settings:
             )
         if self.recall >= 1:
             raise SettingsError("--recall must be below 1: a sketch cannot promise every pair")
-        _at_least("--shingle", self.shingle, 1)
+        at_least("--shingle", self.shingle, 1)
         if self.shingle > MAX_SHINGLE:
             raise SettingsError(f"--shingle is {self.shingle}; it must be at most {MAX_SHINGLE}")
-        _at_least("--permutations", self.permutations, 8)
+        at_least("--permutations", self.permutations, 8)
         if self.span_tokens and self.span_tokens < MIN_SPAN:
             raise SettingsError(
                 f"--span-tokens is {self.span_tokens}; it must be at least {MIN_SPAN}, or 0 to look for no repeated "
                 "passages"
             )
-        _at_least("--neighbours", self.neighbours, 2)
-        _at_least("--threads", self.threads, 0)
-        _at_least("--seed", self.seed, 0)
+        at_least("--span-tokens", self.span_tokens, 0)
+        at_least("--neighbours", self.neighbours, 2, most=MOST_NEIGHBOURS)
+        at_least("--threads", self.threads, 0, most=MOST_THREADS)
+        at_least("--seed", self.seed, 0, most=MOST_SEED)
         if self.max_length is not None:
-            _at_least("--max-length", self.max_length, 1)
+            at_least("--max-length", self.max_length, 1)
 
     def _check_confirm_recall(self) -> None:
         """An aim that can be met, and room to read on for it."""
@@ -276,7 +283,7 @@ def read_settings_file(path: Path) -> dict[str, Any]:
     They may be called as on the command line: eval, no-semantic = true.
     """
     try:
-        values = tomllib.loads(path.read_text("utf-8"))
+        values = tomllib.loads(path.read_text("utf-8-sig"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path.name}: not readable as TOML: {error}") from error
     given = [(k.replace("-", "_"), v) for k, v in values.items()]
@@ -315,6 +322,14 @@ def settings_for(datasets: Sequence[str], options: dict[str, Any]) -> Settings:
 def option_name(setting: str) -> str:
     """A setting or an entry of the plan as it is given on the command line: --max-length."""
     return "--" + {"evaluation": "eval"}.get(setting, setting).replace("_", "-")
+
+
+def check_name(name: str | None) -> None:
+    """SettingsError where --name would not call something in the run folder."""
+    if name is not None and (not name or Path(name).name != name or name.startswith(".")):
+        raise SettingsError(
+            f"--name is {name!r}; it names a file in the run folder, so leave out slashes and a dot before it"
+        )
 
 
 def model_size(text: str, where: str = "--model-params") -> float:
@@ -372,8 +387,11 @@ def _keep_policy(value: str) -> None:
         )
 
 
-def _at_least(option: str, value: float, least: float, cure: str = "") -> None:
+def at_least(option: str, value: float, least: float, cure: str = "", most: int = MOST) -> None:
+    """A number from `least` on; a whole one is at most `most`."""
     if not value >= least:
         raise SettingsError(f"{option} is {value}; it must be at least {least}{cure}")
     if math.isinf(value):
         raise SettingsError(f"{option} is infinite; it must be a number")
+    if isinstance(value, int) and value > most:
+        raise SettingsError(f"{option} is {value:,}; it must be at most {most:,}")

@@ -33,7 +33,7 @@ def shown(names: Iterable[str]) -> list[str]:
 
     The parts of a path are masked one by one, so that it keeps their number.
     """
-    names = list(names)
+    names = [name.encode("utf-8", "replace").decode() for name in names]  # a name may hold any bytes
     every = dict.fromkeys(part for name in names for part in name.split("/"))
     parts = [part for part in every if not _PLAIN.fullmatch(part)]
     if not parts:

@@ -59,6 +59,8 @@ class RunFolder:
     @classmethod
     def open_for_writing(cls, path: Path) -> RunFolder:
         """Create the folder (0700) or take over an existing one, and remove what a killed run left half-written."""
+        if (called := os.fsencode(path).decode("utf-8", "backslashreplace")) != str(path):
+            raise RunError(f"{called}: the name is not UTF-8, which Arrow does not open; choose another with --out")
         path.mkdir(parents=True, exist_ok=True)
         os.chmod(path, 0o700)
         run = cls(path)
@@ -99,8 +101,8 @@ class RunFolder:
             os.close(lock)
             if isinstance(error, (BlockingIOError, PermissionError)):
                 raise RunError(
-                    f"{self.path} is being written by another process; wait until it is done, or choose another "
-                    "folder with --out"
+                    f"{self.path} is being written by another process; wait until it is done, or work in "
+                    "another folder (--out)"
                 ) from None
             return  # a file system without locks
         self._claimed = lock

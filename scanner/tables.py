@@ -157,8 +157,10 @@ def write_skips(run: RunFolder, skips: list[Skip]) -> None:
 def describe_inputs(sources: list[Source], digests: list[str], rows: Rows, skips: list[Skip]) -> list[dict[str, Any]]:
     """The inputs as scan.json names them."""
     by_file: dict[str, int] = {}
+    lines: dict[str, list[int]] = {s.name: rows.line[rows.source == s.index][:1].tolist() for s in sources}
     for skip in skips:
         by_file[skip.file] = by_file.get(skip.file, 0) + 1
+        lines.setdefault(skip.file, []).append(skip.line)
     return [
         {
             "index": s.index,
@@ -172,6 +174,7 @@ def describe_inputs(sources: list[Source], digests: list[str], rows: Rows, skips
             "sha256": digest,
             "layout": rows.layout[s.index],
             "first_row": rows.first_row[s.index],
+            "first_line": min(lines[s.name], default=None),
             "rows_read": int((rows.source == s.index).sum()),
             "rows_skipped": by_file.get(s.name, 0),
         }

@@ -32,7 +32,7 @@ from scanner.outcome import CONTROL, Outcome, figures
 from scanner.passes import Passes, Texts
 from scanner.progress import Progress
 from scanner.recalls import FOLDER
-from scanner.settings import Settings, TrainingPlan, option_name
+from scanner.settings import Settings, TrainingPlan, check_name, option_name
 from scanner.store import RunFolder
 from scanner.strata import Chosen
 from scanner.untuned import fingerprint, mark
@@ -64,8 +64,7 @@ class Options:
             raise SettingsError(f"--top-k is {self.top_k}; it must be at least 1, or 0 for all tokens")
         if not 0 < self.temperature < float("inf"):
             raise SettingsError(f"--temperature is {self.temperature:g}; it must be above 0 (greedy is N_pre)")
-        if self.name is not None and (not self.name or Path(self.name).name != self.name or self.name.startswith(".")):
-            raise SettingsError(f"--name is {self.name!r}; it names a file in the run folder, so leave out slashes")
+        check_name(self.name)
         if self.called.endswith(f".{CONTROLS}"):
             raise SettingsError(
                 f"the confirmation would be called {self.called}, as the table of another one's controls is; choose "

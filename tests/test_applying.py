@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
+import polars as pl
 import pytest
 from corpora import item
 
 from scanner import pipeline
-from scanner.errors import BrakeError, OutputError, SettingsError
+from scanner.errors import BrakeError, OutputError, RunError, SettingsError
 from scanner.settings import Settings
 
 MAIL = "jane.roe@roe-clinic.net"
@@ -86,3 +88,42 @@ def test_to_another_format(tmp_path):
     run = audited(tmp_path, rows)
     pipeline.apply(run, tmp_path / "clean.jsonl", "jsonl")
     assert [json.loads(line) for line in (tmp_path / "clean.jsonl").read_text("utf-8").splitlines()] == rows
+
+
+@pytest.mark.parametrize(
+    ("name", "target", "said"),
+    [
+        ("clean.parquet", None, "the name says parquet, and what is written is json, as the input is"),
+        ("clean.csv.gz", None, "the name says csv, and what is written is json, as the input is"),
+        ("clean.csv", "jsonl", "the name says csv, and what is written is jsonl"),
+    ],
+)  # fmt: skip
+def test_no_file_is_called_after_another_format_than_its_own(tmp_path, name, target, said):
+    run = audited(tmp_path, [item(i) for i in range(3)])
+    with pytest.raises(OutputError, match=re.escape(f"{name}: {said}; choose another name") + "$"):
+        pipeline.apply(run, tmp_path / name, target)
+    assert not list(tmp_path.glob("clean*"))
+    for named in ("clean", "clean.bak", "clean.jsonl.gz"):
+        assert pipeline.apply(run, tmp_path / named, target).rows_kept == 3
+
+
+def test_a_table_is_not_called_jsonl_and_the_way_there_is_named(tmp_path):
+    pl.DataFrame([item(i) for i in range(3)]).write_parquet(tmp_path / "d.parquet")
+    run = pipeline.audit([str(tmp_path / "d.parquet")], SETTINGS, tmp_path / "d.scan").path
+    with pytest.raises(OutputError, match=r"the name says jsonl, and what is written is parquet, .* or --to jsonl"):
+        pipeline.apply(run, tmp_path / "clean.jsonl")
+    assert pipeline.apply(run, tmp_path / "clean.jsonl", "jsonl").rows_kept == 3
+
+
+def test_a_run_is_judged_by_one_process_at_a_time(tmp_path, monkeypatch):
+    def taken(*_):
+        raise BlockingIOError
+
+    run = audited(tmp_path, [item(i) for i in range(3)])
+    with monkeypatch.context() as patched:
+        patched.setattr("fcntl.lockf", taken)
+        with pytest.raises(RunError, match="is being written by another process"):
+            pipeline.judge(run, {"jaccard": 0.9})
+    pipeline.purge(run)
+    pipeline.judge(run, {"jaccard": 0.9})
+    assert not (run / "private").exists()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -160,6 +161,7 @@ def test_explain_report_rules_and_purge(audited: Path, tmp_path: Path) -> None:
     told = scan("explain", "data.scan", "5", cwd=audited)
     assert told.returncode == 0, told.stderr
     assert "2" in told.stdout
+    assert not re.search(r" \n", told.stdout)
     unknown = scan("explain", "data.scan", "4711", cwd=audited)
     assert unknown.returncode == 1
     assert "Traceback" not in unknown.stderr

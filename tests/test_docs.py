@@ -77,3 +77,30 @@ def test_the_scan_toml_of_the_readme_is_read(tmp_path: Path) -> None:
     (tmp_path / "scan.toml").write_text(block, "utf-8")
     given = read_settings_file(tmp_path / "scan.toml")
     assert Settings().changed(**given).plan.lr_schedule == "cosine"
+
+
+def test_the_defaults_in_the_help_are_those_that_are_used() -> None:
+    settings = Settings()
+    used = {
+        "source_weight": 1,
+        "micro_batch": "the whole step",
+        "goldfish_k": "all are in",
+        "layout": "found automatically",
+        "header": "found automatically",
+        "embedder": "the shipped static table",
+        "threads": "all cores",
+        "out": "<stem>.scan",
+    }
+    assert settings.threads == 0
+    told = set()
+    for option in cli.scan.commands["audit"].params:
+        found = re.search(r"\[([^\]]+)\]\.$", getattr(option, "help", None) or "")
+        value = used.get(option.name, getattr(settings, option.name, getattr(settings.plan, option.name, None)))
+        if isinstance(option, click.Option) and option.secondary_opts and option.name not in used:
+            value = (option.opts if value else option.secondary_opts)[0].removeprefix("--")
+        if value not in (None, ()):
+            assert found, f"--{option.name}: the help does not say that the default is {value}"
+            known = found[1] == value if isinstance(value, str) else float(found[1]) == value
+            assert known, f"--{option.name}: the help says {found[1]}, and {value} is used"
+            told.add(option.name)
+    assert {"epochs", "cosine", "text", "semantic", "drop_semantic", "jaccard"} <= told

@@ -75,3 +75,31 @@ def test_what_force_would_delete_is_told(tmp_path):
     said = r"use --force to replace it \(which deletes rehearsal tiny-0, confirmation tuned\), or --out"
     with pytest.raises(RunError, match=said):
         inputs.is_finished(run, "other", force=False)
+
+
+@pytest.mark.parametrize("name", ["private", "index"])
+def test_a_folder_of_that_name_that_no_run_wrote_is_not_touched(tmp_path, name):
+    mine = tmp_path / "project" / name / "diary.txt"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine")
+    run = RunFolder(tmp_path / "project")
+    for force in (False, True):
+        with pytest.raises(RunError, match="holds files but no run; it is not touched"):
+            inputs.is_finished(run, "any", force)
+    with pytest.raises(RunError, match=r"private/ folder that no run wrote; it is not touched|holds no stored text"):
+        pipeline.purge(run.path)
+    assert mine.read_text() == "mine"
+
+
+def test_a_run_that_is_being_written_is_not_purged(tmp_path, monkeypatch):
+    def taken(*_):
+        raise BlockingIOError
+
+    run = finished(tmp_path)
+    with monkeypatch.context() as patched:
+        patched.setattr("fcntl.lockf", taken)
+        with pytest.raises(RunError, match="is being written by another process"):
+            pipeline.purge(run.path)
+    assert run.private.is_dir()
+    pipeline.purge(run.path)
+    assert not run.private.exists()

@@ -114,3 +114,10 @@ def test_the_configuration_tells_the_number_of_parameters(saved, tmp_path, tied)
     transformers.AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
     transformers.AutoTokenizer.from_pretrained(saved).save_pretrained(tmp_path)
     assert models.parameters_of(tmp_path) == models.load(tmp_path).parameters
+
+
+@pytest.mark.parametrize(("width", "layers"), [(None, None), (64, 3), (96, 1)])
+def test_the_size_of_a_tiny_base_is_known_before_it_is_made(width, layers):
+    made = models.tiny(["a few words to make a vocabulary of"] * 3, seed=0, width=width, layers=layers)
+    missing = (models.TINY_VOCABULARY - made.vocabulary) * (width or models.TINY_WIDTH)
+    assert models.tiny_parameters(width, layers) == made.parameters + missing

@@ -112,7 +112,10 @@ def test_a_rehearsal_that_makes_no_sense_is_refused(small, audited):
     with pytest.raises(ModelError, match="no epochs measures nothing"):
         pipeline.rehearse(audited, {"epochs": 0.0})
     with pytest.raises(ModelError, match=r"no config\.json"):
-        pipeline.rehearse(audited, {"base": str(audited), "rows": 20})
+        pipeline.rehearse(audited, {"base": str(audited), "rows": 20, "name": "baseless"})
+    assert not (audited / "rehearsal" / "baseless").exists()
+    with pytest.raises(ModelError, match=r"tiny: .* needs about .*; give fewer --layers or a smaller --width"):
+        pipeline.rehearse(audited, {"name": "huge", "rows": 20, "layers": 999_999})
 
 
 def test_a_local_base_is_taken_as_it_is(small, audited, tmp_path):
@@ -274,8 +277,15 @@ def test_shares_and_sizes_that_make_no_sense_are_refused():
         rehearsing.Options(planted=1.5)
     with pytest.raises(SettingsError, match="--rows is 0; it must be at least 1"):
         rehearsing.Options(rows=0)
+    with pytest.raises(SettingsError, match=r"--pretrain-tokens is 1,000,000,.*; it must be at most 2,147,483,647"):
+        rehearsing.Options(pretrain_tokens=10**30)
+    with pytest.raises(SettingsError, match=r"--seed is .*; it must be at most 9,223,372,036,854,775,807"):
+        rehearsing.Options(seed=2**63)
     with pytest.raises(SettingsError, match="--width is 50; it must be a multiple of"):
         rehearsing.Options(width=50)
+    for name in ("../../x", "a/b", "", ".", "..", ".hidden"):
+        with pytest.raises(SettingsError, match=r"--name is .*; it names a file in the run folder, so leave out"):
+            rehearsing.Options(name=name)
 
 
 @pytest.mark.parametrize(

@@ -76,6 +76,11 @@ def test_no_name_stands_in_both():
         ({"permutations": 4}, "--permutations is 4; it must be at least 8"),
         ({"span_tokens": 9}, "--span-tokens is 9; it must be at least 10, or 0 to look for no repeated passages"),
         ({"neighbours": 1}, "--neighbours is 1"),
+        ({"neighbours": 1001}, "--neighbours is 1,001; it must be at most 1,000"),
+        ({"threads": 10**30}, "--threads is 1,000,000,.*; it must be at most 1,024"),
+        ({"max_length": 10**30}, "--max-length is 1,000,000,.*; it must be at most 2,147,483,647"),
+        ({"span_tokens": 2**31}, "--span-tokens is 2,147,483,648; it must be at most 2,147,483,647"),
+        ({"batch_tokens": 2**31}, "--batch-tokens is 2,147,483,648; it must be at most 2,147,483,647"),
         ({"threads": -1}, "--threads is -1; it must be at least 0"),
         ({"epochs": -1}, "--epochs is -1; it must be at least 0"),
         ({"seed": -5}, "--seed is -5; it must be at least 0"),
@@ -90,6 +95,9 @@ def test_no_name_stands_in_both():
         ({"loss_average": "batch"}, "--loss-average is 'batch'; it must be one of token, micro-batch, row"),
         ({"method": "qlora"}, "--method is 'qlora'; it must be one of full, lora"),
         ({"lr_schedule": "step"}, "--lr-schedule is 'step'; it must be one of linear, cosine, constant"),
+        ({"source_weight": (("a", 1.0), ("b", -1.0))}, r"--source-weight b is -1\.0; it must be at least 0"),
+        ({"source_weight": (("a", math.nan),)}, "--source-weight a is nan; it must be at least 0"),
+        ({"source_weight": (("a", math.inf),)}, "--source-weight a is infinite; it must be a number"),
         ({"warmup": -0.1}, "--warmup is -0.1; it must be at least 0"),
         ({"warmup": 100}, "--warmup is 100; it is a share of the steps, from 0 to 1"),
         ({"loss_average": "micro-batch"}, "needs the rows of one: give --micro-batch ROWS"),
@@ -182,6 +190,11 @@ def test_a_file_may_hold_any_option_with_dashes_or_underscores(tmp_path):
     assert settings.tokenizer == Path("tok")
     assert settings.plan.source_weight == (("a.jsonl", 0.5), ("b", 2.0))
     assert Settings.from_dict(settings.as_dict()) == settings
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_name(tmp_path):
+    """As Notepad writes one."""
+    assert written(tmp_path, "\ufeffepochs = 4") == {"epochs": 4.0}
 
 
 @pytest.mark.parametrize(

@@ -179,3 +179,9 @@ def test_two_processes_do_not_write_into_one_folder(tmp_path):
     gc.collect()
     run = RunFolder(tmp_path / "r")
     assert told() == ""
+
+
+def test_a_folder_whose_name_is_not_utf8_is_refused_and_told(tmp_path):
+    with pytest.raises(RunError, match=r"r\\xff: the name is not UTF-8, .*; choose another with --out"):
+        RunFolder.open_for_writing(tmp_path / "r\udcff")
+    assert not list(tmp_path.iterdir())

@@ -136,11 +136,10 @@ class Comparison:
 
     def render(self, top: int = 10, console: Console | None = None) -> None:
         """Print it. top: rows that are listed of each kind of change."""
-        from rich.console import Console
-
         from scanner.comparing import _screen
+        from scanner.display import screen
 
-        _screen.show(self, console or Console(), top)
+        _screen.show(self, console or screen(), top)
 
 
 def diff(a: Path, b: Path, output: Path | None = None) -> Comparison:

@@ -130,8 +130,16 @@ def read(source: Source, settings: Settings, first_row: int = 0) -> Iterator[Rec
         yield from load(source.format).read(source, settings, first_row)
 
 
+def called(name: str) -> list[str]:
+    """The formats that a file of this name would have by its ending alone."""
+    extension = _files.extension(name)
+    return [format_name for format_name, module in _modules().items() if extension in module.EXTENSIONS]
+
+
 def spool_stdin(path: Path, stream: IO[bytes] | None = None) -> Path:
     """Copy the standard input into the private file `path`, so that it can be read more than once."""
+    if stream is None and sys.stdin is None:
+        raise InputError("the standard input is closed, expected JSONL on it; name a file instead")
     stream = stream or sys.stdin.buffer
     with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
         while block := stream.read(_files.BLOCK_BYTES):
@@ -228,6 +236,8 @@ def _sources_of_file(path: Path, left: list[LeftOut], is_named: bool) -> list[So
     if not is_named and not archive_suffix and _files.extension(path.name) not in known:
         left.append(LeftOut(path.name, UNKNOWN))
         return []
+    if (called := os.fsencode(path).decode("utf-8", "backslashreplace")) != str(path):
+        raise InputError(f"{called}: the name is not UTF-8, and scan.json could not keep it; rename it")
     compression = _files.compression_of(path)
     size = path.stat().st_size
     if compression != "zip":
@@ -261,7 +271,7 @@ def _format_of(path: Path, compression: str, member: str) -> str:
             "pull`"
         )
     extension = _files.extension(member or path.name)
-    by_name = [n for n, module in _modules().items() if extension in module.EXTENSIONS]
+    by_name = called(member or path.name)
     if not first.strip(b" \t\r\n" + _files.BOM) or _files.is_utf16(first):
         # Nothing to sniff: reading it will say that it is empty, or in the wrong encoding.
         return by_name[0] if by_name else "text"

@@ -2,7 +2,8 @@
 
 The cache is keyed by the source of all kernels together: numba itself looks at one file only and would go on using
 machine code that inlined an older version of another. It lies beside the source where that is writable, else in the
-user's cache folder, else in the temporary folder; NUMBA_CACHE_DIR overrides all.
+user's cache folder, else in a folder of the temporary one that nobody else may write to, for what lies there is run;
+NUMBA_CACHE_DIR overrides all.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -68,6 +70,11 @@ def _own_cache_folder() -> Iterator[None]:
     config.CACHE_DIR = str(cache_folder())
     try:
         yield
+    except OSError as error:  # numba does not say where
+        if error.filename or error.errno is None:
+            raise
+        place = f"{cache_folder()}; NUMBA_CACHE_DIR names another place"
+        raise OSError(error.errno, os.strerror(error.errno), place) from None
     finally:
         config.CACHE_DIR = before
 
@@ -80,10 +87,7 @@ def cache_folder() -> Path:
     for source in sorted(here.glob("*.py")):
         state.update(source.read_bytes())
     name = f"kernels-{state.hexdigest()}"
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sftscan"
-    last = Path(tempfile.gettempdir()) / f"sftscan-{os.getuid()}"
-    chosen = [Path(os.environ["NUMBA_CACHE_DIR"])] if os.environ.get("NUMBA_CACHE_DIR") else []
-    for base in (*chosen, here / "__pycache__", home, last):
+    for base in (*_chosen(), here / "__pycache__", *_of_the_user()):
         try:
             (base / name).mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError:
@@ -93,7 +97,28 @@ def cache_folder() -> Path:
                 if old.name != name:
                     shutil.rmtree(old, ignore_errors=True)
             return base / name
-    return last / name
+    return Path(tempfile.mkdtemp(prefix="sftscan-")) / name
+
+
+def _chosen() -> list[Path]:
+    """What the user chose, if anything."""
+    return [Path(os.environ["NUMBA_CACHE_DIR"])] if os.environ.get("NUMBA_CACHE_DIR") else []
+
+
+def _of_the_user() -> Iterator[Path]:
+    """The user's cache folder, and one of theirs alone in the temporary folder."""
+    with suppress(RuntimeError):  # a user without a home, as containers have them
+        yield Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sftscan"
+    if not hasattr(os, "getuid"):  # Windows, where the temporary folder is the user's own
+        yield Path(tempfile.gettempdir()) / "sftscan"
+        return
+    last = Path(tempfile.gettempdir()) / f"sftscan-{os.getuid()}"
+    with suppress(OSError):
+        last.mkdir(mode=0o700)
+    with suppress(OSError):
+        state = last.lstat()
+        if stat.S_ISDIR(state.st_mode) and state.st_uid == os.getuid() and not state.st_mode & 0o022:
+            yield last
 
 
 def is_compiled() -> bool:

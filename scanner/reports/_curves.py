@@ -250,7 +250,8 @@ def options(lines: Sequence[dict[str, Any]], at: int) -> Figure | None:
         )
     first, best = lines[0], min(lines, key=lambda r: r["expected_rows"])
     title = "No other way to train would recite clearly fewer rows"
-    if best["expected_rows"] < 0.8 * first["expected_rows"] and first["expected_rows"] >= FLOOR:
+    is_shown = words.about(best["expected_rows"]) != words.about(first["expected_rows"])
+    if is_shown and best["expected_rows"] < 0.8 * first["expected_rows"] and first["expected_rows"] >= FLOOR:
         title = (
             f"{best['variant'][:1].upper()}{best['variant'][1:]}: {words.about_many(best['expected_rows'], 'row')} "
             f"instead of {words.about(first['expected_rows'])}"

@@ -276,10 +276,11 @@ def unlearned(scan: dict[str, Any]) -> list[str]:
         f"no column of {first} has a name that says it is learned, so none is; name prompt and answer with "
         "--prompt-field and --response-field"
     )
-    if settings.get("header") is None and any(source.get("format") == "csv" for source in tables):
+    headless = [source["name"] for source in tables if source.get("format") == "csv" and source.get("first_line") == 1]
+    if settings.get("header") is None and headless:
         line += (
-            "; --header or --no-header tells whether the first row of a CSV names its columns, which are column_1, "
-            "column_2, ... otherwise"
+            f"; the first row of {headless[0]} was taken for data, and its columns are column_1, column_2, ...: "
+            "--header if it names them"
         )
     return [line]
 

@@ -42,7 +42,7 @@ def render(run: RunFolder, text: str = "masked") -> bytes:
     lines += ["", "## The riskiest rows", "", "| row | place | risk | p_extract | tokens, 95 % | why | text |"]
     lines.append("|--:|---|---|--:|--:|---|---|")
     for row in content.top:
-        excerpt = f"{row.prompt} → {row.answer}" if row.prompt or row.answer else content.missing_text
+        excerpt = " → ".join(filter(None, (row.prompt, row.answer))) or content.missing_text
         times = f" ×{row.stands_for}" if row.stands_for > 1 else ""
         times += f" ({row.and_more})" if row.alike else ""
         why = f"{row.confirmed}; {row.reasons}" if row.confirmed else row.reasons

@@ -188,7 +188,7 @@ class _Screen:
         room = max(30, self.width - 22)
         asked = _fitting(row.prompt, room * 2 // 5)
         answered = _fitting(row.answer, room - cell_len(asked) - 3)
-        shown = f"{asked} → {answered}" if row.prompt or row.answer else row.place
+        shown = " → ".join(filter(None, (asked, answered))) or row.place
         stands = f"×{row.stands_for}; " if row.stands_for > 1 else ""
         more = f"{row.and_more}; " if row.alike else ""
         measured = f"{row.confirmed}; " if row.confirmed else ""

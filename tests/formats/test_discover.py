@@ -4,6 +4,7 @@ import gzip
 import io
 import json
 import os
+import sys
 import zipfile
 
 import pyarrow as pa
@@ -218,3 +219,21 @@ def test_a_link_that_leads_nowhere_is_told_from_a_pipe(tmp_path):
     (tmp_path / "a.jsonl").symlink_to(tmp_path / "gone")
     with pytest.raises(InputError, match=r"a\.jsonl is a link to a file that is not there; mend the link or remove it"):
         formats.discover([str(tmp_path)])
+
+
+def test_a_closed_standard_input_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", None)
+    with pytest.raises(InputError, match="the standard input is closed, expected JSONL on it; name a file instead"):
+        formats.spool_stdin(tmp_path / "stdin.jsonl")
+
+
+def test_a_name_that_is_not_utf8_is_refused_and_told(tmp_path):
+    named = os.fsencode(tmp_path) + b"/b\xff.jsonl"
+    with open(named, "wb") as file:
+        file.write(LINE)
+    for argument in (os.fsdecode(named), str(tmp_path)):
+        with pytest.raises(InputError, match=r"b\\xff\.jsonl: the name is not UTF-8, and .*; rename it"):
+            formats.discover([argument])
+    os.rename(named, os.fsencode(tmp_path) + b"/b\xff.docx")
+    (tmp_path / "a.jsonl").write_bytes(LINE)
+    assert [left.name for left in formats.survey([str(tmp_path)]).left_out] == ["b?.docx"]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import errno
+import os
 import re
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest
 from numba import njit
 from numba.core.errors import NumbaError
 
+from scanner.errors import of_the_system
 from scanner.kernels import _jit
 from scanner.kernels._jsonstrings import string_end
 
@@ -66,6 +69,15 @@ def test_other_users_of_numba_keep_their_setting(tmp_path):
     assert types.int64 is _jit.INT
 
 
+def test_a_full_disk_under_the_compiled_kernels_is_named():
+    with pytest.raises(OSError, match="No space left") as full, _jit._own_cache_folder():
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert f"(writing {_jit.cache_folder()}; NUMBA_CACHE_DIR names another place)" in of_the_system(full.value)
+    with pytest.raises(FileNotFoundError) as other, _jit._own_cache_folder():
+        Path("/nowhere/at/all").read_bytes()
+    assert other.value.filename == "/nowhere/at/all"
+
+
 def test_what_kernels_call_counts_no_references():
     def calls(inner):
         """Places where a kernel, and what it calls, count references to an array."""
@@ -108,3 +120,33 @@ def test_makers_alone_make_or_sort_arrays():
             made["makes"] += [node.name] * bool(makes)
             made["sorts"] += [node.name] * bool(sorts)
     assert all(made.values())
+
+
+def test_a_user_without_a_home_gets_a_folder_in_the_temporary_one(package, tmp_path, monkeypatch):
+    """As in a container that runs under a number that no user has."""
+    (package / "__pycache__").write_text("a file where the folder would be")
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(Path, "home", classmethod(lambda cls: (_ for _ in ()).throw(RuntimeError("no home"))))
+    monkeypatch.setattr(_jit.tempfile, "gettempdir", lambda: str(tmp_path))
+    assert place().parent == tmp_path / f"sftscan-{os.getuid()}"
+    assert place().parent.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize("squatted", ["writable", "link", "file"])
+def test_machine_code_that_others_may_have_put_there_is_not_run(package, tmp_path, monkeypatch, squatted):
+    (package / "__pycache__").write_text("a file where the folder would be")
+    (tmp_path / "cache").write_text("likewise")
+    monkeypatch.setattr(_jit.tempfile, "tempdir", str(tmp_path))
+    theirs = tmp_path / f"sftscan-{os.getuid()}"
+    if squatted == "writable":
+        theirs.mkdir()
+        theirs.chmod(0o777)
+    elif squatted == "link":
+        (tmp_path / "other").mkdir()
+        theirs.symlink_to(tmp_path / "other")
+    else:
+        theirs.touch()
+    found = place()
+    assert theirs not in found.parents
+    assert found.parent.parent == tmp_path
+    assert found.parent.stat().st_mode & 0o777 == 0o700

@@ -226,6 +226,8 @@ def test_variants_at_one_number_of_epochs_stand_beside_one_another() -> None:
         wanted = [plot.at(rows / 2, 0)[0], plot.at(rows * 2, 0)[0]]
         assert ends == pytest.approx(wanted, abs=0.06), i
     alike = [{**r, "expected_rows": 5.0} for r in table]
+    fewest = [{**alike[0], "expected_rows": 0.14}, {**alike[1], "expected_rows": 0.06}]  # both are shown as 0.1
+    assert _curves.options(fewest, 16).title == "No other way to train would recite clearly fewer rows"  # type: ignore[union-attr]
     assert _curves.options(alike[:3], 16).title == "No other way to train would recite clearly fewer rows"  # type: ignore[union-attr]
 
 

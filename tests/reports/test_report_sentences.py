@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from rich.cells import cell_len
 
-from scanner.reports import _whatif
+from scanner import pipeline
+from scanner.reports import _whatif, markdown, terminal
 from scanner.reports import _words as words
 from scanner.reports.terminal import _fitting
+from scanner.settings import Settings
 
 
 def measured(rows: int, missing: int) -> dict:
@@ -72,3 +74,13 @@ def test_chinese_text_fits_its_line():
     for cells in range(1, 30):
         for text in ("机器学习 is 人工 and more of it", "a plain sentence of several words", "\x1b[31m机器\n学习"):
             assert cell_len(_fitting(text, cells)) <= cells
+
+
+def test_a_text_without_a_prompt_is_shown_without_an_arrow(tmp_path):
+    texts = [" ".join(f"word{i * j % 97}" for j in range(40)) for i in (3, 5, 7)]
+    (tmp_path / "t.jsonl").write_text("".join(f'{{"text": "{text}"}}\n' for text in texts), "utf-8")
+    run = pipeline.audit([str(tmp_path / "t.jsonl")], Settings(semantic=False), tmp_path / "t.scan")
+    for report in (terminal, markdown):
+        shown = report.render(run).decode()
+        assert "word0 word3" in shown
+        assert "→" not in shown

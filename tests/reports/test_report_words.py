@@ -140,23 +140,24 @@ def test_the_recall_by_meaning_stands_with_the_aim(expected, aim, said):
 
 def test_tables_of_which_nothing_is_learned_are_named_with_the_cure():
     def told(*inputs, **settings):
-        keys = ("name", "format", "layout")
+        keys = ("name", "format", "layout", "first_line")
         return words.unlearned({"inputs": [dict(zip(keys, i, strict=True)) for i in inputs], "settings": settings})
 
-    cells, parquet = ("a.csv", "csv", "table"), ("b.parquet", "parquet", "table")
+    cells, parquet = ("a.csv", "csv", "table", 1), ("b.parquet", "parquet", "table", 1)
     said = (
         "no column of a.csv has a name that says it is learned, so none is; name prompt and answer with "
         "--prompt-field and --response-field"
     )
     header = (
-        "; --header or --no-header tells whether the first row of a CSV names its columns, which are column_1, "
-        "column_2, ... otherwise"
+        "; the first row of a.csv was taken for data, and its columns are column_1, column_2, ...: --header if it "
+        "names them"
     )
     assert told(cells, header=None) == [said + header]
     assert told(cells, header=False) == [said]
+    assert told((*cells[:3], 2), header=None) == [said]  # its header was found
     assert told(parquet) == [said.replace("a.csv", "b.parquet")]
     assert told(parquet, cells) == [said.replace("a.csv", "b.parquet and 1 more") + header]
-    assert told(("a.csv", "csv", "pair")) == told(cells, layout="table") == []
+    assert told(("a.csv", "csv", "pair", 2)) == told(cells, layout="table") == []
 
 
 def test_a_lower_threshold_than_the_audits_is_said_to_look_for_no_rare_templates():
