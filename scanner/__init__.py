@@ -8,7 +8,7 @@
              evidence repeats models chat training rulefiles plausibility
              contextual display keyed signatures keeping turns templating
              decontaminating contrast compiling background batching
-             baseloss wording heat planting memory closeness growing
+             baseloss wording heat planting memory closeness wordmeans growing
              ordering running effects options goldfish commonlines hub
              fieldnames trust versions wordvectors recalls mapped pairing
              writing storedtext jsonediting shownnames families rates

@@ -330,6 +330,17 @@ class TestSentenceTransformers:
         encoder = embedding.load(str(folder))
         assert encoder.pieces(["sky", "a" * 50, "b " * 200, ""]).tolist() == [5, 52, 64, 2]
 
+    def test_the_table_that_a_model_begins_with(self, folder):
+        encoder = embedding.load(str(folder))
+        table, special = encoder.input_table()
+        assert table.shape[0] >= len(encoder.model.tokenizer)
+        assert np.isfinite(table).all()
+        ids = encoder.split(["sky"])[0]
+        assert len(ids) == 5
+        assert [piece in special for piece in ids] == [True, False, False, False, True]
+        encoder.model = [object()]  # one of other modules, as sentence-transformers' static ones
+        assert encoder.input_table() is None
+
     def test_loading_draws_no_bar_of_its_own(self, folder, capfd):
         from transformers.utils import logging
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from threadpoolctl import threadpool_limits
 
 from scanner.embedding import UNIT
 from scanner.signals import _cascade, _foretelling
-from scanner.signals._foretelling import Forecaster, Taught
+from scanner.signals._foretelling import Forecaster, Known, Taught
 from scanner.signals._odds import Belief, Odds
 
-D = 40
+D, W = 40, 10
 BELIEF = Belief(centre=(0.7,), weights=(-3.0, 8.0, -7.0), spread=(2.0, 5.0, 3.0))
 COSINE = 0.8
 
@@ -35,7 +37,9 @@ class File:
         at = np.arange(rows) if moved is None else moved  # row i is row at[i] of the file as it was
         place = np.argsort(at)
         self.fast, self.slow, self.begin = unit(fast)[at], unit(slow)[at], unit(begin)[at]
-        self.length, self.rank = length[at].astype(np.int32), rank[at]
+        means = np.concatenate([unit(rng.normal(size=(rows, W))), unit(slow[:, :W])], axis=1)
+        self.known = Known(self.fast, self.begin, means[at], length[at].astype(np.int32))
+        self.rank = rank[at]
         self.a, self.b = place[ends[:, 0]], place[ends[:, 1]]
         self.cosine = self.cosines(self.fast)
         self.true = self.cosines(self.slow)
@@ -51,9 +55,8 @@ class File:
     def forecaster(self):
         proposals = _cascade.Proposals(self.a, self.b, self.cosine)
         return Forecaster(
-            self.cosine[:, None], proposals, self.fast, self.begin, self.length, self.rank,
-            lambda: (self.read, self.slow[self.read]),
-        )  # fmt: skip
+            self.cosine[:, None], proposals, self.known, self.rank, lambda: (self.read, self.slow[self.read])
+        )
 
     def taught(self):
         return Taught(BELIEF, self.cosine[:, None], COSINE, self.themes, self.source, self.forecaster())
@@ -72,14 +75,60 @@ def test_a_row_that_was_read_is_put_where_the_map_without_it_puts_it():
     forecaster = file.forecaster()
     forecaster.learn(file.seen, file.true[file.seen])
     forecaster._map(np.arange(len(file.fast)))
-    extent = np.rint(512 * np.log1p(file.length))[:, None]
-    x = np.concatenate((file.fast, file.begin, extent, np.full_like(extent, UNIT)), axis=1)
+    extent = np.rint(512 * np.log1p(file.known.length))[:, None]
+    x = np.concatenate((file.fast, file.begin, file.known.means, extent, np.full_like(extent, UNIT)), axis=1)
     for row in [*file.read[:5].tolist(), *np.setdiff1d(np.arange(400), file.read)[:5].tolist()]:
         others = file.read[file.read != row]
-        gram = x[others].T @ x[others] + 3 * UNIT**2 * np.eye(x.shape[1])
+        gram = x[others].T @ x[others] + UNIT**2 * np.eye(x.shape[1])
         weights = np.linalg.solve(gram, x[others].T @ file.slow[others].astype(float))
         put = x[row] @ weights
         assert forecaster._mapped[row] == pytest.approx(UNIT * put / np.linalg.norm(put), abs=1)
+
+
+def test_the_trees_see_parts_cosines_and_places():
+    file = File()
+    forecaster = file.forecaster()
+    forecaster.learn(file.seen, file.true[file.seen])
+    pairs = np.concatenate((file.seen[:30], file.unseen[:30]))
+    points = forecaster._points(pairs)
+    a, b = file.a[pairs], file.b[pairs]
+
+    def cosine(vectors):
+        return (vectors[a].astype(float) * vectors[b]).sum(axis=1) / UNIT**2
+
+    mapped = forecaster._mapped.astype(float)
+    read = mapped[file.read]
+    values, axes = np.linalg.eigh((read - read.mean(axis=0)).T @ (read - read.mean(axis=0)))
+    axes = axes[:, np.argsort(-values)[:32]]
+    assert points.shape == (60, 1 + 3 + 2 * 32)
+    assert (points[:, 0] == file.cosine[pairs]).all()
+    assert points[:, 1] == pytest.approx(cosine(forecaster._mapped))
+    assert points[:, 2] == pytest.approx(cosine(file.known.means[:, :W]))
+    assert points[:, 3] == pytest.approx(cosine(file.known.means[:, W:]))
+    assert (points[:, 4:36] == file.fast[a, :32].astype(int) + file.fast[b, :32]).all()
+    along = np.abs((mapped[a] + mapped[b]) @ axes)  # which way an axis points is nobody's business
+    assert np.abs(np.abs(points[:, 36:]) - along).max() <= 1.01
+
+
+def test_a_transformer_without_word_embeddings_is_foretold_without_them():
+    file = File()
+    file.known = replace(file.known, means=np.zeros((400, 0), np.int16))
+    forecaster = file.forecaster()
+    forecaster.learn(file.seen, file.true[file.seen])
+    assert not forecaster._points(file.unseen[:9])[:, 2:4].any()
+    told, z = forecaster.foretell(file.unseen), np.arctanh(np.clip(file.true[file.unseen], -0.999, 0.999))
+    assert np.corrcoef(told, z)[0, 1] > 0.5
+
+
+def test_word_means_that_know_the_answer_are_believed():
+    file = File()
+    told = []
+    for means in (file.known.means, np.zeros_like(file.known.means)):
+        file.known = replace(file.known, means=means)
+        forecaster = file.forecaster()
+        forecaster.learn(file.seen, file.true[file.seen])
+        told.append(np.corrcoef(forecaster.foretell(file.unseen), file.true[file.unseen])[0, 1])
+    assert told[0] > told[1] + 0.01
 
 
 def test_a_pair_is_foretold_by_trees_that_did_not_see_it():
