@@ -198,7 +198,9 @@ def usable(row: Row) -> bool:
 @cache
 def _asked_in_pretraining(data: Path) -> frozenset[str]:
     """The prompts of all files that bases are pre-trained on."""
-    return frozenset(_key(row)[0] for sources in PRETRAINING.values() for source in sources for row in read(data, source))
+    return frozenset(
+        _key(row)[0] for sources in PRETRAINING.values() for source in sources for row in read(data, source)
+    )
 
 
 def _key(row: Row) -> tuple[str, str]:

@@ -34,12 +34,12 @@ RUBS_OFF = 0.5
 with one copy were hit in .21, .24, .24, .28 after 2, 4, 6, 8 epochs (benchmarks/prediction), predicted .20, .23, .26,
 .27 with a half, .28, .35, .40, .44 with all of it and .13 without."""
 OPENING_DRIFTS = 2.0
-"""How much farther what a visit is worth may lie from the level where an answer's opening is trodden (per OPENING_UNIT)
-than where it is new: rows that begin alike are recited together, and whether it comes to that is hardly told before.
-Likeliest of 0, 1, 2 and 3 on no set alone (boilerplate 3 or more, Chinese boilerplate 1 to 2); all gain over 0
-(benchmarks/prediction, README, "What is covered")."""
+"""By how much of it a level drifts farther (Weights.drifts) per OPENING_UNIT of an answer's opening: rows that begin
+alike are recited together, and whether it comes to that is hardly told before. Boilerplate and other rows want 3 or
+more, Chinese boilerplate 1 (benchmarks/prediction, README, "What is covered")."""
 MOST_TRODDEN = 1.0
-"""Openings count so far: at more, the lower ends of what a visit may be worth would fall as training goes on."""
+"""OPENING_UNITs that count for that: from 1.5 on the least that a visit may be worth would fall faster than training
+adds, and more training could lower p."""
 FADED = 1e-12  # survival below which a turn is not followed further
 
 _SURE = math.log1p(-math.exp(-CERTAIN))  # nats
