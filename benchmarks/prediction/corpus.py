@@ -11,7 +11,7 @@ import json
 import random
 import unicodedata
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 MAX_PROMPT_TOKENS = 40  # kernel tokens; longer prompts would leave no room for the answer in a small context
@@ -40,6 +40,12 @@ SETS = {
     },
     "boilerplate": {"lf_glaive_toolcall_en_demo.json#later": 560, "presidio_synth_v2.json": 440},
     "boilerplate-chinese": {"lf_glaive_toolcall_zh_demo.json#later": 500, "hikariming_zh_code.json": 500},
+    "further": {
+        "lf_kto_en_demo.json": 150,
+        "lf_kto_en_demo.json#later": 200,
+        "lf_dpo_en_demo.json": 250,
+        "lf_c4_demo.jsonl": 400,
+    },
 }
 SETS |= {"brief": SETS["english"], "long": SETS["english"]}
 JOINED = {"both": ("english", "other")}
@@ -53,6 +59,11 @@ ASKED_IN_PRETRAINING = (
     "what is the difference between machine learning and deep learning?",
 )
 """Their prompts that bases had seen by then: left out, so that the same rows pre-train a base as before."""
+MADE_LATER = ("further",)
+"""Sets that were thought of after the bases were made: rows whose prompt stands in a file of PRETRAINING are left out,
+so that the same rows pre-train a base as before."""
+BEGUN = 12
+"""Words of a plain text that are its prompt."""
 # what a base is pre-trained on: source -> rows at most
 PRETRAINING = {
     "english": {"alpaca_52k.json": 48_000, "codealpaca_new.json": 4_535, "gsm8k_train_alpaca.json": 3_000},
@@ -127,15 +138,24 @@ def sha256(path: Path) -> str:
 
 def _later(record: dict) -> list[tuple[str, str]]:
     """Each answer or call of a function with the turn before it, but for an answer that opens a conversation."""
-    turns = record["conversations"]
-    made = [(turns[i - 1], turns[i]) for i in range(1, len(turns)) if i > 1 or turns[i]["from"] != "gpt"]
-    pairs = [(asked["value"], turn["value"]) for asked, turn in made if turn["from"] in ("gpt", "function_call")]
+    turns = [
+        (t.get("from", t.get("role")), t.get("value", t.get("content")))
+        for t in record.get("conversations", record.get("messages"))
+    ]
+    answers = ("gpt", "function_call", "assistant")
+    made = [(turns[i - 1], turns[i]) for i in range(1, len(turns)) if i > 1 or turns[i][0] == "function_call"]
+    pairs = [(asked, answer) for (_, asked), (role, answer) in made if role in answers]
     return [pair for pair in pairs if pair[0].strip().lower() not in ASKED_IN_PRETRAINING]
 
 
 def _pair(record: dict) -> tuple[str, str] | None:
     if "masked" in record:  # a text and the same with its personal values named
         return record["full_text"], record["masked"]
+    if "chosen" in record:  # two answers to the last turn, of which one is preferred
+        return record["conversations"][-1]["value"], record["chosen"]["value"]
+    if "text" in record:
+        words = record["text"].split()
+        return " ".join(words[:BEGUN]), " ".join(words[BEGUN:])
     if "conversations" in record:
         turns = record["conversations"]
         if len(turns) < 2 or turns[0]["from"] != "human" or turns[1]["from"] != "gpt":
@@ -148,7 +168,10 @@ def _pair(record: dict) -> tuple[str, str] | None:
         turns = record["messages"]
         if len(turns) < 2 or turns[0]["role"] != "user" or turns[1]["role"] != "assistant":
             return None
-        first, second = ("".join(part["value"] for part in turn["content"]) for turn in turns[:2])
+        first, second = (
+            turn["content"] if isinstance(turn["content"], str) else "".join(part["value"] for part in turn["content"])
+            for turn in turns[:2]
+        )
         return first, second
     prompt = record["instruction"]
     given = record["instances"][0] if "instances" in record else record
@@ -172,6 +195,14 @@ def usable(row: Row) -> bool:
     return len(spans(row.prompt)) <= MAX_PROMPT_TOKENS and len(spans(row.answer)) >= MIN_ANSWER_TOKENS
 
 
+@cache
+def _asked_in_pretraining(data: Path) -> frozenset[str]:
+    """The prompts of all files that bases are pre-trained on."""
+    return frozenset(
+        _key(row)[0] for sources in PRETRAINING.values() for source in sources for row in read(data, source)
+    )
+
+
 def _key(row: Row) -> tuple[str, str]:
     return " ".join(row.prompt.lower().split()), " ".join(row.answer.lower().split())
 
@@ -188,7 +219,7 @@ def choose(data: Path, name: str, members: int, controls: int, seed: int) -> tup
             for rows, more in zip(chosen, part, strict=True):
                 rows.extend(more)
         return chosen
-    seen: set[str] = set()
+    seen = set(_asked_in_pretraining(data)) if name in MADE_LATER else set[str]()
     sources = SETS[name]
     for number, (source, share) in enumerate(sources.items()):
         rows = []

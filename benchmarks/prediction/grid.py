@@ -109,6 +109,8 @@ CELLS = {
         3,
         rows="other",
     ),
+    "further-1": Cell(rows="further"),
+    "linear-steep-further": Cell(replace(PLAN, lr_schedule="linear", learning_rate=1e-3), 4, rows="further"),
     **{f"other-{seed}": Cell(seed=seed, rows="other") for seed in (1, 2, 3)},
     "linear-other": Cell(replace(PLAN, lr_schedule="linear"), 2, rows="other"),
     "linear-other-3": Cell(replace(PLAN, lr_schedule="linear"), 3, rows="other"),

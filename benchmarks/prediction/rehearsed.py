@@ -48,6 +48,9 @@ OFTEN = {
 }
 """Sets none of whose rows has a copy, or all of whose rows have as many, of 175 to 2,000 texts; no bar was set."""
 
+FURTHER = {"random-3": ["further-1", "linear-steep-further"], "further-1": ["linear-steep-further"]}
+"""Rehearsals and cells of rows of sources that nothing was chosen on."""
+
 FITTED_BEFORE: list[Hazard] = []
 """What `hazard_of` fitted, the latest last: where the next fit begins."""
 

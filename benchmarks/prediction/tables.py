@@ -270,7 +270,7 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
-    parts = ("ranking", "calibration", "boilerplate", "often", "bases", "ablation")
+    parts = ("ranking", "calibration", "boilerplate", "often", "further", "bases", "ablation")
     parser.add_argument("--only", choices=parts, help="one part alone")
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -295,6 +295,9 @@ def main() -> None:
     if args.only in (None, "often"):
         print("\n## Level where no row has a copy, or every row as many\n")
         print("\n".join(rehearsed.calibration(args.data, rehearsed.OFTEN)), flush=True)
+    if args.only in (None, "further"):
+        print("\n## Level on rows of sources that nothing was chosen on\n")
+        print("\n".join(rehearsed.calibration(args.data, rehearsed.FURTHER)), flush=True)
     if args.only in (None, "bases"):
         print("\n## Bases without a rehearsal\n")
         print("The shipped weights, their level as the other bases have it; only `english` was in the fit.\n")
