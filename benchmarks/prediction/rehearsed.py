@@ -20,15 +20,15 @@ CALIBRATED_TO = 4  # epochs of the short rehearsal
 HELD = ("random-3", "random-4", "grouped-3", "grouped-4")  # never fitted where a level is tested
 OF_OTHER_ROWS = [
     "other-2", "other-3", "linear-other", "linear-other-3", "other-grouped", "other-grouped-2", "other-grouped-3",
-    "packed-other", "many-other", "many-other-linear", "many-other-cosine",
+    "packed-other", "packed-four-other", "many-other", "many-other-linear", "many-other-cosine",
     "linear-steep-other",
 ]  # fmt: skip
 """Cells of rows that no weights they are tested with have seen, beside other-1."""
 REHEARSED = {  # rehearsal -> cells that are predicted with its level, beside its own later epochs
     "random-3": [
         "random-4", "grouped-3", "grouped-4", "batch-32", "linear", "cosine", "steep", "steep-2", "gentle",
-        "per-row", "micro-2", "packed", "packed-ordered-2", "packed-2", "few", "many", "many-linear", "many-cosine",
-        "linear-steep", "most", "brief-1", "long-1", "other-1", *OF_OTHER_ROWS,
+        "per-row", "micro-2", "packed", "packed-ordered-2", "packed-2", "packed-four", "few", "many", "many-linear",
+        "many-cosine", "linear-steep", "most", "brief-1", "long-1", "other-1", *OF_OTHER_ROWS,
     ],
     "other-1": OF_OTHER_ROWS, "packed": ["packed-ordered-2"], "packed-ordered-2": ["packed"],
     "many-cosine": ["many-other-cosine"], "linear-steep": ["linear-steep-other"],

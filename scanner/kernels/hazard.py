@@ -33,12 +33,13 @@ RUBS_OFF = 0.5
 """What rows that drop the same token teach of it all the same, beside rows that do not: with k = 4 such tokens of rows
 with one copy were hit in .21, .24, .24, .28 after 2, 4, 6, 8 epochs (benchmarks/prediction), predicted .20, .23, .26,
 .27 with a half, .28, .35, .40, .44 with all of it and .13 without."""
-OPENING_DRIFTS = 2.0
+OPENING_DRIFTS = 1.0
 """By how much of it a level drifts farther (Weights.drifts) per OPENING_UNIT of an answer's opening: rows that begin
-alike are recited together, and whether it comes to that is hardly told before. Boilerplate and other rows want 3 or
-more, Chinese boilerplate 1 (benchmarks/prediction, README, "What is covered")."""
+alike are recited together, and whether it comes to that is hardly told before. Likeliest of 0 to 3 on Chinese
+boilerplate, which nothing was chosen on; English boilerplate and other rows want more, but then numbers read from one
+epoch are too high more often (benchmarks/prediction, README, "What is covered")."""
 MOST_TRODDEN = 1.0
-"""OPENING_UNITs that count for that: from 1.5 on the least that a visit may be worth would fall faster than training
+"""OPENING_UNITs that count for that: from 3 on the least that a visit may be worth would fall faster than training
 adds, and more training could lower p."""
 FADED = 1e-12  # survival below which a turn is not followed further
 

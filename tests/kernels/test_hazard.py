@@ -76,9 +76,9 @@ def test_the_kernel_equals_its_twin(visit, doublings):
             return np.array(at_least)
 
         def recalled(dose: float, i: int = i) -> np.ndarray:
-            # a normal log of what a visit is worth, its standard deviation .1 for a doubling, and as much more for
-            # every two doublings of an opening, up to four
-            sd = 0.1 * doublings * (1 + 2 * min(int(features.opening[answers.start[i]]) / 16 / 4, 1))
+            # a normal log of what a visit is worth, its standard deviation .1 for a doubling, up to twice that where an
+            # opening comes to four doublings
+            sd = 0.1 * doublings * (1 + min(int(features.opening[answers.start[i]]) / 16 / 4, 1))
             sides = ((0, 2 / 3), (-1, 1 / 6), (1, 1 / 6))
             return sum(likely * recalled_at(dose, math.exp(side * sd * math.sqrt(3))) for side, likely in sides)
 
