@@ -33,14 +33,6 @@ RUBS_OFF = 0.5
 """What rows that drop the same token teach of it all the same, beside rows that do not: with k = 4 such tokens of rows
 with one copy were hit in .21, .24, .24, .28 after 2, 4, 6, 8 epochs (benchmarks/prediction), predicted .20, .23, .26,
 .27 with a half, .28, .35, .40, .44 with all of it and .13 without."""
-OPENING_DRIFTS = 1.0
-"""By how much of it a level drifts farther (Weights.drifts) per OPENING_UNIT of an answer's opening: rows that begin
-alike are recited together, and whether it comes to that is hardly told before. Likeliest of 0 to 3 on Chinese
-boilerplate, which nothing was chosen on; English boilerplate and other rows want more, but then numbers read from one
-epoch are too high more often (benchmarks/prediction, README, "What is covered")."""
-MOST_TRODDEN = 1.0
-"""OPENING_UNITs that count for that: from 3 on the least that a visit may be worth would fall faster than training
-adds, and more training could lower p."""
 FADED = 1e-12  # survival below which a turn is not followed further
 
 _SURE = math.log1p(-math.exp(-CERTAIN))  # nats
@@ -98,17 +90,17 @@ def _odds(given, learned, noise, most, w):
     return math.exp(-_held(z, w[16]))
 
 
-@kernel(VOID(*_PLACES, _F64R, _F64R, _F64R, _F64R, _REAL, _REAL, _REAL, *_TOKENS, _F64R, _F64R, _F64R, INT, INT,
+@kernel(VOID(*_PLACES, _F64R, _F64R, _F64R, _F64R, _F64R, _REAL, _F64R, *_TOKENS, _F64R, _F64R, _F64R, INT, INT,
              _F64_2D, _F64))  # fmt: skip
-def tails(start, end, dose, without, cap_at, cap, dropped, kept, factor, share, set_dose, progress, visit,
+def tails(start, end, dose, without, cap_at, cap, dropped, kept, factor, share, set_gain, progress, visit,
           log_p, known, rarity, width, background, base, opening, w, node, weight,
           first, last, out, curve):  # fmt: skip
     """Follow turns [first, last) token by token; out (6, m) in the order of TurnTails, curve (T,) or (0,).
 
     curve[t] becomes P(the turn is reproduced up to and including t). cap_at (m,) is the place within the turn whose p
     is capped (identical prompts with other answers), -1 for none. base (T,) or (0,) where no base was measured.
-    factor, share (k,): what a visit may be worth beside what the doses say, and how likely that is, for an answer that
-    begins as no other does; visit: what one is worth at the rate of the moment.
+    factor, share (k,): what a visit may be worth beside what the doses say, and how likely that is; set_gain, visit
+    (k,) at that worth: of the set's dose, and what one visit is worth at the rate of the moment.
     kept (256,): chance that a token of so many bytes is learned at all, (0,) where all are; dropped (m,): dose of one
     that is not, which near copies give it.
     """
@@ -121,24 +113,21 @@ def tails(start, end, dose, without, cap_at, cap, dropped, kept, factor, share, 
     nodes, levels = len(node), len(factor)
     full, less = np.empty((levels, nodes)), np.empty((levels, nodes))
     gain, gain_less, gain_dropped, gain_same = np.empty(levels), np.empty(levels), np.empty(levels), np.empty(levels)
-    set_gain, blurs = np.empty(levels), np.empty(levels)
     forgets = len(kept) > 0
     stays, lost = 1.0, 0.0
     for i in range(first, last):
         length = end[i] - start[i]
-        trodden = opening[start[i]] * OPENING_STEP / OPENING_UNIT if length > 0 else 0.0
-        farther = 1 + OPENING_DRIFTS * min(trodden, MOST_TRODDEN)
         for k in range(levels):
-            worth = factor[k] ** farther
-            gain[k], gain_less[k] = _gain(dose[i] * worth, power), _gain(without[i] * worth, power)
-            set_gain[k], blurs[k] = math.log2(1 + set_dose * worth), w[17] * visit * worth
+            gain[k], gain_less[k] = _gain(dose[i] * factor[k], power), _gain(without[i] * factor[k], power)
             if forgets:
-                gain_dropped[k] = _gain(dropped[i] * worth, power)
-                gain_same[k] = _gain(RUBS_OFF * dropped[i] * worth, power)
+                gain_dropped[k] = _gain(dropped[i] * factor[k], power)
+                gain_same[k] = _gain(RUBS_OFF * dropped[i] * factor[k], power)
             full[k] = share[k] * weight
             less[k] = share[k] * weight
         alive, mean = 1.0, 0.0
-        context = context_bias + w[20] * trodden
+        context = context_bias
+        if length > 0:
+            context += w[20] * opening[start[i]] * OPENING_STEP / OPENING_UNIT
         out[0, i] = out[1, i] = np.nan
         out[4, i] = out[5, i] = -1.0
         for n in range(length):
@@ -150,7 +139,7 @@ def tails(start, end, dose, without, cap_at, cap, dropped, kept, factor, share, 
             if len(base) > 0 and len(w) > 21:
                 given += w[21] * base[t]
             teaches = 0.0
-            if set_dose > 0:
+            if set_gain[0] > 0:
                 sure = context_certain * _certain(log_p[t])
                 teaches = _softplus(context + context_surprise * surprise + context_known * held + sure)
             ease = ready + dose_rarity * rare + dose_known * held + dose_width * wide + dose_background * strange
@@ -159,7 +148,7 @@ def tails(start, end, dose, without, cap_at, cap, dropped, kept, factor, share, 
             if forgets:
                 stays = kept[width[t]]
             for k in range(levels):
-                noise, taught = blurs[k], set_gain[k] * teaches
+                noise, taught = w[17] * visit[k], set_gain[k] * teaches
                 z = given + taught
                 slope = _softplus(ease + w[13] * set_gain[k])
                 odds = _odds(z, gain[k] * slope, noise, most, w)

@@ -295,7 +295,8 @@ def turn_tails(
         factor, likely = weights.drifts(regime)
         args = (
             start, end, dose[answers.row], np.clip(without, 0, dose)[answers.row], cap_at, cap, dropped, kept,
-            factor, likely, regime.set_dose, regime.progress(weights.priors.most_steps), regime.visit,
+            factor, likely,
+            np.log2(1 + regime.set_dose * factor), regime.progress(weights.priors.most_steps), regime.visit * factor,
             features.log_probability, features.known, features.rarity,
             *of_tokens(features), hazard, node, share,
         )  # fmt: skip

@@ -24,8 +24,7 @@ value, and the other rows' contexts count for nothing. u_row ~ N(0, spread) is i
 quadrature: without it the tail of N_pre is underestimated. P(N_pre >= n) = prod of the first n p_t.
 
 A level that was read from a short rehearsal drifts with further training: P(N_pre >= n) is then a mean over what a
-visit may be worth there (`Weights.drifts`), which lies farther apart where an answer begins as others do
-(`OPENING_DRIFTS` in scanner/kernels/hazard.py).
+visit may be worth there (`Weights.drifts`).
 
 Under a goldfish loss p_t is a mixture over what the loss drops (`dropping.py`).
 
@@ -236,8 +235,8 @@ class Weights:
         return worth, replace(felt, visit=felt.visit / self.kind(plan))
 
     def drifts(self, regime: Regime) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-        """What a visit may be worth beside what the level says, and how likely that is, for an answer that begins as no
-        other does; (k,) each, 1 alone where the set is trained no further than where the level was read.
+        """What a visit may be worth beside what the level says, and how likely that is; (k,) each, 1 alone where the
+        set is trained no further than where the level was read.
 
         The log of it is normal; its standard deviation grows with the logarithm of the training, so that at every node
         more training means a larger dose.

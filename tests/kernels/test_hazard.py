@@ -44,6 +44,8 @@ def test_the_kernel_equals_its_twin(visit, doublings):
     weights = replace(SHIPPED, hazard=replace(SHIPPED.hazard, noise=0.4, centre=1.5))
     if doublings:
         weights = replace(weights, read_at=regime.set_dose / 2**doublings, dose_factor=1.0)
+    # a normal log of what a visit is worth, its standard deviation .1 for a doubling
+    drifts = [(1.0, 2 / 3), *((math.exp(side * 0.1 * math.sqrt(3) * doublings), 1 / 6) for side in (-1, 1))]
     found = turn_tails(features, answers, amounts.total, less, regime, weights)
     h = weights.hazard
     nodes, share = np.polynomial.hermite_e.hermegauss(7)
@@ -75,12 +77,8 @@ def test_the_kernel_equals_its_twin(visit, doublings):
                 at_least.append(float(survived.sum()))
             return np.array(at_least)
 
-        def recalled(dose: float, i: int = i) -> np.ndarray:
-            # a normal log of what a visit is worth, its standard deviation .1 for a doubling, up to twice that where an
-            # opening comes to four doublings
-            sd = 0.1 * doublings * (1 + min(int(features.opening[answers.start[i]]) / 16 / 4, 1))
-            sides = ((0, 2 / 3), (-1, 1 / 6), (1, 1 / 6))
-            return sum(likely * recalled_at(dose, math.exp(side * sd * math.sqrt(3))) for side, likely in sides)
+        def recalled(dose: float) -> np.ndarray:
+            return sum(likely * recalled_at(dose, worth) for worth, likely in drifts)
 
         tail, lower = recalled(amounts.total[i]), recalled(less[i])
         assert found.whole[i] == pytest.approx(tail[-1], rel=1e-6, abs=1e-9)
