@@ -206,7 +206,10 @@ class ModelEncoder:
         None where the model has no such table.
         """
         layers = getattr(self.model[0], "auto_model", None)
-        table = layers.get_input_embeddings() if layers is not None else None
+        try:
+            table = layers.get_input_embeddings() if layers is not None else None
+        except NotImplementedError:  # what transformers' models say that have several, or none
+            return None
         if table is None:
             return None
         return table.weight.detach().float().cpu().numpy(), list(self.model.tokenizer.all_special_ids)

@@ -341,6 +341,14 @@ class TestSentenceTransformers:
         encoder.model = [object()]  # one of other modules, as sentence-transformers' static ones
         assert encoder.input_table() is None
 
+    def test_a_model_that_tells_no_table(self, folder, monkeypatch):
+        def told(_):
+            raise NotImplementedError
+
+        encoder = embedding.load(str(folder))
+        monkeypatch.setattr(type(encoder.model[0].auto_model), "get_input_embeddings", told)
+        assert encoder.input_table() is None
+
     def test_loading_draws_no_bar_of_its_own(self, folder, capfd):
         from transformers.utils import logging
 
