@@ -126,12 +126,9 @@ class Sketcher:
         def part(at: int) -> Float64:
             i, j = a[at : at + _PAIRS_AT_ONCE], b[at : at + _PAIRS_AT_ONCE]
             x, y = sketches.length[i] + 1.0, sketches.length[j] + 1.0
-            begun = np.einsum(
-                "ij,ij->i", sketches.beginning[i].astype(np.float32), sketches.beginning[j].astype(np.float32)
-            )
             columns = (
                 cosine[at : at + _PAIRS_AT_ONCE],
-                begun.astype(np.float64) / UNIT**2,
+                cosines_at_unit(sketches.beginning, i, j),
                 *self._alignment(sketches, i, j),
                 np.log(x + y),
                 np.log(np.maximum(x, y) / np.minimum(x, y)),
@@ -182,6 +179,13 @@ def sums_of_pieces(table: Int16, pieces: Int64, owner: Int64) -> tuple[Int64, In
         return owner, np.zeros((0, table.shape[1]), np.int64)
     begin = np.flatnonzero(np.diff(owner, prepend=-1))
     return owner[begin], np.add.reduceat(table[pieces].astype(np.int64), begin, axis=0)
+
+
+def cosines_at_unit(vectors: Int16, a: Int64, b: Int64) -> Float64:
+    """(p,) of pairs of rows whose vectors have length UNIT; 0 where one of them is 0."""
+    # subtle: whole numbers of length 2,048: float32 adds up their products exactly, in any order
+    dots = np.einsum("ij,ij->i", vectors[a].astype(np.float32), vectors[b].astype(np.float32))
+    return np.asarray(dots.astype(np.float64) / UNIT**2)
 
 
 def at_unit(vectors: Int16 | Int64) -> Int16:

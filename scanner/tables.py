@@ -157,7 +157,10 @@ def write_skips(run: RunFolder, skips: list[Skip]) -> None:
 def describe_inputs(sources: list[Source], digests: list[str], rows: Rows, skips: list[Skip]) -> list[dict[str, Any]]:
     """The inputs as scan.json names them."""
     by_file: dict[str, int] = {}
-    lines: dict[str, list[int]] = {s.name: rows.line[rows.source == s.index][:1].tolist() for s in sources}
+    rows_of = np.bincount(rows.source, minlength=len(sources))
+    lines: dict[str, list[int]] = {s.name: [] for s in sources}  # of the first row, and of what was skipped
+    for index, at in zip(*np.unique(rows.source, return_index=True), strict=True):
+        lines[sources[index].name].append(int(rows.line[at]))
     for skip in skips:
         by_file[skip.file] = by_file.get(skip.file, 0) + 1
         lines.setdefault(skip.file, []).append(skip.line)
@@ -175,7 +178,7 @@ def describe_inputs(sources: list[Source], digests: list[str], rows: Rows, skips
             "layout": rows.layout[s.index],
             "first_row": rows.first_row[s.index],
             "first_line": min(lines[s.name], default=None),
-            "rows_read": int((rows.source == s.index).sum()),
+            "rows_read": int(rows_of[s.index]),
             "rows_skipped": by_file.get(s.name, 0),
         }
         for s, digest in zip(sources, digests, strict=True)

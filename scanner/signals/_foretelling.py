@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from scanner.closeness import cosines_at_unit
 from scanner.embedding import UNIT
 from scanner.objects import Bool, Float32, Float64, Int16, Int32, Int64
 from scanner.signals._odds import NEAREST_1, Belief, Odds
@@ -154,8 +155,10 @@ class Forecaster:
         for at in range(0, len(pairs), _AT_ONCE):
             part = pairs[at : at + _AT_ONCE]
             a, b = self._a[part], self._b[part]
-            cosines = [_cosines(self._mapped, a, b)]
-            cosines += [_cosines(known.means[:, side], a, b) for side in (slice(half), slice(half, None))]
+            cosines = [
+                cosines_at_unit(vectors, a, b)
+                for vectors in (self._mapped, known.means[:, :half], known.means[:, half:])
+            ]
             place = known.vectors[a, :PLACE].astype(np.int32) + known.vectors[b, :PLACE]
             mapped = self._placed[a].astype(np.int32) + self._placed[b]
             points.append(np.concatenate((self._parts[part], np.stack(cosines, axis=1), place, mapped), axis=1))
@@ -264,9 +267,3 @@ def _at_unit(vectors: Float32 | Float64) -> Int16:
     length = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
     unit: Int16 = np.rint(vectors * (UNIT / np.maximum(length, 1e-9))[:, None]).astype(np.int16)
     return unit
-
-
-def _cosines(vectors: Int16, a: Int64, b: Int64) -> Float64:
-    """(m,) of pairs of rows; their vectors have length UNIT or are 0."""
-    dots = np.einsum("ij,ij->i", vectors[a].astype(np.float32), vectors[b].astype(np.float32))
-    return np.asarray(dots.astype(np.float64) / UNIT**2)
