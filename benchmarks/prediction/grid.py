@@ -111,6 +111,20 @@ CELLS = {
     ),
     "further-1": Cell(rows="further"),
     "linear-steep-further": Cell(replace(PLAN, lr_schedule="linear", learning_rate=1e-3), 4, rows="further"),
+    **{
+        f"{name}-quick": Cell(replace(PLAN, lr_schedule="linear", learning_rate=1e-3, epochs=4), seed, rows=rows)
+        for name, seed, rows in (
+            ("linear-steep", 5, "english"),
+            ("linear-steep-other", 6, "other"),
+            ("linear-steep-further", 7, "further"),
+        )
+    },
+    "lora-linear-2": Cell(replace(PLAN, method="lora", lora_rank=16, learning_rate=3e-3, lr_schedule="linear"), 7),
+    "lora-cosine-further": Cell(
+        replace(PLAN, method="lora", lora_rank=16, learning_rate=2e-3, lr_schedule="cosine", warmup=0.1),
+        8,
+        rows="further",
+    ),
     **{f"other-{seed}": Cell(seed=seed, rows="other") for seed in (1, 2, 3)},
     "linear-other": Cell(replace(PLAN, lr_schedule="linear"), 2, rows="other"),
     "linear-other-3": Cell(replace(PLAN, lr_schedule="linear"), 3, rows="other"),

@@ -270,7 +270,7 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
-    parts = ("ranking", "calibration", "boilerplate", "often", "further", "bases", "ablation")
+    parts = ("ranking", "calibration", "boilerplate", "often", "further", "quick", "bases", "ablation")
     parser.add_argument("--only", choices=parts, help="one part alone")
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -298,6 +298,9 @@ def main() -> None:
     if args.only in (None, "further"):
         print("\n## Level on rows of sources that nothing was chosen on\n")
         print("\n".join(rehearsed.calibration(args.data, rehearsed.FURTHER)), flush=True)
+    if args.only in (None, "quick"):
+        print("\n## Level from a short rehearsal whose rate falls as the plan's does\n")
+        print("\n".join(rehearsed.calibration(args.data, rehearsed.QUICK)), flush=True)
     if args.only in (None, "bases"):
         print("\n## Bases without a rehearsal\n")
         print("The shipped weights, their level as the other bases have it; only `english` was in the fit.\n")
