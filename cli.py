@@ -99,7 +99,7 @@ def audit(
         if dry_run:
             estimate = pipeline.estimate(list(datasets), settings)
         else:
-            run = pipeline.audit(list(datasets), settings, out, force=force, progress=progress)
+            run = pipeline.audit(list(datasets), settings, out, fix=fix, force=force, progress=progress)
     if dry_run:
         click.echo(estimate.in_words())
         return
