@@ -15,6 +15,7 @@ try:
     from scanner.errors import ScanError, end_as_on_interrupt, is_interrupt, meant, of_the_system, unforeseen
     from scanner.options import (
         calibration_option,
+        dashed,
         given,
         judging_options,
         likeness_options,
@@ -342,6 +343,8 @@ def main() -> None:
     except click.ClickException as error:
         first = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
         hint = _misspelt_command(first)  # then the option is one that an audit does not have
+        if isinstance(error, click.NoSuchOption):
+            hint = hint or dashed(error.message, sys.argv[1:])
         (click.UsageError(hint, getattr(error, "ctx", None)) if hint else error).show()
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):

@@ -234,6 +234,25 @@ def test_a_misspelt_command_is_told(audited: Path) -> None:
     assert (done.returncode, "neither a file nor a command 'aply'. Did you mean 'apply'?" in done.stderr) == (2, True)
 
 
+@pytest.mark.parametrize("before", [(), ("--",), ("audit",), ("duplicates",)])
+def test_a_name_that_begins_with_a_dash_is_taken_for_one_where_it_is_no_option(tmp_path: Path, before) -> None:
+    for name in ("-d.jsonl", "--data"):
+        done = scan(*before, name, "--quiet", cwd=tmp_path)
+        assert (done.returncode, "is a file or a folder" in done.stderr) == (2, name == "-d.jsonl"), done.stderr
+        (tmp_path / name).write_text("".join(json.dumps(r) + "\n" for r in rows(9)), "utf-8")
+        done = scan(*before, name, "--quiet", cwd=tmp_path)
+        assert done.returncode == 2
+        assert done.stderr.splitlines()[-1].endswith(f"If {name} is a file or a folder, write ./{name}")
+    done = scan("d.jsonl", "--epochz", "3", "--learning-rate=2e-5", cwd=tmp_path)
+    assert done.stderr.splitlines()[-1] == "Error: No such option '--epochz'. Did you mean '--epochs'?"
+
+
+def test_the_run_of_a_file_whose_name_begins_with_a_dash_can_be_named_plainly(tmp_path: Path) -> None:
+    (tmp_path / "-d.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows(9)), "utf-8")
+    assert scan("./-d.jsonl", "-q", "--no-semantic", cwd=tmp_path).returncode == 0
+    assert scan("explain", "d.scan", "3", cwd=tmp_path).returncode == 0
+
+
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
 def test_a_batch_system_that_ends_it_leaves_no_text_behind(tmp_path: Path, name: str) -> None:
     command, pipe = [sys.executable, str(ROOT / "cli.py"), "-", "--no-semantic"], subprocess.PIPE
