@@ -12,7 +12,7 @@ try:
     import click
     from click_default_group import DefaultGroup
 
-    from scanner.errors import ScanError, end_as_on_interrupt, is_interrupt, meant, of_the_system, unforeseen
+    from scanner.errors import ScanError, end_as_on_interrupt, is_interrupt, limited, meant, of_the_system, unforeseen
     from scanner.options import (
         calibration_option,
         dashed,
@@ -350,7 +350,7 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt):
         _stop(INTERRUPTED, 1)
     except MemoryError:
-        _stop("out of memory; try fewer --threads or a part of the data", 1)
+        _stop(f"out of memory; {limited() or 'try fewer --threads or a part of the data'}", 1)
     except OSError as error:
         if debug:
             raise
@@ -358,7 +358,8 @@ def main() -> None:
     except Exception as error:
         if debug:
             raise
-        _stop(INTERRUPTED if is_interrupt(error) else unforeseen(error), 1)
+        said = f"{unforeseen(error)}. But {limited()}" if limited() else unforeseen(error)
+        _stop(INTERRUPTED if is_interrupt(error) else said, 1)
 
 
 def _misspelt_command(word: str) -> str:

@@ -41,7 +41,7 @@ from scanner import (
     validating,
 )  # fmt: skip
 from scanner.embedding import Encoders
-from scanner.errors import ChangedInputError, RuleError, RunError, SettingsError
+from scanner.errors import ChangedInputError, RuleError, RunError, SettingsError, limited
 from scanner.objects import Source
 from scanner.progress import Progress, peak_rss_bytes
 from scanner.settings import Settings
@@ -73,6 +73,8 @@ def audit(
     """
     progress = progress or Progress()
     memory.reuse()
+    if warning := limited():
+        progress.say(warning)
     threads = running.thread_count(settings.threads)
     run = RunFolder(out or inputs.default_run_path(datasets))
     with inputs.at_hand(datasets, run.path.parent) as files:

@@ -119,7 +119,7 @@ def test_apply_writes_what_the_plan_says(audited: Path) -> None:
     assert manifest["rows_kept"] == 59
     checked = scan("verify", "clean.jsonl", "data.scan", cwd=audited)
     assert checked.returncode == 0
-    assert "none of the 1 private values" in checked.stdout
+    assert "the one private value that the audit found does not stand in its 59 rows" in checked.stdout
     left = scan("verify", "data.jsonl", "data.scan", cwd=audited)
     assert left.returncode == 1
     assert "private values are left in 1 row (line 8)" in left.stderr
@@ -326,6 +326,25 @@ def test_an_interruption_before_the_program_is_loaded_shows_no_traceback(tmp_pat
         env={**os.environ, "PYTHONPATH": str(tmp_path)},
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (1, "error: interrupted; run the same command again to go on\n")
+
+
+def test_a_process_short_of_addresses_is_told_before_and_after_they_run_out(audited: Path) -> None:
+    pytest.importorskip("resource")
+    code = (
+        "import cli, resource; from scanner import inputs\n"
+        "def fail(*_): raise MemoryError\n"
+        "inputs.sha256_of = fail\n"
+        "resource.getrlimit = lambda what: (1 << 30, 1 << 30)\n"
+        "cli.main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "data.jsonl", "--out", "never.scan"],
+        cwd=audited, capture_output=True, text=True, timeout=120, env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    said = "the address space of this process is limited to 1.1 GB, and an audit takes about 3.3 GB"
+    assert done.returncode == 1
+    assert done.stderr.count(said) == 2
+    assert done.stderr.splitlines()[-1].startswith("error: out of memory; the address space")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
