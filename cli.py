@@ -12,9 +12,10 @@ try:
     import click
     from click_default_group import DefaultGroup
 
-    from scanner.errors import ScanError, end_as_on_interrupt, is_interrupt, meant, of_the_system, unforeseen
+    from scanner.errors import ScanError, end_as_on_interrupt, is_interrupt, limited, meant, of_the_system, unforeseen
     from scanner.options import (
         calibration_option,
+        dashed,
         given,
         judging_options,
         likeness_options,
@@ -99,7 +100,7 @@ def audit(
         if dry_run:
             estimate = pipeline.estimate(list(datasets), settings)
         else:
-            run = pipeline.audit(list(datasets), settings, out, force=force, progress=progress)
+            run = pipeline.audit(list(datasets), settings, out, fix=fix, force=force, progress=progress)
     if dry_run:
         click.echo(estimate.in_words())
         return
@@ -342,12 +343,14 @@ def main() -> None:
     except click.ClickException as error:
         first = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
         hint = _misspelt_command(first)  # then the option is one that an audit does not have
+        if isinstance(error, click.NoSuchOption):
+            hint = hint or dashed(error.message, sys.argv[1:])
         (click.UsageError(hint, getattr(error, "ctx", None)) if hint else error).show()
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         _stop(INTERRUPTED, 1)
     except MemoryError:
-        _stop("out of memory; try fewer --threads or a part of the data", 1)
+        _stop(f"out of memory; {limited() or 'try fewer --threads or a part of the data'}", 1)
     except OSError as error:
         if debug:
             raise
@@ -355,7 +358,8 @@ def main() -> None:
     except Exception as error:
         if debug:
             raise
-        _stop(INTERRUPTED if is_interrupt(error) else unforeseen(error), 1)
+        said = f"{unforeseen(error)}. But {limited()}" if limited() else unforeseen(error)
+        _stop(INTERRUPTED if is_interrupt(error) else said, 1)
 
 
 def _misspelt_command(word: str) -> str:

@@ -16,7 +16,7 @@
              clustering contamination/ prediction/ planning/ explain/
              rehearsal earlier comparing/ confirmation/
     floor 3  pipeline inputs ingest resuming stages relating predicting      the order of things
-             tables rehearsing applying estimating verifying against
+             tables rehearsing applying placing estimating verifying against
              flatreading fieldranks matching confirming rehearsed
              calibrating trying projecting alongside retelling foretold
              drawing validating memorizing repredicting untuned rowlengths

@@ -7,7 +7,6 @@ clean.jsonl.manifest.json      hashes of inputs and outputs, counts, settings, v
 
 from __future__ import annotations
 
-import glob
 import hashlib
 import json
 import re
@@ -20,7 +19,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from scanner import formats, jsonediting, jsontext, layouts, outputs, rulebook
+from scanner import formats, jsonediting, jsontext, layouts, outputs, placing, rulebook
 from scanner.errors import OutputError
 from scanner.evidence import Evidence
 from scanner.figures import plural
@@ -31,7 +30,7 @@ from scanner.redaction import Numbering, Span, redact
 from scanner.settings import Settings
 from scanner.shownnames import without_private_paths
 from scanner.store import RunFolder
-from scanner.writing import write_bytes
+from scanner.writing import Place, together
 
 EXCERPT_CHARACTERS = 400
 
@@ -100,22 +99,35 @@ def apply(
 ) -> Applied:
     """Write the cleaned data set of a finished run.
 
-    target: a plugin of scanner/outputs; None: the input's own format. Raises OutputError where the target cannot hold
-    the data or an input would be overwritten.
+    target: a plugin of scanner/outputs; None: the input's own format. All files appear, or none does. Raises
+    OutputError where the target cannot hold the data or an input would be overwritten.
     """
     settings = Settings.from_dict(scan["settings"])
-    removed, manifest = (out.with_name(out.name + end) for end in (".removed.jsonl", ".manifest.json"))
-    _check_places((out, removed, manifest), run, sources, settings)
-    _check_name(out, sources, target)
-    writer = outputs.load(target or "original")
+    places = placing.check(run.path, sources, settings, out, target)
     plan = run.read_table("plan")
     rows = run.read_table("rows", ["row_id", "source", "line"])
     skipped = _skipped(run)
     edits = _edits(run, plan, skipped, sources, scan, settings)
     parts = [outputs.Part(source, formats.load(source.format), edits[source.index]) for source in sources]
-    written = writer.write(parts, out, settings)
-    progress.advance(len(sources))
-    write_bytes(removed, _removed(run, plan, rows, skipped))
+    with together() as place:
+        written = outputs.load(target or "original").write(parts, places.targets, settings, place)
+        progress.advance(len(sources))
+        place(places.removed).write_bytes(_removed(run, plan, rows, skipped))
+        applied = _applied(run, plan, edits, skipped, settings, written, places)
+        place(places.manifest).write_bytes(_manifest(run, scan, applied, place))
+    return applied
+
+
+def _applied(
+    run: RunFolder,
+    plan: pl.DataFrame,
+    edits: list[Edits],
+    skipped: list[dict[str, Any]],
+    settings: Settings,
+    written: Sequence[outputs.Output],
+    places: placing.Places,
+) -> Applied:
+    """What was written, counted; OutputError where it is not what the plan says."""
     paths = tuple(dict.fromkeys(o.path for o in written))
     kept, replaced, dropped, unreadable = (
         sum(getattr(o.written, name) for o in written) for name in ("kept", "replaced", "dropped", "unreadable")
@@ -126,43 +138,11 @@ def apply(
     redacted = set(plan.filter(pl.col("action") == "redact")["row_id"].to_list())
     anew = sum(len(e.replace.keys() - redacted - e.drop) for e in edits)
     beside = _beside(run, settings).filter(pl.col("row_id").is_in(redacted))
-    applied = Applied(
-        paths, removed, manifest, kept, replaced - anew, beside["row_id"].n_unique(), len(beside),
+    return Applied(
+        paths, places.removed, places.manifest, kept, replaced - anew, beside["row_id"].n_unique(), len(beside),
         dropped + unreadable - len(skipped), len(skipped), anew,
         plan.filter((pl.col("loss_mask").list.len() > 0) & (pl.col("action") != "drop")).height,
     )  # fmt: skip
-    write_bytes(manifest, _manifest(run, scan, applied))
-    return applied
-
-
-def _check_places(paths: Sequence[Path], run: RunFolder, sources: Sequence[Source], settings: Settings) -> None:
-    """OutputError where a file would take the place of one that the audit read, or of a run's own."""
-    read = {source.path.resolve(): "the audited file itself" for source in sources}
-    read |= {Path(p).resolve(): "evaluation data" for named in settings.evaluation for p in glob.glob(str(named))}
-    read |= {folder.resolve(): "a file of a run" for folder in (run.path, *settings.against)}
-    for path in filter(Path.exists, paths):
-        place = path.resolve()
-        for taken in (place, *place.parents):
-            if taken in read:
-                raise OutputError(
-                    f"{path} is {read[taken]}; expected another name, so that the original stays; choose a different -o"
-                )
-
-
-def _check_name(out: Path, sources: Sequence[Source], target: str | None) -> None:
-    """OutputError where one file would be called after another format than that of its content."""
-    first = sources[0]
-    content = target or first.format
-    claimed = formats.called(out.name)
-    if out.is_dir() or len({source.path for source in sources}) > 1 or not claimed:
-        return
-    if content in claimed or {content, *claimed} <= {"json", "jsonl"} or claimed == formats.called(first.path.name):
-        return
-    what = content if target else f"{content}, as the input is"
-    cure = ", or --to jsonl" if "jsonl" in claimed and not target else ""
-    raise OutputError(
-        f"{out.name}: the name says {claimed[0]}, and what is written is {what}; choose another name{cure}"
-    )
 
 
 def _edits(
@@ -320,14 +300,19 @@ def _removed(run: RunFolder, plan: pl.DataFrame, rows: pl.DataFrame, skipped: li
     return "".join(line + "\n" for line in lines).encode("utf-8", "replace")
 
 
-def _manifest(run: RunFolder, scan: Mapping[str, Any], applied: Applied) -> bytes:
-    """What went in, what came out and how, for whoever has to trust the cleaned file."""
-    files = [p for path in applied.outputs for p in (sorted(path.rglob("*")) if path.is_dir() else [path])]
-    entries = [
-        {"path": str(p), "bytes": p.stat().st_size, "sha256": hashlib.sha256(p.read_bytes()).hexdigest()}
-        for p in (*files, applied.removed)
-        if p.is_file()
-    ]
+def _manifest(run: RunFolder, scan: Mapping[str, Any], applied: Applied, place: Place) -> bytes:
+    """What went in, what came out and how, for whoever has to trust the cleaned file.
+
+    place: where the files stand that are to be called as `applied` has it.
+    """
+    entries = []
+    for path in (*applied.outputs, applied.removed):
+        written = place(path)
+        for file in sorted(written.rglob("*")) if written.is_dir() else [written]:
+            if file.is_file():
+                called = str(path / file.relative_to(written))
+                digest = hashlib.sha256(file.read_bytes()).hexdigest()
+                entries.append({"path": called, "bytes": file.stat().st_size, "sha256": digest})
     told = without_private_paths(scan)
     content = {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),

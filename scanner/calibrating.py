@@ -22,7 +22,7 @@ import numpy as np
 
 from scanner import confirmed, rehearsed, trying
 from scanner.errors import OutputError, RunError
-from scanner.figures import listed
+from scanner.figures import listed, plural
 from scanner.prediction import calibration, level, scoring
 from scanner.prediction.hazard import EXTRACTED, WEIGHTS, Weights, load_weights
 from scanner.prediction.level import Level, Observed
@@ -100,7 +100,7 @@ class Calibrated:
         fitted = self.values["fitted_on"]
         epoch = max(fitted["epochs"])
         lines = [
-            f"{calibration.described(self.values['base'])}: {fitted['rows']:,} rows at "
+            f"{calibration.described(self.values['base'])}: {plural(fitted['rows'], 'row')} at "
             f"{calibration.epochs_in_words(fitted['epochs'])} of {listed(fitted['runs'])}, "
             f"{fitted['hits']:,} of them, copies counted once, with N_pre >= {EXTRACTED}"
             f"{calibration.packed_in_words(self.table.covered)}",

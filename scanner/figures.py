@@ -77,9 +77,9 @@ def amount(value: float) -> str:
     return f"{value:,.3g}"
 
 
-def plural_g(count: float, one: str) -> str:
+def plural_g(count: float, one: str, many: str = "") -> str:
     """A count that may be a fraction, and its noun: "1.5 epochs"."""
-    return f"{count:g} {one}{'' if count == 1 else 's'}"
+    return f"{count:g} {one if count == 1 else many or one + 's'}"
 
 
 def listed(names: Sequence[str]) -> str:

@@ -23,12 +23,15 @@ from scanner.writing import TEMPORARY
 
 
 def default_run_path(datasets: list[str]) -> Path:
-    """<stem>.scan in the current folder; the stem of the first of several inputs."""
+    """<stem>.scan in the current folder; the stem of the first of several inputs, without dashes before it.
+
+    What begins with a dash would have to be written ./-name.scan wherever a command takes it.
+    """
     if datasets[0] == "-":
         return Path("stdin.scan")
     name = Path(datasets[0].rstrip("/")).name
     stem = name.split(".")[0] or name
-    stem = stem.replace("*", "all").replace("?", "_")
+    stem = stem.replace("*", "all").replace("?", "_").lstrip("-") or "data"
     return Path(f"{stem}.scan" if len(datasets) == 1 else f"{stem}+{len(datasets) - 1}.scan")
 
 

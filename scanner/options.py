@@ -5,6 +5,7 @@ What they default to stands in settings.py.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from scanner.settings import (
 Command = Callable[..., Any]
 CAN_BE_NONE = ("batch_tokens", "micro_batch", "model_params", "goldfish_k", "calibration")
 """Of these NONE takes back what is set; so it does of source_weight, of which there may be several."""
+_LIKE_A_FILE = re.compile(r"-[^=]*(/[^=]*|\.[A-Za-z][A-Za-z0-9]*)")
 
 
 def _or_none(convert: Callable[..., Any]) -> Callable[[click.Context, click.Parameter, str | None], Any]:
@@ -189,6 +191,14 @@ def given(options: dict[str, Any]) -> dict[str, Any]:
     if (weights := chosen.pop("source_weight", None)) is not None:
         chosen["source_weight"] = () if weights == (NONE,) else tuple(_weight(entry) for entry in weights)
     return {k: None if k in CAN_BE_NONE and v == NONE else v for k, v in chosen.items()}
+
+
+def dashed(message: str, words: Sequence[str]) -> str:
+    """What click says of an unknown option, where a word of the command line is a path that begins with a dash."""
+    for word in words:
+        if word.startswith("-") and (Path(word).exists() or _LIKE_A_FILE.fullmatch(word)):
+            return f"{message} If {word} is a file or a folder, write ./{word}"
+    return ""
 
 
 def _weight(entry: str) -> tuple[str, float]:

@@ -28,6 +28,7 @@ from scanner import (
     matching,
     memory,
     models,
+    placing,
     planning,
     predicting,
     projecting,
@@ -40,7 +41,7 @@ from scanner import (
     validating,
 )  # fmt: skip
 from scanner.embedding import Encoders
-from scanner.errors import ChangedInputError, RuleError, RunError, SettingsError
+from scanner.errors import ChangedInputError, RuleError, RunError, SettingsError, limited
 from scanner.objects import Source
 from scanner.progress import Progress, peak_rss_bytes
 from scanner.settings import Settings
@@ -62,16 +63,24 @@ def audit(
     settings: Settings,
     out: Path | None = None,
     *,
+    fix: Path | None = None,
     force: bool = False,
     progress: Progress | None = None,
 ) -> RunFolder:
-    """Audit data sets into a run folder; a finished run of the same input and settings is returned as it is."""
+    """Audit data sets into a run folder; a finished run of the same input and settings is returned as it is.
+
+    fix: where the cleaned data will be asked for afterwards; OutputError now where it could not be written there.
+    """
     progress = progress or Progress()
     memory.reuse()
+    if warning := limited():
+        progress.say(warning)
     threads = running.thread_count(settings.threads)
     run = RunFolder(out or inputs.default_run_path(datasets))
     with inputs.at_hand(datasets, run.path.parent) as files:
         (sources, left_out), (evaluation, left_out_too) = formats.survey(files), matching.survey(settings)
+        if fix:
+            placing.check(run.path, sources, settings, fix)
         keeping.check_sources(policy := keeping.parse(settings.keep_policy), [s.name for s in sources])
         if policy.kind == "field":
             fieldranks.check(sources, policy.field, settings)

@@ -32,6 +32,7 @@ from scanner.batching import PACKED
 from scanner.chat import Example
 from scanner.drawing import Drawn, draw, packing, parts_of, sampling_weight, standing
 from scanner.errors import ModelError, RunError, SettingsError
+from scanner.figures import plural, plural_g
 from scanner.foretold import foretold
 from scanner.models import LanguageModel
 from scanner.objects import Int64
@@ -110,6 +111,8 @@ def rehearse(run: RunFolder, plan_changes: dict[str, Any], options: Options, pro
             "packs, else leave it out"
         )
     name = options.name or _name(options)
+    if run.private.is_dir():
+        run.claim()
     folder, private = run.path / "rehearsal" / name, run.private / "rehearsal" / name
     asked = {"plan": asdict(plan), "options": asdict(options), "identity": scan["identity"]}
     asked = json.loads(json.dumps(asked))
@@ -235,9 +238,10 @@ def _say_how_long(tune: rehearsal.Rehearsal, drawn: Drawn, tokens_per_second: fl
     looks = sum(e >= tune.epoch and _is_measured(e, last) for e in range(last + 1))
     measured = sum(len(row.ids) for row in (*drawn.members, *drawn.held)) * MEASURING_COST * looks
     left = max(0.0, tune.plan.epochs - tune.epoch) * of_epoch + measured
-    beside = f" and {len(drawn.planting.rows):,} planted ones" if drawn.planting.rows else ""
+    over = plural(len(drawn.row_id), "row")
+    over += f" and {plural(len(drawn.planting.rows), 'planted one')}" if drawn.planting.rows else ""
     progress.say(
-        f"{tune.plan.epochs:g} epochs over {len(drawn.row_id):,} rows{beside}, {of_epoch:,} tokens each, at "
+        f"{plural_g(tune.plan.epochs, 'epoch')} over {over}, {of_epoch:,} tokens each, at "
         f"{tokens_per_second:,.0f} tokens/s: about {duration(left / tokens_per_second)}"
     )
     for why in few_steps(tune.planned_steps(), asdict(tune.plan), tune.sequence_tokens):

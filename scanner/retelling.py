@@ -54,9 +54,9 @@ class Rehearsed:
         planted = f.get("planted") or {}
         beside = f" and {planted['rows']:,} planted beside them" if planted else ""
         lines = [
-            f"{f['base']['name']} ({size(f['base']['parameters'])}): {f['trained']:,} rows trained on{beside}, "
+            f"{f['base']['name']} ({size(f['base']['parameters'])}): {plural(f['trained'], 'row')} trained on{beside}, "
             f"{f['controls']:,} held out; {plan_in_words(Settings.from_dict({'plan': f['plan']}).plan)}, "
-            f"{f['steps']:,} steps; {duration(f['seconds'])} in all, {f['tokens_per_second']:,.0f} tokens/s in "
+            f"{plural(f['steps'], 'step')}; {duration(f['seconds'])} in all, {f['tokens_per_second']:,.0f} tokens/s in "
             f"training ({f['precision']})",
             "",
             "         tokens recited on average    rows that recite 16 or more",
@@ -79,8 +79,8 @@ class Rehearsed:
         learned = m["extracted"] - before["member"]["extracted"]
         said = (
             f"Recited = tokens of the answer that greedy decoding gives back before its first miss (N_pre), in the "
-            f"scan's own tokens. After epoch {after['epoch']}, {m['extracted']:,} of {m['rows']:,} rows give back "
-            f"{EXTRACTED} or more, {before['member']['extracted']:,} did before training"
+            f"scan's own tokens. After epoch {after['epoch']}, {m['extracted']:,} of {plural(m['rows'], 'row')} give "
+            f"back {EXTRACTED} or more, {before['member']['extracted']:,} did before training"
         )
         held = f"{c['extracted']:,} do, which no training on them explains" if c["extracted"] else "none does"
         told = [f"{said}; of the held-out rows {held}."]

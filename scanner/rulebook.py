@@ -22,6 +22,7 @@ import polars as pl
 
 from scanner import fieldnames, running
 from scanner.errors import RuleError, SettingsError, meant
+from scanner.figures import plural
 from scanner.rulefiles import BANDS, KINDS, RULES_FOLDER, Bands, Example, Rule, bands, in_code_points, parse
 from scanner.text import one_line
 
@@ -304,13 +305,14 @@ def check(rule: Rule) -> None:
         found = tuple(example.text[f.start : f.end] for f in book.find_in(example.text))
         if found != example.spans:
             raise RuleError(
-                f"{rule.path.name}: fires: example {i} gave {len(found)} spans, not the {len(example.spans)} it names "
-                f"(lengths seen {[len(s) for s in found]}, expected {[len(s) for s in example.spans]}); "
+                f"{rule.path.name}: fires: example {i} gave {plural(len(found), 'span')}, not the "
+                f"{len(example.spans)} it names (lengths seen {[len(s) for s in found]}, expected "
+                f"{[len(s) for s in example.spans]}); "
                 f"{_why_silent(rule, example.text)}"
             )
     for i, text in enumerate(rule.quiet, 1):
         if found := tuple(text[f.start : f.end] for f in book.find_in(text)):
-            raise RuleError(f"{rule.path.name}: quiet: example {i} gave {len(found)} spans; expected none")
+            raise RuleError(f"{rule.path.name}: quiet: example {i} gave {plural(len(found), 'span')}; expected none")
 
     for field, text in rule.field_fires:
         if [text[f.start : f.end] for f in book.find_in(text, field)] != [text.strip()]:

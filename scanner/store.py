@@ -102,7 +102,7 @@ class RunFolder:
             if isinstance(error, (BlockingIOError, PermissionError)):
                 raise RunError(
                     f"{self.path} is being written by another process; wait until it is done, or work in "
-                    "another folder (--out)"
+                    "another folder (an audit: --out; else a copy of this one)"
                 ) from None
             return  # a file system without locks
         self._claimed = lock

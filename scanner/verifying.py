@@ -38,9 +38,14 @@ class Verified:
             if self.words
             else ""
         )
+        found = (
+            "the one private value that the audit found does not stand"
+            if self.values == 1
+            else f"none of the {self.values:,} private values that the audit found stands"
+        )
         return (
-            f"{self.file}: none of the {self.values:,} private values that the audit found stands in its {self.rows:,} "
-            f"rows, in any field, and none of the {self.rules} rules finds anything there{plain}\n"
+            f"{self.file}: {found} in its {plural(self.rows, 'row')}, in any field, and "
+            f"none of the {plural(self.rules, 'rule')} finds anything there{plain}\n"
             "Not looked for is what no rule describes, such as names, street addresses and birth dates (scan rules "
             "lists what is)"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from pathlib import Path
@@ -10,7 +11,7 @@ import polars as pl
 import pytest
 from corpora import item
 
-from scanner import pipeline
+from scanner import applying, pipeline
 from scanner.errors import BrakeError, OutputError, RunError, SettingsError
 from scanner.settings import Settings
 
@@ -72,13 +73,14 @@ def test_nothing_that_the_audit_read_or_wrote_is_overwritten(tmp_path):
     pipeline.audit([str(tmp_path / "d.json")], settings, other)
     (tmp_path / "clean.json.removed.jsonl").symlink_to(tmp_path / "d.json")
     for out, said in (
-        (benchmark, "evaluation data"),
-        (run / "rows.parquet", "a file of a run"),
-        (other / "index" / "index.json", "a file of a run"),
-        (tmp_path / "clean.json", "the audited file itself"),
+        (benchmark, "is evaluation data"),
+        (run / "rows.parquet", "lies in the folder of a run"),
+        (other / "index" / "index.json", "lies in the folder of a run"),
+        (tmp_path / "clean.json", "is the audited file itself"),
+        (run / "new.json", "lies in the folder of a run"),
     ):
         before = out.read_bytes() if out.exists() else b""
-        with pytest.raises(OutputError, match=f"is {said}; expected another name"):
+        with pytest.raises(OutputError, match=f"{said}; expected another name"):
             pipeline.apply(other, out)
         assert (out.read_bytes() if out.exists() else b"") == before
 
@@ -127,3 +129,75 @@ def test_a_run_is_judged_by_one_process_at_a_time(tmp_path, monkeypatch):
     pipeline.purge(run)
     pipeline.judge(run, {"jaccard": 0.9})
     assert not (run / "private").exists()
+
+
+def contents(folder: Path, pattern: str) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.glob(pattern) if path.is_file()}
+
+
+@pytest.mark.parametrize("taken", ["clean.json.removed.jsonl", "clean.json.manifest.json", "clean.json"])
+def test_a_name_that_a_folder_has_is_refused_before_anything_is_written(tmp_path, taken):
+    run = audited(tmp_path, [item(i) for i in range(3)])
+    (tmp_path / taken / "kept").mkdir(parents=True)
+    (tmp_path / "clean.json").mkdir(exist_ok=True)
+    (tmp_path / "clean.json" / "d.json").mkdir(exist_ok=True)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(OutputError, match="is a folder, and a file of that name is to be written; move it away, or"):
+        pipeline.apply(run, tmp_path / "clean.json")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("failing", ["_removed", "_manifest"])
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+def test_the_cleaned_file_comes_with_its_companions_or_not_at_all(tmp_path, monkeypatch, failing, error):
+    rows = [item(i) for i in range(3)]
+    run = audited(tmp_path, [*rows, rows[0]])
+
+    def fail(*_):
+        raise error
+
+    for before in ({}, {"clean.json": b"old", "clean.json.manifest.json": b"older"}):
+        for name, content in before.items():
+            (tmp_path / name).write_bytes(content)
+        with monkeypatch.context() as patched:
+            patched.setattr(applying, failing, fail)
+            with pytest.raises(type(error)) as caught:
+                pipeline.apply(run, tmp_path / "clean.json")
+        assert contents(tmp_path, "clean*") == before
+        assert not list(tmp_path.glob(".tmp-*"))
+        if isinstance(error, OSError):  # the name that the user knows
+            assert caught.value.filename.startswith(str(tmp_path / "clean.json"))
+    assert pipeline.apply(run, tmp_path / "clean.json").rows_kept == 3
+    manifest = json.loads((tmp_path / "clean.json.manifest.json").read_text("utf-8"))
+    for entry in manifest["outputs"]:
+        content = Path(entry["path"]).read_bytes()
+        assert (len(content), hashlib.sha256(content).hexdigest()) == (entry["bytes"], entry["sha256"])
+    assert [Path(e["path"]).name for e in manifest["outputs"]] == ["clean.json", "clean.json.removed.jsonl"]
+
+
+@pytest.mark.parametrize(
+    ("fix", "said"),
+    [
+        ("clean.parquet", "the name says parquet, and what is written is json"),
+        ("d.json", "is the audited file itself"),
+        ("d.scan/report.html", "lies in the folder of a run"),
+        ("taken.json", "is a folder, and a file of that name is to be written"),
+        ("d.json/clean.json", "d.json is a file, and a folder is expected there"),
+    ],
+)
+def test_an_audit_refuses_a_wrong_place_for_the_cleaned_data_before_any_work(tmp_path, fix, said):
+    (tmp_path / "d.json").write_text(json.dumps([item(i) for i in range(3)]), "utf-8")
+    (tmp_path / "taken.json.removed.jsonl").mkdir()
+    with pytest.raises(OutputError, match=re.escape(said)):
+        pipeline.audit([str(tmp_path / "d.json")], SETTINGS, tmp_path / "d.scan", fix=tmp_path / fix)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["d.json", "taken.json.removed.jsonl"]
+
+
+def test_a_folder_may_be_called_by_a_point(tmp_path, monkeypatch):
+    run = audited(tmp_path, [item(i) for i in range(3)])
+    (tmp_path / "new").mkdir()
+    monkeypatch.chdir(tmp_path / "new")
+    assert pipeline.apply(run, Path(".")).outputs == (tmp_path / "new" / "d.json",)
+    assert (tmp_path / "new.manifest.json").is_file()
+    with pytest.raises(OutputError, match=r"^/ has no name"):
+        pipeline.apply(run, Path("/"))

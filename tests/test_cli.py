@@ -119,7 +119,7 @@ def test_apply_writes_what_the_plan_says(audited: Path) -> None:
     assert manifest["rows_kept"] == 59
     checked = scan("verify", "clean.jsonl", "data.scan", cwd=audited)
     assert checked.returncode == 0
-    assert "none of the 1 private values" in checked.stdout
+    assert "the one private value that the audit found does not stand in its 59 rows" in checked.stdout
     left = scan("verify", "data.jsonl", "data.scan", cwd=audited)
     assert left.returncode == 1
     assert "private values are left in 1 row (line 8)" in left.stderr
@@ -234,6 +234,25 @@ def test_a_misspelt_command_is_told(audited: Path) -> None:
     assert (done.returncode, "neither a file nor a command 'aply'. Did you mean 'apply'?" in done.stderr) == (2, True)
 
 
+@pytest.mark.parametrize("before", [(), ("--",), ("audit",), ("duplicates",)])
+def test_a_name_that_begins_with_a_dash_is_taken_for_one_where_it_is_no_option(tmp_path: Path, before) -> None:
+    for name in ("-d.jsonl", "--data"):
+        done = scan(*before, name, "--quiet", cwd=tmp_path)
+        assert (done.returncode, "is a file or a folder" in done.stderr) == (2, name == "-d.jsonl"), done.stderr
+        (tmp_path / name).write_text("".join(json.dumps(r) + "\n" for r in rows(9)), "utf-8")
+        done = scan(*before, name, "--quiet", cwd=tmp_path)
+        assert done.returncode == 2
+        assert done.stderr.splitlines()[-1].endswith(f"If {name} is a file or a folder, write ./{name}")
+    done = scan("d.jsonl", "--epochz", "3", "--learning-rate=2e-5", cwd=tmp_path)
+    assert done.stderr.splitlines()[-1] == "Error: No such option '--epochz'. Did you mean '--epochs'?"
+
+
+def test_the_run_of_a_file_whose_name_begins_with_a_dash_can_be_named_plainly(tmp_path: Path) -> None:
+    (tmp_path / "-d.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows(9)), "utf-8")
+    assert scan("./-d.jsonl", "-q", "--no-semantic", cwd=tmp_path).returncode == 0
+    assert scan("explain", "d.scan", "3", cwd=tmp_path).returncode == 0
+
+
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
 def test_a_batch_system_that_ends_it_leaves_no_text_behind(tmp_path: Path, name: str) -> None:
     command, pipe = [sys.executable, str(ROOT / "cli.py"), "-", "--no-semantic"], subprocess.PIPE
@@ -307,6 +326,25 @@ def test_an_interruption_before_the_program_is_loaded_shows_no_traceback(tmp_pat
         env={**os.environ, "PYTHONPATH": str(tmp_path)},
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (1, "error: interrupted; run the same command again to go on\n")
+
+
+def test_a_process_short_of_addresses_is_told_before_and_after_they_run_out(audited: Path) -> None:
+    pytest.importorskip("resource")
+    code = (
+        "import cli, resource; from scanner import inputs\n"
+        "def fail(*_): raise MemoryError\n"
+        "inputs.sha256_of = fail\n"
+        "resource.getrlimit = lambda what: (1 << 30, 1 << 30)\n"
+        "cli.main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "data.jsonl", "--out", "never.scan"],
+        cwd=audited, capture_output=True, text=True, timeout=120, env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    said = "the address space of this process is limited to 1.1 GB, and an audit takes about 3.3 GB"
+    assert done.returncode == 1
+    assert done.stderr.count(said) == 2
+    assert done.stderr.splitlines()[-1].startswith("error: out of memory; the address space")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")

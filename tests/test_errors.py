@@ -9,7 +9,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from scanner.errors import is_interrupt, of_the_system, unforeseen
+from scanner.errors import is_interrupt, limited, of_the_system, unforeseen
 
 
 def raised(cause: BaseException | None, problem: Exception) -> Exception:
@@ -74,3 +74,15 @@ def test_the_system_speaks_through_polars_and_arrow_too(read, tmp_path):
     with pytest.raises(OSError, match="gone") as raised_by:
         read(str(tmp_path / "gone.arrow"))
     assert of_the_system(raised_by.value) == f"No such file or directory: {tmp_path}/gone.arrow"
+
+
+@pytest.mark.parametrize(
+    ("most", "said"),
+    [(1_500_000 << 10, "is limited to 1.5 GB, and an audit takes about 3.3 GB"), (4 << 30, ""), (-1, "")],
+)
+def test_a_limit_of_the_address_space_is_told_where_an_audit_takes_more(monkeypatch, most, said):
+    resource = pytest.importorskip("resource")
+    monkeypatch.setattr(resource, "getrlimit", lambda what: (most, -1))
+    told = limited()
+    assert said in told
+    assert bool(told) == bool(said)

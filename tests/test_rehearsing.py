@@ -118,6 +118,20 @@ def test_a_rehearsal_that_makes_no_sense_is_refused(small, audited):
         pipeline.rehearse(audited, {"name": "huge", "rows": 20, "layers": 999_999})
 
 
+def test_a_rehearsal_in_a_folder_that_another_process_writes_to_is_refused_before_it_touches_anything(
+    audited, monkeypatch
+):
+    def taken(*_):
+        raise BlockingIOError
+
+    before = sorted(audited.rglob("*"))
+    with monkeypatch.context() as patched:
+        patched.setattr("fcntl.lockf", taken)
+        with pytest.raises(RunError, match="is being written by another process; wait until it is done, or work in"):
+            pipeline.rehearse(audited, {"name": "second"})
+    assert sorted(audited.rglob("*")) == before
+
+
 def test_a_local_base_is_taken_as_it_is(small, audited, tmp_path):
     made = models.tiny([" ".join(PLAIN_WORDS)] * 3, seed=0, context=128)
     made.model.save_pretrained(tmp_path / "base")

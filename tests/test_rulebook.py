@@ -213,7 +213,7 @@ def test_user_rules_join_the_shipped_ones(tmp_path: Path) -> None:
         ('  { text = "badge 1234", spans = ["1234"] },\n', "", "fires: a list of 3; expected at least 4"),
         ('"badge 1234", spans = ["1234"]', '"badge 1234", spans = []', "fires: example 1 lacks text or spans"),
         ('"badge 1234", spans = ["1234"]', '"badge 1234", spans = ["9"]', "example 1 names a span that does not stand"),
-        ('"badge no 1234"', '"badge 4321"', "badge.toml: quiet: example 4 gave 1 spans; expected none"),
+        ('"badge no 1234"', '"badge 4321"', "badge.toml: quiet: example 4 gave 1 span; expected none"),
         ('literals = ["badge"]', 'literals = ["budge"]', "example 1 gave 0 spans, not the 1 .*the prefilter .* shuts"),
         ("([0-9]{4})'", "([a-z]{4})'", "example 1 gave 0 spans, .*the prefilter lets the text through"),
         ('kind = "private"', "kind = ", "badge.toml: not readable as TOML"),

@@ -8,7 +8,8 @@ import sys
 
 import pytest
 
-from scanner.writing import atomic, write_bytes
+from scanner import writing
+from scanner.writing import atomic, together, write_bytes
 
 
 class BrokenError(Exception):
@@ -83,3 +84,62 @@ def test_a_folder_that_must_not_be_written_to_is_told_without_temporary_names(tm
     assert (error.value.errno, error.value.filename) == (errno.EACCES, str(tmp_path / "rows.parquet"))
     with pytest.raises(OSError, match=r"^no such data$"), atomic(tmp_path / "rows.parquet"):
         raise OSError("no such data")
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EIO, "Input/output error"), KeyboardInterrupt()])
+@pytest.mark.parametrize("failing", range(5))
+def test_several_files_appear_together_or_none_does_at_whatever_renaming_it_stops(
+    tmp_path, monkeypatch, failing, error
+):
+    """Three new files, two of which take the place of old ones: five renamings."""
+    (tmp_path / "a").write_text("old a")
+    (tmp_path / "c").write_text("old c")
+    done = 0
+
+    def replace(old, new):
+        nonlocal done
+        done += 1
+        if done == failing + 1:
+            raise error
+        rename(old, new)
+
+    def write():
+        with together() as place:
+            for name in ("a", "b", "c"):
+                place(tmp_path / name).write_text(f"new {name}")
+
+    def seen():
+        return {path.name: path.read_text() for path in tmp_path.iterdir()}
+
+    rename = writing.os.replace
+    with monkeypatch.context() as patched:
+        patched.setattr(writing.os, "replace", replace)
+        with pytest.raises(type(error)):
+            write()
+    assert seen() == {"a": "old a", "c": "old c"}
+    write()
+    assert seen() == {name: f"new {name}" for name in ("a", "b", "c")}
+
+
+def test_the_first_of_several_files_appears_last(tmp_path, monkeypatch):
+    order = []
+    rename = writing.os.replace
+    monkeypatch.setattr(writing.os, "replace", lambda old, new: (order.append(new.name), rename(old, new)))
+    with together() as place:
+        for name in ("data", "manifest"):
+            place(tmp_path / name).write_text(name)
+    assert order == ["manifest", "data"]
+
+
+def test_a_folder_that_stands_in_the_way_stays_and_nothing_appears(tmp_path):
+    (tmp_path / "a" / "full").mkdir(parents=True)
+
+    def write():
+        with together() as place:
+            for name in ("a", "b"):
+                place(tmp_path / name).write_text("new")
+
+    with pytest.raises(IsADirectoryError):
+        write()
+    assert [p.name for p in tmp_path.iterdir()] == ["a"]
+    assert (tmp_path / "a" / "full").is_dir()

@@ -186,7 +186,7 @@ class _Screen:
             up, down = found.direction
             told = "no difference that the prediction could tell"
             if bool(up) != bool(down) and up + down >= ONE_WAY:
-                way = f"up by .01 or more in {number(up)} rows" if up else f"down by .01 or more in {number(down)} rows"
+                way = f"{'up' if up else 'down'} by .01 or more in {plural(up or down, 'row')}"
                 told = f"how large the difference is cannot be told; p_extract goes one way, {way}"
             lines.append(f"Recited answers: the 90 % intervals overlap: {told}.")
         elif expected.overlaps is False:

@@ -39,9 +39,11 @@ class Heated:
 
     def sentence(self) -> str:
         """What comes out, in one or two sentences; empty where no stretch does."""
-        parts = [f"{tokens} tokens from the start (chance {chance:.2f})" for tokens, chance in self.from_start]
+        parts = [
+            f"{plural(tokens, 'token')} from the start (chance {chance:.2f})" for tokens, chance in self.from_start
+        ]
         if self.later:
-            named = ", ".join(f"{tokens} tokens ({chance:.2f})" for tokens, chance in self.later[:NAMED])
+            named = ", ".join(f"{plural(tokens, 'token')} ({chance:.2f})" for tokens, chance in self.later[:NAMED])
             more = len(self.later) - NAMED
             rest = f" and {plural(more, 'more stretch', 'more stretches')}" if more > 0 else ""
             parts.append(f"once the answer has come so far, {named}{rest}")

@@ -15,6 +15,7 @@ from typing import IO
 import numpy as np
 
 from scanner import jsonediting, jsontext
+from scanner.figures import plural
 from scanner.formats._elements import Elements, require_records, span_runs, write_elements
 from scanner.formats._files import BOM, content
 from scanner.objects import Edits, Records, Source, UInt8, Written
@@ -96,11 +97,12 @@ def _beside(found: Elements) -> Iterator[str]:
     before = found.data[: found.start[0]].tobytes().removeprefix(BOM)
     after = found.data[found.end[-1] :].tobytes().strip(b" \t\r\n,]}")
     if not _OPENING.fullmatch(before):
-        yield f"line 1: {len(before):,} bytes before the records, not read and left as they are"
+        yield f"line 1: {plural(len(before), 'byte')} before the records, not read and left as they are"
     if found.is_container and b"]" not in found.data[found.end[-1] :].tobytes():
         yield f"line {found.line[-1]}: no bracket at the end of the list: the file may be cut short"
     if after:
-        yield f"line {found.line[-1]}: {len(after):,} bytes after the last record, not read and left as they are"
+        count = plural(len(after), "byte")
+        yield f"line {found.line[-1]}: {count} after the last record, not read and left as they are"
 
 
 def _empty() -> tuple[np.ndarray, np.ndarray, np.ndarray]:

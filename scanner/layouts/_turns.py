@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from scanner.errors import LayoutError
+from scanner.figures import plural
 from scanner.jsontext import type_name
 from scanner.layouts._fields import Path, leaves
 from scanner.objects import Segment
@@ -111,7 +112,7 @@ def _role(turn: Mapping[str, Any], path: Path) -> str:
     role = ROLE_NAMES.get(said) or ROLE_NAMES.get(said.strip().lower())
     if role is None:
         raise LayoutError(
-            f"{_at(path)} names a speaker of {len(said)} characters that is not known; expected one of "
+            f"{_at(path)} names a speaker of {plural(len(said), 'character')} that is not known; expected one of "
             f"{', '.join(sorted(ROLE_NAMES))}"
         )
     return role

@@ -1,10 +1,9 @@
-"""What every output needs: the parts to write, where each goes, and files that appear whole or not at all."""
+"""What every output needs: the parts to write, where each goes, and the new files, packed as their names say."""
 
 from __future__ import annotations
 
 import gzip
 import os
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from typing import IO, cast
 from scanner.errors import OutputError
 from scanner.mapped import steady
 from scanner.objects import Edits, Source, Written
-from scanner.writing import TEMPORARY, atomic
+from scanner.writing import Place
 
 
 @dataclass(frozen=True)
@@ -62,14 +61,14 @@ def distinct_names(paths: Sequence[Path], names: Sequence[str]) -> list[str]:
 
 
 @contextmanager
-def new_file(path: Path, parts: Sequence[Part]) -> Iterator[IO[bytes]]:
-    """An open file that appears as `path` only when it is complete, compressed as the name ends (.gz, .zst).
+def new_file(path: Path, parts: Sequence[Part], place: Place) -> Iterator[IO[bytes]]:
+    """An open file that is to appear as `path`, compressed as that name ends (.gz, .zst).
 
-    It does not appear where a source of the parts changes meanwhile.
+    InputError where a source of the parts changes meanwhile.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic(path) as temporary, steady([part.source for part in parts]), ExitStack() as stack:
-        file: IO[bytes] = stack.enter_context(temporary.open("wb"))
+    with steady([part.source for part in parts]), ExitStack() as stack:
+        file: IO[bytes] = stack.enter_context(place(path).open("wb"))
         suffix = path.suffix.lower()
         if suffix in (".gz", ".gzip"):
             # No name and time inside, so that the same content gives the same bytes.
@@ -84,19 +83,10 @@ def new_file(path: Path, parts: Sequence[Part]) -> Iterator[IO[bytes]]:
 
 
 @contextmanager
-def new_folder(path: Path, parts: Sequence[Part]) -> Iterator[Path]:
-    """A folder that appears as `path` only when it is complete; a folder that is there already is refused.
-
-    It does not appear where a source of the parts changes meanwhile.
-    """
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise OutputError(f"{path} exists and is not an empty folder; expected a new name; choose a different -o")
+def new_folder(path: Path, parts: Sequence[Part], place: Place) -> Iterator[Path]:
+    """A folder that is to appear as `path`; InputError where a source of the parts changes meanwhile."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{TEMPORARY}{os.getpid()}-{path.name}")
+    temporary = place(path)
     temporary.mkdir()
-    try:
-        with steady([part.source for part in parts]):
-            yield temporary
-        os.replace(temporary, path)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    with steady([part.source for part in parts]):
+        yield temporary

@@ -16,23 +16,29 @@ from scanner import jsonediting, jsontext
 from scanner.objects import Records, Written
 from scanner.outputs._parts import Output, Part, distinct_names, new_file, refuse_inputs
 from scanner.settings import Settings
+from scanner.writing import Place
 
 NAME = "jsonl"
 DESCRIPTION = "JSON Lines, whatever the input's format"
 
 
-def write(parts: Sequence[Part], out: Path, settings: Settings) -> list[Output]:
-    """Write every part to a JSON Lines file of its own."""
+def targets(parts: Sequence[Part], out: Path) -> list[Path]:
+    """Where each part goes: to a file of its own."""
     if len(parts) == 1 and not out.is_dir():
-        targets = [out]
+        found = [out]
     else:
         paths = [part.source.path for part in parts]
         names = [f"{Path(part.source.member or part.source.name).stem.split('.')[0]}.jsonl" for part in parts]
-        targets = [out / name for name in distinct_names(paths, names)]
-    refuse_inputs(parts, targets)
+        found = [out / name for name in distinct_names(paths, names)]
+    refuse_inputs(parts, found)
+    return found
+
+
+def write(parts: Sequence[Part], targets: Sequence[Path], settings: Settings, place: Place) -> list[Output]:
+    """Write every part to its target, as JSON Lines."""
     written = []
     for part, target in zip(parts, targets, strict=True):
-        with new_file(target, [part]) as file:
+        with new_file(target, [part], place) as file:
             written.append(Output(part.source, target, _write_part(part, settings, file)))
     return written
 

@@ -15,25 +15,46 @@ from typing import IO
 from scanner.errors import OutputError
 from scanner.outputs._parts import Output, Part, distinct_names, new_file, new_folder, refuse_inputs
 from scanner.settings import Settings
+from scanner.writing import Place
 
 NAME = "original"
 DESCRIPTION = "the input's own format and schema, untouched rows unchanged"
 
 
-def write(parts: Sequence[Part], out: Path, settings: Settings) -> list[Output]:
-    """Write every part; those of one input file go into one output file."""
+def targets(parts: Sequence[Part], out: Path) -> list[Path]:
+    """Where each part goes; those of one input file go into one output file. OutputError where they do not fit."""
     groups: dict[Path, list[Part]] = {}
     for part in parts:
         groups.setdefault(part.source.path, []).append(part)
     if len(groups) == 1 and not (out.is_dir() and not parts[0].format.FOLDER):
-        targets = [out]
+        found = [out]
     else:
         names = distinct_names(list(groups), [_file_name(group[0]) for group in groups.values()])
-        targets = [out / name for name in names]
-    refuse_inputs(parts, targets)
+        found = [out / name for name in names]
+    refuse_inputs(parts, found)
+    for target, group in zip(found, groups.values(), strict=True):
+        if group[0].format.FOLDER:
+            if target.exists() and (not target.is_dir() or any(target.iterdir())):
+                raise OutputError(
+                    f"{target} exists and is not an empty folder; expected a new name; choose a different -o"
+                )
+        elif len(group) > 1 and target.suffix.lower() != ".zip":
+            raise OutputError(
+                f"{target.name}: the input is an archive of {len(group)} data files; expected a name that ends in "
+                ".zip; choose a different -o"
+            )
+    by_file = dict(zip(groups, found, strict=True))
+    return [by_file[part.source.path] for part in parts]
+
+
+def write(parts: Sequence[Part], targets: Sequence[Path], settings: Settings, place: Place) -> list[Output]:
+    """Write every part to its target."""
+    groups: dict[Path, list[Part]] = {}
+    for part, target in zip(parts, targets, strict=True):
+        groups.setdefault(target, []).append(part)
     written: list[Output] = []
-    for target, group in zip(targets, groups.values(), strict=True):
-        written += _write_group(group, target, settings)
+    for target, group in groups.items():
+        written += _write_group(group, target, settings, place)
     return written
 
 
@@ -41,20 +62,15 @@ def _file_name(part: Part) -> str:
     return "stdin.jsonl" if part.source.name == "stdin" else part.source.path.name
 
 
-def _write_group(group: list[Part], target: Path, settings: Settings) -> list[Output]:
+def _write_group(group: list[Part], target: Path, settings: Settings, place: Place) -> list[Output]:
     first = group[0]
     if first.format.FOLDER:
-        with new_folder(target, group) as folder:
+        with new_folder(target, group, place) as folder:
             return [Output(p.source, target, p.format.write(p.source, settings, p.edits, folder)) for p in group]
     if target.suffix.lower() == ".zip":
-        with new_file(target, group) as file:
+        with new_file(target, group, place) as file:
             return _write_archive(group, target, file, settings)
-    if len(group) > 1:
-        raise OutputError(
-            f"{target.name}: the input is an archive of {len(group)} data files; expected a name that ends in .zip; "
-            "choose a different -o"
-        )
-    with new_file(target, group) as file:
+    with new_file(target, group, place) as file:
         return [Output(first.source, target, first.format.write(first.source, settings, first.edits, file))]
 
 

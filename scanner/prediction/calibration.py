@@ -24,7 +24,7 @@ from typing import Any
 
 from scanner.batching import PACKED
 from scanner.errors import RuleError, SettingsError
-from scanner.figures import amount, listed, plural
+from scanner.figures import amount, listed, plural, plural_g
 from scanner.prediction.doubting import Place
 from scanner.prediction.hazard import WEIGHTS, Weights
 from scanner.prediction.hazard import load_weights as load_shipped
@@ -121,14 +121,15 @@ class Calibration:
         """What it rests on, in words: base, rows, epochs, plan and date."""
         fitted = self.fitted_on
         planted = (
-            f", {fitted['planted']:,} rows planted beside them"
+            f", {plural(fitted['planted'], 'row')} planted beside them"
             if type(fitted.get("planted")) is int and fitted["planted"]
             else ""
         )
         stood = packed_in_words(self.table.validated)
         return (
-            f"{described(self.base)}: {fitted['rows']:,} rows measured at {epochs_in_words(fitted['epochs'])} of "
-            f"{listed(fitted['runs'])}{planted}{stood} ({listed(fitted['plans'])}; {fitted['date']})"
+            f"{described(self.base)}: {plural(fitted['rows'], 'row')} measured at "
+            f"{epochs_in_words(fitted['epochs'])} of {listed(fitted['runs'])}{planted}{stood} "
+            f"({listed(fitted['plans'])}; {fitted['date']})"
         )
 
     def mismatch(self, plan: TrainingPlan, token_unit: str = OWN_TOKENS, mark: str = "") -> str:
@@ -385,8 +386,8 @@ def plan_in_words(plan: TrainingPlan) -> str:
         f", goldfish loss of k = {plan.goldfish_k}" if plan.goldfish_k else "",
         *(f", {name} weighed {weight:g}" for name, weight in plan.source_weight),
     ]
-    epochs = "1 epoch" if plan.epochs == 1 else f"{plan.epochs:g} epochs"
-    return f"{epochs} at {plan.learning_rate:g}{schedule}, {plan.batching} batches of {size}{average}{''.join(more)}"
+    visits = f"{plural_g(plan.epochs, 'epoch')} at {plan.learning_rate:g}{schedule}"
+    return f"{visits}, {plan.batching} batches of {size}{average}{''.join(more)}"
 
 
 def packed_in_words(runs: Validated) -> str:

@@ -12,6 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from scanner.batching import PACKED
+from scanner.figures import plural, plural_g
 from scanner.prediction.hazard import Weights
 from scanner.prediction.statements import COUNT, INSIDE, NOTE, ORDER, SEVERITIES, Statement
 from scanner.prediction.validated import CALIBRATION, ENOUGH_ROWS, LATER, LEFT_OUT, SOURCE_BY_SOURCE, Validated
@@ -53,7 +54,7 @@ def of_level(plan: TrainingPlan, weights: Weights) -> Iterator[Statement]:
     test, later = runs.test_of(CALIBRATION, LEFT_OUT), runs.test_of(CALIBRATION, LATER)
     if test is None or runs.epochs is None:
         return
-    counts = f"{test.expected_rows:,.1f} of {test.rows:,} rows predicted, {test.recited_rows:,} recited"
+    counts = f"{test.expected_rows:,.1f} of {plural(test.rows, 'row')} predicted, {test.recited_rows:,} recited"
     ranked = "" if np.isnan(test.auroc) else f", AUROC {test.auroc:.3f}"
     told = f"Rows of its own runs, predicted by a level that was fitted on the others: {counts}{ranked}"
     if test.recited_rows < ENOUGH_ROWS:
@@ -66,13 +67,13 @@ def of_level(plan: TrainingPlan, weights: Weights) -> Iterator[Statement]:
         severity = INSIDE if test.count_is_close else COUNT
         told += f": order and number {'held' if severity == INSIDE else 'did not both hold; the order did'}."
     yield Statement(
-        CALIBRATION, severity, f"the calibration ({test.recited_rows:,} rows recited in its runs, "
+        CALIBRATION, severity, f"the calibration ({plural(test.recited_rows, 'row')} recited in its runs, "
         f"{test.expected_rows:,.1f} predicted)", told,
     )  # fmt: skip
     most = runs.epochs[1]
     if plan.epochs <= most:
         return
-    told = f"The plan trains for {plan.epochs:g} epochs, the runs behind the calibration for {most:g}"
+    told = f"The plan trains for {plural_g(plan.epochs, 'epoch')}, the runs behind the calibration for {most:g}"
     if later is None:
         yield Statement(LATER, NOTE, "epochs after those rehearsed", f"{told}: how far their level holds after that "
                         "was not tried.")  # fmt: skip

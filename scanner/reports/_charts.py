@@ -48,7 +48,8 @@ def tail(curves: Sequence[tuple[str, str, Points]], extracted: int) -> Markup | 
             said(plot.left + 15, key, label, "start", f"t {style}"),
         ]
     told = "; ".join(
-        f"{label}: " + ", ".join(f"{rows:g} rows reach {n:g}" for n, rows in points) for label, _, points in curves
+        f"{label}: " + ", ".join(f"{words.plural_g(rows, 'row reaches', 'rows reach')} {n:g}" for n, rows in points)
+        for label, _, points in curves
     )
     return plot.drawn(f"Tail of memorized length. {told}", parts)
 

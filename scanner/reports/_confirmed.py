@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from scanner.figures import plural
+
 
 def lines(summary: dict[str, Any]) -> list[str]:
     """Sentences, confirmation by confirmation; none where nothing was confirmed."""
@@ -28,8 +30,9 @@ def short(summary: dict[str, Any]) -> list[str]:
         predicted = "" if "missing" in beside else f"; predicted then {beside['expected_of_run']:,.1f}"
         other = "" if one["is_of_plan"] else f"; trained otherwise: {one['plan']}"
         told.append(
-            f"about {found['expected_rows']:,.0f} of {found['rows']:,.0f} rows recited for 16 tokens or more by "
-            f"{one['called']} ({_percent(found['share'])}{between}; {found['measured']:,} measured){predicted}{other}"
+            f"about {found['expected_rows']:,.0f} of {plural(round(found['rows']), 'row')} recited for 16 tokens or "
+            f"more by {one['called']} ({_percent(found['share'])}{between}; {found['measured']:,} measured)"
+            f"{predicted}{other}"
         )
     return told
 

@@ -183,8 +183,8 @@ def beside(
     parts = [
         plot.axes(ticks, decades(FLOOR, plot.y.high), "tokens recited before the first miss, n", "rows with N_pre ≥ n"),
         plot.upright(at), *_legend(plot, [
-            (styles[e], f"{words.plural_g(e, 'epoch')}: {dict(seen[e]).get(at, 0):.0f} rows reached {at} tokens, "
-                        f"{words.about(dict(curves[e]).get(at))} predicted") for e in reversed(curves)
+            (styles[e], f"{words.plural_g(e, 'epoch')}: {words.plural(dict(seen[e]).get(at, 0), 'row')} reached "
+                        f"{at} tokens, {words.about(dict(curves[e]).get(at))} predicted") for e in reversed(curves)
         ]),
     ]  # fmt: skip
     for epochs, points in curves.items():
@@ -192,7 +192,9 @@ def beside(
         parts += [plot.dots([p for p in seen[epochs] if p[1]], styles[epochs], 3.4)]
     told = "; ".join(
         f"{words.plural_g(e, 'epoch')}: "
-        + ", ".join(f"{rows:.0f} rows reached {n:g}, {dict(curves[e])[n]:.3g} predicted" for n, rows in seen[e])
+        + ", ".join(
+            f"{words.plural(rows, 'row')} reached {n:g}, {dict(curves[e])[n]:.3g} predicted" for n, rows in seen[e]
+        )
         for e in curves
     )
     true, expected = dict(seen[last]).get(at, 0), dict(curves[last]).get(at)
@@ -339,7 +341,8 @@ def calibration(
         error = sum(abs(b["predicted"] - b["observed"]) * b["rows"] for b in bins) / rows
     chance = "" if by_chance is None else f" ({by_chance:.3f} by chance alone)"
     told = "; ".join(
-        f"predicted {b['predicted']:.3g}: {b['observed']:.3g} of {b['rows']} rows ({b['low']:.3g} to {b['high']:.3g})"
+        f"predicted {b['predicted']:.3g}: {b['observed']:.3g} of {words.plural(b['rows'], 'row')} "
+        f"({b['low']:.3g} to {b['high']:.3g})"
         for b in bins
     )
     return Figure(

@@ -14,14 +14,17 @@ from scanner.store import RunFolder
 EXAMPLES = 12
 EXAMPLES_PER_KIND = 4
 KINDS = (
-    ("copies", "copies of its rows", "dropped"),
-    ("other_context", "same prompt and answer, but another system prompt, tools or rejected answer", "for review"),
-    ("prompts", "same prompt, another answer", "for review"),
-    ("near", "near copies (estimated from signatures)", "for review"),
-    ("first_turns", "same first turn, another dialogue", "listed only"),
-    ("answers", "same longer answer to another prompt", "listed only"),
-)
-"""(name in the summary, in words, what becomes of such rows)."""
+    ("copies", "copies of its rows", "copy of a row of it", "dropped"),
+    (
+        "other_context", "same prompt and answer, but another system prompt, tools or rejected answer", "",
+        "for review",
+    ),
+    ("prompts", "same prompt, another answer", "", "for review"),
+    ("near", "near copies (estimated from signatures)", "near copy (estimated from signatures)", "for review"),
+    ("first_turns", "same first turn, another dialogue", "", "listed only"),
+    ("answers", "same longer answer to another prompt", "", "listed only"),
+)  # fmt: skip
+"""(name in the summary, in words, of one row if otherwise, what becomes of such rows)."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,7 @@ def lines(summary: dict[str, Any]) -> list[str]:
         if not seen["matched"]:
             said.append(f"{name} holds none of these rows ({words.plural(seen['rows'], 'row')} compared with)")
             continue
-        parts = [f"{words.number(seen[kind])} {label}" for kind, label, _ in KINDS if seen[kind]]
+        parts = [words.plural(seen[kind], one or label, label) for kind, label, one, _ in KINDS if seen[kind]]
         matched = f"{words.number(seen['matched'])} of these rows ({words.percent(seen['share'])})"
         said.append(f"{name} holds {matched} in some way: {', '.join(parts)}")
     return said

@@ -42,7 +42,8 @@ def sentences(summary: dict[str, Any]) -> list[str]:
         return []
     of = f"of the {_counted(seen['rows_looked_at'], 'row')} looked at"
     if seen["rows_eligible"] > seen["rows_looked_at"]:
-        of = f"of the {seen['rows_looked_at']:,} riskiest of {seen['rows_eligible']:,} rows at risk"
+        looked = "riskiest" if seen["rows_looked_at"] == 1 else f"{seen['rows_looked_at']:,} riskiest"
+        of = f"of the {looked} of {seen['rows_eligible']:,} rows at risk"
     if not seen["spans"]:
         return [f"Memorized spans: none of {seen['tokens_at_least']} tokens or more is predicted."]
     lines = [

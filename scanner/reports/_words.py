@@ -208,8 +208,8 @@ def by_dose(summary: dict[str, Any]) -> str:
     first, *_, last = summary["prediction"]["by_dose"]
     low = f"below {first['to']:g}"
     return (
-        f"{percent(last['mean'])} of the rows with a dose of {last['from']:g} visits or more are predicted to be "
-        f"recited, and {percent(first['mean'])} of those {low}"
+        f"{percent(last['mean'])} of the rows with a dose of {plural_g(last['from'], 'visit')} or more are predicted "
+        f"to be recited, and {percent(first['mean'])} of those {low}"
     )
 
 
@@ -305,7 +305,8 @@ def planned(summary: dict[str, Any]) -> str:
         for key, name in (("loss_masked", "loss mask"), ("reweighted", "lower weight"))
         if plan[key]
     ]
-    return " · ".join([*parts, f"keep {number(plan['keep'])} as they are", *more])
+    kept = f"keep {number(plan['keep'])} as {'it is' if plan['keep'] == 1 else 'they are'}"
+    return " · ".join([*parts, kept, *more])
 
 
 def calibration(summary: dict[str, Any]) -> str:

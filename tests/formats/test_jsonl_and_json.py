@@ -138,6 +138,7 @@ def test_a_list_inside_one_object(contents, key):
         ('[{"a": "b"}]', []), ('\ufeff [\n{"a": "b"},\n]\n', []), ('{"data": [{"a": "b"}]}', []),
         ('[{"a": "b"}][{"a": "c"}]', []), ('{"a": "b"}\n{"a": "c"}', []),
         ('[{"a": "b"},\n', ["line 1: no bracket at the end of the list: the file may be cut short"]),
+        ('[{"a": "b"}] x', ["line 1: 1 byte after the last record, not read and left as they are"]),
         ('[{"a": "b"}] more', ["line 1: 4 bytes after the last record, not read and left as they are"]),
         ('{"version": 1, "data":\n[{"a": "b"}]}',
          ["line 1: 24 bytes before the records, not read and left as they are"]),

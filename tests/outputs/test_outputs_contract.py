@@ -6,7 +6,6 @@ from scanner import formats, outputs, plugins
 from scanner.errors import OutputError
 from scanner.objects import Edits
 from scanner.outputs import Part
-from scanner.settings import Settings
 
 NAMES = plugins.names("scanner.outputs")
 
@@ -21,6 +20,7 @@ def test_offers_the_same_few_things(name):
     module = outputs.load(name)
     assert name == module.NAME
     assert module.DESCRIPTION
+    assert callable(module.targets)
     assert callable(module.write)
 
 
@@ -29,5 +29,5 @@ def test_never_writes_over_its_input(name, tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_bytes(b'{"prompt": "p", "response": "r"}\n')
     with pytest.raises(OutputError, match="is the audited file itself"):
-        outputs.load(name).write(parts_of(path), path, Settings())
+        outputs.load(name).targets(parts_of(path), path)
     assert path.read_bytes() == b'{"prompt": "p", "response": "r"}\n'

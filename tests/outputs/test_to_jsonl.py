@@ -10,11 +10,17 @@ from scanner import formats
 from scanner.objects import Edits
 from scanner.outputs import Part, jsonl
 from scanner.settings import Settings
+from scanner.writing import together
+
+
+def write(parts, out):
+    with together() as place:
+        return jsonl.write(parts, jsonl.targets(parts, out), Settings(), place)
 
 
 def written(tmp_path, path, edits):
     (source,) = formats.discover([str(path)])
-    (done,) = jsonl.write([Part(source, formats.load(source.format), edits)], tmp_path / "out.jsonl", Settings())
+    (done,) = write([Part(source, formats.load(source.format), edits)], tmp_path / "out.jsonl")
     return (tmp_path / "out.jsonl").read_bytes(), done.written
 
 
@@ -47,6 +53,6 @@ def test_names_in_a_folder(tmp_path):
     for name in ("a.csv", "a.jsonl"):
         (tmp_path / name).write_bytes(b"x,y\n1,2\n" if "csv" in name else b'{"x": 1}\n')
     sources = formats.discover([str(tmp_path)])
-    done = jsonl.write([Part(s, formats.load(s.format), Edits()) for s in sources], tmp_path / "out", Settings())
+    done = write([Part(s, formats.load(s.format), Edits()) for s in sources], tmp_path / "out")
     assert len({d.path for d in done}) == 2
     assert [json.loads(d.path.read_bytes()) for d in done] == [{"x": "1", "y": "2"}, {"x": 1}]
