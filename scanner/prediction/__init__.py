@@ -195,7 +195,7 @@ def predict(
     turns = (answers.row, answers.start, answers.end)
     features = with_openings(context_features(tokens, offsets, group, threads), tokens, turns, group, threads)
     amounts = doses(plan, np.diff(offsets), answers, group, order, near, sampling_weight, sequence_tokens, seed)
-    return predict_rows(features, answers, amounts, order, plan, weights, conflicts, threads)
+    return predict_rows(features, answers, amounts, plan, weights, conflicts, threads)
 
 
 def doses(
@@ -225,7 +225,6 @@ def predict_rows(
     features: ContextFeatures,
     answers: Answers,
     amounts: Doses,
-    order: UInt64,
     plan: TrainingPlan,
     weights: Weights,
     conflicts: Conflicts | None = None,
