@@ -20,7 +20,8 @@ import numpy as np
 import numpy.typing as npt
 
 from scanner.prediction.hazard import Weights
-from scanner.prediction.intervals import WIDTH, levels
+from scanner.prediction.intervals import levels
+from scanner.prediction.reliability import WIDTH
 from scanner.settings import TrainingPlan
 
 Float64 = npt.NDArray[np.float64]

@@ -44,7 +44,8 @@ import numpy as np
 import numpy.typing as npt
 
 from scanner.errors import RuleError
-from scanner.kernels.hazard import EXTRACTED, RARITY_UNIT, STEPS_UNIT, SURPRISE_UNIT
+from scanner.kernels.hazard import RARITY_UNIT, STEPS_UNIT, SURPRISE_UNIT
+from scanner.objects import EXTRACTED
 from scanner.prediction.validated import Validated, read
 from scanner.prediction.wearing import lasting
 from scanner.rates import of_schedule, settled, visit_at
