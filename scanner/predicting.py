@@ -76,8 +76,8 @@ class Predicted:
     near_mass: np.ndarray
     notes: dict[str, Any]
     unit: str
-    weights: Weights  # that it was predicted with
-    worth: float  # what a visit is, to them, under the plan (Weights.worth)
+    weights: Weights  # used for the prediction
+    worth: float  # factor on the doses that the weights apply under the plan (Weights.worth)
     memorized: pl.DataFrame  # as in spans.parquet
     heat: pl.DataFrame  # private/heat.parquet
 

@@ -14,22 +14,23 @@
     held(z)   = z / sqrt(1 + (z / ceiling) ** 2) where z > 0           what was seen often enough is missed now and then
     blurred   = how far given_t + learned_t lies from the centre, divided by sqrt(1 + noise * visit * learned_t)
 
-Weights that still move are noisy: what the last visits wrote blurs what was learned, in proportion to what a visit is
-worth at the rate of the moment (`Regime.visit`, 0 where the rate has fallen to 0). Tokens below the centre are hit more
-often than they should be, tokens above it less often; what was given without learning is never blurred.
+While the learning rate is above 0, the model's weights still move: the latest visits add noise to the logits, with a
+variance proportional to the dose of a visit at the present rate (`Regime.visit`, 0 once the rate has decayed to 0). It
+draws every learned logit towards the centre: unlikely tokens are recalled more often than without noise, likely ones
+less often. What a token has without learning (given_t) is not affected.
 
 Both slopes are positive by construction, and noise never takes more than the larger dose behind it gives (`_most_noise`
 in kernels/hazard.py), so dose, learning rate, copies and epochs can only raise p; with no training at all p is the base
 value, and the other rows' contexts count for nothing. u_row ~ N(0, spread) is integrated out by Gauss-Hermite
 quadrature: without it the tail of N_pre is underestimated. P(N_pre >= n) = prod of the first n p_t.
 
-A level that was read from a short rehearsal drifts with further training: P(N_pre >= n) is then a mean over what a
-visit may be worth there (`Weights.drifts`).
+A level that was calibrated on a short rehearsal drifts with further training: P(N_pre >= n) is then a mean over the
+distribution of the dose per visit (`Weights.drifts`).
 
-Under a goldfish loss p_t is a mixture over what the loss drops (`dropping.py`).
+Under a goldfish loss p_t is a mixture over whether the token is dropped (`dropping.py`).
 
-The heat of a token (`stretches.py`) is the same formula with weights of its own, [heat], fitted to every token of the
-answers, as N_pre is decided by the first ones alone; base_t and dose_t have a few features more.
+The heat of a token (`stretches.py`) is the same formula with weights of its own, [heat], and a few more features in
+base_t and dose_t. They are fitted to every token of the answers, while N_pre depends on the first tokens alone.
 """
 
 from __future__ import annotations
