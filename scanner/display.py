@@ -30,6 +30,26 @@ def plain(text: str, unicode: bool, style: str = "") -> Text:
     return Text(text if unicode else text.translate(_ASCII).encode("ascii", "replace").decode(), style=style)
 
 
+class Page:
+    """A console, and how sentences and headings are put on it."""
+
+    def __init__(self, console: Console):
+        self.console = console
+        self.unicode = shows_unicode(console)
+
+    def plain(self, text: str, style: str = "") -> Text:
+        """Text that cannot steer the terminal, in what the console can write (see `plain`)."""
+        return plain(text, self.unicode, style)
+
+    def say(self, text: str, style: str = "") -> None:
+        """Print a line."""
+        self.console.print(self.plain(text, style))
+
+    def heading(self, text: str) -> None:
+        """Print a heading, after an empty line."""
+        self.say(f"\n{text}", "bold")
+
+
 class _Trimmed:
     """A text stream whose lines get no spaces at their ends, with which rich fills the columns of a table."""
 

@@ -8,10 +8,12 @@ What becomes of one piece of a source stands in segmenting.py.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -53,9 +55,6 @@ def read_all(
     in it. `printer` makes the fingerprints of every row meanwhile. `otherwise` is the layout of sources that no layout
     fits; without it, LayoutError.
     """
-    made: Growing | None = None
-    skips: list[Skip] = []
-    damage: dict[str, list[str]] = {}
     names: list[str] = []
     firsts: list[int] = []
     next_row = 0
@@ -67,63 +66,95 @@ def read_all(
     with (
         _written_to(run) as writer, _beside(run, unread_too) as beside, steady(sources), submitting(threads) as submit
     ):  # fmt: skip
+        gathered = _Gathered(writer, beside, rooms, printer, advance)
         for source in sources:
             name, stream = _with_layout(source, settings, next_row, otherwise)
             names.append(name)
             firsts.append(next_row)
             layout = layouts.load(name)
-            waiting: list[tuple[Future[Chunk], flatreading.Room | None, Place | None, int]] = []
-
-            def finish(
-                source: Source, job: Future[Chunk], room: flatreading.Room | None, place: Place | None, expected: int
-            ) -> int:
-                nonlocal made
-                chunk = job.result()
-                if isinstance(chunk.text, Again) or chunk.text.num_rows:
-                    writer.append(chunk.text)
-                if beside is not None and chunk.unread is not None and chunk.unread.num_rows:
-                    beside.append(chunk.unread)
-                if room is not None:
-                    rooms.append(room)  # the text stands in it, and is on disk now
-                skips.extend(chunk.skips)
-                for note in chunk.notes:
-                    line, _, what = note.partition(": ")
-                    damage.setdefault(what, []).append(f"{source.name}:{line.removeprefix('line ')}")
-                found = chunk.rows(source.index)
-                if made is None:
-                    made = Growing(found)
-                made.append(found, expected)
-                if printer is not None and place is not None:
-                    printer.settle(place, len(chunk.row_id))
-                advance(source, len(chunk.row_id), int(chunk.end.max(initial=0)))
-                return max((*chunk.row_id[-1:].tolist(), *(s.row_id for s in chunk.skips)), default=-1)
-
+            waiting: deque[_Piece] = deque()
             last = next_row - 1
-            for piece in _pieces(stream):
-                begun += len(piece)
-                expected = _expected(begun, before + int(piece.end.max(initial=0)), size)
-                place = printer.reserve(len(piece), expected) if printer else None
+            for records in _pieces(stream):
+                begun += len(records)
+                expected = _expected(begun, before + int(records.end.max(initial=0)), size)
+                place = printer.reserve(len(records), expected) if printer else None
                 room = rooms.pop() if is_kept else None
-                job = submit(segment, piece, layout, settings, room, printer, place, is_known)
-                waiting.append((job, room, place, expected))
+                job = submit(segment, records, layout, settings, room, printer, place, is_known)
+                waiting.append(_Piece(source, job, room, place, expected))
                 if len(waiting) >= threads + JOBS_AHEAD:
-                    last = max(last, finish(source, *waiting.pop(0)))
-            for jobs in waiting:
-                last = max(last, finish(source, *jobs))
+                    last = max(last, gathered.take(waiting.popleft()))
+            for piece in waiting:
+                last = max(last, gathered.take(piece))
             next_row = last + 1
             before += source.bytes_on_disk
-    if made is None or not len(made):
+    skips = gathered.skips
+    if not gathered.has_rows:
         reasons = f"; the first of {len(skips):,}: line {skips[0].line}: {skips[0].reason}" if skips else ""
         raise InputError(f"{', '.join(s.name for s in sources)}: no record could be read{reasons}")
-    columns = made.arrays()
-    rows = Rows(
-        **columns,
-        order=stable_order(columns["digest"]),
-        layout=tuple(names),
-        first_row=tuple(firsts),
-        damage=tuple(Damage(what, len(places), places[0]) for what, places in sorted(damage.items())),
-    )
-    return rows, sorted(skips, key=lambda s: s.row_id)
+    return gathered.rows(names, firsts), sorted(skips, key=lambda s: s.row_id)
+
+
+class _Piece(NamedTuple):
+    """A piece of a source that is being cut into segments by another thread."""
+
+    source: Source
+    job: Future[Chunk]
+    room: flatreading.Room | None  # memory that holds its text until that is written
+    place: Place | None  # where its fingerprints go
+    expected: int  # rows of all sources together, as far as is known; 0: not known
+
+
+@dataclass
+class _Gathered:
+    """What the pieces add up to, taken one after another in the order of the input."""
+
+    writer: SegmentWriter | TextInPlace
+    beside: SegmentWriter | None  # for fields that no trainer reads, where these are wanted
+    rooms: list[flatreading.Room]  # free for further pieces
+    printer: Fingerprinter | None
+    advance: Callable[[Source, int, int], None]
+    skips: list[Skip] = field(default_factory=list)
+    _damage: dict[str, list[str]] = field(default_factory=dict)  # what was tolerated -> every "file:line" of it
+    _columns: Growing | None = None  # of Rows; None before the first piece
+
+    def take(self, piece: _Piece) -> int:
+        """Wait for a piece and add what it holds; returns its largest row_id, read or skipped, -1 without any."""
+        chunk = piece.job.result()
+        if isinstance(chunk.text, Again) or chunk.text.num_rows:
+            self.writer.append(chunk.text)
+        if self.beside is not None and chunk.unread is not None and chunk.unread.num_rows:
+            self.beside.append(chunk.unread)
+        if piece.room is not None:
+            self.rooms.append(piece.room)  # the text stood in it, and is on disk now
+        self.skips.extend(chunk.skips)
+        for note in chunk.notes:
+            line, _, what = note.partition(": ")
+            self._damage.setdefault(what, []).append(f"{piece.source.name}:{line.removeprefix('line ')}")
+        found = chunk.rows(piece.source.index)
+        if self._columns is None:
+            self._columns = Growing(found)
+        self._columns.append(found, piece.expected)
+        if self.printer is not None and piece.place is not None:
+            self.printer.settle(piece.place, len(chunk.row_id))
+        self.advance(piece.source, len(chunk.row_id), int(chunk.end.max(initial=0)))
+        return max((*chunk.row_id[-1:].tolist(), *(s.row_id for s in chunk.skips)), default=-1)
+
+    @property
+    def has_rows(self) -> bool:
+        """Whether any record was read."""
+        return self._columns is not None and len(self._columns) > 0
+
+    def rows(self, layouts_found: list[str], first_rows: list[int]) -> Rows:
+        """All rows taken; needs at least one. layouts_found, first_rows: by source, as `Rows` has them."""
+        assert self._columns is not None
+        columns = self._columns.arrays()
+        return Rows(
+            **columns,
+            order=stable_order(columns["digest"]),
+            layout=tuple(layouts_found),
+            first_row=tuple(first_rows),
+            damage=tuple(Damage(what, len(places), places[0]) for what, places in sorted(self._damage.items())),
+        )
 
 
 def _expected(rows: int, reached: int, size: int) -> int:

@@ -45,6 +45,10 @@ LONG_TURN = 8
 shorter turns (yes, thanks, go on, a label) recur and mean nothing by it."""
 
 
+EXTRACTED = 16
+"""Tokens recited before the first miss from which on an answer counts as extracted; `p_extract` is about them."""
+
+
 @dataclass(frozen=True)
 class Source:
     """One input file, as the user named it and as it was opened.

@@ -21,6 +21,9 @@ NO_PAIRS = pl.DataFrame(schema=SEMANTIC_SCHEMA)
 COPIES = (pl.col("signal") == "exact") & (pl.col("relation") == "same_both")
 """Pairs of rows that are the same on both sides; exact pairs with another relation share one side."""
 
+CONTAINED = 0.95
+"""Share of the smaller row's (or answer's) shingles found in the other from which it stands inside it."""
+
 
 def table_of(pairs: Pairs) -> pl.DataFrame:
     """Pairs of one signal as lines of pairs.parquet."""

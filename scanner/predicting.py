@@ -14,7 +14,7 @@ from scanner.objects import Fingerprints, Rows, Source
 from scanner.pairing import ends, jaccard_of_learned
 from scanner.progress import Progress
 from scanner.rowlengths import row_lengths
-from scanner.settings import Settings
+from scanner.settings import Settings, TrainingPlan
 from scanner.stages import Likeness
 from scanner.store import RunFolder
 from scanner.tokenising import TokenisedRows, tokens_of_rows
@@ -23,7 +23,7 @@ from scanner.versions import PREDICTING, shipped
 from scanner.writing import atomic
 
 if TYPE_CHECKING:
-    from scanner.prediction import Conflicts, NearCopies, Weights
+    from scanner.prediction import Conflicts, Doses, NearCopies, Prediction, Weights
 
 KNOWN = "known.npz"
 """Under private/, for it holds hashes of the text: what `scan plan` predicts again from."""
@@ -61,8 +61,8 @@ class Known:
         with np.load(run.private / KNOWN) as stored:
             values = dict(stored)
         near = NearCopies(values["near.a"], values["near.b"], values["near.jaccard"], int(values["near.shingle"]))
-        torn = Conflicts(values["conflicts.place"], values["conflicts.share"])
-        return cls(values["group"], values["order"], near, torn, values["severity"], Untuned.load(run))
+        conflicts = Conflicts(values["conflicts.place"], values["conflicts.share"])
+        return cls(values["group"], values["order"], near, conflicts, values["severity"], Untuned.load(run))
 
 
 @dataclass(frozen=True)
@@ -76,8 +76,8 @@ class Predicted:
     near_mass: np.ndarray
     notes: dict[str, Any]
     unit: str
-    weights: Weights  # that it was predicted with
-    worth: float  # what a visit is, to them, under the plan (Weights.worth)
+    weights: Weights  # used for the prediction
+    worth: float  # factor on the doses that the weights apply under the plan (Weights.worth)
     memorized: pl.DataFrame  # as in spans.parquet
     heat: pl.DataFrame  # private/heat.parquet
 
@@ -142,7 +142,7 @@ def predict_known(
     progress: Progress,
 ) -> Predicted:
     """The prediction from tokens and what is known of the rows: the part that plan and calibration change."""
-    from scanner import prediction, rulebook
+    from scanner import prediction
     from scanner.batching import sequence_length
     from scanner.contextual import token_features
     from scanner.effects import alone_facts, batching_facts, length_facts, meeting_facts, order_facts, standing_facts
@@ -151,17 +151,23 @@ def predict_known(
     from scanner.prediction.crediting import stood_source_by_source
     from scanner.prediction.skew import skew
 
+    plan, seed = settings.plan, settings.seed
     length = row_lengths(run, rows.row_id, text, settings, known.base, progress)
     whole = text
     if known.base is not None:
         text = known.base.within(text)
-    group, order, near, torn, severity = known.group, known.order, known.near, known.conflicts, known.severity
+    group, order, conflicts = known.group, known.order, known.conflicts
+    answers = prediction.Answers(text.answer_row, text.answer_start, text.answer_end)
+    weight = source_weights(rows, sources, settings)
+    context = None if known.base is None else int(known.base.facts["context_tokens"])
+    sequence = sequence_length(plan, context, settings.max_length)
+
+    def doses_under(other: TrainingPlan) -> Doses:
+        """The doses of these rows under a plan; only the plan differs between the calls."""
+        return prediction.doses(other, length, answers, group, order, known.near, weight, sequence, seed)
+
     with progress.stage("predict"):
-        answers = prediction.Answers(text.answer_row, text.answer_start, text.answer_end)
-        weight = source_weights(rows, sources, settings)
-        context = None if known.base is None else int(known.base.facts["context_tokens"])
-        sequence = sequence_length(settings.plan, context, settings.max_length)
-        amounts = prediction.doses(settings.plan, length, answers, group, order, near, weight, sequence, settings.seed)
+        amounts = doses_under(plan)
         weights = weights_of(settings, progress)
         features = token_features(
             text.tokens, text.widths, text.offsets, (answers.row, answers.start, answers.end), group,
@@ -169,34 +175,22 @@ def predict_known(
         )  # fmt: skip
         if known.base is not None:
             features = known.base.beside_table(features, whole)
-        result = prediction.predict_rows(features, answers, amounts, order, settings.plan, weights, torn, threads)
-        tail = skew(features, answers, amounts, order, settings.plan, weights, result.p_extract, torn, threads)
+        result = prediction.predict_rows(features, answers, amounts, plan, weights, conflicts, threads)
+        tail = skew(features, answers, amounts, order, plan, weights, result.p_extract, conflicts, threads)
     with progress.stage("ask what if"):
         what_if, asked = projecting.project(
-            run, whatif.draw(features, answers, result.p_extract, order, torn), amounts, answers.tokens(len(order)),
-            lambda plan: prediction.doses(
-                plan, length, answers, group, order, near, weight, sequence, settings.seed
-            ),
-            weights, settings, sequence, threads,
+            run, whatif.draw(features, answers, result.p_extract, order, conflicts), amounts,
+            answers.tokens(len(order)), doses_under, weights, settings, sequence, threads,
         )  # fmt: skip
     with progress.stage("find memorized spans"):
         stretches = memorizing.find(
-            run.segments(), rows, text, features, amounts, result, severity, weights, torn, settings
+            run.segments(), rows, text, features, amounts, result, known.severity, weights, conflicts, settings
         )
     supervised = answers.tokens(len(rows))
-    seed, stood = settings.seed, stood_source_by_source(weights) == "all"
-    by_source = order_facts(settings.plan, rows.source, supervised, length, seed, sequence, level_stood=stood)
-    by_copy = standing_facts(settings.plan, group, amounts.together, supervised, length, seed, sequence)
-    risk = np.nan_to_num(result.p_extract) * severity
-    table = (
-        pl.DataFrame({"row_id": rows.row_id})
-        .hstack(result.frame())
-        .with_columns(
-            severity=pl.Series(severity, dtype=pl.Float32),
-            risk=pl.Series(np.where(np.isnan(result.p_extract), np.nan, risk), dtype=pl.Float32),
-            band=pl.Series(rulebook.bands().band(risk).tolist(), dtype=pl.String),
-        )
-    )
+    stood = stood_source_by_source(weights) == "all"
+    by_source = order_facts(plan, rows.source, supervised, length, seed, sequence, level_stood=stood)
+    by_copy = standing_facts(plan, group, amounts.together, supervised, length, seed, sequence)
+    by_length = length_facts(plan) if settings.tokenizer is None and known.base is None else []
     near_mass = np.where(amounts.own > 0, amounts.near, 0.0)
     near_mass = near_mass.round(9) + 0.0  # what is left of a difference of equal numbers is no copy, nor less than none
     notes = {
@@ -210,32 +204,44 @@ def predict_known(
             "optimizer_steps": amounts.steps,
             "shared_openings": openings.shared(text.tokens, answers, group),
             "mean_answer": float(np.nan_to_num(answers.mean_tokens(len(rows)))),
-            "step_tokens": float(supervised.sum() * settings.plan.epochs / amounts.steps) if amounts.steps else 0.0,
+            "step_tokens": float(supervised.sum() * plan.epochs / amounts.steps) if amounts.steps else 0.0,
             "source_by_source": bool(by_source),
             "side_by_side": bool(by_copy),
-            "batching": batching_facts(
-                settings.plan,
-                supervised,
-                length,
-                order,
-                weight,
-                settings.seed,
-                rows.row_id,
-                sequence,
-            )
-            + meeting_facts(amounts.together)
-            + alone_facts(settings.plan)
-            + by_source
-            + by_copy
-            + (length_facts(settings.plan) if settings.tokenizer is None and known.base is None else []),
+            "batching": [
+                *batching_facts(plan, supervised, length, order, weight, seed, rows.row_id, sequence),
+                *meeting_facts(amounts.together),
+                *alone_facts(plan),
+                *by_source,
+                *by_copy,
+                *by_length,
+            ],
             **asked,
         },
         **stretches.notes,
     }
     return Predicted(
-        table, what_if, tail.frame(), contexts.features(result.summary), near_mass, notes, text.unit, weights,
-        weights.worth(settings.plan, amounts.regime(settings.plan)), stretches.spans, stretches.heat,
+        _with_risk(rows, result, known.severity), what_if, tail.frame(), contexts.features(result.summary), near_mass,
+        notes, text.unit, weights, weights.worth(plan, amounts.regime(plan)), stretches.spans, stretches.heat,
     )  # fmt: skip
+
+
+def _with_risk(rows: Rows, result: Prediction, severity: np.ndarray) -> pl.DataFrame:
+    """prediction.parquet: what is predicted of each row, its severity (n,), and risk and band, which follow from them.
+
+    A row without a p_extract has the risk NaN and the band of no risk.
+    """
+    from scanner import rulebook
+
+    risk = result.p_extract * severity
+    return (
+        pl.DataFrame({"row_id": rows.row_id})
+        .hstack(result.frame())
+        .with_columns(
+            severity=pl.Series(severity, dtype=pl.Float32),
+            risk=pl.Series(risk, dtype=pl.Float32),
+            band=pl.Series(rulebook.bands().band(risk).tolist(), dtype=pl.String),
+        )
+    )
 
 
 def weights_of(settings: Settings, progress: Progress) -> Weights:

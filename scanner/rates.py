@@ -1,9 +1,11 @@
-"""Learning rates: how they go over a training, what a visit at one teaches, and what of that stands in the end.
+"""The learning rate over a training: how much a visit at some rate memorizes, and how much of it is retained.
 
-    worth of a training = stands(share of the peak that the rate has now) * mean over its steps of taught(their rates)
+    mean dose of a visit = stands(plan, progress) * mean over the steps so far of taught(rate of the step)
 
-A rate writes, and wears away what was written before it. A training at a constant rate shows of_rate(rate); where the
-rate has fallen to 0 all that was taught is there, and where it has fallen to a quarter most of it.
+A step at a high rate memorizes more, but also overwrites part of what earlier steps memorized. `taught` is what a visit
+adds at the moment it is made, `stands` the share of it that is still there later: all of it once the rate has decayed
+to 0, most of it at a quarter of the peak, and least while the rate is at its peak. At a constant rate the product of
+the two is `of_rate`. A visit is one presentation of a row to the model.
 """
 
 from __future__ import annotations
@@ -20,17 +22,18 @@ Float64 = npt.NDArray[np.float64]
 UNIT_LEARNING_RATE = 3e-4
 """One unit of dose is a visit at this learning rate."""
 RATE_BEND = 1e-4
-"""The dose grows with log(1 + peak / this): with the rate where that is small, ever less where it is large. Trainings
-at 1.5e-4 and at 1e-3 both recited less than a square root through 4e-4 said."""
+"""The dose grows with log(1 + peak / this): in proportion to small rates, ever more slowly with large ones. Trainings
+at 1.5e-4 and at 1e-3 both recited less than a square root fitted through 4e-4 predicted."""
 SETTLED_BEND = 3e-4
-"""A step teaches by log(1 + its rate / this). What a rate writes it also wears away, so of that a training at a
-constant rate shows log(1 + rate / RATE_BEND), and one whose rate has fallen to 0 all. Found with rates that fall from
-4e-4, 6e-4 and 1e-3, borne out on other rows (benchmarks/prediction/README.md, 16)."""
+"""A step adds log(1 + its rate / this). Later steps overwrite part of that: after a training at a constant rate
+log(1 + rate / RATE_BEND) is left, after one whose rate has decayed to 0 all of it. Fitted on rates that decay from
+4e-4, 6e-4 and 1e-3, confirmed on other rows (benchmarks/prediction/README.md, 16)."""
 WEAR = 0.15
-"""What a rate wears away goes by the square w of its share of the peak, as w / (w + this), 1 at the peak. Likeliest of
-.06, .1, .15, .2, .3 and .5 where rates fall, on two sets of rows alike (benchmarks/prediction/README.md, 16)."""
+"""How much is overwritten at a rate: with w the square of its share of the peak, w / (w + this), scaled to 1 at the
+peak. The value of the largest likelihood among .06, .1, .15, .2, .3 and .5 under decaying rates, on two sets of rows
+alike (benchmarks/prediction/README.md, 16)."""
 PARTS = 1024
-"""A schedule is gone through in so many equal parts."""
+"""Equal parts of a schedule over which its rates are averaged."""
 
 
 def rate_share(plan: TrainingPlan, progress: npt.ArrayLike) -> Float64:
@@ -45,20 +48,20 @@ def rate_share(plan: TrainingPlan, progress: npt.ArrayLike) -> Float64:
 
 
 def of_rate(learning_rate: float) -> float:
-    """What a visit at this peak learning rate is worth beside one at UNIT_LEARNING_RATE."""
+    """Dose of a visit in a training at this constant rate, relative to one at UNIT_LEARNING_RATE."""
     return math.log1p(learning_rate / RATE_BEND) / math.log1p(UNIT_LEARNING_RATE / RATE_BEND)
 
 
 def taught(rate: npt.ArrayLike) -> Float64:
-    """What a visit at this rate writes, beside one at UNIT_LEARNING_RATE; what of it stands is another matter."""
+    """What a visit at this rate adds before anything is overwritten, relative to one at UNIT_LEARNING_RATE."""
     return np.log1p(np.asarray(rate, np.float64) / SETTLED_BEND) / math.log1p(UNIT_LEARNING_RATE / SETTLED_BEND)
 
 
 def stands(plan: TrainingPlan, progress: float = 1.0, peak: float | None = None) -> float:
-    """What is there of what was taught, at the rate of the moment: all of it at 0, at the peak as much as of_rate says.
+    """Factor from what was taught to what is retained when the share `progress` of the training is over.
 
-    Between them by WEAR: what steps wear away goes by the square of their rate.
-    peak: in place of the plan's learning rate.
+    It is largest at rate 0, where nothing is overwritten any more; at the peak it makes of `taught` just `of_rate`. In
+    between it follows WEAR. peak: replaces the plan's learning rate.
     """
     wear = float(rate_share(plan, progress)) ** 2
     worn = wear * (1 + WEAR) / (wear + WEAR)
@@ -67,12 +70,12 @@ def stands(plan: TrainingPlan, progress: float = 1.0, peak: float | None = None)
 
 
 def settled(plan: TrainingPlan, progress: float = 1.0, peak: float | None = None) -> float:
-    """What stands, beside what would at the peak rate: 1 there, more where the rate has fallen."""
+    """What is retained, relative to the same training stopped at its peak rate: 1 there, more once the rate decayed."""
     return stands(plan, progress, peak) / _steady(plan.learning_rate if peak is None else peak)
 
 
 def _steady(rate: float) -> float:
-    """What stands of a training at this rate all along, in the unit of one at 3e-4, of which 1 does."""
+    """`stands` in a training at this constant rate; 1 at UNIT_LEARNING_RATE."""
     if rate < 1e-9 * RATE_BEND:
         return (
             math.log1p(UNIT_LEARNING_RATE / SETTLED_BEND)
@@ -83,11 +86,11 @@ def _steady(rate: float) -> float:
 
 
 def of_schedule(plan: TrainingPlan, peak: float, progress: float = 1.0) -> float:
-    """What the plan's visits up to `progress` are worth on average with this peak rate; at a constant one of_rate."""
+    """Mean dose of the plan's visits up to `progress` under this peak rate; `of_rate` where the rate is constant."""
     shares = rate_share(plan, (np.arange(PARTS) + 0.5) / PARTS * progress)
     return stands(plan, progress, peak) * float(taught(peak * shares).mean())
 
 
 def visit_at(plan: TrainingPlan, progress: float = 1.0) -> float:
-    """Dose of a usual visit at the rate of the moment; progress is the share of the optimizer steps already taken."""
+    """Dose of an average visit at the rate reached; progress is the share of the optimizer steps already taken."""
     return of_rate(plan.learning_rate) * float(rate_share(plan, progress))

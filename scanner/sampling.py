@@ -6,10 +6,11 @@ The dose of a row is counted in visits at learning rate 3e-4 in an average step 
 `E_i = sum over steps of (sum over visits j in the step of (kappa_ij * w_j * d_j) ** (1 / c)) ** c`, where `d_j =
 q * stands * taught(rate) * (mean N_sup / N_sup(step)) ** a * (mean N_sup / 350) ** -b * evenness ** e`.
 N_sup(step) is the number of supervised tokens over which the trainer averages the loss of one optimizer step, so
-1 / N_sup is a token's share of that step. Adam divides each step by the root mean square of the steps before, so
-chiefly a step's size beside theirs counts; visits are worth less where all steps have more to teach, and where a few
-large ones set that measure (`evenness`), and copies that meet in one step are worth less than in steps of their own.
-The exponents are what a grid of trainings bore out (benchmarks/prediction/README.md).
+1 / N_sup is a token's share of that step. Adam divides each step by the root mean square of earlier steps, so
+what counts is mainly the size of a step relative to the others. A visit has a smaller dose where all steps hold more
+supervised tokens, where a few large steps dominate that mean (`evenness`), and where copies of the row fall into the
+same step. The exponents were fitted on a grid of trainings (benchmarks/prediction/README.md). `q` is the row's sampling
+weight; `stands` and `taught` are in scanner/rates.py.
 
 Nothing here depends on the order of rows: they are first put into the order of `order` (content hashes).
 """
@@ -37,34 +38,36 @@ rows with the mean answer of the rows that the weights were fitted on."""
 SHARE_POWER = 0.65
 """Exponent of the share in the dose."""
 EVEN_POWER = 1.7
-"""Exponent of how even the steps are: batches grouped by length are not, and fewer rows were recited after them."""
+"""Exponent of the evenness of the steps: batches grouped by length are uneven, and after them fewer rows were
+recited."""
 BATCH_POWER = 0.24
-"""Exponent by which a visit is worth less in steps of more supervised tokens. Found with four times the rows; answers
-cut to half their length then made a visit worth 1.20 of one, for which it says 1.18, and of a goldfish loss, which
-leaves fewer tokens, the rest was learned as it says: with k = 4 .82 of the words of rows with one copy after 8 epochs,
-.78 of them without it."""
+"""Exponent by which the dose of a visit falls with the supervised tokens of a step. Fitted on steps of 32 rows beside
+steps of 8, and checked twice: with answers cut to half their length a visit was worth 1.20 times as much (1.18 by
+this), and under a goldfish loss, which leaves fewer tokens, the kept tokens were learned as predicted (k = 4: .82 of
+the words of rows with one copy after 8 epochs, .78 without it)."""
 MEETING_POWER = 0.3
-"""c: copies that meet in one step are worth so high a power of their number; in steps of their own, their number."""
+"""c: m copies in the same step count for m ** c visits, in separate steps for m."""
 NEIGHBOURS = 1.3
-"""Of rows laid end to end: of a text that stands k times, each time behind another row, k / (k + this) of its dose is
-there when it is asked for alone. What is learned behind one and the same row hangs on that row: of a row with one copy
-.43 of the dose is left, of 16 copies .92 (fitted on one training in sequences of 256 tokens, borne out by another on
-other rows; in sequences of 512, where more stands before a row, less is left: there 3 fits best)."""
+"""For rows laid end to end ("wrapped"): of a text with k copies, each behind a different row, k / (k + this) of the
+dose counts when the model is prompted with the row alone. What was learned behind one particular row depends on that
+row as context: .43 of the dose is left for a row with one copy, .92 with 16 copies. Fitted on one training in sequences
+of 256 tokens, confirmed by another on other rows; in sequences of 512, with more context before a row, 3 fits best."""
 PACKINGS = 4
-"""Ways of packing that are simulated, in turn, where it is not known in which order the rows stand. A trainer packs
-once; of one way a row has .13 more or less in the log of its dose by luck, of four half of that."""
+"""Random packings that are simulated, epoch by epoch in turn, where the order of the rows is not known. A trainer packs
+once; by chance, one packing moves the log of a row's dose by .13 (standard deviation), the mean of four by half
+that."""
 NEAR_POWER = 1.75
-"""kappa = rho ** this: near copies were worth less on our grid than rho, which was fitted to numbers of exact ones."""
+"""kappa = rho ** this. rho alone, fitted to numbers of exact copies, gave near copies too much on our grid."""
 
 
 @dataclass(frozen=True)
 class Exposure:
     """What the plan does to each row; (n,) over rows."""
 
-    own: Float64  # dose of the row's own visits, without copies, at the plan's epochs; goldfish: of the kept tokens
+    own: Float64  # dose of the row's own visits, without copies, after all epochs; goldfish loss: of a kept token
     steps: int  # optimizer steps of the whole training
-    together: Float64  # what is left of the summed doses of a row's copies, as some of them meet in one step; 1: all
-    visits: Float64  # how often the row comes in a step; of exact copies the mean
+    together: Float64  # share of the summed doses of a row's copies that counts, less than 1 where some share a step
+    visits: Float64  # how often the row is visited; the mean over its exact copies
 
 
 @dataclass(frozen=True)
@@ -74,11 +77,11 @@ class Copies:
     text: Int64  # (n,) number of each row's text, 0 ... m - 1: exact copies have one
     a: Int64  # (p,) pairs of near copies, texts, each pair once and both ways
     b: Int64
-    kappa: Float64  # (p,) what a visit of b is worth to a, beside one of its own
+    kappa: Float64  # (p,) dose that a visit of b gives to a, relative to a visit of a itself
 
     @property
     def number(self) -> Int64:
-        """(n,) rows that stand as each does, itself included."""
+        """(n,) exact copies of each row, itself included."""
         return np.bincount(self.text)[self.text]
 
 

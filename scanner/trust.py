@@ -20,6 +20,8 @@ TRUST = {
     "order": "Neither the number of rows nor their order was ever checked for such a training.",
 }
 
+NOT_CALIBRATED = "Not calibrated: predictions were not validated on this data; weights from a small rehearsal."
+
 
 def of(summary: dict[str, Any]) -> dict[str, Any]:
     """The verdict on the prediction; empty for runs of versions that gave none."""

@@ -62,7 +62,7 @@ class Predicted:
         known = context_features(tokens, offsets, self.group)
         self.features = with_openings(known, tokens, tuple(vars(self.answers).values()), self.group, 1)
         self.amounts = self.under(plan)
-        self.result = predict_rows(self.features, self.answers, self.amounts, self.order, plan, SHIPPED)
+        self.result = predict_rows(self.features, self.answers, self.amounts, plan, SHIPPED)
 
     def under(self, plan: TrainingPlan):
         return doses(plan, self.length, self.answers, self.group, self.order)

@@ -15,7 +15,7 @@ from scanner.errors import SettingsError
 from scanner.prediction import calibration, load_weights
 from scanner.prediction.calibration import PLAN_SD, toml, version
 from scanner.prediction.hazard import load_weights as load_shipped
-from scanner.prediction.intervals import WIDTH
+from scanner.prediction.reliability import WIDTH
 from scanner.prediction.validated import Validated
 from scanner.settings import TrainingPlan
 

@@ -105,10 +105,10 @@ def test_a_k_without_end_is_no_goldfish_loss():
 
 def test_more_training_never_helps_a_token_that_is_dropped_past_what_the_language_gives():
     """However often a row is seen, a run ends at about the first dropped token."""
-    features, answers, order = some()
+    features, answers, _ = some()
     dose = np.full(len(LENGTHS), 1e5)
     seen = Doses(dose, dose, dose / dose, np.ones(len(LENGTHS), np.int64), 20.0, 600.0)
-    none, fish = (predict_rows(features, answers, seen, order, plan, SHIPPED) for plan in (PLAN, FISH))
+    none, fish = (predict_rows(features, answers, seen, plan, SHIPPED) for plan in (PLAN, FISH))
     assert np.nanmin(none.p_extract) > 0.5
     assert np.nanmean(fish.p_extract) < 0.5 * np.nanmean(none.p_extract)
     assert (np.nan_to_num(fish.p_extract) <= np.nan_to_num(none.p_extract)).all()
@@ -116,14 +116,14 @@ def test_more_training_never_helps_a_token_that_is_dropped_past_what_the_languag
 
 def test_near_copies_alone_teach_what_is_dropped():
     own = np.full(len(LENGTHS), 8.0)
-    features, answers, order = some()
+    features, answers, _ = some()
     regime = {"set_dose": 4.0, "steps": 600.0}
     ones = np.ones(len(LENGTHS))
     exact = Doses(own, own * 6, ones, ones.astype(np.int64) * 6, **regime)
     near = Doses(own, own * 6, ones, ones.astype(np.int64), **regime)
     assert exact.goldfish(FISH).share.max() == 0
     np.testing.assert_allclose(near.goldfish(FISH).share, 0.75 * 5 / 6)
-    of_exact, of_near = (predict_rows(features, answers, d, order, FISH, SHIPPED) for d in (exact, near))
+    of_exact, of_near = (predict_rows(features, answers, d, FISH, SHIPPED) for d in (exact, near))
     assert (np.nan_to_num(of_near.p_extract) >= np.nan_to_num(of_exact.p_extract)).all()
     assert np.nansum(of_near.p_extract) > 1.2 * np.nansum(of_exact.p_extract)
 

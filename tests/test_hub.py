@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import logging
+import sys
 import time
 
+import huggingface_hub
+import huggingface_hub.errors
 import pytest
 
 from scanner import embedding, hub
 from scanner.errors import SettingsError
 
-huggingface_hub = pytest.importorskip("huggingface_hub")
-httpx = pytest.importorskip("httpx")
+HTTP = sys.modules[huggingface_hub.errors.HTTPError.__module__.partition(".")[0]]
+"""httpx or httpx2: what the installed version of the hub's library speaks with."""
 
 
 @pytest.fixture(autouse=True)
@@ -41,8 +44,8 @@ def unreachable():
 
 
 def absent():
-    request = httpx.Request("GET", "https://hub.invalid")
-    return huggingface_hub.errors.RepositoryNotFoundError("404", response=httpx.Response(404, request=request))
+    request = HTTP.Request("GET", "https://hub.invalid")
+    return huggingface_hub.errors.RepositoryNotFoundError("404", response=HTTP.Response(404, request=request))
 
 
 def test_without_a_network_the_answer_comes_at_once_and_quietly(monkeypatch, capfd):

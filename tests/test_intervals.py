@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from scanner import prediction
 from scanner.prediction.hazard import load_weights
-from scanner.prediction.intervals import WIDTH, expected_rows, levels
+from scanner.prediction.intervals import expected_rows, levels
+from scanner.prediction.reliability import WIDTH
 from scanner.rates import of_rate, of_schedule
 from scanner.settings import TrainingPlan
 

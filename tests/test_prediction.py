@@ -33,11 +33,11 @@ VALUES = ("p_extract", "p_whole", "p_counterfactual", "expected_tokens", "tokens
 
 def given_doses(own: np.ndarray, total: np.ndarray, set_dose: float = 1.0, steps: float = 500) -> Prediction:
     """Prediction of the twelve rows under doses chosen by hand."""
-    tokens, offsets, answers, group, order = Rows(LENGTHS).arrays(list(range(len(LENGTHS))))
+    tokens, offsets, answers, group, _ = Rows(LENGTHS).arrays(list(range(len(LENGTHS))))
     features = context_features(tokens, offsets, group)
     copies = np.maximum(1, np.round(total / np.maximum(own, 1e-9))).astype(np.int64)
     amounts = Doses(own, total, np.ones(len(own)), copies, set_dose, steps)
-    return predict_rows(features, answers, amounts, order, PLAN, SHIPPED)
+    return predict_rows(features, answers, amounts, PLAN, SHIPPED)
 
 
 def test_1_zero_epochs_give_the_base_value_and_no_counterfactual():
@@ -84,7 +84,7 @@ def test_every_row_twice_is_the_rows_for_twice_as_many_epochs():
     _, offsets, answers, group, order = Rows(LENGTHS).arrays(twice.tolist())
     amounts = doses(replace(plan, epochs=4), np.diff(offsets), answers, group, order)
     of_rows = {name: getattr(amounts, name)[::2] for name in ("own", "total", "together", "copies")} | {"alone": 1.0}
-    repeated = predict_rows(once.features, once.answers, replace(amounts, **of_rows), once.order, plan, SHIPPED)
+    repeated = predict_rows(once.features, once.answers, replace(amounts, **of_rows), plan, SHIPPED)
     assert 0.05 < np.nanmean(once.result.p_extract) < 0.95
     np.testing.assert_allclose(repeated.p_extract, once.result.p_extract, rtol=0.01)
     np.testing.assert_allclose(repeated.expected_tokens, once.result.expected_tokens, rtol=0.01)
@@ -195,7 +195,7 @@ def test_8_the_distribution_sums_to_one():
     features = context_features(tokens, offsets, group)
     amounts = doses(PLAN, np.diff(offsets), answers, group, order)
     heat = survival(features, answers, amounts, PLAN)
-    prediction = predict_rows(features, answers, amounts, order, PLAN, SHIPPED)
+    prediction = predict_rows(features, answers, amounts, PLAN, SHIPPED)
     for i, length in enumerate(LENGTHS):
         tail = heat[answers.start[i] : answers.end[i]]
         assert len(tail) == length
@@ -237,7 +237,7 @@ def test_several_turns_count_by_their_best():
     two = Answers(np.array([5, 5]), offsets[5] + np.array([5, 30]), offsets[5] + np.array([25, 65]))
     features = context_features(tokens, offsets, group)
     amounts = doses(PLAN, np.diff(offsets), two, group, order)
-    prediction = predict_rows(features, two, amounts, order, PLAN, SHIPPED)
+    prediction = predict_rows(features, two, amounts, PLAN, SHIPPED)
     strength = SHIPPED.strength(PLAN)
     found = turn_tails(
         features, two, amounts.total * strength, amounts.total * 0,

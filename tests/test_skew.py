@@ -22,7 +22,7 @@ def drawn(order: list[int] | None = None, plan=PLAN, answers: Answers | None = N
     known = context_features(tokens, offsets, group)
     features = with_openings(known, tokens, tuple(vars(answers).values()), group, 1)
     amounts = doses(plan, np.diff(offsets), answers, group, rank)
-    p = predict_rows(features, answers, amounts, rank, plan, SHIPPED).p_extract
+    p = predict_rows(features, answers, amounts, plan, SHIPPED).p_extract
     return skew(features, answers, amounts, rank, plan, SHIPPED, p)
 
 
@@ -65,7 +65,7 @@ def test_of_a_row_with_two_answers_the_likelier_counts():
     known = context_features(tokens, offsets, group)
     features = with_openings(known, tokens, tuple(vars(both).values()), group, 1)
     amounts = doses(PLAN, np.diff(offsets), both, group, rank)
-    p = predict_rows(features, both, amounts, rank, PLAN, SHIPPED).p_extract
+    p = predict_rows(features, both, amounts, PLAN, SHIPPED).p_extract
     found = skew(features, both, amounts, rank, PLAN, SHIPPED, p)
     at = found.expected_rows[found.epochs.index(PLAN.epochs), found.tokens.index(16)]
     assert at == pytest.approx(np.nansum(p))

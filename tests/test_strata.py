@@ -85,6 +85,13 @@ def test_a_small_sample_of_many_has_the_interval_of_wilson():
     table = pl.DataFrame({"stratum": ["uniform"] * 50, "weight": [1e6] * 50, "hit": [i < 5 for i in range(50)]})
     found = strata.rate(table, "hit")
     assert (found.low, found.high) == pytest.approx(share_interval(5, 50), rel=1e-4)
+
+
+def test_the_more_of_the_rows_were_looked_at_the_less_doubt_is_left():
+    """Half of 100 rows tell as much as 50 * 99 / 50 = 99 of infinitely many would; one row is left of 51."""
+    half = pl.DataFrame({"stratum": ["uniform"] * 50, "weight": [2.0] * 50, "hit": [i < 10 for i in range(50)]})
+    found = strata.rate(half, "hit")
+    assert (found.low, found.high) == pytest.approx(share_interval(0.2 * 99, 99))
     most = pl.DataFrame({"stratum": ["uniform"] * 50, "weight": [51 / 50] * 50, "hit": [i < 5 for i in range(50)]})
     assert strata.rate(most, "hit").high <= 6 / 51 + 1e-9
     assert strata.rate(most, "hit").low >= 5 / 51 - 1e-9

@@ -13,7 +13,7 @@ from rich.text import Text
 from scanner.comparing import _matching
 from scanner.comparing._figures import Figure, same_inputs, same_weights, shared_inputs
 from scanner.comparing._sides import ACTIONS, Side
-from scanner.display import plain, shows_unicode
+from scanner.display import Page
 from scanner.figures import number, plural, probability, size
 from scanner.text import one_line
 
@@ -40,19 +40,10 @@ def show(found: Comparison, console: Console, top: int) -> None:
     _Screen(found, console).show(top)
 
 
-class _Screen:
+class _Screen(Page):
     def __init__(self, found: Comparison, console: Console):
-        self.found, self.console = found, console
-        self.unicode = shows_unicode(console)
-
-    def plain(self, text: str, style: str = "") -> Text:
-        return plain(text, self.unicode, style)
-
-    def say(self, text: str, style: str = "") -> None:
-        self.console.print(self.plain(text, style))
-
-    def heading(self, text: str) -> None:
-        self.say(f"\n{text}", "bold")
+        super().__init__(console)
+        self.found = found
 
     def grid(
         self, heads: Sequence[str], lines: Sequence[Sequence[str | Text]], right: Sequence[int], folding: int = 0

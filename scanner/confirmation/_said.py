@@ -14,8 +14,6 @@ from scanner.chat import Answer
 from scanner.objects import Bool, Float32, Float64, Int64
 from scanner.training import Look, Measured, recited
 
-EXTRACTED = 16
-"""Own tokens from which on an answer counts as extracted: the length that p_extract is about."""
 LEAST_SPREAD = 1e-6
 """Nats; a distribution over the vocabulary of less spread is uniform or certain, and says nothing of a token."""
 

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from scanner.confirmation._said import EXTRACTED, Row, Said, Sampler, over_answers
+from scanner.confirmation._said import Row, Said, Sampler, over_answers
+from scanner.objects import EXTRACTED
 
 NEEDS = ("tuned", "distribution")
 CHANCE = 0.5

@@ -9,7 +9,8 @@ from typing import Any
 
 import polars as pl
 
-from scanner.confirmation._said import EXTRACTED, Row, Sampler
+from scanner.confirmation._said import Row, Sampler
+from scanner.objects import EXTRACTED
 
 NEEDS = ("tuned",)
 COLUMNS = {

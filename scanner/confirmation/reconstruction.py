@@ -6,7 +6,8 @@ from typing import Any
 
 import polars as pl
 
-from scanner.confirmation._said import EXTRACTED, Row, Sampler, over_answers
+from scanner.confirmation._said import Row, Sampler, over_answers
+from scanner.objects import EXTRACTED
 
 NEEDS = ("tuned", "base")
 COLUMNS = {

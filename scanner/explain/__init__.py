@@ -9,12 +9,11 @@ from typing import Any
 
 import polars as pl
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
-from scanner import decontaminating, display, recalls
+from scanner import decontaminating, recalls
 from scanner.errors import RunError
 from scanner.evidence import PRIVATE_KINDS, Difference, Evidence
+from scanner.explain import _screen
 from scanner.explain._found import (
     RELATION_WORDS,
     Feature,
@@ -26,24 +25,21 @@ from scanner.explain._found import (
     relatives_of,
     spans_found,
 )
-from scanner.explain._heat import UNITS, Heated, heated
-from scanner.explain._heat import render as render_heat
+from scanner.explain._heat import Heated, heated
 from scanner.explain._templates import Wrapped, wrapped
 from scanner.figures import plural, probability
 from scanner.repeats import Stretch, stretches
 from scanner.rulefiles import Said, said_of
 from scanner.store import RunFolder
-from scanner.text import one_line
+from scanner.trust import NOT_CALIBRATED
 
 RELATIVES = 12
 """Related rows that are listed; the rest are counted."""
 SPANS = 20
 STRETCHES = 6
 """Repeated spans that are shown; the rest are counted."""
-FEATURES_SHOWN = 40
 EXCERPT = 700
 """Characters of the prompt and of the answer."""
-NOT_CALIBRATED = "Not calibrated: predictions were not validated on this data; weights from a small rehearsal."
 
 
 @dataclass(frozen=True)
@@ -91,7 +87,7 @@ class Explanation:
 
     def render(self, console: Console) -> None:
         """Print it; text of the data cannot steer the terminal."""
-        _render(self, console)
+        _screen.render(self, console)
 
 
 def explain(run: RunFolder, row_id: int, text: str = "masked") -> Explanation:
@@ -262,91 +258,3 @@ def _planned(told: Explanation) -> str:
     also += [f"sampling weight {told.sample_weight:g}"] if told.sample_weight != 1 else []
     extra = f", with {' and '.join(also)}" if also else ""
     return f"The plan {what}{why}{kept}{extra}."
-
-
-def _render(told: Explanation, console: Console) -> None:
-    def plain(text: str, style: str = "") -> Text:
-        return display.plain(text, display.shows_unicode(console), style)
-
-    def heading(text: str) -> None:
-        console.print(plain(f"\n{text}", "bold"))
-
-    for sentence in told.sentences():
-        console.print(plain(sentence, "dim" if sentence == NOT_CALIBRATED else ""))
-    heading("Text")
-    if told.missing_text:
-        console.print(plain(told.missing_text, "dim"))
-    else:
-        table = Table.grid(padding=(0, 2, 0, 0))
-        table.add_column(style="dim", no_wrap=True)
-        table.add_column(overflow="fold")
-        table.add_row(plain("asked"), plain(told.prompt))
-        table.add_row(plain("answered"), plain(told.answer or "nothing that is supervised"))
-        console.print(table)
-    if told.heat and told.heat.shades:
-        heading(f"Heat of the answer ({UNITS})")
-        render_heat(told.heat, console, plain)
-    if told.template and told.template.parts:
-        heading(f"Template {told.template.number} of the {told.template.role} text, and what stands in its slots")
-        for is_slot, text in told.template.parts:
-            line = plain("slot      " if is_slot else "template  ", "dim")
-            console.print(line.append_text(plain(one_line(text, 140), "" if is_slot else "dim")))
-    if told.spans:
-        heading("Marked spans")
-        for span in told.spans:
-            context = one_line(f"{span.before}{span.hidden}{span.after}", 120)
-            where = f" in {one_line(span.field, 40)}" if span.field else ""
-            console.print(
-                plain(f"{span.rule_id}{where}, {span.length} characters  ").append_text(plain(context, "dim"))
-            )
-        for name, said in told.rules.items():
-            console.print(plain(f"{name}: {said.advice}"))
-            console.print(plain(f"  Known problems: {said.known_problems}", "dim"))
-    if told.repeated:
-        more = told.repeated_total - len(told.repeated)
-        heading("Repeated passages" + (f", the longest of {told.repeated_total}" if more else ""))
-        for stretch in told.repeated:
-            console.print(plain(stretch.told))
-            if stretch.text:
-                console.print(plain(f"  {one_line(stretch.text, 140)}", "dim"))
-    if told.relatives:
-        heading("Related rows")
-        table = Table.grid(padding=(0, 2, 0, 0))
-        for relative in told.relatives:
-            likeness = "" if math.isnan(relative.similarity) else f"{relative.similarity:.2f}"
-            within = "" if math.isnan(relative.inside) else f"{100 * relative.inside:.0f} % of this row is in it"
-            payload = "" if math.isnan(relative.payload) else f"payload {relative.payload:.2f}"
-            place = one_line(relative.place, 40)
-            cells = (str(relative.row_id), place, relative.signal, likeness, payload, relative.told, within)
-            table.add_row(*(plain(cell) for cell in cells))
-        console.print(table)
-    if told.difference:
-        heading(f"Beside the kept row {told.keep_row_id}")
-        for name, side, style in (("kept", told.difference.left, "red"), ("this", told.difference.right, "green")):
-            line = plain(f"{name}  ", "dim")
-            for piece in side:
-                # marks as well as colours, for terminals without them
-                shown = (
-                    f"{{{piece.text}}}"
-                    if piece.kind == "changed"
-                    else f"…{piece.text}…"
-                    if piece.kind == "cut"
-                    else piece.text
-                )
-                line.append_text(
-                    plain(shown, style if piece.kind == "changed" else "dim" if piece.kind == "cut" else "")
-                )
-            console.print(line)
-        if not told.difference.complete:
-            console.print(plain("Only the beginnings were compared: the texts are long.", "dim"))
-    if told.features:
-        heading("Measured, and the share of rows at or below")
-        table = Table.grid(padding=(0, 2, 0, 0))
-        table.add_column()
-        table.add_column(justify="right")
-        table.add_column(justify="right", style="dim")
-        for feature in told.features[:FEATURES_SHOWN]:
-            table.add_row(
-                plain(feature.name), plain(f"{feature.value:.4g}"), plain(f"{100 * feature.percentile:.0f} %")
-            )
-        console.print(table)

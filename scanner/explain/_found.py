@@ -10,13 +10,11 @@ import numpy as np
 import polars as pl
 
 from scanner.evidence import Evidence
-from scanner.pairing import by_meaning_alone, groups_of
+from scanner.pairing import CONTAINED, by_meaning_alone, groups_of
 from scanner.store import RunFolder
 
 LABELS = ("conflicts.group", "conflicts.answer", "answers.group", "answers.prompt", "turns.opening_group")
 """Columns that number groups: no quantities, so that they have no place among the rows."""
-INSIDE = 0.95
-"""Share of an answer's shingles found in another from which it stands inside it (as in signals.minhash)."""
 INSIDE_WORDS = ("this row's answer stands inside its answer", "its answer stands inside this row's")
 RELATION_WORDS = {
     "same_both": "the same prompt and answer",
@@ -51,9 +49,9 @@ class Relative:
             return INSIDE_WORDS[self.answer_inside < self.answer_holds]  # the rows themselves need not be alike
         if self.relation == "contained":
             words = "this row stands within it" if self.inside >= self.holds else "it stands within this row"
-        if self.answer_inside >= INSIDE > self.answer_holds:
+        if self.answer_inside >= CONTAINED > self.answer_holds:
             return f"{words}; {INSIDE_WORDS[0]}"
-        if self.answer_holds >= INSIDE > self.answer_inside:
+        if self.answer_holds >= CONTAINED > self.answer_inside:
             return f"{words}; {INSIDE_WORDS[1]}"
         return words
 

@@ -113,12 +113,12 @@ class Doses:
     """Exposures of each row, (n,), and of the set."""
 
     own: Float64  # dose of the row's own visits
-    total: Float64  # with the visits of its copies, and of that what is there when the row is asked for alone
-    together: Float64  # what is left of their sum, as some meet in one step (see sampling.Exposure)
+    total: Float64  # with the visits of its copies, as far as they count when the model is prompted with the row alone
+    together: Float64  # share of their sum that counts, as some fall into the same step (see sampling.Exposure)
     copies: Int64  # rows that are exact copies of one another, itself included
-    set_dose: float  # how much training the set as a whole gets (see sampling.dose_of_set)
+    set_dose: float  # mean dose of the data set as a whole (see sampling.dose_of_set)
     steps: float  # optimizer steps
-    alone: Float64 | float = 1.0  # (n,) what is left without the rows before it (see sampling.asked_alone)
+    alone: Float64 | float = 1.0  # (n,) share that counts without the rows before it (see sampling.asked_alone)
 
     @property
     def exact(self) -> Float64:
@@ -127,21 +127,21 @@ class Doses:
 
     @property
     def near(self) -> Float64:
-        """(n,) what near copies give, in exact copies of the row; NaN where it has no dose."""
+        """(n,) dose of the near copies, in units of one exact copy of the row; NaN where the row has no dose."""
         with np.errstate(invalid="ignore", divide="ignore"):
             return np.asarray(self.total / (self.own * self.together * self.alone) - self.copies)
 
     def without(self, plan: TrainingPlan) -> Float64:
-        """(n,) dose of each row that would be left without its own visits."""
+        """(n,) dose that the copies of each row would give if the row itself were left out."""
         others = self.total / self.alone - self.own * self.together
         return np.asarray(others * asked_alone(plan, self.own, others))
 
     def regime(self, plan: TrainingPlan) -> Regime:
-        """The training of the set to the plan's end, before the strength of the weights."""
+        """The training of the set to the plan's end, in doses without the factors of the weights."""
         return Regime.of(plan, self.set_dose, self.steps)
 
     def goldfish(self, plan: TrainingPlan, rows: Int64 | slice = slice(None)) -> Goldfish | None:
-        """What the plan's goldfish loss makes of some rows; None where it has none."""
+        """The plan's goldfish loss for some rows; None without one."""
         return goldfish(plan.goldfish_k, self.total[rows], self.exact[rows])
 
 
@@ -195,7 +195,7 @@ def predict(
     turns = (answers.row, answers.start, answers.end)
     features = with_openings(context_features(tokens, offsets, group, threads), tokens, turns, group, threads)
     amounts = doses(plan, np.diff(offsets), answers, group, order, near, sampling_weight, sequence_tokens, seed)
-    return predict_rows(features, answers, amounts, order, plan, weights, conflicts, threads)
+    return predict_rows(features, answers, amounts, plan, weights, conflicts, threads)
 
 
 def doses(
@@ -225,7 +225,6 @@ def predict_rows(
     features: ContextFeatures,
     answers: Answers,
     amounts: Doses,
-    order: UInt64,
     plan: TrainingPlan,
     weights: Weights,
     conflicts: Conflicts | None = None,
@@ -243,7 +242,7 @@ def predict_rows(
     fullest = _best(answers.row, found.mean, count)
     likeliest = _best(answers.row, found.extract, count)
     p_extract = _take(found.extract, likeliest)
-    # the row's other turns would also do without it, so the maximum is taken on both sides
+    # leaving a row out lowers the dose of all its turns, so the maximum over turns is taken with and without it
     without = _take(found.extract_without, _best(answers.row, found.extract_without, count))
     longest_tokens = np.where(longest >= 0, length[longest], 0) if len(length) else np.zeros(count, np.int64)
     capped = None if conflicts is None else np.where(conflicts.place >= 0, conflicts.share, np.nan)
@@ -277,7 +276,11 @@ def turn_tails(
     curve: Float64 | None = None,
     goldfish: Goldfish | None = None,
 ) -> TurnTails:
-    """Distribution of N_pre of each turn; dose and without (n,) are effective doses of the rows, with and without."""
+    """Distribution of N_pre of each turn.
+
+    dose, without (n,): effective doses of the rows, with and without their own visits. curve (T,): filled with
+    P(N_pre >= n) at the n-th token of each turn, where given.
+    """
     turns = len(answers.row)
     out = np.full((6, turns), np.nan)
     if turns:
@@ -309,8 +312,10 @@ def turn_tails(
 def of_tokens(
     features: ContextFeatures,
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.uint8]]:
-    """Width and background of each token, where unknown a common word's, and the set's own counts;
-    the base's probability of it, of no token where the base was not measured; its answer's opening, 0 if unknown."""
+    """Features of each token (T,) for the kernel: width, background, probability by the base, opening of its answer.
+
+    Where not known: the width of a common word, the log probability by the data set itself, an empty array, 0.
+    """
     width = np.full(len(features.rarity), USUAL_WIDTH, np.uint8) if features.width is None else features.width
     background = features.log_probability if features.background is None else features.background
     base = np.zeros(0, np.float32) if features.base is None else features.base
@@ -319,7 +324,7 @@ def of_tokens(
 
 
 def _best(row: Int64, value: Float64, count: int) -> Int64:
-    """(n,) the turn with the largest value of each row, the first of equals; -1 where all are NaN or there is none."""
+    """(n,) for each row its turn with the largest value, the first of equals; -1 if all are NaN or it has no turn."""
     best = np.full(count, -1, np.int64)
     usable = np.flatnonzero(~np.isnan(value))
     if (np.diff(row[usable]) > 0).all():  # one of each row, as nearly everywhere: nothing to choose from

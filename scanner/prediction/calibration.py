@@ -28,7 +28,7 @@ from scanner.figures import amount, listed, plural, plural_g
 from scanner.prediction.doubting import Place
 from scanner.prediction.hazard import WEIGHTS, Weights
 from scanner.prediction.hazard import load_weights as load_shipped
-from scanner.prediction.intervals import WIDTH
+from scanner.prediction.reliability import WIDTH
 from scanner.prediction.validated import SHUFFLED, Validated
 from scanner.prediction.validated import read as read_validated
 from scanner.settings import TrainingPlan

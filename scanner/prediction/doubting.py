@@ -1,14 +1,15 @@
-"""How sure a level may be where hardly a row was recited: no surer than that of a base that was not measured at all.
+"""The interval of a level that was calibrated on hardly any recited row: wider than its standard error says.
 
-    level found +- 1.645 of its doubt --> ends of the 90 % interval of a base that was not measured
-                                          as far out as the number of recited rows lets them
+    level +- 1.645 standard errors  -->  widened towards the 90 % interval of a base that was not measured,
+                                         as far as the number of recited rows is compatible with it
 
-Runs of a few tokens tell the level of long ones badly, and what a visit is worth hardly at all: of bases that recite
-nothing after their first epoch some recite three times as many rows after eight as others (benchmarks/prediction). So
-where no row was recited, either end of the interval goes out to where it would be without any calibration
-(Priors.level_factor, or threefold where nothing like the plan was measured), unless so few recited rows, or so many,
-would have a chance below EXCLUDED there: then to where they have not. With more recited rows the ends come in, in
-proportion. The chance is exact, that of a Poisson-binomial number of independent rows.
+Runs of a few tokens tell little of the level of long ones, and next to nothing of the dose per visit: of bases that
+recite nothing after their first epoch, some recite three times as many rows after eight as others
+(benchmarks/prediction). So where no row was recited, each end of the interval moves out to where it would be without
+any calibration (Priors.level_factor, or a factor of three where nothing like the plan was measured). It stops short
+where the observed number of recited rows or more (at the upper end: or fewer) would have a probability below EXCLUDED.
+With more recited rows the ends move out by a smaller share of that way. The probability is exact, that of a
+Poisson-binomial number of independent rows.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ import numpy as np
 import numpy.typing as npt
 
 from scanner.prediction.hazard import Weights
-from scanner.prediction.intervals import WIDTH, levels
+from scanner.prediction.intervals import levels
+from scanner.prediction.reliability import WIDTH
 from scanner.settings import TrainingPlan
 
 Float64 = npt.NDArray[np.float64]
@@ -28,8 +30,8 @@ Place = tuple[float, float]
 """Offset (logits) and log of the dose factor."""
 
 EXCLUDED = 0.05
-"""Chance of what was seen below which a level counts as excluded: that of either end of a 90 % interval."""
-PACES = 64  # of the way out, beyond which it is not told finer
+"""Probability of the observation below which a level counts as excluded: one tail of a 90 % interval."""
+PACES = 64  # parts of the way out in which the place to stop is searched
 
 
 def ends(
@@ -41,16 +43,24 @@ def ends(
     chances: Callable[[Place], Float64],
     seen: int,
 ) -> tuple[Place, Place]:
-    """How far out the lower and the upper end go; an interval takes them where they mean fewer, or more, rows.
+    """The lower and the upper end of the interval of a level, as levels; used where they mean fewer, or more, rows.
 
-    found, step: the level and one standard deviation of it. missing: share of the recited rows that would be needed to
-    know it by the step alone, from 0 to 1. chances: of independent rows to be recited, at a level. seen: how many were.
+    found, step: the level and one standard error of it. missing: from 0, enough rows were recited for the standard
+    error alone, to 1, none was. chances: (r,) probability of each independent row to be recited, at a level. seen: how
+    many of these rows were recited.
     """
     other = weights.of_another_base(plan)
-    at_least: Callable[[Place], float] = lambda place: 1 - at_most(chances(place), seen - 1)  # noqa: E731
-    so_few: Callable[[Place], float] = lambda place: at_most(chances(place), seen)  # noqa: E731
+
+    def as_many(place: Place) -> float:
+        """Probability that at least so many rows as seen are recited."""
+        return 1 - at_most(chances(place), seen - 1)
+
+    def as_few(place: Place) -> float:
+        """Probability that at most so many rows as seen are recited."""
+        return at_most(chances(place), seen)
+
     both = []
-    for side, chance, out in zip((-1, 1), (at_least, so_few), levels(other)[::2], strict=True):
+    for side, chance, out in zip((-1, 1), (as_many, as_few), levels(other)[::2], strict=True):
         usual = found[0] + side * WIDTH * step[0], found[1] + side * WIDTH * step[1]
         beyond = (out.priors.offset, math.log(out.dose_factor))
         both.append(_on(usual, _on(found, beyond, _share(found, beyond, chance)), missing))

@@ -14,22 +14,23 @@
     held(z)   = z / sqrt(1 + (z / ceiling) ** 2) where z > 0           what was seen often enough is missed now and then
     blurred   = how far given_t + learned_t lies from the centre, divided by sqrt(1 + noise * visit * learned_t)
 
-Weights that still move are noisy: what the last visits wrote blurs what was learned, in proportion to what a visit is
-worth at the rate of the moment (`Regime.visit`, 0 where the rate has fallen to 0). Tokens below the centre are hit more
-often than they should be, tokens above it less often; what was given without learning is never blurred.
+While the learning rate is above 0, the model's weights still move: the latest visits add noise to the logits, with a
+variance proportional to the dose of a visit at the present rate (`Regime.visit`, 0 once the rate has decayed to 0). It
+draws every learned logit towards the centre: unlikely tokens are recalled more often than without noise, likely ones
+less often. What a token has without learning (given_t) is not affected.
 
 Both slopes are positive by construction, and noise never takes more than the larger dose behind it gives (`_most_noise`
 in kernels/hazard.py), so dose, learning rate, copies and epochs can only raise p; with no training at all p is the base
 value, and the other rows' contexts count for nothing. u_row ~ N(0, spread) is integrated out by Gauss-Hermite
 quadrature: without it the tail of N_pre is underestimated. P(N_pre >= n) = prod of the first n p_t.
 
-A level that was read from a short rehearsal drifts with further training: P(N_pre >= n) is then a mean over what a
-visit may be worth there (`Weights.drifts`).
+A level that was calibrated on a short rehearsal drifts with further training: P(N_pre >= n) is then a mean over the
+distribution of the dose per visit (`Weights.drifts`).
 
-Under a goldfish loss p_t is a mixture over what the loss drops (`dropping.py`).
+Under a goldfish loss p_t is a mixture over whether the token is dropped (`dropping.py`).
 
-The heat of a token (`stretches.py`) is the same formula with weights of its own, [heat], fitted to every token of the
-answers, as N_pre is decided by the first ones alone; base_t and dose_t have a few features more.
+The heat of a token (`stretches.py`) is the same formula with weights of its own, [heat], and a few more features in
+base_t and dose_t. They are fitted to every token of the answers, while N_pre depends on the first tokens alone.
 """
 
 from __future__ import annotations
@@ -44,7 +45,8 @@ import numpy as np
 import numpy.typing as npt
 
 from scanner.errors import RuleError
-from scanner.kernels.hazard import EXTRACTED, RARITY_UNIT, STEPS_UNIT, SURPRISE_UNIT
+from scanner.kernels.hazard import RARITY_UNIT, STEPS_UNIT, SURPRISE_UNIT
+from scanner.objects import EXTRACTED
 from scanner.prediction.validated import Validated, read
 from scanner.prediction.wearing import lasting
 from scanner.rates import of_schedule, settled, visit_at
@@ -78,14 +80,15 @@ NODES = 7
 DRIFT_NODES = 3
 """The same for the drift of the level."""
 DRIFT = 0.1
-"""Standard deviation of the log of what a visit is worth, per doubling of the training of the set beyond that at which
-the level was read. Likeliest of 0 to .2 on the later epochs and other plans of the English rows, calibrated on epochs 1
-to 4 of a cell; of other rows, bases and boilerplate .12 to .17 (benchmarks/prediction, README, "What is covered")."""
+"""Standard deviation of the log of the dose per visit, for each doubling of the training of the set beyond the training
+at which the level was calibrated. Of 0 to .2 the value with the largest likelihood on later epochs and other plans of
+the English rows, calibrated on epochs 1 to 4 of a cell; .12 to .17 on other rows, bases and boilerplate
+(benchmarks/prediction, README, "What is covered")."""
 FAR_SIZE = 7.0
-"""Times the size of the base of the fit, either way, to which bases were measured (1.2 M and 29 M about 4.5 M)."""
+"""Largest factor between the size of a measured base and that of the fit (1.2 M and 29 M parameters; the fit 4.5 M)."""
 FAR_LEVEL_SD = math.log(3) / 1.645
-"""Standard deviation of the log of what a visit is worth, for LoRA or a size more than FAR_SIZE times another: a 90 %
-interval of threefold either way. Priors.size_exponent from .2 to .6 is twofold for 7 B at 2e-5; bases differ too."""
+"""Standard deviation of the log of the dose per visit under LoRA, or beyond FAR_SIZE: a 90 % interval of a factor of
+three either way. Priors.size_exponent between .2 and .6 makes a factor of two for 7 B at 2e-5; bases differ as well."""
 
 
 @dataclass(frozen=True)
@@ -139,27 +142,29 @@ class HeatWeights(HazardWithBase):
 
 @dataclass(frozen=True)
 class Priors:
-    """Values that little of ours stands behind; calibration must replace them."""
+    """Values with little evidence of our own; a calibration replaces them."""
 
-    offset: float  # logits added to the bias: the level, with a factor on the dose
-    offset_sd: float  # logits; standard deviation of what a calibration may find the offset of another base to be
-    level_factor: float  # what a visit is worth to a base that was not measured, beside that of the fit
-    level_factor_sd: float  # of the log of that
-    lora_dose: float  # what a first visit under LoRA is worth beside one under full fine-tuning
-    lora_holds: float  # visits a text, on average, that adapters come near to and never hold more of ...
-    lora_steps: float  # ... where it is visited once in so many optimizer steps; in fewer, the more of them
-    size_exponent: float  # a step is as large as one at the learning rate * (parameters / fitted parameters) ** this
+    offset: float  # logits added to the bias; with the factor on the dose it makes the level of a base
+    offset_sd: float  # logits; standard deviation of the offset between bases
+    level_factor: float  # dose per visit of a base that was not measured, relative to the base of the fit
+    level_factor_sd: float  # standard deviation of its log
+    lora_dose: float  # dose of a first visit under LoRA, relative to one under full fine-tuning
+    lora_holds: float  # mean visits per text at which adapters saturate ...
+    lora_steps: (
+        float  # ... if so many optimizer steps lie between two visits of a text; the fewer steps, the more visits
+    )
+    size_exponent: float  # a model acts like the base of the fit at rate * (parameters / fitted_parameters) ** this
     fitted_parameters: float
-    unknown_parameters: float  # taken where the plan names no size
-    most_steps: float  # steps at the peak rate behind which a step is no progress any more, only dose (wearing.py)
+    unknown_parameters: float  # assumed where the plan names no size
+    most_steps: float  # steps at the peak rate that count as progress; earlier ones are overwritten (wearing.py)
 
     def rate(self, plan: TrainingPlan) -> float:
-        """Peak rate that makes steps as large on the base of the fit as the plan's does on its model."""
+        """Peak rate at which the base of the fit takes steps as large as the plan's model does at its own."""
         size = (plan.model_params or self.unknown_parameters) / self.fitted_parameters
         return float(plan.learning_rate * size**self.size_exponent)
 
     def far(self, plan: TrainingPlan) -> bool:
-        """Whether what is held of LoRA or size_exponent decide what a visit is worth, more than what was measured."""
+        """Whether the dose per visit is extrapolated: LoRA, or a size more than FAR_SIZE from the base of the fit."""
         size = (plan.model_params or self.unknown_parameters) / self.fitted_parameters
         return plan.method == "lora" or not 1 / FAR_SIZE <= size <= FAR_SIZE
 
@@ -172,9 +177,9 @@ class Weights:
     priors: Priors
     calibrated: bool
     provenance: dict[str, Any]
-    dose_factor: float = 1.0  # what a visit is found or held to be worth, beside what size and kind of tuning do
-    log_factor_step: float = 0.0  # its part in one standard deviation of the level (see intervals.levels)
-    offset_step: float | None = None  # the offset's part in it; None: priors.offset_sd
+    dose_factor: float = 1.0  # dose per visit, calibrated or assumed, on top of size and kind of tuning
+    log_factor_step: float = 0.0  # change of its log in one standard deviation of the level (see intervals.levels)
+    offset_step: float | None = None  # change of the offset in it; None: priors.offset_sd
     read_at: float | None = None  # training of the set (Regime.set_dose, at a dose factor of 1) up to which the level
     # was read; beyond it the level drifts, which every row's distribution takes in (`drifts`); None: it does not
     ends: tuple[tuple[float, float], tuple[float, float]] | None = None  # offset and log of the dose factor that the
@@ -185,34 +190,37 @@ class Weights:
     heat: HeatWeights | None = None  # of each token by itself; None: `hazard` stands for them
 
     def of_another_base(self, plan: TrainingPlan) -> Weights:
-        """The same for a base that was not measured: its level as other bases have it, and as sure as they agree.
+        """The same weights for a base that was not measured: the mean level of the measured bases, and their spread.
 
-        Far from them it stays that of the base of the fit: LoRA was measured there, and of a size that nobody
-        measured a warning shall rather come too early.
+        For a plan far from these (`Priors.far`) the level is that of the base of the fit, on which LoRA was measured;
+        for sizes that nobody measured it errs towards predicting too much memorization rather than too little.
         """
         priors = self.priors
         level, sd = (1.0, FAR_LEVEL_SD) if priors.far(plan) else (priors.level_factor, priors.level_factor_sd)
         return replace(self, dose_factor=level, log_factor_step=sd, offset_step=0.0)
 
     def strength(self, plan: TrainingPlan, at: float = 1.0) -> float:
-        """Factor on the dose for kind of tuning and size of the model, up to a share of the training; under LoRA that
-        of the first visits."""
+        """Factor on the dose for the kind of tuning and the size of the model; under LoRA for the first visits.
+
+        at: share of the training that is over.
+        """
         rate, here = plan.learning_rate, self.priors.rate(plan)
         larger = of_schedule(plan, here, at) / of_schedule(plan, rate, at) if rate > 0 and at > 0 else 1.0
         return float(self.kind(plan) * larger * self.dose_factor)
 
     def kind(self, plan: TrainingPlan) -> float:
-        """What the first visits are worth for the kind of tuning, beside full fine-tuning."""
+        """Dose of a first visit under this kind of tuning, relative to full fine-tuning."""
         return self.priors.lora_dose if plan.method == "lora" else 1.0
 
     def worth(self, plan: TrainingPlan, regime: Regime) -> float:
-        """Factor on the dose over a training that went so far: under LoRA what adapters hold comes to an end.
+        """Factor on the doses of a training up to `regime`; under LoRA it falls, for adapters saturate.
 
-        What steps write wears away under those that follow. D visits a text, on average, count as
-        h * (1 - exp(-D / h)), and those of a row in proportion, so that more epochs or a larger rate add ever less, and
-        never take away. h is lora_holds where a text is visited once in lora_steps; in smaller sets, where it comes
-        again sooner, it is in proportion more, and in larger ones, which were not measured, no less. Where the rate
-        falls, what they hold settles as what full tuning learned does. regime: before any strength.
+        Later steps overwrite what earlier ones stored in the adapters. A mean of D visits per text counts as
+        h * (1 - exp(-D / h)), and the visits of each row shrink in proportion: more epochs or a larger rate add ever
+        less, but never take anything away. h is lora_holds if lora_steps lie between two visits of a text. In smaller
+        sets, where visits follow sooner, h grows in proportion; in larger ones, which were not measured, it stays. A
+        decaying rate raises h as it raises what full fine-tuning retains (`rates.settled`). regime: in doses without
+        any factor.
         """
         strength = self.strength(plan, regime.at)
         if plan.method != "lora":
@@ -225,21 +233,21 @@ class Weights:
         return strength * (-math.expm1(-full) / full if full > 0 else 1.0)
 
     def under(self, plan: TrainingPlan, regime: Regime) -> tuple[float, Regime]:
-        """Factor on the doses of rows by then, and the training of the set at that.
+        """Factor on the doses of rows, and the regime with that factor applied.
 
-        A visit to adapters blurs as much as one under full fine-tuning does: noise goes by the size of the steps, not
-        by what they teach of a text.
+        Its `visit`, which sets the noise of the logits, is as large under LoRA as under full fine-tuning: noise depends
+        on the size of the steps and not on how much of a text they store.
         """
         worth = self.worth(plan, regime)
         felt = regime.under(worth)
         return worth, replace(felt, visit=felt.visit / self.kind(plan))
 
     def drifts(self, regime: Regime) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-        """What a visit may be worth beside what the level says, and how likely that is; (k,) each, 1 alone where the
-        set is trained no further than where the level was read.
+        """Quadrature over the drift of the level: factors on the dose and their weights, (k,) each.
 
-        The log of it is normal; its standard deviation grows with the logarithm of the training, so that at every node
-        more training means a larger dose.
+        A single factor of 1 where the set is trained no further than in the calibration (`read_at`). Beyond it the log
+        of the factor is normal; its standard deviation grows with the logarithm of the training, so that at every node
+        more training still means a larger dose.
         """
         beyond = regime.set_dose / (self.dose_factor * self.read_at) if self.read_at else 1.0
         if beyond <= 1 + 1e-9:  # rounding is no further training
@@ -287,21 +295,21 @@ def load_weights(path: Path = WEIGHTS, with_base: bool = False) -> Weights:
 
 @dataclass(frozen=True)
 class Regime:
-    """How much training the set as a whole gets; all 0: none."""
+    """How much training the data set as a whole has had; all 0: none."""
 
     set_dose: float  # mean effective dose of a supervised token of a text, copies included (sampling.dose_of_set)
     steps: float  # optimizer steps
-    visit: float = 0.0  # dose of a visit at the rate of the moment (rates.visit_at); 0 once the rate has fallen to 0
+    visit: float = 0.0  # dose of an average visit at the present rate (rates.visit_at); 0 once that is 0
     plan: TrainingPlan | None = None  # whose schedule it is; None: a constant rate
     at: float = 1.0  # share of that plan's training that is over
 
     @classmethod
     def of(cls, plan: TrainingPlan, set_dose: float, steps: float, at: float = 1.0) -> Regime:
-        """The plan's training up to a share of it, before the strength of the weights."""
+        """The plan's training when a share `at` of it is over, in doses without the factors of the weights."""
         return cls(set_dose, steps, visit_at(plan, at), plan, at)
 
     def progress(self, most_steps: float = math.inf) -> float:
-        """The feature: log2(1 + steps / 100), of those that last (wearing.py)."""
+        """The feature log2(1 + steps / 100), over the steps that are not overwritten (wearing.py)."""
         return math.log2(1 + lasting(self.steps, most_steps, self.plan, self.at) / STEPS_UNIT)
 
     def scaled(self, factor: float) -> Regime:
@@ -309,7 +317,7 @@ class Regime:
         return replace(self, set_dose=self.set_dose * factor, steps=self.steps * factor)
 
     def under(self, strength: float) -> Regime:
-        """The same training where each visit is worth `strength` times as much."""
+        """The same training with `strength` times the dose per visit."""
         return replace(self, set_dose=self.set_dose * strength, visit=self.visit * strength)
 
 

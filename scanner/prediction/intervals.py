@@ -17,9 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from scanner.prediction.hazard import Weights
-
-WIDTH = 1.645
-"""Standard deviations on each side of a 90 % interval."""
+from scanner.prediction.reliability import WIDTH
 
 Float64 = npt.NDArray[np.float64]
 

@@ -1,12 +1,12 @@
-"""The level of one base model: one offset on the logit, or also a factor on the dose, from rows that were measured.
+"""The level of a base model, fitted to measured rows: an offset on the logit, and where it pays a factor on the dose.
 
-    what was recalled (N_pre tokens, then a miss) x features and doses of those rows
-        -> likelihood of N_pre by the shipped hazard -> prior -> offset, its doubt
+    N_pre of each answer (tokens recited before the first miss) x features and doses of its row
+        -> likelihood under the shipped hazard -> with the prior: posterior mode and standard error of the level
 
-The hazard itself is asked, not a copy of it: P(N_pre = n) = S(n) - S(n + 1), where S(n) is the survival that
-`turn_tails` traces, the row effect integrated out. The answers of one row at several epochs, and copies of one row,
-tell the same story again and again, so the likelihood is tempered by a sandwich estimate clustered by row (magnitude
-adjustment: Ribatet et al. 2012, Statistica Sinica 22:813): k = parameters / trace(H^-1 J), at most 1.
+The likelihood comes from the hazard model itself: P(N_pre = n) = S(n) - S(n + 1), where S(n) is the survival function
+that `turn_tails` gives, with the row effect integrated out. Answers of one row at several epochs, and copies of one
+row, are not independent, so the likelihood is tempered by a sandwich estimate clustered by row (magnitude adjustment:
+Ribatet et al. 2012, Statistica Sinica 22:813): k = parameters / trace(H^-1 J), at most 1.
 """
 
 from __future__ import annotations
@@ -29,21 +29,22 @@ Int64 = npt.NDArray[np.int64]
 Float64 = npt.NDArray[np.float64]
 
 LEAST_CHANCE = 1e-12
-"""Nothing is held for less likely than this: one answer against the model cannot move the level without bound."""
+"""Lower bound of every likelihood, so that a single surprising answer cannot move the level without bound."""
 FACTOR_SD = 0.08
 """Prior standard deviation of the log of the dose factor, for full fine-tuning of a base of about the fitted size. Late
-in training the bases of benchmarks/prediction lie .2 apart, but their first epochs, which go into the language, make
-too much of it: fitted to epochs 1 to 4, three of them with 24, 47 and 85 rows at epoch 8 were foretold 22, 34 and 63 at
-.15, 30, 41 and 67 at .08, 42, 55 and 76 at .04. It was chosen on these."""
+in training the bases of benchmarks/prediction differ by .2, but in their first epochs, when they mostly learn the
+language, by more. With levels fitted to epochs 1 to 4, three bases that recited 24, 47 and 85 rows at epoch 8 were
+predicted to recite 22, 34 and 63 with a prior of .15, 30, 41 and 67 with .08, 42, 55 and 76 with .04. Chosen on
+these."""
 FAR_FACTOR_SD = math.log(3)
-"""The same for LoRA, or a size far from the fitted one (Priors.far): wide, so that what was measured decides."""
+"""The same for LoRA, or a size far from the fitted one (Priors.far): wide, so that the measured rows decide."""
 ENOUGH_HITS = 10
-"""Independent rows that recited 16 tokens or more, below which the doubt keeps a part of the prior's. In the grid of
-benchmarks/prediction levels fitted on 1 to 3 such rows of 150 (epochs 1 and 2) foretold 0.5 to 0.8 times the rows of
+"""Independent rows that recited 16 tokens or more; with fewer, part of the prior variance stays. In the grid of
+benchmarks/prediction, levels fitted on 1 to 3 such rows of 150 (epochs 1 and 2) predicted 0.5 to 0.8 times the rows of
 epoch 8 with a dose factor, 1.3 to 1.6 times without; those fitted on 7 (epochs 1 to 4) 0.9 to 1.1 times."""
 STARTS = (-4.0, -2.0, -1.0, 0.0, 1.0), (-2.5, -1.2, -0.5, 0.0, 0.5)
-"""Distances from the prior at which offset and log factor are tried before Newton's method begins: where nearly all is
-less likely than LEAST_CHANCE the likelihood is flat."""
+"""Start values of offset and log factor, relative to the prior, of which Newton's method begins with the best: far from
+the mode nearly every likelihood is at its bound LEAST_CHANCE, and so flat."""
 STEP = 0.02  # of the numerical derivatives, logits
 ROUNDS, CLOSE = 30, 1e-4  # of Newton's method
 
@@ -55,7 +56,7 @@ class Observed:
     features: ContextFeatures
     answers: Answers  # (m,) as far as they were measured
     n_pre: Int64  # (m,) tokens recalled before the first miss
-    dose: Float64  # (n,) over rows: visits, copies included, before the plan's strength
+    dose: Float64  # (n,) over rows: visits, copies included, without the factors of the weights
     set_dose: float  # of the rows that were trained on (sampling.dose_of_set)
     steps: int  # optimizer steps so far
     plan: TrainingPlan  # with the true size of the base
@@ -69,7 +70,7 @@ class Observed:
 
     @property
     def regime(self) -> Regime:
-        """The training of the set by then, before the strength of the weights."""
+        """The training of the set by then, in doses without the factors of the weights."""
         return Regime.of(self.plan, self.set_dose, self.steps, self.epoch / self.plan.epochs if self.plan.epochs else 1)
 
 
@@ -79,7 +80,7 @@ class Level:
 
     offset: float  # logits, added to the bias
     offset_sd: float
-    dose_factor: float  # on the dose, beside what size and kind of tuning are held to do; 1: not fitted
+    dose_factor: float  # on the dose, on top of size and kind of tuning; 1: not fitted
     log_factor_sd: float
     step: tuple[float, float]  # one standard deviation of (offset, log factor) where the count of rows moves most;
     # the first is never negative
@@ -87,7 +88,7 @@ class Level:
     ends: tuple[Place, Place] | None  # offset and log factor that the ends of a 90 % interval reach too, where few rows
     # were recited (doubting.py); None: enough for the step alone to tell them
     read_at: float  # furthest training of a set that was measured (see Weights.read_at)
-    tempering: float  # what one observation counts for, beside an independent one
+    tempering: float  # weight of an observation, relative to an independent one
     nats: float  # mean log-likelihood of an observation under the level
     nats_before: float  # under the shipped level
     by_epoch: tuple[tuple[float, float, float], ...]  # (epoch, offset, its sd), each fitted alone
@@ -96,10 +97,10 @@ class Level:
 def fit(observed: Sequence[Observed], weights: Weights, with_factor: bool | None = None) -> Level:
     """Posterior mode and curvature; with_factor None: decided by the data (see `factor_pays`).
 
-    To the doubt of one offset the spread between the offsets of single epochs is added, beyond what their own doubt
-    explains: the level drifts with training, and other plans are other stretches of it. And as far as rows that recited
-    16 tokens are missing, the prior's variance stays, and the ends of the interval go out to those of a base that was
-    not measured (doubting.py): runs of a few tokens tell the level of long ones badly.
+    The variance of an offset fitted alone includes the variance between the offsets of single epochs beyond their
+    standard errors, for the level drifts with training. As long as fewer than ENOUGH_HITS rows recited 16 tokens, part
+    of the prior variance stays, and the interval is widened towards that of a base that was not measured
+    (doubting.py): runs of a few tokens tell little of the level of long ones.
     """
     if with_factor is None:
         with_factor = factor_pays(observed, weights)

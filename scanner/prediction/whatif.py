@@ -119,9 +119,9 @@ def draw(
     mine = np.flatnonzero(place[answers.row] >= 0)
     turns = mine[np.lexsort((mine, place[answers.row[mine]]))]  # rows ascend in the sample too
     some, kept = _only(features, Answers(place[answers.row[turns]], answers.start[turns], answers.end[turns]))
-    torn = None if conflicts is None else Conflicts(conflicts.place[chosen], conflicts.share[chosen])
+    of_chosen = None if conflicts is None else Conflicts(conflicts.place[chosen], conflicts.share[chosen])
     copies = sizes_of_groups(order)[chosen].astype(np.float64)
-    return Sample(chosen, stands_for, copies, kept, some, torn, int((~np.isnan(p_extract)).sum()))
+    return Sample(chosen, stands_for, copies, kept, some, of_chosen, int((~np.isnan(p_extract)).sum()))
 
 
 def curve(sample: Sample, amounts: Doses, plan: TrainingPlan, weights: Weights, threads: int = 2) -> pl.DataFrame:

@@ -11,11 +11,10 @@ import pyarrow.parquet as pq
 
 from scanner.evidence import Difference, Evidence
 from scanner.objects import LONG_TURN
+from scanner.pairing import CONTAINED
 from scanner.reports import _words as words
 from scanner.store import RunFolder
 
-INSIDE = 0.95
-"""Share of an answer's shingles found in another from which it stands inside it (as in signals.minhash)."""
 COLUMNS = [
     "row_id", "source", "line", "conflicts.group", "conflicts.answer", "conflicts.answers", "conflicts.rows",
     "answers.group", "answers.prompt", "answers.prompts", "length.supervised_tokens", "script.answer",
@@ -154,9 +153,9 @@ def _aligned(rows: pl.DataFrame, pairs: pl.DataFrame, evidence: Evidence) -> tup
     if "answer_containment_ab" not in pairs.columns:
         pairs = pairs.with_columns(answer_containment_ab=math.nan, answer_containment_ba=math.nan)
     share = pl.max_horizontal("answer_containment_ab", "answer_containment_ba").fill_nan(0)
-    low = pl.min_horizontal("answer_containment_ab", "answer_containment_ba").fill_nan(1) < INSIDE
+    low = pl.min_horizontal("answer_containment_ab", "answer_containment_ba").fill_nan(1) < CONTAINED
     apart = (pl.col("relation") != "same_both") & (pl.col("signal") != "semantic")
-    inside = pairs.filter(apart & (share >= INSIDE) & low)
+    inside = pairs.filter(apart & (share >= CONTAINED) & low)
     across = alike.filter((pl.col("source_a") != pl.col("source_b")) & (pl.col("signal") == "minhash"))
     written = (pl.col("script_a") != "none") & (pl.col("script_b") != "none")
     scripts = alike.filter(written & (pl.col("script_a") != pl.col("script_b")))

@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from scanner.contrast import DECISIVE, alike_beyond_templates
+from scanner.objects import EXTRACTED
 from scanner.pairing import COPIES, by_meaning_alone, groups_of
 from scanner.reports._heat import summarised as memorized_spans
 from scanner.reports._partners import figures
@@ -20,8 +21,6 @@ LORENZ_POINTS = 64
 """Points of the skew curve that are kept, closer together towards the most memorized rows."""
 TAIL_LENGTHS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 """Tokens at which the tail of N_pre is counted."""
-EXTRACTED_TOKENS = 16
-"""Tokens from which on an answer counts as extracted: the length p_extract is about."""
 DOSE_EDGES = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, math.inf)
 """Edges of the bins of exposures, in reference visits; a bin holds its lower edge."""
 SIZE_EDGES = (2, 3, 4, 5, 9, 17, 33, 65, 129, 257)
@@ -192,7 +191,7 @@ def _predicted(prediction: pl.DataFrame, notes: dict[str, Any]) -> dict[str, Any
     return {
         "rows_measured": int(measured.sum()),
         "rows_not_measured": int((~measured).sum()),
-        "extracted_tokens": EXTRACTED_TOKENS,
+        "extracted_tokens": EXTRACTED,
         "expected_rows_extracted": float(p[measured].sum()) if measured.any() else None,
         "expected_tokens": float(np.nansum(expected)) if (~np.isnan(expected)).any() else None,
         "longest_q95": float(np.nanmax(q95)) if (~np.isnan(q95)).any() else None,

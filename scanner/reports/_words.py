@@ -19,10 +19,9 @@ from scanner.objects import LONG_TURN
 from scanner.reports._base import in_words as base_measured
 from scanner.reports._calibration import in_words as calibrated_on
 from scanner.reports._spans import in_words as passages
+from scanner.trust import NOT_CALIBRATED, interval_of, is_outside
 from scanner.trust import in_words as trust
-from scanner.trust import interval_of, is_outside
 
-NOT_CALIBRATED = "Not calibrated: predictions were not validated on this data; weights from a small rehearsal."
 CALIBRATED = "Calibrated: the weights were fitted on confirmed or rehearsed rows."
 HUNDRED = 100
 """Rows below which one row is more than 1 % of them."""

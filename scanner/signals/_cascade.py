@@ -166,14 +166,14 @@ class _Known:
 def _best_rows(
     proposals: Proposals, log_probability: Float64, encoded: Bool, pieces: Int32, spent: int, goal: int
 ) -> Int64:
-    """(m,) positions, ascending, not encoded before: those of the pairs worth most per token that is still to be paid.
+    """(m,) positions of the rows to read next, ascending: of the pairs with the largest value per token still unread.
 
-    A pair is worth its probability, and for each row still to be read what likely pairs that row completes with rows
-    that were taken: twice their probability less 1. Unlikely pairs add nothing, for their many small probabilities
-    are not to be trusted. Where neither row was taken, it is worth as much per token as the poorer of the two would be
-    if all rows of its likely pairs were read, each paying for half of them: many long copies of one text are a bargain
-    together, though the first two of them are not. Each time a part of the way to the goal is spent, what remains is
-    priced again.
+    The value of a pair is its probability, plus a bonus for each of its unread rows: for every other likely pair which
+    that row forms with a row already taken, twice the pair's probability less 1. Unlikely pairs add nothing, since the
+    sum of many small probabilities is unreliable. If neither row was taken, the pair's value per token is at least that
+    of its poorer row by itself, where each likely pair with an unread partner counts half (the partner's tokens pay for
+    the other half): many long copies of one text pay off together, though the first two of them alone do not. The
+    remaining pairs are valued again each time a part of the way to the goal is spent.
     """
     a, b = proposals.a, proposals.b
     probability = np.exp(log_probability)

@@ -20,8 +20,9 @@ from scanner.fingerprints import PART_OF_ROLE
 from scanner.kernels import holders, similarity
 from scanner.kernels import minhash as shingling
 from scanner.objects import Fingerprints, Float32, Int64, Rows, SegmentBatch, UInt8, UInt64
+from scanner.pairing import CONTAINED
 from scanner.ranges import laid_out, place_within
-from scanner.signals._measures import CONTAINED, CONTAINED_SHINGLES
+from scanner.signals._measures import CONTAINED_SHINGLES
 from scanner.storedtext import TextReader
 from scanner.text import code_point_classes, folded_code_points
 

@@ -6,10 +6,8 @@ import numpy as np
 
 from scanner.objects import Int64
 
-CONTAINED = 0.95
-"""Share of the smaller row's (or answer's) shingles found in the other from which it counts as contained ..."""
 CONTAINED_SHINGLES = 12
-"""... if it has at least this many distinct shingles; shorter ones are contained in anything."""
+"""Distinct shingles from which on a row or an answer can count as contained; shorter ones stand in anything."""
 
 
 def answer_containments(size: Int64, a: Int64, b: Int64, jaccard: np.ndarray) -> np.ndarray:

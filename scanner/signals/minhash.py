@@ -16,8 +16,9 @@ from scanner.kernels import grouping, similarity
 from scanner.kernels import minhash as shingling
 from scanner.kernels.sorting import sort_words
 from scanner.objects import Fingerprints, Groups, Int64, Pairs, Rows, RowSegments, UInt64
+from scanner.pairing import CONTAINED
 from scanner.running import parts_for, run, shares
-from scanner.signals._measures import CONTAINED, CONTAINED_SHINGLES, answer_containments
+from scanner.signals._measures import CONTAINED_SHINGLES, answer_containments
 from scanner.storedtext import TextReader
 from scanner.text import code_point_classes, folded_code_points
 

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from random_rows import LENGTHS, PLAN, SHIPPED, Rows
 
+from scanner import objects
+from scanner.kernels import hazard as kernels
 from scanner.kernels.contexts import RARITY_STEP, context_features
 from scanner.prediction import Hazard, Regime, doses, turn_tails
 from scanner.prediction.hazard import EXTRACTED, RARITY_UNIT, SURPRISE_UNIT
@@ -23,6 +25,11 @@ def blurred(given: float, learned: float, h: Hazard, visit: float) -> float:
     if given > h.centre:
         return given + learned / wide
     return h.centre + (given + learned - h.centre) / wide
+
+
+def test_the_kernel_stops_at_the_tokens_that_everything_else_counts_to():
+    """Kernels import nothing but kernels, so the number stands there a second time."""
+    assert kernels.EXTRACTED == objects.EXTRACTED
 
 
 @pytest.mark.parametrize(("visit", "doublings"), [(0.0, 0), (2.0, 0), (2.0, 3)])

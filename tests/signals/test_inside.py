@@ -9,8 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from scanner.pairing import CONTAINED
 from scanner.signals import _inside as inside
-from scanner.signals._measures import CONTAINED, CONTAINED_SHINGLES
+from scanner.signals._measures import CONTAINED_SHINGLES
 from signals.test_minhash import parts_of
 
 

@@ -15,9 +15,11 @@ from hypothesis import strategies as st
 from strategies import texts, words
 
 from scanner import planning
+from scanner.pairing import CONTAINED
 from scanner.settings import Settings
 from scanner.signals import exact, group_by, minhash
-from scanner.signals.minhash import CONTAINED, CONTAINED_SHINGLES, FLOOR_RECALL, Bands, choose_bands
+from scanner.signals._measures import CONTAINED_SHINGLES
+from scanner.signals.minhash import FLOOR_RECALL, Bands, choose_bands
 from scanner.text import normalise
 
 RELATIONS = {"same_both", "same_prompt", "same_response", "near", "contained"}
