@@ -39,10 +39,9 @@ class Verified:
             else ""
         )
         return (
-            f"{self.file}: none of the {self.values:,} private values that the audit found stands in its {self.rows:,} "
-            f"rows, in any field, and none of the {self.rules} rules finds anything there{plain}\n"
-            "Not looked for is what no rule describes, such as names, street addresses and birth dates (scan rules "
-            "lists what is)"
+            f"{self.file}: none of the {self.values:,} different private values that the audit found stands in its "
+            f"{self.rows:,} rows, in any field, and none of the {self.rules} rules finds anything there{plain}\n"
+            f"Not looked for is {rulebook.NOT_LOOKED_FOR} (scan rules lists what is)"
         )
 
 

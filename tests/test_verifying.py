@@ -37,8 +37,8 @@ def test_what_stands_under_the_first_of_two_equal_keys_goes(tmp_path):
     assert (manifest["rows_redacted"], manifest["rows_rewritten"]) == (1, 2)
     proved, not_proved = pipeline.verify(clean, run).in_words().split("\n")
     assert proved.endswith(
-        "none of the 1 private values that the audit found stands in its 4 rows, in any field, and none of the 27 "
-        "rules finds anything there"
+        "none of the 1 different private values that the audit found stands in its 4 rows, in any field, and none of "
+        "the 27 rules finds anything there"
     )
     assert not_proved.startswith("Not looked for is what no rule describes, such as names, street addresses")
 
