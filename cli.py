@@ -6,6 +6,7 @@ import sys
 
 INTERRUPTED = "interrupted; run the same command again to go on"
 try:
+    import shlex
     from pathlib import Path
     from typing import Any
 
@@ -393,6 +394,8 @@ def _apply(run: Path, output: Path, target: str | None, quiet: bool) -> None:
         outcome = pipeline.apply(run, output, target, progress)
     if not quiet:
         click.echo(outcome.in_words())
+        if outcome.rows_redacted:
+            click.echo(f"prove that nothing masked is left: {shlex.join(['scan', 'verify', str(output), str(run)])}")
 
 
 def _show(run: Path, text: str, fixed: bool = False) -> None:

@@ -168,7 +168,8 @@ def _words(preferred: Preference, key: Key, kept: int, gone: int, a: float, b: f
     if key.what == "source":
         return f"it is from {names[0]}, which stands before {names[1]} among the inputs"
     if key.what == "quality":
-        return f"its answer is better (quality {-a:.2f} against {-b:.2f})"
+        decimals = next((d for d in range(2, 16) if f"{a:.{d}f}" != f"{b:.{d}f}"), 16)  # as many as tell them apart
+        return f"its answer is better (quality {-a:.{decimals}f} against {-b:.{decimals}f})"
     if key.what == "tokens":
         return f"its answer is longer ({-a:,.0f} against {-b:,.0f} tokens)"
     if key.what == "place":

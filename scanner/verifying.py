@@ -41,13 +41,12 @@ class Verified:
         found = (
             "the one private value that the audit found does not stand"
             if self.values == 1
-            else f"none of the {self.values:,} private values that the audit found stands"
+            else f"none of the {self.values:,} different private values that the audit found stands"
         )
         return (
             f"{self.file}: {found} in its {plural(self.rows, 'row')}, in any field, and "
             f"none of the {plural(self.rules, 'rule')} finds anything there{plain}\n"
-            "Not looked for is what no rule describes, such as names, street addresses and birth dates (scan rules "
-            "lists what is)"
+            f"Not looked for is {rulebook.NOT_LOOKED_FOR} (scan rules lists what is)"
         )
 
 

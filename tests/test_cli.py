@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -117,7 +118,9 @@ def test_apply_writes_what_the_plan_says(audited: Path) -> None:
     assert [(r["row_id"], r["keep_row_id"], r["rule_id"]) for r in removed] == [(5, 2, "duplicates/exact")]
     manifest = json.loads((audited / "clean.jsonl.manifest.json").read_text())
     assert manifest["rows_kept"] == 59
-    checked = scan("verify", "clean.jsonl", "data.scan", cwd=audited)
+    told, command = done.stdout.splitlines()[-1].split(": scan ")
+    assert told == "prove that nothing masked is left"
+    checked = scan(*shlex.split(command), cwd=audited)
     assert checked.returncode == 0
     assert "the one private value that the audit found does not stand in its 59 rows" in checked.stdout
     left = scan("verify", "data.jsonl", "data.scan", cwd=audited)

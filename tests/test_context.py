@@ -73,4 +73,4 @@ def test_rows_end_to_end_fill_the_context(data, settings, tmp_path, max_length, 
     asked = {v: rows for v, epochs, rows, *_ in run.read_table("whatif").iter_rows() if epochs == 4}
     assert asked["as planned"] > 0
     assert asked["after deduplication"] == pytest.approx(asked["as planned"], rel=1e-6)  # nothing goes
-    assert asked["random batches"] > asked["as planned"]
+    assert asked["random, as many tokens"] > asked["as planned"]

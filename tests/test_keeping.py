@@ -133,6 +133,7 @@ def test_every_cluster_leaves_so_many_rows_or_all_it_has(n, keep, random):
     ("policy", "kept", "gone", "said"),
     [
         ("best", 1, 0, "its answer is better (quality 0.20 against 0.10)"),
+        ("best", 4, 1, "its answer is better (quality 0.2004 against 0.2000)"),
         ("best", 0, 2, "it is from a.jsonl, which stands before b.jsonl among the inputs"),
         ("longest", 0, 1, "its answer is longer (1,200 against 8 tokens)"),
         ("first", 0, 1, "it comes first"),
@@ -143,9 +144,9 @@ def test_every_cluster_leaves_so_many_rows_or_all_it_has(n, keep, random):
     ],
 )
 def test_the_reason_is_the_first_key_in_which_they_differ(policy, kept, gone, said):
-    rows = rows_of(4, [0, 0, 1, 1])
-    values = np.array([2.0, math.nan, 7.0, 2.0])
-    quality, tokens = np.array([0.1, 0.2, 0.4, 0.4]), np.array([1200, 8, 7, 99])
+    rows = rows_of(5, [0, 0, 1, 1, 0])
+    values = np.array([2.0, math.nan, 7.0, 2.0, 2.0])
+    quality, tokens = np.array([0.1, 0.2, 0.4, 0.4, 0.2004]), np.array([1200, 8, 7, 99, 1])
     found = preference(rows, policy, NAMES, quality, tokens, values)
     assert found.rank[kept] < found.rank[gone]
     assert because(found, np.array([kept]), np.array([gone])).to_list() == [said]

@@ -190,6 +190,13 @@ def test_what_may_be_dropped(signal, similarity, answers, context, payload, word
     assert len(frame.filter(may_drop(Settings(drop_semantic=True)))) == with_semantic
 
 
+def test_rows_alike_under_another_system_prompt_say_so():
+    found = findings(2, pairs=[(0, 1, "minhash", "same_both", 1.0)])
+    other = replace(found, pairs=found.pairs.with_columns(same_context=pl.lit(False)))
+    why = "reads like row 0 but differs in system prompt, tools or rejected answer (Jaccard 1.0)"
+    assert by_row(make_plan(other, Settings()), 1)["why"] == why
+
+
 def test_a_copy_but_for_punctuation_says_so():
     pairs = [(0, 1, "minhash", "near", 0.75)]
     told = by_row(make_plan(findings(2, keep=[0, 0], pairs=pairs, answer_alike=0.6, words=0.9), Settings()), 1)

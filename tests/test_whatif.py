@@ -101,7 +101,8 @@ def test_a_variant_is_the_prediction_under_its_plan(batching):
     table = whatif.variants(one.sample(), plan, one.under, SHIPPED, 1, 64)
     others = dict(whatif.other_batches(plan, 64))
     assert table["variant"].to_list() == list(others)
-    assert list(others)[2] == ("grouped by length" if batching == "random" else "random batches")
+    names = {"random": "grouped by length", "length-grouped": "random batches"}
+    assert list(others)[2] == names.get(batching, "random, as many tokens")
     for name, expected in table.select("variant", "expected_rows").iter_rows():
         direct = predict(*Rows(LENGTHS).arrays(list(range(len(LENGTHS)))), others[name], SHIPPED)
         assert expected == pytest.approx(np.nansum(direct.p_extract)), name

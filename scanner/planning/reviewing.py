@@ -101,6 +101,11 @@ def _review_pairs(findings: Findings, settings: Settings) -> pl.DataFrame:
     first = pl.col("row") == pl.col("row_a")
     ab, ba = pl.col("containment_ab"), pl.col("containment_ba")
     inside, around = pl.when(first).then(ab).otherwise(ba), pl.when(first).then(ba).otherwise(ab)
+    in_what = (
+        pl.when(pl.col("same_context").fill_null(True))
+        .then(pl.lit("prompt or answer"))
+        .otherwise(pl.lit("system prompt, tools or rejected answer"))
+    )
     words = (
         pl.when(pl.col("signal") == "semantic")
         .then(
@@ -119,7 +124,7 @@ def _review_pairs(findings: Findings, settings: Settings) -> pl.DataFrame:
             .then(pl.format("its text stands inside row {}", "other"))
             .otherwise(pl.format("the text of row {} stands inside it", "other"))
         )
-        .otherwise(pl.format("reads like row {} but differs in prompt or answer (Jaccard {})", "other", "similarity"))
+        .otherwise(pl.format("reads like row {} but differs in {} (Jaccard {})", "other", in_what, "similarity"))
     )
     return alike.select(
         row_id="row",

@@ -44,7 +44,7 @@ the luck of single batches would count for more than in the plan."""
 PLANNED, TWICE, HALF, DEDUPLICATED = (
     "as planned", "batches twice as large", "batches half as large", "after deduplication"
 )  # fmt: skip
-GROUPED, RANDOM = "grouped by length", "random batches"
+GROUPED, RANDOM, RANDOM_TOKENS = "grouped by length", "random batches", "random, as many tokens"
 USUAL_K = 4
 """Of the goldfish loss that is asked about: the paper's own (arXiv 2406.10209)."""
 WITH_GOLDFISH, WITHOUT_GOLDFISH = f"goldfish loss, k = {USUAL_K}", "no goldfish loss"
@@ -180,7 +180,8 @@ def other_loss(sample: Sample, amounts: Doses, plan: TrainingPlan, weights: Weig
 def other_batches(plan: TrainingPlan, sequence_tokens: int = SEQUENCE_TOKENS) -> Iterator[tuple[str, TrainingPlan]]:
     """(name, plan) with steps twice and half as large, and with rows grouped the other way.
 
-    Half a batch of one row does not exist; packed rows are set beside random batches of as many tokens.
+    Half a batch of one row does not exist; packed rows are set beside random batches of as many tokens, for
+    as many rows as there are sequences would be far smaller steps.
     """
     twice = None if plan.batch_tokens is None else 2 * plan.batch_tokens
     yield TWICE, replace(plan, batch_size=2 * plan.batch_size, batch_tokens=twice)
@@ -195,7 +196,7 @@ def other_batches(plan: TrainingPlan, sequence_tokens: int = SEQUENCE_TOKENS) ->
         yield GROUPED, replace(plan, batching="length-grouped")
     elif plan.batching in PACKED:
         yield (
-            RANDOM,
+            RANDOM_TOKENS,
             replace(plan, batching="random", batch_tokens=plan.batch_tokens or plan.batch_size * sequence_tokens),
         )
     else:

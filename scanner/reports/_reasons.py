@@ -11,7 +11,7 @@ WORDS = {
     "duplicates/exact": "the same training text as another row",
     "duplicates/near": "a near copy of another row",
     "duplicates/semantic": "nearly the same meaning as another row",
-    "duplicates/alike": "text like another row's, but for prompt or answer",
+    "duplicates/alike": "text like another row's, but for prompt, answer, system prompt or tools",
     "duplicates/earlier": "a copy of a row of an earlier run",
     "duplicates/earlier-prompt": "the prompt of a row of an earlier run, with another answer",
     "duplicates/earlier-near": "text much like that of a row of an earlier run",
@@ -40,7 +40,8 @@ def for_review(scan: dict[str, Any]) -> list[str]:
         return []
     told = [f"{words.number(line['rows'])} for {of(line['rule'])}" for line in reviewed[:MOST]]
     rest = sum(line["rows"] for line in reviewed[MOST:])
-    said = [f"to review: {', '.join(told)}{f', {words.number(rest)} for other reasons' if rest else ''}"]
+    others = f", {words.number(rest)} for other reasons" if rest else ""
+    said = [f"to review, and kept meanwhile: {', '.join(told)}{others}"]
     alike = sum(line["rows"] for line in reviewed if line["rule"] == MEANING)
     pairs = scan["summary"]["found"]["semantic"]
     may_go = pairs["pairs"] > pairs.get("differing", 0) and not scan["settings"].get("drop_semantic")

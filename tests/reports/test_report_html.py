@@ -153,6 +153,12 @@ def test_real_browser_enforces_the_policy(tmp_path: Path, page: str) -> None:
     assert "inline style" in console
 
 
+def test_beside_what_was_found_stands_what_was_not_looked_for(page: str, bare: str) -> None:
+    for text in (page, bare):
+        section = text[text.index('<section id="private">') : text.index('<section id="plan">')]
+        assert "Not looked for is what no rule describes, such as names, street addresses and birth dates" in section
+
+
 def test_beside_each_kind_of_finding_stands_what_to_do_and_where_its_rule_errs(demo: RunFolder, page: str) -> None:
     shown = Page(page).text
     found = demo.read_table("spans").filter(pl.col("kind").is_in(["private", "secret"]))["rule_id"].unique().to_list()

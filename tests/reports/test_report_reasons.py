@@ -58,8 +58,8 @@ def test_the_commonest_reasons_are_named_and_the_rest_counted(dropping):
         )
     )
     assert told[0] == (
-        "to review: 1,758 for nearly the same meaning as another row, 38 for an answer of which half or more stands in "
-        "another row, 3 for a high risk of being memorized, 3 for other reasons"
+        "to review, and kept meanwhile: 1,758 for nearly the same meaning as another row, 38 for an answer of which "
+        "half or more stands in another row, 3 for a high risk of being memorized, 3 for other reasons"
     )
     assert ["--drop-semantic" in line for line in told[1:]] == ([] if dropping else [True])
 
