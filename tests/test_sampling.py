@@ -18,6 +18,7 @@ from scanner.sampling import (
     copies_of,
     dose_of_set,
     dose_unit,
+    evenness,
     near_copy_share,
     replaced_of_100,
     simulate,
@@ -253,10 +254,21 @@ def test_asked_alone_more_copies_leave_more_and_one_copy_what_was_measured(own, 
         assert (asked_alone(plan(batching=batching), own, own * times) == 1).all()
 
 
+@pytest.mark.parametrize("words", [1, 5, 60])
+def test_a_short_row_left_over_takes_no_more_than_clipped_gradients_let_it(words):
+    """96 steps of 128 rows and one of a single row: its step is 128 ** .5 times as large or more, and counts as 6."""
+    step = np.append(np.repeat(np.arange(96), 128), 96)
+    tokens = np.append(np.full(96 * 128, 60), words)
+    share = 128 * 60 / np.bincount(step, tokens)[step]
+    left = evenness(share, tokens, step)
+    assert left == pytest.approx((96 + 6) / 97 / np.sqrt((96 + 6**2) / 97))
+    assert left > evenness(share[:-1], tokens[:-1], step[:-1]) * 0.9
+
+
 def test_doses_of_another_law_are_told_by_their_unit():
     """A rehearsal's doses are taken as written only where every constant they were counted with is the same."""
     told = dose_unit()
-    for name in ("RATE_BEND", "SETTLED_BEND", "WEAR", "SHARE_POWER", "EVEN_POWER", "BATCH_POWER"):
+    for name in ("RATE_BEND", "SETTLED_BEND", "WEAR", "SHARE_POWER", "EVEN_POWER", "BATCH_POWER", "LARGEST_STEP"):
         with pytest.MonkeyPatch.context() as changed:
             changed.setattr(sampling, name, getattr(sampling, name) * 2)
             assert dose_unit() != told, name
