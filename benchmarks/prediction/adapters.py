@@ -23,7 +23,7 @@ from scanner.prediction import level
 from scanner.prediction.hazard import EXTRACTED
 
 REHEARSED = (0, 2, 4)  # epochs; 0: no calibration
-IN_NO_FIT = ("lora-cosine-other",)
+IN_NO_FIT = ("lora-cosine-other", "lora-linear-2", "lora-cosine-further")
 FIRST = 3  # epoch from which on numbers of rows are held against the interval
 
 
