@@ -118,6 +118,22 @@ def test_a_plan_that_trains_longer_hears_how_later_epochs_were_foretold():
     )
 
 
+@pytest.mark.parametrize(
+    ("rate", "parameters", "method", "severity"),
+    [(1e-3, 4.5e6, "full", "count"), (6e-4, 4.4e6, "full", "note"), (1e-3, 4.5e6, "lora", "note"),
+     (2e-4, 1.35e8, "full", "count"), (5e-5, 1.35e8, "full", "note")],
+)  # fmt: skip
+def test_a_level_read_on_fewer_epochs_at_a_high_rate_is_a_guess(rate, parameters, method, severity):
+    """1e-3 on the base of the fit, and what is as large a step on a larger one; adapters have rates of their own."""
+    later = Transfer(CALIBRATION, LATER, 300, 30, 29.0, 0.98, standard_error=3.0)
+    runs = replace(RUNS, learning_rate=(rate, rate), parameters=(parameters, parameters), methods=(method,))
+    plan = TrainingPlan(epochs=6, learning_rate=rate, method=method, model_params=parameters)
+    _, told = of_level(plan, after(GOOD, later, runs=runs))
+    assert (told.topic, told.severity) == (LATER, severity)
+    assert ("rather too small. Rehearse as many epochs as the plan has" in told.text) == (severity == "count")
+    assert [s.topic for s in of_level(replace(plan, epochs=3), after(GOOD, later, runs=runs))] == [CALIBRATION]
+
+
 def test_a_file_of_before_it_was_recorded_changes_nothing():
     old = replace(BARE, rehearsed=Validated())
     assert covered(old) == covered(BARE) == FIT

@@ -14,9 +14,15 @@ import numpy as np
 from scanner.batching import PACKED
 from scanner.figures import plural, plural_g
 from scanner.prediction.hazard import Weights
-from scanner.prediction.statements import COUNT, INSIDE, NOTE, ORDER, SEVERITIES, Statement
+from scanner.prediction.statements import COUNT, INSIDE, NOTE, ORDER, SEVERITIES, Statement, span
 from scanner.prediction.validated import CALIBRATION, ENOUGH_ROWS, LATER, LEFT_OUT, SOURCE_BY_SOURCE, Validated
 from scanner.settings import TrainingPlan
+
+HIGH_RATE = 6e-4
+"""Peak learning rate, scaled to the size of the base of the fit, above which a level that was read on fewer epochs than
+the plan has says too few rows. Read on the first four of eight epochs at 1e-3, or on four in which the rate fell from
+there to 0, it said half to two thirds of what the eight recited; at 6e-4 nine tenths (benchmarks/prediction/README.md,
+18)."""
 
 
 def covered(weights: Weights) -> Validated:
@@ -74,6 +80,15 @@ def of_level(plan: TrainingPlan, weights: Weights) -> Iterator[Statement]:
     if plan.epochs <= most:
         return
     told = f"The plan trains for {plural_g(plan.epochs, 'epoch')}, the runs behind the calibration for {most:g}"
+    if _was_steep(runs, weights):
+        yield Statement(
+            LATER, COUNT, f"epochs after the {most:g} rehearsed at a high rate",
+            f"{told}, at a learning rate ({span(runs.learning_rate, '{:g}'.format)}) so high for the size of their "
+            "base that their first epochs tell too little of later ones: of small models such a level said half to two "
+            "thirds of what the whole training recited. The number of rows is a guess, rather too small. Rehearse as "
+            "many epochs as the plan has, or at a lower, constant rate.",
+        )  # fmt: skip
+        return
     if later is None:
         yield Statement(LATER, NOTE, "epochs after those rehearsed", f"{told}: how far their level holds after that "
                         "was not tried.")  # fmt: skip
@@ -85,3 +100,11 @@ def of_level(plan: TrainingPlan, weights: Weights) -> Iterator[Statement]:
         LATER, NOTE if held else COUNT, f"epochs after the {most:g} rehearsed",
         f"{told}; {foretold}: the number {'held' if held else 'did not hold, so that of the plan is a guess'}.",
     )  # fmt: skip
+
+
+def _was_steep(runs: Validated, weights: Weights) -> bool:
+    """Whether the runs took larger steps under full fine-tuning than those after which a level was seen to hold."""
+    if runs.learning_rate is None or runs.parameters is None or "full" not in runs.methods:
+        return False
+    as_of_fit = weights.priors.rate(TrainingPlan(learning_rate=runs.learning_rate[1], model_params=runs.parameters[0]))
+    return as_of_fit > HIGH_RATE
