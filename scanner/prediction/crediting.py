@@ -15,7 +15,7 @@ from scanner.batching import PACKED
 from scanner.figures import plural, plural_g
 from scanner.prediction.hazard import Weights
 from scanner.prediction.statements import COUNT, INSIDE, NOTE, ORDER, SEVERITIES, Statement, span
-from scanner.prediction.validated import CALIBRATION, ENOUGH_ROWS, LATER, LEFT_OUT, SOURCE_BY_SOURCE, Validated
+from scanner.prediction.validated import CALIBRATION, ENOUGH_ROWS, LATER, LEFT_OUT, SOURCE_BY_SOURCE, Range, Validated
 from scanner.settings import TrainingPlan
 
 HIGH_RATE = 6e-4
@@ -80,10 +80,10 @@ def of_level(plan: TrainingPlan, weights: Weights) -> Iterator[Statement]:
     if plan.epochs <= most:
         return
     told = f"The plan trains for {plural_g(plan.epochs, 'epoch')}, the runs behind the calibration for {most:g}"
-    if _was_steep(runs, weights):
+    if rates := _high_rates(runs, weights):
         yield Statement(
             LATER, COUNT, f"epochs after the {most:g} rehearsed at a high rate",
-            f"{told}, at a learning rate ({span(runs.learning_rate, '{:g}'.format)}) so high for the size of their "
+            f"{told}, at a learning rate ({span(rates, '{:g}'.format)}) so high for the size of their "
             "base that their first epochs tell too little of later ones: of small models such a level said half to two "
             "thirds of what the whole training recited. The number of rows is a guess, rather too small. Rehearse as "
             "many epochs as the plan has, or at a lower, constant rate.",
@@ -102,9 +102,9 @@ def of_level(plan: TrainingPlan, weights: Weights) -> Iterator[Statement]:
     )  # fmt: skip
 
 
-def _was_steep(runs: Validated, weights: Weights) -> bool:
-    """Whether the runs took larger steps under full fine-tuning than those after which a level was seen to hold."""
+def _high_rates(runs: Validated, weights: Weights) -> Range | None:
+    """The runs' learning rates, if under full fine-tuning one made larger steps than HIGH_RATE does; else None."""
     if runs.learning_rate is None or runs.parameters is None or "full" not in runs.methods:
-        return False
-    as_of_fit = weights.priors.rate(TrainingPlan(learning_rate=runs.learning_rate[1], model_params=runs.parameters[0]))
-    return as_of_fit > HIGH_RATE
+        return None
+    highest = TrainingPlan(learning_rate=runs.learning_rate[1], model_params=runs.parameters[0])
+    return runs.learning_rate if weights.priors.rate(highest) > HIGH_RATE else None
