@@ -131,10 +131,9 @@ def missed_by_chance(p: np.ndarray, standard_error: float) -> float:
 
 @cache
 def weights_without(data: Path, name: str) -> Weights:
-    """Weights fitted to what does not resemble a cell: not itself, nor its rows, where they are others, nor, where its
-    rows are those of the fit, its plan under another seed. The plans of random-1 and grouped-1 stand in every fit, by
-    their first two seeds. No fit has a cell of LoRA: there the weights are the shipped ones, and what adapters learn
-    and hold is told by the other cells.
+    """Weights fitted to what does not resemble a cell: not itself, nor its plan under another seed, nor its rows, where
+    they are others. The plans of random-1 and grouped-1 stand in every fit, by their first two seeds. No fit has a cell
+    of LoRA: there the weights are the shipped ones, and what adapters learn and hold is told by the other cells.
 
     Their level is that of the base of the fit, known to no more than bases lie apart.
     """
@@ -145,7 +144,7 @@ def weights_without(data: Path, name: str) -> Weights:
         return other_bases.with_adapters(weights, *other_bases.of_adapters(data, shipped.hazard, name))
     cells = [c for c in fitting.FITTED if c not in (*HELD, name)]
     if tested.plan not in (grid.CELLS["random-1"].plan, grid.CELLS["grouped-1"].plan):
-        cells = [c for c in cells if (grid.CELLS[c].plan, grid.CELLS[c].rows) != (tested.plan, tested.rows)]
+        cells = [c for c in cells if grid.CELLS[c].plan != tested.plan]
     if tested.times is not None:
         cells = [c for c in cells if grid.CELLS[c].times is None]
     rows = {tested.rows, *corpus.JOINED.get(tested.rows, ())} - {"english"}

@@ -284,8 +284,7 @@ def main() -> None:
         print("## Level after one short rehearsal\n")
         print(
             "Tested are plans that the weights did not see: fitted to the cells of FITTED (fit.py) but the tested one, "
-            "random-3, random-4, grouped-3 and grouped-4; for other rows, to cells of the English rows alone, those of "
-            "the same plan among them. "
+            "random-3, random-4, grouped-3 and grouped-4; for other rows, to cells of the English rows alone. "
             "LoRA, of which no fit has a cell: the shipped weights, what adapters learn and hold told by the other "
             "cells.\n"
         )
