@@ -5,6 +5,8 @@
                        -> validator (scanner/checksums.py) -> non-overlapping spans
     whole texts of fields whose name a rule knows (scanner/fieldnames.py) -> the same
 
+Texts with characters that show nothing are looked at a second time without them (scanner/invisible.py).
+
 A value found once is private wherever it stands: `find` ends with a pass for its repetitions without the context that
 gave it away (a telephone number without the word "phone").
 """
@@ -23,6 +25,7 @@ import polars as pl
 from scanner import fieldnames, running
 from scanner.errors import RuleError, SettingsError, meant
 from scanner.figures import plural
+from scanner.invisible import seen_through
 from scanner.rulefiles import BANDS, KINDS, RULES_FOLDER, Bands, Example, Rule, bands, in_code_points, parse
 from scanner.text import one_line
 
@@ -76,12 +79,14 @@ class Rulebook:
         """Every private or secret span, columns of FINDINGS_SCHEMA, sorted; the same for any number of threads.
 
         frames: columns row_id, segment, text, and role and field_path for names of fields (others are ignored), as of
-        `SegmentReader.text_frames()`. They are gone through twice, so those of an iterator are kept until the end
-        (memory-mapped ones weigh next to nothing).
+        `SegmentReader.text_frames()`. They are gone through twice, so they are kept until the end (memory-mapped ones
+        weigh next to nothing).
         threads: 0 takes all cores; frames are worked on side by side.
         """
         threads = running.thread_count(threads)
-        again = list(frames) if isinstance(frames, Iterator) else frames
+        as_they_stand = list(frames)
+        through = seen_through(as_they_stand)
+        again = [*as_they_stand, *(one.frame for one in through)]
         values: dict[str, Rule] = {}
         tables = []
         for table, found in running.in_order(self._find_in_frame, again, threads):
@@ -89,13 +94,36 @@ class Rulebook:
             for value, rule in found.items():
                 values[value] = min(values.get(value, rule), rule, key=lambda r: (-r.severity, r.id))
         values = self._unknown_without_context(values)
+        repeated = []
         if values:
             patterns = sorted(values, key=lambda value: (-len(value), value))  # leftmost, then the longest
-            tables += running.in_order(
-                lambda part: _repetitions(*part, patterns, values), zip(again, tuple(tables), strict=True), threads
+            repeated = list(
+                running.in_order(
+                    lambda part: _repetitions(*part, patterns, values), zip(again, tables, strict=True), threads
+                )
             )
-        whole = pl.concat([_table(pl.DataFrame(schema=SEGMENT_KEYS), []), *tables]).drop("place")
+        empty = _table(pl.DataFrame(schema=SEGMENT_KEYS), [])
+        plain, hidden = [empty], [empty]
+        for of_frames in filter(None, (tables, repeated)):
+            plain += of_frames[: len(as_they_stand)]
+            seen = of_frames[len(as_they_stand) :]
+            hidden += [one.as_it_stands(table) for one, table in zip(through, seen, strict=True)]
+        whole = self._together(pl.concat(plain).drop("place"), pl.concat(hidden).drop("place"))
         return whole.sort("row_id", "segment", "start", "end", "rule_id")
+
+    def _together(self, plain: pl.DataFrame, hidden: pl.DataFrame) -> pl.DataFrame:
+        """The findings of the texts as they stand, and those behind invisible characters, without overlaps."""
+        if not len(hidden):
+            return plain
+        keys = hidden.select(*SEGMENT_KEYS).unique()
+        both = pl.concat([plain.join(keys, on=list(SEGMENT_KEYS), how="semi"), hidden]).unique(maintain_order=True)
+        stays = []
+        for _, part in both.group_by(list(SEGMENT_KEYS), maintain_order=True):
+            spans = part.select("start", "end", "rule_id").rows()
+            chosen = without_overlaps([Finding(start, end, self.by_id[rule]) for start, end, rule in spans])
+            kept = {(f.start, f.end, f.rule.id) for f in chosen}
+            stays.append(part.filter(pl.Series([span in kept for span in spans])).unique(["start", "end", "rule_id"]))
+        return pl.concat([plain.join(keys, on=list(SEGMENT_KEYS), how="anti"), *stays])
 
     def _unknown_without_context(self, values: dict[str, Rule]) -> dict[str, Rule]:
         """The values that no rule would find if they stood alone."""

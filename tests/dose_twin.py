@@ -48,6 +48,8 @@ def twin(p: TrainingPlan, supervised, length, order, seed: int, kappa=None) -> t
                 for part in step for row in part for _ in range(tokens[row])
             ]  # fmt: skip
             sizes_of_steps += [math.sqrt(sum(w * w for w in weights))] if weights else []
+        usual = statistics.median(sizes_of_steps)
+        sizes_of_steps = [min(size, 6 * usual) for size in sizes_of_steps]
         even = statistics.fmean(sizes_of_steps) / math.sqrt(statistics.fmean(s * s for s in sizes_of_steps))
         for number, step in enumerate(batches):
             steps += 1
