@@ -22,7 +22,7 @@ LEAST_MORE_ALIKE = 0.2
 SIDE_BY_SIDE = 0.85
 """What the order of the rows must leave of the doses of copies, beside shuffled rows, to be not worth a word."""
 RECITED_UNSHUFFLED = "0.5 to 0.8 times as many"
-"""Two fine-tunes of benchmarks/prediction at epochs 6 and 8: 22 and 16 rows for 30, 44 and 48 for 59 (`packed`,
+"""Two fine-tunes of benchmarks/prediction at epochs 6 and 8: 22 and 16 rows for 34, 44 and 48 for 63 (`packed`,
 `packed-ordered-2`), least of all rows in steps of their own source; copies that stood side by side met there too."""
 SIMULATED_EPOCHS = 4
 """Epochs over which the doses of two ways to batch are compared: what luck of the draw is left in them is small."""
