@@ -11,7 +11,7 @@
              baseloss wording heat planting memory closeness wordmeans growing
              ordering running effects options goldfish commonlines hub
              fieldnames trust versions wordvectors recalls mapped pairing
-             writing storedtext jsonediting shownnames families rates
+             writing storedtext jsonediting shownnames families rates invisible
     floor 2  formats/ layouts/ signals/ features/ outputs/ reports/          stages, strangers to one another
              clustering contamination/ prediction/ planning/ explain/
              rehearsal earlier comparing/ confirmation/
