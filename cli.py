@@ -359,8 +359,8 @@ def main() -> None:
     except Exception as error:
         if debug:
             raise
-        said = f"{unforeseen(error)}. But {limited()}" if limited() else unforeseen(error)
-        _stop(INTERRUPTED if is_interrupt(error) else said, 1)
+        but = f". But {why}" if (why := limited()) else ""
+        _stop(INTERRUPTED if is_interrupt(error) else f"{unforeseen(error)}{but}", 1)
 
 
 def _misspelt_command(word: str) -> str:

@@ -116,13 +116,14 @@ class Rulebook:
         if not len(hidden):
             return plain
         keys = hidden.select(*SEGMENT_KEYS).unique()
-        both = pl.concat([plain.join(keys, on=list(SEGMENT_KEYS), how="semi"), hidden]).unique(maintain_order=True)
+        both = pl.concat([plain.join(keys, on=list(SEGMENT_KEYS), how="semi", maintain_order="left"), hidden])
+        both = both.unique([*SEGMENT_KEYS, "start", "end", "rule_id"], keep="first", maintain_order=True)
         stays = []
         for _, part in both.group_by(list(SEGMENT_KEYS), maintain_order=True):
             spans = part.select("start", "end", "rule_id").rows()
             chosen = without_overlaps([Finding(start, end, self.by_id[rule]) for start, end, rule in spans])
             kept = {(f.start, f.end, f.rule.id) for f in chosen}
-            stays.append(part.filter(pl.Series([span in kept for span in spans])).unique(["start", "end", "rule_id"]))
+            stays.append(part.filter(pl.Series([span in kept for span in spans])))
         return pl.concat([plain.join(keys, on=list(SEGMENT_KEYS), how="anti"), *stays])
 
     def _unknown_without_context(self, values: dict[str, Rule]) -> dict[str, Rule]:

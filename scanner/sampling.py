@@ -41,9 +41,9 @@ EVEN_POWER = 1.7
 """Exponent of the evenness of the steps: batches grouped by length are uneven, and after them fewer rows were
 recited."""
 LARGEST_STEP = 6.0
-"""A step counts as at most this many times the median step. Trainers clip gradients, and of the trainings that the
-exponents were fitted and tested on only one (grouped by length, on other rows) had larger steps. Without the bound one
-short row, left over at the end of an epoch of large batches, could take half of every dose."""
+"""A step counts as at most this many times the median step. Trainers clip gradients, and no training that the
+exponents were fitted on had larger steps (benchmarks/prediction/README.md, 18). Without the bound one short row, left
+over at the end of an epoch of large batches, could take half of every dose."""
 BATCH_POWER = 0.24
 """Exponent by which the dose of a visit falls with the supervised tokens of a step. Fitted on steps of 32 rows beside
 steps of 8, and checked twice: with answers cut to half their length a visit was worth 1.20 times as much (1.18 by
