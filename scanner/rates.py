@@ -28,10 +28,15 @@ SETTLED_BEND = 3e-4
 """A step adds log(1 + its rate / this). Later steps overwrite part of that: after a training at a constant rate
 log(1 + rate / RATE_BEND) is left, after one whose rate has decayed to 0 all of it. Fitted on rates that decay from
 4e-4, 6e-4 and 1e-3, confirmed on other rows (benchmarks/prediction/README.md, 16)."""
-WEAR = 0.15
+WEAR = 0.13
 """How much is overwritten at a rate: with w the square of its share of the peak, w / (w + this), scaled to 1 at the
-peak. The value of the largest likelihood among .06, .1, .15, .2, .3 and .5 under decaying rates, on two sets of rows
-alike (benchmarks/prediction/README.md, 16)."""
+peak. Of .06, .1, .15, .2, .3 and .5 the likelihood under decaying rates was largest at .15, on two sets of rows alike
+(benchmarks/prediction/README.md, 16); beside RELAXES it is at .12 on the one and .16 on the other, and this is better
+than .15 on rows that were in no fit (19)."""
+RELAXES = 45.0
+"""How fast the stir of the weights follows a falling rate: of what it is above that of the rate of a step, the step
+takes 2 * this * rate, as noisy steps do on a quadratic loss (Mandt, Hoffman and Blei 2017). Chosen among 15 to 400 on
+falling rates of two sets of rows; each has its best at 45 to 90 (benchmarks/prediction/README.md, 19)."""
 PARTS = 1024
 """Equal parts of a schedule over which its rates are averaged."""
 
@@ -57,21 +62,40 @@ def taught(rate: npt.ArrayLike) -> Float64:
     return np.log1p(np.asarray(rate, np.float64) / SETTLED_BEND) / math.log1p(UNIT_LEARNING_RATE / SETTLED_BEND)
 
 
-def stands(plan: TrainingPlan, progress: float = 1.0, peak: float | None = None) -> float:
+def stirred(plan: TrainingPlan, progress: float = 1.0, peak: float | None = None, steps: float = math.inf) -> float:
+    """How far the weights are stirred still, as the share of its peak at which a steady rate stirs as much.
+
+    It follows the rate, the more slowly the fewer steps there are: it is the rate itself after infinitely many, and 1,
+    as at the peak, up to the end of the warm-up (else more steps in it could leave less). So a rate that falls within a
+    few hundred steps leaves the weights stirred. steps: optimizer steps up to `progress`. peak: replaces the plan's
+    learning rate.
+    """
+    if progress <= plan.warmup or plan.lr_schedule == "constant":
+        return 1.0
+    if math.isinf(steps):
+        return float(rate_share(plan, progress))
+    now = (np.arange(PARTS) + 0.5) / PARTS * progress
+    shares = np.where(now < plan.warmup, 1.0, rate_share(plan, now))
+    calmed = 2 * RELAXES * (plan.learning_rate if peak is None else peak) * shares * steps / PARTS
+    left = np.exp(calmed - np.cumsum(calmed[::-1])[::-1])  # of the stir of each part, at the end
+    return float((shares * -np.expm1(-calmed) * left).sum() + math.exp(-calmed.sum()))
+
+
+def stands(plan: TrainingPlan, progress: float = 1.0, peak: float | None = None, steps: float = math.inf) -> float:
     """Factor from what was taught to what is retained when the share `progress` of the training is over.
 
-    It is largest at rate 0, where nothing is overwritten any more; at the peak it makes of `taught` just `of_rate`. In
-    between it follows WEAR. peak: replaces the plan's learning rate.
+    It is largest where nothing stirs the weights and overwrites any more; stirred as at the peak it makes of `taught`
+    just `of_rate`. In between it follows WEAR. steps, peak: as for `stirred`.
     """
-    wear = float(rate_share(plan, progress)) ** 2
+    wear = stirred(plan, progress, peak, steps) ** 2
     worn = wear * (1 + WEAR) / (wear + WEAR)
     whole = _steady(0.0)
     return whole - worn * (whole - _steady(plan.learning_rate if peak is None else peak))
 
 
-def settled(plan: TrainingPlan, progress: float = 1.0, peak: float | None = None) -> float:
+def settled(plan: TrainingPlan, progress: float = 1.0, peak: float | None = None, steps: float = math.inf) -> float:
     """What is retained, relative to the same training stopped at its peak rate: 1 there, more once the rate decayed."""
-    return stands(plan, progress, peak) / _steady(plan.learning_rate if peak is None else peak)
+    return stands(plan, progress, peak, steps) / _steady(plan.learning_rate if peak is None else peak)
 
 
 def _steady(rate: float) -> float:
@@ -85,10 +109,10 @@ def _steady(rate: float) -> float:
     return of_rate(rate) / float(taught(rate))
 
 
-def of_schedule(plan: TrainingPlan, peak: float, progress: float = 1.0) -> float:
+def of_schedule(plan: TrainingPlan, peak: float, progress: float = 1.0, steps: float = math.inf) -> float:
     """Mean dose of the plan's visits up to `progress` under this peak rate; `of_rate` where the rate is constant."""
     shares = rate_share(plan, (np.arange(PARTS) + 0.5) / PARTS * progress)
-    return stands(plan, progress, peak) * float(taught(peak * shares).mean())
+    return stands(plan, progress, peak, steps) * float(taught(peak * shares).mean())
 
 
 def visit_at(plan: TrainingPlan, progress: float = 1.0) -> float:

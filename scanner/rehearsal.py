@@ -189,7 +189,8 @@ class Rehearsal:
     @property
     def dose(self) -> npt.NDArray[np.float64]:
         """(n,) of each row's own visits, what stands of them after the epochs that are done."""
-        return self.taught * stands(self.plan, self.epoch / self.plan.epochs if self.plan.epochs else 1.0)
+        over = min(1.0, self.epoch / self.plan.epochs) if self.plan.epochs else 1.0
+        return self.taught * stands(self.plan, over, steps=self.steps)
 
     def run_epoch(
         self, advance: Callable[[int], None] = lambda rows: None, after_step: Callable[[], None] = lambda: None

@@ -26,7 +26,7 @@ import numpy.typing as npt
 
 from scanner.batching import PACKED, PACKED_ROWS, SEQUENCE_TOKENS, Sampler, Visits, token_shares
 from scanner.kernels.meetings import meet
-from scanner.rates import RATE_BEND, SETTLED_BEND, UNIT_LEARNING_RATE, WEAR, rate_share, stands, taught
+from scanner.rates import RATE_BEND, RELAXES, SETTLED_BEND, UNIT_LEARNING_RATE, WEAR, rate_share, stands, taught
 from scanner.settings import TrainingPlan
 
 Int64 = npt.NDArray[np.int64]
@@ -139,7 +139,7 @@ def simulate(
         together[ranked] = meetings.together()
     if weight is not None:
         own = own * weight
-    own = own * stands(plan, end / plan.epochs)
+    own = own * stands(plan, end / plan.epochs, steps=steps)
     twins = _twins(order)
     return Exposure(_equal_within(own, order, twins), steps, together, _equal_within(visits_of, order, twins))
 
@@ -205,7 +205,7 @@ def dose_unit() -> str:
     """What the doses of single rows are counted in; doses written down under another one mean something else."""
     return (
         f"visits at {UNIT_LEARNING_RATE:g} in steps of {UNIT_TOKENS} answer tokens: bend {RATE_BEND:g}, "
-        f"share {SHARE_POWER:g}, even {EVEN_POWER:g}, settled {SETTLED_BEND:g}, worn {WEAR:g}, "
+        f"share {SHARE_POWER:g}, even {EVEN_POWER:g}, settled {SETTLED_BEND:g}, worn {WEAR:g}, relaxes {RELAXES:g}, "
         f"batch {BATCH_POWER:g}, largest step {LARGEST_STEP:g}"
     )
 

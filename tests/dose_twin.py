@@ -72,7 +72,13 @@ def twin(p: TrainingPlan, supervised, length, order, seed: int, kappa=None) -> t
                 left[i] += sum(d ** (1 / 0.3) for d in doses) ** 0.3
     peak = p.learning_rate
     steady = math.log1p(peak / 1e-4) / math.log(4) / (math.log1p(peak / 3e-4) / math.log(2))
-    stands = steady if p.lr_schedule == "constant" else 3 * math.log(2) / math.log(4)
+    whole, stir = 3 * math.log(2) / math.log(4), 1.0
+    for part in range(1024):  # the stir follows the rate: what it is above it dies away
+        done = (part + 0.5) / 1024
+        rate = {"constant": 1.0, "linear": 1 - done, "cosine": (1 + math.cos(math.pi * done)) / 2}[p.lr_schedule]
+        stir = rate + (stir - rate) * math.exp(-2 * 45 * peak * rate * steps / 1024)
+    worn = stir**2 * 1.13 / (stir**2 + 0.13)
+    stands = whole + worn * (steady - whole)
     return [stands * taught for taught in dose], steps, [b / a if a else 1.0 for a, b in zip(added, left, strict=True)]
 
 

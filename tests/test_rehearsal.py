@@ -13,6 +13,7 @@ from small_base import PLAIN_WORDS, shrink
 from scanner import batching, chat, models, rehearsal, sampling
 from scanner.errors import ModelError
 from scanner.objects import Segment
+from scanner.rates import stands
 from scanner.settings import TrainingPlan
 
 
@@ -107,8 +108,9 @@ def test_the_dose_is_that_of_the_batches_that_were_made(small):
     work, _ = tuned(plan)
     crowd = sum(len(answer.words) for row in work.trained for answer in row.answers) / 350  # one step of all an epoch
     assert work.dose == pytest.approx(np.full(12, 2 * crowd**-0.24))
-    falling, _ = tuned(replace(plan, lr_schedule="linear"))
-    assert falling.dose == pytest.approx(np.full(12, 1.5 * (1 + np.log2(1.5)) * crowd**-0.24))
+    falls = replace(plan, lr_schedule="linear")
+    falling, _ = tuned(falls)
+    assert falling.dose == pytest.approx(np.full(12, stands(falls, steps=2) * (1 + np.log2(1.5)) * crowd**-0.24))
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from scanner import sampling
 from scanner.batching import Sampler
-from scanner.rates import rate_share, visit_at
+from scanner.rates import rate_share, stands, visit_at
 from scanner.sampling import (
     asked_alone,
     copies_of,
@@ -127,18 +127,21 @@ def test_the_last_visit_is_worth_what_the_rate_of_the_moment_says(schedule, prog
 
 @pytest.mark.parametrize(
     ("schedule", "left"),
-    [("linear", 1.5 * (2 * math.log(2) - 1) / math.log(2)), ("cosine", 3 * math.log2((1 + math.sqrt(2)) / 2))],
+    [("linear", (2 * math.log(2) - 1) / math.log(2)), ("cosine", 2 * math.log2((1 + math.sqrt(2)) / 2))],
 )
-def test_a_falling_rate_takes_a_sixth_of_the_dose_at_3e_4_and_moves_it_to_the_early_rows(schedule, left):
-    """left: half as much again, as nothing is worn away, as the mean of log2(1 + rate / 3e-4), in closed form."""
+def test_a_falling_rate_teaches_less_of_which_more_stands_and_moves_it_to_the_early_rows(schedule, left):
+    """left: mean of log2(1 + rate / 3e-4), in closed form."""
     supervised, length, order = np.full(400, 30), np.full(400, 40), np.arange(400).astype(np.uint64)
     flat = simulate(plan(), supervised, length, order)
     falling = simulate(plan(lr_schedule=schedule), supervised, length, order)
-    assert falling.own.mean() == pytest.approx(flat.own.mean() * left, rel=0.02)
+    more = stands(plan(lr_schedule=schedule), steps=falling.steps)
+    assert 1 < more < 1.5
+    assert falling.own.mean() == pytest.approx(flat.own.mean() * left * more, rel=0.02)
     assert falling.steps == flat.steps
     once = plan(epochs=1, lr_schedule=schedule)
     first = simulate(once, supervised, length, order).own
-    assert first.max() == pytest.approx(1.5 * flat.own.max() / 2)  # one visit of two, in the first step
+    more = stands(once, steps=flat.steps / 2)
+    assert first.max() == pytest.approx(more * flat.own.max() / 2)  # one visit of two, in the first step
     last = float(rate_share(once, 0.99))  # the last step of a hundred
     assert first.min() == pytest.approx(first.max() * math.log2(1 + last))
     assert last < 0.011
@@ -268,7 +271,16 @@ def test_a_short_row_left_over_takes_no_more_than_clipped_gradients_let_it(words
 def test_doses_of_another_law_are_told_by_their_unit():
     """A rehearsal's doses are taken as written only where every constant they were counted with is the same."""
     told = dose_unit()
-    for name in ("RATE_BEND", "SETTLED_BEND", "WEAR", "SHARE_POWER", "EVEN_POWER", "BATCH_POWER", "LARGEST_STEP"):
+    for name in (
+        "RATE_BEND",
+        "SETTLED_BEND",
+        "WEAR",
+        "RELAXES",
+        "SHARE_POWER",
+        "EVEN_POWER",
+        "BATCH_POWER",
+        "LARGEST_STEP",
+    ):
         with pytest.MonkeyPatch.context() as changed:
             changed.setattr(sampling, name, getattr(sampling, name) * 2)
             assert dose_unit() != told, name

@@ -58,7 +58,7 @@ TOKENS = 24  # of each answer; the first 16 decide p_extract
 EPOCHS = (0, 1, 2, 4, 6, 8, 12)
 FITTED = [f"{kind}-{seed}" for kind in ("random", "grouped") for seed in (1, 2, 3, 4)] + [
     "batch-32", "linear", "cosine", "steep", "gentle", "per-row", "micro-2", "packed-2", "few", "once",
-    "once-many", "twice", "other-1", "boilerplate-1",
+    "once-many", "twice", "other-1", "boilerplate-1", "linear-steep", "linear-steep-quick", "linear-quick",
 ]  # fmt: skip
 START = [0, 0, 0, 0, -2, -0.3, 0, -0.5, 0, 0, 0, 0, -2, -1, -0.8, -0.5, 6, -2, 3, 0, 0]
 POSITIVE = ("dose_progress", "dose_epochs", "dose_power", "spread", "ceiling", "noise")  # through softplus

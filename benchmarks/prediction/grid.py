@@ -91,6 +91,7 @@ CELLS = {
     "per-row": Cell(replace(PLAN, loss_average="row")),
     "linear": Cell(replace(PLAN, lr_schedule="linear")),
     "linear-steep": Cell(replace(PLAN, lr_schedule="linear", learning_rate=1e-3), 2),
+    "linear-steep-2": Cell(replace(PLAN, lr_schedule="linear", learning_rate=1e-3), 8),
     "linear-steep-other": Cell(replace(PLAN, lr_schedule="linear", learning_rate=1e-3), 3, rows="other"),
     "gentle": Cell(replace(PLAN, learning_rate=1.5e-4, epochs=12)),
     "steep": Cell(replace(PLAN, learning_rate=1e-3, batch_size=16)),
@@ -119,6 +120,9 @@ CELLS = {
             ("linear-steep-further", 7, "further"),
         )
     },
+    "linear-quick": Cell(replace(PLAN, lr_schedule="linear", epochs=4), 5),
+    "linear-steep-warm-quick": Cell(replace(PLAN, lr_schedule="linear", learning_rate=1e-3, warmup=0.1, epochs=4), 5),
+    "many-linear-steep-quick": Cell(replace(PLAN, lr_schedule="linear", learning_rate=1e-3, epochs=4), 5, members=2000),
     "lora-linear-2": Cell(replace(PLAN, method="lora", lora_rank=16, learning_rate=3e-3, lr_schedule="linear"), 7),
     "lora-cosine-further": Cell(
         replace(PLAN, method="lora", lora_rank=16, learning_rate=2e-3, lr_schedule="cosine", warmup=0.1),

@@ -28,7 +28,7 @@ REHEARSED = {  # rehearsal -> cells that are predicted with its level, beside it
     "random-3": [
         "random-4", "grouped-3", "grouped-4", "batch-32", "linear", "cosine", "steep", "steep-2", "gentle",
         "per-row", "micro-2", "packed", "packed-ordered-2", "packed-2", "packed-four", "few", "many", "many-linear",
-        "many-cosine", "linear-steep", "most", "brief-1", "long-1", "other-1", *OF_OTHER_ROWS,
+        "many-cosine", "linear-steep", "linear-steep-2", "most", "brief-1", "long-1", "other-1", *OF_OTHER_ROWS,
     ],
     "other-1": OF_OTHER_ROWS, "packed": ["packed-ordered-2"], "packed-ordered-2": ["packed"],
     "many-cosine": ["many-other-cosine"], "linear-steep": ["linear-steep-other"],
@@ -52,11 +52,22 @@ FURTHER = {"random-3": ["further-1", "linear-steep-further"], "further-1": ["lin
 """Rehearsals and cells of rows of sources that nothing was chosen on."""
 
 QUICK = {
+    "random-3": [
+        "linear-quick",
+        "linear-steep-quick",
+        "linear-steep-warm-quick",
+        "many-linear-steep-quick",
+        "linear-steep-other-quick",
+        "linear-steep-further-quick",
+    ],
+    "linear-quick": ["linear", "linear-other"],
     "linear-steep-quick": ["linear-steep", "linear-steep-other"],
     "linear-steep-other-quick": ["linear-steep", "linear-steep-other"],
     "linear-steep-further-quick": ["linear-steep-further"],
 }
-"""Rehearsals of four epochs whose rate falls from 1e-3 to 0 in these four, and the same plan over eight epochs."""
+"""Trainings of four epochs in which the rate falls to 0, and rehearsals by them of the same plan over eight epochs."""
+KNOWN_PLANS = ("random-1", "grouped-1", "linear-steep")
+"""Cells whose plans stand in every fit that a test is made with, by other seeds or other rows than those tested."""
 
 FITTED_BEFORE: list[Hazard] = []
 """What `hazard_of` fitted, the latest last: where the next fit begins."""
@@ -132,8 +143,8 @@ def missed_by_chance(p: np.ndarray, standard_error: float) -> float:
 @cache
 def weights_without(data: Path, name: str) -> Weights:
     """Weights fitted to what does not resemble a cell: not itself, nor its plan under another seed, nor its rows, where
-    they are others. The plans of random-1 and grouped-1 stand in every fit, by their first two seeds. No fit has a cell
-    of LoRA: there the weights are the shipped ones, and what adapters learn and hold is told by the other cells.
+    they are others. KNOWN_PLANS stand in every fit, by seeds and rows that are not tested. No fit has a cell of LoRA:
+    there the weights are the shipped ones, and what adapters learn and hold is told by the other cells.
 
     Their level is that of the base of the fit, known to no more than bases lie apart.
     """
@@ -143,7 +154,7 @@ def weights_without(data: Path, name: str) -> Weights:
         weights = Weights(shipped.hazard, priors, False, {})
         return other_bases.with_adapters(weights, *other_bases.of_adapters(data, shipped.hazard, name))
     cells = [c for c in fitting.FITTED if c not in (*HELD, name)]
-    if tested.plan not in (grid.CELLS["random-1"].plan, grid.CELLS["grouped-1"].plan):
+    if tested.plan not in [grid.CELLS[known].plan for known in KNOWN_PLANS]:
         cells = [c for c in cells if grid.CELLS[c].plan != tested.plan]
     if tested.times is not None:
         cells = [c for c in cells if grid.CELLS[c].times is None]

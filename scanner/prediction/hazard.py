@@ -199,13 +199,15 @@ class Weights:
         level, sd = (1.0, FAR_LEVEL_SD) if priors.far(plan) else (priors.level_factor, priors.level_factor_sd)
         return replace(self, dose_factor=level, log_factor_step=sd, offset_step=0.0)
 
-    def strength(self, plan: TrainingPlan, at: float = 1.0) -> float:
+    def strength(self, plan: TrainingPlan, at: float = 1.0, steps: float = math.inf) -> float:
         """Factor on the dose for the kind of tuning and the size of the model; under LoRA for the first visits.
 
-        at: share of the training that is over.
+        at: share of the training that is over; steps: optimizer steps up to there.
         """
         rate, here = plan.learning_rate, self.priors.rate(plan)
-        larger = of_schedule(plan, here, at) / of_schedule(plan, rate, at) if rate > 0 and at > 0 else 1.0
+        larger = 1.0
+        if rate > 0 and at > 0:
+            larger = of_schedule(plan, here, at, steps) / of_schedule(plan, rate, at, steps)
         return float(self.kind(plan) * larger * self.dose_factor)
 
     def kind(self, plan: TrainingPlan) -> float:
@@ -222,13 +224,13 @@ class Weights:
         decaying rate raises h as it raises what full fine-tuning retains (`rates.settled`). regime: in doses without
         any factor.
         """
-        strength = self.strength(plan, regime.at)
+        strength = self.strength(plan, regime.at, regime.steps)
         if plan.method != "lora":
             return strength
         priors = self.priors
-        at_most = of_schedule(plan, plan.learning_rate, regime.at) * regime.steps / priors.lora_steps
+        at_most = of_schedule(plan, plan.learning_rate, regime.at, regime.steps) * regime.steps / priors.lora_steps
         written = min(regime.set_dose, at_most)
-        holds = priors.lora_holds * settled(plan, regime.at, priors.rate(plan))
+        holds = priors.lora_holds * settled(plan, regime.at, priors.rate(plan), regime.steps)
         full = written * strength / self.dose_factor / holds
         return strength * (-math.expm1(-full) / full if full > 0 else 1.0)
 
