@@ -58,10 +58,8 @@ def audited(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_help_is_fast_and_names_every_command(tmp_path: Path) -> None:
-    started = time.perf_counter()
+def test_help_names_every_command(tmp_path: Path) -> None:
     done = scan("--help", cwd=tmp_path)
-    assert time.perf_counter() - started < 5  # the bar of 0.3 s is measured in benchmarks/; this only catches torch
     for command in ("apply", "audit", "explain", "plan", "purge", "report", "rules", "verify"):
         assert command in done.stdout
 
