@@ -24,6 +24,7 @@ demo: $(BIN)/scan
 # One process of tests a core, for few of them keep two busy: 4 at most, as each takes up to 1.5 GB of memory. A file's
 # tests stay together, since they share what is costly: runs and trained models.
 test: $(VENV)/dev
+	$(BIN)/python -m compileall -q cli.py rules scanner  # PYTHONDONTWRITEBYTECODE may keep each process from it
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
