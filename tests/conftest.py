@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import readied
 from corpora import Corpus, pair, places_of, row, write_segments
 from hypothesis import Phase, settings
 
@@ -30,6 +31,12 @@ def pytest_xdist_setupnodes(specs: list[Any]) -> None:
     """Before several processes of tests start: each gets its share of the cores, and finds the kernels compiled."""
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // len(specs))))
     compiling.load_kernels(Progress())
+
+
+@pytest.fixture(scope="session", autouse=True)
+def ended() -> Iterator[None]:
+    yield
+    readied.end()
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -29,26 +30,33 @@ MOST_SECONDS = 300
 STREAMS = ("stdin", "stdout", "stderr")
 
 
-class Readied:
-    """Runs `python FLAGS cli.py ARGUMENTS`, as often as wanted, without the start of a Python."""
+def scan(*arguments: object, cwd: Path, stdin: bytes = b"") -> subprocess.CompletedProcess[str]:
+    """Run the program in a process of its own: its exit code, negative for a signal, and what it printed."""
+    process, given = started(), [*map(str, arguments)]
+    assert process.stdin is not None
+    assert process.stdout is not None
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "stdin").write_bytes(stdin)
+        print(json.dumps([given, str(cwd), name]), file=process.stdin, flush=True)
+        code = int(process.stdout.readline())
+        printed = ((folder / stream).read_bytes().decode("utf-8", "replace") for stream in STREAMS[1:])
+        return subprocess.CompletedProcess(given, code, *printed)
 
-    def __init__(self, *flags: str, env: dict[str, str]) -> None:
-        command, pipe = [sys.executable, *flags, __file__], subprocess.PIPE
-        self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=env)
 
-    def run(self, arguments: list[str], cwd: Path, stdin: bytes) -> subprocess.CompletedProcess[bytes]:
-        """The exit code, negative for a signal, and what was written to standard output and standard error."""
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        with tempfile.TemporaryDirectory() as name:
-            folder = Path(name)
-            (folder / "stdin").write_bytes(stdin)
-            print(json.dumps([arguments, str(cwd), name]), file=self.process.stdin, flush=True)
-            code = int(self.process.stdout.readline())
-            return subprocess.CompletedProcess(arguments, code, *((folder / s).read_bytes() for s in STREAMS[1:]))
+@cache
+def started() -> subprocess.Popen[str]:
+    """The process that forks, started by the first command."""
+    command = [sys.executable, "-W", "error::DeprecationWarning:scanner", __file__]
+    environment = {**os.environ, "NO_COLOR": "1", "COLUMNS": "100"}
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
 
-    def end(self) -> None:
-        self.process.communicate()
+
+def end() -> None:
+    """End the process that forks, if there is one."""
+    if started.cache_info().currsize:
+        started().communicate()
+        started.cache_clear()
 
 
 def become(arguments: list[str], cwd: str, streams: str) -> None:

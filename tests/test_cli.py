@@ -11,35 +11,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 
 import polars as pl
 import pytest
-from readied import Readied
+from readied import scan
 
 ROOT = Path(__file__).resolve().parents[1]
-
-
-@cache
-def readied() -> Readied:
-    return Readied("-W", "error::DeprecationWarning:scanner", env={**os.environ, "NO_COLOR": "1", "COLUMNS": "100"})
-
-
-@pytest.fixture(scope="module", autouse=True)
-def ended() -> Iterator[None]:
-    yield
-    readied().end()
-    readied.cache_clear()
-
-
-def scan(*arguments: object, cwd: Path, stdin: bytes = b"") -> subprocess.CompletedProcess[str]:
-    """Run the program in a process of its own."""
-    done = readied().run([*map(str, arguments)], cwd, stdin)
-    return subprocess.CompletedProcess(
-        done.args, done.returncode, done.stdout.decode("utf-8", "replace"), done.stderr.decode("utf-8", "replace")
-    )
 
 
 def rows(count: int) -> list[dict[str, str]]:
