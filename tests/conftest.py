@@ -2,23 +2,41 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import readied
 from corpora import Corpus, pair, places_of, row, write_segments
-from hypothesis import settings
+from hypothesis import Phase, settings
 
+from scanner import compiling
 from scanner.objects import Segment
 from scanner.prediction import scoring
+from scanner.progress import Progress
 from scanner.store import RunFolder
 
 # Same examples on every machine, nothing written beside the code; `--hypothesis-profile hunt` looks for new ones.
 settings.register_profile("same", deadline=None, derandomize=True, database=None, max_examples=40)
 settings.register_profile("hunt", deadline=None, database=None, max_examples=2000)
-settings.load_profile("same")
+settings.register_profile("unshrunk", settings.get_profile("same"), phases=(Phase.explicit, Phase.generate))
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
+
+
+@pytest.hookimpl(optionalhook=True)  # of pytest-xdist, which `make test` uses and a single process does not need
+def pytest_xdist_setupnodes(specs: list[Any]) -> None:
+    """Before several processes of tests start: each gets its share of the cores, and finds the kernels compiled."""
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // len(specs))))
+    compiling.load_kernels(Progress())
+
+
+@pytest.fixture(scope="session", autouse=True)
+def ended() -> Iterator[None]:
+    yield
+    readied.end()
 
 
 @pytest.fixture(scope="session")

@@ -200,6 +200,7 @@ def in_a_fork(mutant: Mutant) -> tuple[int, Path]:
 def main(workers: int) -> None:
     """Run every mutant, `workers` at a time."""
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # no test here needs a plugin, and each child would load them
+    os.environ["HYPOTHESIS_PROFILE"] = "unshrunk"  # that a test fails is enough; the least example of it took seconds
     for name in ("numba", "polars", "pyarrow", "datasketch", "mmh3", "hypothesis", "pytest"):
         importlib.import_module(name)
     for name in ("kernels.similarity", "fingerprints", "store"):

@@ -16,8 +16,9 @@ import pytest
 from corpora import Row, pair, write_segments
 from hypothesis import given
 from hypothesis import strategies as st
+from readied import scan
 from rich.console import Console
-from test_cli import rows, scan
+from test_cli import rows
 
 import scanner
 from scanner import comparing, pipeline

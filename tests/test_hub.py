@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import sys
-import time
 
 import huggingface_hub
 import huggingface_hub.errors
@@ -50,11 +49,10 @@ def absent():
 
 def test_without_a_network_the_answer_comes_at_once_and_quietly(monkeypatch, capfd):
     asked = answering(monkeypatch, error=unreachable())
-    started = time.perf_counter()
+    monkeypatch.setattr("time.sleep", lambda seconds: pytest.fail(f"waited {seconds} s"))
     message = r"--embedder some/model: not loaded: .* hub cannot be reached from here \(OSError\); expected a folder .*"
     with pytest.raises(SettingsError, match=message + "or leave the option out"):
         embedding.load("some/model")
-    assert time.perf_counter() - started < 5
     assert asked == ["some/model"]  # once, not for each file of the model
     assert capfd.readouterr() == ("", "")
 

@@ -2,7 +2,7 @@
 
 import json
 import re
-import time
+import sys
 
 import numpy as np
 import pytest
@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from scanner import formats, jsontext
 from scanner.errors import FormatError, InputError
+from scanner.kernels import records as kernel
 from scanner.objects import Edits
 from scanner.settings import Settings
 
@@ -211,13 +212,22 @@ def test_a_surplus_bracket_is_a_broken_record_of_its_own(contents):
     assert [(s.row_id, s.line, s.raw) for s in found.skips] == [(1, 2, b"}")]
 
 
-def test_many_broken_elements_cost_linear_time(contents):
-    """Every element lacks a bracket, and that shows only at the end of the file."""
+def test_many_broken_elements_cost_linear_time(contents, monkeypatch):
+    """Every element lacks a bracket, and that shows only at the end of the file; what is walked is counted in bytes."""
     count = 20_000
+    walked = []
+
+    def walk(data, size, stack, state, *found):
+        begin = int(state[kernel.AT])
+        n = elements(data, size, stack, state, *found)
+        walked.append(int(max(state[kernel.AT], state[kernel.WHERE])) - begin)
+        return n
+
+    elements = kernel.json_elements
+    monkeypatch.setattr(kernel, "json_elements", walk)
     raw = b"[\n" + b",\n".join(b'{"a": [1, {"b": "padding of some length"}' for _ in range(count)) + b"\n]"
-    begin = time.perf_counter()
     found = contents("a.json", raw)
-    assert time.perf_counter() - begin < 5
+    assert len(raw) <= sum(walked) < 20 * len(raw)
     assert (len(found.values), len(found.skips)) == (0, count)
     assert [s.line for s in found.skips] == list(range(2, count + 2))
 
@@ -278,15 +288,24 @@ def test_a_row_of_50_megabytes(contents, rewritten):
     assert len(out) == 50_000_010
 
 
-def test_spans_need_little_time(tmp_path):
-    """Not a benchmark: a tenth of the speed seen on an idle machine still passes."""
-    path = tmp_path / "a.jsonl"
+def test_spans_are_found_without_a_line_of_python_for_each(tmp_path):
+    path, lines = tmp_path / "a.jsonl", 0
+
+    def count_line(frame, event, argument):
+        nonlocal lines
+        lines += event == "line"
+        return count_line
+
     path.write_bytes(b'{"instruction": "Say something.", "output": "Something said."}\n' * 200_000)
     (source,) = formats.discover([str(path)])
-    begin = time.perf_counter()
-    count = sum(len(records) for records in formats.read(source, Settings(), 0))
+    before = sys.gettrace()
+    sys.settrace(count_line)
+    try:
+        count = sum(len(records) for records in formats.read(source, Settings(), 0))
+    finally:
+        sys.settrace(before)
     assert count == 200_000
-    assert time.perf_counter() - begin < 2
+    assert 100 < lines < 20_000
 
 
 def test_the_buffer_is_the_file_and_cannot_be_written(tmp_path):
