@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -30,6 +31,7 @@ from scanner.redacting import Redaction
 from scanner.settings import Settings
 from scanner.shownnames import without_private_paths
 from scanner.store import RunFolder
+from scanner.text import visible
 from scanner.writing import Place, together
 
 EXCERPT_CHARACTERS = 400
@@ -42,6 +44,8 @@ Texts = dict[tuple[str | int, ...], str]
 class Applied:
     """What `scan apply` wrote."""
 
+    run: Path
+    out: Path  # as it was named: the file, or the folder of several
     outputs: tuple[Path, ...]
     removed: Path
     manifest: Path
@@ -74,10 +78,13 @@ class Applied:
             f" ({plural(self.values_redacted_unread, 'value')} in fields that no trainer reads, in "
             f"{self.rows_redacted_unread:,} of these)" if self.values_redacted_unread else ""
         )  # fmt: skip
+        named = ", ".join(visible(str(path)).replace("\n", "␊") for path in self.outputs)
+        verify = shlex.join(["scan", "verify", str(self.out), str(self.run)])
+        proof = f"\nprove that nothing masked is left: {verify}" if self.rows_redacted else ""
         return (
-            f"{', '.join(str(p) for p in self.outputs)}: {plural(self.rows_kept, 'row')}, {self.rows_redacted:,} of "
+            f"{named}: {plural(self.rows_kept, 'row')}, {self.rows_redacted:,} of "
             f"them redacted{unread}; {self.rows_dropped:,} dropped.{unreadable}{rewritten}{masked}\n"
-            f"why each row went: {self.removed}\nhashes and settings: {self.manifest}"
+            f"why each row went: {self.removed}\nhashes and settings: {self.manifest}{proof}"
         )
 
 
@@ -105,7 +112,7 @@ def apply(
         written = outputs.load(target or "original").write(parts, places.targets, settings, place)
         progress.advance(len(sources))
         place(places.removed).write_bytes(_removed(run, plan, rows, skipped))
-        applied = _applied(run, plan, edits, skipped, settings, written, places)
+        applied = _applied(run, plan, edits, skipped, settings, written, places, out)
         place(places.manifest).write_bytes(_manifest(run, scan, applied, place))
     return applied
 
@@ -118,6 +125,7 @@ def _applied(
     settings: Settings,
     written: Sequence[outputs.Output],
     places: placing.Places,
+    out: Path,
 ) -> Applied:
     """What was written, counted; OutputError where it is not what the plan says."""
     paths = tuple(dict.fromkeys(o.path for o in written))
@@ -131,8 +139,8 @@ def _applied(
     anew = sum(len(e.replace.keys() - redacted - e.drop) for e in edits)
     beside = redacting.beside(run, settings).filter(pl.col("row_id").is_in(redacted))
     return Applied(
-        paths, places.removed, places.manifest, kept, replaced - anew, beside["row_id"].n_unique(), len(beside),
-        dropped + unreadable - len(skipped), len(skipped), anew,
+        run.path, out, paths, places.removed, places.manifest, kept, replaced - anew,
+        beside["row_id"].n_unique(), len(beside), dropped + unreadable - len(skipped), len(skipped), anew,
         plan.filter((pl.col("loss_mask").list.len() > 0) & (pl.col("action") != "drop")).height,
     )  # fmt: skip
 

@@ -77,6 +77,29 @@ def likeness_options(command: Command) -> Command:
     return _with(options, command)
 
 
+def meaning_options(command: Command) -> Command:
+    """What is compared by meaning, and how."""
+    options = [
+        click.option("--semantic/--no-semantic", default=None, help="Find semantic neighbours [semantic]."),
+        click.option("--embedder", help="Sentence-transformers model, or a folder of one [the shipped static table]."),
+        click.option(
+            "--confirm-with", metavar="MODEL", help="Transformer (or minilm) that decides on pairs by meaning."
+        ),
+        click.option(
+            "--confirm-share", type=float, help="Largest share of the rows' (of questions') tokens it reads [0.1]."
+        ),
+        click.option(
+            "--confirm-recall", type=float, help="Read on until the estimated share of its pairs found is this."
+        ),
+        click.option("--confirm-limit", type=float, help="Largest share that --confirm-recall may read [1]."),
+        click.option("--cosine", type=float, help="Semantic pairs at or above this go to review [0.9]."),
+        click.option(
+            "--neighbours", type=int, help="Nearest rows that are compared by meaning, and listed, per row [10]."
+        ),
+    ]
+    return _with(options, command)
+
+
 def staying_options(command: Command) -> Command:
     """What counts as a duplicate, and which of them stay."""
     options = [
