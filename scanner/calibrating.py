@@ -73,8 +73,8 @@ class Fitted:
             return []
         low, high = (f"offset {offset:+.2f}, dose factor {math.exp(factor):.2f}" for offset, factor in self.level.ends)
         return [
-            "So few recited rows leave the level open: the 90 % interval of an audit reaches at least from what "
-            f"{low} would give to what {high} would"
+            "So few recited rows leave the level open: the 90 % interval of an audit also covers what "
+            f"{low} and {high} would give"
         ]
 
     def _widened(self) -> list[str]:
