@@ -15,7 +15,6 @@ try:
     from scanner.errors import ScanError, end_as_on_interrupt, is_interrupt, limited, meant, of_the_system, unforeseen
     from scanner.options import (
         calibration_option,
-        dashed,
         given,
         judging_options,
         likeness_options,
@@ -24,6 +23,7 @@ try:
         run_options,
         staying_options,
         training_options,
+        unknown,
     )
     from scanner.settings import settings_for
 except KeyboardInterrupt:  # main() is not there yet to say it
@@ -336,7 +336,7 @@ def main() -> None:
         first = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
         hint = _misspelt_command(first)  # then the option is one that an audit does not have
         if isinstance(error, click.NoSuchOption):
-            hint = hint or dashed(error.message, sys.argv[1:])
+            hint = hint or unknown(error, sys.argv[1:], audit)
         (click.UsageError(hint, getattr(error, "ctx", None)) if hint else error).show()
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):

@@ -216,12 +216,21 @@ def given(options: dict[str, Any]) -> dict[str, Any]:
     return {k: None if k in CAN_BE_NONE and v == NONE else v for k, v in chosen.items()}
 
 
-def dashed(message: str, words: Sequence[str]) -> str:
-    """What click says of an unknown option, where a word of the command line is a path that begins with a dash."""
+def unknown(error: click.NoSuchOption, words: Sequence[str], audit: click.Command) -> str:
+    """What to say of an option that the verb at hand has not; empty where click's own words will do.
+
+    words: the command line, in which a path may begin with a dash; audit: the verb whose option it may be.
+    """
     for word in words:
         if word.startswith("-") and (Path(word).exists() or _LIKE_A_FILE.fullmatch(word)):
-            return f"{message} If {word} is a file or a folder, write ./{word}"
-    return ""
+            return f"{error.message} If {word} is a file or a folder, write ./{word}"
+    known = {name for option in audit.params for name in (*option.opts, *option.secondary_opts)}
+    if error.option_name not in known or error.ctx is None or error.ctx.command is audit:
+        return ""
+    return (
+        f"{error.message} It is an option of audits, which measure what it changes: `scan DATASET "
+        f"{error.option_name} ...`, with --force to replace a run"
+    )
 
 
 def _weight(entry: str) -> tuple[str, float]:
