@@ -6,7 +6,6 @@ import sys
 
 INTERRUPTED = "interrupted; run the same command again to go on"
 try:
-    import shlex
     from pathlib import Path
     from typing import Any
 
@@ -16,14 +15,15 @@ try:
     from scanner.errors import ScanError, end_as_on_interrupt, is_interrupt, limited, meant, of_the_system, unforeseen
     from scanner.options import (
         calibration_option,
-        dashed,
         given,
         judging_options,
         likeness_options,
+        meaning_options,
         reading_options,
         run_options,
         staying_options,
         training_options,
+        unknown,
     )
     from scanner.settings import settings_for
 except KeyboardInterrupt:  # main() is not there yet to say it
@@ -57,17 +57,8 @@ def scan() -> None:
 @click.option("--tokenizer", type=FOUND, help="The model's tokenizer.json: counts in its tokens, in its chat template.")
 @likeness_options
 @click.option("--span-tokens", type=int, help="Shortest repeated passage, in tokens; 0 looks for none [50].")
-@click.option("--semantic/--no-semantic", default=None, help="Find semantic neighbours [semantic].")
-@click.option("--embedder", help="Sentence-transformers model, or a folder of one [the shipped static table].")
-@click.option("--confirm-with", metavar="MODEL", help="Transformer (or minilm) that decides on pairs by meaning.")
-@click.option("--confirm-share", type=float, help="Largest share of the rows' (of questions') tokens it reads [0.1].")
-@click.option("--confirm-recall", type=float, help="Read on until the estimated share of its pairs found is this.")
-@click.option("--confirm-limit", type=float, help="Largest share that --confirm-recall may read [1].")
-@click.option("--cosine", type=float, help="Semantic pairs at or above this go to review [0.9].")
-@click.option("--neighbours", type=int, help="Nearest rows that are compared by meaning, and listed, per row [10].")
-@click.option(
-    "--eval", "evaluation", multiple=True, type=PATH, help="Benchmark that must not be in the data: file, folder, glob."
-)
+@meaning_options
+@click.option("--eval", "evaluation", multiple=True, type=PATH, help="Benchmark to keep out: file, folder or glob.")
 @click.option("--rules", multiple=True, type=FOLDER, help="Folder with further rules.")
 @click.option("--against", multiple=True, type=PATH, help="Run folder of earlier data; rows it holds are dropped.")
 @calibration_option
@@ -345,7 +336,7 @@ def main() -> None:
         first = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
         hint = _misspelt_command(first)  # then the option is one that an audit does not have
         if isinstance(error, click.NoSuchOption):
-            hint = hint or dashed(error.message, sys.argv[1:])
+            hint = hint or unknown(error, sys.argv[1:], audit)
         (click.UsageError(hint, getattr(error, "ctx", None)) if hint else error).show()
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
@@ -394,8 +385,6 @@ def _apply(run: Path, output: Path, target: str | None, quiet: bool) -> None:
         outcome = pipeline.apply(run, output, target, progress)
     if not quiet:
         click.echo(outcome.in_words())
-        if outcome.rows_redacted:
-            click.echo(f"prove that nothing masked is left: {shlex.join(['scan', 'verify', str(output), str(run)])}")
 
 
 def _show(run: Path, text: str, fixed: bool = False) -> None:

@@ -12,6 +12,7 @@
              ordering running effects options goldfish commonlines hub
              fieldnames trust versions wordvectors recalls mapped pairing
              writing storedtext jsonediting shownnames families rates invisible
+             redacting
     floor 2  formats/ layouts/ signals/ features/ outputs/ reports/          stages, strangers to one another
              clustering contamination/ prediction/ planning/ explain/
              rehearsal earlier comparing/ confirmation/

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,17 +20,18 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from scanner import formats, jsonediting, jsontext, layouts, outputs, placing, rulebook
+from scanner import formats, jsonediting, jsontext, layouts, outputs, placing, redacting
 from scanner.errors import OutputError
 from scanner.evidence import Evidence
 from scanner.figures import plural
 from scanner.jsontext import RecordError
 from scanner.objects import Edits, Source
 from scanner.progress import Progress
-from scanner.redaction import Numbering, Span, redact
+from scanner.redacting import Redaction
 from scanner.settings import Settings
 from scanner.shownnames import without_private_paths
 from scanner.store import RunFolder
+from scanner.text import visible
 from scanner.writing import Place, together
 
 EXCERPT_CHARACTERS = 400
@@ -39,17 +41,11 @@ Texts = dict[tuple[str | int, ...], str]
 
 
 @dataclass(frozen=True)
-class Redaction:
-    """What is taken out of one row."""
-
-    texts: dict[str, str]  # new text by JSON pointer of the segment
-    labels: dict[str, str]  # placeholder by the value that it stands for
-
-
-@dataclass(frozen=True)
 class Applied:
     """What `scan apply` wrote."""
 
+    run: Path
+    out: Path  # as it was named: the file, or the folder of several
     outputs: tuple[Path, ...]
     removed: Path
     manifest: Path
@@ -82,10 +78,13 @@ class Applied:
             f" ({plural(self.values_redacted_unread, 'value')} in fields that no trainer reads, in "
             f"{self.rows_redacted_unread:,} of these)" if self.values_redacted_unread else ""
         )  # fmt: skip
+        named = ", ".join(visible(str(path)).replace("\n", "␊") for path in self.outputs)
+        verify = shlex.join(["scan", "verify", str(self.out), str(self.run)])
+        proof = f"\nprove that nothing masked is left: {verify}" if self.rows_redacted else ""
         return (
-            f"{', '.join(str(p) for p in self.outputs)}: {plural(self.rows_kept, 'row')}, {self.rows_redacted:,} of "
+            f"{named}: {plural(self.rows_kept, 'row')}, {self.rows_redacted:,} of "
             f"them redacted{unread}; {self.rows_dropped:,} dropped.{unreadable}{rewritten}{masked}\n"
-            f"why each row went: {self.removed}\nhashes and settings: {self.manifest}"
+            f"why each row went: {self.removed}\nhashes and settings: {self.manifest}{proof}"
         )
 
 
@@ -113,7 +112,7 @@ def apply(
         written = outputs.load(target or "original").write(parts, places.targets, settings, place)
         progress.advance(len(sources))
         place(places.removed).write_bytes(_removed(run, plan, rows, skipped))
-        applied = _applied(run, plan, edits, skipped, settings, written, places)
+        applied = _applied(run, plan, edits, skipped, settings, written, places, out)
         place(places.manifest).write_bytes(_manifest(run, scan, applied, place))
     return applied
 
@@ -126,6 +125,7 @@ def _applied(
     settings: Settings,
     written: Sequence[outputs.Output],
     places: placing.Places,
+    out: Path,
 ) -> Applied:
     """What was written, counted; OutputError where it is not what the plan says."""
     paths = tuple(dict.fromkeys(o.path for o in written))
@@ -137,10 +137,10 @@ def _applied(
         raise OutputError(f"{dropped} rows were dropped, the plan drops {planned}; the input does not match the run")
     redacted = set(plan.filter(pl.col("action") == "redact")["row_id"].to_list())
     anew = sum(len(e.replace.keys() - redacted - e.drop) for e in edits)
-    beside = _beside(run, settings).filter(pl.col("row_id").is_in(redacted))
+    beside = redacting.beside(run, settings).filter(pl.col("row_id").is_in(redacted))
     return Applied(
-        paths, places.removed, places.manifest, kept, replaced - anew, beside["row_id"].n_unique(), len(beside),
-        dropped + unreadable - len(skipped), len(skipped), anew,
+        run.path, out, paths, places.removed, places.manifest, kept, replaced - anew,
+        beside["row_id"].n_unique(), len(beside), dropped + unreadable - len(skipped), len(skipped), anew,
         plan.filter((pl.col("loss_mask").list.len() > 0) & (pl.col("action") != "drop")).height,
     )  # fmt: skip
 
@@ -159,7 +159,7 @@ def _edits(
     }
     # what could not be read was not checked either: it has no place in a cleaned file
     unread = {entry["row_id"] for entry in skipped}
-    redactions = _redactions(run, sorted(by_action["redact"]), settings)
+    redactions = redacting.redactions(run, sorted(by_action["redact"]), settings)
     edits = []
     firsts = [entry["first_row"] for entry in scan["inputs"]]
     for source, entry, after in zip(sources, scan["inputs"], [*firsts[1:], None], strict=True):
@@ -175,39 +175,6 @@ def _edits(
             texts = _with_hidden_values(source, first, settings) | texts
         edits.append(Edits(first_row=first, drop=frozenset(filter(mine, by_action["drop"] | unread)), replace=texts))
     return edits
-
-
-def _redactions(run: RunFolder, row_ids: list[int], settings: Settings) -> dict[int, Redaction]:
-    """What becomes of each row; numbers of placeholders run through all segments of a row."""
-    if not row_ids:
-        return {}
-    placeholders = {rule.id: rule.placeholder for rule in rulebook.load(settings.rules).rules}
-    spans = run.read_table("spans").filter(pl.col("kind").is_in(["private", "secret"]))
-    beside = _beside(run, settings)
-    found: dict[int, Redaction] = {}
-    numbering: dict[int, Numbering] = {}
-    for reader, table, place in ((run.segments(), spans, "segment"), (run.unread(), beside, "field")):
-        by_place: dict[tuple[int, int], list[Span]] = {}
-        for row, number, start, end, rule in table.select("row_id", place, "start", "end", "rule_id").iter_rows():
-            by_place.setdefault((row, number), []).append(Span(start, end, placeholders[rule]))
-        texts = reader.rows(row_ids, ["row_id", "segment", "field_path", "text"]).sort("row_id", "segment")
-        for row, number, pointer, text in texts.iter_rows():
-            mine = by_place.get((row, number))
-            if not mine:
-                continue
-            numbers = numbering.setdefault(row, Numbering())
-            redaction = found.setdefault(row, Redaction({}, {}))
-            redaction.texts[pointer] = redact(text, mine, numbers)
-            for span in mine:
-                value = text[span.start : span.end]
-                redaction.labels[value] = numbers.label(span.placeholder, value)
-    return found
-
-
-def _beside(run: RunFolder, settings: Settings) -> pl.DataFrame:
-    """What is to be taken out of fields that no trainer reads, as in unread.parquet."""
-    found = run.read_table("unread")
-    return found if settings.redact and settings.redact_unread else found.clear()
 
 
 def _new_texts(

@@ -72,7 +72,10 @@ class Fitted:
         if self.level.ends is None:
             return []
         low, high = (f"offset {offset:+.2f}, dose factor {math.exp(factor):.2f}" for offset, factor in self.level.ends)
-        return [f"So few recited rows leave the level open from {low} to {high} (90 %), and audits take it so"]
+        return [
+            "So few recited rows leave the level open: the 90 % interval of an audit also covers what "
+            f"{low} and {high} would give"
+        ]
 
     def _widened(self) -> list[str]:
         """What the tests made of the level's doubt; nothing where they found it right."""

@@ -37,6 +37,10 @@ PROT_READ, MAP_PRIVATE, MAP_FIXED, MAP_ANONYMOUS = 1, 2, 0x10, 0x20
 _mapped: dict[int, tuple[int, Path]] = {}  # where a mapping begins: where it ends, and its file
 _torn: set[Path] = set()
 
+Files = dict[Path, tuple[int, int, int] | None]
+"""Inode, bytes and time of the last change (ns) of a source's files; None of those that are not there."""
+State = dict[Source, Files]
+
 
 class _Mapping(mmap.mmap):
     begin = 0
@@ -60,9 +64,12 @@ def mapped(file: IO[bytes], path: Path) -> UInt8:
 
 
 @contextmanager
-def steady(sources: Iterable[Source]) -> Iterator[None]:
-    """Read these sources while this lasts; InputError where one changes meanwhile, whatever went wrong through that."""
-    before = {source: _files(source) for source in sources}
+def steady(sources: Iterable[Source], before: State | None = None) -> Iterator[None]:
+    """Read these sources while this lasts; InputError where one changes meanwhile, whatever went wrong through that.
+
+    before: their `state` when something else was made of them (a hash) that must be of the same bytes.
+    """
+    before = before or state(sources)
     try:
         yield
     except Exception:
@@ -71,11 +78,12 @@ def steady(sources: Iterable[Source]) -> Iterator[None]:
     _refuse_changed(before)
 
 
-Files = dict[Path, tuple[int, int, int] | None]
+def state(sources: Iterable[Source]) -> State:
+    """How the files of these sources are now."""
+    return {source: _files(source) for source in sources}
 
 
 def _files(source: Source) -> Files:
-    """Inode, bytes and time of the last change (ns) of a source's files; None of those that are not there."""
     folder = source.path / source.member
     paths = sorted(folder.glob("*.arrow")) if source.path.is_dir() else [source.path]
     found: Files = {}
@@ -88,7 +96,7 @@ def _files(source: Source) -> Files:
     return found
 
 
-def _refuse_changed(before: dict[Source, Files]) -> None:
+def _refuse_changed(before: State) -> None:
     for source, files in before.items():
         now = _files(source)
         torn = _torn & files.keys()

@@ -77,6 +77,29 @@ def likeness_options(command: Command) -> Command:
     return _with(options, command)
 
 
+def meaning_options(command: Command) -> Command:
+    """What is compared by meaning, and how."""
+    options = [
+        click.option("--semantic/--no-semantic", default=None, help="Find semantic neighbours [semantic]."),
+        click.option("--embedder", help="Sentence-transformers model, or a folder of one [the shipped static table]."),
+        click.option(
+            "--confirm-with", metavar="MODEL", help="Transformer (or minilm) that decides on pairs by meaning."
+        ),
+        click.option(
+            "--confirm-share", type=float, help="Largest share of the rows' (of questions') tokens it reads [0.1]."
+        ),
+        click.option(
+            "--confirm-recall", type=float, help="Read on until the estimated share of its pairs found is this."
+        ),
+        click.option("--confirm-limit", type=float, help="Largest share that --confirm-recall may read [1]."),
+        click.option("--cosine", type=float, help="Semantic pairs at or above this go to review [0.9]."),
+        click.option(
+            "--neighbours", type=int, help="Nearest rows that are compared by meaning, and listed, per row [10]."
+        ),
+    ]
+    return _with(options, command)
+
+
 def staying_options(command: Command) -> Command:
     """What counts as a duplicate, and which of them stay."""
     options = [
@@ -193,12 +216,21 @@ def given(options: dict[str, Any]) -> dict[str, Any]:
     return {k: None if k in CAN_BE_NONE and v == NONE else v for k, v in chosen.items()}
 
 
-def dashed(message: str, words: Sequence[str]) -> str:
-    """What click says of an unknown option, where a word of the command line is a path that begins with a dash."""
+def unknown(error: click.NoSuchOption, words: Sequence[str], audit: click.Command) -> str:
+    """What to say of an option that the verb at hand has not; empty where click's own words will do.
+
+    words: the command line, in which a path may begin with a dash; audit: the verb whose option it may be.
+    """
     for word in words:
         if word.startswith("-") and (Path(word).exists() or _LIKE_A_FILE.fullmatch(word)):
-            return f"{message} If {word} is a file or a folder, write ./{word}"
-    return ""
+            return f"{error.message} If {word} is a file or a folder, write ./{word}"
+    known = {name for option in audit.params for name in (*option.opts, *option.secondary_opts)}
+    if error.option_name not in known or error.ctx is None or error.ctx.command is audit:
+        return ""
+    return (
+        f"{error.message} It is an option of audits, which measure what it changes: `scan DATASET "
+        f"{error.option_name} ...`, with --force to replace a run"
+    )
 
 
 def _weight(entry: str) -> tuple[str, float]:

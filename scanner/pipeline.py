@@ -25,6 +25,7 @@ from scanner import (
     inputs,
     judging,
     keeping,
+    mapped,
     matching,
     memory,
     models,
@@ -92,6 +93,7 @@ def audit(
                 hub.check(name, option)  # before a language model is loaded, which turns the network off
         if settings.calibration:
             predicting.weights_of(settings, Progress())  # refused now, not after the reading
+        hashed = mapped.state(sources)
         with progress.stage("hash the input", len(sources) + len(evaluation)):
             digests = inputs.sha256_of(sources, threads, progress.advance)
             evaluated = inputs.sha256_of(evaluation, threads, progress.advance)
@@ -107,12 +109,13 @@ def audit(
         if files != datasets:
             kept = sources[0].path.replace(run.private / sources[0].path.name)
             sources = [replace(s, path=kept) for s in sources]
+            hashed = mapped.state(sources)
     with progress.stage("load the kernels"):
         compiling.load_kernels(progress)
     benchmarks = list(zip(evaluation, evaluated, strict=True))
     try:
         notes, facts = _measure_and_judge(
-            run, sources, digests, identity, benchmarks, earlier_runs, settings, threads, progress
+            run, sources, hashed, digests, identity, benchmarks, earlier_runs, settings, threads, progress
         )  # fmt: skip
     except (SettingsError, RuleError):  # nobody goes on with these: the folder must not refuse the mended command
         inputs.forget(run)
@@ -125,6 +128,7 @@ def audit(
 def _measure_and_judge(
     run: RunFolder,
     sources: list[Source],
+    hashed: mapped.State,
     digests: list[str],
     identity: str,
     benchmarks: list[tuple[Source, str]],
@@ -134,7 +138,7 @@ def _measure_and_judge(
     progress: Progress,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The stages of an audit in their order; writes every table, returns notes and facts for scan.json."""
-    rows, skips, prints = stages.read(run, sources, settings, threads, identity, progress)
+    rows, skips, prints = stages.read(run, sources, settings, threads, identity, progress, hashed)
     names = [s.name for s in sources]
     likeness = stages.find_likeness(run, rows, prints, settings, threads, progress)
     known, compared = stages.compare_with_earlier(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
+from scanner import mapped
 from scanner.embedding import Encoders
 from scanner.fingerprints import Fingerprinter, fingerprint
 from scanner.objects import Clusters, Fingerprints, Groups, Rows, Skip, Source
@@ -75,9 +76,18 @@ class Passages:
 
 
 def read(
-    run: RunFolder, sources: list[Source], settings: Settings, threads: int, identity: str, progress: Progress
+    run: RunFolder,
+    sources: list[Source],
+    settings: Settings,
+    threads: int,
+    identity: str,
+    progress: Progress,
+    hashed: mapped.State | None = None,
 ) -> tuple[Rows, list[Skip], Fingerprints]:
-    """Read the inputs and fingerprint every row, or take over what an interrupted run of the same has read."""
+    """Read the inputs and fingerprint every row, or take over what an interrupted run of the same has read.
+
+    hashed: the files as they were when `identity` was made of them; InputError where they are no longer so.
+    """
     from scanner import ingest, resuming
 
     state = run.private / "ingested.json"
@@ -99,7 +109,8 @@ def read(
             progress.advance(step)
 
         printer = fingerprinter(settings)
-        rows, skips = ingest.read_all(sources, run, settings, threads, advance, printer, unread_too=True)
+        with mapped.steady(sources, hashed):
+            rows, skips = ingest.read_all(sources, run, settings, threads, advance, printer, unread_too=True)
         resuming.save_rows(arrays, rows)
         resuming.save_skips(state, skips, identity)
     return rows, skips, printer.whole()

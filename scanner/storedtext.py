@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from threading import Lock
 from typing import Any, Protocol
@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from scanner.objects import ROLES, Int64, RowSegments, SegmentBatch
+from scanner.objects import ROLE_CODE, ROLES, Int64, RowSegments, SegmentBatch
 from scanner.ranges import laid_out
 from scanner.writing import atomic
 
@@ -172,6 +172,22 @@ def views(batch: pa.RecordBatch, first: int = 0) -> SegmentBatch:
         offsets=at,
         data=np.frombuffer(data, np.uint8) if data is not None and data.size else np.zeros(0, np.uint8),
         first=first,
+    )
+
+
+def with_texts(segments: pl.DataFrame, texts: Mapping[tuple[int, str], str]) -> SegmentBatch:
+    """Segments of whole rows (SEGMENT_SCHEMA), some with another text: by row_id and field_path."""
+    ordered = segments.sort("row_id", "segment")
+    old = ordered.select("row_id", "field_path", "text").iter_rows()
+    new = [texts.get((row, path), text).encode() for row, path, text in old]
+    return SegmentBatch(
+        row_id=ordered["row_id"].to_numpy(),
+        segment=ordered["segment"].to_numpy(),
+        turn=ordered["turn"].to_numpy(),
+        role=np.array([ROLE_CODE[role] for role in ordered["role"].cast(pl.String)], np.uint8),
+        supervised=ordered["supervised"].to_numpy(),
+        offsets=np.concatenate(([0], np.cumsum([len(text) for text in new]))).astype(np.int64),
+        data=np.frombuffer(b"".join(new), np.uint8),
     )
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from scanner import fieldnames, formats, ingest, jsontext, layouts, rulebook, running, unread
+from scanner import fieldnames, figures, formats, ingest, jsontext, layouts, rulebook, running, unread
 from scanner.errors import ScanError
 from scanner.figures import plural
 from scanner.objects import Records, Rows, Source
@@ -29,6 +29,7 @@ class Verified:
     values: int
     words: int  # values too short or too plain to be looked for, such as a password that is a word
     rules: int
+    left_out: tuple[formats.LeftOut, ...] = ()  # files of a folder that were not read
 
     def in_words(self) -> str:
         """What is proved, and what is not, for the screen."""
@@ -43,9 +44,10 @@ class Verified:
             if self.values == 1
             else f"none of the {self.values:,} different private values that the audit found stands"
         )
+        unread = "".join(f"Of these nothing is proved, {line}\n" for line in figures.left_out(self.left_out))
         return (
             f"{self.file}: {found} in its {plural(self.rows, 'row')}, in any field, and "
-            f"none of the {plural(self.rules, 'rule')} finds anything there{plain}\n"
+            f"none of the {plural(self.rules, 'rule')} finds anything there{plain}\n{unread}"
             f"Not looked for is {rulebook.NOT_LOOKED_FOR} (scan rules lists what is)"
         )
 
@@ -62,7 +64,7 @@ def verify(file: Path, run: RunFolder) -> Verified:
     otherwise = "table" if any(known["layout"] == "table" for known in scan["inputs"]) else ""
     book = rulebook.load(settings.rules)
     values, words = masked_values(run)
-    sources = formats.discover([str(file)])
+    sources, left_out = formats.survey([str(file)])
     with tempfile.TemporaryDirectory(prefix="sftscan-") as folder:
         other = RunFolder.open_for_writing(Path(folder) / "verify.scan")
         threads = running.thread_count(settings.threads)
@@ -78,34 +80,38 @@ def verify(file: Path, run: RunFolder) -> Verified:
         )
     if found:
         raise ScanError(
-            f"{file}: private values are left in {_places(rows, found)}; apply the plan of {run.path} with redaction "
-            "on, or mask these rows by hand"
+            f"{file}: private values are left in {_places(rows, sources, found)}; apply the plan of {run.path} with "
+            "redaction on, or mask these rows by hand"
         )
     if len(left):
         names = {fieldnames.name_of(path) for path in left["field_path"].unique()}
         told = f" ({', '.join(plain)})" if (plain := layouts.plain_names(sorted(names))) else ""
         raise ScanError(
-            f"{file}: private values stand in {_places(rows, left['row_id'].to_list())}, in fields that no trainer "
-            f"reads{told}; apply the plan of {run.path} with redaction on and "
-            "without --leave-unread, or mask these fields by hand"
+            f"{file}: private values stand in {_places(rows, sources, left['row_id'].to_list())}, in fields that no "
+            f"trainer reads{told}; apply the plan of {run.path} with redaction on and without --leave-unread, or mask "
+            "these fields by hand"
         )
     keys = [row for source, first in zip(sources, rows.first_row, strict=True)
             for row in _holding(source, first, settings, values, book)]  # fmt: skip
     if keys:
         raise ScanError(
-            f"{file}: private values stand in {_places(rows, keys)}, in names of fields, which no plan changes; rename "
-            "these fields, or take them out"
+            f"{file}: private values stand in {_places(rows, sources, keys)}, in names of fields, which no plan "
+            "changes; rename these fields, or take them out"
         )
-    return Verified(file, len(rows), len(values), words, len(book.rules))
+    return Verified(file, len(rows), len(values), words, len(book.rules), left_out)
 
 
-def _places(rows: Rows, row_ids: list[int]) -> str:
-    """How many rows these are, and the lines of the first ten."""
+def _places(rows: Rows, sources: list[Source], row_ids: list[int]) -> str:
+    """How many rows these are, and the lines of the first ten, of several files with their names."""
     distinct = np.unique(np.array(row_ids, np.int64))
-    lines = rows.line[np.searchsorted(rows.row_id, distinct[:10])].tolist()
+    first = np.searchsorted(rows.row_id, distinct[:10])
+    lines = list(map(str, rows.line[first].tolist()))
     more = ", ..." if len(distinct) > 10 else ""
-    at = "line" if len(distinct) == 1 else "lines"
-    return f"{plural(len(distinct), 'row')} ({at} {', '.join(map(str, lines))}{more})"
+    at = "line " if len(distinct) == 1 else "lines "
+    if len(sources) > 1:
+        lines = [f"{sources[i].name}:{line}" for i, line in zip(rows.source[first].tolist(), lines, strict=True)]
+        at = ""
+    return f"{plural(len(distinct), 'row')} ({at}{', '.join(lines)}{more})"
 
 
 def _holding_texts(frames: Iterable[pl.DataFrame], values: list[str]) -> pl.DataFrame:

@@ -201,3 +201,18 @@ def test_a_folder_may_be_called_by_a_point(tmp_path, monkeypatch):
     assert (tmp_path / "new.manifest.json").is_file()
     with pytest.raises(OutputError, match=r"^/ has no name"):
         pipeline.apply(run, Path("/"))
+
+
+def test_a_name_cannot_steer_the_screen_and_the_proof_is_offered_where_something_was_masked(tmp_path):
+    for name, output in (("a\nb\x1b[31m.jsonl", "Ask jane.roe@roe-clinic.net."), ("c.jsonl", "Nothing here.")):
+        folder = tmp_path / "in"
+        folder.mkdir(exist_ok=True)
+        (folder / name).write_text(json.dumps({"instruction": "Who?", "output": output}) + "\n", "utf-8")
+    run = pipeline.audit([str(folder)], Settings(semantic=False), tmp_path / "in.scan").path
+    said = pipeline.apply(run, tmp_path / "clean").in_words()
+    assert "a␊b␛[31m.jsonl, " in said
+    assert "\x1b" not in said
+    assert said.endswith(f"\nprove that nothing masked is left: scan verify {tmp_path / 'clean'} {run}")
+    (folder / "a\nb\x1b[31m.jsonl").unlink()
+    run = pipeline.audit([str(folder)], Settings(semantic=False), tmp_path / "c.scan").path
+    assert "prove that" not in pipeline.apply(run, tmp_path / "c.jsonl").in_words()

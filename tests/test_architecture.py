@@ -26,7 +26,7 @@ FLOORS = {
     "turns templating families decontaminating contrast compiling background batching baseloss wording rates "
     "heat planting memory closeness wordmeans growing ordering running effects options goldfish commonlines hub "
     "fieldnames trust versions wordvectors recalls mapped pairing writing storedtext jsonediting shownnames "
-    "invisible",
+    "invisible redacting",
     2: "formats layouts signals features outputs reports clustering contamination prediction planning explain "
     "rehearsal earlier comparing confirmation",
     3: "pipeline inputs ingest resuming stages relating predicting tables rehearsing applying estimating verifying "

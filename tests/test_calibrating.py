@@ -225,7 +225,7 @@ def test_a_base_that_recites_nothing_gets_a_caution(audited, tmp_path):
     assert done.table.level.offset_sd >= SHIPPED.priors.offset_sd
     said = "Caution: none of the rows recited 16 tokens or more, so the level rests on shorter runs"
     assert said in done.in_words()
-    assert "So few recited rows leave the level open from offset" in done.in_words()
+    assert "the 90 % interval of an audit also covers what offset" in done.in_words()
     data, settings = str(audited.parent / "d.jsonl"), Settings(semantic=False, plan=PLAN, threads=1)
     high = {}
     for name, calibration in (("with", tmp_path / "c.toml"), ("without", None)):

@@ -238,6 +238,15 @@ def test_a_name_that_begins_with_a_dash_is_taken_for_one_where_it_is_no_option(t
     assert done.stderr.splitlines()[-1] == "Error: No such option '--epochz'. Did you mean '--epochs'?"
 
 
+def test_an_option_of_audits_is_told_as_such_to_who_judges_a_run_again(tmp_path: Path) -> None:
+    done = scan("plan", "data.scan", "--max-length", "512", cwd=tmp_path)
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (
+        2,
+        "Error: No such option '--max-length'. It is an option of audits, which measure what it changes: "
+        "`scan DATASET --max-length ...`, with --force to replace a run",
+    )
+
+
 def test_the_run_of_a_file_whose_name_begins_with_a_dash_can_be_named_plainly(tmp_path: Path) -> None:
     (tmp_path / "-d.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows(9)), "utf-8")
     assert scan("./-d.jsonl", "-q", "--no-semantic", cwd=tmp_path).returncode == 0

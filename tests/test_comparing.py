@@ -323,13 +323,14 @@ def side(name: str, folder: Path, contents: list[tuple[str, str]]) -> Side:
     n = len(made)
     values: dict[str, Any] = {
         "row_id": list(range(n)),
+        "source": [name] * n,
         "content_hash": [f"{folder.name} {i}" for i in range(n)],  # keyed by the data set: of no use for another
         "prompt_chars": [len(prompt) for prompt, _ in contents],
         "response_chars": [len(answer) for _, answer in contents],
         "length.supervised_tokens": [len(answer.split()) for _, answer in contents],
         "action": [("keep", "drop", "review")[i % 3] for i in range(n)],
     }
-    kinds = {"row_id": pl.Int64, "content_hash": pl.String, "action": pl.String}
+    kinds = {"row_id": pl.Int64, "source": pl.String, "content_hash": pl.String, "action": pl.String}
     return Side(name, run, {}, pl.DataFrame(values, schema_overrides=kinds))
 
 

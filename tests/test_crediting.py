@@ -111,6 +111,9 @@ def test_a_plan_that_trains_longer_hears_how_later_epochs_were_foretold():
     _, wrong = of_level(longer, after(GOOD, replace(later, expected_rows=12.0)))
     assert wrong.severity == "count"
     assert wrong.text.endswith("30 recited: the number did not hold, so that of the plan is a guess.")
+    _, few = of_level(longer, after(GOOD, replace(later, expected_rows=0.0, recited_rows=0)))
+    assert few.severity == "note"
+    assert few.text.endswith("0.0 rows predicted, 0 recited: too few to tell whether the number holds.")
     _, untried = of_level(longer, after(GOOD))
     assert (untried.severity, untried.text.split(": ")[1]) == (
         "note",

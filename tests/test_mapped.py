@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scanner import formats, ingest, mapped, pipeline
+from scanner import formats, ingest, inputs, mapped, pipeline
 from scanner.deduplicating import find_duplicates
 from scanner.errors import InputError
 from scanner.objects import Source
@@ -215,6 +215,24 @@ def test_an_audit_of_a_file_that_grows_while_its_last_piece_is_read_is_refused(t
     append_before(monkeypatch, ingest, "segment", path)
     with pytest.raises(InputError, match="changed while it was read"):
         find_duplicates([path])
+
+
+def test_an_audit_reads_what_it_hashed(tmp_path, monkeypatch):
+    path = write(tmp_path / "d.jsonl", 60)
+    whole, real = path.read_bytes(), inputs.sha256_of
+
+    def cut_once_hashed(*given):
+        digests = real(*given)
+        path.write_bytes(whole[: len(whole) // 2])
+        return digests
+
+    with monkeypatch.context() as patch:
+        patch.setattr(inputs, "sha256_of", cut_once_hashed)
+        with pytest.raises(InputError, match=r"changed while it was read \(it had 6,\d+ bytes and has 3,\d+ now"):
+            pipeline.audit([str(path)], Settings(semantic=False), tmp_path / "d.scan")
+    path.write_bytes(whole)
+    run = pipeline.audit([str(path)], Settings(semantic=False), tmp_path / "d.scan")
+    assert run.read_json("scan.json")["rows_read"] == 60
 
 
 def test_an_empty_file_maps_to_nothing(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -102,6 +103,20 @@ def test_a_table_that_was_written_as_jsonl_is_still_a_table(tmp_path):
         file.write(json.dumps({"Name": "Eve", "Contact": "eve@roe-clinic.net", "City": "Rome"}) + "\n")
     with pytest.raises(ScanError, match=r"private values are left in 1 row \(line 10\)"):
         pipeline.verify(tmp_path / "t.jsonl", run)
+
+
+def test_of_a_folder_the_files_are_named_and_so_is_what_was_not_read(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / "in").mkdir(exist_ok=True)
+        (tmp_path / "in" / f"{name}.jsonl").write_text(json.dumps(item(1, output=f"Ask {name}{MAIL}.")) + "\n", "utf-8")
+    run = pipeline.audit([str(tmp_path / "in")], SETTINGS, tmp_path / "in.scan").path
+    with pytest.raises(ScanError, match=r"private values are left in 2 rows \(a\.jsonl:1, b\.jsonl:1\); apply"):
+        pipeline.verify(tmp_path / "in", run)
+    pipeline.apply(run, tmp_path / "clean")
+    assert "nothing is proved" not in pipeline.verify(tmp_path / "clean", run).in_words()
+    (tmp_path / "clean" / "photo.png").write_bytes(b"\x89PNG" + MAIL.encode())
+    said = pipeline.verify(tmp_path / "clean", run).in_words()
+    assert re.search(r"\nOf these nothing is proved, left out \(.+\): photo\.png\n", said)
 
 
 PEOPLE = """Number,Name,Password,TelephoneNumber,NationalID,phone_model

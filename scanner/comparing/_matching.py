@@ -3,13 +3,14 @@
 records   both data sets hold the same records, whatever their order, files and format: by content_hash, which is
           keyed by the content of the whole data set and so means the same in both
 text      otherwise by what is trained on, the text of every segment with its role (128-bit hashes, never written);
-          rows that are left over and share their prompt, or a longer answer, are the same row with its other side
-          changed
+          rows of which one is what redacting makes of the other are the same row, wherever they stand, and so are
+          rows that are left over and share their prompt, or a longer answer, with the other side changed
 sketches  where a run was purged of its text: the MinHash signature and the lengths of prompt and answer agree
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,10 +18,12 @@ import numpy.typing as npt
 import polars as pl
 
 from scanner.comparing._sides import ACTIONS, Side
-from scanner.errors import RunError
-from scanner.objects import Bool, UInt64
+from scanner.errors import RuleError, RunError
+from scanner.objects import Bool, SegmentBatch, UInt64
+from scanner.redacting import redactions
+from scanner.settings import Settings
 from scanner.signatures import is_sketched
-from scanner.storedtext import SegmentReader
+from scanner.storedtext import with_texts
 
 UInt32 = npt.NDArray[np.uint32]
 
@@ -39,11 +42,22 @@ STATUSES = (BOTH, *CHANGED, ONLY_A, ONLY_B)
 
 
 @dataclass(frozen=True)
+class _Texts:
+    """What rows are matched by: hashes of 128 bits, as key_1 and key_2, or beside row_id_x as part_1 and part_2."""
+
+    key: pl.DataFrame  # of every row's text with roles
+    parts: tuple[pl.DataFrame, ...]  # of rows with prompt and answer: of both, of the prompt, of longer answers
+    every: pl.DataFrame  # key as a part
+    redacted: dict[str, pl.DataFrame]  # the same of rows to redact as they will be, by what that changes
+    left: list[bytes]  # what the plan leaves of each source, in order: keys of its rows as they will be
+
+
+@dataclass(frozen=True)
 class Matching:
     """How rows were matched, and every row of A and of B in exactly one line."""
 
     how: str  # records, text, sketches
-    carried_out: bool  # B is what A's plan leaves of A, row for row
+    carried_out: bool  # B is what A's plan leaves of A, row for row; its files may come in another order
     table: pl.DataFrame  # content, copy, status; columns of both sides with _a and _b, null where there is no such row
 
 
@@ -54,15 +68,14 @@ def match(a: Side, b: Side) -> Matching:
     content: number of the content, in the order of its hash, which is the same for (a, b) and (b, a); of a changed
     row that of A. copy: from 0 within the content. RunError where nothing can be compared, with the reason.
     """
+    texts = None
     if a.table["content_hash"].sort().equals(b.table["content_hash"].sort()):
         how, keys = "records", [pl.DataFrame({"key": side.table["content_hash"]}) for side in (a, b)]
-        parts = None
     elif a.has_text and b.has_text:
-        how, found = "text", [_texts(side) for side in (a, b)]
-        keys, parts = [f[0] for f in found], [f[1] for f in found]
+        how, texts = "text", (_texts(a), _texts(b))
+        keys = [of.key for of in texts]
     else:
-        how, keys, parts = "sketches", _sketches(a, b), None
-    placed = None
+        how, keys = "sketches", _sketches(a, b)
     names = keys[0].columns
     left, right = (_numbered(side, key) for side, key in zip((a, b), keys, strict=True))
     joined = left.join(right, on=[*names, "copy"], how="full", coalesce=True).sort(*names, "copy")
@@ -75,15 +88,18 @@ def match(a: Side, b: Side) -> Matching:
         .then(pl.lit(ONLY_A))
         .otherwise(pl.lit(ONLY_B)),
     )
-    if parts:
-        for status, part_a, part_b in zip((BOTH, OTHER_ANSWER, OTHER_PROMPT), *parts, strict=True):
+    if texts:
+        of_a, of_b = texts
+        for status in CHANGED:
+            joined = _changed(joined, of_a.redacted[status], of_b.every, status)
+            joined = _changed(joined, of_a.every, of_b.redacted[status], status)
+        for status, part_a, part_b in zip((BOTH, OTHER_ANSWER, OTHER_PROMPT), of_a.parts, of_b.parts, strict=True):
             joined = _changed(joined, part_a, part_b, status)
-        placed = _carried_out(a, b, *keys)
-        either = placed or (_carried_out(b, a, *keys[::-1]) or ())[::-1]
-        joined = _changed(joined, *either, OTHER_TEXT) if either else _alike(joined, a, b)
+        joined = _alike(joined, a, b)
     first = ["content", "copy", "status"]
     rest = [c for c in joined.columns if c not in (*first, *names)]
-    return Matching(how, placed is not None, joined.select(*first, *rest).sort("row_id_a", "row_id_b", nulls_last=True))
+    carried_out = texts is not None and _is_left(texts[0].left, _rows_of_sources(b.table, texts[1].key))
+    return Matching(how, carried_out, joined.select(*first, *rest).sort("row_id_a", "row_id_b", nulls_last=True))
 
 
 def _numbered(side: Side, key: pl.DataFrame) -> pl.DataFrame:
@@ -123,25 +139,15 @@ def _joined(joined: pl.DataFrame, pairs: pl.DataFrame) -> pl.DataFrame:
     return pl.concat([joined.filter(~(taken_a | taken_b)), pairs.select(joined.columns)])
 
 
-def _carried_out(
-    a: Side, b: Side, key_a: pl.DataFrame, key_b: pl.DataFrame
-) -> tuple[pl.DataFrame, pl.DataFrame] | None:
-    """The place of each row, as a part, where B is what A's plan leaves, in order; None where it is something else.
+def _rows_of_sources(table: pl.DataFrame, key: pl.DataFrame) -> list[bytes]:
+    """The keys of the rows of each source, in order; sources without rows are left out."""
+    parts = key.with_columns(table["source"]).partition_by("source", maintain_order=True)
+    return [part.drop("source").to_numpy().tobytes() for part in parts]
 
-    At least half of the rows must be there as they were: any rows at all could stand for redacted ones.
-    """
-    left = a.table["action"] != "drop"
-    stays, keys = a.table.filter(left), key_a.filter(left)
-    if len(stays) != len(b.table):
-        return None
-    same = (keys["key_1"] == key_b["key_1"]) & (keys["key_2"] == key_b["key_2"])
-    if not (same | (stays["action"] == "redact")).all() or 2 * same.sum() < len(same):
-        return None
-    place = pl.int_range(len(stays), dtype=pl.Int64, eager=True)
-    columns = {"part_1": place, "part_2": place}
-    return pl.DataFrame({f"row_id_{a.name.lower()}": stays["row_id"], **columns}), pl.DataFrame(
-        {f"row_id_{b.name.lower()}": b.table["row_id"], **columns}
-    )
+
+def _is_left(planned: list[bytes], there: list[bytes]) -> bool:
+    """Whether rows are those planned, in order: all, or file by file, since a folder is read in an order of its own."""
+    return b"".join(planned) == b"".join(there) or sorted(planned) == sorted(there)
 
 
 def _alike(joined: pl.DataFrame, a: Side, b: Side) -> pl.DataFrame:
@@ -171,24 +177,58 @@ def _signatures(side: Side, row_ids: pl.Series) -> UInt32:
     return np.ascontiguousarray(side.run.read_array("minhash")[np.searchsorted(there, row_ids.to_numpy())])
 
 
-def _texts(side: Side) -> tuple[pl.DataFrame, tuple[pl.DataFrame, ...]]:
-    """Hashes of every row's text with roles; of rows with prompt and answer those of both, either, longer answers."""
-    whole, prompt, answer = _hashes(side.run.segments(), len(side.table))
-    sides = prompt * np.uint64(0x9E3779B97F4A7C15) ^ answer
+def _texts(side: Side) -> _Texts:
+    """Hashes of every row's text with roles, of parts of it, and of what redacting makes of it."""
     table = side.table
+    n, row_id = len(table), f"row_id_{side.name.lower()}"
+    hashes = np.stack(_hashes(side.run.segments(), n))  # (3, n, 2)
     asked, answered = table["prompt_chars"].to_numpy() > 0, table["response_chars"].to_numpy() > 0
     long = table["length.supervised_tokens"].to_numpy() >= SHARED_ANSWER
 
     def parts(hashes: UInt64, some: Bool) -> pl.DataFrame:
-        ids = {f"row_id_{side.name.lower()}": table["row_id"].to_numpy()[some]}
+        ids = {row_id: table["row_id"].to_numpy()[some]}
         return pl.DataFrame({**ids, "part_1": hashes[some, 0], "part_2": hashes[some, 1]})
 
-    key = pl.DataFrame({"key_1": whole[:, 0], "key_2": whole[:, 1]})
-    two = asked & answered
-    return key, (parts(sides, two), parts(prompt, two), parts(answer, two & long))
+    def keys(hashes: UInt64, some: Bool) -> pl.DataFrame:
+        return pl.DataFrame({"key_1": hashes[some, 0], "key_2": hashes[some, 1]})
+
+    whole, prompt, answer = hashes
+    two, every = asked & answered, np.ones(n, np.bool_)
+    becomes = _redacted(side, hashes)
+    other_prompt, other_answer = (becomes[1:] != hashes[1:]).any(axis=2)
+    changes = {
+        OTHER_ANSWER: two & other_answer & ~other_prompt,
+        OTHER_PROMPT: two & other_prompt & ~other_answer,
+        OTHER_TEXT: (becomes[0] != whole).any(axis=1) & ~(two & (other_prompt ^ other_answer)),
+    }
+    sides = prompt * np.uint64(0x9E3779B97F4A7C15) ^ answer
+    stays = (table["action"] != "drop").to_numpy()
+    return _Texts(
+        key=keys(whole, every),
+        parts=(parts(sides, two), parts(prompt, two), parts(answer, two & long)),
+        every=parts(whole, every),
+        redacted={status: parts(becomes[0], some) for status, some in changes.items()},
+        left=_rows_of_sources(table.filter(stays), keys(becomes[0], stays)),
+    )
 
 
-def _hashes(reader: SegmentReader, rows: int) -> tuple[UInt64, UInt64, UInt64]:
+def _redacted(side: Side, hashes: UInt64) -> UInt64:
+    """(3, rows, 2) the hashes of `_hashes` once the side's plan has redacted its rows."""
+    ids = side.table.filter(pl.col("action") == "redact")["row_id"]
+    try:
+        new = redactions(side.run, ids.to_list(), Settings.from_dict(side.scan["settings"])) if len(ids) else {}
+    except RuleError:  # a folder of --rules that is gone: such rows are still told by what else they share
+        return hashes
+    texts = {(row, pointer): text for row, found in new.items() for pointer, text in found.texts.items()}
+    batch = with_texts(side.run.segments().rows(ids.to_list()), texts)
+    found = hashes.copy()
+    if len(batch):
+        places = np.searchsorted(side.table["row_id"].to_numpy(), np.unique(batch.row_id))
+        found[:, places] = np.stack(_hashes([batch], len(places)))
+    return found
+
+
+def _hashes(reader: Iterable[SegmentBatch], rows: int) -> tuple[UInt64, UInt64, UInt64]:
     """(rows, 2) hashes of every row's text with roles: of all of it, of what is asked, of what is learned."""
     from scanner.fingerprints import PART_OF_ROLE
     from scanner.kernels.minhash import ANSWER_PART, text_hashes

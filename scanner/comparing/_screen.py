@@ -124,7 +124,9 @@ class _Screen(Page):
         """Whether B is A without what A's plan takes out."""
         if not len(self.found.shared):
             return ["No row of A stands in B as it was."]
-        left = {action: there for action, _, there, _, _ in fates.iter_rows()}
+        beside = (pl.col("action_a") == "redact") & ~pl.col("sensitive_a")
+        unread = len(self.found.shared.filter(beside))
+        left = dict(self.found.shared.filter(~beside)["action_a"].value_counts().iter_rows())
         asked = {action: rows for action, rows, _, _, _ in fates.iter_rows()}
         lost = {action: gone for action, _, _, _, gone in fates.iter_rows()}
         lines = []
@@ -137,6 +139,12 @@ class _Screen(Page):
                 f"Of what A's plan takes out, B still holds {' and '.join(parts)} as before."
                 if parts
                 else "Nothing that A's plan drops or redacts stands in B as it was."
+            )
+        if unread:
+            held = plural(unread, "row is", "rows are")
+            lines.append(
+                f"{held} to be redacted only in fields that no trainer reads, which are not compared (scan verify "
+                "looks into them)."
             )
         sensitive = self.found.shared.filter("sensitive_a")
         if len(sensitive):

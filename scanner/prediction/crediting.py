@@ -95,10 +95,12 @@ def of_level(plan: TrainingPlan, weights: Weights) -> Iterator[Statement]:
         return
     foretold = f"their last epoch, foretold from the first ones: {later.expected_rows:,.1f} rows predicted, "
     foretold += f"{later.recited_rows:,} recited"
-    held = later.count_is_close
+    outcome = "the number held" if later.recited_rows >= ENOUGH_ROWS else "too few to tell whether the number holds"
+    if not later.count_is_close:
+        outcome = "the number did not hold, so that of the plan is a guess"
     yield Statement(
-        LATER, NOTE if held else COUNT, f"epochs after the {most:g} rehearsed",
-        f"{told}; {foretold}: the number {'held' if held else 'did not hold, so that of the plan is a guess'}.",
+        LATER, NOTE if later.count_is_close else COUNT, f"epochs after the {most:g} rehearsed",
+        f"{told}; {foretold}: {outcome}.",
     )  # fmt: skip
 
 

@@ -162,7 +162,7 @@ def _skew_title(counts: dict[float, float | None], planned: float | None, at: in
     if now >= 0.05 and later < ALIKE * now:
         return f"After twice the epochs hardly more rows reach {at} tokens"
     much = (
-        f"{later / now:.2g} times as many rows"
+        f"{words.number(later / now, 1 if later < 9.95 * now else 0).removesuffix('.0')} times as many rows"
         if now >= 0.05
         else f"{words.about_many(later, 'row')} instead of hardly one"
     )
@@ -346,7 +346,7 @@ def calibration(
         for b in bins
     )
     return Figure(
-        f"{words.about(expected)} of {words.plural(rows, 'row')} predicted, {words.number(true)} recited",
+        f"{words.number(true)} of {words.plural(rows, 'row')} recited, {words.about(expected)} predicted",
         f"On {on}: expected calibration error {error:.3f}{chance}. Points: share recited among rows of about equal "
         "predicted probability, with its 90 % interval and the number of rows; on the dotted line a prediction is "
         "right.",

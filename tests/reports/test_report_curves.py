@@ -152,6 +152,8 @@ def test_the_skew_shows_the_table() -> None:
     ("now", "later", "title"),
     [
         (40.0, 100.0, "After twice the epochs 2.5 times as many rows reach 16 tokens"),
+        (0.083, 11.6, "After twice the epochs 140 times as many rows reach 16 tokens"),
+        (10.0, 99.7, "After twice the epochs 10 times as many rows reach 16 tokens"),
         (251.0, 257.0, "After twice the epochs hardly more rows reach 16 tokens"),
         (0.01, 3.0, "After twice the epochs 3 rows instead of hardly one reach 16 tokens"),
         (0.01, 0.2, "Hardly a row reaches 16 tokens, nor after twice the epochs"),
@@ -234,7 +236,7 @@ def test_variants_at_one_number_of_epochs_stand_beside_one_another() -> None:
 def test_calibration_shows_its_bins() -> None:
     figure = _curves.calibration(BINS, "the rehearsal x", 16)
     assert figure is not None
-    assert figure.title == "22 of 550 rows predicted, 20 recited", "0.5 + 12 + 9 predicted; 0 + 10 + 10 recited"
+    assert figure.title == "20 of 550 rows recited, 22 predicted", "0.5 + 12 + 9 predicted; 0 + 10 + 10 recited"
     error = (0.001 * 500 + 0.05 * 40 + 0.1 * 10) / 550
     assert f"expected calibration error {error:.3f}" in figure.told
     plot = Plot(Scale(0, 1, "root"), Scale(0, 1, "root"))
