@@ -264,7 +264,7 @@ def test_taxon_and_reasons_in_words():
     prediction = predict(np.concatenate(parts), offsets, answers, group, group.astype(np.uint64), PLAN, SHIPPED)
     assert prediction.taxon.to_list() == ["recite"] * 6 + ["recollect", "reconstruct", "reconstruct"]
     assert prediction.reasons[0].startswith(
-        "6 exact copies; 34 % less, for copies come in the same steps; dose 17 visits"
+        "6 exact copies; 34 % less, for copies come in the same steps; dose 12 visits"
     )
     apart = predict(
         np.concatenate(parts), offsets, answers, group, group.astype(np.uint64), replace(PLAN, batch_size=1), SHIPPED

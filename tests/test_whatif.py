@@ -202,7 +202,7 @@ def audited(tmp_path_factory):
     ]
     lines += lines[:10] * 5
     (folder / "d.jsonl").write_text("".join(json.dumps(x) + "\n" for x in lines))
-    settings = Settings(semantic=False).changed(learning_rate=4e-4, epochs=4, batch_size=4, model_params=4.2e6)
+    settings = Settings(semantic=False).changed(learning_rate=8e-4, epochs=4, batch_size=4, model_params=4.2e6)
     return pipeline.audit([str(folder / "d.jsonl")], settings, folder / "d.scan")
 
 
