@@ -283,9 +283,9 @@ def main() -> None:
     if args.only in (None, "calibration"):
         print("## Level after one short rehearsal\n")
         print(
-            "Tested are plans that the weights did not see, or other seeds and rows of the plans of random-1, grouped-1 "
-            "and linear-steep: fitted to the cells of FITTED (fit.py) but the tested one, those of its plan, random-3, "
-            "random-4, grouped-3 and grouped-4; for other rows, to cells of the English rows alone. "
+            "Tested are plans that the weights did not see, or other seeds and rows of the plans of random-1, "
+            "grouped-1 and linear-steep: fitted to the cells of FITTED (fit.py) but the tested one, those of its plan, "
+            "random-3, random-4, grouped-3 and grouped-4; for other rows, to cells of the English rows alone. "
             "LoRA, of which no fit has a cell: the shipped weights, what adapters learn and hold told by the other "
             "cells.\n"
         )
