@@ -181,7 +181,7 @@ def test_what_was_tested_is_said_as_it_came_out():
         "LoRA was tested and not fitted: 60 of 700 rows were recited, 45 predicted, AUROC 0.930, where "
         "another seed reaches 0.950: order and number held. That is the sum of nine trainings (ranks 8 to 64, rates "
         "3e-4 to 3e-3, one of them falling), each foretold from the other eight; single ones were off by threefold and "
-        "more (4 rows foretold for 14, 5 for none), and rank told nothing that held: the number of rows is a guess.",
+        "more (5 rows foretold for 14, and for none), and rank told nothing that held: the number of rows is a guess.",
     )
     off = replace(known, tested=(held, replace(held, expected_rows=200.0)))
     assert about(said(plan, off), "method")[0] == "count", "the worst test of a kind counts"

@@ -27,9 +27,8 @@ STEPS_FACTOR = 1.5
 """Times the most optimizer steps validated from which on the number of rows is a guess."""
 SINGLE_LORA = (
     "That is the sum of nine trainings (ranks 8 to 64, rates 3e-4 to 3e-3, one of them falling), each foretold from "
-    "the other eight; "
-    "single ones were off by threefold and more (4 rows foretold for 14, 5 for none), and rank told nothing that held: "
-    "the number of rows is a guess."
+    "the other eight; single ones were off by threefold and more (5 rows foretold for 14, and for none), and rank told "
+    "nothing that held: the number of rows is a guess."
 )
 """What a test on LoRA does not tell by itself (benchmarks/prediction)."""
 LEAST_K = 4
