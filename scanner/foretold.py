@@ -29,7 +29,10 @@ def foretold(
     """
     from scanner import prediction
     from scanner.prediction import reliability
+    from scanner.prediction.crediting import covered
+    from scanner.prediction.plans import of_plan
     from scanner.prediction.skew import skew
+    from scanner.prediction.statements import COUNT, ORDER
 
     planted, with_base = drawn.planted, settings.base is not None
     rows = as_trained(alone(run, settings, drawn.row_id, planted), drawn.lengths)
@@ -61,6 +64,7 @@ def foretold(
     predicted = pl.DataFrame({"row_id": rows.row_id, "predicted": result.p_extract}).filter(pl.col("row_id") >= 0)
     table = predicted.join(measured, on="row_id", how="inner").filter(pl.col("predicted").is_not_nan())
     truth = (table["n_pre"] >= EXTRACTED).to_numpy()
+    known = replace(weights, validated=covered(weights))
     told = {
         "rows": len(table),
         "expected_rows": float(table["predicted"].sum()),
@@ -69,6 +73,7 @@ def foretold(
         "skew": tail.told(),
         "bins": [b.as_dict() for b in reliability.bins(table["predicted"], truth)],
         "calibrated": result.calibrated,
+        "outside": [s.short for s in of_plan(plan, known, amounts.steps) if s.severity in (COUNT, ORDER)],
         "with_base": with_base,
     }
     return told, predicted

@@ -121,6 +121,8 @@ class Rehearsed:
             f"Predicted from {known} ({level}): {p['expected_rows']:.1f} rows with {EXTRACTED} or more, "
             f"measured {p['measured_rows']:,}; order of the rows: AUROC {told} ({p['rows']:,} rows)."
         ]
+        if outside := p.get("outside"):
+            lines.append(f"Outside what was validated, so that this number was a guess: {'; '.join(outside)}.")
         if p["measured_rows"] < FEW_ROWS:
             return [
                 *lines,

@@ -68,6 +68,8 @@ def test_the_whole_road_with_a_tiny_base(small, audited, monkeypatch):
     assert not (audited / "private" / "rehearsal" / "tiny-0" / "state.pt").exists()
     beside = done.facts["prediction"]
     assert sum(b["rows"] for b in beside["bins"]) == beside["rows"]
+    assert any(o.startswith("model size") for o in beside["outside"]), "a base of a few thousand parameters"
+    assert "Outside what was validated, so that this number was a guess: model size" in text.replace("\n", " ")
     at_16 = {p["epochs"]: p["expected_rows"] for p in beside["skew"] if p["tokens"] == 16}
     assert at_16[2.0] == pytest.approx(beside["expected_rows"], rel=1e-4)
     said: list[str] = []

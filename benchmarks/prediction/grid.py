@@ -91,6 +91,7 @@ CELLS = {
     "per-row": Cell(replace(PLAN, loss_average="row")),
     "linear": Cell(replace(PLAN, lr_schedule="linear")),
     "linear-steep": Cell(replace(PLAN, lr_schedule="linear", learning_rate=1e-3), 2),
+    "linear-32": Cell(replace(PLAN, lr_schedule="linear", batch_size=32), 9),
     "linear-steep-2": Cell(replace(PLAN, lr_schedule="linear", learning_rate=1e-3), 8),
     "linear-steep-other": Cell(replace(PLAN, lr_schedule="linear", learning_rate=1e-3), 3, rows="other"),
     "gentle": Cell(replace(PLAN, learning_rate=1.5e-4, epochs=12)),
