@@ -31,7 +31,7 @@ from scanner.redacting import Redaction
 from scanner.settings import Settings
 from scanner.shownnames import without_private_paths
 from scanner.store import RunFolder
-from scanner.text import visible
+from scanner.text import on_one_line
 from scanner.writing import Place, together
 
 EXCERPT_CHARACTERS = 400
@@ -78,7 +78,7 @@ class Applied:
             f" ({plural(self.values_redacted_unread, 'value')} in fields that no trainer reads, in "
             f"{self.rows_redacted_unread:,} of these)" if self.values_redacted_unread else ""
         )  # fmt: skip
-        named = ", ".join(visible(str(path)).replace("\n", "␊") for path in self.outputs)
+        named = ", ".join(on_one_line(str(path)) for path in self.outputs)
         verify = shlex.join(["scan", "verify", str(self.out), str(self.run)])
         proof = f"\nprove that nothing masked is left: {verify}" if self.rows_redacted else ""
         return (

@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 
 from scanner import redaction
-from scanner.text import visible
+from scanner.text import on_one_line
 
 _PLAIN = re.compile(r"(?!(?:.*\d){7})(?!.*\d\.\d+\.\d+\.\d)(?!.*[^\W_]{16})[\w ./-]*")
 """No address, number or key: of digits six at most, and no long run without a break."""
@@ -51,7 +51,7 @@ def shown(names: Iterable[str]) -> list[str]:
         spans.setdefault(i, []).append(redaction.Span(start, end, book.by_id[rule].placeholder))
     numbering = redaction.Numbering()
     masked = {parts[i]: redaction.redact(parts[i], found, numbering) for i, found in spans.items()}
-    return [visible("/".join(masked.get(part, part) for part in name.split("/"))).replace("\n", "␊") for name in names]
+    return [on_one_line("/".join(masked.get(part, part) for part in name.split("/"))) for name in names]
 
 
 def without_private_paths(scan: Mapping[str, Any]) -> dict[str, Any]:

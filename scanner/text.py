@@ -189,6 +189,11 @@ def visible(text: str) -> str:
     return "".join(c if c in _KEEP or c.isprintable() or (c.isspace() and ord(c) > 0x20) else _sign(c) for c in text)
 
 
+def on_one_line(name: str) -> str:
+    """The same of a name, in which the end of a line is to be seen too."""
+    return visible(name).replace("\n", "␊")
+
+
 def _sign(character: str) -> str:
     point = ord(character)
     if point < 0x20:
