@@ -3,9 +3,10 @@
     mean dose of a visit = stands(plan, progress) * mean over the steps so far of taught(rate of the step)
 
 A step at a high rate memorizes more, but also overwrites part of what earlier steps memorized. `taught` is what a visit
-adds at the moment it is made, `stands` the share of it that is still there later: all of it once the rate has decayed
-to 0, most of it at a quarter of the peak, and least while the rate is at its peak. At a constant rate the product of
-the two is `of_rate`. A visit is one presentation of a row to the model.
+adds at the moment it is made, `stands` the share of it that is still there later: least while the rate is at its peak,
+most of it at a quarter of that, and all of it once the rate has decayed to 0 over many steps, for what is worn away
+follows the rate with a lag (`stirred`). At a constant rate the product of the two is `of_rate`. A visit is one
+presentation of a row to the model.
 """
 
 from __future__ import annotations
@@ -35,8 +36,9 @@ peak. Of .06, .1, .15, .2, .3 and .5 the likelihood under decaying rates was lar
 than .15 on rows that were in no fit (19)."""
 RELAXES = 45.0
 """How fast the stir of the weights follows a falling rate: of what it is above that of the rate of a step, the step
-takes 2 * this * rate, as noisy steps do on a quadratic loss (Mandt, Hoffman and Blei 2017). Chosen among 15 to 400 on
-falling rates of two sets of rows; each has its best at 45 to 90 (benchmarks/prediction/README.md, 19)."""
+takes 2 * this * rate, as noisy steps do on a quadratic loss (Mandt, Hoffman and Blei 2017). Of 15 to 400 the
+likelihood is largest at 60 to 90 on two sets of rows with all weights as they were, and at 30 to 45 with all weights
+fitted again (benchmarks/prediction/README.md, 19)."""
 PARTS = 1024
 """Equal parts of a schedule over which its rates are averaged."""
 

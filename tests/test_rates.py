@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scanner.prediction.hazard import Regime
 from scanner.rates import RELAXES, of_rate, of_schedule, rate_share, settled, stands, stirred, taught
 from scanner.settings import LR_SCHEDULES, TrainingPlan
 
@@ -67,6 +68,17 @@ def test_the_stir_left_by_a_line_to_0_falls_with_the_root_of_its_steps():
 @given(at=st.floats(0, 1), steps=st.floats(0, 1e7), peak=st.floats(0, 1e-2))
 def test_a_constant_rate_stirs_as_its_peak_does_however_long(at, steps, peak):
     assert stirred(plan("constant", peak), at, steps=steps) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("schedule", ["linear", "cosine", "constant"])
+@pytest.mark.parametrize("factor", [0.0, 0.5, 2.0, 8.0])
+def test_more_epochs_grow_a_dose_as_their_own_plan_would(schedule, factor):
+    """One visit an epoch in 40 steps: 3 epochs told for `factor` times as many, beside a plan that has these."""
+    p, steps = plan(schedule, 1e-3), 120.0
+    planned = Regime.of(p, 3 * of_schedule(p, 1e-3, 1.0, steps), steps)
+    longer = 3 * factor * of_schedule(p, 1e-3, 1.0, steps * factor)
+    assert planned.scaled(factor).set_dose == pytest.approx(longer)
+    assert planned.set_dose * planned.grows(factor) == pytest.approx(longer)
 
 
 def test_what_a_short_schedule_retains():

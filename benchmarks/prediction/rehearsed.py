@@ -66,6 +66,7 @@ QUICK = {
     "linear-steep-further-quick": ["linear-steep-further"],
 }
 """Trainings of four epochs in which the rate falls to 0, and rehearsals by them of the same plan over eight epochs."""
+
 KNOWN_PLANS = ("random-1", "grouped-1", "linear-steep")
 """Cells whose plans stand in every fit that a test is made with, by other seeds or other rows than those tested."""
 

@@ -49,7 +49,7 @@ from scanner.kernels.hazard import RARITY_UNIT, STEPS_UNIT, SURPRISE_UNIT
 from scanner.objects import EXTRACTED
 from scanner.prediction.validated import Validated, read
 from scanner.prediction.wearing import lasting
-from scanner.rates import of_schedule, settled, visit_at
+from scanner.rates import of_schedule, settled, stands, visit_at
 from scanner.settings import TrainingPlan
 
 __all__ = [
@@ -316,7 +316,14 @@ class Regime:
 
     def scaled(self, factor: float) -> Regime:
         """The same training for `factor` times as many epochs."""
-        return replace(self, set_dose=self.set_dose * factor, steps=self.steps * factor)
+        return replace(self, set_dose=self.set_dose * self.grows(factor), steps=self.steps * factor)
+
+    def grows(self, factor: float) -> float:
+        """Factor on every dose in `factor` times as many epochs, in which a falling rate settles the further."""
+        if self.plan is None:
+            return factor
+        now, then = (stands(self.plan, self.at, steps=steps) for steps in (self.steps, self.steps * factor))
+        return factor * then / now
 
     def under(self, strength: float) -> Regime:
         """The same training with `strength` times the dose per visit."""

@@ -109,8 +109,9 @@ def skew(
     curve = np.empty(len(features.log_probability))  # only the sampled turns are written, and read
     for i, count in enumerate(epochs):
         factor = count / plan.epochs if plan.epochs else 0.0
-        worth, regime = weights.under(plan, amounts.regime(plan).scaled(factor))
-        dose = amounts.total * worth * factor
+        planned = amounts.regime(plan)
+        worth, regime = weights.under(plan, planned.scaled(factor))
+        dose = amounts.total * worth * planned.grows(factor)
         turn_tails(features, some, dose, dose * 0, regime, weights, conflicts, threads, curve, forgetting)
         for j, n in enumerate(tokens):
             reached = np.where(length >= n, curve[np.minimum(some.start + n, some.end) - 1], 0.0)

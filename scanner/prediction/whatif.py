@@ -130,8 +130,8 @@ def curve(sample: Sample, amounts: Doses, plan: TrainingPlan, weights: Weights, 
     total = amounts.total[sample.rows]
     lines = []
     for factor in EPOCH_FACTORS if plan.epochs else (0.0,):
-        regime = amounts.regime(plan).scaled(factor)
-        training = _Training(total * factor, regime, amounts.goldfish(plan, sample.rows))
+        planned, goldfish = amounts.regime(plan), amounts.goldfish(plan, sample.rows)
+        training = _Training(total * planned.grows(factor), planned.scaled(factor), goldfish)
         found, tail = _tail(sample, training, plan, weights, threads)
         line = _line(PLANNED, plan.epochs * factor, short, training, plan, weights, threads, found.extract)
         lines.append(line | tail)
@@ -157,10 +157,8 @@ def variants(
     doses = running.run(doses_under, shorter, threads)
     for (name, other), few, amounts in zip(named, shorter, doses, strict=True):
         factor = other.epochs / few.epochs if few.epochs else 0.0
-        training = _Training(
-            amounts.total[sample.rows] * factor, amounts.regime(other).scaled(factor),
-            amounts.goldfish(plan, sample.rows),
-        )  # fmt: skip
+        drawn, goldfish = amounts.regime(other), amounts.goldfish(plan, sample.rows)
+        training = _Training(amounts.total[sample.rows] * drawn.grows(factor), drawn.scaled(factor), goldfish)
         lines.append(_line(name, plan.epochs, short, training, plan, weights, threads))
     return pl.DataFrame(lines, schema=SCHEMA)
 
