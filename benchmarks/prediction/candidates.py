@@ -15,6 +15,7 @@ tested on that source under seeds 3 and 4 with a simulated sampler; fitted on al
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -272,7 +273,7 @@ class Study:
                         whole[rows] = p[rows]
         if len(predicted) > len(known):
             np.savez(stored, **{f"{name}|{epoch}": p for (name, epoch), p in predicted.items()})
-            print(f"<!-- {what.name}: {time.process_time() - began:.0f} s of processor time -->", flush=True)
+            print(f"{what.name}: {time.process_time() - began:.0f} s of processor time", file=sys.stderr, flush=True)
         return predicted
 
     def pairs(

@@ -249,7 +249,7 @@ def main() -> None:
     alike["- loss before tuning"] = -((ends[answers.end] - ends[answers.start])[everyone] / np.maximum(1, length))
     for number in args.epochs:
         now = [c.epochs[number] for c in cells]
-        print(f"## Epoch {number}\n")
+        print(f"### Epoch {number}\n")
         for least in LEAST:
             each = [predict(c, number, weights, least) for c in cells]
             predicted = Predicted(**{k: mean_of([v[k][everyone] for v in each]) for k in each[0]})

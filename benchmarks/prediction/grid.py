@@ -92,7 +92,10 @@ CELLS = {
     "linear": Cell(replace(PLAN, lr_schedule="linear")),
     "linear-steep": Cell(replace(PLAN, lr_schedule="linear", learning_rate=1e-3), 2),
     "linear-32": Cell(replace(PLAN, lr_schedule="linear", batch_size=32), 9),
-    "linear-steep-2": Cell(replace(PLAN, lr_schedule="linear", learning_rate=1e-3), 8),
+    **{
+        f"linear-steep-{n}": Cell(replace(PLAN, lr_schedule="linear", learning_rate=1e-3), seed)
+        for n, seed in ((2, 8), (3, 10), (4, 11))
+    },
     "linear-steep-other": Cell(replace(PLAN, lr_schedule="linear", learning_rate=1e-3), 3, rows="other"),
     "gentle": Cell(replace(PLAN, learning_rate=1.5e-4, epochs=12)),
     "steep": Cell(replace(PLAN, learning_rate=1e-3, batch_size=16)),
@@ -142,11 +145,14 @@ CELLS = {
     "many": Cell(members=2000),
     "many-other": Cell(seed=2, rows="other", members=2000),
     "many-linear": Cell(replace(PLAN, lr_schedule="linear"), 3, members=2000),
-    "many-cosine": Cell(replace(PLAN, lr_schedule="cosine", warmup=0.1, learning_rate=6e-4), 4, members=2000),
+    **{
+        f"many{of}-cosine{n}": Cell(
+            replace(PLAN, lr_schedule="cosine", warmup=0.1, learning_rate=6e-4), seed, rows=rows, members=2000
+        )
+        for of, rows in (("", "english"), ("-other", "other"))
+        for n, seed in (("", 4), ("-2", 5))
+    },
     "many-other-linear": Cell(replace(PLAN, lr_schedule="linear"), 3, rows="other", members=2000),
-    "many-other-cosine": Cell(
-        replace(PLAN, lr_schedule="cosine", warmup=0.1, learning_rate=6e-4), 4, rows="other", members=2000
-    ),
     "most": Cell(seed=6, rows="both", members=4000),
     "once": Cell(replace(PLAN, epochs=12), members=350, times=1),
     "once-other": Cell(replace(PLAN, epochs=12), 2, rows="other", members=350, times=1),

@@ -21,14 +21,15 @@ HELD = ("random-3", "random-4", "grouped-3", "grouped-4")  # never fitted where 
 OF_OTHER_ROWS = [
     "other-2", "other-3", "linear-other", "linear-other-3", "other-grouped", "other-grouped-2", "other-grouped-3",
     "packed-other", "packed-four-other", "many-other", "many-other-linear", "many-other-cosine",
-    "linear-steep-other",
+    "many-other-cosine-2", "linear-steep-other",
 ]  # fmt: skip
 """Cells of rows that no weights they are tested with have seen, beside other-1."""
 REHEARSED = {  # rehearsal -> cells that are predicted with its level, beside its own later epochs
     "random-3": [
         "random-4", "grouped-3", "grouped-4", "batch-32", "linear", "cosine", "steep", "steep-2", "gentle",
         "per-row", "micro-2", "packed", "packed-ordered-2", "packed-2", "packed-four", "few", "many", "many-linear",
-        "many-cosine", "linear-steep", "linear-steep-2", "most", "brief-1", "long-1", "other-1", *OF_OTHER_ROWS,
+        "many-cosine", "many-cosine-2", "linear-steep", "linear-steep-2", "linear-steep-3", "linear-steep-4", "most",
+        "brief-1", "long-1", "other-1", *OF_OTHER_ROWS,
     ],
     "other-1": OF_OTHER_ROWS, "packed": ["packed-ordered-2"], "packed-ordered-2": ["packed"],
     "many-cosine": ["many-other-cosine"], "linear-steep": ["linear-steep-other"],
@@ -85,6 +86,7 @@ def calibration(data: Path, rehearsals: dict[str, list[str]] = REHEARSED) -> lis
         "|---" * 11 + "|",
     ]
     found_of: dict[str, list[tuple[bool, float, float]]] = {name: [] for name in rehearsals}
+    by_plan: dict[tuple[str, grid.Cell, int], list[tuple[str, np.ndarray, np.ndarray]]] = {}
     for name, others in rehearsals.items():
         cells = predicting.load(data, [name, *others], predicting.SIMULATED)
         if name not in cells:
@@ -112,6 +114,9 @@ def calibration(data: Path, rehearsals: dict[str, list[str]] = REHEARSED) -> lis
                 low, high = (np.hypot(m - p.sum(), noise) for m in moved)
                 ok = bool(within_bar(p.sum(), truth.sum(), scores.standard_error))
                 found_of[name].append((ok, missed_by_chance(p, scores.standard_error), scores.cover.value))
+                if other != name:
+                    plan = replace(grid.CELLS[other], seed=0)
+                    by_plan.setdefault((name, plan, o.epoch), []).append((other, p, truth))
                 lines.append(
                     f"| {name} | {told} | {other} | {o.epoch} | {level.extraction(one, weights).sum():.0f} / "
                     f"{truth.sum()} | {p.sum():.0f} ({max(0.0, p.sum() - low):.0f}-{p.sum() + high:.0f}) | "
@@ -126,6 +131,27 @@ def calibration(data: Path, rehearsals: dict[str, list[str]] = REHEARSED) -> lis
             ok, chance, cover = (np.array(column) for column in zip(*lines_of, strict=True))
             inside = int(((cover >= 0.9) & (cover <= 0.98)).sum())
             lines.append(f"| {name} | {ok.sum()} of {len(ok)} | {chance.sum():.1f} | {inside} of {len(ok)} |")
+    return lines + over_seeds({key: cells for key, cells in by_plan.items() if len(cells) > 1})
+
+
+def over_seeds(by_plan: dict[tuple[str, grid.Cell, int], list[tuple[str, np.ndarray, np.ndarray]]]) -> list[str]:
+    """Plans that were tested on the same rows under several seeds, their rows taken together: what is left of the
+    calibration error when chance, which a single training is full of, evens out. Of each cell: name, p, truth (n,).
+    """
+    if not by_plan:
+        return []
+    lines = ["", "Plans under several seeds, the rows of all taken together:", "",
+             "| rehearsal | tested on | epoch | predicted / true rows, mean of a seed | true rows of each "
+             "| calibration error | by chance |", "|---" * 7 + "|"]  # fmt: skip
+    for (name, _, epoch), cells in by_plan.items():
+        p, truth = (np.concatenate(column) for column in list(zip(*cells, strict=True))[1:])
+        rng = np.random.default_rng(0)
+        chance = [scoring.calibration_error(p, rng.random(len(p)) < p) for _ in range(100)]
+        lines.append(
+            f"| {name} | {', '.join(other for other, *_ in cells)} | {epoch} | {p.sum() / len(cells):.0f} / "
+            f"{truth.sum() / len(cells):.0f} | {', '.join(str(t.sum()) for _, _, t in cells)} | "
+            f"{scoring.calibration_error(p, truth):.3f} | {np.mean(chance):.3f} |"
+        )
     return lines
 
 
