@@ -28,17 +28,17 @@ at 1.5e-4 and at 1e-3 both recited less than a square root fitted through 4e-4 p
 SETTLED_BEND = 3e-4
 """A step adds log(1 + its rate / this). Later steps overwrite part of that: after a training at a constant rate
 log(1 + rate / RATE_BEND) is left, after one whose rate has decayed to 0 all of it. Fitted on rates that decay from
-4e-4, 6e-4 and 1e-3, confirmed on other rows (benchmarks/prediction/README.md, 16)."""
+4e-4, 6e-4 and 1e-3, confirmed on other rows (benchmarks/prediction/LAWS.md, 16)."""
 WEAR = 0.13
 """How much is overwritten at a rate: with w the square of its share of the peak, w / (w + this), scaled to 1 at the
 peak. Of .06, .1, .15, .2, .3 and .5 the likelihood under decaying rates was largest at .15, on two sets of rows alike
-(benchmarks/prediction/README.md, 16); beside RELAXES it is at .12 on the one and .16 on the other, and this is better
+(benchmarks/prediction/LAWS.md, 16); beside RELAXES it is at .12 on the one and .16 on the other, and this is better
 than .15 on rows that were in no fit (19)."""
 RELAXES = 45.0
 """How fast the stir of the weights follows a falling rate: of what it is above that of the rate of a step, the step
 takes 2 * this * rate, as noisy steps do on a quadratic loss (Mandt, Hoffman and Blei 2017). Of 15 to 400 the
 likelihood is largest at 60 to 90 on two sets of rows with all weights as they were, and at 30 to 45 with all weights
-fitted again (benchmarks/prediction/README.md, 19)."""
+fitted again (benchmarks/prediction/LAWS.md, 19)."""
 PARTS = 1024
 """Equal parts of a schedule over which its rates are averaged."""
 

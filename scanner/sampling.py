@@ -42,7 +42,7 @@ EVEN_POWER = 1.7
 recited."""
 LARGEST_STEP = 6.0
 """A step counts as at most this many times the median step. Trainers clip gradients, and no training that the
-exponents were fitted on had larger steps (benchmarks/prediction/README.md, 18). Without the bound one short row, left
+exponents were fitted on had larger steps (benchmarks/prediction/LAWS.md, 18). Without the bound one short row, left
 over at the end of an epoch of large batches, could take half of every dose."""
 BATCH_POWER = 0.24
 """Exponent by which the dose of a visit falls with the supervised tokens of a step. Fitted on steps of 32 rows beside

@@ -61,9 +61,32 @@ def test_every_option_that_a_message_names_exists() -> None:
         assert named - known - checked_only <= {"--help", "--version", "--debug"}, path.name
 
 
-def test_every_file_that_the_readme_links_exists() -> None:
-    for target in re.findall(r"\]\(([^)#:]+)\)", README):
-        assert (ROOT / target).exists(), target
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    titles = re.findall(r"(?m)^#+ (.+)$", re.sub(r"(?ms)^```.*?^```", "", page.read_text("utf-8")))
+    return {
+        re.sub(r"[^\w\- ]", "", re.sub(r"\]\([^)]*\)", "]", title)).strip().lower().replace(" ", "-")
+        for title in titles
+    }
+
+
+def test_every_file_and_heading_that_a_page_links_exists() -> None:
+    pages = [ROOT / "README.md", *(ROOT / "benchmarks").rglob("*.md"), *(ROOT / "rules").rglob("*.md")]
+    for page in pages:
+        for target, anchor in re.findall(r"\]\(([^)#:\s]*)(?:#([^)\s]+))?\)", page.read_text("utf-8")):
+            linked = page.parent / target if target else page
+            assert linked.exists(), f"{page}: {target}"
+            assert not anchor or anchor in anchors(linked), f"{page}: {target}#{anchor}"
+
+
+def test_every_law_that_the_code_names_stands_among_the_laws() -> None:
+    laws = ROOT / "benchmarks" / "prediction" / "LAWS.md"
+    known = set(re.findall(r"(?m)^(\d+)\. ", laws.read_text("utf-8")))
+    named = [
+        n for path in (ROOT / "scanner").rglob("*.py") for n in re.findall(r"LAWS\.md, (\d+)", path.read_text("utf-8"))
+    ]
+    assert named
+    assert set(named) <= known
 
 
 def test_make_targets_of_the_readme_exist() -> None:

@@ -22,7 +22,7 @@ HIGH_RATE = 6e-4
 """Peak learning rate, scaled to the size of the base of the fit, above which a level that was read on fewer epochs than
 the plan has says too few rows. Read on the first four of eight epochs at 1e-3, or on four in which the rate fell from
 there to 0, it said six to nine tenths of what the eight recited; at 6e-4 and 4e-4 nine tenths and more
-(benchmarks/prediction/README.md, 18 and 19)."""
+(benchmarks/prediction/LAWS.md, 18 and 19)."""
 
 
 def covered(weights: Weights) -> Validated:

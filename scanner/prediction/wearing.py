@@ -12,7 +12,7 @@ def lasting(steps: float, most: float, plan: TrainingPlan | None = None, at: flo
     """The number of steps, of `steps`, that later steps have not overwritten: the last ones up to a budget of `most`.
 
     A step at a share s of the peak rate overwrites s ** 2 as much as one at the peak does
-    (benchmarks/prediction/README.md, 16) and uses up that part of the budget. So the last `most` steps count at a
+    (benchmarks/prediction/LAWS.md, 16) and uses up that part of the budget. So the last `most` steps count at a
     constant rate, and nearly all steps where the rate decays. plan: the schedule, of which the share `at` is over;
     None: a constant rate. Steps of the warm-up use up as much as those at the peak: otherwise a longer training could
     be left with fewer steps.
