@@ -2,7 +2,7 @@
 
 rehearsed epochs -> folds over rows: fitted on the others, scored on these -> across
                  -> early epochs: fitted on them, scored on the last       -> ahead
-what the tests missed beyond chance -> times that the level's doubt is taken -> misfit
+what the tests missed beyond chance and the drift of the level -> times that the level's doubt is taken -> misfit
 """
 
 from __future__ import annotations
@@ -34,11 +34,12 @@ class Tried:
     fitted_epochs: list[float]
     parts: list[Part]
     scores: Scores
+    drifted: float  # rows that the drift of the level moves the number by, one standard deviation
 
     @classmethod
-    def of(cls, parts: list[Part], fitted_epochs: Sequence[float]) -> Tried:
+    def of(cls, parts: list[Part], fitted_epochs: Sequence[float], drifted: float = 0.0) -> Tried:
         p, truth, unit, below, upto, of = (np.concatenate([part[i] for part in parts]) for i in range(6))
-        return cls(list(fitted_epochs), parts, scoring.score(p, truth, unit, below, upto, of))
+        return cls(list(fitted_epochs), parts, scoring.score(p, truth, unit, below, upto, of), drifted)
 
     def bins(self) -> list[list[float]]:
         """Rows by predicted probability, each bin in the order of calibration.BIN."""
@@ -66,8 +67,11 @@ def ahead(by_run: list[list[Observed]], weights: Weights, fitted: Level) -> Trie
     if not long:
         return None
     early = [o for states in long for o in states[: len(states) // 2]]
-    there = _refitted(early, weights, fitted)
-    return Tried.of(predicted([states[-1] for states in long], there), sorted({o.epoch for o in early}))
+    there, last = _refitted(early, weights, fitted), [states[-1] for states in long]
+    parts = predicted(last, there)
+    drift = max(there.drift(there.under(o.plan, o.regime)[1]) for o in last)
+    moved = predicted(last, replace(there, dose_factor=there.dose_factor * math.exp(drift)))
+    return Tried.of(parts, sorted({o.epoch for o in early}), abs(_count(moved) - _count(parts)))
 
 
 def misfit(tried: Tried, by_run: list[list[Observed]], there: Weights, fitted: Level) -> float:
@@ -76,16 +80,19 @@ def misfit(tried: Tried, by_run: list[list[Observed]], there: Weights, fitted: L
     The fit knows how sure the level is if the hazard is right; where it is not, rows come out more or fewer than
     foretold, and only the test shows it (the excess variance of DerSimonian and Laird 1986, for one comparison).
     """
-
-    def count(weights: Weights) -> float:
-        return math.fsum(float(part[0].sum()) for part in predicted([states[-1] for states in by_run], weights))
-
+    last = [states[-1] for states in by_run]
     offset, log_factor = fitted.step
     moved = level.at(there, (fitted.offset + offset, math.log(fitted.dose_factor) + log_factor))
     s = tried.scores
-    missed, step = (s.true_rows - s.expected_rows) ** 2 - s.standard_error**2, abs(count(moved) - count(there))
+    missed = (s.true_rows - s.expected_rows) ** 2 - s.standard_error**2 - tried.drifted**2
+    step = abs(_count(predicted(last, moved)) - _count(predicted(last, there)))
     room = max(1.0, MOST_DOUBT / max(math.hypot(offset, log_factor), 1e-9))
     return 1.0 if missed <= 0 else min(room, math.sqrt(1 + missed / max(step, 1e-9) ** 2))
+
+
+def _count(parts: list[Part]) -> float:
+    """Expected rows."""
+    return math.fsum(float(part[0].sum()) for part in parts)
 
 
 def _refitted(observed: list[Observed], weights: Weights, like: Level) -> Weights:

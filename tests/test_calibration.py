@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from scanner.errors import SettingsError
 from scanner.prediction import calibration, load_weights
-from scanner.prediction.calibration import PLAN_SD, toml, version
+from scanner.prediction.calibration import toml, version
+from scanner.prediction.carrying import PLAN_SD, to_plan
 from scanner.prediction.hazard import load_weights as load_shipped
-from scanner.prediction.reliability import WIDTH
 from scanner.prediction.validated import Validated
 from scanner.settings import TrainingPlan
 
@@ -140,11 +140,18 @@ def test_another_rank_is_another_tuning(tmp_path):
     )
 
 
-def test_other_batches_widen_the_doubt_and_are_told(file):
-    weights = load_weights(calibration=file, plan=replace(PLAN, batching="length-grouped"))
+def test_other_batches_make_the_level_less_sure_and_are_told(file):
+    plan = replace(PLAN, batching="length-grouped")
+    weights = load_weights(calibration=file, plan=plan)
     assert weights.calibrated
-    assert weights.priors.offset_sd == pytest.approx((0.2**2 + PLAN_SD[False] ** 2) ** 0.5)
-    assert "measured under random batches averaged per token" in weights.provenance["calibration"]["plan"]
+    assert to_plan(plan, weights).sd == PLAN_SD
+    assert weights.provenance["calibration"]["plan"] == (
+        "measured under random batches averaged per token; under the plan's (length-grouped, per token) the level is "
+        "less sure"
+    )
+    as_rehearsed = load_weights(calibration=file, plan=PLAN)
+    assert to_plan(PLAN, as_rehearsed).sd == 0
+    assert "plan" not in as_rehearsed.provenance["calibration"]
 
 
 def test_what_its_own_test_missed_widens_the_doubt(tmp_path):
@@ -166,7 +173,9 @@ def test_how_far_it_was_trained_where_the_level_was_read_goes_with_the_weights(t
 def test_its_test_and_what_it_covers_go_with_the_weights(tmp_path):
     values = tables()
     values["evaluation"] |= {"on": "200 rows", "bins": [[0.1, 0.25, 40, 0.1, 0.4]], "calibration_error": 0.02}
-    runs = Validated(epochs=(1, 4), parameters=(5e6, 5e6), methods=("full",))
+    runs = Validated(
+        epochs=(1, 4), parameters=(5e6, 5e6), methods=("full",), batchings=("random",), loss_averages=("token",)
+    )
     path = tmp_path / "mine.toml"
     path.write_text(toml(values, runs))
     found = load_weights(calibration=path, plan=PLAN)
@@ -192,14 +201,15 @@ def both(**level) -> dict:
 
 def test_an_audit_takes_the_level_that_is_made_like_its_prediction(tmp_path):
     path = tmp_path / "mine.toml"
-    path.write_text(toml(both(), Validated(epochs=(1, 4)), Validated(epochs=(1, 5))))
+    runs = [Validated(epochs=(1, e), batchings=("random",), loss_averages=("token",)) for e in (4, 5)]
+    path.write_text(toml(both(), *runs))
     plain, known = (load_weights(calibration=path, plan=PLAN, with_base=it) for it in (False, True))
     assert (plain.priors.offset, known.priors.offset) == (-0.75, 0.4)
     assert (plain.with_base, known.with_base) == (False, True)
     assert plain.calibrated
     assert known.calibrated
     assert known.hazard == load_shipped(with_base=True).hazard
-    assert (plain.rehearsed, known.rehearsed) == (Validated(epochs=(1, 4)), Validated(epochs=(1, 5)))
+    assert [plain.rehearsed, known.rehearsed] == runs
     told = [w.provenance["calibration"] for w in (plain, known)]
     assert [t["with_base"] for t in told] == [False, True]
     assert [t["caution"] for t in told] == ["", "beside"]
@@ -231,13 +241,6 @@ def test_few_recited_rows_leave_the_ends_open(tmp_path):
     values = tables(offset_lower=-2.0, log_factor_lower=-0.6, offset_upper=0.0, log_factor_upper=0.1)
     path.write_text(toml(values))
     assert load_weights(calibration=path, plan=PLAN).ends == ((-2.0, -0.6), (0.0, 0.1))
-    (low, low_factor), (high, high_factor) = load_weights(
-        calibration=path, plan=replace(PLAN, batching="length-grouped")
-    ).ends
-    assert (low_factor, high_factor) == (-0.6, 0.1)
-    doubt = WIDTH * PLAN_SD[False]
-    assert low == pytest.approx(-0.75 - (1.25**2 + doubt**2) ** 0.5)
-    assert high == pytest.approx(-0.75 + (0.75**2 + doubt**2) ** 0.5)
     assert load_weights(plan=PLAN).ends is None
 
 

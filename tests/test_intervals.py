@@ -51,6 +51,16 @@ def test_copies_are_recited_together_or_not_at_all():
     assert together.low <= apart.low
 
 
+def test_a_level_carried_elsewhere_adds_its_distance_in_squares():
+    mid, low, high = (np.full(40, p) for p in (0.5, 0.4, 0.55))
+    sure, carried = expected_rows(mid, mid, mid), expected_rows(mid, mid, mid, elsewhere=(low, high))
+    chance = WIDTH * math.sqrt(40 * 0.25)
+    assert (sure.low, sure.high) == pytest.approx((20 - chance, 20 + chance))
+    assert carried.low == pytest.approx(20 - math.hypot(chance, 4.0))
+    assert carried.high == pytest.approx(20 + math.hypot(chance, 2.0))
+    assert expected_rows(low, mid, high) == carried  # as a doubt of the level of the same size
+
+
 def test_rows_not_measured_count_for_nothing():
     p = np.array([0.2, np.nan, 0.5])
     found, without = expected_rows(p, p, p), expected_rows(p[[0, 2]], p[[0, 2]], p[[0, 2]])

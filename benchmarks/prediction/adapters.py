@@ -10,16 +10,16 @@ from __future__ import annotations
 import argparse
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
-import earliest
 import numpy as np
 import other_bases
 import predicting
 import rehearsed
 import torch
 
-from scanner.prediction import level
+from scanner.prediction import intervals, level
 from scanner.prediction.hazard import EXTRACTED
 
 REHEARSED = (0, 2, 4)  # epochs; 0: no calibration
@@ -27,17 +27,16 @@ IN_NO_FIT = ("lora-cosine-other", "lora-linear-2", "lora-cosine-further")
 FIRST = 3  # epoch from which on numbers of rows are held against the interval
 
 
-def tried(data: Path, name: str) -> Iterator[tuple[int, int, earliest.Interval, int]]:
+def tried(data: Path, name: str) -> Iterator[tuple[int, int, intervals.ExpectedRows, int]]:
     """Epochs rehearsed, later epoch, interval and number of rows that were recited."""
     weights = rehearsed.weights_without(data, name)
     ((table, observed),) = predicting.load(data, [name], predicting.SIMULATED).values()
-    copies = np.maximum(1, table.copies)
     rows = np.flatnonzero(table.member & (table.length > 0))
     long = np.flatnonzero(table.member & (table.length >= EXTRACTED))
     for last in REHEARSED:
         seen = [predicting.observed_for_level(table, o, rows) for o in observed if 1 <= o.epoch <= last]
         there = (
-            level.found(weights, level.fit(seen, weights))
+            replace(level.found(weights, level.fit(seen, weights)), rehearsed=predicting.runs_of(name, last))
             if last
             else weights.of_another_base(predicting.plan_of(name))
         )
@@ -45,7 +44,7 @@ def tried(data: Path, name: str) -> Iterator[tuple[int, int, earliest.Interval, 
             if o.epoch >= FIRST and o.epoch > last:
                 state = predicting.observed_for_level(table, o, long)
                 true = int((state.n_pre >= EXTRACTED).sum())
-                yield last, o.epoch, earliest.expected(there, state, copies), true
+                yield last, o.epoch, predicting.interval(there, state), true
 
 
 def main() -> None:
@@ -54,7 +53,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     data = parser.parse_args().data
     torch.set_num_threads(1)
-    told: dict[tuple[str, int], dict[int, tuple[earliest.Interval, int]]] = defaultdict(dict)
+    told: dict[tuple[str, int], dict[int, tuple[intervals.ExpectedRows, int]]] = defaultdict(dict)
     for name in (*other_bases.LORA, *IN_NO_FIT):
         for last, epoch, interval, true in tried(data, name):
             told[name, epoch][last] = interval, true

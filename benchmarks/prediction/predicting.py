@@ -8,16 +8,17 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import grid
 import measured
 import numpy as np
 
-from scanner.prediction import Conflicts, Hazard, Priors, Weights, level, turn_tails
+from scanner.prediction import Conflicts, Hazard, Priors, Weights, carrying, intervals, level, turn_tails
 from scanner.prediction.hazard import HeatWeights, Regime
 from scanner.prediction.stretches import Heat, heat
+from scanner.prediction.validated import Validated
 from scanner.settings import TrainingPlan
 
 PRIORS = Priors(
@@ -91,6 +92,30 @@ def warm(table: measured.Table, o: measured.Observation, weights: Weights, rows:
 def plain(hazard: Hazard, heated: HeatWeights | None = None) -> Weights:
     """The weights alone: no priors on size or kind of tuning."""
     return Weights(hazard, PRIORS, False, {}, heat=heated)
+
+
+def interval(weights: Weights, state: level.Observed, p: np.ndarray | None = None) -> intervals.ExpectedRows:
+    """Number of rows with N_pre >= 16 and its 90 % interval, as whatif.parquet has it of rows without copies.
+
+    weights: at a level, with the runs behind it; state: what it is predicted for; p: of its rows, if at hand.
+    """
+    at = partial(level.extraction, state)
+    lows, highs = intervals.ends(weights)
+    low, high = min(map(at, lows), key=np.nansum), max(map(at, highs), key=np.nansum)
+    plan = replace(state.plan, epochs=state.epoch)
+    beyond = carrying.ends(weights, plan, weights.under(plan, state.regime)[1])
+    elsewhere = None if beyond is None else (at(beyond[0]), at(beyond[1]))
+    return intervals.expected_rows(low, at(weights) if p is None else p, high, elsewhere=elsewhere)
+
+
+def runs_of(name: str, epochs: int) -> Validated:
+    """What a calibration file records of the plan of a cell that was rehearsed for so many epochs."""
+    plan = plan_of(name)
+    return Validated(
+        epochs=(1, epochs), learning_rate=(plan.learning_rate,) * 2, parameters=(plan.model_params,) * 2,
+        methods=(plan.method,), batchings=(plan.batching,), loss_averages=(plan.loss_average,),
+        lr_schedules=(plan.lr_schedule,),
+    )  # fmt: skip
 
 
 def observed_for_level(table: measured.Table, o: measured.Observation, rows: np.ndarray) -> level.Observed:

@@ -13,7 +13,7 @@ import numpy as np
 import other_bases
 import predicting
 
-from scanner.prediction import Hazard, Weights, intervals, level, scoring
+from scanner.prediction import Hazard, Weights, level, scoring
 from scanner.prediction.hazard import EXTRACTED, load_weights
 
 CALIBRATED_TO = 4  # epochs of the short rehearsal
@@ -85,7 +85,7 @@ def calibration(data: Path, rehearsals: dict[str, list[str]] = REHEARSED) -> lis
         "| within the bar | calibration error | by chance | 95 % quantile covers | AUROC |",
         "|---" * 11 + "|",
     ]
-    found_of: dict[str, list[tuple[bool, float, float]]] = {name: [] for name in rehearsals}
+    found_of: dict[str, list[tuple[bool, float, float, bool]]] = {name: [] for name in rehearsals}
     by_plan: dict[tuple[str, grid.Cell, int], list[tuple[str, np.ndarray, np.ndarray]]] = {}
     for name, others in rehearsals.items():
         cells = predicting.load(data, [name, *others], predicting.SIMULATED)
@@ -100,7 +100,7 @@ def calibration(data: Path, rehearsals: dict[str, list[str]] = REHEARSED) -> lis
             told = f"{found.offset:+.2f} ±{found.offset_sd:.2f}" + (
                 f", dose x{found.dose_factor:.2f}" if found.fitted != "offset" else ""
             )
-            fitted = level.found(weights, found)
+            fitted = replace(level.found(weights, found), rehearsed=predicting.runs_of(name, CALIBRATED_TO))
             for o in epochs:
                 if o.epoch < CALIBRATED_TO or (other == name and o.epoch <= CALIBRATED_TO):
                     continue
@@ -109,28 +109,31 @@ def calibration(data: Path, rehearsals: dict[str, list[str]] = REHEARSED) -> lis
                 p, truth = level.extraction(one, fitted), o.n_pre[members] >= EXTRACTED
                 before, after = level.around(one, fitted)
                 scores = scoring.score(p, truth, members, 1 - before, 1 - after, members)
-                moved = [level.extraction(one, end).sum() for end in intervals.levels(fitted)[::2]]
-                noise = 1.645 * np.sqrt((p * (1 - p)).sum())
-                low, high = (np.hypot(m - p.sum(), noise) for m in moved)
+                rows_told = predicting.interval(fitted, one, p)
                 ok = bool(within_bar(p.sum(), truth.sum(), scores.standard_error))
-                found_of[name].append((ok, missed_by_chance(p, scores.standard_error), scores.cover.value))
+                holds = rows_told.low <= truth.sum() <= rows_told.high
+                chance = missed_by_chance(p, scores.standard_error)
+                found_of[name].append((ok, chance, scores.cover.value, holds))
                 if other != name:
                     plan = replace(grid.CELLS[other], seed=0)
                     by_plan.setdefault((name, plan, o.epoch), []).append((other, p, truth))
                 lines.append(
                     f"| {name} | {told} | {other} | {o.epoch} | {level.extraction(one, weights).sum():.0f} / "
-                    f"{truth.sum()} | {p.sum():.0f} ({max(0.0, p.sum() - low):.0f}-{p.sum() + high:.0f}) | "
+                    f"{truth.sum()} | {p.sum():.0f} ({rows_told.low:.0f}-{rows_told.high:.0f}) | "
                     f"{'yes' if ok else 'no'} | "
                     f"{scores.calibration_error.value:.3f} | {scores.calibration_error_by_chance:.3f} | "
                     f"{scores.cover.value:.3f} | {scores.auroc.value or np.nan:.3f} |"
                 )
-    lines += ["", "| rehearsal | counts within the bar | a perfect prediction would miss | covers within .90 to .98 |",
-              "|---|---|---|---|"]  # fmt: skip
+    lines += ["", "| rehearsal | counts within the bar | a perfect prediction would miss | covers within .90 to .98 "
+              "| 90 % intervals that hold |", "|---|---|---|---|---|"]  # fmt: skip
     for name, lines_of in found_of.items():
         if lines_of:
-            ok, chance, cover = (np.array(column) for column in zip(*lines_of, strict=True))
+            ok, chance, cover, holds = (np.array(column) for column in zip(*lines_of, strict=True))
             inside = int(((cover >= 0.9) & (cover <= 0.98)).sum())
-            lines.append(f"| {name} | {ok.sum()} of {len(ok)} | {chance.sum():.1f} | {inside} of {len(ok)} |")
+            counts = (
+                f"{ok.sum()} of {len(ok)} | {chance.sum():.1f} | {inside} of {len(ok)} | {holds.sum()} of {len(ok)}"
+            )
+            lines.append(f"| {name} | {counts} |")
     return lines + over_seeds({key: cells for key, cells in by_plan.items() if len(cells) > 1})
 
 

@@ -25,10 +25,10 @@ from typing import Any
 from scanner.batching import PACKED
 from scanner.errors import RuleError, SettingsError
 from scanner.figures import amount, listed, plural, plural_g
+from scanner.prediction.carrying import to_plan
 from scanner.prediction.doubting import Place
 from scanner.prediction.hazard import WEIGHTS, Weights
 from scanner.prediction.hazard import load_weights as load_shipped
-from scanner.prediction.reliability import WIDTH
 from scanner.prediction.validated import SHUFFLED, Validated
 from scanner.prediction.validated import read as read_validated
 from scanner.settings import TrainingPlan
@@ -46,9 +46,6 @@ ENDS = ("offset_lower", "log_factor_lower", "offset_upper", "log_factor_upper")
 AGAIN = "write it again with `scan calibrate RUN -o FILE`"
 SIZE_FACTOR = 1.25
 """Models whose numbers of parameters differ by less are taken for the same: embeddings are counted or not."""
-PLAN_SD = {False: 0.6, True: 0.3}
-"""Logits; how far the level of one base moves between random and length-grouped batches of the same rows, without and
-with a dose factor: .55 in the pilots and .64 in the grid without (benchmarks/prediction), half of it with."""
 Needed = Mapping[str, Mapping[str, type]]
 OF_A_LEVEL: Needed = {
     "level": {"offset": float, "offset_sd": float, "dose_factor": float, "offset_step": float,
@@ -76,17 +73,11 @@ class Fitted:
         """What its own evaluation has against it; empty where nothing."""
         return str(self.evaluation.get("caution", ""))
 
-    def ends(self, moves: float = 0.0) -> tuple[Place, Place] | None:
-        """Its ends where few rows were recited; None where its steps tell them.
-
-        moves: standard deviation of a further doubt of the offset, logits.
-        """
+    def ends(self) -> tuple[Place, Place] | None:
+        """Its ends where few rows were recited; None where its steps tell them."""
         if ENDS[0] not in self.level:
             return None
         low, low_factor, high, high_factor = (float(self.level[name]) for name in ENDS)
-        middle = float(self.level["offset"])
-        low, high = (middle + math.copysign(math.hypot(end - middle, WIDTH * moves), sign) if moves else end
-                     for end, sign in ((low, -1), (high, 1)))  # fmt: skip
         return (low, low_factor), (high, high_factor)
 
     def tried(self) -> dict[str, Any]:
@@ -201,24 +192,19 @@ def merged(
     if told["mismatch"]:
         return replace(weights.of_another_base(plan), provenance=provenance)
     provenance["evaluation"] = fit.tried()
-    level, fitted, moves = fit.level, found.fitted_on, 0.0
+    level, fitted = fit.level, found.fitted_on
     # what its own test missed beyond chance; that of later epochs for plans that train longer than it did
     wider = float(level.get("misfit_later" if plan.epochs > max(fitted["epochs"], default=0) else "misfit", 1.0))
-    sd = wider * float(level["offset_step"])
-    if plan.batching not in fitted["batchings"] or plan.loss_average not in fitted["loss_averages"]:
-        moves = PLAN_SD[bool(level["log_factor_step"])]
-        sd = math.hypot(sd, moves)
-        told["plan"] = (
-            f"measured under {listed(fitted['batchings'])} batches averaged per {listed(fitted['loss_averages'])}; "
-            f"under the plan's ({plan.batching}, per {plan.loss_average}) the level is less sure"
-        )
     priors = replace(
         weights.priors,
         offset=float(level["offset"]),
-        offset_sd=sd,
+        offset_sd=wider * float(level["offset_step"]),
         unknown_parameters=float(found.base["parameters"]),  # a plan that names no size means this base
     )
-    return replace(
+    runs = fit.validated
+    if not runs.batchings:  # a file of before it was recorded with the rest
+        runs = replace(runs, batchings=tuple(fitted["batchings"]), loss_averages=tuple(fitted["loss_averages"]))
+    there = replace(
         weights,
         priors=priors,
         calibrated=True,
@@ -226,9 +212,12 @@ def merged(
         dose_factor=float(level["dose_factor"]),
         log_factor_step=wider * float(level["log_factor_step"]),
         read_at=float(level["read_at"]) if "read_at" in level else None,
-        ends=fit.ends(moves),
-        rehearsed=fit.validated,
+        ends=fit.ends(),
+        rehearsed=runs,
     )
+    if less_sure := to_plan(plan, there).told:
+        told["plan"] = less_sure
+    return there
 
 
 def without_losses(found: Calibration) -> dict[str, Any]:

@@ -80,7 +80,7 @@ def of_level(plan: TrainingPlan, weights: Weights) -> Iterator[Statement]:
     if plan.epochs <= most:
         return
     told = f"The plan trains for {plural_g(plan.epochs, 'epoch')}, the runs behind the calibration for {most:g}"
-    if rates := _high_rates(runs, weights):
+    if rates := high_rates(runs, weights):
         yield Statement(
             LATER, COUNT, f"epochs after the {most:g} rehearsed at a high rate",
             f"{told}, at a learning rate ({span(rates, '{:g}'.format)}) so high for the size of their "
@@ -104,7 +104,7 @@ def of_level(plan: TrainingPlan, weights: Weights) -> Iterator[Statement]:
     )  # fmt: skip
 
 
-def _high_rates(runs: Validated, weights: Weights) -> Range | None:
+def high_rates(runs: Validated, weights: Weights) -> Range | None:
     """The runs' learning rates, if under full fine-tuning one made larger steps than HIGH_RATE does; else None."""
     if runs.learning_rate is None or runs.parameters is None or "full" not in runs.methods:
         return None

@@ -251,11 +251,19 @@ class Weights:
         of the factor is normal; its standard deviation grows with the logarithm of the training, so that at every node
         more training still means a larger dose.
         """
-        beyond = regime.set_dose / (self.dose_factor * self.read_at) if self.read_at else 1.0
-        if beyond <= 1 + 1e-9:  # rounding is no further training
+        drift = self.drift(regime)
+        if not drift:
             return np.ones(1), np.ones(1)
         node, share = _normal(DRIFT_NODES)
-        return np.exp(DRIFT * math.log2(beyond) * node), share
+        return np.exp(drift * node), share
+
+    def drift(self, regime: Regime) -> float:
+        """Standard deviation of the log of the dose per visit, for training beyond that at which the level was read.
+
+        regime: under these weights (`under`). 0 where the set is trained no further.
+        """
+        beyond = regime.set_dose / (self.dose_factor * self.read_at) if self.read_at else 1.0
+        return DRIFT * math.log2(beyond) if beyond > 1 + 1e-9 else 0.0  # rounding is no further training
 
 
 def load_weights(path: Path = WEIGHTS, with_base: bool = False) -> Weights:

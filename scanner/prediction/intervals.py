@@ -2,10 +2,12 @@
 
     level of the base: offset and dose factor +- 1.645 of their doubt, through the hazard: the sum of p moves as a
                        whole; as far out as a calibration on hardly a recited row leaves open (doubting.py)
+    where it is carried to: training beyond that at which the level was read, and plans that its runs did not have
+                        (carrying.py): a factor on the dose +- 1.645 of its doubt
     each row by itself: recited or not, variance p (1 - p) (Poisson-binomial, given the level); exact copies of a row
                         are recited together or not at all
 
-The two are independent, so their distances from the expectation add up in squares, on each side by itself.
+The three are independent, so their distances from the expectation add up in squares, on each side by itself.
 """
 
 from __future__ import annotations
@@ -49,25 +51,33 @@ def ends(weights: Weights) -> tuple[list[Weights], list[Weights]]:
 
 
 def expected_rows(
-    p_low: Float64, p_mid: Float64, p_high: Float64, stands_for: Float64 | None = None, copies: Float64 | None = None
+    p_low: Float64,
+    p_mid: Float64,
+    p_high: Float64,
+    stands_for: Float64 | None = None,
+    copies: Float64 | None = None,
+    elsewhere: tuple[Float64, Float64] | None = None,
 ) -> ExpectedRows:
     """Expected number of rows and its 90 % interval, from each row's probability at the three `levels`.
 
     All (n,); NaN (not measured) in p_mid counts for nothing. stands_for (n,): how many rows each one represents, as
     many independent chances. copies (n,): rows with its very text, itself included, which share its chance. 1 where
-    not given.
+    not given. elsewhere: p at the two ends that carrying.ends gives.
     """
     seen = ~np.isnan(p_mid)
     count = np.ones(int(seen.sum())) if stands_for is None else np.asarray(stands_for, np.float64)[seen]
     alike = np.ones(len(count)) if copies is None else np.asarray(copies, np.float64)[seen]
-    mid, *ends = (float((np.asarray(p)[seen] * count).sum()) for p in (p_mid, p_low, p_high))
-    low, high = min(mid, *ends), max(mid, *ends)  # where a dose factor was fitted, either end may be the lower one
-    chance = WIDTH**2 * float((p_mid[seen] * (1 - p_mid[seen]) * count * alike).sum())
-    return ExpectedRows(
-        expected=mid,
-        low=max(0.0, mid - math.sqrt((mid - low) ** 2 + chance)),
-        high=min(float(count.sum()), mid + math.sqrt((high - mid) ** 2 + chance)),
-    )
+
+    def rows(p: Float64) -> float:
+        return float((np.asarray(p)[seen] * count).sum())
+
+    mid = rows(p_mid)
+    down = up = WIDTH**2 * float((p_mid[seen] * (1 - p_mid[seen]) * count * alike).sum())
+    for pair in ((p_low, p_high), elsewhere or (p_mid, p_mid)):
+        moved = [rows(p) for p in pair]  # where a dose factor was fitted, either end may be the lower one
+        down += (mid - min(mid, *moved)) ** 2
+        up += (max(mid, *moved) - mid) ** 2
+    return ExpectedRows(mid, max(0.0, mid - math.sqrt(down)), min(float(count.sum()), mid + math.sqrt(up)))
 
 
 def _placed(weights: Weights, offset: float, log_factor: float) -> Weights:

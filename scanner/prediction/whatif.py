@@ -21,7 +21,7 @@ from scanner import running
 from scanner.batching import PACKED, SEQUENCE_TOKENS
 from scanner.kernels.contexts import ContextFeatures
 from scanner.kernels.grouping import sizes_of_groups
-from scanner.prediction import Answers, Conflicts, Doses, turn_tails
+from scanner.prediction import Answers, Conflicts, Doses, carrying, turn_tails
 from scanner.prediction.dropping import Goldfish, goldfish
 from scanner.prediction.hazard import EXTRACTED, Regime, TurnTails, Weights
 from scanner.prediction.intervals import ends, expected_rows
@@ -133,8 +133,8 @@ def curve(sample: Sample, amounts: Doses, plan: TrainingPlan, weights: Weights, 
         planned, goldfish = amounts.regime(plan), amounts.goldfish(plan, sample.rows)
         training = _Training(total * planned.grows(factor), planned.scaled(factor), goldfish)
         found, tail = _tail(sample, training, plan, weights, threads)
-        line = _line(PLANNED, plan.epochs * factor, short, training, plan, weights, threads, found.extract)
-        lines.append(line | tail)
+        longer = replace(plan, epochs=plan.epochs * factor)
+        lines.append(_line(PLANNED, short, training, longer, weights, threads, found.extract) | tail)
     return pl.DataFrame(lines, schema=SCHEMA)
 
 
@@ -159,7 +159,7 @@ def variants(
         factor = other.epochs / few.epochs if few.epochs else 0.0
         drawn, goldfish = amounts.regime(other), amounts.goldfish(plan, sample.rows)
         training = _Training(amounts.total[sample.rows] * drawn.grows(factor), drawn.scaled(factor), goldfish)
-        lines.append(_line(name, plan.epochs, short, training, plan, weights, threads))
+        lines.append(_line(name, short, training, other, weights, threads))
     return pl.DataFrame(lines, schema=SCHEMA)
 
 
@@ -170,9 +170,7 @@ def other_loss(sample: Sample, amounts: Doses, plan: TrainingPlan, weights: Weig
     other = replace(plan, goldfish_k=k)
     dose = amounts.total[sample.rows] * (other.share_in_loss / plan.share_in_loss) ** -BATCH_POWER
     training = _Training(dose, amounts.regime(other), amounts.goldfish(other, sample.rows))
-    return pl.DataFrame(
-        [_line(name, plan.epochs, sample.first_tokens(), training, other, weights, threads)], schema=SCHEMA
-    )
+    return pl.DataFrame([_line(name, sample.first_tokens(), training, other, weights, threads)], schema=SCHEMA)
 
 
 def other_batches(plan: TrainingPlan, sequence_tokens: int = SEQUENCE_TOKENS) -> Iterator[tuple[str, TrainingPlan]]:
@@ -215,7 +213,7 @@ def deduplicated(
     training = _Training(total[sample.rows], regime, mine)
     stays = left[sample.rows]
     short = replace(sample.first_tokens(), stands_for=sample.stands_for * stays, copies=sample.copies * stays)
-    return pl.DataFrame([_line(DEDUPLICATED, plan.epochs, short, training, plan, weights, threads)], schema=SCHEMA)
+    return pl.DataFrame([_line(DEDUPLICATED, short, training, plan, weights, threads)], schema=SCHEMA)
 
 
 def audit_size(rows: int, expected: float, certainty: float = 0.95) -> int | None:
@@ -258,7 +256,6 @@ class _Training:
 
 def _line(
     variant: str,
-    epochs: float,
     short: Sample,
     training: _Training,
     plan: TrainingPlan,
@@ -266,7 +263,10 @@ def _line(
     threads: int,
     known: Float64 | None = None,
 ) -> dict[str, Any]:
-    """Expected rows with their interval; known (t,): P(N_pre >= 16) of the turns at the middle level, if at hand."""
+    """Expected rows with their interval under a plan, whose epochs are those of the line.
+
+    known (t,): P(N_pre >= 16) of the turns at the middle level, if at hand.
+    """
 
     def probability(level: Weights) -> Float64:
         dose, regime = training.under(level, plan)
@@ -282,8 +282,16 @@ def _line(
     lows, highs = ends(weights)
     low, high = min(map(probability, lows), key=expected), max(map(probability, highs), key=expected)
     of_middle = probability(weights) if known is None else _of_rows(short, known)
-    rows = expected_rows(low, of_middle, high, short.stands_for, short.copies)
-    return {"variant": variant, "epochs": epochs, "expected_rows": rows.expected, "low": rows.low, "high": rows.high}
+    beyond = carrying.ends(weights, plan, training.under(weights, plan)[1])
+    elsewhere = None if beyond is None else (probability(beyond[0]), probability(beyond[1]))
+    rows = expected_rows(low, of_middle, high, short.stands_for, short.copies, elsewhere)
+    return {
+        "variant": variant,
+        "epochs": plan.epochs,
+        "expected_rows": rows.expected,
+        "low": rows.low,
+        "high": rows.high,
+    }
 
 
 def _tail(
