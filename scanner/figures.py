@@ -90,7 +90,8 @@ def listed(names: Sequence[str]) -> str:
 def tolerated(damage: Iterable[Mapping[str, Any]]) -> list[str]:
     """What was read although it was damaged (entries of objects.Damage), most frequent first."""
     ordered = sorted(damage, key=lambda d: -d["records"])
-    return [f"{plural(d['records'], 'record')} read with {d['what']} (first: {d['first']})" for d in ordered]
+    counted = ((plural(d["records"], d.get("of", "record")), d) for d in ordered)
+    return [f"{count} read with {d['what']} (first: {d['first']})" for count, d in counted]
 
 
 def left_out(files: Iterable[tuple[str, str]], most: int = 3) -> list[str]:
