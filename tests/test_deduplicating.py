@@ -167,8 +167,8 @@ def test_columns_of_one_name_are_said_of_the_file_that_has_them(tmp_path):
     listening.say = said.append  # type: ignore[method-assign]
     deduplicating.find_duplicates([tmp_path / "a.csv", tmp_path / "b.csv"], progress=listening)
     assert said == [
-        "2 headers read with repeated names: columns 2 and 3 are read as response and response.1; rename them to choose "
-        "(first: a.csv:1)"
+        "2 headers read with repeated names: columns 2 and 3 are read as response and response.1; rename them to "
+        "choose (first: a.csv:1)"
     ]
 
 

@@ -64,6 +64,9 @@ CONFIRMED = {
         (words.by_dose({"prediction": {"by_dose": BINS}}), "with a dose of 1 visit or more"),
         (_confirmed.short({"confirmed": [CONFIRMED]})[0], "about 1 of 1 row recited"),
         (calibration.plan_in_words(TrainingPlan(epochs=1)), "1 epoch at"),
+        (Verified(Path("c.jsonl"), rows=1, values=0, words=1, rules=27).in_words(),
+         "the one private value that the audit found is too plain to be looked for alone, such as a password that is "
+         "a word; but none of the 27 rules finds anything in its 1 row, in any field\n"),
         (Verified(Path("c.jsonl"), rows=1, values=1, words=0, rules=1).in_words(),
          "the one private value that the audit found does not stand in its 1 row, in any field, and none of the 1 "),
     ],
