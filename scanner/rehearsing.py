@@ -317,7 +317,7 @@ def _record(tune: rehearsal.Rehearsal, drawn: Drawn, folder: Path, with_losses: 
     for stratum in ("member", "control"):
         n_pre = per_row(frame).filter(pl.col("stratum") == stratum)["n_pre"]
         counts.append(f"{(n_pre >= EXTRACTED).sum():,} of {len(n_pre):,}")
-    progress.say(f"after epoch {tune.epoch}: {counts[0]} rows recite {EXTRACTED} tokens or more (held out {counts[1]})")
+    progress.say(f"after epoch {tune.epoch}, rows that recite {EXTRACTED} or more: {counts[0]} (held out {counts[1]})")
 
 
 def _facts(

@@ -79,10 +79,12 @@ class Rehearsed:
         learned = m["extracted"] - before["member"]["extracted"]
         said = (
             f"Recited = tokens of the answer that greedy decoding gives back before its first miss (N_pre), in the "
-            f"scan's own tokens. After epoch {after['epoch']}, {m['extracted']:,} of {plural(m['rows'], 'row')} give "
-            f"back {EXTRACTED} or more, {before['member']['extracted']:,} did before training"
+            f"scan's own tokens. After epoch {after['epoch']}, {m['extracted']:,} of {plural(m['rows'], 'row')} "
+            f"{'gives' if m['extracted'] == 1 else 'give'} back {EXTRACTED} or more, "
+            f"{before['member']['extracted']:,} did before training"
         )
-        held = f"{c['extracted']:,} do, which no training on them explains" if c["extracted"] else "none does"
+        do = "does" if c["extracted"] == 1 else "do"
+        held = f"{c['extracted']:,} {do}, which no training on them explains" if c["extracted"] else "none does"
         told = [f"{said}; of the held-out rows {held}."]
         if learned <= 0:
             told = [f"{said}: at this size of base and these epochs nothing is memorized."]

@@ -19,7 +19,6 @@ from scanner.objects import Records, Rows, Source
 from scanner.settings import Settings
 from scanner.store import RunFolder
 
-
 TOO_PLAIN = "too plain to be looked for alone, such as a password that is a word"
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from scanner import figures
 from scanner.prediction import calibration
+from scanner.recalls import Recall
 from scanner.reports import _confirmed, _earlier, _heat
 from scanner.reports import _words as words
 from scanner.settings import TrainingPlan
@@ -54,6 +55,8 @@ CONFIRMED = {
 @pytest.mark.parametrize(
     ("told", "said"),
     [
+        (Recall("tuned", 1, 20, False, None, "").sentence(), ": 1 of 20 tokens is recited before the first miss."),
+        (Recall("tuned", 2, 20, False, None, "").sentence(), ": 2 of 20 tokens are recited before the first miss."),
         (_earlier.lines({"earlier": {"a.scan": EARLIER | {"copies": 1, "near": 1}}})[0],
          ": 1 copy of a row of it, 1 near copy (estimated from signatures)"),
         (_earlier.lines({"earlier": {"a.scan": EARLIER | {"copies": 2, "near": 3}}})[0],

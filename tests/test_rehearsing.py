@@ -250,8 +250,16 @@ def check_planted(run: Path, done) -> None:
     assert "; 2 epochs at 0.0003, random batches of 16 rows, " in done.in_words()
     assert f"{done.facts['steps']} optimizer steps in all are few: a step takes 16 rows." in done.in_words()
     *before, last = done.facts["epochs"]
-    for some, said in ((0, "; of the held-out rows none does."), (2, "rows 2 do, which no training on them explains.")):
-        ended = last | {"member": last["member"] | {"extracted": 9}, "control": last["control"] | {"extracted": some}}
+    for held, said in (
+        (0, "; of the held-out rows none does."),
+        (1, "rows 1 does, which no training on them explains."),
+        (2, "rows 2 do, which no training on them explains."),
+    ):
+        ended = last | {"member": last["member"] | {"extracted": 9}, "control": last["control"] | {"extracted": held}}
+        assert said in replace(done, facts=done.facts | {"epochs": [*before, ended]}).in_words()
+    for learned, said in ((0, "rows give back"), (1, "rows gives back"), (2, "rows give back")):
+        ended = last | {"member": last["member"] | {"extracted": learned}}
+        said = f" {learned} of {last['member']['rows']} {said} 16 or more, 0 did before training"
         assert said in replace(done, facts=done.facts | {"epochs": [*before, ended]}).in_words()
     first = epochs.filter(pl.col("epoch") == 0)
     assert (first.filter(pl.col("stratum") == "member")["own_dose"] == 0).all()

@@ -109,6 +109,13 @@ def test_held_out_rows_are_told_from_rows_of_the_run(made, whole):
     assert whole.facts["controls"]["extracted"] == 0
     assert "were skipped" not in " ".join(whole.lines())
     assert "Held out: 0 of 110 controls are recited for 16 tokens or more." in " ".join(whole.lines())
+    for held, said in ((1, "1 of 110 controls is"), (2, "2 of 110 controls are")):
+        facts = whole.facts | {"controls": whole.facts["controls"] | {"extracted": held, "rows_of_the_run": held}}
+        stand = "1 stands in the run and was" if held == 1 else "2 stand in the run and were"
+        assert (
+            f"Held out: {said} recited for 16 tokens or more, which no training on them explains; {stand} left out."
+            in (outcome.in_words("whole", facts))
+        )
     short = "none of the 10 controls measured has an answer of 16 tokens or more"
     for measured, said in ((10, short), (0, "no row of --controls was measured")):
         held = whole.facts["controls"] | {"measured": measured, "with_answer": 0, "rows_of_the_run": 3}

@@ -189,6 +189,8 @@ def test_what_was_tested_is_said_as_it_came_out():
     wrong = replace(known, tested=(replace(held, auroc=0.7),))
     assert about(said(plan, wrong), "method")[0] == "order"
     few = replace(known, tested=(replace(held, recited_rows=4),))
+    one = replace(known, tested=(replace(held, recited_rows=1),))
+    assert "not fitted: 1 of 700 rows was recited, 45 predicted" in about(said(plan, one), "method")[1]
     told = replace(known, tested=(held, replace(held, recited_rows=4)))
     assert told.test_of(held.topic, held.value) == held  # four rows cannot tell otherwise
     assert "too few to say whether the order holds. That is" in about(said(plan, few), "method")[1]
