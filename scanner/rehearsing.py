@@ -32,7 +32,7 @@ from scanner.batching import PACKED
 from scanner.chat import Example
 from scanner.drawing import Drawn, draw, packing, parts_of, sampling_weight, standing
 from scanner.errors import ModelError, RunError, SettingsError
-from scanner.figures import plural, plural_g
+from scanner.figures import as_given, plural, plural_g
 from scanner.foretold import foretold
 from scanner.models import LanguageModel
 from scanner.objects import Int64
@@ -156,9 +156,9 @@ def _command(run: RunFolder, plan_changes: dict[str, Any], options: Options) -> 
         if value is True:
             parts.append(option_name(name))
             continue
-        values = [f"{n}={w!r}" for n, w in value] if name == "source_weight" else [value]
+        values = [f"{n}={as_given(w)}" for n, w in value] if name == "source_weight" else [value]
         for one in values or [None]:
-            parts += [option_name(name), NONE if one is None else str(one)]
+            parts += [option_name(name), NONE if one is None else as_given(one)]
     return shlex.join(parts)
 
 

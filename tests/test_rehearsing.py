@@ -197,13 +197,16 @@ def test_one_row_is_too_few(audited, small, tmp_path):
 
 
 def test_the_command_that_goes_on_says_what_was_taken_back_and_weights_in_full():
-    asked = {"goldfish_k": None, "source_weight": (), "epochs": 2.0}
+    asked = {"goldfish_k": None, "source_weight": (), "epochs": 2.0, "learning_rate": 0.00001}
     run, options = RunFolder(Path("d.scan")), rehearsing.Options(rows=60)
     command = rehearsing._command(run, asked, options)
-    assert command == "scan rehearse d.scan --rows 60 --goldfish-k none --source-weight none --epochs 2.0"
+    assert command == (
+        "scan rehearse d.scan --rows 60 --goldfish-k none --source-weight none --epochs 2 --learning-rate 1e-05"
+    )
+    assert rehearsing._command(run, {"epochs": 1.5}, options).endswith("--rows 60 --epochs 1.5")
     weights = (("a.jsonl", 0.123456789), ("b", 2.0))
     told = rehearsing._command(run, {"source_weight": weights}, options)
-    assert told.endswith("--source-weight a.jsonl=0.123456789 --source-weight b=2.0")
+    assert told.endswith("--source-weight a.jsonl=0.123456789 --source-weight b=2")
 
 
 def test_ctrl_c_leaves_a_state_and_the_command_that_goes_on(small, audited, monkeypatch):
@@ -214,7 +217,7 @@ def test_ctrl_c_leaves_a_state_and_the_command_that_goes_on(small, audited, monk
     stopped = Interrupting()
     with pytest.raises(KeyboardInterrupt):
         pipeline.rehearse(audited, asked, stopped)
-    command = f"scan rehearse {audited} --rows 60 --controls 20 --planted 0.5 --name broken --epochs 2.0"
+    command = f"scan rehearse {audited} --rows 60 --controls 20 --planted 0.5 --name broken --epochs 2"
     assert stopped.said[-1].endswith(f"To go on: {command}")
     assert any(s.startswith("pre-training a tiny base on") and ": about " in s for s in stopped.said)
     assert any("planted ones" in s and "tokens/s: about " in s for s in stopped.said)

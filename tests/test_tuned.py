@@ -355,6 +355,12 @@ def test_a_model_that_does_not_fit_into_memory_is_refused_before_it_is_loaded(ma
         pipeline.confirm(made.run.path, {"model": made.model, "base": made.base, "name": "none"})
 
 
+def test_the_command_that_goes_on_says_whole_numbers_without_a_fraction(made):
+    options = tuned.Options(made.model, temperature=2.0, top_k=5)
+    assert options.command(made.run).endswith(f"--model {made.model} --top-k 5 --temperature 2")
+    assert replace(options, temperature=0.7).command(made.run).endswith(" --temperature 0.7")
+
+
 def test_options_that_make_no_sense_are_refused(made, tmp_path):
     for asked, message in (
         ({"rows": 1}, "--rows is 1; it must be at least 2"),
