@@ -54,6 +54,7 @@ PRETRAINING = "pretraining.json"
 """What is known of a tiny base's making; beside its folder, for the seconds are no part of its fingerprint."""
 FEWEST_PRETRAINING_TOKENS = 20_000
 MEASURED_EPOCHS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
+"""Closer together at first, where more is learned in each; the last one is measured too, whichever it is."""
 SAVED_EVERY = 60.0  # seconds, or twenty times what saving takes
 MEASURING_COST = 1 / 3
 """Of a token that is measured beside one that is trained on: a forward pass without the backward one."""

@@ -264,6 +264,10 @@ def check_planted(run: Path, done) -> None:
         ended = last | {"member": last["member"] | {"extracted": learned}}
         said = f" {learned} of {last['member']['rows']} {said} 16 or more, 0 did before training"
         assert said in replace(done, facts=done.facts | {"epochs": [*before, ended]}).in_words()
+    assert "not after every one" not in done.in_words()
+    some = [last | {"epoch": epoch} for epoch in (0, 1, 2, 3, 4, 6)]
+    told = replace(done, facts=done.facts | {"epochs": some}).in_words()
+    assert "Measured before training and after epochs 1, 2, 3, 4 and 6: not after every one, for each time" in told
     first = epochs.filter(pl.col("epoch") == 0)
     assert (first.filter(pl.col("stratum") == "member")["own_dose"] == 0).all()
     given = epochs.filter((pl.col("epoch") == 1) & (pl.col("stratum") == "member"))
