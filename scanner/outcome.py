@@ -20,8 +20,9 @@ from scanner.evidence import Evidence
 from scanner.figures import plural
 from scanner.objects import Bool, Float64, Int64
 from scanner.prediction import EXTRACTED, reliability, scoring
-from scanner.prediction.calibration import SIZE_FACTOR, plan_in_words
+from scanner.prediction.calibration import SIZE_FACTOR
 from scanner.prediction.scoring import DRAWS
+from scanner.prediction.trainings import plan_in_words
 from scanner.retelling import FEW_ROWS, size
 from scanner.settings import Settings, TrainingPlan
 from scanner.store import RunFolder

@@ -14,7 +14,7 @@ from scanner.batching import PACKED
 from scanner.figures import listed, plural
 from scanner.planting import CONFLICTS, COPIES, REPLACED, Treated
 from scanner.prediction import EXTRACTED
-from scanner.prediction.calibration import plan_in_words
+from scanner.prediction.trainings import plan_in_words
 from scanner.prediction.validated import SOURCE_BY_SOURCE, STANDING_MIXED
 from scanner.settings import Settings
 
@@ -69,7 +69,8 @@ class Rehearsed:
                 f"{e['epoch']:>5}    {m['mean_n_pre']:>10.2f}    {c['mean_n_pre']:>8.2f}    "
                 f"{_of(m['extracted'], m['rows']):>13}    {_of(c['extracted'], c['rows']):>12}       {loss:>8}"
             )
-        lines += ["", *_planted_lines(planted), *self._left_out(), *self._meaning(), *self._beside(), "", f"{self.folder}"]
+        lines += ["", *_planted_lines(planted), *self._left_out(), *self._meaning(), *self._beside()]
+        lines += ["", f"{self.folder}"]
         return "\n".join(lines)
 
     def _left_out(self) -> list[str]:
@@ -78,8 +79,8 @@ class Rehearsed:
         if measured == list(range(measured[-1] + 1)):
             return []
         return [
-            f"Measured before training and after epochs {listed([str(epoch) for epoch in measured if epoch])}: not after "
-            "every one, for each time all these rows go through the model once more."
+            f"Measured before training and after epochs {listed([str(epoch) for epoch in measured if epoch])}: not "
+            "after every one, for each time all these rows go through the model once more."
         ]
 
     def _meaning(self) -> list[str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from scanner import figures
-from scanner.prediction import calibration
+from scanner.prediction import trainings
 from scanner.recalls import Recall
 from scanner.reports import _confirmed, _earlier, _heat
 from scanner.reports import _words as words
@@ -66,7 +66,7 @@ CONFIRMED = {
         (words.planned({"plan": PLAN | {"keep": 2}}), "keep 2 as they are"),
         (words.by_dose({"prediction": {"by_dose": BINS}}), "with a dose of 1 visit or more"),
         (_confirmed.short({"confirmed": [CONFIRMED]})[0], "about 1 of 1 row recited"),
-        (calibration.plan_in_words(TrainingPlan(epochs=1)), "1 epoch at"),
+        (trainings.plan_in_words(TrainingPlan(epochs=1)), "1 epoch at"),
         (Verified(Path("c.jsonl"), rows=1, values=0, words=1, rules=27).in_words(),
          "the one private value that the audit found is too plain to be looked for alone, such as a password that is "
          "a word; but none of the 27 rules finds anything in its 1 row, in any field\n"),

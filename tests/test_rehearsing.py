@@ -18,6 +18,7 @@ from scanner import (
     calibrating,
     models,
     pipeline,
+    pretraining,
     recounting,
     rehearsed,
     rehearsing,
@@ -54,7 +55,7 @@ def audited(tmp_path_factory) -> Path:
 
 
 def test_the_whole_road_with_a_tiny_base(small, audited, monkeypatch):
-    monkeypatch.setattr(rehearsing, "FEWEST_PRETRAINING_TOKENS", 1000)
+    monkeypatch.setattr(pretraining, "FEWEST_PRETRAINING_TOKENS", 1000)
     asked = {"rows": 60, "controls": 20, "epochs": 2.0}
     done = pipeline.rehearse(audited, asked)
     text = done.in_words()
@@ -84,7 +85,7 @@ def test_the_whole_road_with_a_tiny_base(small, audited, monkeypatch):
 
 
 def test_a_goldfish_loss_is_rehearsed_and_predicted(small, audited, monkeypatch):
-    monkeypatch.setattr(rehearsing, "FEWEST_PRETRAINING_TOKENS", 1000)
+    monkeypatch.setattr(pretraining, "FEWEST_PRETRAINING_TOKENS", 1000)
     asked = {"rows": 60, "controls": 20, "epochs": 1.0, "batching": "wrapped", "name": "fish"}
     done = pipeline.rehearse(audited, {**asked, "goldfish_k": 4})
     assert done.facts["plan"]["goldfish_k"] == 4
@@ -100,9 +101,9 @@ def test_a_tiny_base_has_one_fingerprint_however_long_it_took(tmp_path, monkeypa
     made, marks = models.tiny([" ".join(PLAIN_WORDS)] * 3, seed=0, context=128), set()
     for seconds in (1.5, 2.5):
         facts = {"tokens": 1, "steps": 1, "loss_per_token_nats": 1.0, "seconds": seconds}
-        monkeypatch.setattr(rehearsing.rehearsal, "pretrain", lambda *_, facts=facts: facts)
+        monkeypatch.setattr(pretraining.rehearsal, "pretrain", lambda *_, facts=facts: facts)
         (private := tmp_path / str(seconds)).mkdir()
-        kept = rehearsing._pretrained(made, [], rehearsing.Options(), False, private, Progress())
+        kept = pretraining.pretrained(made, [], 0, False, private, Progress())
         assert kept == json.loads((private / "pretraining.json").read_text()) == {"rows": 0, **facts}
         marks.add(fingerprint(private / "base"))
     assert len(marks) == 1
@@ -212,7 +213,7 @@ def test_the_command_that_goes_on_says_what_was_taken_back_and_weights_in_full()
 def test_ctrl_c_leaves_a_state_and_the_command_that_goes_on(small, audited, monkeypatch):
     # which precision is the faster one may change from run to run on a busy machine
     monkeypatch.setattr(rehearsing, "probe", lambda model, rows: replace(training.probe(model, rows), bf16=False))
-    monkeypatch.setattr(rehearsing, "FEWEST_PRETRAINING_TOKENS", 1000)
+    monkeypatch.setattr(pretraining, "FEWEST_PRETRAINING_TOKENS", 1000)
     asked = {"rows": 60, "controls": 20, "epochs": 2.0, "planted": 0.5, "name": "broken"}
     stopped = Interrupting()
     with pytest.raises(KeyboardInterrupt):
