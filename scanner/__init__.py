@@ -22,7 +22,7 @@
              calibrating trying projecting alongside retelling foretold
              drawing validating memorizing repredicting untuned rowlengths
              inplace deduplicating unread tuned passes strata outcome confirmed
-             choosing judging segmenting recounting
+             choosing judging segmenting recounting pretraining
 
 `scanner/` measures, `rules/` judges, `cli.py` speaks. Library functions have the names of the verbs.
 """

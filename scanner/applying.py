@@ -134,7 +134,7 @@ def _applied(
     )
     planned = plan.filter(pl.col("action") == "drop").height + len(skipped)
     if dropped + unreadable != planned:
-        raise OutputError(f"{dropped} rows were dropped, the plan drops {planned}; the input does not match the run")
+        raise OutputError(f"rows dropped: {dropped:,}, by the plan {planned:,}; the input does not match the run")
     redacted = set(plan.filter(pl.col("action") == "redact")["row_id"].to_list())
     anew = sum(len(e.replace.keys() - redacted - e.drop) for e in edits)
     beside = redacting.beside(run, settings).filter(pl.col("row_id").is_in(redacted))

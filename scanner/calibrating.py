@@ -23,7 +23,7 @@ import numpy as np
 from scanner import confirmed, rehearsed, trying
 from scanner.errors import OutputError, RunError
 from scanner.figures import listed, plural
-from scanner.prediction import calibration, level, scoring
+from scanner.prediction import calibration, level, scoring, trainings
 from scanner.prediction.hazard import EXTRACTED, WEIGHTS, Weights, load_weights
 from scanner.prediction.level import Level, Observed
 from scanner.prediction.scoring import Figure, Scores
@@ -62,7 +62,7 @@ class Fitted:
         ]  # fmt: skip
         if self.ahead:
             early = self.values["evaluation"]["ahead"]["fitted_epochs"]
-            lines += [f"Epoch {epoch} predicted by a level fitted on {calibration.epochs_in_words(early)}:",
+            lines += [f"Epoch {epoch} predicted by a level fitted on {trainings.epochs_in_words(early)}:",
                       *_told(self.ahead)]  # fmt: skip
         caution = self.values["evaluation"].get("caution")
         return [*lines, *([f"Caution: {caution}"] if caution else [])]
@@ -103,10 +103,10 @@ class Calibrated:
         fitted = self.values["fitted_on"]
         epoch = max(fitted["epochs"])
         lines = [
-            f"{calibration.described(self.values['base'])}: {plural(fitted['rows'], 'row')} at "
-            f"{calibration.epochs_in_words(fitted['epochs'])} of {listed(fitted['runs'])}, "
+            f"{trainings.described(self.values['base'])}: {plural(fitted['rows'], 'row')} at "
+            f"{trainings.epochs_in_words(fitted['epochs'])} of {listed(fitted['runs'])}, "
             f"{fitted['hits']:,} of them, copies counted once, with N_pre >= {EXTRACTED}"
-            f"{calibration.packed_in_words(self.table.covered)}",
+            f"{trainings.packed_in_words(self.table.covered)}",
             "For audits without --base:",
             *self.table.in_words(epoch),
         ]
@@ -130,7 +130,7 @@ def calibrate(
     if not out.parent.is_dir():
         raise OutputError(f"{out.parent} is no folder to write {out.name} to; create it, or choose another -o")
     found = [r for path in runs for r in sources(RunFolder.open_finished(path), names)]
-    bases = list(dict.fromkeys(calibration.described(r.base) for r in found))
+    bases = list(dict.fromkeys(trainings.described(r.base) for r in found))
     if len(bases) > 1:
         raise RunError(
             f"what was measured is of {len(bases)} bases: {', '.join(bases)}; a calibration is for one: choose with "
@@ -252,7 +252,7 @@ def _values(
     if ahead:
         told["ahead"] = {
             "how": "last epoch, the level fitted on the first half of the measured epochs",
-            "on": f"{rows}, predicted by a level fitted on {calibration.epochs_in_words(ahead.fitted_epochs)}",
+            "on": f"{rows}, predicted by a level fitted on {trainings.epochs_in_words(ahead.fitted_epochs)}",
             "fitted_epochs": ahead.fitted_epochs,
             **_figures(ahead.scores),
             "bins": ahead.bins(),
@@ -297,7 +297,7 @@ def _of_both(found: list[Source], by_run: list[list[Observed]]) -> dict[str, Any
             "runs": [r.told for r in found],
             "planted": sum(r.planted for r in found),
             "data": list(dict.fromkeys(r.data[:16] for r in found)),
-            "plans": list(dict.fromkeys(calibration.plan_in_words(r.plan) for r in found)),
+            "plans": list(dict.fromkeys(trainings.plan_in_words(r.plan) for r in found)),
             "batchings": list(dict.fromkeys(r.plan.batching for r in found)),
             "loss_averages": list(dict.fromkeys(r.plan.loss_average for r in found)),
         },
@@ -314,7 +314,7 @@ def _caution(hits: int, within: Scores, ahead: Tried | None) -> str | None:
         )
     tried = [("rows left out", within)]
     if ahead:
-        tried.append((f"the last epoch from {calibration.epochs_in_words(ahead.fitted_epochs)}", ahead.scores))
+        tried.append((f"the last epoch from {trainings.epochs_in_words(ahead.fitted_epochs)}", ahead.scores))
     for what, scores in tried:
         if scores.is_off:
             said.append(

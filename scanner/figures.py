@@ -82,6 +82,11 @@ def plural_g(count: float, one: str, many: str = "") -> str:
     return f"{count:g} {one if count == 1 else many or one + 's'}"
 
 
+def as_given(value: Any) -> str:
+    """A value as a command line takes it, exactly: "6" for 6.0, "1.5", "1e-05", "tuned"."""
+    return repr(value).removesuffix(".0") if isinstance(value, float) else str(value)
+
+
 def listed(names: Sequence[str]) -> str:
     """a; a and b; a, b and c."""
     return " and ".join((", ".join(names[:-1]), names[-1])) if len(names) > 1 else "".join(names)
@@ -90,7 +95,8 @@ def listed(names: Sequence[str]) -> str:
 def tolerated(damage: Iterable[Mapping[str, Any]]) -> list[str]:
     """What was read although it was damaged (entries of objects.Damage), most frequent first."""
     ordered = sorted(damage, key=lambda d: -d["records"])
-    return [f"{plural(d['records'], 'record')} read with {d['what']} (first: {d['first']})" for d in ordered]
+    counted = ((plural(d["records"], d.get("of", "record")), d) for d in ordered)
+    return [f"{count} read with {d['what']} (first: {d['first']})" for count, d in counted]
 
 
 def left_out(files: Iterable[tuple[str, str]], most: int = 3) -> list[str]:

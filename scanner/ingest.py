@@ -114,7 +114,7 @@ class _Gathered:
     printer: Fingerprinter | None
     advance: Callable[[Source, int, int], None]
     skips: list[Skip] = field(default_factory=list)
-    _damage: dict[str, list[str]] = field(default_factory=dict)  # what was tolerated -> every "file:line" of it
+    _damage: dict[tuple[str, str], list[str]] = field(default_factory=dict)  # what, of what -> every "file:line" of it
     _columns: Growing | None = None  # of Rows; None before the first piece
 
     def take(self, piece: _Piece) -> int:
@@ -128,8 +128,10 @@ class _Gathered:
             self.rooms.append(piece.room)  # the text stood in it, and is on disk now
         self.skips.extend(chunk.skips)
         for note in chunk.notes:
-            line, _, what = note.partition(": ")
-            self._damage.setdefault(what, []).append(f"{piece.source.name}:{line.removeprefix('line ')}")
+            where, _, what = note.partition(": ")
+            kind, _, line = where.partition(" ")
+            met = self._damage.setdefault((what, "record" if kind == "line" else kind), [])
+            met.append(f"{piece.source.name}:{line}")
         found = chunk.rows(piece.source.index)
         if self._columns is None:
             self._columns = Growing(found)
@@ -153,7 +155,9 @@ class _Gathered:
             order=stable_order(columns["digest"]),
             layout=tuple(layouts_found),
             first_row=tuple(first_rows),
-            damage=tuple(Damage(what, len(places), places[0]) for what, places in sorted(self._damage.items())),
+            damage=tuple(
+                Damage(what, len(places), places[0], of) for (what, of), places in sorted(self._damage.items())
+            ),
         )
 
 

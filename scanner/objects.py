@@ -84,11 +84,12 @@ class Skip:
 
 
 class Damage(NamedTuple):
-    """Something that was tolerated while reading, in how many records, and where it was met first."""
+    """Something that was tolerated while reading, in how many records or headers, and where it was met first."""
 
     what: str
     records: int
     first: str  # file:line
+    of: str = "record"  # or "header": the row that names the columns
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ class Records:
     buffer: UInt8 | None = None  # the decompressed source
     values: Sequence[Any] | None = None
     skips: tuple[Skip, ...] = ()
-    notes: tuple[str, ...] = ()  # what was tolerated, as "line 3: bytes that are not UTF-8, read as U+FFFD"
+    notes: tuple[str, ...] = ()  # what was tolerated, as "line 3: bytes that are not UTF-8, ..." or "header 1: ..."
 
     def __len__(self) -> int:
         return len(self.row_id)

@@ -17,10 +17,12 @@ from rich.text import Text
 from scanner import confirmation, recalls, strata
 from scanner.display import screen
 from scanner.evidence import Evidence
+from scanner.figures import plural
 from scanner.objects import Bool, Float64, Int64
 from scanner.prediction import EXTRACTED, reliability, scoring
-from scanner.prediction.calibration import SIZE_FACTOR, plan_in_words
+from scanner.prediction.calibration import SIZE_FACTOR
 from scanner.prediction.scoring import DRAWS
+from scanner.prediction.trainings import plan_in_words
 from scanner.retelling import FEW_ROWS, size
 from scanner.settings import Settings, TrainingPlan
 from scanner.store import RunFolder
@@ -232,8 +234,7 @@ def in_words(name: str, facts: dict[str, Any]) -> list[str]:
             "and confirm under another --name."
         )
     lines += [
-        f"{'1 row was' if count == 1 else f'{count:,} rows were'} not measured: {why}."
-        for why, count in rows["not_measured"].items()
+        f"{plural(count, 'row')} {_were(count)} not measured: {why}." for why, count in rows["not_measured"].items()
     ]
     lines += _rate_lines(facts)
     lines += _beside_lines(facts)
@@ -317,15 +318,23 @@ def _of_another_size(beside: dict[str, Any], plan: TrainingPlan) -> str:
     )
 
 
+def _were(count: int) -> str:
+    return "was" if count == 1 else "were"
+
+
 def _control_lines(facts: dict[str, Any]) -> list[str]:
     held, found = facts["controls"], facts["membership"]
     if held is None:
         return []
-    left = f"; {held['rows_of_the_run']:,} stand in the run and were left out" if held["rows_of_the_run"] else ""
+    inside = held["rows_of_the_run"]
+    left = (
+        f"; {inside:,} {'stands' if inside == 1 else 'stand'} in the run and {_were(inside)} left out" if inside else ""
+    )
     explained = ", which no training on them explains" if held["extracted"] else ""
     if held["with_answer"]:
         count = f"{held['extracted']:,} of {held['with_answer']:,}"
-        of_them = f"{count} controls are recited for {EXTRACTED} tokens or more"
+        are = "is" if held["extracted"] == 1 else "are"
+        of_them = f"{count} controls {are} recited for {EXTRACTED} tokens or more"
     elif held["measured"]:
         of_them = f"none of the {held['measured']:,} controls measured has an answer of {EXTRACTED} tokens or more"
     else:

@@ -38,8 +38,8 @@ class Recall:
         whole = ", the whole longest answer" if self.whole else ""
         before = "" if self.base_n_pre is None else f"; the base recites {self.base_n_pre:,}"
         return (
-            f"Confirmed on {model}: {self.n_pre:,} of {self.tokens:,} tokens are recited before the first miss"
-            f"{whole}{before}."
+            f"Confirmed on {model}: {self.n_pre:,} of {self.tokens:,} tokens "
+            f"{'is' if self.n_pre == 1 else 'are'} recited before the first miss{whole}{before}."
         )
 
 

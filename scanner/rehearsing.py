@@ -19,26 +19,23 @@ import shlex
 import shutil
 import time
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from scanner import alongside, chat, memory, models, rehearsal
+from scanner import alongside, memory, models, rehearsal
 from scanner.batching import PACKED
 from scanner.chat import Example
 from scanner.drawing import Drawn, draw, packing, parts_of, sampling_weight, standing
 from scanner.errors import ModelError, RunError, SettingsError
-from scanner.figures import plural, plural_g
+from scanner.figures import as_given, plural, plural_g
 from scanner.foretold import foretold
-from scanner.models import LanguageModel
-from scanner.objects import Int64
 from scanner.prediction import EXTRACTED
+from scanner.pretraining import BASE, TINY, kept, pretrained, untrained
 from scanner.progress import Progress
-from scanner.recounting import segments_of
 from scanner.retelling import Rehearsed, duration, few_steps, of_epoch, per_row, planted_columns, planted_table
 from scanner.sampling import dose_unit
 from scanner.settings import MOST_SEED, NONE, Settings, TrainingPlan, at_least, check_name, option_name
@@ -47,13 +44,10 @@ from scanner.training import LOGITS_AT_A_TIME, probe
 from scanner.untuned import fingerprint
 from scanner.writing import atomic, save_table
 
-TINY = "tiny"
 TINY_LEARNING_RATE = 3e-4
 """A model of 4 M parameters learns next to nothing at the rates that suit billions; the pilots' rate."""
-PRETRAINING = "pretraining.json"
-"""What is known of a tiny base's making; beside its folder, for the seconds are no part of its fingerprint."""
-FEWEST_PRETRAINING_TOKENS = 20_000
 MEASURED_EPOCHS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
+"""Closer together at first, where more is learned in each; the last one is measured too, whichever it is."""
 SAVED_EVERY = 60.0  # seconds, or twenty times what saving takes
 MEASURING_COST = 1 / 3
 """Of a token that is measured beside one that is trained on: a forward pass without the backward one."""
@@ -156,9 +150,9 @@ def _command(run: RunFolder, plan_changes: dict[str, Any], options: Options) -> 
         if value is True:
             parts.append(option_name(name))
             continue
-        values = [f"{n}={w!r}" for n, w in value] if name == "source_weight" else [value]
+        values = [f"{n}={as_given(w)}" for n, w in value] if name == "source_weight" else [value]
         for one in values or [None]:
-            parts += [option_name(name), NONE if one is None else str(one)]
+            parts += [option_name(name), NONE if one is None else as_given(one)]
     return shlex.join(parts)
 
 
@@ -194,12 +188,13 @@ def _measure(
     pretraining: dict[str, Any] | None = None
     if options.base != TINY:
         model = models.load(Path(options.base), settings.max_length)
-    elif (private / "base").exists() and (private / PRETRAINING).exists():
-        model = replace(models.load(private / "base", settings.max_length), name=TINY)
-        pretraining = json.loads((private / PRETRAINING).read_text("utf-8"))
+    elif made := kept(private, settings.max_length):
+        model, pretraining = made
     else:
         with progress.stage("build a tiny base"):
-            model, text = _untrained(run, parts.row_id[parts.rest], options)
+            model, text = untrained(
+                run, parts.row_id[parts.rest], options.seed, options.pretrain_tokens, options.width, options.layers
+            )
     with progress.stage("apply the chat template"):
         drawn = draw(run, parts, model, options.planted, options.seed)
     with progress.stage("see how fast this machine is"):
@@ -207,7 +202,7 @@ def _measure(
     if text:
         work = sum(len(e.ids) for e in text)
         progress.say(f"pre-training a tiny base on {work:,} tokens: about {duration(work / speed.tokens_per_second)}")
-        pretraining = _pretrained(model, text, options, speed.bf16, private, progress)
+        pretraining = pretrained(model, text, options.seed, speed.bf16, private, progress)
     if plan.method == "lora":
         model = rehearsal.with_adapters(model, plan.lora_rank, options.seed)
     places_at_a_time = min(LOGITS_AT_A_TIME // model.vocabulary, sum(len(e.ids) for e in drawn.rows))
@@ -317,7 +312,7 @@ def _record(tune: rehearsal.Rehearsal, drawn: Drawn, folder: Path, with_losses: 
     for stratum in ("member", "control"):
         n_pre = per_row(frame).filter(pl.col("stratum") == stratum)["n_pre"]
         counts.append(f"{(n_pre >= EXTRACTED).sum():,} of {len(n_pre):,}")
-    progress.say(f"after epoch {tune.epoch}: {counts[0]} rows recite {EXTRACTED} tokens or more (held out {counts[1]})")
+    progress.say(f"after epoch {tune.epoch}, rows that recite {EXTRACTED} or more: {counts[0]} (held out {counts[1]})")
 
 
 def _facts(
@@ -328,7 +323,7 @@ def _facts(
     files = {name: sorted(folder.glob(f"{name}-*.parquet")) for name in ("epoch", "planted")}
     made = Counter(row.member for row in drawn.planting.rows)
     columns = planted_columns(drawn.planting.treated, drawn.row_id.tolist(), made)
-    mark = fingerprint(run.private / "rehearsal" / folder.name / "base" if options.base == TINY else Path(options.base))
+    mark = fingerprint(run.private / "rehearsal" / folder.name / BASE if options.base == TINY else Path(options.base))
     epochs = pl.concat([pl.read_parquet(f, glob=False) for f in files["epoch"]], how="diagonal")
     epochs = epochs.join(columns, on="row_id", how="left", maintain_order="left").sort("epoch", "row_id", "answer")
     final = per_row(epochs.filter(pl.col("epoch") == tune.epoch)).with_columns(weight=pl.lit(1.0, pl.Float32))
@@ -367,36 +362,3 @@ def _facts(
         "epochs": [of_epoch(epochs, e) for e in sorted(set(epochs["epoch"].to_list()))],
         "prediction": beside,
     }  # fmt: skip
-
-
-def _untrained(run: RunFolder, row_ids: Int64, options: Options) -> tuple[LanguageModel, list[Example]]:
-    """A tiny model with random weights, and rows, neither trained on nor held out, to pre-train it on."""
-    rows = segments_of(run, row_ids)
-    size = models.tiny_parameters(options.width, options.layers)
-    memory.check_measuring(TINY, size, cure="give fewer --layers or a smaller --width")
-    model = models.tiny((s.text for row in rows for s in row), options.seed, width=options.width, layers=options.layers)
-    examples = [e for e in chat.encode_some(rows, model.tokenizer, model.context) if isinstance(e, Example)]
-    total = np.cumsum([len(e.ids) for e in examples])
-    if not len(total) or total[-1] < FEWEST_PRETRAINING_TOKENS:
-        raise ModelError(
-            f"the rows left over for pre-training hold {int(total[-1]) if len(total) else 0:,} tokens, too few for a "
-            f"tiny base (at least {FEWEST_PRETRAINING_TOKENS:,}); train on fewer with --rows, or give --base a model"
-        )
-    return model, examples[: int(np.searchsorted(total, options.pretrain_tokens)) + 1]
-
-
-def _pretrained(
-    model: LanguageModel, examples: Sequence[Example], options: Options, bf16: bool, private: Path, progress: Progress
-) -> dict[str, Any]:
-    """Pre-train a tiny base in place, and keep it, so that it is made once."""
-    blocks = sum(len(e.ids) for e in examples) // model.context
-    with progress.stage("pre-train a tiny base", blocks):
-        facts = {"rows": len(examples), **rehearsal.pretrain(model, examples, options.seed, bf16, progress.advance)}
-    fresh, kept = private / "base.part", private / "base"
-    shutil.rmtree(fresh, ignore_errors=True)
-    model.model.save_pretrained(fresh)
-    model.tokenizer.save_pretrained(fresh)
-    shutil.rmtree(kept, ignore_errors=True)
-    (private / PRETRAINING).write_text(json.dumps(facts), "utf-8")
-    fresh.rename(kept)
-    return facts

@@ -11,10 +11,10 @@ from typing import Any
 import polars as pl
 
 from scanner.batching import PACKED
-from scanner.figures import plural
+from scanner.figures import listed, plural
 from scanner.planting import CONFLICTS, COPIES, REPLACED, Treated
 from scanner.prediction import EXTRACTED
-from scanner.prediction.calibration import plan_in_words
+from scanner.prediction.trainings import plan_in_words
 from scanner.prediction.validated import SOURCE_BY_SOURCE, STANDING_MIXED
 from scanner.settings import Settings
 
@@ -69,8 +69,19 @@ class Rehearsed:
                 f"{e['epoch']:>5}    {m['mean_n_pre']:>10.2f}    {c['mean_n_pre']:>8.2f}    "
                 f"{_of(m['extracted'], m['rows']):>13}    {_of(c['extracted'], c['rows']):>12}       {loss:>8}"
             )
-        lines += ["", *_planted_lines(planted), *self._meaning(), *self._beside(), "", f"{self.folder}"]
+        lines += ["", *_planted_lines(planted), *self._left_out(), *self._meaning(), *self._beside()]
+        lines += ["", f"{self.folder}"]
         return "\n".join(lines)
+
+    def _left_out(self) -> list[str]:
+        """Which epochs the table has, where it has not every one."""
+        measured = [e["epoch"] for e in self.facts["epochs"]]
+        if measured == list(range(measured[-1] + 1)):
+            return []
+        return [
+            f"Measured before training and after epochs {listed([str(epoch) for epoch in measured if epoch])}: not "
+            "after every one, for each time all these rows go through the model once more."
+        ]
 
     def _meaning(self) -> list[str]:
         """What the table says."""
@@ -79,10 +90,12 @@ class Rehearsed:
         learned = m["extracted"] - before["member"]["extracted"]
         said = (
             f"Recited = tokens of the answer that greedy decoding gives back before its first miss (N_pre), in the "
-            f"scan's own tokens. After epoch {after['epoch']}, {m['extracted']:,} of {plural(m['rows'], 'row')} give "
-            f"back {EXTRACTED} or more, {before['member']['extracted']:,} did before training"
+            f"scan's own tokens. After epoch {after['epoch']}, {m['extracted']:,} of {plural(m['rows'], 'row')} "
+            f"{'gives' if m['extracted'] == 1 else 'give'} back {EXTRACTED} or more, "
+            f"{before['member']['extracted']:,} did before training"
         )
-        held = f"{c['extracted']:,} do, which no training on them explains" if c["extracted"] else "none does"
+        do = "does" if c["extracted"] == 1 else "do"
+        held = f"{c['extracted']:,} {do}, which no training on them explains" if c["extracted"] else "none does"
         told = [f"{said}; of the held-out rows {held}."]
         if learned <= 0:
             told = [f"{said}: at this size of base and these epochs nothing is memorized."]

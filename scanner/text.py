@@ -25,6 +25,9 @@ import numpy as np
 
 from scanner.objects import UInt8
 
+OWN_UNIT = "word, CJK character or punctuation mark"
+"""What a token is where no --tokenizer says otherwise."""
+
 SEPARATOR, WORD, SINGLE, PUNCTUATION = 0, 1, 2, 3
 
 CJK_RANGES = (

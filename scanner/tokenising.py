@@ -20,12 +20,11 @@ from scanner.kernels.passages import locate
 from scanner.kernels.tokens import token_widths, tokenise
 from scanner.objects import Int64, SegmentBatch, UInt8, UInt64
 from scanner.ranges import place_within
-from scanner.text import code_point_classes, folded_code_points
+from scanner.text import OWN_UNIT, code_point_classes, folded_code_points
 
 BYTE_LEVEL_SPACES = frozenset("\u0120\u010a\u0109\u010d")
 """How byte-level tokenizers write the bytes of a space, a new line, a tab and a carriage return."""
 _BYTE = re.compile("<0x[0-9A-F]{2}>")
-OWN_UNIT = "word, CJK character or punctuation mark"
 
 
 @dataclass(frozen=True)

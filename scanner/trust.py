@@ -19,6 +19,7 @@ TRUST = {
     "count": "Trust the order of the rows, not the counts.",
     "order": "Neither the number of rows nor their order was ever checked for such a training.",
 }
+CURE = "To measure it instead: scan rehearse on your base, then scan calibrate."
 
 NOT_CALIBRATED = "Not calibrated: predictions were not validated on this data; weights from a small rehearsal."
 
@@ -49,7 +50,8 @@ def in_words(summary: dict[str, Any]) -> list[str]:
     named, more = outside[:NAMED], len(outside) - NAMED
     listed = ", ".join(named) + (f" and {more} more" if more > 0 else "")
     opening = "What lies outside" if severity in OUTSIDE else "Outside what was validated"
-    return [f"{opening}: {listed}.", trust]
+    cure = [] if summary.get("calibrated") or severity not in OUTSIDE else [CURE]
+    return [f"{opening}: {listed}.", trust, *cure]
 
 
 def table(summary: dict[str, Any]) -> list[dict[str, Any]]:

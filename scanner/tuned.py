@@ -27,6 +27,7 @@ import polars as pl
 from scanner import confirmation, formats, ingest, inputs, memory, models, running, strata
 from scanner.confirmation import Sampler
 from scanner.errors import InputError, ModelError, RunError, SettingsError
+from scanner.figures import as_given
 from scanner.objects import Int64, Segment, Source
 from scanner.outcome import CONTROL, Outcome, figures
 from scanner.passes import Passes, Texts
@@ -81,7 +82,7 @@ class Options:
         parts = ["scan", "confirm", str(run.path), "--model", str(self.model)]
         for name in ("base", "controls", "rows", "top_k", "temperature", "seed", "name"):
             if (value := getattr(self, name)) != getattr(Options, name):
-                parts += [option_name(name), str(value)]
+                parts += [option_name(name), as_given(value)]
         return shlex.join([*parts, *(["--all"] if self.all_rows else [])])
 
 

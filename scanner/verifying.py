@@ -19,6 +19,8 @@ from scanner.objects import Records, Rows, Source
 from scanner.settings import Settings
 from scanner.store import RunFolder
 
+TOO_PLAIN = "too plain to be looked for alone, such as a password that is a word"
+
 
 @dataclass(frozen=True)
 class Verified:
@@ -33,23 +35,26 @@ class Verified:
 
     def in_words(self) -> str:
         """What is proved, and what is not, for the screen."""
-        plain = (
-            f"; {plural(self.words, 'further value')} too plain to be looked for alone, such as a password that is a "
-            "word: for these the rules speak"
-            if self.words
-            else ""
-        )
-        found = (
-            "the one private value that the audit found does not stand"
-            if self.values == 1
-            else f"none of the {self.values:,} different private values that the audit found stands"
-        )
+        rows, rules = plural(self.rows, "row"), f"none of the {plural(self.rules, 'rule')} finds anything"
+        if not self.values:
+            proved = f"{self._nothing_to_look_for()} {rules} in its {rows}, in any field"
+        else:
+            found = (
+                "the one private value that the audit found does not stand"
+                if self.values == 1
+                else f"none of the {self.values:,} different private values that the audit found stands"
+            )
+            further = f"{plural(self.words, 'further value')} {TOO_PLAIN}: for these the rules speak"
+            proved = f"{found} in its {rows}, in any field, and {rules} there{f'; {further}' if self.words else ''}"
         unread = "".join(f"Of these nothing is proved, {line}\n" for line in figures.left_out(self.left_out))
-        return (
-            f"{self.file}: {found} in its {plural(self.rows, 'row')}, in any field, and "
-            f"none of the {plural(self.rules, 'rule')} finds anything there{plain}\n{unread}"
-            f"Not looked for is {rulebook.NOT_LOOKED_FOR} (scan rules lists what is)"
-        )
+        return f"{self.file}: {proved}\n{unread}Not looked for is {rulebook.NOT_LOOKED_FOR} (scan rules lists what is)"
+
+    def _nothing_to_look_for(self) -> str:
+        """That no value was looked for, and why."""
+        if not self.words:
+            return "the audit found no private value, so there was none to look for, and"
+        found = "the one private value" if self.words == 1 else f"the {self.words:,} private values"
+        return f"{found} that the audit found {'is' if self.words == 1 else 'are'} {TOO_PLAIN}; but"
 
 
 def verify(file: Path, run: RunFolder) -> Verified:

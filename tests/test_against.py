@@ -185,7 +185,7 @@ def test_a_field_decides_and_the_plan_says_so(dated):
     assert plan[13]["kept_because"] == "the other has no comparable value in field date"
     scan = dated.read_json("scan.json")
     assert scan["notes"]["keep"]["rows_not_comparable"] == 1
-    assert "field date, compared as dates: of 5 rows with duplicates, 0 lack it and 1 hold" in " ".join(
+    assert "field date, compared as dates: of 5 rows with duplicates, 0 lack it and 1 holds" in " ".join(
         terminal.render(dated).decode().split()
     ).replace("Field", "field")
     page = (dated.path / "report.html").read_text("utf-8")

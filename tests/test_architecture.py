@@ -32,7 +32,7 @@ FLOORS = {
     3: "pipeline inputs ingest resuming stages relating predicting tables rehearsing applying estimating verifying "
     "against flatreading fieldranks matching confirming rehearsed calibrating trying projecting "
     "alongside retelling foretold drawing validating memorizing repredicting untuned rowlengths inplace deduplicating "
-    "unread tuned passes strata outcome confirmed choosing judging segmenting recounting placing",
+    "pretraining unread tuned passes strata outcome confirmed choosing judging segmenting recounting placing",
 }
 """Words, tools, stages, and the order of things, by the first part of a module's name below `scanner`."""
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names.split()}

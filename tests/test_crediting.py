@@ -51,7 +51,7 @@ def test_the_very_base_and_plan_that_were_rehearsed_are_inside():
         ("method", "LoRA of rank 16"),
         ("batching", "Packed batches"),
         ("Han script", "Chinese (300 rows)"),
-        ("model size", "Model size (135 M; validated 4.2 M to 135 M)"),
+        ("model size", "Model size (135 M; trained and measured were 4.2 M to 135 M)"),
         ("learning rate", "Learning rate 2e-05 (validated 2e-05 to 0.0003)"),
         ("answer length", "Answers up to 150 tokens"),
     ):

@@ -158,6 +158,20 @@ def test_damage_that_was_tolerated_is_said(tmp_path):
     assert said == [f"1 record read with {damage.what} (first: data.jsonl:1)"]
 
 
+def test_columns_of_one_name_are_said_of_the_file_that_has_them(tmp_path):
+    rows = "".join(f"Why {i}?,Since {i} is odd.,It is so {i}.\n" for i in range(9))
+    for name in ("a.csv", "b.csv"):
+        (tmp_path / name).write_text(f"prompt,response,response\n{rows}", "utf-8")
+    said: list[str] = []
+    listening = Progress()
+    listening.say = said.append  # type: ignore[method-assign]
+    deduplicating.find_duplicates([tmp_path / "a.csv", tmp_path / "b.csv"], progress=listening)
+    assert said == [
+        "2 headers read with repeated names: columns 2 and 3 are read as response and response.1; rename them to "
+        "choose (first: a.csv:1)"
+    ]
+
+
 def test_no_garbage_is_looked_for_meanwhile(tmp_path, monkeypatch):
     """Else some stage takes longer by chance, whenever the turn of all objects comes; afterwards all is as before."""
     file, seen = tmp_path / "rows.jsonl", []

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from scanner import figures
-from scanner.prediction import calibration
+from scanner.prediction import trainings
+from scanner.recalls import Recall
 from scanner.reports import _confirmed, _earlier, _heat
 from scanner.reports import _words as words
 from scanner.settings import TrainingPlan
@@ -54,6 +55,8 @@ CONFIRMED = {
 @pytest.mark.parametrize(
     ("told", "said"),
     [
+        (Recall("tuned", 1, 20, False, None, "").sentence(), ": 1 of 20 tokens is recited before the first miss."),
+        (Recall("tuned", 2, 20, False, None, "").sentence(), ": 2 of 20 tokens are recited before the first miss."),
         (_earlier.lines({"earlier": {"a.scan": EARLIER | {"copies": 1, "near": 1}}})[0],
          ": 1 copy of a row of it, 1 near copy (estimated from signatures)"),
         (_earlier.lines({"earlier": {"a.scan": EARLIER | {"copies": 2, "near": 3}}})[0],
@@ -63,7 +66,10 @@ CONFIRMED = {
         (words.planned({"plan": PLAN | {"keep": 2}}), "keep 2 as they are"),
         (words.by_dose({"prediction": {"by_dose": BINS}}), "with a dose of 1 visit or more"),
         (_confirmed.short({"confirmed": [CONFIRMED]})[0], "about 1 of 1 row recited"),
-        (calibration.plan_in_words(TrainingPlan(epochs=1)), "1 epoch at"),
+        (trainings.plan_in_words(TrainingPlan(epochs=1)), "1 epoch at"),
+        (Verified(Path("c.jsonl"), rows=1, values=0, words=1, rules=27).in_words(),
+         "the one private value that the audit found is too plain to be looked for alone, such as a password that is "
+         "a word; but none of the 27 rules finds anything in its 1 row, in any field\n"),
         (Verified(Path("c.jsonl"), rows=1, values=1, words=0, rules=1).in_words(),
          "the one private value that the audit found does not stand in its 1 row, in any field, and none of the 1 "),
     ],

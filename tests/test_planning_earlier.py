@@ -100,3 +100,6 @@ def test_the_brake_tells_how_much_of_it_earlier_runs_hold_already():
         "the plan would drop 3 of 4 rows of new.jsonl (75 %), more than --max-removal-share 0.5 allows, 3 of them "
         "because earlier runs (--against) hold them already"
     ]
+    alone = make_plan(with_earlier(findings(1), copied=[(0, 1)]), Settings())
+    (one,) = brake(alone, np.zeros(1, int), Settings(), ["new.jsonl"])
+    assert one.endswith("1 of them because earlier runs (--against) hold it already")

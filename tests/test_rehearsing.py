@@ -18,6 +18,7 @@ from scanner import (
     calibrating,
     models,
     pipeline,
+    pretraining,
     recounting,
     rehearsed,
     rehearsing,
@@ -54,7 +55,7 @@ def audited(tmp_path_factory) -> Path:
 
 
 def test_the_whole_road_with_a_tiny_base(small, audited, monkeypatch):
-    monkeypatch.setattr(rehearsing, "FEWEST_PRETRAINING_TOKENS", 1000)
+    monkeypatch.setattr(pretraining, "FEWEST_PRETRAINING_TOKENS", 1000)
     asked = {"rows": 60, "controls": 20, "epochs": 2.0}
     done = pipeline.rehearse(audited, asked)
     text = done.in_words()
@@ -84,7 +85,7 @@ def test_the_whole_road_with_a_tiny_base(small, audited, monkeypatch):
 
 
 def test_a_goldfish_loss_is_rehearsed_and_predicted(small, audited, monkeypatch):
-    monkeypatch.setattr(rehearsing, "FEWEST_PRETRAINING_TOKENS", 1000)
+    monkeypatch.setattr(pretraining, "FEWEST_PRETRAINING_TOKENS", 1000)
     asked = {"rows": 60, "controls": 20, "epochs": 1.0, "batching": "wrapped", "name": "fish"}
     done = pipeline.rehearse(audited, {**asked, "goldfish_k": 4})
     assert done.facts["plan"]["goldfish_k"] == 4
@@ -100,9 +101,9 @@ def test_a_tiny_base_has_one_fingerprint_however_long_it_took(tmp_path, monkeypa
     made, marks = models.tiny([" ".join(PLAIN_WORDS)] * 3, seed=0, context=128), set()
     for seconds in (1.5, 2.5):
         facts = {"tokens": 1, "steps": 1, "loss_per_token_nats": 1.0, "seconds": seconds}
-        monkeypatch.setattr(rehearsing.rehearsal, "pretrain", lambda *_, facts=facts: facts)
+        monkeypatch.setattr(pretraining.rehearsal, "pretrain", lambda *_, facts=facts: facts)
         (private := tmp_path / str(seconds)).mkdir()
-        kept = rehearsing._pretrained(made, [], rehearsing.Options(), False, private, Progress())
+        kept = pretraining.pretrained(made, [], 0, False, private, Progress())
         assert kept == json.loads((private / "pretraining.json").read_text()) == {"rows": 0, **facts}
         marks.add(fingerprint(private / "base"))
     assert len(marks) == 1
@@ -197,24 +198,27 @@ def test_one_row_is_too_few(audited, small, tmp_path):
 
 
 def test_the_command_that_goes_on_says_what_was_taken_back_and_weights_in_full():
-    asked = {"goldfish_k": None, "source_weight": (), "epochs": 2.0}
+    asked = {"goldfish_k": None, "source_weight": (), "epochs": 2.0, "learning_rate": 0.00001}
     run, options = RunFolder(Path("d.scan")), rehearsing.Options(rows=60)
     command = rehearsing._command(run, asked, options)
-    assert command == "scan rehearse d.scan --rows 60 --goldfish-k none --source-weight none --epochs 2.0"
+    assert command == (
+        "scan rehearse d.scan --rows 60 --goldfish-k none --source-weight none --epochs 2 --learning-rate 1e-05"
+    )
+    assert rehearsing._command(run, {"epochs": 1.5}, options).endswith("--rows 60 --epochs 1.5")
     weights = (("a.jsonl", 0.123456789), ("b", 2.0))
     told = rehearsing._command(run, {"source_weight": weights}, options)
-    assert told.endswith("--source-weight a.jsonl=0.123456789 --source-weight b=2.0")
+    assert told.endswith("--source-weight a.jsonl=0.123456789 --source-weight b=2")
 
 
 def test_ctrl_c_leaves_a_state_and_the_command_that_goes_on(small, audited, monkeypatch):
     # which precision is the faster one may change from run to run on a busy machine
     monkeypatch.setattr(rehearsing, "probe", lambda model, rows: replace(training.probe(model, rows), bf16=False))
-    monkeypatch.setattr(rehearsing, "FEWEST_PRETRAINING_TOKENS", 1000)
+    monkeypatch.setattr(pretraining, "FEWEST_PRETRAINING_TOKENS", 1000)
     asked = {"rows": 60, "controls": 20, "epochs": 2.0, "planted": 0.5, "name": "broken"}
     stopped = Interrupting()
     with pytest.raises(KeyboardInterrupt):
         pipeline.rehearse(audited, asked, stopped)
-    command = f"scan rehearse {audited} --rows 60 --controls 20 --planted 0.5 --name broken --epochs 2.0"
+    command = f"scan rehearse {audited} --rows 60 --controls 20 --planted 0.5 --name broken --epochs 2"
     assert stopped.said[-1].endswith(f"To go on: {command}")
     assert any(s.startswith("pre-training a tiny base on") and ": about " in s for s in stopped.said)
     assert any("planted ones" in s and "tokens/s: about " in s for s in stopped.said)
@@ -250,9 +254,21 @@ def check_planted(run: Path, done) -> None:
     assert "; 2 epochs at 0.0003, random batches of 16 rows, " in done.in_words()
     assert f"{done.facts['steps']} optimizer steps in all are few: a step takes 16 rows." in done.in_words()
     *before, last = done.facts["epochs"]
-    for some, said in ((0, "; of the held-out rows none does."), (2, "rows 2 do, which no training on them explains.")):
-        ended = last | {"member": last["member"] | {"extracted": 9}, "control": last["control"] | {"extracted": some}}
+    for held, said in (
+        (0, "; of the held-out rows none does."),
+        (1, "rows 1 does, which no training on them explains."),
+        (2, "rows 2 do, which no training on them explains."),
+    ):
+        ended = last | {"member": last["member"] | {"extracted": 9}, "control": last["control"] | {"extracted": held}}
         assert said in replace(done, facts=done.facts | {"epochs": [*before, ended]}).in_words()
+    for learned, said in ((0, "rows give back"), (1, "rows gives back"), (2, "rows give back")):
+        ended = last | {"member": last["member"] | {"extracted": learned}}
+        said = f" {learned} of {last['member']['rows']} {said} 16 or more, 0 did before training"
+        assert said in replace(done, facts=done.facts | {"epochs": [*before, ended]}).in_words()
+    assert "not after every one" not in done.in_words()
+    some = [last | {"epoch": epoch} for epoch in (0, 1, 2, 3, 4, 6)]
+    told = replace(done, facts=done.facts | {"epochs": some}).in_words()
+    assert "Measured before training and after epochs 1, 2, 3, 4 and 6: not after every one, for each time" in told
     first = epochs.filter(pl.col("epoch") == 0)
     assert (first.filter(pl.col("stratum") == "member")["own_dose"] == 0).all()
     given = epochs.filter((pl.col("epoch") == 1) & (pl.col("stratum") == "member"))

@@ -14,10 +14,10 @@ from click.testing import CliRunner
 from small_base import PLAIN_WORDS, Listening, shrink
 
 import cli
-from scanner import alongside, calibrating, pipeline, rehearsal, rehearsed, rehearsing, retelling, training
+from scanner import alongside, calibrating, pipeline, pretraining, rehearsal, rehearsed, rehearsing, retelling, training
 from scanner.batching import Sampler, packed_at_a_time
 from scanner.errors import ModelError, SettingsError
-from scanner.prediction import calibration, load_weights
+from scanner.prediction import load_weights, trainings
 from scanner.prediction.crediting import stood_source_by_source
 from scanner.prediction.validated import (
     CALIBRATION,
@@ -44,7 +44,7 @@ def quick():
     """A base that trains in moments, always in one precision."""
     with pytest.MonkeyPatch.context() as patch:
         shrink(patch)
-        patch.setattr(rehearsing, "FEWEST_PRETRAINING_TOKENS", 1000)
+        patch.setattr(pretraining, "FEWEST_PRETRAINING_TOKENS", 1000)
         patch.setattr(rehearsing, "probe", lambda model, rows: replace(training.probe(model, rows), bf16=False))
         yield
 
@@ -347,10 +347,10 @@ def test_a_level_read_on_shuffled_rows_says_what_none_says():
 
 
 def test_orders_are_named_where_rows_were_not_shuffled():
-    assert calibration.packed_in_words(Validated(packings=(SHUFFLED,))) == ""
-    assert calibration.packed_in_words(Validated(packings=(STANDING_MIXED,))) == (
+    assert trainings.packed_in_words(Validated(packings=(SHUFFLED,))) == ""
+    assert trainings.packed_in_words(Validated(packings=(STANDING_MIXED,))) == (
         ", packed as they stand, sources mixed in steps"
     )
-    assert calibration.packed_in_words(Validated(packings=(SHUFFLED, SOURCE_BY_SOURCE))) == (
+    assert trainings.packed_in_words(Validated(packings=(SHUFFLED, SOURCE_BY_SOURCE))) == (
         ", some packed shuffled, some packed as they stand, source by source"
     )

@@ -12,8 +12,8 @@ from strategies import texts, words
 
 from scanner.errors import SettingsError
 from scanner.objects import ROLES, Segment
-from scanner.text import token_spans
-from scanner.tokenising import OWN_UNIT, tokens_of_rows
+from scanner.text import OWN_UNIT, token_spans
+from scanner.tokenising import tokens_of_rows
 
 
 def tokenised(corpus, **values):

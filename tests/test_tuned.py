@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 from corpora import write_jsonl
 from small_base import Listening
-from tuned_models import PLAN, Trained, records, saved, trained
+from tuned_models import PLAN, Trained, records, trained
 
 import cli
 from scanner import chat, confirmation, memory, models, outcome, passes, pipeline, recalls, rehearsal, tuned
@@ -21,7 +21,7 @@ from scanner import explain as explaining
 from scanner.errors import InputError, ModelError, RunError, SettingsError
 from scanner.progress import Progress
 from scanner.recounting import segments_of
-from scanner.settings import Settings, TrainingPlan
+from scanner.settings import Settings
 from scanner.store import RunFolder
 
 
@@ -109,6 +109,13 @@ def test_held_out_rows_are_told_from_rows_of_the_run(made, whole):
     assert whole.facts["controls"]["extracted"] == 0
     assert "were skipped" not in " ".join(whole.lines())
     assert "Held out: 0 of 110 controls are recited for 16 tokens or more." in " ".join(whole.lines())
+    for held, said in ((1, "1 of 110 controls is"), (2, "2 of 110 controls are")):
+        facts = whole.facts | {"controls": whole.facts["controls"] | {"extracted": held, "rows_of_the_run": held}}
+        stand = "1 stands in the run and was" if held == 1 else "2 stand in the run and were"
+        assert (
+            f"Held out: {said} recited for 16 tokens or more, which no training on them explains; {stand} left out."
+            in (outcome.in_words("whole", facts))
+        )
     short = "none of the 10 controls measured has an answer of 16 tokens or more"
     for measured, said in ((10, short), (0, "no row of --controls was measured")):
         held = whole.facts["controls"] | {"measured": measured, "with_answer": 0, "rows_of_the_run": 3}
@@ -139,19 +146,6 @@ def test_a_whole_model_on_a_run_that_is_predicted_for_lora_is_told(whole):
     assert "tuned is a whole model, and the run is predicted for LoRA: that is one training where the adapter" in told
     for facts in (whole.facts, lora | {"adapter": True}):
         assert "is a whole model" not in " ".join(outcome.in_words("whole", facts))
-
-
-def test_the_interval_of_an_auroc_covers_it_and_copies_count_once():
-    rng = np.random.default_rng(0)
-    score, truth = np.concatenate((rng.normal(0.5, 1, 60), rng.normal(0, 1, 120))), np.arange(180) < 60
-    one = outcome.interval(score, truth, np.ones(180), np.arange(180))
-    assert one["low"] < one["auroc"] < one["high"]
-    wins = [(a > b) + 0.5 * (a == b) for a in score[truth] for b in score[~truth]]
-    assert one["auroc"] == pytest.approx(np.mean(wins))
-    each = np.repeat(np.arange(180), np.where(truth, 4, 1))
-    copies = outcome.interval(score[each], truth[each], np.ones(len(each)), each)
-    assert copies["auroc"] == pytest.approx(one["auroc"])
-    assert copies["high"] - copies["low"] == pytest.approx(one["high"] - one["low"], rel=0.2)
 
 
 def test_membership_needs_a_hundred_controls_and_no_row_of_the_run(made, tmp_path):
@@ -292,25 +286,6 @@ def test_private_values_stay_where_they_are(made, tmp_path):
     assert not list((run.private / "confirmation").rglob("segments.arrow")), "the text of controls is not kept"
 
 
-def test_an_adapter_knows_its_base(tmp_path):
-    plan = TrainingPlan(epochs=2, learning_rate=1e-2, batch_size=6, method="lora", lora_rank=4)
-    made = trained(tmp_path, plan=plan)
-    found = pipeline.confirm(made.run.path, {"model": made.model, "all_rows": True})
-    assert found.facts["adapter"]
-    assert found.facts["base"]["name"] == "base"
-    whole_model = models.load_adapted(made.model, made.base)
-    merged = saved(replace(whole_model, model=whole_model.model.merge_and_unload()), tmp_path / "merged")
-    beside = pipeline.confirm(made.run.path, {"model": merged, "base": made.base, "all_rows": True})
-    one, two = table(found), table(beside)
-    assert one["n_pre"].to_list() == two["n_pre"].to_list()
-    for name in ("loss_nats", "bits_over_base", "min_k_plus"):
-        np.testing.assert_allclose(one[name], two[name], rtol=1e-3, atol=1e-3)
-    full = pipeline.judge(made.run.path, {"method": "full"})
-    with pytest.raises(ModelError, match=r"a LoRA adapter of rank 4, and the run was predicted for full fine-tuning; "
-                       r".*scan plan RUN --method lora --lora-rank 4"):  # fmt: skip
-        pipeline.confirm(full.path, {"model": made.model, "name": "other"})
-
-
 def test_folders_that_do_not_suit_are_refused(made, tmp_path):
     def refused(message, **asked):
         with pytest.raises(ModelError, match=message):
@@ -346,6 +321,12 @@ def test_a_model_that_does_not_fit_into_memory_is_refused_before_it_is_loaded(ma
         pipeline.confirm(made.run.path, {"model": made.model, "name": "none"})
     with pytest.raises(ModelError, match=r"--base base: to measure .* are free; take a smaller base, or leave --base"):
         pipeline.confirm(made.run.path, {"model": made.model, "base": made.base, "name": "none"})
+
+
+def test_the_command_that_goes_on_says_whole_numbers_without_a_fraction():
+    options = tuned.Options(Path("tuned"), temperature=2.0, top_k=5)
+    assert options.command(RunFolder(Path("d.scan"))).endswith(" --model tuned --top-k 5 --temperature 2")
+    assert replace(options, temperature=0.7).command(RunFolder(Path("d.scan"))).endswith(" --temperature 0.7")
 
 
 def test_options_that_make_no_sense_are_refused(made, tmp_path):

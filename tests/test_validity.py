@@ -54,18 +54,23 @@ def test_a_plan_like_the_fit_is_inside():
     assert found.rows_outside == {"dose": 0, "script": 0}
 
 
+CARRIED = (
+    "that was trained and measured (4.2 M). Beyond these sizes the number of rows is carried over by a rule of how "
+    "fast models learn, and is a guess"
+)
+MEASURE = "measure it on your base (scan rehearse RUN --base PATH), and calibrate on that (scan calibrate)"
 GOLDEN = [
     ({"model_params": 7e9}, "model size", "order",
-     "The plan's model has 7 B parameters, 1,670 times the largest validated (4.2 M): the number of rows is a guess; "
-     "the order of rows was never checked at this size."),
+     f"The plan's model has 7 B parameters, 1,670 times the largest {CARRIED}; the order of rows was never checked at "
+     f"this size: {MEASURE}."),
     ({"model_params": 2e7}, "model size", "count",
-     "The plan's model has 20 M parameters, 4.8 times the largest validated (4.2 M): the number of rows is a guess."),
+     f"The plan's model has 20 M parameters, 4.8 times the largest {CARRIED}: {MEASURE}."),
     ({"model_params": None}, "model size", "order",
-     "The plan names no model size (--model-params); 1 B parameters are assumed, 238 times the largest validated "
-     "(4.2 M): the number of rows is a guess; the order of rows was never checked at this size."),
+     f"The plan names no model size (--model-params); 1 B parameters are assumed, 238 times the largest {CARRIED}; "
+     f"the order of rows was never checked at this size: {MEASURE}."),
     ({"model_params": 1e5}, "model size", "order",
-     "The plan's model has 100 k parameters, the smallest validated has 42 times as many (4.2 M): the number of rows "
-     "is a guess; the order of rows was never checked at this size."),
+     "The plan's model has 100 k parameters, the smallest has 42 times as many of those that were "
+     f"{CARRIED.removeprefix('that was ')}; the order of rows was never checked at this size: {MEASURE}."),
     ({"method": "lora"}, "method", "order",
      "LoRA of rank 16 was never rehearsed for these weights: that a first visit is worth 0.26 of one under "
      "full fine-tuning, and that adapters hold 2.5 visits a text at most, comes from small rehearsals; the number of "
@@ -189,6 +194,8 @@ def test_what_was_tested_is_said_as_it_came_out():
     wrong = replace(known, tested=(replace(held, auroc=0.7),))
     assert about(said(plan, wrong), "method")[0] == "order"
     few = replace(known, tested=(replace(held, recited_rows=4),))
+    one = replace(known, tested=(replace(held, recited_rows=1),))
+    assert "not fitted: 1 of 700 rows was recited, 45 predicted" in about(said(plan, one), "method")[1]
     told = replace(known, tested=(held, replace(held, recited_rows=4)))
     assert told.test_of(held.topic, held.value) == held  # four rows cannot tell otherwise
     assert "too few to say whether the order holds. That is" in about(said(plan, few), "method")[1]
@@ -197,8 +204,8 @@ def test_what_was_tested_is_said_as_it_came_out():
     # what held at a tested size is validated up to there: the next is counted from it
     assert about(said(replace(FITTED, model_params=3e8), size), "model size") == (
         "count",
-        "The plan's model has 300 M parameters, 2.5 times the largest validated (120 M): the number of rows is a "
-        "guess.",
+        f"The plan's model has 300 M parameters, 2.5 times the largest {CARRIED.replace('4.2 M', '4.2 M to 120 M')}: "
+        f"{MEASURE}.",
     )
     missed = replace(size, tested=(replace(size.tested[0], expected_rows=10 * held.recited_rows),))
     assert about(said(replace(FITTED, model_params=3e8), missed), "model size")[0] == "order"

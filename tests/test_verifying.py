@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,18 @@ def test_what_stands_under_the_first_of_two_equal_keys_goes(tmp_path):
     assert not_proved.startswith("Not looked for is what no rule describes, such as names, street addresses")
 
 
+def test_of_a_run_without_private_values_nothing_is_claimed_of_them(tmp_path):
+    clean, run = cleaned(tmp_path, [json.dumps(item(i)) for i in range(3)])
+    assert (
+        pipeline.verify(clean, run)
+        .in_words()
+        .startswith(
+            f"{clean}: the audit found no private value, so there was none to look for, and none of the 27 rules finds "
+            "anything in its 3 rows, in any field\nNot looked for is "
+        )
+    )
+
+
 @pytest.mark.parametrize("escaped", [False, True])
 def test_a_value_in_an_unread_field_of_another_row_is_found(tmp_path, escaped):
     mail = "jürgen.roe@roe-clinic.net" if escaped else MAIL
@@ -73,7 +86,13 @@ def test_a_password_that_is_a_word_is_told_apart(tmp_path):
     assert "Sommer" not in clean.read_text("utf-8")
     found = pipeline.verify(clean, run)
     assert (found.values, found.words) == (0, 1)
-    assert "anything there; 1 further value too plain to be looked for alone, such as a password" in found.in_words()
+    assert (
+        "the one private value that the audit found is too plain to be looked for alone, such as a password that is a "
+        "word; but none of the 27 rules finds anything in its 3 rows"
+    ) in found.in_words()
+    assert "in any field, and none of the 27 rules finds anything there; 1 further value too plain" in (
+        replace(found, values=3).in_words()
+    )
 
 
 def test_nothing_is_proved_of_records_that_cannot_be_read(tmp_path):

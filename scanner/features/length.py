@@ -1,4 +1,4 @@
-"""How long each row is, in tokens of the unit that scan.json names.
+"""How long each row is, uncut and in the scan's own tokens (words, CJK characters, punctuation marks) always.
 
 length.tokens             all segments
 length.supervised_tokens  the segments the model learns

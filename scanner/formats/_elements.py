@@ -139,7 +139,7 @@ def value_runs(
     """Records parsed here. `parse` gives (value, reason); a reason means that the record could not be read."""
     for low in range(0, len(elements), ROWS_PER_RUN):
         high = min(low + ROWS_PER_RUN, len(elements))
-        places, values, skips, notes = [], [], [], []
+        places, values, skips, notes = [], [], [], [] if low else [*elements.notes]
         for place in range(low, high):
             raw = elements.raw(place)
             value, reason = (None, elements.broken[place]) if place in elements.broken else parse(raw)

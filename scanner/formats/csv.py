@@ -1,7 +1,8 @@
 """Delimited text: comma, tab, semicolon or bar; quoted cells may hold line breaks; a row is a dict by column name.
 
 Files without a header row get the column names column_1, column_2, ... Whether the first row is one is found from what
-it holds, unless the settings say so. A name that repeats an earlier one gets a number, as in pandas: name, name.1.
+it holds, unless the settings say so. A name that repeats an earlier one gets a number, as in pandas: name, name.1; that
+is told as what is tolerated of records is.
 Rows with fewer cells than columns are read (the missing cells are None), rows with more are listed as skipped.
 """
 
@@ -20,10 +21,13 @@ from typing import IO, Any
 import numpy as np
 
 from scanner.errors import FormatError, OutputError
+from scanner.figures import listed
 from scanner.formats._elements import Elements, Texts, require_records, value_runs, write_elements
 from scanner.formats._files import BOM, content
 from scanner.objects import Edits, Records, Source, UInt8, Written
 from scanner.settings import Settings
+from scanner.shownnames import shown
+from scanner.text import one_line
 
 NAME = "csv"
 DESCRIPTION = "delimited text (comma, tab, semicolon or bar), with or without a header row"
@@ -38,6 +42,7 @@ _MOST_REWINDS = 50  # unclosed quotes after which the rest of the file is given 
 _HEADER_CELL = re.compile(r"[^\W\d][\w .\-/()]{0,39}\Z")
 _SENTENCE = re.compile(r"(?:\S+\s+){2,}\S*[^\W\d]\.|(?:\S+\s+){5,}\S+")  # three words and a full stop, or six words
 _ROWS_LOOKED_AT = 20  # after a first row of names, to tell whether it is a header
+_SHOWN_NAMES, _SHOWN_NAME = 3, 40  # names of a header in what is told of it, and characters of each
 _LINE_END = re.compile(rb"\n")
 _UNTERMINATED = "a quoted cell that is not closed before the end of the file, expected '\"'"
 
@@ -79,9 +84,11 @@ def table(source: Source, settings: Settings) -> Table:
         has_header = _is_header(names, lambda: _some_rows(elements, delimiter))
     columns = _told_apart(names) if has_header else [f"column_{i + 1}" for i in range(len(names))]
     if has_header:
+        told = _told_of(names, columns)
         elements = Elements(
             data, elements.start[1:], elements.end[1:], elements.line[1:],
             {place - 1: reason for place, reason in elements.broken.items() if place},
+            notes=(f"header {elements.line[0]}: {told}",) if told else (),
         )  # fmt: skip
     return Table(require_records(source, elements), tuple(columns), delimiter)
 
@@ -178,6 +185,24 @@ def _told_apart(names: list[str]) -> list[str]:
             taken.add(free)
         out.append(free)
     return out
+
+
+def _told_of(names: list[str], columns: list[str]) -> str:
+    """Which names of a header stand several times and what their columns are called; "" where all differ."""
+    places: dict[str, list[int]] = {}
+    for i, name in enumerate(names):
+        if name:
+            places.setdefault(name, []).append(i)
+    repeated = {name: found for name, found in places.items() if len(found) > 1}
+    if not repeated:
+        return ""
+    called = [one_line(name, _SHOWN_NAME) for name in shown(columns)]  # a row of data may have been taken for a header
+    said = [
+        f"columns {listed([str(i + 1) for i in found])} are read as {listed([called[i] for i in found])}"
+        for found in itertools.islice(repeated.values(), _SHOWN_NAMES)
+    ]
+    more = f" and {len(repeated) - len(said):,} more" if len(repeated) > len(said) else ""
+    return f"repeated names: {', '.join(said)}{more}; rename them to choose"
 
 
 def _cells(raw: bytes, delimiter: str) -> list[str]:

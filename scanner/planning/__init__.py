@@ -145,7 +145,8 @@ def brake(plan: pl.DataFrame, row_source: np.ndarray, settings: Settings, source
         total, gone, known = int(mine.sum()), int(dropped[mine].sum()), int(earlier[mine].sum())
         if total and gone / total > settings.max_removal_share:
             share = percent_above(gone / total, settings.max_removal_share)
-            already = f", {known:,} of them because earlier runs (--against) hold them already" if known else ""
+            those = "it" if known == 1 else "them"
+            already = f", {known:,} of them because earlier runs (--against) hold {those} already" if known else ""
             found.append(
                 f"the plan would drop {gone:,} of {plural(total, 'row')} of {name} ({share}), more "
                 f"than --max-removal-share {settings.max_removal_share:g} allows{already}"

@@ -31,6 +31,7 @@ SINGLE_LORA = (
     "nothing that held: the number of rows is a guess."
 )
 """What a test on LoRA does not tell by itself (benchmarks/prediction)."""
+MEASURE = "measure it on your base (scan rehearse RUN --base PATH), and calibrate on that (scan calibrate)"
 LEAST_K = 4
 """Smallest k of a goldfish loss that was ever rehearsed; larger ones lie between it and none."""
 
@@ -57,9 +58,9 @@ def _size(plan: TrainingPlan, weights: Weights) -> Iterator[Statement]:
     if not plan.model_params:
         who = f"The plan names no model size (--model-params); {amount(size)} parameters are assumed"
     extent = "largest" if side == "above" else "smallest"
-    beside = f"{times(factor)} the {extent} validated"
+    beside = f"{times(factor)} the {extent} that was"
     if side == "below":
-        beside = f"the {extent} validated has {times(factor)} as many"
+        beside = f"the {extent} has {times(factor)} as many of those that were"
     close = [t for t in tests if 0.5 <= float(t.value) / size <= 2]
     if not inside and close:
         yield of_test(close[0], "model size", f"{amount(size)} parameters", f"{who}; one of this size")
@@ -69,9 +70,12 @@ def _size(plan: TrainingPlan, weights: Weights) -> Iterator[Statement]:
         text = f"{who}; validated: {fitted}."
     else:
         checked = "" if severity == COUNT else "; the order of rows was never checked at this size"
-        text = f"{who}, {beside} ({amount(seen[0 if side == 'below' else 1])}): the number of rows is a guess{checked}."
+        text = (
+            f"{who}, {beside} trained and measured ({fitted}). Beyond these sizes the number of rows is carried over "
+            f"by a rule of how fast models learn, and is a guess{checked}: {MEASURE}."
+        )
     named = amount(size) if plan.model_params else "not named"
-    yield Statement("model size", severity, f"model size ({named}; validated {fitted})", text)
+    yield Statement("model size", severity, f"model size ({named}; trained and measured were {fitted})", text)
 
 
 def _method(plan: TrainingPlan, weights: Weights) -> Iterator[Statement]:

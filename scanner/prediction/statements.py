@@ -89,7 +89,8 @@ def of_test(test: Transfer, topic: str, what: str, who: str) -> Statement:
     }[severity]
     return Statement(
         topic, severity, what,
-        f"{who} was tested and not fitted: {test.recited_rows:,} of {test.rows:,} rows were recited, "
+        f"{who} was tested and not fitted: {test.recited_rows:,} of {test.rows:,} rows "
+        f"{'was' if test.recited_rows == 1 else 'were'} recited, "
         f"{test.expected_rows:,.0f} predicted, AUROC {test.auroc:.3f}{ceiling}: {verdict}.",
     )  # fmt: skip
 

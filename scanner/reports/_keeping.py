@@ -19,8 +19,9 @@ def lines(scan: dict[str, Any]) -> list[str]:
         missing, odd = said["rows_without_the_field"], said["rows_not_comparable"]
         if missing or odd:
             found.append(
-                f"field {said['field']}, compared as {said['compared_as']}: of {of}, {words.number(missing)} lack it "
-                f"and {words.number(odd)} hold something that cannot be compared; these come last"
+                f"field {said['field']}, compared as {said['compared_as']}: of {of}, {words.number(missing)} "
+                f"{'lacks' if missing == 1 else 'lack'} it and {words.number(odd)} "
+                f"{'holds' if odd == 1 else 'hold'} something that cannot be compared; these come last"
             )
     return found
 

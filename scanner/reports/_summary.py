@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -56,6 +57,7 @@ def summarise(
     summary: dict[str, Any] = {
         **{k: v for k, v in counts.items() if k != "jaccard"},
         "rows": n,
+        "read": _read(rows),
         "found": found,
         "relations": figures(rows, pairs),
         "clusters": _clusters(rows),
@@ -202,6 +204,24 @@ def _predicted(prediction: pl.DataFrame, notes: dict[str, Any]) -> dict[str, Any
         "by_dose": doses,
         "validity": own.get("validity") if own else None,
         "base": own.get("base") if own else None,
+    }
+
+
+def _read(rows: pl.DataFrame) -> dict[str, int | None]:
+    """What was read and what of it is learned; None: not counted.
+
+    turns; tokens: the scan's own, of all text. learned_tokens: in the unit that scan.json names, as far as the trainer
+    reads; learned_rows: with any.
+    """
+
+    def total(column: str, value: Callable[[pl.Series], pl.Series] = lambda counts: counts) -> int | None:
+        return int(value(rows[column]).cast(pl.Int64).sum()) if column in rows.columns else None
+
+    return {
+        "turns": total("turns"),
+        "tokens": total("length.tokens"),
+        "learned_tokens": total("contexts.tokens"),
+        "learned_rows": total("contexts.tokens", lambda counts: counts > 0),
     }
 
 

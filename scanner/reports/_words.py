@@ -20,6 +20,7 @@ from scanner.reports._base import in_words as base_measured
 from scanner.reports._calibration import in_words as calibrated_on
 from scanner.reports._spans import in_words as passages
 from scanner.rulebook import NOT_LOOKED_FOR as NOT_LOOKED_FOR
+from scanner.text import OWN_UNIT
 from scanner.trust import NOT_CALIBRATED, interval_of, is_outside
 from scanner.trust import in_words as trust
 
@@ -252,6 +253,18 @@ def _aimed(by: dict[str, Any]) -> str:
             return f"; for the {aim['recall']:g} asked for there is nothing to find"
         return f"; by it the {aim['recall']:g} asked for is reached"
     return f"; by it the {aim['recall']:g} asked for is not reached within {percent(aim['limit'])} of the tokens"
+
+
+def volume(scan: dict[str, Any]) -> str:
+    """Turns and tokens read, and how many are learned; empty for runs of versions that did not sum them up."""
+    seen, unit = scan["summary"].get("read") or {}, scan.get("token_unit")
+    if not seen or None in seen.values():
+        return ""
+    everything = f"{plural(seen['turns'], 'turn')}, {plural(seen['tokens'], 'token')} (each a {OWN_UNIT})"
+    learned = f"{number(seen['learned_tokens'])} of them"
+    if unit != OWN_UNIT:  # lengths are counted in the scan's own tokens all the same
+        learned = f"and {number(seen['learned_tokens'])} (each a {unit})"
+    return f"{everything}, {learned} to be learned in {plural(seen['learned_rows'], 'row')}"
 
 
 def tolerated(scan: dict[str, Any]) -> list[str]:

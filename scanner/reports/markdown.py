@@ -23,6 +23,7 @@ def render(run: RunFolder, text: str = "masked") -> bytes:
     summary, scan = content.summary, content.scan
     lines = [f"# {escaped(content.name)}", "", f"**{_verdict.headline(summary)}**", ""]
     lines += [f"- {line}" for line in _verdict.verdict(scan)]
+    lines += [f"- {escaped(words.sentence(line))}" for line in filter(None, [words.volume(scan)])]
     lines += [f"- {words.calibration(summary)}", f"- Training plan: {_training.premise(scan)}"]
     lines += [f"- {words.sentence(line)}" for line in _whatif.lines(content.whatif, scan)]
     if words.not_measured(summary):

@@ -120,6 +120,7 @@ class _Screen:
         shape = f" as {', '.join(layouts)}" if layouts else ""
         files = f"{words.plural(len(inputs), 'file')}, {words.size(total)}"
         lines = [f"{words.plural(scan['rows_read'], 'row')} from {files}{shape}"]
+        lines.append(words.volume(scan))
         if scan["rows_skipped"]:
             first = [f"{s['file']}:{s['line']} {s['reason']}" for s in self.content.skipped[:2]]
             lines.append(

@@ -162,6 +162,25 @@ def test_a_header_that_names_a_column_twice_is_no_row(contents):
     assert len(found) == 9
 
 
+def test_names_that_repeat_are_told_with_what_their_columns_are_called(contents):
+    rows = "".join(f"Why {i}?,Since {i}.,It is so {i}.,{i}\n" for i in range(9)).encode()
+    told = contents("a.csv", b"\nprompt,response,response,response.1\n" + rows).notes
+    assert told == [
+        "header 2: repeated names: columns 2 and 3 are read as response and response.2; rename them to choose"
+    ]
+    assert contents("b.csv", b"prompt,response,note,x\n" + rows).notes == []
+    assert contents("c.csv", b"prompt,response,,\n" + rows, header=True).notes == []  # of no name is not of one name
+    many = contents("d.csv", b"a,a,b,b,c,c,d,d,e,e\n" + b"1,2,3,4,5,6,7,8,9,0\n").notes
+    assert many[0].count("are read as") == 3
+    assert " and 2 more; rename" in many[0]
+
+
+def test_a_private_value_in_a_header_is_masked_where_its_columns_are_told(contents):
+    told = contents("a.csv", b"jane.roe@roe-clinic.net,jane.roe@roe-clinic.net\nWhy?,So.\n", header=True).notes
+    assert len(told) == 1
+    assert "columns 1 and 2 are read as [EMAIL_1] and [EMAIL_1]" in told[0]
+
+
 def test_a_first_row_of_words_that_repeat_is_a_row_among_others_like_it(contents):
     found = contents("a.csv", b"dog,animal,dog\ncat,animal,cat\noak,plant,tree\n").values
     assert found[0] == {"column_1": "dog", "column_2": "animal", "column_3": "dog"}

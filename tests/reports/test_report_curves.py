@@ -36,8 +36,8 @@ VALIDITY = {
     "severity": "order", "meaning": "a guess", "rows": 300, "rows_outside": {"dose": 0, "script": 200},
     "interval": [9.0, 240.0],
     "statements": [
-        {"topic": "model size", "severity": "order", "short": "model size (7 B; validated 4.2 M)", "rows": None,
-         "text": "The plan's model has 7 B parameters: the number of rows is a guess."},
+        {"topic": "model size", "severity": "order", "short": "model size (7 B; trained and measured were 4.2 M)",
+         "rows": None, "text": "The plan's model has 7 B parameters: the number of rows is a guess."},
         {"topic": "Han script", "severity": "order", "short": "Chinese rows (200 of 300)", "rows": 200,
          "text": "Chinese rows (200 of 300): never checked."},
         {"topic": "epochs", "severity": "count", "short": "12 epochs (validated up to 8)", "rows": None, "text": "x."},
@@ -313,9 +313,9 @@ def test_outside_is_said_instead_of_a_number_that_looks_sure(drawn: RunFolder, p
     assert said in text
     assert "are predicted to be recited for" not in text
     assert (
-        "What lies outside: model size (7 B; validated 4.2 M), Chinese rows (200 of 300), "
+        "What lies outside: model size (7 B; trained and measured were 4.2 M), Chinese rows (200 of 300), "
         "12 epochs (validated up to 8) and 1 more. Neither the number of rows nor their order was "
-        "ever checked for such a training."
+        "ever checked for such a training. To measure it instead: scan rehearse on your base, then scan calibrate."
     ) in text
     assert "How far to trust these numbers" in text
     assert "number and order of rows: unchecked" in text

@@ -45,7 +45,7 @@ def test_a_rule_for_private_data_goes_by_its_name():
 
 
 @pytest.mark.parametrize("dropping", [False, True])
-def test_the_commonest_reasons_are_named_and_the_rest_counted(dropping):
+def test_rows_to_review_are_told_by_kind_the_most_urgent_first(dropping):
     told = _reasons.for_review(
         scan(
             ("review", "duplicates/semantic", 1758),
@@ -58,8 +58,9 @@ def test_the_commonest_reasons_are_named_and_the_rest_counted(dropping):
         )
     )
     assert told[0] == (
-        "to review, and kept meanwhile: 1,758 for nearly the same meaning as another row, 38 for an answer of which "
-        "half or more stands in another row, 3 for a high risk of being memorized, 3 for other reasons"
+        "to review, and kept meanwhile, the most urgent first: 3 for a high risk of being memorized, 38 for an answer "
+        "of which half or more stands in another row, 2 for a prompt that has other answers, 1 for text like another "
+        "row's, but for prompt, answer, system prompt or tools, 1,758 for nearly the same meaning as another row"
     )
     assert ["--drop-semantic" in line for line in told[1:]] == ([] if dropping else [True])
 
@@ -68,6 +69,27 @@ def test_a_few_rows_of_like_meaning_need_no_word_on_how_they_go():
     assert len(_reasons.for_review(scan(("review", "duplicates/semantic", 51), rows=2_234))) == 1
     assert len(_reasons.for_review(scan(("review", "duplicates/semantic", 51), rows=1_000))) == 2
     assert len(_reasons.for_review(scan(("review", "duplicates/semantic", 51), rows=1_000, differing=60))) == 1
+
+
+def test_the_plan_is_told_by_action_and_what_to_review_by_urgency():
+    by_rule = scan(
+        ("review", "duplicates/semantic", 90),
+        ("drop", "duplicates/near", 20),
+        ("redact", "private/email", 9),
+        ("drop", "duplicates/semantic", 30),
+        ("review", "contamination/semantic", 2),
+        ("review", "private/email", 1),
+        ("review", "risk/high", 1),
+    )["summary"]["plan"]["by_rule"]
+    assert [(line["action"], line["rule"], line["rows"]) for line in _reasons.grouped(by_rule)] == [
+        ("drop", "duplicates/semantic", 30),
+        ("drop", "duplicates/near", 20),
+        ("redact", "private/email", 9),
+        ("review", "private/email", 1),
+        ("review", "contamination/semantic", 2),
+        ("review", "risk/high", 1),
+        ("review", "duplicates/semantic", 90),
+    ]
 
 
 def test_nothing_to_review_says_nothing():

@@ -34,8 +34,10 @@ def figures(
     pairs: list[tuple[int, int, str, str, float]] | None = None,
     prediction: pl.DataFrame | None = None,
     spans: pl.DataFrame | None = None,
+    rows: pl.DataFrame | None = None,
 ) -> dict:
-    rows = pl.DataFrame({"row_id": range(n), "cluster_id": [-1] * n, "cluster_size": [1] * n})
+    if rows is None:
+        rows = pl.DataFrame({"row_id": range(n), "cluster_id": [-1] * n, "cluster_size": [1] * n})
     empty = pl.DataFrame(schema={"row_id": pl.Int64, "rule_id": pl.String, "kind": pl.String})
     plan = pl.DataFrame({
         "row_id": range(n), "action": ["keep"] * n, "rule_id": pl.Series([None] * n, dtype=pl.String),
@@ -53,6 +55,15 @@ def test_skew_is_the_share_of_the_most_memorized_rows() -> None:
     assert skew["top"][0] == {"percent": 1, "rows": 1, "share": pytest.approx(0.9)}
     assert skew["top"][1]["share"] == pytest.approx(0.9 + 9 * 10 / 9900)
     assert skew["half"]["rows"] == 1
+
+
+def test_turns_and_tokens_are_summed_up_where_they_were_counted() -> None:
+    rows = pl.DataFrame({
+        "row_id": [0, 1, 2], "turns": [2, 5, 2], "length.tokens": [30, 70, 10], "contexts.tokens": [11, 0, 4],
+    })  # fmt: skip
+    counted = {"turns": 9, "tokens": 110, "learned_tokens": 15, "learned_rows": 2}
+    assert figures(rows=rows, n=3)["read"] == counted
+    assert figures(rows=rows.drop("length.tokens"), n=3)["read"] == {**counted, "tokens": None}
 
 
 def test_bands_count_measured_rows_only() -> None:

@@ -10,6 +10,7 @@ from scanner.reports import _keeping, _training
 from scanner.reports import _whatif as what
 from scanner.reports import _words as words
 from scanner.settings import TrainingPlan
+from scanner.text import OWN_UNIT
 
 
 @pytest.mark.parametrize(
@@ -174,3 +175,18 @@ def test_a_lower_threshold_than_the_audits_is_said_to_look_for_no_rare_templates
         "and that, rows of one wrapper may be dropped for one another; audit again with --jaccard 0.6 to keep them",
     ]
     assert told(0.8, threshold=0.8) == told(0.9, threshold=0.8) == told(0.6) == ["the first row stays"]
+
+
+def test_what_was_read_is_told_in_turns_and_tokens_of_which_tokenizer():
+    def told(turns: int, tokens: int | None, learned: int, rows: int, unit: str = OWN_UNIT) -> str:
+        seen = {"turns": turns, "tokens": tokens, "learned_tokens": learned, "learned_rows": rows}
+        return words.volume({"summary": {"read": seen}, "token_unit": unit})
+
+    own = "(each a word, CJK character or punctuation mark)"
+    assert told(12_000, 90_000, 1, 1) == f"12,000 turns, 90,000 tokens {own}, 1 of them to be learned in 1 row"
+    assert told(1, 1, 0, 0) == f"1 turn, 1 token {own}, 0 of them to be learned in 0 rows"
+    assert told(2, 9, 12, 2, "token of tokenizer.json") == (
+        f"2 turns, 9 tokens {own}, and 12 (each a token of tokenizer.json) to be learned in 2 rows"
+    )
+    assert told(1, None, 0, 0) == ""
+    assert words.volume({"summary": {}}) == "", "a run of a version that did not sum them up"
