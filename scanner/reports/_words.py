@@ -260,11 +260,10 @@ def volume(scan: dict[str, Any]) -> str:
     seen, unit = scan["summary"].get("read") or {}, scan.get("token_unit")
     if not seen or None in seen.values():
         return ""
-    everything = f"{plural(seen['turns'], 'turn')}, {plural(seen['tokens'], 'token')} (each a {OWN_UNIT})"
-    learned = f"{number(seen['learned_tokens'])} of them"
-    if unit != OWN_UNIT:  # lengths are counted in the scan's own tokens all the same
-        learned = f"and {number(seen['learned_tokens'])} (each a {unit})"
-    return f"{everything}, {learned} to be learned in {plural(seen['learned_rows'], 'row')}"
+    everything = f"{plural(seen['turns'], 'turn')}, {plural(seen['tokens'], 'token')} (words)"
+    learned = f"{number(seen['learned_tokens'])} learned in {plural(seen['learned_rows'], 'row')}"
+    # lengths are counted in the scan's own tokens, whatever is predicted in
+    return f"{everything}, {learned}" if unit == OWN_UNIT else f"{everything}; {learned}, each a {unit}"
 
 
 def tolerated(scan: dict[str, Any]) -> list[str]:

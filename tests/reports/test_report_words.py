@@ -182,11 +182,10 @@ def test_what_was_read_is_told_in_turns_and_tokens_of_which_tokenizer():
         seen = {"turns": turns, "tokens": tokens, "learned_tokens": learned, "learned_rows": rows}
         return words.volume({"summary": {"read": seen}, "token_unit": unit})
 
-    own = "(each a word, CJK character or punctuation mark)"
-    assert told(12_000, 90_000, 1, 1) == f"12,000 turns, 90,000 tokens {own}, 1 of them to be learned in 1 row"
-    assert told(1, 1, 0, 0) == f"1 turn, 1 token {own}, 0 of them to be learned in 0 rows"
+    assert told(12_000, 90_000, 1, 1) == "12,000 turns, 90,000 tokens (words), 1 learned in 1 row"
+    assert told(1, 1, 0, 0) == "1 turn, 1 token (words), 0 learned in 0 rows"
     assert told(2, 9, 12, 2, "token of tokenizer.json") == (
-        f"2 turns, 9 tokens {own}, and 12 (each a token of tokenizer.json) to be learned in 2 rows"
+        "2 turns, 9 tokens (words); 12 learned in 2 rows, each a token of tokenizer.json"
     )
     assert told(1, None, 0, 0) == ""
     assert words.volume({"summary": {}}) == "", "a run of a version that did not sum them up"
