@@ -15,6 +15,7 @@ import numpy as np
 
 from scanner import prediction
 from scanner.prediction import calibration, level, reliability, scoring
+from scanner.prediction.carrying import TOGETHER
 from scanner.prediction.hazard import EXTRACTED, Weights
 from scanner.prediction.level import Level, Observed
 from scanner.prediction.scoring import Scores
@@ -69,7 +70,7 @@ def ahead(by_run: list[list[Observed]], weights: Weights, fitted: Level) -> Trie
     early = [o for states in long for o in states[: len(states) // 2]]
     there, last = _refitted(early, weights, fitted), [states[-1] for states in long]
     parts = predicted(last, there)
-    drift = max(there.drift(there.under(o.plan, o.regime)[1]) for o in last)
+    drift = TOGETHER * max(there.drift(there.under(o.plan, o.regime)[1]) for o in last)
     moved = predicted(last, replace(there, dose_factor=there.dose_factor * math.exp(drift)))
     return Tried.of(parts, sorted({o.epoch for o in early}), abs(_count(moved) - _count(parts)))
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scanner.prediction.carrying import HIGH_RATE_SD, PLAN_SD, ends, to_plan
+from scanner.prediction.carrying import HIGH_RATE_SD, PLAN_SD, TOGETHER, ends, to_plan
 from scanner.prediction.hazard import DRIFT, Regime, load_weights
 from scanner.prediction.reliability import WIDTH
 from scanner.prediction.validated import Validated
@@ -74,7 +74,7 @@ def test_more_epochs_than_runs_at_a_high_rate_went_through_are_less_sure():
 def test_the_ends_are_those_of_drift_and_plan_together():
     plan = replace(PLAN, batching="length-grouped")
     low, high = ends(READ, plan, after(8.0))  # two doublings beyond where it was read
-    doubt = math.sqrt((2 * DRIFT) ** 2 + PLAN_SD**2)
+    doubt = math.sqrt((TOGETHER * 2 * DRIFT) ** 2 + PLAN_SD**2)
     assert low.dose_factor == pytest.approx(READ.dose_factor * math.exp(-WIDTH * doubt))
     assert high.dose_factor == pytest.approx(READ.dose_factor * math.exp(WIDTH * doubt))
 
