@@ -11,6 +11,7 @@ import numpy as np
 from scanner.errors import EmptyError, FormatError, OutputError
 from scanner.jsonediting import get_at, keep_json, set_at
 from scanner.objects import Edits, Records, Source, Written
+from scanner.shownnames import shown
 from scanner.text import one_line
 
 if TYPE_CHECKING:
@@ -40,9 +41,19 @@ def readable_batches(source: Source, kind: str, batches: Iterable[pa.RecordBatch
 
 
 def row_runs(source: Source, batches: Iterable[pa.RecordBatch], first_row: int) -> Iterator[Records]:
-    """Rows as dicts, batch by batch; `line` is the row's number from 1."""
+    """Rows as dicts, batch by batch; `line` is the row's number from 1.
+
+    FormatError where a name stands for several columns: a dict would keep one of them and lose the others.
+    """
     place = 0
     for batch in batches:
+        names = batch.schema.names
+        if repeated := next((name for name in names if names.count(name) > 1), None):
+            called = one_line(shown([repeated])[0], 40)
+            raise FormatError(
+                f"{source.name}: {names.count(repeated)} of its {len(names)} columns are named {called}, of which a "
+                "row can hold one; rename them and write the file again"
+            )
         for low in range(0, batch.num_rows, ROWS_PER_BATCH):
             part = batch.slice(low, ROWS_PER_BATCH)
             places = np.arange(place, place + part.num_rows, dtype=np.int64)

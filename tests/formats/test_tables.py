@@ -157,6 +157,23 @@ def test_a_damaged_table_is_explained(tmp_path, name):
         read_source(source, Settings())
 
 
+@pytest.mark.parametrize("name", ["d.parquet", "d.arrow"])
+def test_columns_of_one_name_are_refused_and_not_dropped(tmp_path, name):
+    table = pa.table([["p"], ["a long answer"], ["b"]], names=["prompt", "output", "output"])
+    if name == "d.parquet":
+        pq.write_table(table, tmp_path / name)
+    else:
+        with pa.ipc.new_file(tmp_path / name, table.schema) as writer:
+            writer.write_table(table)
+    (source,) = formats.discover([str(tmp_path / name)])
+    with pytest.raises(FormatError) as told:
+        read_source(source, Settings())
+    assert str(told.value) == (
+        f"{name}: 2 of its 3 columns are named output, of which a row can hold one; rename them and write the file "
+        "again"
+    )
+
+
 def test_a_table_without_rows(tmp_path):
     path = tmp_path / "a.parquet"
     pq.write_table(TABLE.slice(0, 0), path)
