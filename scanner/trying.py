@@ -14,8 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from scanner import prediction
-from scanner.prediction import calibration, level, reliability, scoring
-from scanner.prediction.carrying import TOGETHER
+from scanner.prediction import calibration, carrying, level, reliability, scoring
 from scanner.prediction.hazard import EXTRACTED, Weights
 from scanner.prediction.level import Level, Observed
 from scanner.prediction.scoring import Scores
@@ -70,8 +69,8 @@ def ahead(by_run: list[list[Observed]], weights: Weights, fitted: Level) -> Trie
     early = [o for states in long for o in states[: len(states) // 2]]
     there, last = _refitted(early, weights, fitted), [states[-1] for states in long]
     parts = predicted(last, there)
-    drift = TOGETHER * max(there.drift(there.under(o.plan, o.regime)[1]) for o in last)
-    moved = predicted(last, replace(there, dose_factor=there.dose_factor * math.exp(drift)))
+    drift = max(carrying.drift(there, there.under(o.plan, o.regime)[1]) for o in last)
+    moved = predicted(last, carrying.worth(there, drift))
     return Tried.of(parts, sorted({o.epoch for o in early}), abs(_count(moved) - _count(parts)))
 
 

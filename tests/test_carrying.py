@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scanner.prediction.carrying import HIGH_RATE_SD, PLAN_SD, TOGETHER, ends, to_plan
+from scanner.prediction.carrying import HIGH_RATE_SD, PLAN_SD, TOGETHER, ends, number_of_rows, to_plan
 from scanner.prediction.hazard import DRIFT, Regime, load_weights
 from scanner.prediction.reliability import WIDTH
 from scanner.prediction.validated import Validated
@@ -77,6 +78,38 @@ def test_the_ends_are_those_of_drift_and_plan_together():
     doubt = math.sqrt((TOGETHER * 2 * DRIFT) ** 2 + PLAN_SD**2)
     assert low.dose_factor == pytest.approx(READ.dose_factor * math.exp(-WIDTH * doubt))
     assert high.dose_factor == pytest.approx(READ.dose_factor * math.exp(WIDTH * doubt))
+
+
+def test_the_number_of_rows_is_widened_by_where_it_is_carried():
+    rng = np.random.default_rng(0)
+    ease = rng.normal(-2, 2, 400)
+
+    def probability(weights):
+        return 1 / (1 + np.exp(-(ease + weights.priors.offset + 5 * math.log(weights.dose_factor))))
+
+    read = replace(READ, priors=replace(READ.priors, offset_sd=0.1), offset_step=None, log_factor_step=0.0, ends=None)
+    here = number_of_rows(probability, read, PLAN, after(2.0))
+    further = number_of_rows(probability, read, PLAN, after(8.0))
+    p = probability(read)
+    assert here.expected == further.expected == pytest.approx(p.sum())
+    own = WIDTH**2 * (p * (1 - p)).sum()
+    high = probability(replace(read, priors=replace(read.priors, offset=read.priors.offset + 0.1 * WIDTH))).sum()
+    beyond = probability(replace(read, dose_factor=read.dose_factor * math.exp(WIDTH * TOGETHER * 2 * DRIFT))).sum()
+    assert here.high == pytest.approx(p.sum() + math.sqrt(own + (high - p.sum()) ** 2))
+    assert further.high == pytest.approx(p.sum() + math.sqrt(own + (high - p.sum()) ** 2 + (beyond - p.sum()) ** 2))
+
+
+def test_rows_that_stand_for_others_decide_which_end_is_the_low_one():
+    falls, rises = np.array([0.9, 0.1]), np.array([0.1, 0.9])
+
+    def probability(weights):
+        return rises if weights.priors.offset > READ.priors.offset else falls
+
+    told = number_of_rows(probability, READ, PLAN, after(2.0), np.array([1.0, 100.0]), known=np.array([0.5, 0.5]))
+    assert told.expected == pytest.approx(50.5)
+    moved = 50.5 - (0.9 + 100 * 0.1)
+    own = WIDTH**2 * 0.25 * 101
+    assert told.low == pytest.approx(50.5 - math.sqrt(own + moved**2))
 
 
 @given(st.floats(0.1, 50), st.floats(1, 4))

@@ -78,7 +78,7 @@ def test_a_base_that_recites_nothing_is_foretold_no_surer_than_one_that_was_not_
     there = replace(there, priors=replace(there.priors, offset_sd=found.step[0]))
 
     def interval(weights):
-        lows, highs = intervals.ends(weights)
+        lows, highs = intervals.ends_of_level(weights)
         low = min((levels.extraction(later, w) for w in lows), key=np.sum)
         high = max((levels.extraction(later, w) for w in highs), key=np.sum)
         return intervals.expected_rows(low, levels.extraction(later, weights), high)
@@ -100,7 +100,7 @@ def test_enough_recited_rows_need_no_further_ends():
 
 def test_of_two_ends_the_further_one_counts():
     plain = replace(SHIPPED, offset_step=0.1)
-    assert intervals.ends(plain) == ([intervals.levels(plain)[0]], [intervals.levels(plain)[2]])
-    lows, highs = intervals.ends(replace(plain, ends=((-1.0, -0.5), (0.0, 0.7))))
+    assert intervals.ends_of_level(plain) == ([intervals.levels(plain)[0]], [intervals.levels(plain)[2]])
+    lows, highs = intervals.ends_of_level(replace(plain, ends=((-1.0, -0.5), (0.0, 0.7))))
     assert [w.priors.offset for w in (*lows, *highs)] == pytest.approx([-0.1645, -1.0, 0.1645, 0.0])
     assert [math.log(w.dose_factor) for w in (*lows, *highs)] == pytest.approx([0, -0.5, 0, 0.7])

@@ -99,13 +99,9 @@ def interval(weights: Weights, state: level.Observed, p: np.ndarray | None = Non
 
     weights: at a level, with the runs behind it; state: what it is predicted for; p: of its rows, if at hand.
     """
-    at = partial(level.extraction, state)
-    lows, highs = intervals.ends(weights)
-    low, high = min(map(at, lows), key=np.nansum), max(map(at, highs), key=np.nansum)
     plan = replace(state.plan, epochs=state.epoch)
-    beyond = carrying.ends(weights, plan, weights.under(plan, state.regime)[1])
-    elsewhere = None if beyond is None else (at(beyond[0]), at(beyond[1]))
-    return intervals.expected_rows(low, at(weights) if p is None else p, high, elsewhere=elsewhere)
+    regime = weights.under(plan, state.regime)[1]
+    return carrying.number_of_rows(partial(level.extraction, state), weights, plan, regime, known=p)
 
 
 def runs_of(name: str, epochs: int) -> Validated:

@@ -4,8 +4,9 @@
     python reproduce.py --data DATA --cache CACHE --only skew tokens --again
 
 Nothing is trained: all comes from `measurements/`. CACHE is where grid.py keeps its bases (`pieces` needs the
-tokenizer of one) and where what was printed stands, by the hash of the weights, so that a run that was interrupted
-goes on. Sections that were not printed stay in RESULTS.md as they are.
+tokenizer of one) and where what was printed stands, by the hash of the weights alone, so that a run that was
+interrupted goes on: after a change of the code print with --again. Sections that were not printed stay in RESULTS.md as
+they are.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scanner.prediction.hazard import WEIGHTS
+from scanner.writing import atomic
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "RESULTS.md"
@@ -158,18 +160,16 @@ def main() -> None:
                 failed.append(section.name)
                 print(f"{section.name}: {section.command} ended with {error.returncode}\n{error.stderr}", flush=True)
                 return
-            part = stored.with_suffix(".part")
-            part.write_text(text, "utf-8")
-            part.replace(stored)
+            with atomic(stored) as part:
+                part.write_text(text, "utf-8")
             print(f"{section.name}: {time.monotonic() - began:.0f} s", flush=True)
 
     with ThreadPoolExecutor(args.jobs) as pool:
         list(pool.map(run, STREAMS))
     there = [folder / f"{name}.md" for name in SECTIONS]
     text = merge(RESULTS.read_text("utf-8"), (path.read_text("utf-8") for path in there if path.exists()))
-    part = RESULTS.with_suffix(".part")
-    part.write_text(text, "utf-8")
-    part.replace(RESULTS)
+    with atomic(RESULTS) as part:
+        part.write_text(text, "utf-8")
     missing = [path.stem for path in there if not path.exists()]
     print(f"{RESULTS}: {len(there) - len(missing)} of {len(there)} sections printed with these weights", flush=True)
     if failed:

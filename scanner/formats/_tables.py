@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -47,11 +48,11 @@ def row_runs(source: Source, batches: Iterable[pa.RecordBatch], first_row: int) 
     """
     place = 0
     for batch in batches:
-        names = batch.schema.names
-        if repeated := next((name for name in names if names.count(name) > 1), None):
-            called = one_line(shown([repeated])[0], 40)
+        name, columns = Counter(batch.schema.names).most_common(1)[0] if batch.num_columns else ("", 0)
+        if columns > 1:
+            called = one_line(shown([name])[0], 40)
             raise FormatError(
-                f"{source.name}: {names.count(repeated)} of its {len(names)} columns are named {called}, of which a "
+                f"{source.name}: {columns} of its {batch.num_columns} columns are named {called}, of which a "
                 "row can hold one; rename them and write the file again"
             )
         for low in range(0, batch.num_rows, ROWS_PER_BATCH):

@@ -2,6 +2,7 @@
 
     plan beside the runs of a calibration -> standard deviation of the log of what a visit is worth under the plan
     and for training beyond theirs        -> beside it the drift of the level (Weights.drift)
+    probability of each row under weights -> number of recited rows and its 90 % interval, with all of this
 
 It moves all rows of a set together, and late in training a tenth of the worth of a visit is a fifth of the recited
 rows and more. An interval without it is as wide as the level's own doubt, which says how well it was read where it
@@ -11,11 +12,16 @@ was read, and holds too seldom (benchmarks/prediction, README, "Intervals after 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
 
 from scanner.figures import listed
 from scanner.prediction.crediting import high_rates
 from scanner.prediction.hazard import Regime, Weights
+from scanner.prediction.intervals import ExpectedRows, ends_of_level, expected_rows
 from scanner.prediction.reliability import WIDTH
 from scanner.prediction.statements import span
 from scanner.prediction.validated import Validated
@@ -64,13 +70,44 @@ def to_plan(plan: TrainingPlan, weights: Weights) -> Carried:
     return Carried(math.hypot(PLAN_SD if mine else 0.0, HIGH_RATE_SD if early else 0.0), told)
 
 
-def ends(weights: Weights, plan: TrainingPlan, regime: Regime) -> tuple[Weights, Weights] | None:
-    """The weights at both ends of where the level may be after a training; None where it is carried nowhere.
+def number_of_rows(
+    probability: Callable[[Weights], npt.NDArray[np.float64]],
+    weights: Weights,
+    plan: TrainingPlan,
+    regime: Regime,
+    stands_for: npt.NDArray[np.float64] | None = None,
+    copies: npt.NDArray[np.float64] | None = None,
+    known: npt.NDArray[np.float64] | None = None,
+) -> ExpectedRows:
+    """Expected number of recited rows after a training, and its 90 % interval.
 
-    regime: that training, under these weights (Weights.under).
+    probability: P(N_pre >= 16) of each row (n,) under weights, NaN where not measured; known (n,): the same under
+    `weights`, if at hand. regime: the training, under these weights (Weights.under). stands_for, copies (n,): as of
+    intervals.expected_rows.
     """
-    doubt = math.hypot(to_plan(plan, weights).sd, TOGETHER * weights.drift(regime))
-    if not doubt:
-        return None
-    low, high = (replace(weights, dose_factor=weights.dose_factor * math.exp(d * doubt)) for d in (-WIDTH, WIDTH))
-    return low, high
+
+    def expected(p: npt.NDArray[np.float64]) -> float:
+        return float(np.nansum(p if stands_for is None else p * stands_for))
+
+    lows, highs = ends_of_level(weights)
+    low, high = min(map(probability, lows), key=expected), max(map(probability, highs), key=expected)
+    middle = probability(weights) if known is None else known
+    beyond = ends(weights, plan, regime)
+    elsewhere = None if beyond is None else (probability(beyond[0]), probability(beyond[1]))
+    return expected_rows(low, middle, high, stands_for, copies, elsewhere)
+
+
+def ends(weights: Weights, plan: TrainingPlan, regime: Regime) -> tuple[Weights, Weights] | None:
+    """The weights at both ends of where the level may be after a training; None where it is carried nowhere."""
+    doubt = math.hypot(to_plan(plan, weights).sd, drift(weights, regime))
+    return (worth(weights, -WIDTH * doubt), worth(weights, WIDTH * doubt)) if doubt else None
+
+
+def drift(weights: Weights, regime: Regime) -> float:
+    """Standard deviation of the log of what a visit is worth after a training, by which all rows move together."""
+    return TOGETHER * weights.drift(regime)
+
+
+def worth(weights: Weights, log_factor: float) -> Weights:
+    """The weights with every visit worth exp(log_factor) times as much."""
+    return replace(weights, dose_factor=weights.dose_factor * math.exp(log_factor))

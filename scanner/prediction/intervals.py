@@ -38,7 +38,7 @@ def levels(weights: Weights) -> tuple[Weights, Weights, Weights]:
     return _moved(weights, -WIDTH), weights, _moved(weights, WIDTH)
 
 
-def ends(weights: Weights) -> tuple[list[Weights], list[Weights]]:
+def ends_of_level(weights: Weights) -> tuple[list[Weights], list[Weights]]:
     """The weights at the low and at the high end; of two that stand for one end the further one counts.
 
     Which that is depends on the plan: an offset moves many rows where little is learned, a dose factor where much is.

@@ -70,14 +70,13 @@ def score(p: Float64, truth: Bool, unit: Int64, below: Float64, upto: Float64, o
         found = auroc(p[rows], truth[rows])
         drawn["auroc"].append(math.nan if found is None else found)
     chance = math.sqrt(float((p * (1 - p)).sum()))
-    perfect = [calibration_error(p, rng.random(len(p)) < p) for _ in range(100)] if len(p) else [0.0]
     return Scores(
         rows=len(p),
         expected_rows=math.fsum(np.sort(p)),
         true_rows=int(truth.sum()),
         standard_error=max(chance, float(np.std(drawn["surplus"])) if drawn["surplus"] else 0.0),
         calibration_error=_figure(calibration_error(p, truth) if len(p) else None, drawn["error"]),
-        calibration_error_by_chance=float(np.mean(perfect)),
+        calibration_error_by_chance=calibration_error_by_chance(p, rng),
         cover=_figure(float(covered.mean()) if len(covered) else None, drawn["cover"]),
         auroc=_figure(auroc(p, truth), drawn["auroc"]),
     )
@@ -96,6 +95,11 @@ def calibration_error(p: Float64, truth: Bool) -> float:
     gap = (p - mean)[ranked]
     edges = np.linspace(0, len(p), min(BINS, len(p)) + 1).astype(np.int64)
     return float(np.abs(np.add.reduceat(gap, edges[:-1])).sum() / len(p))
+
+
+def calibration_error_by_chance(p: Float64, rng: np.random.Generator) -> float:
+    """The calibration error that rows (n,) show which are positive with exactly their chance p, a mean of 100 draws."""
+    return float(np.mean([calibration_error(p, rng.random(len(p)) < p) for _ in range(100)]))
 
 
 def auroc(score_of: Float64, truth: Bool, weight: Float64 | None = None) -> float | None:

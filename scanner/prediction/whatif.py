@@ -24,7 +24,6 @@ from scanner.kernels.grouping import sizes_of_groups
 from scanner.prediction import Answers, Conflicts, Doses, carrying, turn_tails
 from scanner.prediction.dropping import Goldfish, goldfish
 from scanner.prediction.hazard import EXTRACTED, Regime, TurnTails, Weights
-from scanner.prediction.intervals import ends, expected_rows
 from scanner.prediction.skew import stratified
 from scanner.ranges import laid_out
 from scanner.sampling import BATCH_POWER
@@ -276,15 +275,10 @@ def _line(
         )  # fmt: skip
         return _of_rows(short, found.extract)
 
-    def expected(p: Float64) -> float:
-        return float((p * short.stands_for).sum())
-
-    lows, highs = ends(weights)
-    low, high = min(map(probability, lows), key=expected), max(map(probability, highs), key=expected)
-    of_middle = probability(weights) if known is None else _of_rows(short, known)
-    beyond = carrying.ends(weights, plan, training.under(weights, plan)[1])
-    elsewhere = None if beyond is None else (probability(beyond[0]), probability(beyond[1]))
-    rows = expected_rows(low, of_middle, high, short.stands_for, short.copies, elsewhere)
+    rows = carrying.number_of_rows(
+        probability, weights, plan, training.under(weights, plan)[1], short.stands_for, short.copies,
+        None if known is None else _of_rows(short, known),
+    )  # fmt: skip
     return {
         "variant": variant,
         "epochs": plan.epochs,
