@@ -175,6 +175,7 @@ def predict_known(
         )  # fmt: skip
         if known.base is not None:
             features = known.base.beside_table(features, whole)
+        amounts = prediction.with_known(features, answers, amounts, order, plan, weights, conflicts, threads)
         result = prediction.predict_rows(features, answers, amounts, plan, weights, conflicts, threads)
         tail = skew(features, answers, amounts, order, plan, weights, result.p_extract, conflicts, threads)
     with progress.stage("ask what if"):

@@ -21,7 +21,7 @@ from scanner.objects import Float64, Int64, Segment, UInt64
 from scanner.pairing import COPIES, ends, groups_of, jaccard_of_learned, places
 from scanner.planting import Planted
 from scanner.prediction.dropping import Goldfish
-from scanner.prediction.level import Observed
+from scanner.prediction.level import Observed, share_recited
 from scanner.ranges import laid_out
 from scanner.settings import Settings, TrainingPlan
 from scanner.store import RunFolder
@@ -177,19 +177,31 @@ def observed(
     place = seen["place"].to_numpy()
     start = rows.answers.start[place]
     answers = prediction.Answers(rows.answers.row[place], start, start + seen["tokens"].to_numpy())
+    n_pre = seen["n_pre"].to_numpy().astype(np.int64)
+    weight = seen["weight"].to_numpy() if "weight" in seen.columns else None
+    trained = np.zeros(len(rows.row_id))
+    if weight is None:  # beside itself each row stands for the copies of it that were planted, and not measured
+        there = np.unique(answers.row)
+        groups = int(rows.alike.max(initial=0)) + 1
+        every, shown = (np.bincount(alike, minlength=groups) for alike in (rows.alike, rows.alike[there]))
+        trained[there] = (every / np.maximum(shown, 1))[rows.alike[there]]
+    else:
+        trained[answers.row] = weight
     return Observed(
         features=rows.features,
         answers=answers,
-        n_pre=seen["n_pre"].to_numpy().astype(np.int64),
+        n_pre=n_pre,
         dose=dose,
         set_dose=set_dose,
         steps=steps,
         plan=plan,
         unit=rows.alike[answers.row] + first_unit,
         epoch=epoch,
+        known=share_recited(answers, n_pre, trained),
         conflicts=rows.conflicts,
         goldfish=goldfish,
-        weight=seen["weight"].to_numpy() if "weight" in seen.columns else None,
+        weight=weight,
         mean_answer=rows.answers.mean_tokens(len(rows.row_id)),
         step_tokens=rows.answers.tokens(len(rows.row_id)).sum() * epoch / steps if steps else math.nan,
+        trained=trained,
     )

@@ -56,7 +56,7 @@ def across(by_run: list[list[Observed]], weights: Weights, fitted: Level, progre
     parts: list[Part] = []
     for k in range(FOLDS):
         there = _refitted([_some(o, fold[o.unit] != k) for o in observed], weights, fitted)
-        parts += predicted([_some(states[-1], fold[states[-1].unit] == k) for states in by_run], there)
+        parts += predicted([states[-1] for states in by_run], there, [fold[states[-1].unit] == k for states in by_run])
         progress.advance(1)
     return Tried.of(parts, sorted({o.epoch for o in observed}))
 
@@ -100,7 +100,7 @@ def _refitted(observed: list[Observed], weights: Weights, like: Level) -> Weight
     return level.fitted_weights([o for o in observed if len(o.n_pre)], weights, like.log_factor_sd > 0)
 
 
-def _some(one: Observed, which: np.ndarray) -> Observed:
+def _some(one: Observed, which: np.ndarray | slice) -> Observed:
     answers = one.answers
     return replace(
         one,
@@ -111,10 +111,17 @@ def _some(one: Observed, which: np.ndarray) -> Observed:
     )
 
 
-def predicted(observed: list[Observed], weights: Weights) -> list[Part]:
-    """Rows and answers of each state beside what came of them; a row's likeliest answer counts."""
+def predicted(
+    observed: list[Observed], weights: Weights, taken: Sequence[np.ndarray | slice] | None = None
+) -> list[Part]:
+    """Rows and answers of each state beside what came of them; a row's likeliest answer counts.
+
+    taken: (m,) of each state, the answers to look at; all where not given. What a set knows by then is foretold from
+    all of its answers.
+    """
     parts: list[Part] = []
-    for o in observed:
+    for whole, some in zip(observed, taken or [slice(None)] * len(observed), strict=True):
+        o = _some(level.foretold(whole, weights), some)
         p, row = level.extraction(o, weights), o.answers.row
         long = ~np.isnan(p)
         at, place = np.unique(row[long], return_inverse=True)

@@ -55,7 +55,7 @@ VARIANTS: dict[str, tuple[str, Made]] = {
 def columns(p: np.ndarray, o: measured.Observation, rows: np.ndarray, which: str) -> np.ndarray:
     """(n, k): the hazard's logit, log dose, set dose, row features (n, r); "own" has none of these, "rows" no logit."""
     logit = np.log(np.clip(p, 1e-9, 1 - 1e-9)) - np.log1p(-np.clip(p, 1e-9, 1 - 1e-9))
-    dose = [np.log2(1 + o.dose), np.full(len(p), np.log2(1 + o.regime.set_dose))]
+    dose = [np.log2(1 + o.dose * o.freed), np.full(len(p), np.log2(1 + o.regime.set_dose * o.freed))]
     parts = {"own": [logit, *dose], "rows": [*dose, *rows.T], "all": [logit, *dose, *rows.T]}[which]
     return np.stack(parts, 1)
 

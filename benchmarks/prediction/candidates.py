@@ -225,7 +225,8 @@ def extraction(w: np.ndarray, table: measured.Table, o: measured.Observation, ex
     index = table.answers.start[rows, None] + np.arange(EXTRACTED)
     d = SimpleNamespace(
         x=torch.tensor(fitting.columns(table)[:, index], dtype=torch.float64),
-        dose=torch.tensor(o.dose[rows, None]), set_dose=torch.tensor(np.log2(1 + o.regime.set_dose)),
+        dose=torch.tensor(o.dose[rows, None] * o.freed),
+        set_dose=torch.tensor(np.log2(1 + o.regime.set_dose * o.freed)),
         progress=torch.tensor(o.regime.progress()), visit=torch.tensor(o.regime.visit),
     )  # fmt: skip
     weights = torch.tensor(w, dtype=torch.float64)

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -144,19 +144,21 @@ def predict(planted: Planted, epoch: int, weights: Weights, least: int) -> dict[
     from scanner.prediction.stretches import heat
 
     table, seen = planted.table, planted.epochs[epoch]
+    regime = replace(seen.regime, set_dose=seen.regime.set_dose * seen.freed)
+    given, own = seen.dose * seen.freed, seen.own * seen.freed
     start, end = table.answers.start, table.answers.end
     beginning = Answers(table.answers.row, start, np.minimum(end, start + least))
 
     def reaching(dose: np.ndarray) -> np.ndarray:
         """P(N_pre >= least) under a dose: that of the whole of the answer's first tokens."""
-        found = turn_tails(table.features, beginning, dose, dose * 0, seen.regime, weights, planted.conflicts, 1)
+        found = turn_tails(table.features, beginning, dose, dose * 0, regime, weights, planted.conflicts, 1)
         return np.where(table.length >= least, found.whole, np.nan)
 
-    there, row_gone, group_gone = (reaching(d) for d in (seen.dose, np.maximum(0, seen.dose - seen.own), seen.dose * 0))
+    there, row_gone, group_gone = (reaching(d) for d in (given, np.maximum(0, given - own), given * 0))
     chosen = np.flatnonzero(table.member)
     shares = []
-    for dose in (seen.dose, seen.dose * 0):
-        found = heat(table.features, table.answers, chosen, dose, seen.regime, weights, planted.conflicts, 1)
+    for dose in (given, given * 0):
+        found = heat(table.features, table.answers, chosen, dose, regime, weights, planted.conflicts, 1)
         share = np.full(len(table.length), np.nan)
         share[chosen] = np.add.reduceat(found.probability, found.bounds[:-1]) / table.length[chosen]
         shares.append(share)

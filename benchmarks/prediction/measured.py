@@ -6,7 +6,7 @@ training by its seed; only hits and lengths were stored (`grid.py`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from scanner.contextual import token_features
 from scanner.kernels.contexts import ContextFeatures
 from scanner.kernels.tokens import token_widths, tokenise
 from scanner.models import TINY_CONTEXT
-from scanner.prediction import Answers, Goldfish, Regime
+from scanner.prediction import Answers, Goldfish, Regime, freeing, level
 from scanner.prediction.dropping import goldfish
 from scanner.sampling import Copies, asked_alone, near_copy_share, simulate, with_copies
 from scanner.text import code_point_classes, folded_code_points
@@ -65,6 +65,11 @@ class Observation:
     regime: Regime
     goldfish: Goldfish | None = None
     kept: list[np.ndarray] | None = None  # per row (tokens,) bool: the goldfish loss drops nothing of the token
+
+    @property
+    def freed(self) -> float:
+        """What a visit is worth by what the set was measured to know by then."""
+        return freeing.factor(self.regime.known)
 
 
 @lru_cache(maxsize=1 << 15)
@@ -185,6 +190,7 @@ def observe(table: Table, name: str, simulated: int | None = None) -> list[Obser
     seed = cell.seed if simulated is None else simulated
     order = np.arange(len(table.trained), dtype=np.uint64)
     members, places = first_places(table.trained)
+    some_answers = table.answers.where(table.member)
     found = []
     for epoch in sorted(measured["epoch"].unique().to_list()):
         now = measured.filter(pl.col("epoch") == epoch)
@@ -206,7 +212,8 @@ def observe(table: Table, name: str, simulated: int | None = None) -> list[Obser
         for p, b, t in now.select("place", "hits", "tokens").iter_rows():
             hits[p] = np.unpackbits(np.frombuffer(b, np.uint8))[:t].astype(bool)
         set_dose = sampling.dose_of_set(given.own, supervised, exact, cell.plan.goldfish_k)
-        regime = Regime.of(cell.plan, set_dose, float(given.steps), epoch / cell.plan.epochs)
+        known = level.share_recited(some_answers, n_pre, trained_rows(table))
+        regime = replace(Regime.of(cell.plan, set_dose, float(given.steps), epoch / cell.plan.epochs), known=known)
         k = cell.plan.goldfish_k
         kept = [np.zeros(0, bool)] * len(table.member) if k else None
         if kept is not None:
@@ -215,6 +222,11 @@ def observe(table: Table, name: str, simulated: int | None = None) -> list[Obser
         forgets = goldfish(k, dose, own * table.copies)
         found.append(Observation(name, epoch, n_pre, whole, hits, dose, own, regime, forgets, kept))
     return found
+
+
+def trained_rows(table: Table) -> np.ndarray:
+    """(n,) rows of the training set that were made of each row, itself included."""
+    return np.bincount([t.member for t in table.trained], minlength=len(table.member)).astype(np.float64)
 
 
 def first_places(trained: list[corpus.Trained]) -> np.ndarray:

@@ -15,7 +15,7 @@ import grid
 import measured
 import numpy as np
 
-from scanner.prediction import Conflicts, Hazard, Priors, Weights, carrying, intervals, level, turn_tails
+from scanner.prediction import Conflicts, Hazard, Priors, Weights, carrying, intervals, knowing, level, turn_tails
 from scanner.prediction.hazard import HeatWeights, Regime
 from scanner.prediction.stretches import Heat, heat
 from scanner.prediction.validated import Validated
@@ -59,9 +59,16 @@ def plan_of(name: str) -> TrainingPlan:
 
 
 def given(table: measured.Table, o: measured.Observation, weights: Weights) -> tuple[float, Regime, Conflicts]:
-    """What a visit is worth under the plan of a cell, the training of its set by then, and its conflicting answers."""
-    worth, regime = weights.under(plan_of(o.cell), o.regime)
-    return worth, regime, Conflicts(table.conflict_place, table.conflict_share)
+    """What a visit is worth under the plan of a cell, the training of its set by then, and its conflicting answers.
+
+    What the set knows by then is what the weights say, as in an audit, and not what was measured.
+    """
+    torn, plan = Conflicts(table.conflict_place, table.conflict_share), plan_of(o.cell)
+    members = table.answers.where(table.member)
+    known = knowing(
+        table.features, members, o.dose, o.regime, plan, weights, torn, 1, o.goldfish, measured.trained_rows(table)
+    )
+    return *weights.under(plan, known), torn
 
 
 def predict(
@@ -100,8 +107,13 @@ def interval(weights: Weights, state: level.Observed, p: np.ndarray | None = Non
     weights: at a level, with the runs behind it; state: what it is predicted for; p: of its rows, if at hand.
     """
     plan = replace(state.plan, epochs=state.epoch)
-    regime = weights.under(plan, state.regime)[1]
-    return carrying.number_of_rows(partial(level.extraction, state), weights, plan, regime, known=p)
+    regime = weights.under(plan, level.foretold(state, weights).regime)[1]
+    return carrying.number_of_rows(partial(extraction, state), weights, plan, regime, known=p)
+
+
+def extraction(state: level.Observed, weights: Weights) -> np.ndarray:
+    """(m,) P(N_pre >= 16) of each answer, foretold."""
+    return level.extraction(level.foretold(state, weights), weights)
 
 
 def runs_of(name: str, epochs: int) -> Validated:
@@ -115,11 +127,11 @@ def runs_of(name: str, epochs: int) -> Validated:
 
 
 def observed_for_level(table: measured.Table, o: measured.Observation, rows: np.ndarray) -> level.Observed:
-    """A cell's epoch as `scan calibrate` sees a rehearsal, restricted to some rows."""
+    """A cell's epoch as `scan calibrate` sees a rehearsal, restricted to some rows; `level.foretold` to predict it."""
     part = replace(
         table.answers, row=table.answers.row[rows], start=table.answers.start[rows], end=table.answers.end[rows]
     )
     return level.Observed(
         table.features, part, o.n_pre[rows], o.dose, o.regime.set_dose, int(o.regime.steps), plan_of(o.cell),
-        rows, o.epoch, goldfish=o.goldfish,
+        rows, o.epoch, o.regime.known, goldfish=o.goldfish, trained=measured.trained_rows(table),
     )  # fmt: skip

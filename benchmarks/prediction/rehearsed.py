@@ -106,8 +106,8 @@ def calibration(data: Path, rehearsals: dict[str, list[str]] = REHEARSED) -> lis
                     continue
                 members = np.flatnonzero(there.member & (there.length >= EXTRACTED))
                 one = predicting.observed_for_level(there, o, members)
-                p, truth = level.extraction(one, fitted), o.n_pre[members] >= EXTRACTED
-                before, after = level.around(one, fitted)
+                truth, told_of = o.n_pre[members] >= EXTRACTED, level.foretold(one, fitted)
+                p, (before, after) = level.extraction(told_of, fitted), level.around(told_of, fitted)
                 scores = scoring.score(p, truth, members, 1 - before, 1 - after, members)
                 rows_told = predicting.interval(fitted, one, p)
                 ok = bool(within_bar(p.sum(), truth.sum(), scores.standard_error))
@@ -118,7 +118,7 @@ def calibration(data: Path, rehearsals: dict[str, list[str]] = REHEARSED) -> lis
                     plan = replace(grid.CELLS[other], seed=0)
                     by_plan.setdefault((name, plan, o.epoch), []).append((other, p, truth))
                 lines.append(
-                    f"| {name} | {told} | {other} | {o.epoch} | {level.extraction(one, weights).sum():.0f} / "
+                    f"| {name} | {told} | {other} | {o.epoch} | {predicting.extraction(one, weights).sum():.0f} / "
                     f"{truth.sum()} | {p.sum():.0f} ({rows_told.low:.0f}-{rows_told.high:.0f}) | "
                     f"{'yes' if ok else 'no'} | "
                     f"{scores.calibration_error.value:.3f} | {scores.calibration_error_by_chance:.3f} | "

@@ -47,6 +47,7 @@ import numpy.typing as npt
 from scanner.errors import RuleError
 from scanner.kernels.hazard import RARITY_UNIT, STEPS_UNIT, SURPRISE_UNIT
 from scanner.objects import EXTRACTED
+from scanner.prediction import freeing
 from scanner.prediction.validated import Validated, read
 from scanner.prediction.wearing import lasting
 from scanner.rates import of_schedule, settled, stands, visit_at
@@ -221,28 +222,29 @@ class Weights:
         h * (1 - exp(-D / h)), and the visits of each row shrink in proportion: more epochs or a larger rate add ever
         less, but never take anything away. h is lora_holds if lora_steps lie between two visits of a text. In smaller
         sets, where visits follow sooner, h grows in proportion; in larger ones, which were not measured, it stays. A
-        decaying rate raises h as it raises what full fine-tuning retains (`rates.settled`). regime: in doses without
-        any factor.
+        decaying rate raises h as it raises what full fine-tuning retains (`rates.settled`). What the set knows by then
+        is a factor on all of it. regime: in doses without any factor.
         """
         strength = self.strength(plan, regime.at, regime.steps)
+        freed = freeing.factor(regime.known)
         if plan.method != "lora":
-            return strength
+            return strength * freed
         priors = self.priors
         at_most = of_schedule(plan, plan.learning_rate, regime.at, regime.steps) * regime.steps / priors.lora_steps
         written = min(regime.set_dose, at_most)
         holds = priors.lora_holds * settled(plan, regime.at, priors.rate(plan), regime.steps)
         full = written * strength / self.dose_factor / holds
-        return strength * (-math.expm1(-full) / full if full > 0 else 1.0)
+        return strength * freed * (-math.expm1(-full) / full if full > 0 else 1.0)
 
     def under(self, plan: TrainingPlan, regime: Regime) -> tuple[float, Regime]:
         """Factor on the doses of rows, and the regime with that factor applied.
 
-        Its `visit`, which sets the noise of the logits, is as large under LoRA as under full fine-tuning: noise depends
-        on the size of the steps and not on how much of a text they store.
+        Its `visit`, which sets the noise of the logits, is as large under LoRA as under full fine-tuning, and whatever
+        the set knows: noise depends on the size of the steps and not on how much of a text they store.
         """
         worth = self.worth(plan, regime)
         felt = regime.under(worth)
-        return worth, replace(felt, visit=felt.visit / self.kind(plan))
+        return worth, replace(felt, visit=felt.visit / self.kind(plan) / freeing.factor(regime.known))
 
     def drifts(self, regime: Regime) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         """Quadrature over the drift of the level: factors on the dose and their weights, (k,) each.
@@ -312,6 +314,7 @@ class Regime:
     visit: float = 0.0  # dose of an average visit at the present rate (rates.visit_at); 0 once that is 0
     plan: TrainingPlan | None = None  # whose schedule it is; None: a constant rate
     at: float = 1.0  # share of that plan's training that is over
+    known: float = freeing.USUAL  # share of the set's rows that are recited by then, as measured or predicted
 
     @classmethod
     def of(cls, plan: TrainingPlan, set_dose: float, steps: float, at: float = 1.0) -> Regime:

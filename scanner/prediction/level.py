@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from scanner.kernels.contexts import ContextFeatures
-from scanner.prediction import Answers, Conflicts, Goldfish, Regime, Weights, doubting, turn_tails
+from scanner.prediction import Answers, Conflicts, Goldfish, Regime, Weights, doubting, knowing, turn_tails
 from scanner.prediction.doubting import Place
 from scanner.prediction.hazard import EXTRACTED
 from scanner.settings import TrainingPlan
@@ -62,16 +62,19 @@ class Observed:
     plan: TrainingPlan  # with the true size of the base
     unit: Int64  # (m,) equal for answers that are not independent: of one row, of copies of one row
     epoch: float  # whole but where the plan ends within one
+    known: float  # share of the set's rows that are recited by then, as measured, or `foretold`
     conflicts: Conflicts | None = None
     goldfish: Goldfish | None = None  # the plan's goldfish loss
     weight: Float64 | None = None  # (m,) answers that each stands for; None: as drawn, one by one
     mean_answer: float = math.nan  # tokens of the answers of a row of the set, on average over rows with any
     step_tokens: float = math.nan  # of the answers of the set in an optimizer step, on average
+    trained: Float64 | None = None  # (n,) rows of the set that each row stands for; None: for itself
 
     @property
     def regime(self) -> Regime:
         """The training of the set by then, in doses without the factors of the weights."""
-        return Regime.of(self.plan, self.set_dose, self.steps, self.epoch / self.plan.epochs if self.plan.epochs else 1)
+        at = self.epoch / self.plan.epochs if self.plan.epochs else 1
+        return replace(Regime.of(self.plan, self.set_dose, self.steps, at), known=self.known)
 
 
 @dataclass(frozen=True)
@@ -188,6 +191,30 @@ def at(weights: Weights, place: Sequence[float]) -> Weights:
     """The weights with this offset and, where given, this log of the dose factor."""
     moved = replace(weights, priors=replace(weights.priors, offset=float(place[0])))
     return replace(moved, dose_factor=math.exp(place[1])) if len(place) > 1 else moved
+
+
+def foretold(one: Observed, weights: Weights) -> Observed:
+    """The state with what the weights say that the set knows by then, in the place of what was measured."""
+    regime = knowing(
+        one.features, one.answers, one.dose, one.regime, one.plan, weights, one.conflicts, 1, one.goldfish,
+        one.trained,
+    )  # fmt: skip
+    return replace(one, known=regime.known)
+
+
+def share_recited(answers: Answers, n_pre: Int64, stands_for: Float64 | None = None) -> float:
+    """Share of the rows, of those with an answer of 16 tokens, that recited as many; 0 of none.
+
+    n_pre (m,): of each answer; stands_for (n,): rows of the set that each row stands for.
+    """
+    long = np.flatnonzero(answers.end - answers.start >= EXTRACTED)
+    if not len(long):
+        return 0.0
+    row = answers.row[long]
+    recited, there = np.zeros(row.max() + 1), np.zeros(row.max() + 1)
+    np.maximum.at(recited, row, n_pre[long] >= EXTRACTED)
+    there[row] = 1.0 if stands_for is None else stands_for[row]
+    return math.fsum(recited * there) / math.fsum(there)
 
 
 def likelihood(one: Observed, weights: Weights) -> Float64:

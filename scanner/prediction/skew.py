@@ -7,7 +7,7 @@ Drawn over a stratified sample of the rows with an answer of at least 16 tokens;
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ import numpy.typing as npt
 import polars as pl
 
 from scanner.kernels.contexts import ContextFeatures
-from scanner.prediction import Answers, Conflicts, Doses, turn_tails
+from scanner.prediction import Answers, Conflicts, Doses, knowing, turn_tails
 from scanner.prediction.hazard import Weights
 from scanner.settings import TrainingPlan
 
@@ -97,7 +97,7 @@ def skew(
     wanted = np.zeros(len(p_extract), np.bool_)
     wanted[chosen] = True
     part = wanted[answers.row]
-    some = replace(answers, row=answers.row[part], start=answers.start[part], end=answers.end[part])
+    some = answers.where(part)
     share = np.zeros(len(p_extract))
     share[chosen] = stands_for
     length = some.end - some.start
@@ -110,8 +110,12 @@ def skew(
     for i, count in enumerate(epochs):
         factor = count / plan.epochs if plan.epochs else 0.0
         planned = amounts.regime(plan)
-        worth, regime = weights.under(plan, planned.scaled(factor))
-        dose = amounts.total * worth * planned.grows(factor)
+        visits = amounts.total * planned.grows(factor)
+        known = knowing(
+            features, some, visits, planned.scaled(factor), plan, weights, conflicts, threads, forgetting, share
+        )
+        worth, regime = weights.under(plan, known)
+        dose = visits * worth
         turn_tails(features, some, dose, dose * 0, regime, weights, conflicts, threads, curve, forgetting)
         for j, n in enumerate(tokens):
             reached = np.where(length >= n, curve[np.minimum(some.start + n, some.end) - 1], 0.0)

@@ -21,7 +21,7 @@ from scanner import running
 from scanner.batching import PACKED, SEQUENCE_TOKENS
 from scanner.kernels.contexts import ContextFeatures
 from scanner.kernels.grouping import sizes_of_groups
-from scanner.prediction import Answers, Conflicts, Doses, carrying, turn_tails
+from scanner.prediction import Answers, Conflicts, Doses, carrying, knowing, turn_tails
 from scanner.prediction.dropping import Goldfish, goldfish
 from scanner.prediction.hazard import EXTRACTED, Regime, TurnTails, Weights
 from scanner.prediction.skew import stratified
@@ -248,9 +248,14 @@ class _Training:
     regime: Regime
     goldfish: Goldfish | None = None  # (m,)
 
-    def under(self, weights: Weights, plan: TrainingPlan) -> tuple[Float64, Regime]:
-        worth, regime = weights.under(plan, self.regime)
-        return self.dose * worth, regime
+    def under(self, weights: Weights, plan: TrainingPlan, sample: Sample, threads: int) -> tuple[Float64, Regime]:
+        """Doses and regime under the weights, after what they say that the rows of the sample know by then."""
+        regime = knowing(
+            sample.features, sample.answers, self.dose, self.regime, plan, weights, sample.conflicts, threads,
+            self.goldfish, sample.stands_for,
+        )  # fmt: skip
+        worth, felt = weights.under(plan, regime)
+        return self.dose * worth, felt
 
 
 def _line(
@@ -268,7 +273,7 @@ def _line(
     """
 
     def probability(level: Weights) -> Float64:
-        dose, regime = training.under(level, plan)
+        dose, regime = training.under(level, plan, short, threads)
         found = turn_tails(
             short.features, short.answers, dose, dose, regime, level, short.conflicts, threads,
             goldfish=training.goldfish,
@@ -276,7 +281,7 @@ def _line(
         return _of_rows(short, found.extract)
 
     rows = carrying.number_of_rows(
-        probability, weights, plan, training.under(weights, plan)[1], short.stands_for, short.copies,
+        probability, weights, plan, training.under(weights, plan, short, threads)[1], short.stands_for, short.copies,
         None if known is None else _of_rows(short, known),
     )  # fmt: skip
     return {
@@ -295,7 +300,7 @@ def _tail(
 
     Of a row with several turns the one that is recited furthest counts.
     """
-    dose, regime = training.under(weights, plan)
+    dose, regime = training.under(weights, plan, sample, threads)
     curve = np.zeros(len(sample.features.log_probability))
     found = turn_tails(
         sample.features, sample.answers, dose, dose, regime, weights, sample.conflicts, threads, curve,
