@@ -21,8 +21,9 @@ from scanner.contextual import token_features
 from scanner.kernels.contexts import ContextFeatures
 from scanner.kernels.tokens import token_widths, tokenise
 from scanner.models import TINY_CONTEXT
-from scanner.prediction import Answers, Goldfish, Regime, freeing, level
+from scanner.prediction import Answers, Goldfish, Regime, level
 from scanner.prediction.dropping import goldfish
+from scanner.prediction.freeing import freed
 from scanner.sampling import Copies, asked_alone, near_copy_share, simulate, with_copies
 from scanner.text import code_point_classes, folded_code_points
 
@@ -69,7 +70,7 @@ class Observation:
     @property
     def freed(self) -> float:
         """What a visit is worth by what the set was measured to know by then."""
-        return freeing.factor(self.regime.known)
+        return freed(self.regime.known)
 
 
 @lru_cache(maxsize=1 << 15)

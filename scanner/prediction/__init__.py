@@ -24,10 +24,9 @@ from scanner.batching import SEQUENCE_TOKENS
 from scanner.contextual import ContextSummary, summarise, with_openings
 from scanner.kernels.contexts import ContextFeatures, context_features
 from scanner.kernels.hazard import USUAL_WIDTH, tails
-from scanner.prediction import freeing
 from scanner.prediction.calibration import load_weights
 from scanner.prediction.dropping import Goldfish, goldfish
-from scanner.prediction.freeing import USUAL
+from scanner.prediction.freeing import USUAL, known_share
 from scanner.prediction.hazard import (
     EXTRACTED,
     Hazard,
@@ -269,7 +268,7 @@ def knowing(
     goldfish: Goldfish | None = None,
     stands_for: Float64 | None = None,
 ) -> Regime:
-    """The training of a set with the share of its rows that it is predicted to teach (freeing.known).
+    """The training of a set with the share of its rows that it is predicted to teach (freeing.known_share).
 
     dose (n,), regime: without the factors of the weights. answers: of rows that stand for the set; stands_for (n,): for
     how many of its rows each one does, 1 where not given. Rows without an answer of 16 tokens are not counted.
@@ -288,7 +287,7 @@ def knowing(
         ).extract
         return math.fsum(np.maximum.reduceat(found, heads) * share) / math.fsum(share)
 
-    return replace(regime, known=freeing.known(recited))
+    return replace(regime, known=known_share(recited))
 
 
 def predict_rows(

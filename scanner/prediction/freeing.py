@@ -20,12 +20,12 @@ USUAL = 0.35
 ROUNDS, CLOSE = 20, 1e-4
 
 
-def factor(known: float) -> float:
+def freed(known: float) -> float:
     """On the doses of a set of whose rows this share is recited."""
     return math.exp(FREED * (known - USUAL))
 
 
-def known(recited: Callable[[float], float]) -> float:
+def known_share(recited: Callable[[float], float]) -> float:
     """The share that is recited where a share that is recited is what makes it so: the least fixed point.
 
     recited: from the share that is taken as known to the share that the weights then predict, which rises with it; 0

@@ -47,7 +47,7 @@ import numpy.typing as npt
 from scanner.errors import RuleError
 from scanner.kernels.hazard import RARITY_UNIT, STEPS_UNIT, SURPRISE_UNIT
 from scanner.objects import EXTRACTED
-from scanner.prediction import freeing
+from scanner.prediction.freeing import USUAL, freed
 from scanner.prediction.validated import Validated, read
 from scanner.prediction.wearing import lasting
 from scanner.rates import of_schedule, settled, stands, visit_at
@@ -226,15 +226,15 @@ class Weights:
         is a factor on all of it. regime: in doses without any factor.
         """
         strength = self.strength(plan, regime.at, regime.steps)
-        freed = freeing.factor(regime.known)
+        spared = freed(regime.known)
         if plan.method != "lora":
-            return strength * freed
+            return strength * spared
         priors = self.priors
         at_most = of_schedule(plan, plan.learning_rate, regime.at, regime.steps) * regime.steps / priors.lora_steps
         written = min(regime.set_dose, at_most)
         holds = priors.lora_holds * settled(plan, regime.at, priors.rate(plan), regime.steps)
         full = written * strength / self.dose_factor / holds
-        return strength * freed * (-math.expm1(-full) / full if full > 0 else 1.0)
+        return strength * spared * (-math.expm1(-full) / full if full > 0 else 1.0)
 
     def under(self, plan: TrainingPlan, regime: Regime) -> tuple[float, Regime]:
         """Factor on the doses of rows, and the regime with that factor applied.
@@ -244,7 +244,7 @@ class Weights:
         """
         worth = self.worth(plan, regime)
         felt = regime.under(worth)
-        return worth, replace(felt, visit=felt.visit / self.kind(plan) / freeing.factor(regime.known))
+        return worth, replace(felt, visit=felt.visit / self.kind(plan) / freed(regime.known))
 
     def drifts(self, regime: Regime) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         """Quadrature over the drift of the level: factors on the dose and their weights, (k,) each.
@@ -314,7 +314,7 @@ class Regime:
     visit: float = 0.0  # dose of an average visit at the present rate (rates.visit_at); 0 once that is 0
     plan: TrainingPlan | None = None  # whose schedule it is; None: a constant rate
     at: float = 1.0  # share of that plan's training that is over
-    known: float = freeing.USUAL  # share of the set's rows that are recited by then, as measured or predicted
+    known: float = USUAL  # share of the set's rows that are recited by then, as measured or predicted
 
     @classmethod
     def of(cls, plan: TrainingPlan, set_dose: float, steps: float, at: float = 1.0) -> Regime:
