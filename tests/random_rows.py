@@ -17,6 +17,7 @@ from scanner.prediction import (
     predict_rows,
     turn_tails,
     whatif,
+    with_known,
 )
 from scanner.settings import TrainingPlan
 
@@ -61,7 +62,9 @@ class Predicted:
         self.length, self.plan = np.diff(offsets), plan
         known = context_features(tokens, offsets, self.group)
         self.features = with_openings(known, tokens, tuple(vars(self.answers).values()), self.group, 1)
-        self.amounts = self.under(plan)
+        self.amounts = with_known(
+            self.features, self.answers, self.under(plan), self.order, plan, SHIPPED, None, 1
+        )  # fmt: skip
         self.result = predict_rows(self.features, self.answers, self.amounts, plan, SHIPPED)
 
     def under(self, plan: TrainingPlan):

@@ -75,8 +75,9 @@ def rehearse(run: RunFolder, rehearsal: str, offset: float = TRUTH, **base) -> N
         dose = with_copies(own * epoch, copies, together)
         state = level.Observed(
             rows.features, rows.answers, rows.answers.end - rows.answers.start, dose, float(own.mean() * epoch),
-            20 * epoch, PLAN, rows.alike[rows.answers.row], epoch,
+            20 * epoch, PLAN, rows.alike[rows.answers.row], epoch, 0.0,
         )  # fmt: skip
+        state = level.foretold(state, level.at(SHIPPED, (offset,)))
         curve = np.zeros(len(rows.features.log_probability))
         level._tails(state, rows.answers, level.at(SHIPPED, (offset,)), curve)
         n_pre = [

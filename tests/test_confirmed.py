@@ -75,8 +75,9 @@ def drawn(rows: recounting.RowsAlone, settings: Settings) -> np.ndarray:
     amounts = doses(rows, settings)
     state = level.Observed(
         rows.features, rows.answers, rows.answers.end - rows.answers.start, amounts.total, amounts.set_dose,
-        int(amounts.steps), PLAN, rows.alike[rows.answers.row], 6,
+        int(amounts.steps), PLAN, rows.alike[rows.answers.row], 6, 0.0,
     )  # fmt: skip
+    state = level.foretold(state, level.at(SHIPPED, (TRUTH,)))
     curve = np.zeros(len(rows.features.log_probability))
     level._tails(state, rows.answers, level.at(SHIPPED, (TRUTH,)), curve)
     luck = np.random.default_rng(14).random(len(rows.row_id))

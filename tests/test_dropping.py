@@ -161,7 +161,7 @@ def test_a_level_is_fitted_under_the_loss_that_was_used():
     dose = np.full(len(LENGTHS), 12.0)
     n_pre = np.minimum(answers.end - answers.start, 3)
     seen = level.Observed(
-        features, answers, n_pre, dose, 4.0, 600, FISH, np.arange(len(LENGTHS)), 4,
+        features, answers, n_pre, dose, 4.0, 600, FISH, np.arange(len(LENGTHS)), 4, 0.0,
         goldfish=Goldfish(4, np.zeros(len(LENGTHS))),
     )  # fmt: skip
     plain = replace(seen, goldfish=None)

@@ -11,6 +11,7 @@ import pytest
 from scanner.kernels.contexts import context_features
 from scanner.prediction import Answers, Weights
 from scanner.prediction import level as levels
+from scanner.prediction.freeing import USUAL
 from scanner.prediction.hazard import load_weights
 from scanner.prediction.level import Observed
 from scanner.rates import of_rate
@@ -46,7 +47,7 @@ def drawn(weights: Weights, count: int, seed: int, epochs: tuple[int, ...] = (2,
     for epoch in epochs:
         blank = Observed(
             features, answers, np.full(count, LENGTH), own * epoch, float(own.mean() * epoch), 150 * epoch, PLAN,
-            np.arange(count), epoch,
+            np.arange(count), epoch, USUAL,
         )  # fmt: skip
         curve = np.zeros(len(features.log_probability))
         levels._tails(blank, answers, weights, curve)

@@ -12,8 +12,14 @@ from random_rows import LENGTHS, PLAN, SHIPPED, Rows, run, survival
 
 from scanner.contextual import with_openings
 from scanner.kernels.contexts import context_features
-from scanner.prediction import Answers, doses, predict_rows
+from scanner.prediction import Answers, Doses, doses, predict_rows, with_known
 from scanner.prediction.skew import Skew, epochs_shown, skew, stratified
+
+
+def known_by(plan, features, offsets, answers: Answers, group, rank) -> Doses:
+    return with_known(
+        features, answers, doses(plan, np.diff(offsets), answers, group, rank), rank, plan, SHIPPED, None, 1
+    )
 
 
 def drawn(order: list[int] | None = None, plan=PLAN, answers: Answers | None = None) -> Skew:
@@ -21,7 +27,7 @@ def drawn(order: list[int] | None = None, plan=PLAN, answers: Answers | None = N
     answers = answers or own
     known = context_features(tokens, offsets, group)
     features = with_openings(known, tokens, tuple(vars(answers).values()), group, 1)
-    amounts = doses(plan, np.diff(offsets), answers, group, rank)
+    amounts = known_by(plan, features, offsets, answers, group, rank)
     p = predict_rows(features, answers, amounts, plan, SHIPPED).p_extract
     return skew(features, answers, amounts, rank, plan, SHIPPED, p)
 
@@ -38,7 +44,7 @@ def test_every_point_is_the_sum_of_the_rows_survival():
     tokens, offsets, answers, group, rank = Rows(LENGTHS).arrays(list(range(len(LENGTHS))))
     known = context_features(tokens, offsets, group)
     features = with_openings(known, tokens, tuple(vars(answers).values()), group, 1)
-    amounts = doses(PLAN, np.diff(offsets), answers, group, rank)
+    amounts = known_by(PLAN, features, offsets, answers, group, rank)
     curve = survival(features, answers, amounts, PLAN)
     found = drawn()
     for j, n in enumerate(found.tokens):
@@ -64,7 +70,7 @@ def test_of_a_row_with_two_answers_the_likelier_counts():
     both = Answers(row, np.stack((whole.start, middle), 1).ravel(), np.stack((middle, whole.end), 1).ravel())
     known = context_features(tokens, offsets, group)
     features = with_openings(known, tokens, tuple(vars(both).values()), group, 1)
-    amounts = doses(PLAN, np.diff(offsets), both, group, rank)
+    amounts = known_by(PLAN, features, offsets, both, group, rank)
     p = predict_rows(features, both, amounts, PLAN, SHIPPED).p_extract
     found = skew(features, both, amounts, rank, PLAN, SHIPPED, p)
     at = found.expected_rows[found.epochs.index(PLAN.epochs), found.tokens.index(16)]
