@@ -24,6 +24,8 @@ in kernels/hazard.py), so dose, learning rate, copies and epochs can only raise 
 value, and the other rows' contexts count for nothing. u_row ~ N(0, spread) is integrated out by Gauss-Hermite
 quadrature: without it the tail of N_pre is underestimated. P(N_pre >= n) = prod of the first n p_t.
 
+All doses are larger, the more rows of the set are known already (`Regime.known`, freeing.py).
+
 A level that was calibrated on a short rehearsal drifts with further training: P(N_pre >= n) is then a mean over the
 distribution of the dose per visit (`Weights.drifts`).
 
