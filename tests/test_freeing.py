@@ -27,11 +27,19 @@ def test_the_share_is_the_root_of_what_it_makes_of_itself(steep, middle):
     assert known_share(recited) == pytest.approx(root, abs=CLOSE / (1 - steep))
 
 
-def test_of_several_shares_that_hold_it_is_the_least():
-    def steps(share: float) -> float:  # holds at .1, .5 and .9
-        return 0.1 if share < 0.5 else 0.9 if share > 0.5 else 0.5
+def test_few_rounds_find_it():
+    asked = []
 
-    assert known_share(steps) == 0.1
+    def recited(share: float) -> float:
+        asked.append(share)
+        return 1 / (1 + math.exp(0.5 - 1.2 * share))
+
+    assert known_share(recited) == pytest.approx(recited(known_share(recited)), abs=CLOSE)
+    assert len(asked) <= 9  # found twice, four rounds each, and asked once more
+
+
+def test_a_set_that_nothing_is_recited_of_knows_nothing():
+    assert known_share(lambda share: 0.0) == 0
 
 
 @given(st.floats(0, 1), st.floats(0, 1))

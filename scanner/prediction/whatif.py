@@ -131,9 +131,10 @@ def curve(sample: Sample, amounts: Doses, plan: TrainingPlan, weights: Weights, 
     for factor in EPOCH_FACTORS if plan.epochs else (0.0,):
         planned, goldfish = amounts.regime(plan), amounts.goldfish(plan, sample.rows)
         training = _Training(total * planned.grows(factor), planned.scaled(factor), goldfish)
-        found, tail = _tail(sample, training, plan, weights, threads)
+        middle = training.under(weights, plan, short, threads)
+        found, tail = _tail(sample, *middle, goldfish, weights, threads)
         longer = replace(plan, epochs=plan.epochs * factor)
-        lines.append(_line(PLANNED, short, training, longer, weights, threads, found.extract) | tail)
+        lines.append(_line(PLANNED, short, training, longer, weights, threads, middle, found.extract) | tail)
     return pl.DataFrame(lines, schema=SCHEMA)
 
 
@@ -265,15 +266,17 @@ def _line(
     plan: TrainingPlan,
     weights: Weights,
     threads: int,
+    middle: tuple[Float64, Regime] | None = None,
     known: Float64 | None = None,
 ) -> dict[str, Any]:
     """Expected rows with their interval under a plan, whose epochs are those of the line.
 
-    known (t,): P(N_pre >= 16) of the turns at the middle level, if at hand.
+    middle: doses and regime under the weights, known (t,): P(N_pre >= 16) of the turns under them, if at hand.
     """
+    here = middle or training.under(weights, plan, short, threads)
 
     def probability(level: Weights) -> Float64:
-        dose, regime = training.under(level, plan, short, threads)
+        dose, regime = here if level is weights else training.under(level, plan, short, threads)
         found = turn_tails(
             short.features, short.answers, dose, dose, regime, level, short.conflicts, threads,
             goldfish=training.goldfish,
@@ -281,7 +284,7 @@ def _line(
         return _of_rows(short, found.extract)
 
     rows = carrying.number_of_rows(
-        probability, weights, plan, training.under(weights, plan, short, threads)[1], short.stands_for, short.copies,
+        probability, weights, plan, here[1], short.stands_for, short.copies,
         None if known is None else _of_rows(short, known),
     )  # fmt: skip
     return {
@@ -294,17 +297,15 @@ def _line(
 
 
 def _tail(
-    sample: Sample, training: _Training, plan: TrainingPlan, weights: Weights, threads: int
+    sample: Sample, dose: Float64, regime: Regime, goldfish: Goldfish | None, weights: Weights, threads: int
 ) -> tuple[TurnTails, dict[str, float | None]]:
     """Tails of the turns; mean and 99th percentile of N_pre of the rows, and what the top 1 % of them carry.
 
-    Of a row with several turns the one that is recited furthest counts.
+    dose (m,), regime: under the weights. Of a row with several turns the one that is recited furthest counts.
     """
-    dose, regime = training.under(weights, plan, sample, threads)
     curve = np.zeros(len(sample.features.log_probability))
     found = turn_tails(
-        sample.features, sample.answers, dose, dose, regime, weights, sample.conflicts, threads, curve,
-        training.goldfish,
+        sample.features, sample.answers, dose, dose, regime, weights, sample.conflicts, threads, curve, goldfish,
     )  # fmt: skip
     if not len(sample.rows):
         return found, {}
