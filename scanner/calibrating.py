@@ -47,7 +47,7 @@ class Fitted:
     ahead: Scores | None
     covered: Validated  # by the rehearsals; stands in the file too
 
-    def in_words(self, epoch: int) -> list[str]:
+    def in_words(self, epoch: float) -> list[str]:
         """Lines for the screen; epoch: the last one."""
         found = self.level
         lines = [
@@ -57,12 +57,12 @@ class Fitted:
             + f" (log-likelihood {found.nats_before:.3f} before, {found.nats:.3f} after, nats per answer and epoch)",
             *self._open(),
             *self._widened(),
-            f"Rows predicted by a level fitted on other rows ({FOLDS} folds), epoch {epoch}:",
+            f"Rows predicted by a level fitted on other rows ({FOLDS} folds), epoch {epoch:g}:",
             *_told(self.within),
         ]  # fmt: skip
         if self.ahead:
             early = self.values["evaluation"]["ahead"]["fitted_epochs"]
-            lines += [f"Epoch {epoch} predicted by a level fitted on {trainings.epochs_in_words(early)}:",
+            lines += [f"Epoch {epoch:g} predicted by a level fitted on {trainings.epochs_in_words(early)}:",
                       *_told(self.ahead)]  # fmt: skip
         caution = self.values["evaluation"].get("caution")
         return [*lines, *([f"Caution: {caution}"] if caution else [])]
@@ -240,7 +240,7 @@ def _values(
     observed = [o for states in by_run for o in states]
     hits, last = level.hits(observed), max(o.epoch for o in observed)
     runs = [r.told for r in found]
-    rows = f"{within.scores.rows:,} rows of {listed(runs)} after epoch {last}"
+    rows = f"{within.scores.rows:,} rows of {listed(runs)} after epoch {last:g}"
     told: dict[str, Any] = {
         "how": f"last epoch, {FOLDS} folds over rows with their copies: the level was fitted on the other folds; "
         "intervals are 90 %, bootstrap over rows with their copies",
