@@ -1,8 +1,9 @@
 """`scan rehearse`: fine-tune a base on a sample of the run's rows under the plan, and measure what it recalls.
 
-RUN/rehearsal/<name>/epochs.parquet    row_id, stratum, epoch (of 1.5 the last is 1.5), answer, tokens, n_pre, whole, loss, hits per own token,
-                                       own_dose and optimizer steps so far (members only), losses of each own token
-                                       (float16 nats; first and last epoch), what was planted for the row
+RUN/rehearsal/<name>/epochs.parquet    row_id, stratum, epoch (of 1.5 the last is 1.5), answer, tokens, n_pre, whole,
+                                       loss, hits per own token, own_dose and optimizer steps so far (members only),
+                                       losses of each own token (float16 nats; first and last epoch), what was planted
+                                       for the row
 RUN/rehearsal/<name>/lengths.parquet   row_id, the base's tokens of each row trained on, own tokens of its answers; both
                                        as far as the base's context reaches
 RUN/rehearsal/<name>/rows.parquet      row_id, stratum, weight, what was measured after the last epoch and predicted

@@ -95,10 +95,14 @@ def test_a_plan_that_ends_within_an_epoch_is_told_and_fitted_as_ending_there(sma
     assert [e["epoch"] for e in done.facts["epochs"]] == [0, 1, 1.5]
     assert sorted(pl.read_parquet(done.folder / "epochs.parquet")["epoch"].unique()) == [0, 1, 1.5]
     text = done.in_words()
-    assert "\n  1.5    " in text and "After epoch 1.5, " in text and "\n    2    " not in text
+    assert "\n  1.5    " in text
+    assert "After epoch 1.5, " in text
+    assert "\n    2    " not in text
     assert "Measured before training and after epochs" not in text, "none was left out"
     told = "\n".join(said)
-    assert "epoch 1.5 of 1.5: loss" in told and "after epoch 1.5, rows" in told and "epoch 2" not in told
+    assert "epoch 1.5 of 1.5: loss" in told
+    assert "after epoch 1.5, rows" in told
+    assert "epoch 2" not in told
     (found,) = calibrating.sources(RunFolder(audited), ("half",))
     whole, half = rehearsed.observed(found)
     assert (whole.epoch, half.epoch) == (1, 1.5)
@@ -118,9 +122,7 @@ def test_what_to_do_next_can_be_pasted_into_a_shell_whatever_the_folders_are_cal
     folder = Path("my runs/d.scan/rehearsal/it's")
     told = replace(done, folder=folder, facts={**done.facts, "prediction": beside}).in_words()
     command = told.partition("Fit the level of this base on them: ")[2].partition("; audits")[0]
-    assert shlex.split(command) == (
-        ["scan", "calibrate", "my runs/d.scan", "--name", "it's", "-o", "calibration.toml"]
-    )
+    assert shlex.split(command) == (["scan", "calibrate", "my runs/d.scan", "--name", "it's", "-o", "calibration.toml"])
 
 
 def test_a_goldfish_loss_is_rehearsed_and_predicted(small, audited, monkeypatch):

@@ -111,7 +111,7 @@ def figures(a: Side, b: Side) -> tuple[Figure, ...]:
 
 def _figures(a: Side, b: Side) -> Iterator[Figure]:
     def both(part: str, what: str, path: str, one_unit: bool = True) -> Figure:
-        return Figure(part, what, *(_at(side.summary, path) for side in (a, b)), one_unit=one_unit)
+        return Figure(part, what, _at(a.summary, path), _at(b.summary, path), one_unit=one_unit)
 
     def names(path: str) -> list[str]:
         found = [name for side in (a, b) for name in _at(side.summary, path, dict) or {}]
@@ -119,8 +119,8 @@ def _figures(a: Side, b: Side) -> Iterator[Figure]:
 
     yield both("Rows", "rows read", "rows")
     yield both("Rows", "records skipped", "rows_skipped")
-    words = [float(side.table["length.tokens"].sum()) for side in (a, b)]  # the scan's own, whatever is predicted in
-    yield Figure("Rows", "tokens (words)", *words)
+    words_a, words_b = (float(side.table["length.tokens"].sum()) for side in (a, b))  # the scan's own, always
+    yield Figure("Rows", "tokens (words)", words_a, words_b)
     alike = same_tokens(a, b)
     named = "words" if _unit(a) == OWN_UNIT else f"each a {_unit(a)}"
     what = f"tokens that are learned ({named if alike else 'of two kinds'})"

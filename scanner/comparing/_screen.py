@@ -187,8 +187,8 @@ class _Screen(Page):
         lines = []
         if not expected.one_unit:
             lines.append(
-                f"What is recited or memorized cannot be told apart, nor can chances (p_extract): {EXTRACTED} tokens are "
-                "other lengths of text in A and in B."
+                "What is recited or memorized cannot be compared, nor can chances (p_extract): "
+                f"{EXTRACTED} tokens are other lengths of text in A and in B."
             )
         if expected.overlaps and expected.difference:
             up, down = found.direction
