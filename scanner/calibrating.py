@@ -10,6 +10,7 @@ takes the one that is made like its prediction.
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import date
@@ -176,9 +177,10 @@ def sources(run: RunFolder, names: tuple[str, ...] = ()) -> list[Source]:
     """Rehearsals and confirmations of a run; RunError where there is none, or not one of the names."""
     known: list[Source] = [*rehearsed.rehearsals(run), *confirmed.confirmations(run)]
     if not known:
+        folder = shlex.quote(str(run.path))
         raise RunError(
-            f"{run.path} holds no finished rehearsal to calibrate on; make one: scan rehearse {run.path}; or measure "
-            f"the model that you have tuned: scan confirm {run.path} --model FOLDER"
+            f"{run.path} holds no finished rehearsal to calibrate on; make one: scan rehearse {folder}; or measure "
+            f"the model that you have tuned: scan confirm {folder} --model FOLDER"
         )
     missing = sorted(set(names) - {r.name for r in known})
     if missing:
