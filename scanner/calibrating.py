@@ -10,6 +10,7 @@ takes the one that is made like its prediction.
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import date
@@ -47,7 +48,7 @@ class Fitted:
     ahead: Scores | None
     covered: Validated  # by the rehearsals; stands in the file too
 
-    def in_words(self, epoch: int) -> list[str]:
+    def in_words(self, epoch: float) -> list[str]:
         """Lines for the screen; epoch: the last one."""
         found = self.level
         lines = [
@@ -57,12 +58,12 @@ class Fitted:
             + f" (log-likelihood {found.nats_before:.3f} before, {found.nats:.3f} after, nats per answer and epoch)",
             *self._open(),
             *self._widened(),
-            f"Rows predicted by a level fitted on other rows ({FOLDS} folds), epoch {epoch}:",
+            f"Rows predicted by a level fitted on other rows ({FOLDS} folds), epoch {epoch:g}:",
             *_told(self.within),
         ]  # fmt: skip
         if self.ahead:
             early = self.values["evaluation"]["ahead"]["fitted_epochs"]
-            lines += [f"Epoch {epoch} predicted by a level fitted on {trainings.epochs_in_words(early)}:",
+            lines += [f"Epoch {epoch:g} predicted by a level fitted on {trainings.epochs_in_words(early)}:",
                       *_told(self.ahead)]  # fmt: skip
         caution = self.values["evaluation"].get("caution")
         return [*lines, *([f"Caution: {caution}"] if caution else [])]
@@ -176,9 +177,10 @@ def sources(run: RunFolder, names: tuple[str, ...] = ()) -> list[Source]:
     """Rehearsals and confirmations of a run; RunError where there is none, or not one of the names."""
     known: list[Source] = [*rehearsed.rehearsals(run), *confirmed.confirmations(run)]
     if not known:
+        folder = shlex.quote(str(run.path))
         raise RunError(
-            f"{run.path} holds no finished rehearsal to calibrate on; make one: scan rehearse {run.path}; or measure "
-            f"the model that you have tuned: scan confirm {run.path} --model FOLDER"
+            f"{run.path} holds no finished rehearsal to calibrate on; make one: scan rehearse {folder}; or measure "
+            f"the model that you have tuned: scan confirm {folder} --model FOLDER"
         )
     missing = sorted(set(names) - {r.name for r in known})
     if missing:
@@ -240,7 +242,7 @@ def _values(
     observed = [o for states in by_run for o in states]
     hits, last = level.hits(observed), max(o.epoch for o in observed)
     runs = [r.told for r in found]
-    rows = f"{within.scores.rows:,} rows of {listed(runs)} after epoch {last}"
+    rows = f"{within.scores.rows:,} rows of {listed(runs)} after epoch {last:g}"
     told: dict[str, Any] = {
         "how": f"last epoch, {FOLDS} folds over rows with their copies: the level was fitted on the other folds; "
         "intervals are 90 %, bootstrap over rows with their copies",

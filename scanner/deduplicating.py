@@ -80,7 +80,7 @@ class Duplicates:
         return pl.DataFrame({
             "row_id": rows.row_id,
             "source": np.array([s.name for s in self.sources], dtype=object)[rows.source],
-            "line": rows.line,
+            "line": rows.place,
             "group": pl.Series(group).replace(-1, None),
             "kept": self.clusters.keep == np.arange(len(rows)),
         }, schema_overrides={"source": pl.String})  # fmt: skip

@@ -70,12 +70,15 @@ def batching_facts(
 
 
 def _of_a_visit(plan: TrainingPlan, drawn: Callable[[TrainingPlan], Exposure]) -> Float64:
-    """(n,) mean dose of a visit of each row in steps that are full; 0 for rows that come in none.
+    """(n,) mean dose of a visit of each row in steps that are full, at the peak rate; 0 for rows that come in none.
 
     Steps that are not full are left out: a row that comes in one which holds little else gets many times the dose, and
-    which row that is, the draw decides and not the way to batch. Without a full step all count.
+    which row that is, the draw decides and not the way to batch. Without a full step all count. It also decides which
+    rows come while the rate rises or has all but fallen to 0; so the rate stays, and over enough epochs, whatever the
+    plan's (few, large steps are the worst: 26 packed ones were said to raise a row 376 times and in truth raise none).
     """
-    plan = replace(plan, epochs=min(plan.epochs, SIMULATED_EPOCHS))
+    epochs = SIMULATED_EPOCHS if plan.epochs else 0
+    plan = replace(plan, epochs=epochs, lr_schedule="constant", warmup=0.0)
     found = drawn(replace(plan, drop_last="step"))
     if found.steps == 0:
         found = drawn(plan)

@@ -189,7 +189,7 @@ def _items(own: RunFolder, rows: Rows, files: list[Source]) -> Items:
         {
             "row_id": rows.row_id,
             "line": rows.line,
-            "number": _numbers(rows),
+            "number": rows.place,
             "benchmark": np.array([benchmarks.index(name) for name in names], np.int32)[rows.source],
             "member": pl.Series(members, dtype=pl.String).gather(rows.source),
             "layout": pl.Series(rows.layout, dtype=pl.String).gather(rows.source),
@@ -222,16 +222,6 @@ def _items(own: RunFolder, rows: Rows, files: list[Source]) -> Items:
         of_segment=frame["item"].to_numpy(),
         part=part,
     )
-
-
-def _numbers(rows: Rows) -> Int64:
-    """(n,) what tells the records of a file apart: their lines, or their numbers where several stand in one line."""
-    place: Int64 = rows.line.copy()
-    for source, first in enumerate(rows.first_row):
-        mine = np.flatnonzero(rows.source == source)
-        if len(np.unique(rows.line[mine])) < len(mine):
-            place[mine] = rows.row_id[mine] - first + 1
-    return place
 
 
 def _by_path(frame: pl.DataFrame, what: Callable[[str], Any], otherwise: Any) -> pl.Series:

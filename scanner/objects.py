@@ -253,6 +253,17 @@ class Rows:
         return len(self.row_id)
 
     @cached_property
+    def place(self) -> Int64:
+        """(n,) from 1, what tells the records of a file apart: their lines, or where several stand in one line (JSON
+        written without line breaks) their numbers, skipped ones counted."""
+        sharing = (np.diff(self.line) == 0) & (np.diff(self.source) == 0)
+        numbered = np.isin(self.source, self.source[1:][sharing])
+        first = np.array(self.first_row, np.int64)[self.source[numbered]]
+        place: Int64 = self.line.copy()
+        place[numbered] = self.row_id[numbered] - first + 1
+        return place
+
+    @cached_property
     def content_order(self) -> Int64:
         """(n,) positions sorted by content digest; equal content by place in the input."""
         return np.lexsort((self.digest[:, 1], self.digest[:, 0])) if self.order is None else self.order

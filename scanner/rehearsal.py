@@ -187,9 +187,14 @@ class Rehearsal:
         )
 
     @property
+    def epochs_done(self) -> float:
+        """Epochs until here; whole but at the end of a plan that ends within one: 1.5, where `epoch` says 2."""
+        return min(float(self.epoch), self.plan.epochs)
+
+    @property
     def dose(self) -> npt.NDArray[np.float64]:
         """(n,) of each row's own visits, what stands of them after the epochs that are done."""
-        over = min(1.0, self.epoch / self.plan.epochs) if self.plan.epochs else 1.0
+        over = self.epochs_done / self.plan.epochs if self.plan.epochs else 1.0
         return self.taught * stands(self.plan, over, steps=self.steps)
 
     def run_epoch(

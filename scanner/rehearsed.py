@@ -137,7 +137,7 @@ def planted_rows(rehearsal: Rehearsal) -> tuple[list[Planted], pl.DataFrame]:
     """Rows planted in a rehearsal, and their own doses (row_id, epoch, own_dose); RunError when their text is gone."""
     told = rehearsal.run.path / "rehearsal" / rehearsal.name / "planted.parquet"
     if not told.is_file():
-        return [], pl.DataFrame(schema={"row_id": pl.Int64, "epoch": pl.Int32, "own_dose": pl.Float64})
+        return [], pl.DataFrame(schema={"row_id": pl.Int64, "epoch": pl.Float64, "own_dose": pl.Float64})
     text = rehearsal.run.private / "rehearsal" / rehearsal.name / "planted.parquet"
     if not text.is_file():
         raise RunError(f"{text} is gone (purged?), so the rows planted in it are not known; rehearse again")
@@ -178,7 +178,7 @@ def drawn_alike(
     )
 
 
-def own_doses(rehearsal: Rehearsal, rows: RowsAlone, epoch: int, written: Float64) -> Float64:
+def own_doses(rehearsal: Rehearsal, rows: RowsAlone, epoch: float, written: Float64) -> Float64:
     """(n,) dose of each row's own visits until the end of an epoch, in the unit of `scanner.sampling`.
 
     Those that the rehearsal wrote down, where its unit is this one; else of batches drawn alike, as an audit's are.
@@ -220,11 +220,13 @@ def observed(rehearsal: Rehearsal, first_unit: int = 0) -> Iterator[Observed]:
     copies, together = meeting(rehearsal, rows)
     exact = copies.number
     for seen in table.partition_by("epoch", maintain_order=True):
-        epoch = int(seen["epoch"][0])
+        # earlier versions called the end of a plan of 1.5 epochs epoch 2
+        epoch = min(float(seen["epoch"][0]), rehearsal.plan.epochs)
         given = seen.unique("row_id").sort("row_id")
         own = np.zeros(len(rows.row_id))
         own[np.searchsorted(rows.row_id, given["row_id"].to_numpy())] = given["own_dose"].fill_null(0).to_numpy()
-        own[: len(planted)] = given_to_planted.filter(pl.col("epoch") == epoch).sort("row_id")["own_dose"].to_numpy()
+        of_planted = given_to_planted.filter(pl.col("epoch") == seen["epoch"][0]).sort("row_id")
+        own[: len(planted)] = of_planted["own_dose"].to_numpy()
         own = own_doses(rehearsal, rows, epoch, own)
         dose = with_copies(own, copies, together)
         left = asked_alone(rehearsal.plan, own, dose)

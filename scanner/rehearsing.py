@@ -1,8 +1,9 @@
 """`scan rehearse`: fine-tune a base on a sample of the run's rows under the plan, and measure what it recalls.
 
-RUN/rehearsal/<name>/epochs.parquet    row_id, stratum, epoch, answer, tokens, n_pre, whole, loss, hits per own token,
-                                       own_dose and optimizer steps so far (members only), losses of each own token
-                                       (float16 nats; first and last epoch), what was planted for the row
+RUN/rehearsal/<name>/epochs.parquet    row_id, stratum, epoch (of 1.5 the last is 1.5), answer, tokens, n_pre, whole,
+                                       loss, hits per own token, own_dose and optimizer steps so far (members only),
+                                       losses of each own token (float16 nats; first and last epoch), what was planted
+                                       for the row
 RUN/rehearsal/<name>/lengths.parquet   row_id, the base's tokens of each row trained on, own tokens of its answers; both
                                        as far as the base's context reaches
 RUN/rehearsal/<name>/rows.parquet      row_id, stratum, weight, what was measured after the last epoch and predicted
@@ -271,10 +272,11 @@ def _train(tune: rehearsal.Rehearsal, drawn: Drawn, folder: Path, state: Path, p
             if tune.epoch >= last:
                 break
             tokens, seconds = tune.tokens, tune.seconds
-            with progress.stage(f"epoch {tune.epoch + 1} of {last}", len(drawn.rows)):
+            under_way = f"{min(tune.epoch + 1, tune.plan.epochs):g} of {tune.plan.epochs:g}"
+            with progress.stage(f"epoch {under_way}", len(drawn.rows)):
                 tune.run_epoch(progress.advance, save_now_and_then)
             progress.say(
-                f"epoch {tune.epoch} of {last}: loss {tune.losses[-1]:.3f} nats per token, "
+                f"epoch {under_way}: loss {tune.losses[-1]:.3f} nats per token, "
                 f"{(tune.tokens - tokens) / max(1e-9, tune.seconds - seconds):,.0f} tokens/s"
             )
             save()
@@ -294,9 +296,10 @@ def _record(tune: rehearsal.Rehearsal, drawn: Drawn, folder: Path, with_losses: 
     count = len(drawn.row_id)
     member = pl.DataFrame({"row_id": audited, "stratum": ["member"] * count + ["control"] * len(drawn.held_id)})
     given = pl.DataFrame({"row_id": drawn.row_id, "own_dose": tune.dose[:count], "steps": tune.steps})
-    with progress.stage(f"measure after epoch {tune.epoch}"):
+    now = pl.lit(tune.epochs_done, pl.Float64)
+    with progress.stage(f"measure after epoch {tune.epochs_done:g}"):
         found = rehearsal.recalled(tune.model, [*drawn.members, *drawn.held], audited, tune.bf16, with_losses)
-        frame = found.join(member, on="row_id", maintain_order="left").with_columns(epoch=pl.lit(tune.epoch, pl.Int32))
+        frame = found.join(member, on="row_id", maintain_order="left").with_columns(epoch=now)
         frame = frame.join(given, on="row_id", how="left", maintain_order="left")
         planted = drawn.planted
         doses = pl.DataFrame(
@@ -304,7 +307,7 @@ def _record(tune: rehearsal.Rehearsal, drawn: Drawn, folder: Path, with_losses: 
              "kind": [p.kind for p in planted], "level": [p.level for p in planted],
              "own_dose": tune.dose[count:]},
             schema_overrides={"member": pl.Int64, "kind": pl.String, "level": pl.Int64},
-        ).with_columns(epoch=pl.lit(tune.epoch, pl.Int32))  # fmt: skip
+        ).with_columns(epoch=now)  # fmt: skip
         save_table(folder / f"planted-{tune.epoch}.parquet", doses)
         save_table(path, frame)
     tune.seconds_measuring += time.perf_counter() - began
@@ -312,7 +315,9 @@ def _record(tune: rehearsal.Rehearsal, drawn: Drawn, folder: Path, with_losses: 
     for stratum in ("member", "control"):
         n_pre = per_row(frame).filter(pl.col("stratum") == stratum)["n_pre"]
         counts.append(f"{(n_pre >= EXTRACTED).sum():,} of {len(n_pre):,}")
-    progress.say(f"after epoch {tune.epoch}, rows that recite {EXTRACTED} or more: {counts[0]} (held out {counts[1]})")
+    progress.say(
+        f"after epoch {tune.epochs_done:g}, rows that recite {EXTRACTED} or more: {counts[0]} (held out {counts[1]})"
+    )
 
 
 def _facts(
@@ -326,7 +331,7 @@ def _facts(
     mark = fingerprint(run.private / "rehearsal" / folder.name / BASE if options.base == TINY else Path(options.base))
     epochs = pl.concat([pl.read_parquet(f, glob=False) for f in files["epoch"]], how="diagonal")
     epochs = epochs.join(columns, on="row_id", how="left", maintain_order="left").sort("epoch", "row_id", "answer")
-    final = per_row(epochs.filter(pl.col("epoch") == tune.epoch)).with_columns(weight=pl.lit(1.0, pl.Float32))
+    final = per_row(epochs.filter(pl.col("epoch") == tune.epochs_done)).with_columns(weight=pl.lit(1.0, pl.Float32))
     dose = pl.DataFrame({"row_id": drawn.row_id, "own_dose": tune.dose[: len(drawn.row_id)]})
     final = final.join(dose, on="row_id", how="left", maintain_order="left")
     with progress.stage("predict for the same rows"):

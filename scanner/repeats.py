@@ -77,10 +77,12 @@ class Stretch:
         what = f"{self.tokens:,} tokens in {ROLE_WORDS.get(self.role, self.role)}"
         if self.kind not in ACROSS:
             return f"{what}, {KIND_WORDS[self.kind]}"
-        named = ", ".join(map(str, self.others)) or "none that the plan keeps"
+        what = f"{what}, {'boilerplate, ' if self.kind == 'boilerplate' else ''}"
+        if not self.others:
+            return f"{what}in no other row that the plan keeps"
         more = self.others_total - len(self.others)
-        rows = f"row{'' if self.others_total == 1 else 's'} {named}{f' and {more:,} more' if more else ''}"
-        return f"{what}, {'boilerplate, ' if self.kind == 'boilerplate' else ''}also in {rows}"
+        named = f"{', '.join(map(str, self.others))}{f' and {more:,} more' if more else ''}"
+        return f"{what}also in row{'' if self.others_total == 1 else 's'} {named}"
 
 
 def kept(spans: pl.DataFrame, plan: pl.DataFrame) -> pl.DataFrame:

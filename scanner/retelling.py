@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,7 +67,7 @@ class Rehearsed:
             m, c = e["member"], e["control"]
             loss = "-" if c["loss_per_token_nats"] is None else f"{c['loss_per_token_nats']:.2f}"
             lines.append(
-                f"{e['epoch']:>5}    {m['mean_n_pre']:>10.2f}    {c['mean_n_pre']:>8.2f}    "
+                f"{e['epoch']:>5g}    {m['mean_n_pre']:>10.2f}    {c['mean_n_pre']:>8.2f}    "
                 f"{_of(m['extracted'], m['rows']):>13}    {_of(c['extracted'], c['rows']):>12}       {loss:>8}"
             )
         lines += ["", *_planted_lines(planted), *self._left_out(), *self._meaning(), *self._beside()]
@@ -76,10 +77,10 @@ class Rehearsed:
     def _left_out(self) -> list[str]:
         """Which epochs the table has, where it has not every one."""
         measured = [e["epoch"] for e in self.facts["epochs"]]
-        if measured == list(range(measured[-1] + 1)):
+        if measured == [*range(math.ceil(measured[-1])), measured[-1]]:
             return []
         return [
-            f"Measured before training and after epochs {listed([str(epoch) for epoch in measured if epoch])}: not "
+            f"Measured before training and after epochs {listed([f'{epoch:g}' for epoch in measured if epoch])}: not "
             "after every one, for each time all these rows go through the model once more."
         ]
 
@@ -90,7 +91,7 @@ class Rehearsed:
         learned = m["extracted"] - before["member"]["extracted"]
         said = (
             f"Recited = tokens of the answer that greedy decoding gives back before its first miss (N_pre), in the "
-            f"scan's own tokens. After epoch {after['epoch']}, {m['extracted']:,} of {plural(m['rows'], 'row')} "
+            f"scan's own tokens. After epoch {after['epoch']:g}, {m['extracted']:,} of {plural(m['rows'], 'row')} "
             f"{'gives' if m['extracted'] == 1 else 'give'} back {EXTRACTED} or more, "
             f"{before['member']['extracted']:,} did before training"
         )
@@ -141,10 +142,10 @@ class Rehearsed:
                 *lines,
                 f"Fewer than {FEW_ROWS} recited rows to fit a level on: rehearse with more --epochs or --rows.",
             ]
-        run = self.folder.parent.parent
+        run, name = (shlex.quote(str(one)) for one in (self.folder.parent.parent, self.folder.name))
         return [
             *lines,
-            f"Fit the level of this base on them: scan calibrate {run} --name {self.folder.name} -o calibration.toml; "
+            f"Fit the level of this base on them: scan calibrate {run} --name {name} -o calibration.toml; "
             "audits take the file with --calibration.",
         ]
 
@@ -222,7 +223,7 @@ def per_row(answers: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def of_epoch(epochs: pl.DataFrame, epoch: int) -> dict[str, Any]:
+def of_epoch(epochs: pl.DataFrame, epoch: float) -> dict[str, Any]:
     """The figures of one epoch, members and controls."""
     rows = per_row(epochs.filter(pl.col("epoch") == epoch))
     told: dict[str, Any] = {"epoch": epoch}

@@ -101,7 +101,7 @@ def rows_table(
         {
             "row_id": rows.row_id,
             "source": names.gather(at),
-            "line": rows.line,
+            "line": rows.place,
             "byte_offset": rows.start,
             "content_hash": keyed_hashes(rows),
             "layout": layouts.gather(at),

@@ -107,12 +107,13 @@ def verify(file: Path, run: RunFolder) -> Verified:
 
 
 def _places(rows: Rows, sources: list[Source], row_ids: list[int]) -> str:
-    """How many rows these are, and the lines of the first ten, of several files with their names."""
+    """How many rows these are, and where the first ten stand (see Rows.place), of several files with their names."""
     distinct = np.unique(np.array(row_ids, np.int64))
     first = np.searchsorted(rows.row_id, distinct[:10])
-    lines = list(map(str, rows.line[first].tolist()))
+    lines = list(map(str, rows.place[first].tolist()))
     more = ", ..." if len(distinct) > 10 else ""
-    at = "line " if len(distinct) == 1 else "lines "
+    of = "line" if (rows.place[first] == rows.line[first]).all() else "record"
+    at = f"{of} " if len(distinct) == 1 else f"{of}s "
     if len(sources) > 1:
         lines = [f"{sources[i].name}:{line}" for i, line in zip(rows.source[first].tolist(), lines, strict=True)]
         at = ""

@@ -240,9 +240,9 @@ def test_a_base_that_recites_nothing_gets_a_caution(audited, tmp_path):
 
 
 def test_what_cannot_be_calibrated_is_refused(audited, tmp_path):
-    bare = tmp_path / "bare.scan"
+    bare = tmp_path / "no rehearsal.scan"
     shutil.copytree(audited, bare, ignore=shutil.ignore_patterns("rehearsal"))
-    said = re.escape(f"{bare} holds no finished rehearsal to calibrate on; make one: scan rehearse {bare}")
+    said = re.escape(f"{bare} holds no finished rehearsal to calibrate on; make one: scan rehearse '{bare}'; or ")
     with pytest.raises(RunError, match=said):
         pipeline.calibrate([bare], tmp_path / "c.toml")
     with pytest.raises(RunError, match=r"has no rehearsal and no confirmation named big; it has tiny-0"):

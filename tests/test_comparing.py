@@ -21,8 +21,9 @@ from rich.console import Console
 from test_cli import rows
 
 import scanner
-from scanner import comparing, pipeline
+from scanner import comparing, pipeline, wordvectors
 from scanner.comparing import _matching
+from scanner.comparing._figures import Changed
 from scanner.comparing._sides import Side
 from scanner.errors import OutputError, RunError, SettingsError
 from scanner.prediction.hazard import WEIGHTS
@@ -158,6 +159,46 @@ def test_another_plan_over_the_same_rows(folder: Path) -> None:
     ):
         assert part in shown
     assert "roe-clinic" not in shown
+
+
+def test_tokens_of_two_kinds_are_not_subtracted(folder: Path) -> None:
+    other = replace(QUICK, tokenizer=wordvectors.TABLE / "tokenizer.json")
+    run = scanner.audit([str(folder / "data.jsonl")], other, folder / "pieces.scan").path
+    found = comparing.diff(folder / "data.scan", run)
+    by_name = {figure.what: figure for figure in found.figures}
+    assert by_name["tokens (words)"].difference == 0
+    learned = by_name["tokens that are learned (of two kinds)"]
+    read = [side.summary["read"]["learned_tokens"] for side in (found.a, found.b)]
+    assert [learned.a, learned.b] == read
+    assert read[0] < read[1]
+    for what in (learned.what, "answers recited for 16 tokens or more", "memorized tokens"):
+        assert (by_name[what].difference, by_name[what].overlaps) == (None, None)
+    shown = told(found)
+    assert f"tokens that are learned (of two kinds) {read[0]:,} {read[1]:,} –" in shown
+    assert "cannot be compared, nor can chances (p_extract): 16 tokens are other lengths of text in A" in shown
+    assert "intervals overlap" not in shown
+    again = copied(run, "pieces-again.scan")
+    pipeline.judge(again, {"epochs": 2.0})
+    alike = comparing.diff(run, again)
+    learned = next(figure for figure in alike.figures if figure.what.startswith("tokens that are learned"))
+    assert (learned.what, learned.difference) == ("tokens that are learned (each a token of tokenizer.json)", 0)
+    assert "cannot be compared" not in told(alike)
+
+
+def test_what_is_learned_is_counted_as_the_audit_says_it(folder: Path) -> None:
+    """As far as --max-length lets the trainer read."""
+    run = scanner.audit([str(folder / "data.jsonl")], replace(QUICK, max_length=20), folder / "short.scan").path
+    learned = next(f for f in comparing.diff(folder / "data.scan", run).figures if f.what.startswith("tokens that are"))
+    assert learned.what == "tokens that are learned (words)"
+    assert learned.b == json.loads((run / "scan.json").read_text())["summary"]["read"]["learned_tokens"] < learned.a
+
+
+def test_names_of_settings_stay_whole_in_a_narrow_terminal(folder: Path) -> None:
+    found = comparing.diff(folder / "data.scan", copied(folder / "data.scan", "long.scan"))
+    changed = Changed("--learning-rate", "x" * 40, "word, CJK character or punctuation mark")
+    out = io.StringIO()
+    replace(found, changed=(changed,)).render(console=Console(file=out, width=80, color_system=None))
+    assert "\n--learning-rate  " in out.getvalue()
 
 
 def test_the_screen_fits_narrow_terminals(folder: Path) -> None:

@@ -32,6 +32,20 @@ def written(folder: Path) -> list[Path]:
     return [first, second]
 
 
+def test_records_that_share_a_line_are_told_by_their_numbers(tmp_path):
+    """Of JSON in one line, line 1 would name every row; a skipped record counts, and another file keeps its lines."""
+    rows = [{"instruction": f"Say {n}.", "output": f"{n} {LONG}"} for n in range(3)]
+    one, two = tmp_path / "one.json", tmp_path / "two.jsonl"
+    one.write_text("[" + ", ".join([json.dumps(rows[0]), '"no record"', *map(json.dumps, rows[1:])]) + "]")
+    two.write_text("\n" + json.dumps(rows[0]) + "\n")
+    table = scanner.find_duplicates([one, two]).frame()
+    assert table.select("row_id", "source", "line").rows() == [
+        (0, "one.json", 1), (2, "one.json", 3), (3, "one.json", 4), (4, "two.jsonl", 2),
+    ]  # fmt: skip
+    run = scanner.audit([str(one), str(two)], Settings(semantic=False), tmp_path / "one.scan")
+    assert run.read_table("rows")["line"].to_list() == [1, 3, 4, 2]
+
+
 def test_copies_are_grouped_and_one_is_kept(tmp_path):
     found = scanner.find_duplicates(written(tmp_path))
     table = found.frame()

@@ -261,6 +261,8 @@ def test_the_brake_says_what_to_do():
     message = r"a: too many; b: too many\. Look at the clusters .* `scan plan r\.scan --max-removal-share 1` and apply"
     with pytest.raises(BrakeError, match=message):
         check_brake(["a: too many", "b: too many"], "r.scan")
+    with pytest.raises(BrakeError, match=r"`scan plan 'my runs/r\.scan' --max-removal-share 1`"):
+        check_brake(["a: too many"], "my runs/r.scan")
 
 
 def test_the_docstring_names_every_action():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -27,6 +28,7 @@ from scanner import (
 )
 from scanner.errors import ModelError, RunError, SettingsError
 from scanner.progress import Progress
+from scanner.reports import _measured
 from scanner.settings import Settings, TrainingPlan
 from scanner.store import RunFolder
 from scanner.untuned import fingerprint
@@ -82,6 +84,45 @@ def test_the_whole_road_with_a_tiny_base(small, audited, monkeypatch):
     assert any("already" in s for s in said)
     with pytest.raises(RunError, match="holds another rehearsal; choose another --name"):
         pipeline.rehearse(audited, {**asked, "rows": 61})
+
+
+def test_a_plan_that_ends_within_an_epoch_is_told_and_fitted_as_ending_there(small, audited, monkeypatch):
+    monkeypatch.setattr(pretraining, "FEWEST_PRETRAINING_TOKENS", 1000)
+    said: list[str] = []
+    listening = Progress()
+    listening.say = said.append  # type: ignore[method-assign]
+    done = pipeline.rehearse(audited, {"rows": 60, "controls": 20, "epochs": 1.5, "name": "half"}, listening)
+    assert [e["epoch"] for e in done.facts["epochs"]] == [0, 1, 1.5]
+    assert sorted(pl.read_parquet(done.folder / "epochs.parquet")["epoch"].unique()) == [0, 1, 1.5]
+    text = done.in_words()
+    assert "\n  1.5    " in text
+    assert "After epoch 1.5, " in text
+    assert "\n    2    " not in text
+    assert "Measured before training and after epochs" not in text, "none was left out"
+    told = "\n".join(said)
+    assert "epoch 1.5 of 1.5: loss" in told
+    assert "after epoch 1.5, rows" in told
+    assert "epoch 2" not in told
+    (found,) = calibrating.sources(RunFolder(audited), ("half",))
+    whole, half = rehearsed.observed(found)
+    assert (whole.epoch, half.epoch) == (1, 1.5)
+    assert half.step_tokens == pytest.approx(whole.step_tokens, rel=0.2), "an epoch and a half of tokens, in its steps"
+    measured = _measured.rehearsals(RunFolder(audited))
+    assert {m["epochs"] for one in measured if one.name == "half" for m in one.measured} >= {1.5}
+    epochs = pl.read_parquet(done.folder / "epochs.parquet")
+    earlier = epochs.with_columns(pl.col("epoch").ceil().cast(pl.Int32))
+    earlier.write_parquet(done.folder / "epochs.parquet")
+    assert [state.epoch for state in rehearsed.observed(found)] == [1, 1.5], "earlier versions called it epoch 2"
+
+
+def test_what_to_do_next_can_be_pasted_into_a_shell_whatever_the_folders_are_called(small, audited, monkeypatch):
+    monkeypatch.setattr(pretraining, "FEWEST_PRETRAINING_TOKENS", 1000)
+    done = pipeline.rehearse(audited, {"rows": 60, "controls": 20, "epochs": 1.0, "name": "shown"})
+    beside = {**done.facts["prediction"], "measured_rows": retelling.FEW_ROWS}
+    folder = Path("my runs/d.scan/rehearsal/it's")
+    told = replace(done, folder=folder, facts={**done.facts, "prediction": beside}).in_words()
+    command = told.partition("Fit the level of this base on them: ")[2].partition("; audits")[0]
+    assert shlex.split(command) == (["scan", "calibrate", "my runs/d.scan", "--name", "it's", "-o", "calibration.toml"])
 
 
 def test_a_goldfish_loss_is_rehearsed_and_predicted(small, audited, monkeypatch):

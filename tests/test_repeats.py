@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +128,8 @@ def test_explain_names_the_other_rows(run: RunFolder) -> None:
     assert [s.told for s in explain(run, 2).repeated] == ["60 tokens in answers, twice in one text"]
     assert "boilerplate, also in rows 4, 6, 7, 8, 9, 10 and 1 more" in explain(run, 5).repeated[0].told
     assert explain(run, 3).repeated == ()
+    alone = replace(explain(run, 5).repeated[0], others=(), others_total=0)  # the plan drops all the others
+    assert alone.told.endswith(", boilerplate, in no other row that the plan keeps")
 
 
 def test_none_are_looked_for(tmp_path: Path) -> None:

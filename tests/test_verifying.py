@@ -103,6 +103,16 @@ def test_nothing_is_proved_of_records_that_cannot_be_read(tmp_path):
         pipeline.verify(clean, run)
 
 
+def test_records_of_json_in_one_line_are_told_by_their_numbers(tmp_path):
+    data = [item(n) for n in range(9)]
+    (tmp_path / "d.json").write_text(json.dumps(data), "utf-8")
+    run = pipeline.audit([str(tmp_path / "d.json")], SETTINGS, tmp_path / "d.scan").path
+    dirty = tmp_path / "dirty.json"
+    dirty.write_text(json.dumps([*data[:4], item(4, output=f"Ask {MAIL} for it, please.")]), "utf-8")
+    with pytest.raises(ScanError, match=r"private values are left in 1 row \(record 5\)"):
+        pipeline.verify(dirty, run)
+
+
 def test_rows_whose_private_spans_are_only_masked_in_the_loss_are_told(tmp_path):
     (tmp_path / "d.jsonl").write_text(2 * (json.dumps(item(1, output=f"Ask {MAIL} for it, please.")) + "\n"), "utf-8")
     run = pipeline.audit([str(tmp_path / "d.jsonl")], SETTINGS.changed(redact=False), tmp_path / "d.scan").path

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from scanner import trust
 from scanner.comparing._sides import Side
 from scanner.figures import about, number
 from scanner.settings import option_name
+from scanner.text import OWN_UNIT
 from scanner.versions import PREDICTING
 
 RUNNING = ("threads", "text")
@@ -37,15 +38,16 @@ class Figure:
     b: float | None
     interval_a: tuple[float, float] | None = None  # 90 %, of predicted numbers
     interval_b: tuple[float, float] | None = None
+    one_unit: bool = True  # both count the same thing; False: tokens of two kinds
 
     @property
     def difference(self) -> float | None:
-        return None if self.a is None or self.b is None else self.b - self.a
+        return self.b - self.a if self.one_unit and self.a is not None and self.b is not None else None
 
     @property
     def overlaps(self) -> bool | None:
-        """Whether the intervals do; None where there are none."""
-        if self.interval_a is None or self.interval_b is None:
+        """Whether the intervals do; None where there are none, or they are of two kinds of tokens."""
+        if self.interval_a is None or self.interval_b is None or not self.one_unit:
             return None
         return self.interval_a[0] <= self.interval_b[1] and self.interval_b[0] <= self.interval_a[1]
 
@@ -73,8 +75,16 @@ def changed_settings(a: Side, b: Side) -> tuple[Changed, ...]:
     found += [
         Changed(option_name(name), *told) for name, *told in _differing(a, b, lambda s: s["settings"].get("plan"))
     ]
-    units = [str(side.scan.get("token_unit")) for side in (a, b)]
-    return tuple(found) + ((Changed("a token is", *units),) if units[0] != units[1] else ())
+    return tuple(found) + (() if same_tokens(a, b) else (Changed("a token is", *map(_unit, (a, b))),))
+
+
+def same_tokens(a: Side, b: Side) -> bool:
+    """Whether both predict in tokens of one kind: what is learned, recited or memorized is counted in these."""
+    return _unit(a) == _unit(b)
+
+
+def _unit(side: Side) -> str:
+    return str(side.scan.get("token_unit"))
 
 
 def same_weights(a: Side, b: Side) -> bool | None:
@@ -100,8 +110,8 @@ def figures(a: Side, b: Side) -> tuple[Figure, ...]:
 
 
 def _figures(a: Side, b: Side) -> Iterator[Figure]:
-    def both(part: str, what: str, path: str) -> Figure:
-        return Figure(part, what, *(_at(side.summary, path) for side in (a, b)))
+    def both(part: str, what: str, path: str, one_unit: bool = True) -> Figure:
+        return Figure(part, what, _at(a.summary, path), _at(b.summary, path), one_unit=one_unit)
 
     def names(path: str) -> list[str]:
         found = [name for side in (a, b) for name in _at(side.summary, path, dict) or {}]
@@ -109,8 +119,12 @@ def _figures(a: Side, b: Side) -> Iterator[Figure]:
 
     yield both("Rows", "rows read", "rows")
     yield both("Rows", "records skipped", "rows_skipped")
-    for what, column in (("tokens", "length.tokens"), ("tokens that are learned", "length.supervised_tokens")):
-        yield Figure("Rows", what, float(a.table[column].sum()), float(b.table[column].sum()))
+    words_a, words_b = (float(side.table["length.tokens"].sum()) for side in (a, b))  # the scan's own, always
+    yield Figure("Rows", "tokens (words)", words_a, words_b)
+    alike = same_tokens(a, b)
+    named = "words" if _unit(a) == OWN_UNIT else f"each a {_unit(a)}"
+    what = f"tokens that are learned ({named if alike else 'of two kinds'})"
+    yield both("Rows", what, "read/learned_tokens", alike)
     yield both("Found", "exact copies more than needed", "found/exact/surplus_rows")
     yield both("Found", "rows with a near copy", "found/near/rows")
     yield both("Found", "clusters of duplicates", "clusters/count")
@@ -135,8 +149,8 @@ def _figures(a: Side, b: Side) -> Iterator[Figure]:
             _number(seen[1].get("matched")),
         )
     expected = both("Predicted", _recited(a), "prediction/expected_rows_extracted")
-    yield Figure(expected.part, expected.what, expected.a, expected.b, _interval(a), _interval(b))
-    yield both("Predicted", "memorized tokens", "prediction/expected_tokens")
+    yield replace(expected, interval_a=_interval(a), interval_b=_interval(b), one_unit=alike)
+    yield both("Predicted", "memorized tokens", "prediction/expected_tokens", alike)
     for band in ("high", "medium", "low"):
         yield both("Predicted", f"rows of risk band {band}", f"prediction/bands/{band}")
     yield both("Predicted", "memorized spans", "memorized/spans")

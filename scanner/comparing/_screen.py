@@ -15,6 +15,7 @@ from scanner.comparing._figures import Figure, same_inputs, same_weights, shared
 from scanner.comparing._sides import ACTIONS, Side
 from scanner.display import Page
 from scanner.figures import number, plural, probability, size
+from scanner.objects import EXTRACTED
 from scanner.text import one_line
 
 if TYPE_CHECKING:
@@ -46,12 +47,16 @@ class _Screen(Page):
         self.found = found
 
     def grid(
-        self, heads: Sequence[str], lines: Sequence[Sequence[str | Text]], right: Sequence[int], folding: int = 0
+        self,
+        heads: Sequence[str],
+        lines: Sequence[Sequence[str | Text]],
+        right: Sequence[int],
+        folding: Sequence[int] = (0,),
     ) -> None:
-        """A table without frames; columns `right` hold numbers, the column `folding` wraps where there is no room."""
+        """A table without frames; columns `right` hold numbers, the columns `folding` wrap where there is no room."""
         table = Table.grid(padding=(0, 2, 0, 0))
         for at in range(len(heads)):
-            table.add_column(justify="right" if at in right else "left", no_wrap=at != folding, overflow="fold")
+            table.add_column(justify="right" if at in right else "left", no_wrap=at not in folding, overflow="fold")
         table.add_row(*(self.plain(head, "dim") for head in heads))
         for line in lines:
             table.add_row(*(self.plain(cell) if isinstance(cell, str) else cell for cell in line))
@@ -69,7 +74,7 @@ class _Screen(Page):
         if found.changed:
             self.heading("Settings that differ")
             lines = [(c.name, one_line(c.a, CELL), one_line(c.b, CELL)) for c in found.changed]
-            self.grid(("", "A", "B"), lines, ())
+            self.grid(("", "A", "B"), lines, (), folding=(1, 2))
         self._rows()
         self._figures()
         self._actions(top)
@@ -164,10 +169,9 @@ class _Screen(Page):
         lines = []
         for figure in (f for f in shown if f.a != f.b):
             lines.append((figure.what, *map(figure.written, "AB"), _difference(figure)))
-            if figure.overlaps is not None:
-                lines.append(
-                    ("  90 % interval", *map(figure.interval, "AB"), "overlap" if figure.overlaps else "apart")
-                )
+            if figure.interval_a and figure.interval_b:
+                meet = {True: "overlap", False: "apart", None: "–"}[figure.overlaps]
+                lines.append(("  90 % interval", *map(figure.interval, "AB"), meet))
         if lines:
             self.grid(("", "A", "B", "B - A"), lines, (1, 2, 3))
         same = [f"{f.what} {f.written('A')}" for f in shown if f.a == f.b]
@@ -181,6 +185,11 @@ class _Screen(Page):
         found = self.found
         expected = next(f for f in found.figures if f.interval_a or f.interval_b or f.part == "Predicted")
         lines = []
+        if not expected.one_unit:
+            lines.append(
+                "What is recited or memorized cannot be compared, nor can chances (p_extract): "
+                f"{EXTRACTED} tokens are other lengths of text in A and in B."
+            )
         if expected.overlaps and expected.difference:
             up, down = found.direction
             told = "no difference that the prediction could tell"
@@ -209,7 +218,7 @@ class _Screen(Page):
             (number(count), f"{_step(a, rule_a)} → {_step(b, rule_b)}")
             for a, rule_a, b, rule_b, count in kinds.head(top).iter_rows()
         ]
-        self.grid(("rows", "A's plan → B's plan"), steps, (0,), folding=1)
+        self.grid(("rows", "A's plan → B's plan"), steps, (0,), folding=(1,))
         if len(kinds) > top:
             self.say(f"and {plural(len(kinds) - top, 'more kind')} of change", "dim")
         shown = _spread(table, top)
@@ -218,7 +227,7 @@ class _Screen(Page):
             for r in shown.iter_rows(named=True)
         ]
         self.say("")
-        self.grid(("row in A", "in B", "action", "stands at (A), why"), lines, (0, 1), folding=3)
+        self.grid(("row in A", "in B", "action", "stands at (A), why"), lines, (0, 1), folding=(3,))
 
     def _place(self, row: dict[str, object], more: str) -> Text:
         """Where A's row stands, and something on it below."""
@@ -247,7 +256,7 @@ class _Screen(Page):
         heads = ["row in A", "in B", "p in A", "in B", "dose (visits)", "band", "stands at (A)"]
         if self.console.width < NARROW:
             heads, lines = heads[:4] + heads[5:], [line[:4] + line[5:] for line in lines]
-        self.grid(heads, lines, range(len(heads) - 2), folding=len(heads) - 1)
+        self.grid(heads, lines, range(len(heads) - 2), folding=(len(heads) - 1,))
         if len(moved) > top:
             self.say(f"and {plural(len(moved) - top, 'more content')}; --output FILE lists every row", "dim")
 

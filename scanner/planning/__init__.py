@@ -13,6 +13,8 @@ from being applied.
 
 from __future__ import annotations
 
+import shlex
+
 import numpy as np
 import polars as pl
 
@@ -164,5 +166,5 @@ def check_brake(messages: list[str], run: str) -> None:
     if messages:
         raise BrakeError(
             f"{'; '.join(messages)}. Look at the clusters and matches in the report; if they are right, judge again "
-            f"with `scan plan {run} --max-removal-share 1` and apply that plan"
+            f"with `scan plan {shlex.quote(run)} --max-removal-share 1` and apply that plan"
         )
