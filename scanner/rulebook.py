@@ -189,8 +189,11 @@ class Rulebook:
                 chosen.append((place, finding))
                 value = whole[finding.start : finding.end]
                 rule = finding.rule
-                if (rule.needs_context or finding.field) and is_distinctive(value):
-                    values[value] = min(values.get(value, rule), rule, key=lambda r: (-r.severity, r.id))
+                if not (rule.needs_context or finding.field):
+                    continue
+                for form in {value, fieldnames.whole_number(value)}:
+                    if is_distinctive(form):
+                        values[form] = min(values.get(form, rule), rule, key=lambda r: (-r.severity, r.id))
         return _table(frame, chosen), values
 
 
