@@ -32,7 +32,10 @@ from scanner.text import one_line
 __all__ = ["BANDS", "FINDINGS_SCHEMA", "KINDS", "RULES_FOLDER", "Bands", "Example", "Finding", "Rule", "Rulebook"]
 __all__ += ["bands", "check", "is_distinctive", "load", "without_overlaps"]
 
-NOT_LOOKED_FOR = "what no rule describes, such as names, street addresses and birth dates"
+NOT_LOOKED_FOR = (
+    "what no rule describes, such as names, street addresses, birth dates, driving licences, and what is told of "
+    "somebody's health or beliefs"
+)
 
 FINDINGS_SCHEMA = {
     "row_id": pl.Int64,
