@@ -28,10 +28,11 @@ def exposed(summary: dict[str, Any]) -> str:
 
 
 def scope(summary: dict[str, Any]) -> list[str]:
-    """What no rule looked for, and which kinds were looked for and stand nowhere."""
+    """What no rule looked for, which kinds were looked for and stand nowhere, and where nobody looked."""
     said = [f"Not looked for is {NOT_LOOKED_FOR} (scan rules lists what is)."]
     found = {rule for kind in ("private", "secret", "unread") for rule in summary["found"].get(kind, {})["by_rule"]}
     nowhere = [of_rule(rule) for rule in summary.get("looked_for", ()) if rule not in found]
     if nowhere:
         said.append(f"Looked for and found nowhere: {listed(nowhere)}.")
+    said.append("Not looked into are names of fields (scan verify looks into them) and binary columns.")
     return said
