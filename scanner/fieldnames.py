@@ -25,6 +25,7 @@ tokens score cursor sequence seq
 """
 IDENTIFIERS = frozenset(_IDENTIFIERS.split())
 """Last words of names whose digits number, date or measure something: what looks like a card number there is chance."""
+_FLOAT = re.compile(r"(\d{1,24})(?:[.,](\d*))?(?:[eE]\+?(\d{1,2}))?")
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[^\W\d_A-Z]+|\d+")
 Meaning = TypeVar("Meaning")
 
@@ -63,6 +64,19 @@ def meaning(name: str, known: Mapping[str, Meaning]) -> Meaning | None:
             if form in known:
                 return known[form]
     return None
+
+
+def whole_number(text: str) -> str:
+    """The digits of a whole number that a table wrote as a float; of any other text the text itself.
+
+    pandas writes a column of numbers with gaps as 4111111111111111.0, a spreadsheet long ones as 4.11111E+15.
+    """
+    match = _FLOAT.fullmatch(text)
+    if match is None:
+        return text
+    digits, decimals, exponent = match[1], match[2] or "", int(match[3] or 0)
+    whole, rest = decimals[:exponent].ljust(exponent, "0"), decimals[exponent:]
+    return text if rest.strip("0") else (digits + whole)
 
 
 def is_value(text: str) -> bool:

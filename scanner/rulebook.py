@@ -32,7 +32,10 @@ from scanner.text import one_line
 __all__ = ["BANDS", "FINDINGS_SCHEMA", "KINDS", "RULES_FOLDER", "Bands", "Example", "Finding", "Rule", "Rulebook"]
 __all__ += ["bands", "check", "is_distinctive", "load", "without_overlaps"]
 
-NOT_LOOKED_FOR = "what no rule describes, such as names, street addresses and birth dates"
+NOT_LOOKED_FOR = (
+    "what no rule describes, such as names, street addresses, birth dates, driving licences, and what is told of "
+    "somebody's health or beliefs"
+)
 
 FINDINGS_SCHEMA = {
     "row_id": pl.Int64,
@@ -189,8 +192,11 @@ class Rulebook:
                 chosen.append((place, finding))
                 value = whole[finding.start : finding.end]
                 rule = finding.rule
-                if (rule.needs_context or finding.field) and is_distinctive(value):
-                    values[value] = min(values.get(value, rule), rule, key=lambda r: (-r.severity, r.id))
+                if not (rule.needs_context or finding.field):
+                    continue
+                for form in {value, fieldnames.whole_number(value)}:
+                    if is_distinctive(form):
+                        values[form] = min(values.get(form, rule), rule, key=lambda r: (-r.severity, r.id))
         return _table(frame, chosen), values
 
 

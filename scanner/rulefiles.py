@@ -150,12 +150,15 @@ class Rule:
         value = text.strip()
         if len(value) > LONGEST_FIELD_VALUE or not fieldnames.is_value(value):
             return None
-        if self._field_pattern.fullmatch(value.encode("utf-8", "replace")) is None:
-            return None
-        if self.field_validator and not VALIDATORS[self.field_validator].accepts(value):
+        if not any(self._is_field_value(form) for form in dict.fromkeys((value, fieldnames.whole_number(value)))):
             return None
         start = len(text) - len(text.lstrip())
         return start, start + len(value)
+
+    def _is_field_value(self, value: str) -> bool:
+        if self._field_pattern.fullmatch(value.encode("utf-8", "replace")) is None:
+            return False
+        return not self.field_validator or VALIDATORS[self.field_validator].accepts(value)
 
     def _accepts(self, data: bytes, start: int, end: int) -> bool:
         if end <= start:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from scanner import earlier, matching, outcome
+from scanner import earlier, matching, outcome, rulebook
 from scanner.jsontext import NOT_UTF8
 from scanner.objects import Clusters, Fingerprints, Float64, Rows, Skip, Source
 from scanner.pairing import places
@@ -193,6 +193,7 @@ def summary(run: RunFolder, notes: dict[str, Any], settings: Settings) -> dict[s
         run.read_table(name) for name in ("rows", "pairs", "spans", "prediction", "plan", "unread")
     )
     counts: dict[str, Any] = {"jaccard": settings.jaccard, "contamination": matching.summary(run, notes)}
+    counts["looked_for"] = sorted(rule.id for rule in rulebook.load(settings.rules).rules)
     with (run.path / "skipped.jsonl").open("rb") as skipped:
         counts["rows_skipped"] = sum(1 for _ in skipped)
     counts["rows_not_utf8"] = sum(d["records"] for d in notes.get("reading", []) if d["what"] == NOT_UTF8)

@@ -69,6 +69,42 @@ def test_what_stands_for_a_value_is_none(text):
     assert not is_value(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "digits"),
+    [
+        ("4291417776317063.0", "4291417776317063"), ("401123456.00", "401123456"), ("384,0", "384"),
+        ("4.291417776317063E+15", "4291417776317063"), ("5,54563E+15", "5545630000000000"), ("3E9", "3000000000"),
+        ("0384", "0384"), ("84.23.30", "84.23.30"), ("12.5", "12.5"), ("1.25E+1", "1.25E+1"), ("eb6", "eb6"), ("", ""),
+    ],
+)  # fmt: skip
+def test_whole_numbers_that_a_table_wrote_as_floats(text, digits):
+    assert fieldnames.whole_number(text) == digits
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("CCNumber", "4291417776317063.0"), ("card_number", "4.291417776317063E+15"), ("CCNumber", "5.54563E+15"),
+        ("SSN", "401123456.0"), ("cvv", "384.0"), ("phone", "3.46700123E+9"),
+    ],
+)  # fmt: skip
+def test_a_telling_name_knows_its_value_as_a_float(name, text):
+    assert [(f.start, f.end) for f in BOOK.find_in(text, name)] == [(0, len(text))]
+    assert BOOK.find_in(text.replace(".", ".9", 1) + "7e", name) == []
+
+
+def test_a_value_written_as_a_float_is_found_where_it_stands_plainly():
+    import polars as pl
+
+    texts = {"text": ["401123456.0", "Her number there is 401123456, she says."], "field_path": ["/SSN", "/output"]}
+    frame = pl.DataFrame({"row_id": [0, 1], "segment": [0, 0], **texts})
+    found = BOOK.find([frame.cast({"row_id": pl.Int64, "segment": pl.Int32})], threads=1)
+    assert found.select("row_id", "start", "end", "rule_id").rows() == [
+        (0, 0, 11, "private/us_ssn"),
+        (1, 20, 29, "private/us_ssn"),
+    ]
+
+
 @given(
     st.lists(st.sampled_from(["telephone", "number"]), min_size=1, max_size=4),
     st.sampled_from(["_", "-", " ", ".", "__"]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import html
 import json
 import re
 import tempfile
@@ -372,6 +373,18 @@ def test_the_table_of_findings_shows_no_value(tmp_path):
     assert summary["found"]["unread"]["by_rule"] == {
         "private/email": {"findings": 1, "rows": 1}, "private/phone_labelled": {"findings": 1, "rows": 1},
     }  # fmt: skip
+
+
+def test_the_report_lists_what_stands_in_unread_fields_alone(tmp_path):
+    write_jsonl(tmp_path / "d.jsonl", [row(i, id=i, meta={"phone": 5551234567 + i, "x": MAIL}) for i in range(5)])
+    _, run = cleaned(tmp_path / "d.jsonl", "clean.jsonl")
+    page = html.unescape((run / "report.html").read_text("utf-8"))
+    section = page[page.index('<section id="private">') : page.index('<section id="plan">')]
+    assert "No rule found anything." not in section
+    assert section.count("All in fields that no trainer reads, first in rows 0, 1, 2.") == 2
+    nowhere = section[section.index("Looked for and found nowhere:") :]
+    assert "credit card, " in nowhere[: nowhere.index("</p>")]
+    assert "e-mail" not in nowhere[: nowhere.index("</p>")]
 
 
 def test_the_same_for_any_number_of_threads(tmp_path):

@@ -103,8 +103,19 @@ class Finding:
     kind: str
     findings: int
     rows: int
-    examples: tuple[Example, ...]
+    unread: int  # findings, of these, in fields that no trainer reads
+    unread_rows: tuple[int, ...]  # the first of their rows
+    examples: tuple[Example, ...]  # in what a trainer reads
     said: Said | None  # advice and known problems; None where the rule's file is gone
+
+    @property
+    def beside(self) -> str:
+        """What stands in fields that no trainer reads, in words; the cleaned data is masked there too."""
+        some = ", ".join(map(str, self.unread_rows))
+        of_all = "All" if self.unread == self.findings else f"{words.number(self.unread)} of them"
+        return (
+            f"{of_all} in fields that no trainer reads, first in row{'s' if len(self.unread_rows) > 1 else ''} {some}."
+        )
 
 
 @dataclass(frozen=True)
@@ -247,8 +258,16 @@ def _findings(run: RunFolder, rows: pl.DataFrame, evidence: Evidence) -> tuple[F
     spans = run.read_table("spans", ["row_id", "segment", "start", "end", "rule_id", "kind"])
     spans = spans.with_columns(pl.col("rule_id", "kind").cast(pl.String)).sort("row_id", "segment", "start")
     spans = spans.filter(pl.col("kind").is_in(PRIVATE_KINDS))
-    per_rule = spans.group_by("kind", "rule_id").agg(
-        pl.len().alias("findings"), pl.col("row_id").n_unique().alias("rows")
+    both = spans.select("row_id", "rule_id", "kind", unread=pl.lit(False))
+    if run.has_table("unread"):
+        beside = run.read_table("unread", ["row_id", "rule_id", "kind"]).with_columns(unread=pl.lit(True))
+        both = pl.concat([both, beside.with_columns(pl.col("rule_id", "kind").cast(pl.String))])
+    in_unread = pl.col("row_id").filter("unread")
+    per_rule = both.group_by("kind", "rule_id").agg(
+        pl.len().alias("findings"),
+        pl.col("row_id").n_unique().alias("rows"),
+        pl.col("unread").sum().cast(pl.Int64),
+        in_unread.unique().sort().head(EXAMPLES_PER_RULE).alias("unread_rows"),
     )
     per_rule = per_rule.sort(["kind", "findings", "rule_id"], descending=[True, True, False])
     # one example per row: sixteen copies of a row would show the same span sixteen times
@@ -264,6 +283,15 @@ def _findings(run: RunFolder, rows: pl.DataFrame, evidence: Evidence) -> tuple[F
         examples.setdefault(rule_id, []).append(Example(row_id, where.get(row_id, ""), before, hidden, after))
     folders = run.read_json("scan.json").get("settings", {}).get("rules", ())
     return tuple(
-        Finding(rule_id, kind, count, touched, tuple(examples.get(rule_id, ())), said_of(rule_id, folders))
-        for kind, rule_id, count, touched in per_rule.iter_rows()
+        Finding(
+            rule_id,
+            kind,
+            count,
+            touched,
+            unread,
+            tuple(first),
+            tuple(examples.get(rule_id, ())),
+            said_of(rule_id, folders),
+        )
+        for kind, rule_id, count, touched, unread, first in per_rule.iter_rows()
     )

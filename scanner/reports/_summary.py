@@ -271,11 +271,12 @@ def _exposed(spans: pl.DataFrame, prediction: pl.DataFrame) -> dict[str, Any]:
     rows = spans.filter(kinds).select("row_id").unique()
     likely = prediction.filter(pl.col("band").cast(pl.String).is_in(["medium", "high"]))
     both = rows.join(likely, on="row_id", how="inner")
-    expected = rows.join(prediction.select("row_id", "p_extract"), on="row_id", how="inner")
+    expected = _values(rows.join(prediction.select("row_id", "p_extract"), on="row_id", how="inner"), "p_extract")
     return {
         "rows": len(rows),
         "rows_medium_or_high": len(both),
-        "expected_rows": float(np.nansum(_values(expected, "p_extract"))),
+        "rows_not_measured": len(rows) - int(np.isfinite(expected).sum()),
+        "expected_rows": float(np.nansum(expected)),
     }
 
 

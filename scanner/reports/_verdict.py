@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from scanner.figures import listed
+from scanner.reports import _private
 from scanner.reports._heat import exposed as inside_memorized
 from scanner.reports._words import (
     brake,
@@ -118,10 +119,7 @@ def verdict(scan: dict[str, Any]) -> list[str]:
     asked = asked_in_other_words(summary)
     if asked:
         lines.append(sentence(asked))
-    exposed = summary["exposed_private"]
-    if exposed["rows"]:
-        share = f"the risk is medium or high in {number(exposed['rows_medium_or_high'])} of them"
-        lines.append(f"{plural(exposed['rows'], 'row')} with private data or secrets; {share}.")
+    lines += filter(None, [_private.exposed(summary)])
     actions = summary["plan"]
     lines.append(
         f"The plan drops {plural(actions['drop'], 'row')}, redacts {number(actions['redact'])} and leaves "

@@ -19,7 +19,6 @@ from scanner.objects import LONG_TURN
 from scanner.reports._base import in_words as base_measured
 from scanner.reports._calibration import in_words as calibrated_on
 from scanner.reports._spans import in_words as passages
-from scanner.rulebook import NOT_LOOKED_FOR as NOT_LOOKED_FOR
 from scanner.text import OWN_UNIT
 from scanner.trust import NOT_CALIBRATED, interval_of, is_outside
 from scanner.trust import in_words as trust

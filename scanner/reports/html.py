@@ -10,7 +10,7 @@ from typing import Any
 
 from scanner import trust
 from scanner.evidence import Evidence
-from scanner.reports import _confirmed, _heat, _reasons, _templates, _training, _verdict, _whatif
+from scanner.reports import _confirmed, _heat, _private, _reasons, _templates, _training, _verdict, _whatif
 from scanner.reports import _earlier as earlier
 from scanner.reports import _words as words
 from scanner.reports._content import CLUSTERS, SKIPPED, Content, gather
@@ -53,6 +53,7 @@ def render(run: RunFolder, text: str = "masked") -> bytes:
         words=words,
         reasons=_reasons,
         verdict=_verdict,
+        private=_private,
         premise=_training.premise(content.scan),
         confirmed=_confirmed,
         whatif=_whatif,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from scanner.reports import _confirmed, _earlier, _reasons, _training, _verdict, _whatif
+from scanner.reports import _confirmed, _earlier, _private, _reasons, _training, _verdict, _whatif
 from scanner.reports import _words as words
 from scanner.reports._content import gather
 from scanner.store import RunFolder
@@ -31,6 +31,7 @@ def render(run: RunFolder, text: str = "masked") -> bytes:
     lines += ["", "## What was found", "", "| kind | rows | share | details |", "|---|--:|--:|---|"]
     for what, rows, share, details in words.findings(summary):
         lines.append(f"| {what} | {words.number(rows)} | {words.percent(share)} | {escaped(details)} |")
+    lines += ["", *(f"- {escaped(line)}" for line in _private.scope(summary))]
     overlap = words.contamination(summary)
     if overlap:
         lines += ["", "## Overlap with benchmarks", "", *(f"- {escaped(line)}" for line in overlap)]

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from scanner.display import plain, shows_unicode
 from scanner.evidence import shortened
-from scanner.reports import _confirmed, _earlier, _keeping, _reasons, _training, _verdict, _whatif
+from scanner.reports import _confirmed, _earlier, _keeping, _private, _reasons, _training, _verdict, _whatif
 from scanner.reports import _words as words
 from scanner.reports._content import Content, gather
 from scanner.reports._heat import sentences as memorized
@@ -72,7 +72,7 @@ class _Screen:
         asked, tuned = _whatif.lines(self.content.whatif, scan), _confirmed.short(summary)
         parts: list[tuple[str, Sequence[Text | Table]]] = [
             ("Read", self._read()),
-            ("Found", [self._found()]),
+            ("Found", [self._found(), *self._lines(_private.scope(summary)[:1])]),
             ("Training", self._lines([_training.premise(scan, brief=True)])),
             ("Skew", self._skew()),
             *([("What if", self._lines(asked))] if asked else []),

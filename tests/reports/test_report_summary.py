@@ -12,6 +12,7 @@ import synthetic
 
 from scanner.reports import _verdict, render, summarise
 from scanner.reports import _words as words
+from scanner.reports._private import exposed, scope
 
 PAIRS = {"row_a": pl.Int64, "row_b": pl.Int64, "signal": pl.String, "relation": pl.String, "similarity": pl.Float32}
 
@@ -138,8 +139,35 @@ def test_exposed_private_rows_are_those_in_medium_or_high() -> None:
     spans = pl.DataFrame({"row_id": [0, 0, 1], "rule_id": ["private/email"] * 3, "kind": ["private"] * 3})
     bands = ["high", "low", "high"]
     summary = figures(3, prediction=predicted([1.0] * 3, [0.5, 0.25, 0.9], bands), spans=spans)
-    assert summary["exposed_private"] == {"rows": 2, "rows_medium_or_high": 1, "expected_rows": 0.75}
+    assert summary["exposed_private"] == {
+        "rows": 2, "rows_medium_or_high": 1, "rows_not_measured": 0, "expected_rows": 0.75
+    }  # fmt: skip
     assert summary["found"]["private"]["by_rule"] == {"private/email": {"findings": 3, "rows": 2}}
+
+
+def test_a_risk_that_was_not_measured_is_not_called_low() -> None:
+    spans = pl.DataFrame({"row_id": [0, 1, 2], "rule_id": ["private/email"] * 3, "kind": ["private"] * 3})
+    some = figures(3, prediction=predicted([1.0] * 3, [0.5, math.nan, math.nan], ["high", "none", "none"]), spans=spans)
+    assert exposed(some) == (
+        "3 rows with private data or secrets; the risk is medium or high in 1 of them and not measured in 2, which "
+        "have no supervised answer of 16 tokens or more."
+    )
+    none = figures(3, prediction=predicted([1.0] * 3, [math.nan] * 3, ["none"] * 3), spans=spans)
+    assert exposed(none) == (
+        "3 rows with private data or secrets; their risk is not measured: no supervised answer of 16 tokens or more."
+    )
+    assert exposed(figures(3, prediction=predicted([1.0] * 3, [math.nan] * 3, ["none"] * 3))) == ""
+
+
+def test_kinds_that_were_looked_for_and_stand_nowhere_are_named() -> None:
+    spans = pl.DataFrame({"row_id": [0], "rule_id": ["private/email"], "kind": ["private"]})
+    summary = figures(1, prediction=predicted([1.0], [0.5]), spans=spans)
+    assert len(scope(summary)) == 2  # a run of an earlier version does not say what it looked for
+    summary["looked_for"] = ["private/credit_card", "private/email", "private/iban"]
+    assert scope(summary)[1:] == [
+        "Looked for and found nowhere: credit card and IBAN.",
+        "Not looked into are names of fields (scan verify looks into them) and binary columns.",
+    ]
 
 
 def test_every_key_is_there_for_an_empty_run(tmp_path: Path) -> None:
