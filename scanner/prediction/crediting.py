@@ -21,7 +21,7 @@ from scanner.settings import TrainingPlan
 HIGH_RATE = 6e-4
 """Peak learning rate, scaled to the size of the base of the fit, above which a level that was read on fewer epochs than
 the plan has says too few rows. Read on the first four of eight epochs at 1e-3, or on four in which the rate fell from
-there to 0, it said six to nine tenths of what the eight recited; at 6e-4 and 4e-4 nine tenths and more
+there to 0, it said seven to nine tenths of what the eight recited; at 6e-4 and 4e-4 nine tenths and more
 (benchmarks/prediction/LAWS.md, 18 and 19)."""
 
 
@@ -84,7 +84,7 @@ def of_level(plan: TrainingPlan, weights: Weights) -> Iterator[Statement]:
         yield Statement(
             LATER, COUNT, f"epochs after the {most:g} rehearsed at a high rate",
             f"{told}, at a learning rate ({span(rates, '{:g}'.format)}) so high for the size of their "
-            "base that their first epochs tell too little of later ones: of small models such a level said six to nine "
+            "base that their first epochs tell too little of later ones: of small models such a level said seven to nine "
             "tenths of what the whole training recited. The number of rows is a guess, rather too small. Rehearse as "
             "many epochs as the plan has, or at a lower rate.",
         )  # fmt: skip
