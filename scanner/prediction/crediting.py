@@ -84,9 +84,9 @@ def of_level(plan: TrainingPlan, weights: Weights) -> Iterator[Statement]:
         yield Statement(
             LATER, COUNT, f"epochs after the {most:g} rehearsed at a high rate",
             f"{told}, at a learning rate ({span(rates, '{:g}'.format)}) so high for the size of their "
-            "base that their first epochs tell too little of later ones: of small models such a level said seven to nine "
-            "tenths of what the whole training recited. The number of rows is a guess, rather too small. Rehearse as "
-            "many epochs as the plan has, or at a lower rate.",
+            "base that their first epochs tell too little of later ones: of small models such a level said seven to "
+            "nine tenths of what the whole training recited. The number of rows is a guess, rather too small. Rehearse "
+            "as many epochs as the plan has, or at a lower rate.",
         )  # fmt: skip
         return
     if later is None:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 FREED = 0.25
 """Log of what a visit is worth where all rows of the set are known, beside one where none is. Of 0, .2, .3 and .4, the
-weights fitted again with each, .3 and .4 are likeliest on the fitted tokens, .2 and .3 on cells that were not fitted."""
+weights fitted again with each, .3 and .4 are likeliest on the tokens of the fit, .2 and .3 on cells outside it."""
 USUAL = 0.35
 """Share at which the factor is 1: that of the grid's English rows after six epochs."""
 ROUNDS, CLOSE = 20, 1e-3  # of the secant; the doses are then right to a four-thousandth
