@@ -76,5 +76,5 @@ def test_a_set_with_more_boilerplate_than_any_fitted_is_outside(share, severity)
     facts = Facts(np.full(50, 1.0), np.full(50, 40), pl.Series(["Latin"] * 50), 200.0, shared_openings=share)
     said = {s.topic: s for s in judge(TrainingPlan(), load_weights(), facts).statements}["boilerplate"]
     assert said.severity == severity
-    assert ("three quarters to all" in said.text) == (severity != "inside")
+    assert ("foretold .8 to 1.1 of what" in said.text) == (severity != "inside")
     assert ("more than in anything fitted" in said.text) == (severity == "count")
