@@ -221,7 +221,8 @@ def table_of(rows: int, seed: int = 0) -> measured.Table:
 def test_without_a_candidate_the_prediction_is_the_shipped_kernels():
     table, rng = table_of(60), np.random.default_rng(1)
     dose = rng.uniform(0, 40, 60)
-    o = measured.Observation("random-1", 4, dose, dose > 0, [], dose, dose, Regime(4.0, 500.0))
+    nothing_known = Regime(4.0, 500.0, known=0.0)  # as of a set that nothing was trained on
+    o = measured.Observation("random-1", 4, dose, dose > 0, [], dose, dose, nothing_known)
     hazard = load_weights().hazard
     shipped = predicting.predict(table, o, predicting.plain(hazard)).extract
     w = candidates.before_softplus(hazard)

@@ -277,7 +277,8 @@ def knowing(
     first = replace(long, end=long.start + EXTRACTED)
     heads = first.first()
     share = np.ones(len(heads)) if stands_for is None else stands_for[first.row[heads]]
-    if not len(heads):
+    rows = math.fsum(share)
+    if not rows:
         return replace(regime, known=0.0)
 
     def recited(known: float) -> float:
@@ -285,7 +286,7 @@ def knowing(
         found = turn_tails(
             features, first, dose * worth, dose * 0, felt, weights, conflicts, threads, goldfish=goldfish
         ).extract
-        return math.fsum(np.maximum.reduceat(found, heads) * share) / math.fsum(share)
+        return math.fsum(np.maximum.reduceat(found, heads) * share) / rows
 
     return replace(regime, known=known_share(recited))
 
