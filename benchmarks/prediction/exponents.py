@@ -1,4 +1,4 @@
-"""What the exponents of the dose (sampling.py, rates.py) are worth: the fit again under other values of each.
+"""What the exponents of the dose (sampling.py, rates.py, prediction/freeing.py) are worth: the fit again under other values of each.
 
     python exponents.py --data DATA [NAME ...]
 
@@ -18,7 +18,7 @@ import predicting
 import torch
 
 from scanner import rates, sampling
-from scanner.prediction import Hazard
+from scanner.prediction import Hazard, freeing
 from scanner.prediction.hazard import EXTRACTED, load_weights
 
 TRIED = {
@@ -31,8 +31,9 @@ TRIED = {
     "BATCH_POWER": ((0.0, 0.24, 0.5), ("batch-32", "steep")),
     "MEETING_POWER": ((0.1, 0.3, 0.5, 1.0), ("packed", "grouped-1")),
     "NEAR_POWER": ((1.0, 1.75, 2.5), ("random-1", "grouped-1")),
+    "FREED": ((0.0, 0.15, 0.25, 0.35), ("once-most", "twice-other", "linear-steep-2", "many-cosine", "many-linear")),
 }
-"""Exponent, or rate at which the dose bends -> values, cells to show; the shipped value is among them. Meetings at 1:
+"""Exponent, or rate at which the dose bends, or what known rows leave to the rest -> values, cells to show; the shipped value is among them. Meetings at 1:
 every copy counts in full."""
 SHOWN_EPOCHS = (4, 6, 8, 12)
 
@@ -69,7 +70,7 @@ def main() -> None:
     best = refitted(args.data, load_weights().hazard)
     for name in args.names or TRIED:
         values, shown = TRIED[name]
-        home = rates if hasattr(rates, name) else sampling
+        home = next(module for module in (rates, sampling, freeing) if hasattr(module, name))
         shipped = getattr(home, name)
         for value in values:
             setattr(home, name, value)
