@@ -1,4 +1,4 @@
-"""What the exponents of the dose (sampling.py, rates.py, prediction/freeing.py) are worth: the fit again under other values of each.
+"""What the exponents of the dose (sampling.py, rates.py, freeing.py) are worth: the fit again under other values of each.
 
     python exponents.py --data DATA [NAME ...]
 
@@ -33,8 +33,8 @@ TRIED = {
     "NEAR_POWER": ((1.0, 1.75, 2.5), ("random-1", "grouped-1")),
     "FREED": ((0.0, 0.15, 0.25, 0.35), ("once-most", "twice-other", "linear-steep-2", "many-cosine", "many-linear")),
 }
-"""Exponent, or rate at which the dose bends, or what known rows leave to the rest -> values, cells to show; the shipped value is among them. Meetings at 1:
-every copy counts in full."""
+"""Exponent, rate at which the dose bends, or what known rows leave to the rest -> values, cells to show; the shipped
+value is among them. Meetings at 1: every copy counts in full."""
 SHOWN_EPOCHS = (4, 6, 8, 12)
 
 
