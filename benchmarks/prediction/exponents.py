@@ -1,4 +1,4 @@
-"""What the exponents of the dose (sampling.py, rates.py, freeing.py) are worth: the fit again under other values of each.
+"""What the exponents of the dose (sampling, rates, freeing) are worth: the fit again under other values of each.
 
     python exponents.py --data DATA [NAME ...]
 
