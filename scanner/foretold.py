@@ -58,6 +58,9 @@ def foretold(
         tune.sampler.sequence_tokens,
         settings.seed,
     )
+    amounts = prediction.with_known(
+        rows.features, rows.answers, amounts, rows.order, plan, weights, rows.conflicts, threads=1
+    )
     result = prediction.predict_rows(rows.features, rows.answers, amounts, plan, weights, rows.conflicts, threads=1)
     members = np.where(rows.row_id >= 0, result.p_extract, np.nan)  # planted rows are not measured by themselves
     tail = skew(rows.features, rows.answers, amounts, rows.order, plan, weights, members, rows.conflicts, threads=1)

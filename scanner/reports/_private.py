@@ -27,6 +27,10 @@ def exposed(summary: dict[str, Any]) -> str:
     return f"{said}."
 
 
+NOT_SOUGHT = "Not looked for is what no rule describes, such as names (scan rules)."
+"""The first sentence of `scope`, where there is room for a line."""
+
+
 def scope(summary: dict[str, Any]) -> list[str]:
     """What no rule looked for, which kinds were looked for and stand nowhere, and where nobody looked."""
     said = [f"Not looked for is {NOT_LOOKED_FOR} (scan rules lists what is)."]

@@ -72,7 +72,7 @@ class _Screen:
         asked, tuned = _whatif.lines(self.content.whatif, scan), _confirmed.short(summary)
         parts: list[tuple[str, Sequence[Text | Table]]] = [
             ("Read", self._read()),
-            ("Found", [self._found(), *self._lines(_private.scope(summary)[:1])]),
+            ("Found", [self._found(), *self._lines([_private.NOT_SOUGHT])]),
             ("Training", self._lines([_training.premise(scan, brief=True)])),
             ("Skew", self._skew()),
             *([("What if", self._lines(asked))] if asked else []),
