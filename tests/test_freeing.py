@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from random_rows import LENGTHS, PLAN, SHIPPED, Predicted
 from scipy.optimize import brentq
 
-from scanner.prediction import knowing, predict_rows, turn_tails
+from scanner.prediction import knowing, level, predict_rows, turn_tails
 from scanner.prediction.freeing import CLOSE, FREED, USUAL, freed, known_share
 from scanner.prediction.hazard import Regime
 from scanner.prediction.level import share_recited
@@ -88,6 +88,19 @@ def test_copies_of_others_make_a_row_that_stands_once_likelier():
         felt[name] = turn_tails(one.features, one.answers, of * worth, of * 0, at, SHIPPED, None, 1).extract
     rest = np.setdiff1d(measured, often)
     assert (felt["often"][rest] > felt["once"][rest]).all()
+
+
+def test_what_is_foretold_takes_the_place_of_what_was_measured():
+    one = Predicted(LENGTHS, plan=replace(PLAN, epochs=12))
+    regime = one.amounts.regime(one.plan)
+    seen = level.Observed(
+        one.features, one.answers, np.zeros(len(LENGTHS), np.int64), one.amounts.total, regime.set_dose,
+        int(regime.steps), one.plan, np.arange(len(LENGTHS)), 12, 0.9,
+    )  # fmt: skip
+    told = level.foretold(seen, SHIPPED)
+    assert told.known == pytest.approx(one.amounts.known, abs=2 * CLOSE)
+    assert told.known == level.foretold(replace(seen, known=0.1), SHIPPED).known
+    assert (level.extraction(told, SHIPPED) < level.extraction(seen, SHIPPED))[np.array(LENGTHS) >= 16].all()
 
 
 def test_the_share_recited_counts_rows_as_often_as_they_were_trained():

@@ -343,6 +343,9 @@ def check_planted(run: Path, done) -> None:
         at = np.searchsorted(ids, row)
         assert 16**0.3 < 16 * together[at] < 16, "in a set so small, some of sixteen copies come in one step"
         assert last.dose[at] == pytest.approx(16 * own[row] * together[at], rel=0.3)
+        assert last.trained[at] == 16, "of the set as it was trained on it is sixteen rows, though measured once"
+    assert last.trained[: -len(members)].sum() == 0, "planted rows stand beside their members, not for themselves"
+    assert last.trained.sum() == len(ids)
 
 
 def test_shares_and_sizes_that_make_no_sense_are_refused():
