@@ -337,7 +337,7 @@ def test_what_a_rule_finds_in_names_of_fields_is_told_though_it_stands_nowhere_e
     else:
         write_jsonl(path, rows) if ending == "jsonl" else path.write_text(json.dumps(rows), "utf-8")
     clean, run = cleaned(path, f"clean.{ending}")
-    told = {"jsonl": "2 rows (lines 2, 3)", "parquet": "1 row (line 1)", "json": "2 rows (lines 1, 1)"}[ending]
+    told = {"jsonl": "2 rows (lines 2, 3)", "parquet": "1 row (line 1)", "json": "2 rows (records 2, 3)"}[ending]
     with pytest.raises(ScanError, match=re.escape(f"private values stand in {told}, in names of fields")):
         pipeline.verify(clean, run)
 

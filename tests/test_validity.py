@@ -72,8 +72,8 @@ GOLDEN = [
      "The plan's model has 100 k parameters, the smallest has 42 times as many of those that were "
      f"{CARRIED.removeprefix('that was ')}; the order of rows was never checked at this size: {MEASURE}."),
     ({"method": "lora"}, "method", "order",
-     "LoRA of rank 16 was never rehearsed for these weights: that a first visit is worth 0.26 of one under "
-     "full fine-tuning, and that adapters hold 2.5 visits a text at most, comes from small rehearsals; the number of "
+     "LoRA of rank 16 was never rehearsed for these weights: that a first visit is worth 0.25 of one under "
+     "full fine-tuning, and that adapters hold 2.6 visits a text at most, comes from small rehearsals; the number of "
      "rows is a guess and their order was never checked."),
     ({"batching": "packed"}, "batching", "count",
      "Never rehearsed for these weights: packed batches. The dose follows from the simulated trainer; what it does "
