@@ -36,9 +36,9 @@ HIGH_RATE_SD = 0.1
 out .04 to .2 higher there, in the log, than their first epochs told."""
 TOGETHER = 0.5
 """Share of the drift of the level that moves all rows of a set together; the rest is each row's own. Of 0 to 1 with it
-90 % intervals of later epochs held about so often when it was chosen: on 13 counts of other bases .92, on 128 of the base
-of the fit .96, on 43 under high falling rates .91; without the drift .77, .92 and .79, with all of it 1, .99 and .98.
-Since what a set knows is counted (freeing.py) they hold .85, .99 and 1."""
+90 % intervals of later epochs held about so often when it was chosen: on 13 counts of other bases .92, on 128 of the
+base of the fit .96, on 43 under high falling rates .91; without the drift .77, .92 and .79, with all of it 1, .99 and
+.98. Since what a set knows is counted (freeing.py) they hold .85, .99 and 1."""
 SAME_RATE = 0.05
 """Share of a learning rate by which two are the same."""
 
