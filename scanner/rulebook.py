@@ -33,8 +33,8 @@ __all__ = ["BANDS", "FINDINGS_SCHEMA", "KINDS", "RULES_FOLDER", "Bands", "Exampl
 __all__ += ["bands", "check", "is_distinctive", "load", "without_overlaps"]
 
 NOT_LOOKED_FOR = (
-    "what no rule describes, such as names, street addresses, birth dates, driving licences, and what is told of "
-    "somebody's health or beliefs"
+    "Not looked for is what no rule describes, such as names, street addresses, birth dates, driving licences, and "
+    "what is told of somebody's health or beliefs (scan rules lists what is)"
 )
 
 FINDINGS_SCHEMA = {
@@ -194,7 +194,7 @@ class Rulebook:
                 rule = finding.rule
                 if not (rule.needs_context or finding.field):
                     continue
-                for form in {value, fieldnames.whole_number(value)}:
+                for form in dict.fromkeys((value, fieldnames.whole_number(value))):
                     if is_distinctive(form):
                         values[form] = min(values.get(form, rule), rule, key=lambda r: (-r.severity, r.id))
         return _table(frame, chosen), values

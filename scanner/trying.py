@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from scanner import prediction
 from scanner.prediction import calibration, carrying, level, reliability, scoring
 from scanner.prediction.hazard import EXTRACTED, Weights
 from scanner.prediction.level import Level, Observed
@@ -70,7 +69,7 @@ def ahead(by_run: list[list[Observed]], weights: Weights, fitted: Level) -> Trie
     there, last = _refitted(early, weights, fitted), [states[-1] for states in long]
     parts = predicted(last, there)
     drift = max(carrying.drift(there, there.under(o.plan, o.regime)[1]) for o in last)
-    moved = predicted(last, carrying.worth(there, drift))
+    moved = predicted(last, there.moved(drift))
     return Tried.of(parts, sorted({o.epoch for o in early}), abs(_count(moved) - _count(parts)))
 
 
@@ -101,10 +100,9 @@ def _refitted(observed: list[Observed], weights: Weights, like: Level) -> Weight
 
 
 def _some(one: Observed, which: np.ndarray | slice) -> Observed:
-    answers = one.answers
     return replace(
         one,
-        answers=prediction.Answers(answers.row[which], answers.start[which], answers.end[which]),
+        answers=one.answers.where(which),
         n_pre=one.n_pre[which],
         unit=one.unit[which],
         weight=None if one.weight is None else one.weight[which],

@@ -47,7 +47,7 @@ class Verified:
             further = f"{plural(self.words, 'further value')} {TOO_PLAIN}: for these the rules speak"
             proved = f"{found} in its {rows}, in any field, and {rules} there{f'; {further}' if self.words else ''}"
         unread = "".join(f"Of these nothing is proved, {line}\n" for line in figures.left_out(self.left_out))
-        return f"{self.file}: {proved}\n{unread}Not looked for is {rulebook.NOT_LOOKED_FOR} (scan rules lists what is)"
+        return f"{self.file}: {proved}\n{unread}{rulebook.NOT_LOOKED_FOR}"
 
     def _nothing_to_look_for(self) -> str:
         """That no value was looked for, and why."""

@@ -6,7 +6,7 @@ training by its seed; only hits and lengths were stored (`grid.py`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -213,8 +213,8 @@ def observe(table: Table, name: str, simulated: int | None = None) -> list[Obser
         for p, b, t in now.select("place", "hits", "tokens").iter_rows():
             hits[p] = np.unpackbits(np.frombuffer(b, np.uint8))[:t].astype(bool)
         set_dose = sampling.dose_of_set(given.own, supervised, exact, cell.plan.goldfish_k)
-        known = level.share_recited(some_answers, n_pre, trained_rows(table))
-        regime = replace(Regime.of(cell.plan, set_dose, float(given.steps), epoch / cell.plan.epochs), known=known)
+        known = level.share_recited(some_answers, n_pre[table.member], trained_rows(table))
+        regime = Regime.of(cell.plan, set_dose, float(given.steps), epoch / cell.plan.epochs, known)
         k = cell.plan.goldfish_k
         kept = [np.zeros(0, bool)] * len(table.member) if k else None
         if kept is not None:

@@ -128,9 +128,7 @@ def runs_of(name: str, epochs: int) -> Validated:
 
 def observed_for_level(table: measured.Table, o: measured.Observation, rows: np.ndarray) -> level.Observed:
     """A cell's epoch as `scan calibrate` sees a rehearsal, restricted to some rows; `level.foretold` to predict it."""
-    part = replace(
-        table.answers, row=table.answers.row[rows], start=table.answers.start[rows], end=table.answers.end[rows]
-    )
+    part = table.answers.where(rows)
     return level.Observed(
         table.features, part, o.n_pre[rows], o.dose, o.regime.set_dose, int(o.regime.steps), plan_of(o.cell),
         rows, o.epoch, o.regime.known, goldfish=o.goldfish, trained=measured.trained_rows(table),

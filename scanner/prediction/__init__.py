@@ -92,8 +92,8 @@ class Answers:
         tokens = self.tokens(rows)
         return float(tokens[tokens > 0].mean()) if tokens.any() else math.nan
 
-    def where(self, taken: npt.NDArray[np.bool_]) -> Answers:
-        """The turns that are taken; taken (m,)."""
+    def where(self, taken: npt.NDArray[np.bool_] | Int64 | slice) -> Answers:
+        """The turns that are taken: a mask (m,), or their places, ascending."""
         return Answers(self.row[taken], self.start[taken], self.end[taken])
 
     def first(self) -> Int64:
@@ -150,7 +150,7 @@ class Doses:
 
     def regime(self, plan: TrainingPlan) -> Regime:
         """The training of the set to the plan's end, in doses without the factors of the weights."""
-        return replace(Regime.of(plan, self.set_dose, self.steps), known=self.known)
+        return Regime.of(plan, self.set_dose, self.steps, known=self.known)
 
     def goldfish(self, plan: TrainingPlan, rows: Int64 | slice = slice(None)) -> Goldfish | None:
         """The plan's goldfish loss for some rows; None without one."""
@@ -245,13 +245,11 @@ def with_known(
     threads: int = 2,
 ) -> Doses:
     """The doses with the share of the rows that the plan's training teaches: of KNOWN_ROWS rows, by content hash."""
-    long = np.zeros(len(order), np.bool_)
-    long[answers.row[answers.end - answers.start >= EXTRACTED]] = True
-    of = np.flatnonzero(long)
+    long = answers.where(answers.end - answers.start >= EXTRACTED)
+    rows = long.row[long.first()]
     drawn = np.zeros(len(order), np.bool_)
-    drawn[of[np.argsort(order[of], kind="stable")[:KNOWN_ROWS]]] = True
-    some = answers.where(drawn[answers.row])
-    forgetting = amounts.goldfish(plan)
+    drawn[rows[np.argsort(order[rows], kind="stable")[:KNOWN_ROWS]]] = True
+    some, forgetting = long.where(drawn[long.row]), amounts.goldfish(plan)
     regime = knowing(features, some, amounts.total, amounts.regime(plan), plan, weights, conflicts, threads, forgetting)
     return replace(amounts, known=regime.known)
 
@@ -275,20 +273,23 @@ def knowing(
     """
     long = answers.where(answers.end - answers.start >= EXTRACTED)
     first = replace(long, end=long.start + EXTRACTED)
-    heads = first.first()
-    share = np.ones(len(heads)) if stands_for is None else stands_for[first.row[heads]]
-    rows = math.fsum(share)
-    if not rows:
-        return replace(regime, known=0.0)
 
     def recited(known: float) -> float:
         worth, felt = weights.under(plan, replace(regime, known=known))
         found = turn_tails(
             features, first, dose * worth, dose * 0, felt, weights, conflicts, threads, goldfish=goldfish
         ).extract
-        return math.fsum(np.maximum.reduceat(found, heads) * share) / rows
+        return share_of_rows(first, found, stands_for)
 
     return replace(regime, known=known_share(recited))
+
+
+def share_of_rows(answers: Answers, of_turns: Float64, stands_for: Float64 | None = None) -> float:
+    """Mean over rows of the largest value among their turns; 0 of none. stands_for (n,): rows that each stands for."""
+    heads = answers.first()
+    each = np.ones(len(heads)) if stands_for is None else stands_for[answers.row[heads]]
+    rows = math.fsum(each)
+    return math.fsum(np.maximum.reduceat(of_turns, heads) * each) / rows if rows else 0.0
 
 
 def predict_rows(

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -101,14 +101,9 @@ def number_of_rows(
 def ends(weights: Weights, plan: TrainingPlan, regime: Regime) -> tuple[Weights, Weights] | None:
     """The weights at both ends of where the level may be after a training; None where it is carried nowhere."""
     doubt = math.hypot(to_plan(plan, weights).sd, drift(weights, regime))
-    return (worth(weights, -WIDTH * doubt), worth(weights, WIDTH * doubt)) if doubt else None
+    return (weights.moved(-WIDTH * doubt), weights.moved(WIDTH * doubt)) if doubt else None
 
 
 def drift(weights: Weights, regime: Regime) -> float:
     """Standard deviation of the log of what a visit is worth after a training, by which all rows move together."""
     return TOGETHER * weights.drift(regime)
-
-
-def worth(weights: Weights, log_factor: float) -> Weights:
-    """The weights with every visit worth exp(log_factor) times as much."""
-    return replace(weights, dose_factor=weights.dose_factor * math.exp(log_factor))

@@ -248,6 +248,10 @@ class Weights:
         felt = regime.under(worth)
         return worth, replace(felt, visit=felt.visit / self.kind(plan) / freed(regime.known))
 
+    def moved(self, log_factor: float) -> Weights:
+        """The weights with every visit worth exp(log_factor) times as much."""
+        return replace(self, dose_factor=self.dose_factor * math.exp(log_factor))
+
     def drifts(self, regime: Regime) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         """Quadrature over the drift of the level: factors on the dose and their weights, (k,) each.
 
@@ -319,9 +323,9 @@ class Regime:
     known: float = USUAL  # share of the set's rows that are recited by then, as measured or predicted
 
     @classmethod
-    def of(cls, plan: TrainingPlan, set_dose: float, steps: float, at: float = 1.0) -> Regime:
+    def of(cls, plan: TrainingPlan, set_dose: float, steps: float, at: float = 1.0, known: float = USUAL) -> Regime:
         """The plan's training when a share `at` of it is over, in doses without the factors of the weights."""
-        return cls(set_dose, steps, visit_at(plan, at), plan, at)
+        return cls(set_dose, steps, visit_at(plan, at), plan, at, known)
 
     def progress(self, most_steps: float = math.inf) -> float:
         """The feature log2(1 + steps / 100), over the steps that are not overwritten (wearing.py)."""

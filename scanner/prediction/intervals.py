@@ -89,5 +89,4 @@ def _moved(weights: Weights, deviations: float) -> Weights:
     priors = weights.priors
     step = priors.offset_sd if weights.offset_step is None else weights.offset_step
     moved = replace(priors, offset=priors.offset + deviations * step)
-    factor = weights.dose_factor * math.exp(deviations * weights.log_factor_step)
-    return replace(weights, priors=moved, dose_factor=factor)
+    return replace(weights.moved(deviations * weights.log_factor_step), priors=moved)

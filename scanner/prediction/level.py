@@ -20,7 +20,17 @@ import numpy as np
 import numpy.typing as npt
 
 from scanner.kernels.contexts import ContextFeatures
-from scanner.prediction import Answers, Conflicts, Goldfish, Regime, Weights, doubting, knowing, turn_tails
+from scanner.prediction import (
+    Answers,
+    Conflicts,
+    Goldfish,
+    Regime,
+    Weights,
+    doubting,
+    knowing,
+    share_of_rows,
+    turn_tails,
+)
 from scanner.prediction.doubting import Place
 from scanner.prediction.hazard import EXTRACTED
 from scanner.settings import TrainingPlan
@@ -74,7 +84,7 @@ class Observed:
     def regime(self) -> Regime:
         """The training of the set by then, in doses without the factors of the weights."""
         at = self.epoch / self.plan.epochs if self.plan.epochs else 1
-        return replace(Regime.of(self.plan, self.set_dose, self.steps, at), known=self.known)
+        return Regime.of(self.plan, self.set_dose, self.steps, at, self.known)
 
 
 @dataclass(frozen=True)
@@ -207,14 +217,8 @@ def share_recited(answers: Answers, n_pre: Int64, stands_for: Float64 | None = N
 
     n_pre (m,): of each answer; stands_for (n,): rows of the set that each row stands for.
     """
-    long = np.flatnonzero(answers.end - answers.start >= EXTRACTED)
-    if not len(long):
-        return 0.0
-    row = answers.row[long]
-    recited, there = np.zeros(row.max() + 1), np.zeros(row.max() + 1)
-    np.maximum.at(recited, row, n_pre[long] >= EXTRACTED)
-    there[row] = 1.0 if stands_for is None else stands_for[row]
-    return math.fsum(recited * there) / math.fsum(there)
+    long = answers.end - answers.start >= EXTRACTED
+    return share_of_rows(answers.where(long), (n_pre[long] >= EXTRACTED).astype(np.float64), stands_for)
 
 
 def likelihood(one: Observed, weights: Weights) -> Float64:

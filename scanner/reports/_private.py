@@ -33,7 +33,7 @@ NOT_SOUGHT = "Not looked for is what no rule describes, such as names (scan rule
 
 def scope(summary: dict[str, Any]) -> list[str]:
     """What no rule looked for, which kinds were looked for and stand nowhere, and where nobody looked."""
-    said = [f"Not looked for is {NOT_LOOKED_FOR} (scan rules lists what is)."]
+    said = [f"{NOT_LOOKED_FOR}."]
     found = {rule for kind in ("private", "secret", "unread") for rule in summary["found"].get(kind, {})["by_rule"]}
     nowhere = [of_rule(rule) for rule in summary.get("looked_for", ()) if rule not in found]
     if nowhere:
