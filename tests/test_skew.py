@@ -13,7 +13,7 @@ from random_rows import LENGTHS, PLAN, SHIPPED, Rows, run, survival
 from scanner.contextual import with_openings
 from scanner.kernels.contexts import context_features
 from scanner.prediction import Answers, Doses, doses, predict_rows, with_known
-from scanner.prediction.skew import Skew, epochs_shown, skew, stratified
+from scanner.prediction.skew import KNOWN_OF_SAMPLE, Skew, epochs_shown, skew, sparse, stratified
 
 
 def known_by(plan, features, offsets, answers: Answers, group, rank) -> Doses:
@@ -115,3 +115,20 @@ def test_the_sample_stands_for_all_rows_and_keeps_the_likeliest(values, most, ra
     mixed = np.array(places, np.int64)
     again, _ = stratified(value[mixed], order[mixed], most)
     assert set(mixed[again].tolist()) == set(chosen.tolist())
+
+
+@given(st.integers(0, 10_000), st.sampled_from([1, 4, 16]), st.sampled_from([2000, 4000]))
+def test_a_few_of_a_sample_tell_its_mean_under_another_plan(seed, skewness, most):
+    rng = np.random.default_rng(seed)
+    p = rng.random(20_000) ** skewness
+    chosen, stands_for = stratified(p, rng.permutation(len(p)).astype(np.uint64), most)
+    few = sparse(np.arange(len(chosen)), len(chosen))
+    assert KNOWN_OF_SAMPLE <= few.sum() < 2 * KNOWN_OF_SAMPLE
+    other = np.clip(p[chosen] * rng.uniform(0.5, 1.5, len(chosen)), 0, 1)
+    assert np.average(other[few], weights=stands_for[few]) == pytest.approx(
+        np.average(other, weights=stands_for), abs=0.02
+    )
+
+
+def test_of_a_small_sample_all_rows_tell_it():
+    assert sparse(np.arange(KNOWN_OF_SAMPLE * 2 - 1), KNOWN_OF_SAMPLE * 2 - 1).all()

@@ -151,7 +151,7 @@ def predict(planted: Planted, epoch: int, weights: Weights, least: int) -> dict[
 
     def reaching(dose: np.ndarray) -> np.ndarray:
         """P(N_pre >= least) under a dose: that of the whole of the answer's first tokens."""
-        found = turn_tails(table.features, beginning, dose, dose * 0, regime, weights, planted.conflicts, 1)
+        found = turn_tails(table.features, beginning, dose, None, regime, weights, planted.conflicts, 1)
         return np.where(table.length >= least, found.whole, np.nan)
 
     there, row_gone, group_gone = (reaching(d) for d in (given, np.maximum(0, given - own), given * 0))

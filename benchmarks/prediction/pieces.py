@@ -77,7 +77,7 @@ def lines(data: Path, cache: Path, name: str) -> list[str]:
     for o in (o for o in observed if o.epoch in TESTED_EPOCHS):
         strength, regime, _ = predicting.given(table, o, weights)
         dose = o.dose[members] * strength
-        of_tokens = turn_tails(features, answers, dose, dose * 0, regime, weights).extract
+        of_tokens = turn_tails(features, answers, dose, None, regime, weights).extract
         of_words = predicting.predict(table, o, weights).extract[members]
         n_pre = np.array([recited(table, tokenizer, p, o.n_pre[m]) for p, m in zip(places, members, strict=True)])
         told = []

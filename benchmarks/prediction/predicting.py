@@ -80,7 +80,7 @@ def predict(
     """
     worth, regime, torn = given(table, o, weights)
     dose = o.dose * worth
-    return turn_tails(table.features, table.answers, dose, dose * 0, regime, weights, torn, 1, curve, o.goldfish)
+    return turn_tails(table.features, table.answers, dose, None, regime, weights, torn, 1, curve, o.goldfish)
 
 
 @cache

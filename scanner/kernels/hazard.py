@@ -97,8 +97,9 @@ def tails(start, end, dose, without, cap_at, cap, dropped, kept, factor, share, 
           first, last, out, curve):  # fmt: skip
     """Follow turns [first, last) token by token; out (6, m) in the order of TurnTails, curve (T,) or (0,).
 
-    curve[t] becomes P(the turn is reproduced up to and including t). cap_at (m,) is the place within the turn whose p
-    is capped (identical prompts with other answers), -1 for none. base (T,) or (0,) where no base was measured.
+    curve[t] becomes P(the turn is reproduced up to and including t). without (m,), or (0,) where it is not asked for.
+    cap_at (m,) is the place within the turn whose p is capped (identical prompts with other answers), -1 for none.
+    base (T,) or (0,) where no base was measured.
     factor, share (k,): what a visit may be worth beside what the doses say, and how likely that is; set_gain, visit
     (k,) at that worth: of the set's dose, and what one visit is worth at the rate of the moment.
     kept (256,): chance that a token of so many bytes is learned at all, (0,) where all are; dropped (m,): dose of one
@@ -113,12 +114,14 @@ def tails(start, end, dose, without, cap_at, cap, dropped, kept, factor, share, 
     nodes, levels = len(node), len(factor)
     full, less = np.empty((levels, nodes)), np.empty((levels, nodes))
     gain, gain_less, gain_dropped, gain_same = np.empty(levels), np.empty(levels), np.empty(levels), np.empty(levels)
-    forgets = len(kept) > 0
+    forgets, both = len(kept) > 0, len(without) > 0
     stays, lost = 1.0, 0.0
     for i in range(first, last):
         length = end[i] - start[i]
         for k in range(levels):
-            gain[k], gain_less[k] = _gain(dose[i] * factor[k], power), _gain(without[i] * factor[k], power)
+            gain[k] = _gain(dose[i] * factor[k], power)
+            if both:
+                gain_less[k] = _gain(without[i] * factor[k], power)
             if forgets:
                 gain_dropped[k] = _gain(dropped[i] * factor[k], power)
                 gain_same[k] = _gain(RUBS_OFF * dropped[i] * factor[k], power)
@@ -163,7 +166,7 @@ def tails(start, end, dose, without, cap_at, cap, dropped, kept, factor, share, 
                         p = stays * p + (1 - stays) / (1 + lost * node[q])
                     full[k, q] *= min(p, cap[i]) if capped else p
                     alive += full[k, q]
-                if n < EXTRACTED:
+                if both and n < EXTRACTED:
                     odds = _odds(z, gain_less[k] * slope, noise, most, w)
                     lost = max(lost, odds)
                     for q in range(nodes):
@@ -180,7 +183,8 @@ def tails(start, end, dose, without, cap_at, cap, dropped, kept, factor, share, 
                 curve[t] = alive
             if n == EXTRACTED - 1:
                 out[0, i] = alive
-                out[1, i] = min(less.sum(), alive)
+                if both:
+                    out[1, i] = min(less.sum(), alive)
             if alive < FADED and n >= EXTRACTED - 1:
                 alive = 0.0
                 if len(curve) > 0:

@@ -37,6 +37,7 @@ base_t and dose_t. They are fitted to every token of the answers, while N_pre de
 
 from __future__ import annotations
 
+import functools
 import math
 import tomllib
 from dataclasses import dataclass, field, fields, replace
@@ -352,7 +353,7 @@ class TurnTails:
     """Distribution of N_pre per supervised turn, (m,) each."""
 
     extract: npt.NDArray[np.float64]  # P(N_pre >= 16); NaN where the turn is shorter
-    extract_without: npt.NDArray[np.float64]  # the same under the smaller dose
+    extract_without: npt.NDArray[np.float64]  # the same under the smaller dose; NaN where none was given
     whole: npt.NDArray[np.float64]  # P(the whole turn)
     mean: npt.NDArray[np.float64]  # E[N_pre], tokens
     q50: npt.NDArray[np.float64]  # tokens
@@ -365,7 +366,11 @@ def quadrature(spread: float) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.f
     return np.exp(-spread * node), weight
 
 
+@functools.cache
 def _normal(nodes: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Gauss-Hermite nodes of the standard normal distribution, and their weights."""
+    """Gauss-Hermite nodes of the standard normal distribution, and their weights; neither can be written to."""
     node, weight = np.polynomial.hermite_e.hermegauss(nodes)
-    return node, weight / weight.sum()
+    share = weight / weight.sum()
+    for array in (node, share):
+        array.flags.writeable = False
+    return node, share

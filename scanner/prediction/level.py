@@ -288,7 +288,7 @@ def drift(sds: Sequence[float], offsets: Sequence[float]) -> float:
 def _tails(one: Observed, answers: Answers, weights: Weights, curve: Float64 | None) -> Float64:
     worth, regime = weights.under(one.plan, one.regime)
     dose = one.dose * worth
-    return turn_tails(one.features, answers, dose, dose, regime, weights, one.conflicts, 1, curve, one.goldfish).extract
+    return turn_tails(one.features, answers, dose, None, regime, weights, one.conflicts, 1, curve, one.goldfish).extract
 
 
 def _total(observed: Sequence[Observed], weights: Weights) -> float:

@@ -26,6 +26,9 @@ LENGTHS = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 102
 """Tokens at which the curves are drawn."""
 SAMPLE_ROWS = 4000
 """Rows the curves are drawn over; all of them when there are fewer."""
+KNOWN_OF_SAMPLE = 500
+"""Rows of a sample that tell how many of its set are known: within .01 of what all of it says, which moves the doses by
+a four-hundredth."""
 MOST_EPOCHS = 5
 """Curves; the plan's own, one of twice as many epochs, and powers of two below."""
 SCHEMA = {"epochs": pl.Float64, "tokens": pl.Int64, "expected_rows": pl.Float64}
@@ -81,6 +84,15 @@ def stratified(value: Float64, order: npt.NDArray[np.uint64], most: int = SAMPLE
     return np.concatenate((top, below)), stands_for
 
 
+def sparse(place: Int64, rows: int, enough: int = KNOWN_OF_SAMPLE) -> npt.NDArray[np.bool_]:
+    """Those of a stratified sample of `rows` rows that tell how many of a set are known, by their places in it (t,).
+
+    They stand in the order of their p under the plan: every s-th of them is a sample of every part of it.
+    """
+    stride = max(1, rows // enough)
+    return np.asarray(place % stride == stride // 2)
+
+
 def skew(
     features: ContextFeatures,
     answers: Answers,
@@ -98,6 +110,9 @@ def skew(
     wanted[chosen] = True
     part = wanted[answers.row]
     some = answers.where(part)
+    place = np.empty(len(p_extract), np.int64)
+    place[chosen] = np.arange(len(chosen))
+    few = some.where(sparse(place[some.row], len(chosen)))
     share = np.zeros(len(p_extract))
     share[chosen] = stands_for
     length = some.end - some.start
@@ -112,11 +127,11 @@ def skew(
         planned = amounts.regime(plan)
         visits = amounts.total * planned.grows(factor)
         known = knowing(
-            features, some, visits, planned.scaled(factor), plan, weights, conflicts, threads, forgetting, share
+            features, few, visits, planned.scaled(factor), plan, weights, conflicts, threads, forgetting, share
         )
         worth, regime = weights.under(plan, known)
         dose = visits * worth
-        turn_tails(features, some, dose, dose * 0, regime, weights, conflicts, threads, curve, forgetting)
+        turn_tails(features, some, dose, None, regime, weights, conflicts, threads, curve, forgetting)
         for j, n in enumerate(tokens):
             reached = np.where(length >= n, curve[np.minimum(some.start + n, some.end) - 1], 0.0)
             if len(heads):

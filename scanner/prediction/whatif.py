@@ -24,7 +24,7 @@ from scanner.kernels.grouping import sizes_of_groups
 from scanner.prediction import Answers, Conflicts, Doses, carrying, knowing, turn_tails
 from scanner.prediction.dropping import Goldfish, goldfish
 from scanner.prediction.hazard import EXTRACTED, Regime, TurnTails, Weights
-from scanner.prediction.skew import stratified
+from scanner.prediction.skew import sparse, stratified
 from scanner.ranges import laid_out
 from scanner.sampling import BATCH_POWER
 from scanner.settings import TrainingPlan
@@ -251,8 +251,9 @@ class _Training:
 
     def under(self, weights: Weights, plan: TrainingPlan, sample: Sample, threads: int) -> tuple[Float64, Regime]:
         """Doses and regime under the weights, after what they say that the rows of the sample know by then."""
+        few = sample.answers.where(sparse(sample.answers.row, len(sample.rows)))
         regime = knowing(
-            sample.features, sample.answers, self.dose, self.regime, plan, weights, sample.conflicts, threads,
+            sample.features, few, self.dose, self.regime, plan, weights, sample.conflicts, threads,
             self.goldfish, sample.stands_for,
         )  # fmt: skip
         worth, felt = weights.under(plan, regime)
@@ -278,7 +279,7 @@ def _line(
     def probability(level: Weights) -> Float64:
         dose, regime = here if level is weights else training.under(level, plan, short, threads)
         found = turn_tails(
-            short.features, short.answers, dose, dose, regime, level, short.conflicts, threads,
+            short.features, short.answers, dose, None, regime, level, short.conflicts, threads,
             goldfish=training.goldfish,
         )  # fmt: skip
         return _of_rows(short, found.extract)
@@ -305,7 +306,7 @@ def _tail(
     """
     curve = np.zeros(len(sample.features.log_probability))
     found = turn_tails(
-        sample.features, sample.answers, dose, dose, regime, weights, sample.conflicts, threads, curve, goldfish,
+        sample.features, sample.answers, dose, None, regime, weights, sample.conflicts, threads, curve, goldfish,
     )  # fmt: skip
     if not len(sample.rows):
         return found, {}

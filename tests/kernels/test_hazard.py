@@ -97,3 +97,6 @@ def test_the_kernel_equals_its_twin(visit, doublings):
             assert found.extract_without[i] == pytest.approx(lower[EXTRACTED - 1], rel=1e-6)
         else:
             assert np.isnan(found.extract[i])
+    alone = turn_tails(features, answers, amounts.total, None, regime, weights)
+    for name, of_both in vars(found).items():
+        np.testing.assert_array_equal(getattr(alone, name), of_both * (np.nan if name == "extract_without" else 1))
