@@ -38,8 +38,11 @@ def test_few_rounds_find_it():
     assert len(asked) <= 9  # found twice, four rounds each, and asked once more
 
 
-def test_a_set_that_nothing_is_recited_of_knows_nothing():
-    assert known_share(lambda share: 0.0) == 0
+@pytest.mark.parametrize("share", [0.0, 0.9 * CLOSE])
+def test_a_set_that_next_to_nothing_is_recited_of_is_asked_once(share):
+    asked = []
+    assert known_share(lambda known: asked.append(known) or share) == share
+    assert asked == [0]
 
 
 @given(st.floats(0, 1), st.floats(0, 1))

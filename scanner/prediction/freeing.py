@@ -33,6 +33,8 @@ def known_share(recited: Callable[[float], float]) -> float:
     and the secant finds it in three or four rounds.
     """
     share, gain = 0.0, recited(0.0)  # gain: of the share that is predicted, over the share that is taken as known
+    if gain < CLOSE:
+        return gain
     there = gain
     for _ in range(ROUNDS):
         predicted = recited(there)
