@@ -23,12 +23,14 @@ import measured
 import other_bases
 import pieces
 import predicting
+import rehearsed
 import tables
 import tokens
 from counterfactual import Measured, Models, Predicted
 
 from scanner.kernels.contexts import ContextFeatures
 from scanner.prediction import Answers, Regime, load_weights
+from scanner.prediction.scoring import calibration_error_by_chance
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.booleans()), min_size=2, max_size=60))
@@ -268,3 +270,13 @@ def test_tokens_of_recited_words_are_those_that_end_within_them():
     table = SimpleNamespace(trained=[corpus.Trained(0, 0, row)], length=np.array([3]))
     letters = [pieces.recited(table, made, 0, words) for words in range(4)]
     assert letters == [0, 2, 4, 8]  # the spaces are tokens too; all of it where every word came
+
+
+def test_how_far_seeds_lie_apart_is_chance_where_rows_are_recited_each_by_itself_and_more_where_together():
+    rng = np.random.default_rng(0)
+    p = np.sort(rng.random(600))
+    alone = [(p, rng.random(len(p)) < p) for _ in range(40)]
+    chance = calibration_error_by_chance(p, rng)
+    assert rehearsed.apart(alone) == pytest.approx(chance, rel=0.1)
+    families = [(p, np.repeat(rng.random(len(p) // 20), 20) < p) for _ in range(40)]  # twenty at a time
+    assert rehearsed.apart(families) > 2 * chance

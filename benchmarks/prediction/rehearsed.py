@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cache
+from itertools import combinations
 from pathlib import Path
 
 import corpus
@@ -26,10 +27,10 @@ OF_OTHER_ROWS = [
 """Cells of rows that no weights they are tested with have seen, beside other-1."""
 REHEARSED = {  # rehearsal -> cells that are predicted with its level, beside its own later epochs
     "random-3": [
-        "random-4", "grouped-3", "grouped-4", "batch-32", "linear", "cosine", "steep", "steep-2", "gentle",
-        "per-row", "micro-2", "packed", "packed-ordered-2", "packed-2", "packed-four", "few", "many", "many-linear",
-        "many-cosine", "many-cosine-2", "linear-steep", "linear-steep-2", "linear-steep-3", "linear-steep-4", "most",
-        "brief-1", "long-1", "other-1", *OF_OTHER_ROWS,
+        "random-4", "grouped-3", "grouped-4", "batch-32", "linear", "cosine", "steep", "steep-2", "steep-3", "steep-4",
+        "gentle", "per-row", "micro-2", "packed", "packed-ordered-2", "packed-2", "packed-four", "few", "many",
+        "many-linear", "many-cosine", "many-cosine-2", "linear-steep", "linear-steep-2", "linear-steep-3",
+        "linear-steep-4", "most", "brief-1", "long-1", "other-1", *OF_OTHER_ROWS,
     ],
     "other-1": OF_OTHER_ROWS, "packed": ["packed-ordered-2"], "packed-ordered-2": ["packed"],
     "many-cosine": ["many-other-cosine"], "linear-steep": ["linear-steep-other"],
@@ -39,7 +40,8 @@ REHEARSED = {  # rehearsal -> cells that are predicted with its level, beside it
 }  # fmt: skip
 
 BOILERPLATE = {
-    "random-3": ["boilerplate-1", "boilerplate-2"], "boilerplate-1": ["boilerplate-2"],
+    "random-3": ["boilerplate-1", "boilerplate-2", "boilerplate-3", "boilerplate-4"],
+    "boilerplate-1": ["boilerplate-2", "boilerplate-3", "boilerplate-4"],
     "chinese-1": ["boilerplate-chinese-1", "boilerplate-chinese-2"], "boilerplate-chinese-1": ["boilerplate-chinese-2"],
 }  # fmt: skip
 """Rehearsals and cells of sets many of whose answers begin or go on as others do; no bar was set for them."""
@@ -143,18 +145,38 @@ def over_seeds(by_plan: dict[tuple[str, grid.Cell, int], list[tuple[str, np.ndar
     """
     if not by_plan:
         return []
-    lines = ["", "Plans under several seeds, the rows of all taken together:", "",
-             "| rehearsal | tested on | epoch | predicted / true rows, mean of a seed | true rows of each "
-             "| calibration error | by chance |", "|---" * 7 + "|"]  # fmt: skip
+    lines = [
+        "",
+        "Plans under several seeds, the rows of all taken together. By chance: of rows that are recited each by "
+        "itself. By seed: what a prediction that is right on average over seeds would show of one training, as its "
+        "rows are recited together.",
+        "",
+        "| rehearsal | tested on | epoch | predicted / true rows, mean of a seed | true rows of each "
+        "| calibration error | by chance | of one training, mean | by chance | by seed |",
+        "|---" * 10 + "|",
+    ]
     for (name, _, epoch), cells in by_plan.items():
         p, truth = (np.concatenate(column) for column in list(zip(*cells, strict=True))[1:])
-        chance = scoring.calibration_error_by_chance(p, np.random.default_rng(0))
+        alone = [scoring.calibration_error(*cell[1:]) for cell in cells]
+        chance, of_one = (scoring.calibration_error_by_chance(x, np.random.default_rng(0)) for x in (p, cells[0][1]))
         lines.append(
             f"| {name} | {', '.join(other for other, *_ in cells)} | {epoch} | {p.sum() / len(cells):.0f} / "
             f"{truth.sum() / len(cells):.0f} | {', '.join(str(t.sum()) for _, _, t in cells)} | "
-            f"{scoring.calibration_error(p, truth):.3f} | {chance:.3f} |"
+            f"{scoring.calibration_error(p, truth):.3f} | {chance:.3f} | {np.mean(alone):.3f} | {of_one:.3f} | "
+            f"{apart([cell[1:] for cell in cells]):.3f} |"
         )
     return lines
+
+
+def apart(cells: list[tuple[np.ndarray, np.ndarray]]) -> float:
+    """Calibration error of one training where the prediction is right on average over seeds, by how far the shares of
+    recited rows lie apart between two seeds, in the bins of the calibration error; cells: p, truth (n,), the same rows.
+    """
+    gaps = []
+    for (p, one), (_, other) in combinations(cells, 2):
+        bins = np.array_split(np.argsort(p, kind="stable"), scoring.BINS)
+        gaps.append(sum(abs(one[b].sum() - float(other[b].sum())) for b in bins) / len(p) / np.sqrt(2))
+    return float(np.mean(gaps))
 
 
 def within_bar(expected: float, true: np.ndarray | int, standard_error: float) -> np.ndarray:
