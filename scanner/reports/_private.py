@@ -38,5 +38,8 @@ def scope(summary: dict[str, Any]) -> list[str]:
     nowhere = [of_rule(rule) for rule in summary.get("looked_for", ()) if rule not in found]
     if nowhere:
         said.append(f"Looked for and found nowhere: {listed(nowhere)}.")
-    said.append("Not looked into are names of fields (scan verify looks into them) and binary columns.")
+    unseen = "binary columns"
+    if (summary["found"].get("names") or {}).get("rows") is None:  # in runs of an earlier version
+        unseen = f"names of fields (scan verify looks into them) and {unseen}"
+    said.append(f"Not looked into are {unseen}.")
     return said
