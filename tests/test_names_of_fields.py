@@ -76,6 +76,9 @@ def test_what_is_to_do_is_said_and_no_value_is_shown(tmp_path):
     )
     assert "Rename fields yourself: in 1 row (first: d.jsonl:3) their names hold private values" in screen
     assert "calls for action" not in screen
+    page = (run.path / "report.html").read_text("utf-8")
+    assert "Looked for and found nowhere" not in page
+    assert "found in no text of a field" in page
     told = pipeline.apply(run.path, tmp_path / "clean.jsonl")
     assert told.not_masked.startswith(
         f"{tmp_path / 'clean.jsonl'} is written, but private values still stand in names of fields of 1 row, which no"
