@@ -29,7 +29,7 @@ try:
 except KeyboardInterrupt:  # main() is not there yet to say it
     sys.exit(f"error: {INTERRUPTED}")
 
-GATES = ("low", "medium", "high")
+GATES, GATE = ("low", "medium", "high"), 3  # 3: the exit code
 PATH = click.Path(path_type=Path)
 FOUND = click.Path(exists=True, path_type=Path)
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -65,7 +65,11 @@ def scan() -> None:
 @click.option("--base", type=PATH, help="Folder of the untuned base: what it knows of each answer is measured.")
 @click.option("--seed", type=int, help="Seed of the simulated sampler [0].")
 @click.option("--threads", type=int, help="Threads; results do not depend on them [all cores].")
-@click.option("--fail-on", type=click.Choice(GATES), help="Exit with 3 when a row's risk band is this or higher.")
+@click.option(
+    "--fail-on",
+    type=click.Choice(GATES),
+    help="Exit with 3 when a row's risk band is this or higher, or a field's name is private.",
+)
 @judging_options
 @training_options
 @run_options
@@ -100,9 +104,9 @@ def audit(
         _show(run.path, settings.text, fixed=fix is not None)
     if fix:
         _apply(run.path, fix, None, quiet)
-    if fail_on and pipeline.gate(run, fail_on):
-        click.echo(f"rows at risk band {fail_on} or higher: gate --fail-on {fail_on} tripped", err=True)
-        sys.exit(3)
+    if fail_on and (why := pipeline.gate(run, fail_on)):
+        click.echo(f"{'; '.join(why)}: gate --fail-on {fail_on} tripped", err=True)
+        sys.exit(GATE)
 
 
 @scan.command()
@@ -385,6 +389,8 @@ def _apply(run: Path, output: Path, target: str | None, quiet: bool) -> None:
         outcome = pipeline.apply(run, output, target, progress)
     if not quiet:
         click.echo(outcome.in_words())
+    if outcome.not_masked:
+        _stop(outcome.not_masked, GATE)
 
 
 def _show(run: Path, text: str, fixed: bool = False) -> None:

@@ -56,7 +56,24 @@ class Applied:
     rows_dropped: int
     rows_unreadable: int
     rows_rewritten: int  # that held a key twice: without what stood under the first, which nobody read
+    rows_private_names: int  # rows written with private values in names of fields, which no plan changes
+    is_masked: bool  # whether private values were to be masked in every field
     loss_masked: int  # rows written whose private spans are masked in the loss, and so stay in the text
+
+    @property
+    def not_masked(self) -> str:
+        """What is left to do before the data is as clean as was asked for; empty where nothing is."""
+        if not self.rows_private_names or not self.is_masked:
+            return ""
+        return (
+            f"{on_one_line(str(self.out))} is written, but private values still stand in names of fields of "
+            f"{plural(self.rows_private_names, 'row')}, which no plan changes; rename these fields in the input, or "
+            f"take them out, and audit again ({self._verify} names the rows)"
+        )
+
+    @property
+    def _verify(self) -> str:
+        return shlex.join(["scan", "verify", str(self.out), str(self.run)])
 
     def in_words(self) -> str:
         """Lines for the screen."""
@@ -79,8 +96,7 @@ class Applied:
             f"{self.rows_redacted_unread:,} of these)" if self.values_redacted_unread else ""
         )  # fmt: skip
         named = ", ".join(on_one_line(str(path)) for path in self.outputs)
-        verify = shlex.join(["scan", "verify", str(self.out), str(self.run)])
-        proof = f"\nprove that nothing masked is left: {verify}" if self.rows_redacted else ""
+        proof = f"\nprove that nothing masked is left: {self._verify}" if self.rows_redacted else ""
         return (
             f"{named}: {plural(self.rows_kept, 'row')}, {self.rows_redacted:,} of "
             f"them redacted{unread}; {self.rows_dropped:,} dropped.{unreadable}{rewritten}{masked}\n"
@@ -104,7 +120,8 @@ def apply(
     settings = Settings.from_dict(scan["settings"])
     places = placing.check(run.path, sources, settings, out, target)
     plan = run.read_table("plan")
-    rows = run.read_table("rows", ["row_id", "source", "line"])
+    named = (scan["summary"]["found"].get("names") or {}).get("rows")  # None in runs of an earlier version
+    rows = run.read_table("rows", ["row_id", "source", "line", *(["patterns.names"] if named else [])])
     skipped = _skipped(run)
     edits = _edits(run, plan, skipped, sources, scan, settings)
     parts = [outputs.Part(source, formats.load(source.format), edits[source.index]) for source in sources]
@@ -112,7 +129,7 @@ def apply(
         written = outputs.load(target or "original").write(parts, places.targets, settings, place)
         progress.advance(len(sources))
         place(places.removed).write_bytes(_removed(run, plan, rows, skipped))
-        applied = _applied(run, plan, edits, skipped, settings, written, places, out)
+        applied = _applied(run, plan, rows, edits, skipped, settings, written, places, out)
         place(places.manifest).write_bytes(_manifest(run, scan, applied, place))
     return applied
 
@@ -120,6 +137,7 @@ def apply(
 def _applied(
     run: RunFolder,
     plan: pl.DataFrame,
+    rows: pl.DataFrame,
     edits: list[Edits],
     skipped: list[dict[str, Any]],
     settings: Settings,
@@ -141,8 +159,17 @@ def _applied(
     return Applied(
         run.path, out, paths, places.removed, places.manifest, kept, replaced - anew,
         beside["row_id"].n_unique(), len(beside), dropped + unreadable - len(skipped), len(skipped), anew,
+        _with_private_names(rows, plan), settings.redact and settings.redact_unread,
         plan.filter((pl.col("loss_mask").list.len() > 0) & (pl.col("action") != "drop")).height,
     )  # fmt: skip
+
+
+def _with_private_names(rows: pl.DataFrame, plan: pl.DataFrame) -> int:
+    """Rows that stay and have names of fields with private values; 0 where the table has none."""
+    if "patterns.names" not in rows.columns:
+        return 0
+    staying = plan.filter(pl.col("action") != "drop")
+    return rows.filter(pl.col("patterns.names") > 0).join(staying, on="row_id", how="semi").height
 
 
 def _edits(
@@ -294,6 +321,7 @@ def _manifest(run: RunFolder, scan: Mapping[str, Any], applied: Applied, place: 
         "rows_dropped": applied.rows_dropped,
         "rows_unreadable": applied.rows_unreadable,
         "rows_rewritten": applied.rows_rewritten,
+        "rows_private_names": applied.rows_private_names,
         "settings": told["settings"],
         "versions": scan["versions"],
     }

@@ -61,7 +61,7 @@ def read_all(
     size, before, begun = sum(source.bytes_on_disk for source in sources), 0, 0
     is_kept = isinstance(run, RunFolder)
     rooms = [flatreading.Room() for _ in range(threads + JOBS_AHEAD)]
-    is_known = unread.names_of(settings) if unread_too else None
+    is_known, private = (unread.names_of(settings), unread.private_names(settings)) if unread_too else (None, None)
     # subtle: the last pieces of a source are still looked at when its stream has ended
     with (
         _written_to(run) as writer, _beside(run, unread_too) as beside, steady(sources), submitting(threads) as submit
@@ -79,7 +79,7 @@ def read_all(
                 expected = _expected(begun, before + int(records.end.max(initial=0)), size)
                 place = printer.reserve(len(records), expected) if printer else None
                 room = rooms.pop() if is_kept else None
-                job = submit(segment, records, layout, settings, room, printer, place, is_known)
+                job = submit(segment, records, layout, settings, room, printer, place, is_known, private)
                 waiting.append(_Piece(source, job, room, place, expected))
                 if len(waiting) >= threads + JOBS_AHEAD:
                     last = max(last, gathered.take(waiting.popleft()))

@@ -97,6 +97,11 @@ def leaves(value: Any) -> Iterator[tuple[Any, bool]]:
             yield item, False
 
 
+def names(value: Any) -> set[str]:
+    """Every name of a field below a value; halves of surrogate pairs as `encodable` has them."""
+    return {encodable(str(leaf)) for leaf, is_name in leaves(value) if is_name}
+
+
 def _parse_tolerantly(raw: bytes, notes: list[str] | None) -> Any:
     seen: list[str] = []
     try:

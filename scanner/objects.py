@@ -248,6 +248,7 @@ class Rows:
     first_row: tuple[int, ...]  # per source: row_id of its first record, read or skipped
     damage: tuple[Damage, ...] = ()  # what was tolerated while reading
     order: Int64 | None = field(default=None, repr=False)  # (n,) content_order, where it is known already
+    private_names: Int32 | None = None  # (n,) names of its fields that hold private values; None: not looked for
 
     def __len__(self) -> int:
         return len(self.row_id)

@@ -54,8 +54,8 @@ def reading_options(command: Command) -> Command:
     """How records are read."""
     options = [
         click.option("--layout", help="Layout of the records [found automatically]."),
-        click.option("--prompt-field", help="Field that holds the prompt."),
-        click.option("--response-field", help="Field that holds the answer."),
+        click.option("--prompt-field", help="Field that holds the prompt; a.b.0 is the first entry of b in a."),
+        click.option("--response-field", help="Field that holds the answer, likewise."),
         click.option(
             "--header/--no-header",
             default=None,

@@ -43,6 +43,7 @@ from scanner import (
 )  # fmt: skip
 from scanner.embedding import Encoders
 from scanner.errors import ChangedInputError, RuleError, RunError, SettingsError, limited
+from scanner.figures import plural
 from scanner.objects import Source
 from scanner.progress import Progress, peak_rss_bytes
 from scanner.settings import Settings
@@ -317,11 +318,16 @@ def calibrate(runs: list[Path], out: Path, names: tuple[str, ...] = (), progress
     return calibrating.calibrate(runs, out, names, progress)
 
 
-def gate(run: RunFolder, band: str) -> int:
-    """Rows whose risk band is `band` or higher (`--fail-on`)."""
+def gate(run: RunFolder, band: str) -> list[str]:
+    """Why a gate on this risk band trips (`--fail-on`): rows of it or a higher one, and private names of fields."""
     levels = ("none", "low", "medium", "high")
     wanted = levels[levels.index(band) :]
-    return int(run.read_table("prediction", ["band"])["band"].is_in(wanted).sum())
+    risky = int(run.read_table("prediction", ["band"])["band"].is_in(wanted).sum())
+    named = run.read_json("scan.json")["summary"]["found"].get("names", {}).get("rows")
+    return [
+        *([f"{plural(risky, 'row')} at risk band {band} or higher"] if risky else []),
+        *([f"private values in names of fields of {plural(named, 'row')}, which no plan changes"] if named else []),
+    ]
 
 
 def verify(file: Path, run_path: Path) -> Verified:

@@ -295,4 +295,4 @@ def patterns_of(spans: pl.DataFrame, rows: Rows) -> pl.DataFrame:
     """Features of what the rules found, per row."""
     from scanner.features import patterns
 
-    return patterns.features(spans, rows.row_id)
+    return patterns.features(spans, rows.row_id, rows.private_names)

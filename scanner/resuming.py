@@ -14,7 +14,8 @@ from scanner.writing import atomic, write_bytes
 
 def save_rows(path: Path, rows: Rows) -> None:
     """Keep what was read, so that an interrupted run need not read again."""
-    arrays = {name: getattr(rows, name) for name in ("row_id", "source", "line", "start", "end", "turns", "digest")}
+    names = ("row_id", "source", "line", "start", "end", "turns", "digest", "private_names")
+    arrays = {name: array for name in names if (array := getattr(rows, name)) is not None}
     with atomic(path) as temporary, temporary.open("wb") as file:
         np.savez(
             file,

@@ -7,6 +7,7 @@ the same segments and the same record hash.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from types import ModuleType
 
@@ -21,7 +22,7 @@ from scanner.growing import Place
 from scanner.inplace import Again
 from scanner.jsonediting import pointer_of
 from scanner.kernels.hashing import hash_texts
-from scanner.objects import ROLE_CODE, Bool, Int64, Records, Segment, Skip, UInt64
+from scanner.objects import ROLE_CODE, Bool, Int32, Int64, Records, Segment, Skip, UInt64
 from scanner.running import uncollected
 from scanner.settings import Settings
 from scanner.storedtext import SEGMENT_SCHEMA, roles_array, views
@@ -41,10 +42,13 @@ class Chunk:
     skips: tuple[Skip, ...]
     notes: tuple[str, ...]  # what was tolerated, as "line 3: duplicate key"
     unread: pa.RecordBatch | None = None  # what stands beside the segments, where it is wanted
+    private_names: Int32 | None = None  # (n,) as in Rows, where unread fields are wanted
 
     def rows(self, source: int) -> dict[str, np.ndarray]:
         """What `Rows` holds of these rows, which are the source's of that index."""
         columns = {name: getattr(self, name) for name in ("row_id", "line", "start", "end", "turns", "digest")}
+        if self.private_names is not None:
+            columns["private_names"] = self.private_names
         return {**columns, "source": np.full(len(self.row_id), source, np.int32)}
 
 
@@ -56,11 +60,12 @@ def segment(
     printer: Fingerprinter | None,
     place: Place | None,
     is_known: Callable[[str], bool] | None = None,
+    private: Callable[[set[str]], set[str]] | None = None,
 ) -> Chunk:
     """Segments of one piece: the fast reader where it applies, the general parser for the rest.
 
-    room: for the text, which is written down; None where it is kept only if it must be. is_known: where unread fields
-    are wanted, whether a rule knows the name of a field.
+    room: for the text, which is written down; None where it is kept only if it must be. is_known and private: where
+    unread fields are wanted, whether a rule knows the name of a field, and which names hold what a rule finds.
     """
     n = len(records)
     digest = np.zeros((n, 2), np.uint64)
@@ -79,10 +84,12 @@ def segment(
         fast = flatreading.decode(records.buffer, records.row_id, records.start, records.end, shape, room, digest)
         slow = fast.slow
     damage = list(records.notes)
+    names: set[str] = set()
     with uncollected():  # half the time over rows of thousands of fields
         collected, aside, skips = _read_slow(
-            records, np.flatnonzero(slow), layout, settings, digest, turns, damage, is_known
+            records, np.flatnonzero(slow), layout, settings, digest, turns, damage, is_known, names
         )
+        named = None if private is None else _private_names(records, shape, slow, names, private)
     if is_known is not None and shape is not None and (flat := unread.of_flat(records, shape, is_known)) is not None:
         aside = _merged(flat, aside)
     read: slice | Bool = slice(None)  # views where all could be read
@@ -97,7 +104,7 @@ def segment(
         segments = views(batch)
     if printer is not None and place is not None:
         printer.fill(place, segments)
-    return _chunk(records, batch, read, turns, digest, (skip for _, skip in skips), damage, aside)
+    return _chunk(records, batch, read, turns, digest, (skip for _, skip in skips), damage, aside, named)
 
 
 def _chunk(
@@ -109,6 +116,7 @@ def _chunk(
     skips: Iterable[Skip],
     damage: list[str],
     unread: pa.RecordBatch | None = None,
+    private_names: Int32 | None = None,
 ) -> Chunk:
     return Chunk(
         text=text,
@@ -121,7 +129,31 @@ def _chunk(
         skips=(*records.skips, *skips),
         notes=tuple(damage),
         unread=unread,
+        private_names=None if private_names is None else private_names[read],
     )
+
+
+def _private_names(
+    records: Records,
+    shape: flatreading.FlatShape | None,
+    slow: Bool,
+    names: set[str],
+    private: Callable[[set[str]], set[str]],
+) -> Int32:
+    """(n,) how many names of fields hold private values: of flat records those of their shape, else their own.
+
+    names: of all the others. Hardly any piece has private ones, so these records are then parsed again, rather than
+    the names of every record kept.
+    """
+    counts = np.zeros(len(records), np.int32)
+    if shape is not None:
+        counts[~slow] = len(private(set(shape.keys)))
+    if found := private(names):
+        for i in np.flatnonzero(slow).tolist():
+            with suppress(ScanError):  # such a record is listed as skipped
+                value = jsontext.parse(records.raw(i)) if records.values is None else records.values[i]
+                counts[i] = len(found & jsontext.names(value))
+    return counts
 
 
 def _read_slow(
@@ -133,10 +165,11 @@ def _read_slow(
     turns: np.ndarray,
     damage: list[str],
     is_known: Callable[[str], bool] | None,
+    names: set[str],
 ) -> tuple[pa.RecordBatch, pa.RecordBatch, list[tuple[int, Skip]]]:
     """Segments of the records at `places`, parsed one by one, and what stands beside them where it is wanted.
 
-    What cannot be read comes back as skips.
+    What cannot be read comes back as skips. names: takes the names of their fields where what stands beside is wanted.
     """
     if not len(places):
         return _NO_SEGMENTS, _NO_SEGMENTS, []
@@ -166,6 +199,7 @@ def _read_slow(
         row = int(records.row_id[i])
         found += [(row, number, s) for number, s in enumerate(segments)]
         if is_known is not None:
+            names |= jsontext.names(value)
             others = unread.of_record(value, segments, is_known)
             aside += [
                 (row, number, Segment(path, "text", 0, False, text)) for number, (path, text) in enumerate(others)

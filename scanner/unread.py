@@ -2,9 +2,10 @@
 
     record, segments -> every other text, and numbers that may be private -> private/unread.arrow
     segments and unread fields together, through the rules -> spans.parquet and unread.parquet
+    names of all fields, through the rules -> how many of each row are private
 
 A cleaned file still holds these fields, so what is private in them is masked like anything else. They play no part in
-duplicates or predictions.
+duplicates or predictions. Names are never changed, for other programs ask for them: who brings the data is told.
 """
 
 from __future__ import annotations
@@ -49,6 +50,34 @@ def names_of(settings: Settings) -> Callable[[str], bool]:
         return fieldnames.meaning(name, known) is not None
 
     return is_known
+
+
+NAMES_KEPT = 1 << 16
+"""Names of which it is remembered that no rule finds anything in them; data may use them up without end."""
+
+
+def private_names(settings: Settings) -> Callable[[set[str]], set[str]]:
+    """Which of some names of fields hold what a rule finds."""
+    book = rulebook.load(settings.rules)
+    harmless: set[str] = set()
+
+    def private(names: set[str]) -> set[str]:
+        new = names - harmless
+        found = private_among(new, book)
+        if len(harmless) < NAMES_KEPT:
+            harmless.update(new - found)
+        return found
+
+    return private
+
+
+def private_among(names: Iterable[str], book: Rulebook) -> set[str]:
+    """Those of some names of fields in which a rule finds something."""
+    ordered = sorted(names)
+    if not ordered:
+        return set()
+    frame = pl.DataFrame({"row_id": range(len(ordered)), "segment": 0, "text": ordered, "field_path": ""})
+    return {ordered[i] for i in book.find([frame], 1)["row_id"].to_list()}
 
 
 def of_record(record: Any, segments: Iterable[Segment], is_known: Callable[[str], bool]) -> Beside:

@@ -169,7 +169,7 @@ def _holding(
             record = jsontext.parse(records.raw(i), notes) if records.values is None else records.values[i]
             hidden = any(note.startswith("duplicate keys") for note in notes)  # some of it was not parsed
             said, named = pl.Series(_names_and_texts(record), dtype=pl.String), {known[quoted] for quoted in private}
-            if hidden or not named.isdisjoint(_names(record)) or _that_hold(said, values):
+            if hidden or not named.isdisjoint(jsontext.names(record)) or _that_hold(said, values):
                 yield int(records.row_id[i])
 
 
@@ -177,18 +177,15 @@ def _quoted_names(records: Records, texts: pl.Series) -> pl.Series:
     """Every record's names of fields as JSON strings; where it is text, what looks like one."""
     if records.values is None:
         return texts.str.extract_all(r'"(?:[^"\\]|\\.)*"\s*:').list.eval(pl.element().str.strip_chars_end(": \t\r\n"))
-    named = [[json.dumps(name, ensure_ascii=False) for name in _names(value)] for value in records.values]
+    named = [[json.dumps(name, ensure_ascii=False) for name in jsontext.names(value)] for value in records.values]
     return pl.Series(named, dtype=pl.List(pl.String))
 
 
 def _private_names(quoted: list[str], book: rulebook.Rulebook) -> dict[str, str]:
     """Each name, which stands as a JSON string, where a rule finds something in it; else empty."""
-    if not quoted:
-        return {}
     names = [_unquoted(name) for name in quoted]
-    frame = pl.DataFrame({"row_id": range(len(names)), "segment": 0, "text": names, "field_path": ""})
-    private = set(book.find([frame], 1)["row_id"])
-    return {form: name if i in private else "" for i, (form, name) in enumerate(zip(quoted, names, strict=True))}
+    private = unread.private_among(names, book)
+    return {form: name if name in private else "" for form, name in zip(quoted, names, strict=True)}
 
 
 def _unquoted(name: str) -> str:
@@ -197,11 +194,6 @@ def _unquoted(name: str) -> str:
         return jsontext.encodable(json.loads(name, strict=False))
     except ValueError:
         return name[1:-1]
-
-
-def _names(record: Any) -> set[str]:
-    """Every name of a field below a record."""
-    return {jsontext.encodable(str(leaf)) for leaf, is_name in jsontext.leaves(record) if is_name}
 
 
 def _texts(records: Records) -> pl.Series:

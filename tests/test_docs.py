@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import fields
 from pathlib import Path
 
 import click
+import polars as pl
 
 import cli
+from scanner import pipeline
 from scanner.reports._content import PREDICTION_COLUMNS
 from scanner.rulebook import bands
 from scanner.settings import NEGATIONS, OF_ONE_COMMAND, Settings, TrainingPlan, read_settings_file
@@ -31,6 +34,23 @@ def test_every_column_of_a_prediction_stands_in_the_readme_with_the_bands() -> N
         assert f"`{column}`" in README, f"{column} is not in the README"
     for band, least in bands().cuts:
         assert f"`{band}` from {f'{least:.2f}'.removeprefix('0')}" in README
+
+
+def test_every_column_of_a_run_is_told(tmp_path: Path) -> None:
+    """In the README; those of rows.parquet that are called family.name in the file of that family."""
+    row = {"instruction": "Whom to ask?", "output": "Ask jane.roe@roe-clinic.net for it, please.", "note": "by the way"}
+    (tmp_path / "d.jsonl").write_text(2 * (json.dumps(row) + "\n"), "utf-8")
+    run = pipeline.audit([str(tmp_path / "d.jsonl")], Settings(), tmp_path / "d.scan").path
+    untold = []
+    for table in run.glob("*.parquet"):
+        for column in pl.read_parquet_schema(table):
+            family, _, name = column.rpartition(".")
+            file = ROOT / "scanner" / ("contextual.py" if family == "contexts" else f"features/{family}.py")
+            told = file.read_text("utf-8") if family else README
+            if not re.search(rf"\b{name}\b" if family else rf"`{column}`", told):
+                untold.append((table.stem, column))
+    assert len(list(run.glob("*.parquet"))) >= 9
+    assert not untold
 
 
 def test_every_option_that_the_readme_names_exists() -> None:

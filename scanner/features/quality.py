@@ -1,6 +1,8 @@
 """A row's quality for keep policies: complete, longer, more varied answers first. The one place of the formula.
 
-    quality = complete + log2(1 + answer tokens) / 10 + distinct answer tokens / answer tokens
+    quality.score = complete + log2(1 + answer tokens) / 10 + distinct answer tokens / answer tokens
+
+It is NaN where a row has no copy and no pair, since nothing has to be chosen there.
 
 complete is 1 when the answer ends as finished text ends (sentence punctuation, a closing bracket or quote, or a code
 fence), else 0. The weights are a choice, not a measurement: completeness outranks length, length outranks variety

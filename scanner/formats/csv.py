@@ -3,13 +3,13 @@
 Files without a header row get the column names column_1, column_2, ... Whether the first row is one is found from what
 it holds, unless the settings say so. A name that repeats an earlier one gets a number, as in pandas: name, name.1; that
 is told as what is tolerated of records is.
-Rows with fewer cells than columns are read (the missing cells are None), rows with more are listed as skipped.
+Rows with fewer cells than columns are read (the missing cells are None), rows with more are listed as skipped. So is
+the line of a quote that is never closed: the next one would close it, and make one row of all that stands between.
 """
 
 from __future__ import annotations
 
 import csv
-import io
 import itertools
 import re
 from collections.abc import Callable, Iterator
@@ -41,10 +41,11 @@ _LONGEST_CELL = 1 << 31
 _MOST_REWINDS = 50  # unclosed quotes after which the rest of the file is given up as one row: linear time
 _HEADER_CELL = re.compile(r"[^\W\d][\w .\-/()]{0,39}\Z")
 _SENTENCE = re.compile(r"(?:\S+\s+){2,}\S*[^\W\d]\.|(?:\S+\s+){5,}\S+")  # three words and a full stop, or six words
-_ROWS_LOOKED_AT = 20  # after a first row of names, to tell whether it is a header
+_ROWS_LOOKED_AT = 20  # for the delimiter, and after a first row of names, to tell whether it is a header
 _SHOWN_NAMES, _SHOWN_NAME = 3, 40  # names of a header in what is told of it, and characters of each
 _LINE_END = re.compile(rb"\n")
-_UNTERMINATED = "a quoted cell that is not closed before the end of the file, expected '\"'"
+_CURE = "close it, or double it where it is part of a quoted cell"
+_UNTERMINATED = f"a quote that is not closed before the end of the file; {_CURE}"
 
 
 @dataclass(frozen=True)
@@ -66,11 +67,12 @@ def table(source: Source, settings: Settings) -> Table:
     csv.field_size_limit(_LONGEST_CELL)  # the module's own limit of 128 kB is one for the whole process
     data = content(source, settings.max_decompressed_bytes)
     at = len(BOM) if data[:3].tobytes() == BOM else 0
-    sample = data[at : at + _SAMPLE_BYTES].tobytes().decode("utf-8", "replace")
-    delimiter = _delimiter(sample)
+    delimiter = _delimiter(data[at : at + _SAMPLE_BYTES])
     elements = _rows(data, at, delimiter)
     if not len(elements):
         require_records(source, elements)
+    if 0 in elements.broken:
+        raise FormatError(f"{source.name}:{elements.line[0]}: the first row has {elements.broken[0]}")
     try:
         first = _cells(elements.raw(0), delimiter)
     except csv.Error:
@@ -93,15 +95,16 @@ def table(source: Source, settings: Settings) -> Table:
     return Table(require_records(source, elements), tuple(columns), delimiter)
 
 
-def _delimiter(sample: str) -> str:
-    """The delimiter that splits the first lines into the same number of cells, the most cells winning."""
+def _delimiter(sample: UInt8) -> str:
+    """The delimiter that splits the first rows into the same number of cells, the most cells winning."""
     best, most = ",", 1
     for candidate in DELIMITERS:
+        found = _rows(sample, 0, candidate)
+        whole = itertools.islice((i for i in range(len(found)) if i not in found.broken), _ROWS_LOOKED_AT)
         try:
-            widths = [len(row) for row in csv.reader(io.StringIO(sample, newline=""), delimiter=candidate) if row]
+            widths = [len(_cells(found.raw(i), candidate)) for i in whole]
         except csv.Error:
             continue
-        widths = widths[:20] if len(widths) > 1 else widths
         if widths and widths[0] > most and sum(w == widths[0] for w in widths) >= 0.8 * len(widths):
             best, most = candidate, widths[0]
     return best
@@ -114,6 +117,7 @@ def _rows(data: UInt8, at: int, delimiter: str) -> Elements:
     start, end, line = (np.empty(_ROOM, np.int64) for _ in range(3))
     starts, ends, lines, count = [], [], [], 0
     broken: dict[int, str] = {}
+    rewinds = 0
     while True:
         n = kernel.csv_records(data, len(data), ord(delimiter), state, start, end, line)
         starts.append(start[:n].copy())
@@ -122,20 +126,26 @@ def _rows(data: UInt8, at: int, delimiter: str) -> Elements:
         count += n
         if state[kernel.STATUS] == kernel.ENDED:
             break
-        if state[kernel.STATUS] == kernel.UNTERMINATED:
-            # Only the line that opens the quote is given up; reading goes on behind it.
-            first = int(state[kernel.AT])
-            line_end = _LINE_END.search(data.data, first) if len(broken) < _MOST_REWINDS else None
+        if state[kernel.STATUS] in (kernel.UNTERMINATED, kernel.JOINED):
+            # The record is given up to the end of the line that opens the quote; reading goes on behind it.
+            first, quote, at_line = (int(state[i]) for i in (kernel.AT, kernel.WHERE, kernel.WHERE_LINE))
+            is_joined = state[kernel.STATUS] == kernel.JOINED
+            rewinds += not is_joined  # which are read twice at most, up to the next quote
+            line_end = _LINE_END.search(data.data, quote) if rewinds <= _MOST_REWINDS else None
             last = line_end.start() if line_end else len(data)
-            broken[count] = _UNTERMINATED
+            broken[count] = _joined(int(state[kernel.LINE])) if is_joined else _UNTERMINATED
             starts.append(np.array([first]))
             ends.append(np.array([last - int(last > first and data[last - 1] == 13)]))
-            lines.append(state[kernel.LINE : kernel.LINE + 1].copy())
+            lines.append(np.array([at_line]))
             count += 1
             state[kernel.AT] = min(last + 1, len(data))
-            state[kernel.LINE] += 1
+            state[kernel.LINE] = at_line + 1
     joined = [np.concatenate(parts).astype(np.int64) for parts in (starts, ends, lines)]
     return Elements(data, joined[0], joined[1], joined[2], broken)
+
+
+def _joined(line: int) -> str:
+    return f"a quote that is not closed before another opens a cell in line {line}; {_CURE}"
 
 
 def _some_rows(elements: Elements, delimiter: str) -> list[list[str]]:

@@ -18,7 +18,7 @@ STATE_SIZE = 7
 
 # Values of state[STATUS]; those from UNTERMINATED on are errors of the element that begins at state[AT].
 FULL, ENDED, CLOSED = 0, 1, 2
-UNTERMINATED, LINE_BREAK, MISPLACED, MISMATCHED, UNCLOSED, TOO_DEEP = 3, 4, 5, 6, 7, 8
+UNTERMINATED, LINE_BREAK, MISPLACED, MISMATCHED, UNCLOSED, TOO_DEEP, JOINED = 3, 4, 5, 6, 7, 8, 9
 REASONS = {
     UNTERMINATED: "unterminated string, expected '\"' before the end of the file",
     LINE_BREAK: "a line break inside a string, expected '\"' before the end of the line",
@@ -223,12 +223,25 @@ def json_elements(data, size, stack, state, start, end, line):
         count += 1
 
 
+@helper
+def _opens_cell(data, at, size, delimiter):
+    """Whether quotes that end at `at` stand where a cell begins, and text behind them: they do not end a cell."""
+    before = at - 1
+    while data[before] == _QUOTE:  # the quote that opens the outer cell stands before a line end
+        before -= 1
+    if at + 1 >= size or not (data[before] == delimiter or data[before] == _NEWLINE):
+        return False
+    after = data[at + 1]
+    return not (after == delimiter or after == _NEWLINE or after == _RETURN)
+
+
 @kernel(INT(U8R, INT, INT, I64, I64, I64, I64))
 def csv_records(data, size, delimiter, state, start, end, line):
     """Spans of the next CSV records, line ends left out, blank lines skipped; returns how many.
 
     A quote opens a quoted cell only where a cell begins, as in RFC 4180 and Python's csv. Afterwards state[STATUS]
-    is FULL, ENDED, or UNTERMINATED: the record at state[AT] has a quote that is never closed.
+    is FULL, ENDED, or an error of the record at state[AT], whose quote at state[WHERE] in line state[WHERE_LINE] is
+    not closed: UNTERMINATED, by no further quote; JOINED, for the next one, in line state[LINE], opens a cell.
     """
     count = 0
     i = state[AT]
@@ -236,12 +249,17 @@ def csv_records(data, size, delimiter, state, start, end, line):
     while i < size:
         first, first_line = i, number
         in_quotes, cell_start = False, True
+        opened, opened_line = i, number
         while i < size:
             c = data[i]
             if in_quotes:
                 if c == _QUOTE:
                     if i + 1 < size and data[i + 1] == _QUOTE:
                         i += 1
+                    elif number > opened_line and _opens_cell(data, i, size, delimiter):
+                        state[AT], state[LINE], state[STATUS] = first, number, JOINED
+                        state[WHERE], state[WHERE_LINE] = opened, opened_line
+                        return count
                     else:
                         in_quotes = False
                 elif c == _NEWLINE:
@@ -254,10 +272,12 @@ def csv_records(data, size, delimiter, state, start, end, line):
                 continue
             elif c == _QUOTE and cell_start:
                 in_quotes = True
+                opened, opened_line = i, number
             cell_start = False
             i += 1
         if in_quotes:
             state[AT], state[LINE], state[STATUS] = first, first_line, UNTERMINATED
+            state[WHERE], state[WHERE_LINE] = opened, opened_line
             return count
         last = i
         if last > first and data[last - 1] == _RETURN:

@@ -116,17 +116,27 @@ def _answer_path(record: Mapping[str, Any], prompt: str) -> Path | None:
 
 
 def _named(record: Mapping[str, Any], name: str, option: str) -> Path:
-    """The path of a field the user named: a key, or keys joined by dots."""
+    """The path of a field the user named: a key, or keys and numbers of entries, from 0, joined by dots."""
     if name in record:
         return (name,)
-    path, value = [], record
+    path: list[str | int] = []
+    value: Any = record
     for part in name.split("."):
-        if not isinstance(value, Mapping) or part not in value:
-            there = plain_names(record)
+        step = int(part) if isinstance(value, list | tuple) and part.isdecimal() else part
+        there = value if isinstance(value, Mapping) else range(len(value)) if isinstance(step, int) else ()
+        if step not in there:
             raise LayoutError(
-                f"the field that {option} names is not in the record; expected it in every record; its fields are "
-                f"{', '.join(there) or 'none'}"
+                f"the field that {option} names is not in the record; expected it in every record; {_instead(value)}"
             )
-        path.append(part)
-        value = value[part]
+        path.append(step)
+        value = value[step]
     return tuple(path)
+
+
+def _instead(value: Any) -> str:
+    """What stands where a named field does not."""
+    if isinstance(value, Mapping):
+        return f"the fields there are {', '.join(plain_names(value)) or 'none'}"
+    if isinstance(value, list | tuple):
+        return f"there is a list of {len(value):,}, whose entries are named by their numbers, from 0"
+    return f"there is {type_name(value)}"

@@ -36,7 +36,12 @@ def scope(summary: dict[str, Any]) -> list[str]:
     said = [f"{NOT_LOOKED_FOR}."]
     found = {rule for kind in ("private", "secret", "unread") for rule in summary["found"].get(kind, {})["by_rule"]}
     nowhere = [of_rule(rule) for rule in summary.get("looked_for", ()) if rule not in found]
+    named = (summary["found"].get("names") or {}).get("rows")
     if nowhere:
-        said.append(f"Looked for and found nowhere: {listed(nowhere)}.")
-    said.append("Not looked into are names of fields (scan verify looks into them) and binary columns.")
+        where = "in no text of a field (of names of fields it is not counted by kind)" if named else "nowhere"
+        said.append(f"Looked for and found {where}: {listed(nowhere)}.")
+    unseen = "binary columns"
+    if named is None:  # in runs of an earlier version
+        unseen = f"names of fields (scan verify looks into them) and {unseen}"
+    said.append(f"Not looked into are {unseen}.")
     return said

@@ -53,6 +53,7 @@ def summarise(
         "private": _findings(spans, "private", n),
         "secret": _findings(spans, "secret", n),
         "unread": _findings(spans.clear() if unread is None else unread, "private secret", n),
+        "names": _private_names(rows),
     }
     summary: dict[str, Any] = {
         **{k: v for k, v in counts.items() if k != "jaccard"},
@@ -223,6 +224,15 @@ def _read(rows: pl.DataFrame) -> dict[str, int | None]:
         "learned_tokens": total("contexts.tokens"),
         "learned_rows": total("contexts.tokens", lambda counts: counts > 0),
     }
+
+
+def _private_names(rows: pl.DataFrame) -> dict[str, Any]:
+    """Rows with names of fields that hold private values, and where the first stands; None: not looked for."""
+    if "patterns.names" not in rows.columns or rows["patterns.names"].null_count():
+        return {"rows": None, "share": None, "first": ""}
+    named = rows.filter(pl.col("patterns.names") > 0)
+    first = f"{named['source'][0]}:{named['line'][0]}" if len(named) else ""
+    return {"rows": len(named), "share": share(len(named), len(rows)), "first": first}
 
 
 def _unanswered(rows: pl.DataFrame) -> int | None:

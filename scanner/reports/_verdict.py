@@ -13,6 +13,7 @@ from scanner.reports._words import (
     number,
     of_alike,
     plural,
+    renames,
     sentence,
     skew,
 )
@@ -39,6 +40,9 @@ def headline(summary: dict[str, Any]) -> str:
         gone = _should_go(summary)
         if gone not in call and summary["plan"]["drop"] >= max(1, MANY_DROPPED * rows):
             said.append(f"{gone}.")
+    if renames(summary):
+        many = f"{number(summary['found']['names']['rows'])} of {plural(rows, 'row')}"
+        said.append(f"Rename fields before training: in {many} their names hold private values, which stay unmasked.")
     if not said:
         where = "the records that could be read" if skipped else "this data set"
         said.append(f"Nothing in {where} calls for action.")
@@ -125,4 +129,4 @@ def verdict(scan: dict[str, Any]) -> list[str]:
         f"The plan drops {plural(actions['drop'], 'row')}, redacts {number(actions['redact'])} and leaves "
         f"{number(actions['review'])} for you to review; {plural(actions['rows_left'], 'row remains', 'rows remain')}."
     )
-    return lines + [sentence(line) for line in brake(scan)]
+    return lines + [sentence(line) for line in (renames(summary), *brake(scan)) if line]

@@ -72,7 +72,21 @@ def findings(summary: dict[str, Any]) -> list[tuple[str, int, float | None, str]
         details = ", ".join(rules) + (f" and {plural(more, 'more kind')}" if more > 0 else "")
         details = f"in fields that no trainer reads: {details}" if kind == "unread" else details
         lines.append((name, part["rows"], part["share"], details or plural(0, "finding")))
+    if renames(summary):
+        named = found["names"]
+        lines.append(("field names", named["rows"], named["share"], "private values in names, which no plan changes"))
     return lines
+
+
+def renames(summary: dict[str, Any]) -> str:
+    """That names of fields hold private values, where, and what is to be done; empty where none does."""
+    named = summary["found"].get("names") or {}  # runs of an earlier version did not look for them
+    if not named.get("rows"):
+        return ""
+    return (
+        f"rename fields yourself: in {plural(named['rows'], 'row')} (first: {named['first']}) their names hold private "
+        "values, which no plan changes; scan verify fails until it is done, and names the rows"
+    )
 
 
 def _pairs(found: dict[str, Any]) -> str:

@@ -82,7 +82,13 @@ class _Screen:
             (
                 "Plan",
                 self._lines(
-                    [*words.brake(scan), words.planned(summary), *_reasons.for_review(scan), *_keeping.lines(scan)]
+                    [
+                        *words.brake(scan),
+                        words.planned(summary),
+                        words.renames(summary),
+                        *_reasons.for_review(scan),
+                        *_keeping.lines(scan),
+                    ]
                 ),
             ),
         ]
@@ -138,7 +144,7 @@ class _Screen:
         if not self.narrow:
             table.add_column(ratio=1)
         for what, rows, share, details in words.findings(self.content.summary):
-            style = "bold" if rows and what in ("private data", "secrets") else "" if rows else "dim"
+            style = "bold" if rows and what in ("private data", "secrets", "field names") else "" if rows else "dim"
             cells = [
                 self.plain(what, style),
                 self.plain(words.number(rows), style),

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
@@ -59,8 +60,78 @@ def test_a_quote_that_is_never_closed_costs_one_line(contents, rewritten):
     found = contents("a.csv", raw)
     assert [row["name"] for row in found.values] == ["ann", "cid"]
     assert [(s.row_id, s.line) for s in found.skips] == [(1, 3)]
-    assert "not closed" in found.skips[0].reason
+    assert "not closed before the end of the file; close it" in found.skips[0].reason
     assert rewritten("a.csv", raw)[0] == raw
+
+
+UNCLOSED = [
+    b'ann,"rome\nbob,oslo\ncid,"bern, old"\n',  # the next quoted cell would close it
+    b'ann,"rome\n"bob","oslo"\n"cid","bern, old"\n',  # as where every cell is quoted
+    b'ann,"rome\nbob,oslo\n"cid","bern, old"\n',
+    b'ann,"rome\r\nbob,oslo\r\ncid,"bern, old"\r\n',
+    b'ann,"rome\nbob,oslo\ncid,"""bern"""\n',
+    b'"ann\nlee","rome\nbob,oslo\ncid,"bern\nold"\n',  # beside a cell that rightly has two lines
+]
+
+
+@pytest.mark.parametrize("rows", UNCLOSED)
+def test_a_quote_that_a_later_cell_would_close_costs_one_line_and_is_told(contents, rewritten, rows):
+    raw = b"name,city\neve,ulm\n" + rows
+    found = contents("a.csv", raw)
+    assert [row["name"] for row in found.values] == ["eve", "bob", "cid"]
+    assert [row["city"] for row in found.values][1] == "oslo"
+    at = 3 + rows.startswith(b'"ann\nlee"')
+    assert [(s.row_id, s.line) for s in found.skips] == [(1, at)]
+    reason = found.skips[0].reason
+    assert re.fullmatch(
+        r"a quote that is not closed before another opens a cell in line [456]; close it, or .*", reason
+    )
+    assert "rome" not in reason
+    assert rewritten("a.csv", raw)[0] == raw
+    out, done = rewritten("a.csv", raw, Edits(0, frozenset({1})))
+    assert (done.kept, b"rome" in out, b"bob" in out) == (3, False, True)
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        'a table:\n1,2\n3,4',  # what looks like rows of the same number of cells
+        'name,city\n"ann","rome"\n',
+        '\n"quoted"\n',
+        'code:\nprint("a",\n"b")\n',
+        'ends in a comma,\n',
+        '",\n"',
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("quoting", [csv.QUOTE_MINIMAL, csv.QUOTE_ALL])
+def test_a_cell_of_several_lines_is_no_quote_that_was_left_open(contents, cell, quoting):
+    text = io.StringIO()
+    csv.writer(text, quoting=quoting).writerows([("name", "city"), ("ann", cell), (cell, "rome"), (cell, cell)])
+    found = contents("a.csv", text.getvalue().encode())
+    assert [tuple(row.values()) for row in found.values] == [("ann", cell), (cell, "rome"), (cell, cell)]
+    assert not found.skips
+
+
+def test_a_first_row_whose_quote_is_left_open_names_no_columns(contents):
+    with pytest.raises(
+        FormatError, match=r"a\.csv:1: the first row has a quote that is not closed .* in line 2; close"
+    ):
+        contents("a.csv", b'"name,city\n"ann","rome"\n"bob","oslo"\n')
+
+
+def test_many_quotes_left_open_cost_a_line_each(contents):
+    raw = b"name,city\n" + b"".join(b'ann %d,"rome\nbob %d,"oslo"\n' % (i, i) for i in range(200))
+    found = contents("a.csv", raw)
+    assert [row["name"] for row in found.values] == [f"bob {i}" for i in range(200)]
+    assert [s.line for s in found.skips] == list(range(2, 402, 2))
+
+
+@pytest.mark.parametrize("delimiter", [";", "|", "\t"])
+def test_the_delimiter_is_found_beside_a_quote_left_open(contents, delimiter):
+    lines = ["name,city,note", 'ann,"rome,old', *(f"bob {i},oslo,x" for i in range(30))]
+    found = contents("a.csv", "\n".join(lines).replace(",", delimiter).encode())
+    assert len(found.values) == 30
+    assert found.values[0] == {"name": "bob 0", "city": "oslo", "note": "x"}
 
 
 @pytest.mark.parametrize(("name", "delimiter"), [("a.tsv", "\t"), ("a.csv", ";"), ("a.csv", "|"), ("a.csv", ",")])

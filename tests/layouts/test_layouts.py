@@ -160,8 +160,31 @@ def test_pairs_with_named_fields():
         ("context", "user", 0, False),
         ("answer_en", "assistant", 1, True),
     ]
-    with pytest.raises(LayoutError, match=r"--response-field names is not in the record; .*; its fields are meta, pr"):
+    with pytest.raises(
+        LayoutError, match=r"--response-field names is not in the record; .*; the fields there are meta, pr"
+    ):
         layouts.load("pair").segments(record, Settings(response_field="nothing"))
+
+
+def test_a_named_field_may_stand_in_a_list():
+    """As Label Studio exports it."""
+    record = {"data": {"q": "Why?"}, "annotations": [{"result": [{"value": {"text": ["So."]}}]}], "7": {"x": "y"}}
+    place = "annotations.0.result.0.value.text"
+    named = {"prompt_field": "data.q", "response_field": f"{place}.0"}
+    said = layouts.load("pair").segments(record, Settings(**named))
+    assert [(s.path, s.text) for s in said] == [
+        (("data", "q"), "Why?"),
+        (("annotations", 0, "result", 0, "value", "text", 0), "So."),
+    ]
+    assert layouts.load("pair").segments(record, Settings(response_field="7.x"))[-1].text == "y"
+    for field, seen in [
+        (f"{place}.1", "there is a list of 1, whose entries are named by their numbers, from 0"),
+        ("annotations.text", "there is a list of 1, whose"),
+        ("data.q.0", "there is text"),
+        ("data.0", "the fields there are q"),
+    ]:
+        with pytest.raises(LayoutError, match=f"is not in the record; expected it in every record; {seen}"):
+            layouts.load("pair").segments(record, Settings(response_field=field))
 
 
 @pytest.mark.parametrize(("named", "answer"), [({"response_field": "said"}, "said"), ({}, "answer")])
