@@ -26,6 +26,7 @@ tokens score cursor sequence seq
 IDENTIFIERS = frozenset(_IDENTIFIERS.split())
 """Last words of names whose digits number, date or measure something: what looks like a card number there is chance."""
 _FLOAT = re.compile(r"(\d{1,24})(?:[.,](\d*))?(?:[eE]\+?(\d{1,2}))?")
+_SHORT_CODE = re.compile(r"[0-9]{1,4}")
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[^\W\d_A-Z]+|\d+")
 Meaning = TypeVar("Meaning")
 
@@ -80,7 +81,8 @@ def whole_number(text: str) -> str:
 
 
 def is_value(text: str) -> bool:
-    """Whether a field's text can be a value at all: no placeholder, no type, no row of stars."""
+    """Whether a field's text can be a value at all: no placeholder, no type, no row of stars; 777 and 7 (of 007, as a
+    spreadsheet has it) are codes like others."""
     plain = text.strip().strip("<>[]{}()\"'").casefold()
     is_label = re.fullmatch(r"[\[<{][\w .-]*[\]>}]", text.strip()) is not None  # [PHONE_1], <your password>
-    return bool(plain) and not is_label and plain not in NO_VALUES and len(set(plain)) > 1
+    return bool(plain) and not is_label and plain not in NO_VALUES and (len(set(plain)) > 1 or _SHORT_CODE.fullmatch(plain) is not None)
