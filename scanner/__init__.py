@@ -5,7 +5,7 @@
     floor 0  objects errors settings plugins progress figures ranges          words
     floor 1  text kernels/ store rulebook checksums redaction jsontext       tools
              embedding neighbourhoods fingerprints tokenising sampling
-             evidence repeats models chat training rulefiles plausibility
+             evidence repeats models chat training rule rulefiles plausibility
              contextual display keyed signatures keeping turns templating
              decontaminating contrast compiling background batching
              baseloss wording heat planting memory closeness wordmeans growing

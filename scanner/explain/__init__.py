@@ -29,7 +29,8 @@ from scanner.explain._heat import Heated, heated
 from scanner.explain._templates import Wrapped, wrapped
 from scanner.figures import plural, probability
 from scanner.repeats import Stretch, stretches
-from scanner.rulefiles import Said, said_of
+from scanner.rule import Said
+from scanner.rulefiles import said_of
 from scanner.store import RunFolder
 from scanner.trust import NOT_CALIBRATED
 

@@ -19,7 +19,8 @@ from scanner.reports._earlier import KnownRow, copied_rows
 from scanner.reports._earlier import examples as known_rows
 from scanner.reports._relations import Relations
 from scanner.reports._riskiest import RiskRow, riskiest
-from scanner.rulefiles import Said, said_of
+from scanner.rule import Said
+from scanner.rulefiles import said_of
 from scanner.shownnames import without_private_paths
 from scanner.store import RunFolder
 
