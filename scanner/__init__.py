@@ -2,7 +2,8 @@
 
     file -> Records -> Segments -> {Pairs, Neighbours} -> Clusters -> Features -> Prediction -> Plan -> data, report
 
-    floor 0  objects errors settings plugins progress figures ranges          words
+    floor 0  objects errors settings plugins progress figures ranges         words
+             rowsegments
     floor 1  text kernels/ store rulebook checksums redaction jsontext       tools
              embedding neighbourhoods fingerprints tokenising sampling
              evidence repeats models chat training rule rulefiles plausibility

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parent.parent
 FILES = sorted((ROOT / "scanner").rglob("*.py"))
 
 FLOORS = {
-    0: "objects errors settings plugins progress figures ranges",
+    0: "objects errors settings plugins progress figures ranges rowsegments",
     1: "text kernels store rulebook checksums redaction jsontext embedding neighbourhoods fingerprints tokenising "
     "sampling evidence repeats models chat training rule rulefiles plausibility contextual display keyed signatures "
     "keeping turns templating families decontaminating contrast compiling background batching baseloss wording rates "

@@ -15,8 +15,9 @@ from scanner.fingerprints import PART_OF_ROLE
 from scanner.kernels import grouping, similarity
 from scanner.kernels import minhash as shingling
 from scanner.kernels.sorting import sort_words
-from scanner.objects import Fingerprints, Groups, Int64, Pairs, Rows, RowSegments, UInt64
+from scanner.objects import Fingerprints, Groups, Int64, Pairs, Rows, UInt64
 from scanner.pairing import CONTAINED
+from scanner.rowsegments import RowSegments
 from scanner.running import parts_for, run, shares
 from scanner.signals._measures import CONTAINED_SHINGLES, answer_containments
 from scanner.storedtext import TextReader
