@@ -99,7 +99,7 @@ class Rulebook:
         for table, found in running.in_order(self._find_in_frame, again, threads):
             tables.append(table)
             for value, rule in found.items():
-                values[value] = min(values.get(value, rule), rule, key=lambda r: (-r.severity, r.id))
+                values[value] = _severer(values.get(value, rule), rule)
         values = self._unknown_without_context(values)
         repeated = []
         if values:
@@ -200,7 +200,7 @@ class Rulebook:
                     continue
                 for form in dict.fromkeys((value, fieldnames.whole_number(value))):
                     if is_distinctive(form):
-                        values[form] = min(values.get(form, rule), rule, key=lambda r: (-r.severity, r.id))
+                        values[form] = _severer(values.get(form, rule), rule)
         return _table(frame, chosen), values
 
 
@@ -226,6 +226,11 @@ def _table(frame: pl.DataFrame, findings: list[tuple[int, Finding]]) -> pl.DataF
         },
         schema={**FINDINGS_SCHEMA, "place": pl.UInt32},
     )
+
+
+def _severer(one: Rule, other: Rule) -> Rule:
+    """What a value is held for that two rules find."""
+    return min(one, other, key=lambda rule: (-rule.severity, rule.id))
 
 
 def _preview(finding: Finding) -> str:

@@ -198,8 +198,7 @@ def furthest(observed: Sequence[Observed], weights: Weights) -> float:
 
 def at(weights: Weights, place: Sequence[float]) -> Weights:
     """The weights with this offset and, where given, this log of the dose factor."""
-    moved = replace(weights, priors=replace(weights.priors, offset=float(place[0])))
-    return replace(moved, dose_factor=math.exp(place[1])) if len(place) > 1 else moved
+    return weights.placed(*place)
 
 
 def foretold(one: Observed, weights: Weights) -> Observed:
