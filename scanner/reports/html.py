@@ -22,7 +22,7 @@ NAME = "html"
 EXTENSION = "html"
 FOLDER = Path(__file__).parent
 OPTION = re.compile(r"(?<![\w-])-(?:[a-z]|-[a-z][a-z-]{0,26}[a-z])(?![\w-])")
-"""An option of the command line, such as -o or --drop-near; what is longer has to break, or the page would scroll."""
+"""An option of the command line, such as -o or --drop-semantic; what is longer has to break, or the page would scroll."""
 
 
 def render(run: RunFolder, text: str = "masked") -> bytes:
@@ -75,7 +75,7 @@ def render(run: RunFolder, text: str = "masked") -> bytes:
 
 
 def _with_whole_options(value: Any) -> Any:
-    """A text whose options stay on one line, for a browser would break --drop-near after any of its hyphens.
+    """A text whose options stay on one line, for a browser would break --drop-semantic after any of its hyphens.
 
     What is escaped already stays as it is: markup, and what a template puts where no element may stand (`| e`).
     """
