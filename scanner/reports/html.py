@@ -22,7 +22,7 @@ NAME = "html"
 EXTENSION = "html"
 FOLDER = Path(__file__).parent
 OPTION = re.compile(r"(?<![\w-])-(?:[a-z]|-[a-z][a-z-]{0,26}[a-z])(?![\w-])")
-"""An option of the command line, such as -o or --drop-semantic; what is longer has to break, or the page would scroll."""
+"""An option, such as -o or --drop-semantic; what is longer has to break, or the page would scroll sideways."""
 
 
 def render(run: RunFolder, text: str = "masked") -> bytes:
