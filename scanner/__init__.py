@@ -2,10 +2,11 @@
 
     file -> Records -> Segments -> {Pairs, Neighbours} -> Clusters -> Features -> Prediction -> Plan -> data, report
 
-    floor 0  objects errors settings plugins progress figures ranges          words
+    floor 0  objects errors settings plugins progress figures ranges         words
+             rowsegments
     floor 1  text kernels/ store rulebook checksums redaction jsontext       tools
              embedding neighbourhoods fingerprints tokenising sampling
-             evidence repeats models chat training rulefiles plausibility
+             evidence repeats models chat training rule rulefiles plausibility
              contextual display keyed signatures keeping turns templating
              decontaminating contrast compiling background batching
              baseloss wording heat planting memory closeness wordmeans growing

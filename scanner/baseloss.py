@@ -127,6 +127,11 @@ def bf16_pays(model: LanguageModel, examples: Sequence[Example], blocks: float =
     return plain * share > SHORT_SECONDS and plain > CLEARLY_FASTER * seconds(True)
 
 
+def halved(nats: np.ndarray) -> bytes:
+    """Losses as tables keep them: float16 nats, none of them infinite."""
+    return bytes(np.minimum(nats, np.finfo(np.float16).max).astype(np.float16).tobytes())
+
+
 def shared(loss_nats: Float32, answer: Answer) -> Float64:
     """(w,) nats: the loss of the model's tokens, shared out to our own tokens of an answer.
 

@@ -20,6 +20,7 @@ from scanner.closeness import Sketcher, Sketches
 from scanner.contrast import Traits, differences, traits
 from scanner.embedding import Confirmer, Embeddings, taken_segments
 from scanner.objects import Bool, Float64, Int16, Int32, Int64, Neighbours, Pairs, Rows, SegmentBatch
+from scanner.pairing import alike_by_words
 from scanner.progress import Progress
 from scanner.settings import Settings
 from scanner.signals import _cascade, semantic
@@ -160,7 +161,7 @@ def source_of_pairs(rows: Rows, proposals: _cascade.Proposals) -> Int64:
 
 def copies_of(near: pl.DataFrame, settings: Settings) -> pl.DataFrame:
     """The near pairs that are copies by their words: at or above --jaccard, or one contained in the other."""
-    return near.filter((pl.col("similarity") >= settings.jaccard) | (pl.col("relation") == "contained"))
+    return near.filter(alike_by_words(settings.jaccard))
 
 
 def recall(found: int, missed: dict[str, Any]) -> dict[str, float | None]:

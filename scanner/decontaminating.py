@@ -24,6 +24,8 @@ VERIFIED = ("exact", "ngram", "near")
 PARTS = ("question", "answer", "both")
 HOWS = (*VERIFIED, "semantic")
 PART_WORDS = {"question": "the question", "answer": "the answer", "both": "question and answer"}
+HOW_RANK = pl.col("how").replace_strict({name: place for place, name in enumerate(HOWS)}, return_dtype=pl.Int64)
+"""Place of a match among HOWS, the surest first."""
 HOW_WORDS = {
     "exact": "word for word",
     "ngram": "13-word runs in common",
@@ -50,9 +52,8 @@ def steps(matches: pl.DataFrame | None, settings: Settings) -> tuple[pl.DataFram
     matches = matches.filter(pl.col("kind") == KIND)
     dropped = {"both": ["both"], "question": ["both", "question"]}.get(settings.decontaminate, [])
     goes = pl.col("part").is_in(dropped) & pl.col("how").is_in(VERIFIED)
-    how = pl.col("how").replace_strict({name: place for place, name in enumerate(HOWS)}, return_dtype=pl.Int64)
     worst = matches.sort(
-        [goes, pl.col("part") == "both", how, "similarity", "source", "item"],
+        [goes, pl.col("part") == "both", HOW_RANK, "similarity", "source", "item"],
         descending=[True, True, False, True, False, False],
     ).with_columns(others=pl.len().over("row_id") - 1)
     worst = worst.unique("row_id", keep="first", maintain_order=True)
@@ -76,8 +77,7 @@ def steps(matches: pl.DataFrame | None, settings: Settings) -> tuple[pl.DataFram
 
 def sentences(matches: pl.DataFrame, row_id: int) -> tuple[str, ...]:
     """What a row holds of evaluation items, one sentence each, the surest first."""
-    rank = pl.col("how").replace_strict({name: place for place, name in enumerate(HOWS)}, return_dtype=pl.Int64)
-    mine = matches.filter((pl.col("row_id") == row_id) & (pl.col("kind") == KIND)).sort(rank, "source", "item")
+    mine = matches.filter((pl.col("row_id") == row_id) & (pl.col("kind") == KIND)).sort(HOW_RANK, "source", "item")
     return tuple(
         f"It holds {PART_WORDS[part]} of item {item} of {source}: {HOW_WORDS[how]} (similarity {similarity:.2f})."
         for source, item, part, how, similarity in mine.select(

@@ -23,7 +23,8 @@ import polars as pl
 from scanner import running
 from scanner.kernels.agreement import agreement
 from scanner.objects import Int64, UInt64
-from scanner.ordering import stable_order
+from scanner.ordering import distinct, stable_order
+from scanner.pairing import packed, unpacked
 from scanner.ranges import laid_out
 from scanner.signatures import ANSWER, OPENING, PAIR, PROMPT, ROW_A, ROW_B, Index, is_sketched
 
@@ -81,7 +82,7 @@ def match(
     found = np.flatnonzero(same_row >= 0)
     at = same_row[found]
     equal = np.empty(len(found), np.int32)
-    agreement(signature, index.signature, _packed(found, order[at]), equal)
+    agreement(signature, index.signature, packed(found, order[at]), equal)
     agree = (hashes[found, ROW_B] == there[at, ROW_B]) & (equal == index.permutations)
     same_row[found[~agree]] = -1
     whole = same_row >= 0
@@ -183,11 +184,12 @@ def _near(
         cut += left_out
         estimate = (equal / index.permutations).astype(np.float32)
         close = estimate >= np.float32(floor)
-        a, b = block[(pairs[close] >> np.uint64(32)).astype(np.int64)], pairs[close] & np.uint64(0xFFFFFFFF)
+        new, b = unpacked(pairs[close])
+        a = block[new]
         # subtle: pairs are sorted, so the first of the best ones is the first in order of content
         best_first = np.lexsort((np.arange(len(a)), -estimate[close], a))
         chosen = best_first[np.concatenate(([True], np.diff(a[best_first]) > 0))] if len(a) else best_first
-        place[a[chosen]] = heads[b[chosen].astype(np.int64)]
+        place[a[chosen]] = heads[b[chosen]]
         best[a[chosen]] = estimate[close][chosen]
         items += np.bincount(a, minlength=n)
     return _Near(place, items, best, candidates, cut)
@@ -211,17 +213,11 @@ def _compare(
         # the same buckets recur in every band: the largest cut of any band is a lower bound
         left_out = max(left_out, int((count - taken).sum()))
         at = laid_out(left, left + taken)
-        found = np.concatenate((found, np.repeat(rows, taken) << np.uint64(32) | (words[at] & mask)))
-        found.sort()
-        found = found[np.concatenate(([True], found[1:] != found[:-1]))] if len(found) else found
+        found = distinct([found, packed(np.repeat(rows, taken), words[at] & mask)])
     equal = np.empty(len(found), np.int32)
-    a, b = (found >> np.uint64(32)).astype(np.int64), (found & np.uint64(0xFFFFFFFF)).astype(np.int64)
-    agreement(np.ascontiguousarray(here), index.signature, _packed(a, place_there[b]), equal)
+    a, b = unpacked(found)
+    agreement(np.ascontiguousarray(here), index.signature, packed(a, place_there[b]), equal)
     return found, equal, left_out
-
-
-def _packed(a: Int64, b: Int64) -> UInt64:
-    return a.astype(np.uint64) << np.uint64(32) | b.astype(np.uint64)
 
 
 def _band_keys(signature: np.ndarray, band: int, width: int) -> UInt64:

@@ -25,7 +25,8 @@ from scanner.objects import ROLES
 from scanner.store import RunFolder
 from scanner.text import masked, token_spans, visible
 
-PRIVATE_KINDS = ("private", "secret")
+PRIVATE = pl.col("kind").cast(pl.String).is_in(["private", "secret"])
+"""Spans that rules for private data and secrets found; those of other kinds tell what is repeated or memorized."""
 SHORTEST_VALUE = 6
 """Characters. Shorter private values are masked where a rule found them, but not looked for in other rows."""
 COMPARED_TOKENS = 400
@@ -162,7 +163,7 @@ class Evidence:
         if self._spans is None:
             columns = ["row_id", "segment", "start", "end", "rule_id", "preview", "kind"]
             table = self._run.read_table("spans", columns)
-            table = table.filter(pl.col("kind").cast(pl.String).is_in(PRIVATE_KINDS))
+            table = table.filter(PRIVATE)
             label = pl.struct(pl.col("rule_id", "preview").cast(pl.String))
             label = label.map_elements(lambda s: label_of(s["rule_id"], s["preview"]), return_dtype=pl.String)
             self._spans = table.select("row_id", "segment", "start", "end", label.alias("label"))

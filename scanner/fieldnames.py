@@ -10,6 +10,8 @@ import re
 from collections.abc import Mapping
 from typing import TypeVar
 
+from scanner.jsonediting import parts_of
+
 LONGEST_NAME = 64  # characters: longer keys are data
 _NO_VALUES = """
 none null nil nan n/a na true false yes no unknown hidden redacted masked removed string str text varchar char required
@@ -46,8 +48,7 @@ def squeezed(name: str) -> str:
 
 def name_of(pointer: str) -> str:
     """The name that a JSON pointer ends with; numbers that count the entries of a list are passed over."""
-    parts = [part for part in pointer.split("/")[1:] if not part.isdecimal()]
-    return parts[-1].replace("~1", "/").replace("~0", "~") if parts else ""
+    return next((part for part in reversed(parts_of(pointer)) if not part.isdecimal()), "")
 
 
 def is_identifier(name: str) -> bool:

@@ -37,24 +37,26 @@ def permutations(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return a, b
 
 
+def with_places(batches: Iterable[SegmentBatch]) -> Iterator[tuple[SegmentBatch, Int64, int]]:
+    """The batches that hold a row, each with its row_starts and the place of its first row among all rows."""
+    first = 0
+    for batch in batches:
+        if len(batch):
+            starts = batch.row_starts()
+            yield batch, starts, first
+            first += len(starts) - 1
+
+
 def text_hashes(batches: Iterable[SegmentBatch], rows: int, threads: int) -> UInt64:
     """(rows, 2) hashes of every row's raw text with roles: equal for rows that train alike."""
     out = np.empty((rows, 2), np.uint64)
 
-    def places() -> Iterator[tuple[SegmentBatch, Int64, UInt64]]:
-        first = 0
-        for batch in batches:
-            if len(batch):
-                starts = batch.row_starts()
-                yield batch, starts, out[first : first + len(starts) - 1]
-                first += len(starts) - 1
-
-    def work(part: tuple[SegmentBatch, Int64, UInt64]) -> None:
-        batch, starts, here = part
-        at, end = batch.offsets[:-1], batch.offsets[1:]
+    def work(part: tuple[SegmentBatch, Int64, int]) -> None:
+        batch, starts, first = part
+        at, end, here = batch.offsets[:-1], batch.offsets[1:], out[first : first + len(starts) - 1]
         kernels.text_hashes(batch.data, at, end, starts, batch.role, batch.supervised, here)
 
-    running.run(work, places(), threads)
+    running.run(work, with_places(batches), threads)
     return out
 
 

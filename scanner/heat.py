@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from scanner.evidence import PRIVATE_KINDS, Evidence, SegmentText
+from scanner.evidence import PRIVATE, Evidence, SegmentText
 from scanner.store import RunFolder
 
 KIND = "memorized"
@@ -60,7 +60,7 @@ def private_inside(spans: pl.DataFrame) -> pl.DataFrame:
     around = memorized(spans)
     if not len(around):
         return pl.DataFrame(schema=INSIDE_SCHEMA)
-    private = spans.filter(pl.col("kind").cast(pl.String).is_in(PRIVATE_KINDS)).select(*place, "rule_id")
+    private = spans.filter(PRIVATE).select(*place, "rule_id")
     around = around.select(
         "row_id", "segment", pl.col("start").alias("from"), pl.col("end").alias("to"), pl.col("score").alias("chance")
     )

@@ -16,7 +16,8 @@ import pyarrow as pa
 from scanner import flatreading
 from scanner.fingerprints import Fingerprinter
 from scanner.growing import Place
-from scanner.objects import ROLES, Int64, Records, RowSegments, SegmentBatch, UInt8, UInt64
+from scanner.objects import ROLES, Int64, Records, SegmentBatch, UInt8, UInt64
+from scanner.rowsegments import RowSegments
 from scanner.storedtext import views
 
 STEP_BYTES = 1 << 15

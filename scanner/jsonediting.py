@@ -49,6 +49,11 @@ def pointer_of(path: tuple[str | int, ...]) -> str:
     return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in path)
 
 
+def parts_of(pointer: str) -> list[str]:
+    """The parts of a JSON pointer, all as text: "/turns/3/a~1b" -> ["turns", "3", "a/b"]."""
+    return [part.replace("~1", "/").replace("~0", "~") for part in pointer.split("/")[1:]]
+
+
 def path_of(pointer: str, record: Any) -> Path:
     """The path that a JSON pointer (RFC 6901) means in `record`: the inverse of `pointer`.
 
@@ -56,8 +61,7 @@ def path_of(pointer: str, record: Any) -> Path:
     stored as U+FFFD (see encodable); where several keys are stored alike, none of them is meant for sure: OutputError.
     """
     path: list[str | int] = []
-    for part in pointer.split("/")[1:]:
-        part = part.replace("~1", "/").replace("~0", "~")
+    for part in parts_of(pointer):
         try:
             step: str | int = int(part) if isinstance(record, list | tuple) else _key_of(part, record)
             record = record[step]

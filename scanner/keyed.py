@@ -10,7 +10,7 @@ import hashlib
 
 import numpy as np
 
-from scanner.objects import UInt64
+from scanner.objects import Rows, UInt64
 
 KEY_BYTES = 32
 """Two SipHash keys, so that 128 bits can be had from two independent functions."""
@@ -20,6 +20,12 @@ _BLOCK = 1 << 15  # rows at a time: the state stays in the processor's cache
 def derived_key(material: bytes, purpose: bytes) -> bytes:
     """KEY_BYTES from secret material; keys of two purposes tell nothing of one another."""
     return hashlib.blake2b(material, person=purpose, digest_size=KEY_BYTES).digest()
+
+
+def content_of(rows: Rows) -> bytes:
+    """Secret material of a whole data set, the sum of its records' digests: the same for any order of its rows, and
+    known only to who has every record."""
+    return b"".join(int(rows.digest[:, c].sum(dtype=np.uint64)).to_bytes(8, "little") for c in (0, 1))
 
 
 def hashes(words: UInt64, key: bytes, function: int = 0) -> UInt64:

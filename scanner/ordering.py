@@ -31,6 +31,13 @@ def stable_order(keys: UInt64) -> Int64:
     return order
 
 
+def distinct(parts: list[UInt64]) -> UInt64:
+    """Sorted distinct words of the parts; for 64-bit words a sort is several times faster than np.unique."""
+    values = np.concatenate(parts)
+    values.sort()
+    return values[np.concatenate(([True], values[1:] != values[:-1]))] if len(values) else values
+
+
 def row_keys(table: np.ndarray) -> UInt64:
     """(n,) equal for equal rows of whole numbers (n, d): their product with fixed random numbers, modulo 2 ** 64."""
     random = np.random.default_rng(0).integers(1, 1 << 63, table.shape[1], dtype=np.uint64) | np.uint64(1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from scanner.objects import Groups, Int64, Pairs
+from scanner.objects import Groups, Int64, Pairs, UInt64
 
 PAIRS_SCHEMA = {
     "row_a": pl.Int64,
@@ -21,8 +21,24 @@ NO_PAIRS = pl.DataFrame(schema=SEMANTIC_SCHEMA)
 COPIES = (pl.col("signal") == "exact") & (pl.col("relation") == "same_both")
 """Pairs of rows that are the same on both sides; exact pairs with another relation share one side."""
 
+
+def alike_by_words(jaccard: float) -> pl.Expr:
+    """Whether a near pair is as alike as --jaccard asks, or one of its rows stands inside the other."""
+    return (pl.col("similarity") >= jaccard) | (pl.col("relation").cast(pl.String) == "contained")
+
+
 CONTAINED = 0.95
 """Share of the smaller row's (or answer's) shingles found in the other from which it stands inside it."""
+
+
+def packed(a: np.ndarray, b: np.ndarray) -> UInt64:
+    """Pairs of places below 2 ** 32 as words a << 32 | b: they sort and compare as pairs do."""
+    return a.astype(np.uint64, copy=False) << np.uint64(32) | b.astype(np.uint64, copy=False)
+
+
+def unpacked(words: UInt64) -> tuple[Int64, Int64]:
+    """The inverse of `packed`."""
+    return (words >> np.uint64(32)).astype(np.int64), (words & np.uint64(0xFFFFFFFF)).astype(np.int64)
 
 
 def table_of(pairs: Pairs) -> pl.DataFrame:

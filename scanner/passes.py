@@ -157,7 +157,7 @@ class Passes:
                 one = Said.of(found, answer, text)
                 if (row, n) in known:
                     one = replace(one, base_n_pre=known[row, n][0], base_nats=known[row, n][1])
-                losses = None if one.base_nats is None else _halved(one.base_nats)
+                losses = None if one.base_nats is None else baseloss.halved(one.base_nats)
                 answers.append((row, n, len(one.words), one.n_pre, losses))
                 said.append(one)
             lines[row] = {"row_id": row, "reason": None} | (
@@ -207,11 +207,6 @@ class Passes:
         if not files:
             return pl.DataFrame(schema={"row_id": pl.Int64, **confirmation.schema(), "reason": pl.String})
         return pl.concat([pl.read_parquet(file, glob=False) for file in files])
-
-
-def _halved(nats: np.ndarray) -> bytes:
-    """Losses as a rehearsal keeps them: float16 nats."""
-    return bytes(np.minimum(nats, np.finfo(np.float16).max).astype(np.float16).tobytes())
 
 
 def _of_model(model: LanguageModel, name: str, fingerprint_: str) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import polars as pl
 
 from scanner import rulebook
 from scanner.errors import RuleError
+from scanner.evidence import PRIVATE
 from scanner.redaction import Numbering, Span, redact
 from scanner.settings import Settings
 from scanner.store import RunFolder
@@ -32,7 +33,7 @@ def redactions(run: RunFolder, row_ids: list[int], settings: Settings) -> dict[i
     if not row_ids:
         return {}
     placeholders = {rule.id: rule.placeholder for rule in rulebook.load(settings.rules).rules}
-    spans = run.read_table("spans").filter(pl.col("kind").is_in(["private", "secret"]))
+    spans = run.read_table("spans").filter(PRIVATE)
     outside = beside(run, settings)
     if gone := sorted({*spans["rule_id"], *outside["rule_id"]} - placeholders.keys()):
         raise RuleError(

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from scanner.baseloss import shared
+from scanner.baseloss import halved, shared
 from scanner.batching import PACKED, Sampler, Visits, end_to_end, packed_at_a_time, sequence_length
 from scanner.chat import Example
 from scanner.errors import ModelError
@@ -321,8 +321,7 @@ def recalled(
                 "hits": np.packbits(hits).tobytes(),
             }  # fmt: skip
             if with_losses:
-                nats = shared(found.loss_nats, answer)
-                line["losses"] = np.minimum(nats, np.finfo(np.float16).max).astype(np.float16).tobytes()
+                line["losses"] = halved(shared(found.loss_nats, answer))
             lines.append(line)
     schema = {"row_id": pl.Int64, "answer": pl.Int32, "tokens": pl.Int32, "n_pre": pl.Int32, "whole": pl.Boolean,
               "loss_per_token_nats": pl.Float32, "hits": pl.Binary}  # fmt: skip

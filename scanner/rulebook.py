@@ -16,7 +16,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,7 +26,8 @@ from scanner import fieldnames, running
 from scanner.errors import RuleError, SettingsError, meant
 from scanner.figures import plural
 from scanner.invisible import seen_through
-from scanner.rulefiles import BANDS, KINDS, RULES_FOLDER, Bands, Example, Rule, bands, in_code_points, parse
+from scanner.rule import KINDS, Example, Rule, in_code_points
+from scanner.rulefiles import BANDS, BANDS_FILE, RULES_FOLDER, Bands, RuleFile, bands, parse, read, scale_of
 from scanner.text import one_line
 
 __all__ = ["BANDS", "FINDINGS_SCHEMA", "KINDS", "RULES_FOLDER", "Bands", "Example", "Finding", "Rule", "Rulebook"]
@@ -36,6 +37,9 @@ NOT_LOOKED_FOR = (
     "Not looked for is what no rule describes, such as names, street addresses, birth dates, driving licences, and "
     "what is told of somebody's health or beliefs (scan rules lists what is)"
 )
+
+BOOKS_KEPT = 4
+"""One of the shipped rules alone, and of the folders of a few audits of one process."""
 
 FINDINGS_SCHEMA = {
     "row_id": pl.Int64,
@@ -95,7 +99,7 @@ class Rulebook:
         for table, found in running.in_order(self._find_in_frame, again, threads):
             tables.append(table)
             for value, rule in found.items():
-                values[value] = min(values.get(value, rule), rule, key=lambda r: (-r.severity, r.id))
+                values[value] = _severer(values.get(value, rule), rule)
         values = self._unknown_without_context(values)
         repeated = []
         if values:
@@ -196,7 +200,7 @@ class Rulebook:
                     continue
                 for form in dict.fromkeys((value, fieldnames.whole_number(value))):
                     if is_distinctive(form):
-                        values[form] = min(values.get(form, rule), rule, key=lambda r: (-r.severity, r.id))
+                        values[form] = _severer(values.get(form, rule), rule)
         return _table(frame, chosen), values
 
 
@@ -222,6 +226,11 @@ def _table(frame: pl.DataFrame, findings: list[tuple[int, Finding]]) -> pl.DataF
         },
         schema={**FINDINGS_SCHEMA, "place": pl.UInt32},
     )
+
+
+def _severer(one: Rule, other: Rule) -> Rule:
+    """What a value is held for that two rules find."""
+    return min(one, other, key=lambda rule: (-rule.severity, rule.id))
 
 
 def _preview(finding: Finding) -> str:
@@ -305,17 +314,33 @@ def without_overlaps(findings: Iterable[Finding]) -> list[Finding]:
 def load(extra_dirs: Iterable[Path] = (), folder: Path = RULES_FOLDER) -> Rulebook:
     """The shipped rules and those of further folders; the examples of further rules are run at once.
 
-    Raises RuleError naming file and field for anything that breaks the contract, also for an id given twice.
+    As long as no file changes, it is the same book. Raises RuleError naming file and field for anything that breaks the
+    contract, also for an id given twice.
     """
-    scale = bands(folder)
-    rules = [parse(path, folder, scale) for path in _rule_files(folder)]
+    extras = []
     for extra in extra_dirs:
         if not extra.is_dir():
             raise RuleError(f"--rules {extra}: there is no such folder; expected a folder of rule files (*.toml)")
-        paths = _rule_files(extra)
-        if not paths:
+        if not (files := _rule_files(extra)):
             raise RuleError(f"rules folder {extra}: no rule file in it; expected at least one *.toml")
-        more = [parse(path, extra, scale) for path in paths]
+        extras.append(_Shelf(extra, files))
+    return _bound(read(folder / BANDS_FILE), _Shelf(folder, _rule_files(folder)), tuple(extras))
+
+
+class _Shelf(NamedTuple):
+    """A folder and the rule files below it, by path."""
+
+    folder: Path
+    files: tuple[RuleFile, ...]
+
+
+@lru_cache(BOOKS_KEPT)
+def _bound(bands_file: RuleFile, shipped: _Shelf, extras: tuple[_Shelf, ...]) -> Rulebook:
+    """The book of these files, made once: every stage asks for it, and making it takes far longer than reading them."""
+    scale = scale_of(bands_file)
+    rules = [parse(file, shipped.folder, scale) for file in shipped.files]
+    for extra in extras:
+        more = [parse(file, extra.folder, scale) for file in extra.files]
         for rule in more:
             check(rule)
         rules += more
@@ -327,12 +352,10 @@ def load(extra_dirs: Iterable[Path] = (), folder: Path = RULES_FOLDER) -> Rulebo
     return Rulebook(tuple(by_id[name] for name in sorted(by_id)))
 
 
-def _rule_files(folder: Path) -> list[Path]:
-    """Rule files below a folder; bands.toml and weights/ hold other data."""
-    found = (
-        p for p in folder.rglob("*.toml") if p.name != "bands.toml" and p.relative_to(folder).parts[0] != "weights"
-    )
-    return sorted(found)
+def _rule_files(folder: Path) -> tuple[RuleFile, ...]:
+    """Rule files below a folder, by path; bands.toml and weights/ hold other data."""
+    found = (p for p in folder.rglob("*.toml") if p.name != BANDS_FILE and p.relative_to(folder).parts[0] != "weights")
+    return tuple(read(path) for path in sorted(found))
 
 
 def check(rule: Rule) -> None:

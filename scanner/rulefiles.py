@@ -1,18 +1,16 @@
-"""What a rule file may say: reading it, checking it, and the matching of one rule.
+"""What a rule file may say: reading it, and checking every field of it.
 
-A rule is one TOML file; its path below its folder is its id: rules/private/email.toml is "private/email". The value of
-a match is its first capturing group that took part, or the whole match; the rest of the pattern is context. A rule may
-also name fields: what stands in one is a value by the name of the field alone, if it looks like one.
+A rule is one TOML file; its path below its folder is its id: rules/private/email.toml is "private/email".
 """
 
 from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,165 +20,44 @@ import polars as pl
 import re2
 
 from scanner import fieldnames
-from scanner.checksums import VALIDATORS, Validator
+from scanner.checksums import VALIDATORS
 from scanner.errors import RuleError
+from scanner.rule import KINDS, Example, Rule, Said, compiled
 
 RULES_FOLDER = Path(__file__).resolve().parent.parent / "rules"
 """Beside the package `scanner`, in a checkout and in an installed wheel alike."""
-KINDS = ("private", "secret")
+BANDS_FILE = "bands.toml"
 BANDS = ("none", "low", "medium", "high")
-CONTEXT_BYTES = 48
-"""How far before a value `not_after` looks."""
-LONGEST_FIELD_VALUE = 256  # characters: a longer text is no single value
+FILES_KEPT = 256
+"""Files whose values are kept, several times as many as there are rules: every stage asks for them."""
 
 
-class Example(NamedTuple):
-    """A text that a rule must fire on, and exactly what it must find there, in order."""
+class RuleFile(NamedTuple):
+    """A file as it stood when it was read: what is kept of it is kept for this very text."""
 
+    path: Path
     text: str
-    spans: tuple[str, ...]
 
 
-class Said(NamedTuple):
-    """What a rule says to the people who read its findings, each on one line."""
-
-    advice: str
-    known_problems: str
-
-
-@dataclass(frozen=True)
-class Rule:
-    """One rule file. `regex` is RE2 syntax; `literals` and `gate` say cheaply which texts are worth a look."""
-
-    id: str
-    kind: str  # one of KINDS
-    title: str
-    what: str
-    why: str
-    level: str  # name in bands.toml
-    severity: float
-    confidence: float  # score where no validator proves the value
-    known_problems: str
-    advice: str
-    placeholder: str  # "[EMAIL]": A-Z, 0-9, _ in brackets
-    regex: str
-    fires: tuple[Example, ...]
-    quiet: tuple[str, ...]
-    literals: tuple[str, ...] = ()  # the text holds at least one of them ...
-    ignore_case: bool = True  # ... in any case (ASCII)
-    gate: str = ""  # ... and matches this (Rust regex syntax)
-    validator: str = ""  # name in checksums.VALIDATORS
-    not_after: str = ""  # RE2; a value right after such text stays quiet
-    fields: tuple[str, ...] = ()  # names of fields whose whole text is a value, in any case and with any separators ...
-    field_value: str = ""  # ... where it is this from end to end (RE2)
-    field_validator: str = ""  # ... and this, a name in checksums.VALIDATORS, accepts it
-    field_fires: tuple[tuple[str, str], ...] = ()  # (name, text)
-    field_quiet: tuple[tuple[str, str], ...] = ()
-    path: Path = field(default=Path(), compare=False)
-
-    @cached_property
-    def pattern(self) -> Any:
-        return _compiled(self.regex)
-
-    @cached_property
-    def _forbidden_before(self) -> Any:
-        return _compiled(f"(?:{self.not_after})$") if self.not_after else None
-
-    @property
-    def _validator(self) -> Validator | None:
-        return VALIDATORS[self.validator] if self.validator else None
-
-    @property
-    def score(self) -> float:
-        return 1.0 if self._validator and self._validator.proves else self.confidence
-
-    @cached_property
-    def needs_context(self) -> bool:
-        """True where some value of its own examples would not be found if it stood alone."""
-        values = (value for example in self.fires for value in example.spans)
-        return any(self.spans(value) != [(0, len(value))] for value in values)
-
-    def in_words(self) -> str:
-        """Everything that a reader needs to judge what it finds, a line for each thing."""
-        said = _said({"advice": self.advice, "known_problems": self.known_problems})
-        return "\n".join([
-            f"{self.id} · {self.kind} · {self.title}",
-            f"  finds      {_one_line(self.what)}",
-            f"  why        {_one_line(self.why)}",
-            f"  severity   {self.severity:g} ({self.level}); score {self.score:g}"
-            + (" (a check proves the value)" if self.score == 1 else " where nothing proves the value"),
-            f"  becomes    {self.placeholder}",
-            f"  advice     {said.advice}",
-            f"  problems   {said.known_problems}",
-        ])  # fmt: skip
-
-    def prefilter(self) -> pl.Expr:
-        """True where the column `text` can hold a match; never false for one that does."""
-        text = pl.col("text").str
-        parts = []
-        if self.literals:
-            parts.append(text.contains_any(list(self.literals), ascii_case_insensitive=self.ignore_case))
-        if self.gate:
-            parts.append(text.contains(self.gate))
-        return pl.all_horizontal(parts)
-
-    def byte_spans(self, data: bytes) -> Iterator[tuple[int, int]]:
-        """Start and end of every accepted value in UTF-8 text, ascending, not overlapping."""
-        at = 0
-        while match := self.pattern.search(data, at):
-            spans = (match.span(group) for group in range(1, self.pattern.groups + 1))
-            start, end = next((span for span in spans if span[0] >= 0), match.span())
-            if self._accepts(data, start, end):
-                yield start, end
-                at = end  # subtle: not the match's end, so that one character can bound two values
-            else:
-                at = start + 1
-
-    def spans(self, text: str) -> list[tuple[int, int]]:
-        """Start and end of every accepted value, in code points; the prefilter is not asked."""
-        data = text.encode("utf-8", "replace")
-        return list(in_code_points(data, self.byte_spans(data)))
-
-    @cached_property
-    def _field_pattern(self) -> Any:
-        return _compiled(self.field_value)
-
-    def in_field(self, text: str) -> tuple[int, int] | None:
-        """Where the value stands in the text of a field of one of the names, in code points; None if there is none."""
-        value = text.strip()
-        if len(value) > LONGEST_FIELD_VALUE or not fieldnames.is_value(value):
-            return None
-        if not any(self._is_field_value(form) for form in dict.fromkeys((value, fieldnames.whole_number(value)))):
-            return None
-        start = len(text) - len(text.lstrip())
-        return start, start + len(value)
-
-    def _is_field_value(self, value: str) -> bool:
-        if self._field_pattern.fullmatch(value.encode("utf-8", "replace")) is None:
-            return False
-        return not self.field_validator or VALIDATORS[self.field_validator].accepts(value)
-
-    def _accepts(self, data: bytes, start: int, end: int) -> bool:
-        if end <= start:
-            return False
-        before = self._forbidden_before
-        if before is not None and before.search(data[max(0, start - CONTEXT_BYTES) : start]):
-            return False
-        validator = self._validator
-        return validator is None or validator.accepts(data[start:end].decode("utf-8", "replace"))
+def read(path: Path) -> RuleFile:
+    """The file as it stands now; RuleError where it cannot be read."""
+    try:
+        return RuleFile(path, path.read_text("utf-8"))
+    except (UnicodeDecodeError, OSError) as error:
+        raise _unreadable(path, error) from error
 
 
-def in_code_points(data: bytes, spans: Iterator[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """Byte spans, ascending, as code points; the text is gone through once."""
-    if data.isascii():
-        yield from spans
-        return
-    byte = point = 0
-    for start, end in spans:
-        point += len(data[byte:start].decode("utf-8", "replace"))
-        width = len(data[start:end].decode("utf-8", "replace"))
-        yield point, point + width
-        byte, point = end, point + width
+@lru_cache(FILES_KEPT)
+def _values(file: RuleFile) -> dict[str, Any]:
+    """What the file says; it is shared, so nothing is written into it."""
+    try:
+        return tomllib.loads(file.text)
+    except tomllib.TOMLDecodeError as error:
+        raise _unreadable(file.path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> RuleError:
+    return RuleError(f"{path.name}: not readable as TOML: {error}")
 
 
 @dataclass(frozen=True)
@@ -199,8 +76,12 @@ class Bands:
 
 def bands(folder: Path = RULES_FOLDER) -> Bands:
     """Read bands.toml."""
-    path = folder / "bands.toml"
-    values = _read_toml(path)
+    return scale_of(read(folder / BANDS_FILE))
+
+
+def scale_of(file: RuleFile) -> Bands:
+    """What bands.toml says; RuleError naming the table that breaks the contract."""
+    path, values = file.path, _values(file)
     severity, cuts = values.get("severity"), values.get("cuts")
     for name, table in (("severity", severity), ("cuts", cuts)):
         if not isinstance(table, dict) or not all(type(v) in (int, float) for v in table.values()):
@@ -219,16 +100,8 @@ def said_of(rule_id: str, folders: Iterable[Path | str] = ()) -> Said | None:
         path = Path(folder) / f"{rule_id}.toml"
         if path.is_file():
             with suppress(RuleError):
-                return _said(_read_toml(path))
+                return Said.of(_values(read(path)))
     return None
-
-
-def _said(values: dict[str, Any]) -> Said:
-    return Said(*(_one_line(str(values.get(name, ""))) for name in Said._fields))
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
 
 
 REQUIRED = ("kind", "title", "what", "why", "severity", "known_problems", "regex", "placeholder", "advice")
@@ -238,9 +111,9 @@ EXAMPLES_AT_LEAST = 4
 FIELD_EXAMPLES_AT_LEAST = 3
 
 
-def parse(path: Path, folder: Path, scale: Bands) -> Rule:
-    """Read and check one rule file; every complaint names the file, the field, what was seen and what was expected."""
-    values = _read_toml(path)
+def parse(file: RuleFile, folder: Path, scale: Bands) -> Rule:
+    """Check what a rule file says; every complaint names the file, the field, what was seen and what was expected."""
+    path, values = file.path, _values(file)
 
     def wrong(name: str, expected: str, seen: object = None) -> RuleError:
         return RuleError(
@@ -282,7 +155,7 @@ def parse(path: Path, folder: Path, scale: Bands) -> Rule:
         raise wrong("fields", "a list of names of fields, such as phone number")
     if fields and not values.get("field_value"):
         raise wrong("field_value", "what a value in one of the fields looks like from end to end")
-    if _compiled(values["regex"]).search(b"") is not None:
+    if compiled(values["regex"]).search(b"") is not None:
         raise wrong("regex", "a pattern that needs at least one character", "it matches the empty text")
     _try_gate(path, values.get("gate", ""))
     return Rule(
@@ -304,13 +177,6 @@ def parse(path: Path, folder: Path, scale: Bands) -> Rule:
         },
         severity=scale.severity[values["severity"]],
     )
-
-
-def _read_toml(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
-        raise RuleError(f"{path.name}: not readable as TOML: {error}") from error
 
 
 def _fires(path: Path, entries: object) -> tuple[Example, ...]:
@@ -353,16 +219,9 @@ def _pairs(path: Path, name: str, values: dict[str, Any], needed: bool) -> tuple
     return tuple((field, text) for field, text in entries)
 
 
-def _compiled(regex: str) -> Any:
-    """The pattern over UTF-8 bytes; positions are bytes where the text searched is bytes."""
-    options = re2.Options()
-    options.log_errors = False
-    return re2.compile(regex, options)
-
-
 def _try_re2(path: Path, name: str, regex: str) -> None:
     try:
-        _compiled(regex)
+        compiled(regex)
     except re2.error as error:
         hint = ""
         if re.search(r"\(\?<?[=!]", regex):

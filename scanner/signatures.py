@@ -202,8 +202,7 @@ def write(
     The key is derived from the content of the whole data set: the same for any order of its rows, and known only to
     who has every record, or the index.
     """
-    total = [int(rows.digest[:, c].sum(dtype=np.uint64)) for c in (0, 1)]
-    key = keyed.derived_key(b"".join(t.to_bytes(8, "little") for t in total), b"sftscan index")
+    key = keyed.derived_key(keyed.content_of(rows), b"sftscan index")
     hashes = row_hashes(prints, opening, key)
     run.write_array("minhash", prints.signature)
     run.write_array("row_id", rows.row_id)

@@ -11,8 +11,9 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from scanner.objects import ROLE_CODE, ROLES, Int64, RowSegments, SegmentBatch
+from scanner.objects import ROLE_CODE, ROLES, Int64, SegmentBatch
 from scanner.ranges import laid_out
+from scanner.rowsegments import RowSegments
 from scanner.writing import atomic
 
 ROWS_PER_BATCH = 16_384

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from scanner import earlier, matching, outcome, rulebook
+from scanner import earlier, keyed, matching, outcome, rulebook
 from scanner.jsontext import NOT_UTF8
 from scanner.objects import Clusters, Fingerprints, Float64, Rows, Skip, Source
 from scanner.pairing import places
@@ -140,8 +140,7 @@ def keyed_hashes(rows: Rows) -> list[str]:
     The key is a hash of the sum of all records' digests: the same for any order of rows, and known only to who has
     every record, so that nobody can test a guessed record against a published table.
     """
-    total = [int(rows.digest[:, c].sum(dtype=np.uint64)) for c in (0, 1)]
-    key = hashlib.blake2b(b"".join(t.to_bytes(8, "little") for t in total), person=b"sftscan rows").digest()
+    key = hashlib.blake2b(keyed.content_of(rows), person=b"sftscan rows").digest()
     raw = np.ascontiguousarray(rows.digest).tobytes()
     return [hashlib.blake2b(raw[i : i + 16], key=key, digest_size=16).hexdigest() for i in range(0, len(raw), 16)]
 

@@ -19,7 +19,8 @@ import polars as pl
 from scanner.fingerprints import PART_OF_ROLE, permutations
 from scanner.kernels import template_counts as counting
 from scanner.kernels import templates as kernels
-from scanner.objects import ROLES, Fingerprints, Int32, Int64, Rows, RowSegments, UInt8, UInt64
+from scanner.objects import ROLES, Fingerprints, Int32, Int64, Rows, UInt8, UInt64
+from scanner.rowsegments import RowSegments
 from scanner.running import parts_for, run
 from scanner.storedtext import TextReader
 from scanner.text import code_point_classes, folded_code_points

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
 from scanner import running
-from scanner.fingerprints import parts
+from scanner.fingerprints import parts, with_places
 from scanner.kernels import turns as kernels
 from scanner.kernels.tokens import tokenise
 from scanner.objects import ROLE_CODE, Int64, SegmentBatch, Turns, UInt8
@@ -36,14 +36,6 @@ def measure(
     scripts = np.zeros(2 * rows, np.uint8)
     classes, fold, script_of = code_point_classes(), folded_code_points(), code_point_scripts()
 
-    def places() -> Iterator[tuple[SegmentBatch, Int64, int]]:
-        first = 0
-        for batch in batches:
-            if len(batch):
-                starts = batch.row_starts()
-                yield batch, starts, first
-                first += len(starts) - 1
-
     def work(part: tuple[SegmentBatch, Int64, int]) -> tuple[Turns, int]:
         batch, starts, first = part
         n = len(starts) - 1
@@ -60,7 +52,7 @@ def measure(
         return _turns(row, batch.turn, batch.role, hashes, counts), n
 
     found = []
-    for some, n in running.in_order(work, places(), threads):
+    for some, n in running.in_order(work, with_places(batches), threads):
         found.append(some)
         advance(n)
     turns = Turns(

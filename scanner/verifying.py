@@ -14,6 +14,7 @@ import polars as pl
 
 from scanner import fieldnames, figures, formats, ingest, jsontext, layouts, rulebook, running, unread
 from scanner.errors import ScanError
+from scanner.evidence import PRIVATE
 from scanner.figures import plural
 from scanner.objects import Records, Rows, Source
 from scanner.settings import Settings
@@ -225,7 +226,7 @@ def masked_values(run: RunFolder) -> tuple[list[str], int]:
 
     Also how many others there are.
     """
-    spans = run.read_table("spans").filter(pl.col("kind").is_in(["private", "secret"]))
+    spans = run.read_table("spans").filter(PRIVATE)
     texts = run.segments().rows(spans["row_id"].to_list(), ["row_id", "segment", "text"])
     read = unread.values_of(spans, texts, "segment")
     beside = unread.texts_of(run, run.read_table("unread"))["value"]

@@ -20,10 +20,10 @@ ROOT = Path(__file__).parent.parent
 FILES = sorted((ROOT / "scanner").rglob("*.py"))
 
 FLOORS = {
-    0: "objects errors settings plugins progress figures ranges",
+    0: "objects errors settings plugins progress figures ranges rowsegments",
     1: "text kernels store rulebook checksums redaction jsontext embedding neighbourhoods fingerprints tokenising "
-    "sampling evidence repeats models chat training rulefiles plausibility contextual display keyed signatures keeping "
-    "turns templating families decontaminating contrast compiling background batching baseloss wording rates "
+    "sampling evidence repeats models chat training rule rulefiles plausibility contextual display keyed signatures "
+    "keeping turns templating families decontaminating contrast compiling background batching baseloss wording rates "
     "heat planting memory closeness wordmeans growing ordering running effects options goldfish commonlines hub "
     "fieldnames trust versions wordvectors recalls mapped pairing writing storedtext jsonediting shownnames "
     "invisible redacting",

@@ -14,7 +14,8 @@ from scanner import comparing, pipeline
 from scanner.comparing import _matching
 from scanner.errors import RuleError
 from tests.test_cli import rows
-from tests.test_comparing import QUICK, audited, lines, told
+from tests.test_comparing import QUICK, audited, told
+from tests.test_comparing_matching import lines
 
 
 def letters(names: str, place: str) -> list[dict[str, str]]:

@@ -128,6 +128,7 @@ def test_a_value_in_an_entry_of_a_map():
 )
 def test_pointer_is_rfc_6901(path, expected):
     assert jsonediting.pointer_of(path) == expected
+    assert jsonediting.parts_of(expected) == [str(part) for part in path]
 
 
 @given(st.lists(st.one_of(st.text(st.sampled_from("a~/01 é"), max_size=4), st.integers(0, 3)), max_size=4))

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scanner.objects import Rows
-from scanner.ordering import row_keys, stable_order
+from scanner.ordering import distinct, row_keys, stable_order
 from scanner.signals._groups import group_by, groups_in_order
 
 hashes = st.lists(
@@ -52,3 +52,9 @@ def test_rows_of_a_table_have_equal_keys_where_they_are_equal(kind):
     keys = row_keys(table)
     assert len(np.unique(keys)) == which.max() + 1
     assert len(np.unique(np.column_stack((keys, which.reshape(-1).astype(np.uint64))), axis=0)) == which.max() + 1
+
+
+@given(st.lists(st.lists(st.integers(0, (1 << 64) - 1) | st.integers(0, 5), max_size=9), min_size=1, max_size=4))
+def test_distinct_words_are_sorted_once_each(parts):
+    found = distinct([np.array(part, np.uint64) for part in parts])
+    assert found.tolist() == sorted({word for part in parts for word in part})

@@ -34,3 +34,20 @@ def test_groups_are_the_connected_components(ids, data):
 def test_a_long_prompt_in_common_makes_no_copy():
     near = pl.DataFrame({"similarity": [0.9, 0.9, 0.6], "answer_similarity": [0.4, math.nan, None]})
     assert pairing.jaccard_of_learned(near).tolist() == [0.4, 0.9, 0.6]
+
+
+PLACE = st.integers(0, (1 << 32) - 1)
+
+
+@given(st.lists(st.tuples(PLACE, PLACE), max_size=20))
+def test_pairs_in_words_come_back_and_sort_as_pairs_do(pairs):
+    a, b = np.array(pairs, np.int64).reshape(-1, 2).T
+    words = pairing.packed(a, b)
+    assert words.dtype == np.uint64
+    assert list(zip(*(side.tolist() for side in pairing.unpacked(words)), strict=True)) == pairs
+    assert list(zip(*(side.tolist() for side in pairing.unpacked(np.sort(words))), strict=True)) == sorted(pairs)
+
+
+def test_near_pairs_are_alike_by_their_words_or_where_one_stands_inside_the_other():
+    near = pl.DataFrame({"similarity": [0.8, 0.79, 0.2], "relation": ["near", "near", "contained"]})
+    assert near.select(pairing.alike_by_words(0.8)).to_series().to_list() == [True, False, True]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -12,11 +14,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scanner import rulebook
+import scanner
+from scanner import rulebook, rulefiles
 from scanner.errors import RuleError, SettingsError
 from scanner.redaction import Span, redact
 from scanner.rulebook import FINDINGS_SCHEMA, Finding, Rule, Rulebook, without_overlaps
 from scanner.rulefiles import said_of
+from scanner.settings import Settings
 from scanner.storedtext import SEGMENT_SCHEMA, SegmentReader, SegmentWriter, roles_array
 
 BOOK = rulebook.load()
@@ -186,6 +190,46 @@ def test_user_rules_join_the_shipped_ones(tmp_path: Path) -> None:
     rule = book.by_id["private/badge"]
     assert (rule.score, rule.severity, rule.level) == (0.5, 2.0, "low")
     assert [f.rule.id for f in book.find_in("my badge 1234")] == ["private/badge"]
+
+
+def test_an_audit_parses_each_rule_once_and_a_later_one_sees_what_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parsed: list[str] = []
+
+    def counted(file: rulefiles.RuleFile, *more: Any) -> Rule:
+        parsed.append(file.path.name)
+        return rulefiles.parse(file, *more)
+
+    monkeypatch.setattr(rulebook, "parse", counted)
+    data = tmp_path / "data.jsonl"
+    data.write_text('{"instruction": "Who is it?", "output": "The man with badge 1234."}\n', "utf-8")
+    settings = Settings(semantic=False, rules=(tmp_path / "rules",))
+
+    def found() -> list[str]:
+        run = scanner.audit([str(data)], settings, tmp_path / "data.scan", force=True)
+        assert "private/badge" in run.read_json("scan.json")["summary"]["looked_for"]
+        return run.read_table("spans")["preview"].to_list()
+
+    path = written(tmp_path / "rules", RULE)
+    assert found() == ["[BADGE] 4 chars"]
+    assert parsed.count("badge.toml") == 1
+    assert len(parsed) == len(BOOK.rules) + 1
+    before = path.stat()
+    path.write_text(RULE.replace("[BADGE]", "[MEDAL]"), "utf-8")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))  # neither its size nor its time tells
+    assert found() == ["[MEDAL] 4 chars"]
+    assert parsed.count("badge.toml") == 2
+    written(tmp_path / "rules", RULE.replace("badge", "office"), "private/office.toml")
+    assert "private/office" in rulebook.load(settings.rules).by_id
+    path.unlink()
+    assert "private/badge" not in rulebook.load(settings.rules).by_id
+
+
+def test_a_rule_that_cannot_be_read_is_refused_with_its_file(tmp_path: Path) -> None:
+    written(tmp_path, RULE).write_bytes(RULE.encode("utf-16"))
+    with pytest.raises(RuleError, match=r"badge\.toml: not readable as TOML: 'utf-8' codec"):
+        rulebook.load([tmp_path])
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ import polars as pl
 from scanner.comparing._sides import ACTIONS, Side
 from scanner.errors import RuleError, RunError
 from scanner.objects import Bool, SegmentBatch, UInt64
+from scanner.pairing import packed
 from scanner.redacting import redactions
 from scanner.settings import Settings
 from scanner.signatures import is_sketched
@@ -160,7 +161,7 @@ def _alike(joined: pl.DataFrame, a: Side, b: Side) -> pl.DataFrame:
     mine, theirs = (_signatures(side, t[f"row_id_{side.name.lower()}"]) for side, t in ((a, left), (b, right)))
     i, j = (at.ravel().astype(np.uint64) for at in np.indices((len(left), len(right))))
     equal = np.empty(len(i), np.int32)
-    agreement(mine, theirs, i << np.uint64(32) | j, equal)
+    agreement(mine, theirs, packed(i, j), equal)
     table = equal.reshape(len(left), len(right))
     sketched = is_sketched(mine)[:, None] & is_sketched(theirs)
     table[~sketched] = 0

@@ -10,6 +10,7 @@ import polars as pl
 
 from scanner import trust
 from scanner.errors import RunError
+from scanner.evidence import PRIVATE
 from scanner.store import RunFolder, readable
 
 ROWS = (
@@ -54,7 +55,7 @@ def read(name: str, path: Path) -> Side:
         for table, names in (("rows", ROWS), ("prediction", ("row_id", *PREDICTED)), ("plan", ("row_id", *PLANNED)))
     )
     spans = _columns(run, "spans", ("row_id", "kind"))
-    private = spans.filter(pl.col("kind").cast(pl.String).is_in(["private", "secret"]))["row_id"].unique()
+    private = spans.filter(PRIVATE)["row_id"].unique()
     table = (
         rows.join(predicted, on="row_id", how="left", maintain_order="left")
         .join(planned, on="row_id", how="left", maintain_order="left")

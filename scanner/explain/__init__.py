@@ -12,7 +12,7 @@ from rich.console import Console
 
 from scanner import decontaminating, recalls
 from scanner.errors import RunError
-from scanner.evidence import PRIVATE_KINDS, Difference, Evidence
+from scanner.evidence import PRIVATE, Difference, Evidence
 from scanner.explain import _screen
 from scanner.explain._found import (
     RELATION_WORDS,
@@ -29,7 +29,8 @@ from scanner.explain._heat import Heated, heated
 from scanner.explain._templates import Wrapped, wrapped
 from scanner.figures import plural, probability
 from scanner.repeats import Stretch, stretches
-from scanner.rulefiles import Said, said_of
+from scanner.rule import Said
+from scanner.rulefiles import said_of
 from scanner.store import RunFolder
 from scanner.trust import NOT_CALIBRATED
 
@@ -105,7 +106,7 @@ def explain(run: RunFolder, row_id: int, text: str = "masked") -> Explanation:
     relatives = relatives_of(run.read_table("pairs"), row_id, rows)
     table = run.read_table("spans")
     repeated, repeated_total = stretches(table, run.read_table("plan"), row_id, evidence, STRETCHES)
-    private = (pl.col("row_id") == row_id) & pl.col("kind").cast(pl.String).is_in(PRIVATE_KINDS)
+    private = (pl.col("row_id") == row_id) & PRIVATE
     spans = table.filter(private).sort("segment", "start")
     return Explanation(
         row_id=row_id,

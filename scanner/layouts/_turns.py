@@ -8,7 +8,7 @@ from typing import Any
 from scanner.errors import LayoutError
 from scanner.figures import plural
 from scanner.jsontext import type_name
-from scanner.layouts._fields import Path, leaves
+from scanner.layouts._fields import Path, leaves, require_object, systems, tools
 from scanner.objects import Segment
 
 CONTAINERS = ("messages", "conversations", "conversation", "dialogue", "dialog", "turns", "chat")
@@ -38,6 +38,16 @@ def container(record: Any) -> str:
             if is_dialogue(record.get(key)):
                 return key
     return ""
+
+
+def of_record(record: Any, expected: str) -> list[Segment]:
+    """Every string of a record's system prompt, tools and dialogue; LayoutError, with what was `expected`, without."""
+    record = require_object(record)
+    key = container(record)
+    if not key:
+        raise LayoutError(f"no list of turns was found; {expected}")
+    first = systems(record)
+    return first + tools(record) + dialogue(record[key], (key,), int(bool(first)))
 
 
 def is_dialogue(value: Any) -> bool:

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from scanner.errors import LayoutError
+from scanner.jsonediting import parts_of
 from scanner.layouts import _choices
 from scanner.layouts._fields import ID_FIELDS as ID_FIELDS
 from scanner.layouts._fields import Path, leaves, require_object
@@ -106,7 +107,7 @@ def _text_of_turn(turn: Any) -> tuple[Path, str] | None:
 
 def choice_of(pointer: str) -> int:
     """Which choice the string at this JSON pointer is, from 0; -1 where it is none."""
-    parts = _parts(pointer)
+    parts = parts_of(pointer) or [""]
     if item_of(pointer) and parts[0] not in _HEADS:
         parts = parts[1:]
     if parts and parts[0] in _MMLU[1:-1]:
@@ -116,14 +117,10 @@ def choice_of(pointer: str) -> int:
 
 def item_of(pointer: str) -> str:
     """The name of the item that the string at this JSON pointer is of, where a record holds several; else empty."""
-    parts = _parts(pointer)
+    parts = parts_of(pointer) or [""]
     if parts[0] == "paragraphs" and len(parts) > 2:
         return "/".join([*parts[1:2], parts[3] if parts[2] == "qas" and len(parts) > 3 else "0"])
     return parts[0] if parts[0] not in _HEADS and (len(parts) > 1 or _TASK.match(parts[0])) else ""
-
-
-def _parts(pointer: str) -> list[str]:
-    return [part.replace("~1", "/").replace("~0", "~") for part in pointer.split("/")[1:]] or [""]
 
 
 def _is_compared(record: Mapping[Any, Any]) -> bool:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from scanner.errors import LayoutError
 from scanner.layouts._fields import ID_FIELDS as ID_FIELDS
-from scanner.layouts._fields import require_object, systems, tools
-from scanner.layouts._turns import container, dialogue, fit
+from scanner.layouts._turns import fit, of_record
 from scanner.objects import Segment
 from scanner.settings import Settings
 
@@ -39,15 +37,10 @@ def matches(record: Any) -> float:
 
 def segments(record: Any, settings: Settings) -> list[Segment]:
     """Every string of the dialogue; assistant turns are supervised unless their own weight is 0."""
-    record = require_object(record)
-    key = container(record)
-    if not key:
-        raise LayoutError(_NO_TURNS)
-    first = systems(record)
-    return first + tools(record) + dialogue(record[key], (key,), int(bool(first)))
+    return of_record(record, _EXPECTED)
 
 
-_NO_TURNS = (
-    "no list of turns was found; expected a list of objects with 'role' and 'content' (or 'from' and 'value') under "
-    "messages, conversations or dialogue"
+_EXPECTED = (
+    "expected a list of objects with 'role' and 'content' (or 'from' and 'value') under messages, conversations or "
+    "dialogue"
 )

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from scanner.errors import LayoutError
 from scanner.layouts._fields import ID_FIELDS as ID_FIELDS
-from scanner.layouts._fields import require_object, systems, tools
-from scanner.layouts._turns import container, dialogue, fit
+from scanner.layouts._turns import fit, of_record
 from scanner.objects import Segment
 from scanner.settings import Settings
 
@@ -35,11 +33,4 @@ def matches(record: Any) -> float:
 
 def segments(record: Any, settings: Settings) -> list[Segment]:
     """Every string of the dialogue; what gpt says and the functions it calls are supervised."""
-    record = require_object(record)
-    key = container(record)
-    if not key:
-        raise LayoutError(
-            "no list of turns was found; expected a list of objects with 'from' and 'value' under conversations"
-        )
-    first = systems(record)
-    return first + tools(record) + dialogue(record[key], (key,), int(bool(first)))
+    return of_record(record, "expected a list of objects with 'from' and 'value' under conversations")

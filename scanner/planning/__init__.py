@@ -20,6 +20,7 @@ import polars as pl
 
 from scanner import decontaminating, heat
 from scanner.errors import BrakeError
+from scanner.evidence import PRIVATE
 from scanner.figures import percent_above, plural
 from scanner.planning._findings import Findings as Findings
 from scanner.planning.dropping import copied_rows, dropped_rows, spared_rows, without_kept
@@ -86,7 +87,7 @@ def _staying(frame: pl.DataFrame) -> pl.DataFrame:
 
 def _redacted(findings: Findings, settings: Settings) -> pl.DataFrame:
     """Rows with private or secret spans, in what is trained on or in other fields."""
-    private = findings.spans.filter(pl.col("kind").is_in(["private", "secret"])).select("row_id", "rule_id")
+    private = findings.spans.filter(PRIVATE).select("row_id", "rule_id")
     beside = private.clear() if findings.unread is None else findings.unread.select("row_id", "rule_id")
     if not settings.redact:
         private = private.clear()
@@ -119,7 +120,7 @@ def _redacted(findings: Findings, settings: Settings) -> pl.DataFrame:
 
 def _masks(findings: Findings, settings: Settings) -> pl.DataFrame:
     """Loss masks: with redaction off, private and secret spans stay in the text but are not learned."""
-    spans = findings.spans.filter(pl.col("kind").is_in(["private", "secret"]))
+    spans = findings.spans.filter(PRIVATE)
     if settings.redact:
         spans = spans.clear()
     return (

@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 
 from scanner.contrast import alike_beyond_templates
+from scanner.pairing import alike_by_words
 from scanner.planning._findings import Findings
 from scanner.planning.dropping import leaving
 from scanner.settings import Settings
@@ -78,8 +79,8 @@ def _review_pairs(findings: Findings, settings: Settings) -> pl.DataFrame:
     rank = findings.rows.content_rank
     copied = np.zeros(0, np.int64) if findings.copied is None else findings.copied["row_id"].to_numpy()
     gone = pl.DataFrame({"gone": np.union1d(row_id[leaving(findings, settings)], copied)})
-    close = (pl.col("similarity") >= settings.jaccard) | (pl.col("relation") == "contained")
-    close &= alike_beyond_templates(settings.jaccard)  # a wrapper in common is nothing to look at
+    # a wrapper in common is nothing to look at
+    close = alike_by_words(settings.jaccard) & alike_beyond_templates(settings.jaccard)
     alike = (
         findings.pairs.filter((pl.col("signal") == "semantic") | ((pl.col("signal") == "minhash") & close))
         .join(gone, left_on="row_a", right_on="gone", how="anti")

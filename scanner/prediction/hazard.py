@@ -253,6 +253,11 @@ class Weights:
         """The weights with every visit worth exp(log_factor) times as much."""
         return replace(self, dose_factor=self.dose_factor * math.exp(log_factor))
 
+    def placed(self, offset: float, log_factor: float | None = None) -> Weights:
+        """The weights at this offset and, where given, this log of the dose factor."""
+        factor = self.dose_factor if log_factor is None else math.exp(log_factor)
+        return replace(self, priors=replace(self.priors, offset=float(offset)), dose_factor=factor)
+
     def drifts(self, regime: Regime) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         """Quadrature over the drift of the level: factors on the dose and their weights, (k,) each.
 

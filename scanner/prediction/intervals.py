@@ -46,7 +46,7 @@ def ends_of_level(weights: Weights) -> tuple[list[Weights], list[Weights]]:
     low, _, high = levels(weights)
     if weights.ends is None:
         return [low], [high]
-    one, other = (_placed(weights, *place) for place in weights.ends)
+    one, other = (weights.placed(*place) for place in weights.ends)
     return [low, one], [high, other]
 
 
@@ -78,10 +78,6 @@ def expected_rows(
         down += (mid - min(mid, *moved)) ** 2
         up += (max(mid, *moved) - mid) ** 2
     return ExpectedRows(mid, max(0.0, mid - math.sqrt(down)), min(float(count.sum()), mid + math.sqrt(up)))
-
-
-def _placed(weights: Weights, offset: float, log_factor: float) -> Weights:
-    return replace(weights, priors=replace(weights.priors, offset=offset), dose_factor=math.exp(log_factor))
 
 
 def _moved(weights: Weights, deviations: float) -> Weights:

@@ -31,6 +31,7 @@ from scanner.prediction import (
     share_of_rows,
     turn_tails,
 )
+from scanner.prediction.climbing import STEP, Derivatives, Prior, derivatives, mode
 from scanner.prediction.doubting import Place
 from scanner.prediction.hazard import EXTRACTED
 from scanner.settings import TrainingPlan
@@ -55,8 +56,6 @@ epoch 8 with a dose factor, 1.3 to 1.6 times without; those fitted on 7 (epochs 
 STARTS = (-4.0, -2.0, -1.0, 0.0, 1.0), (-2.5, -1.2, -0.5, 0.0, 0.5)
 """Start values of offset and log factor, relative to the prior, of which Newton's method begins with the best: far from
 the mode nearly every likelihood is at its bound LEAST_CHANCE, and so flat."""
-STEP = 0.02  # of the numerical derivatives, logits
-ROUNDS, CLOSE = 30, 1e-4  # of Newton's method
 
 
 @dataclass(frozen=True)
@@ -199,8 +198,7 @@ def furthest(observed: Sequence[Observed], weights: Weights) -> float:
 
 def at(weights: Weights, place: Sequence[float]) -> Weights:
     """The weights with this offset and, where given, this log of the dose factor."""
-    moved = replace(weights, priors=replace(weights.priors, offset=float(place[0])))
-    return replace(moved, dose_factor=math.exp(place[1])) if len(place) > 1 else moved
+    return weights.placed(*place)
 
 
 def foretold(one: Observed, weights: Weights) -> Observed:
@@ -300,11 +298,11 @@ def _mean(observed: Sequence[Observed], weights: Weights) -> float:
     return _total(observed, weights) / max(1.0, count)
 
 
-def _prior(observed: Sequence[Observed], weights: Weights, parameters: int) -> tuple[Float64, Float64]:
-    """Means and precisions of (offset, log factor)."""
+def _prior(observed: Sequence[Observed], weights: Weights, parameters: int) -> Prior:
+    """Of (offset, log factor)."""
     sd = FAR_FACTOR_SD if observed and weights.priors.far(observed[0].plan) else FACTOR_SD
     mean = np.array([weights.priors.offset, math.log(weights.dose_factor)])
-    return mean[:parameters], (1 / np.square([weights.priors.offset_sd, sd]))[:parameters]
+    return Prior(mean[:parameters], (1 / np.square([weights.priors.offset_sd, sd]))[:parameters])
 
 
 def _posterior(
@@ -324,73 +322,29 @@ def _posterior(
 
 def _mode(
     observed: Sequence[Observed], weights: Weights, parameters: int, tempering: float, start: Sequence[float] = ()
-) -> tuple[list[float], npt.NDArray[np.float64]]:
-    """Newton's method from the best of STARTS, its steps halved until the posterior rises.
-
-    The curvature that is returned is the likelihood's alone.
-    """
-    mean, precision = _prior(observed, weights, parameters)
-
-    def value(at_place: Float64) -> float:
-        away = at_place - mean
-        return tempering * _total(observed, at(weights, at_place.tolist())) - 0.5 * float((precision * away**2).sum())
-
-    places = [np.asarray(start)] if start else [mean + np.array(away) for away in product(*STARTS[:parameters])]
-    values = [value(place) for place in places]
-    place, now = places[int(np.argmax(values))], max(values)
-    for _ in range(ROUNDS):
-        slope, curvature, _ = _derivatives(observed, weights, place.tolist())
-        uphill = tempering * slope - precision * (place - mean)
-        bend = tempering * curvature + np.diag(precision)
-        move = np.clip(np.linalg.solve(bend, uphill), -1.5, 1.5)
-        while (after := value(place + move)) < now - 1e-9 and np.abs(move).max() > CLOSE:
-            move = move / 2
-        if after >= now - 1e-9:
-            place, now = place + move, after
-        if np.abs(move).max() <= CLOSE:
-            break
-    _, curvature, _ = _derivatives(observed, weights, place.tolist())
+) -> tuple[list[float], Float64]:
+    """Place and curvature (climbing.mode); without a start from the best of STARTS."""
+    prior = _prior(observed, weights, parameters)
+    place, curvature = mode(
+        lambda place: _total(observed, at(weights, place.tolist())),
+        lambda place: _derivatives(observed, weights, place.tolist()),
+        prior,
+        tempering,
+        [np.asarray(start)] if start else [prior.mean + np.array(away) for away in product(*STARTS[:parameters])],
+    )
     return place.tolist(), curvature
 
 
-def _derivatives(
-    observed: Sequence[Observed], weights: Weights, place: Sequence[float]
-) -> tuple[Float64, npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Slope (d,) of the log-likelihood; its curvature (d, d), made positive; sum of squared scores per unit (d, d)."""
-    size = len(place)
-    zero = np.zeros(size), np.zeros((size, size)), np.zeros((size, size))
-    if not observed:
-        return zero
-    _, unit = np.unique(np.concatenate([o.unit for o in observed]), return_inverse=True)
-    units = int(unit.max(initial=-1)) + 1
-    if not units:
-        return zero
+def _derivatives(observed: Sequence[Observed], weights: Weights, place: Sequence[float]) -> Derivatives:
+    """Of the log-likelihood, whose units are independent."""
+    units, unit = np.unique(np.concatenate([np.zeros(0, np.int64), *(o.unit for o in observed)]), return_inverse=True)
 
-    def per_unit(moves: Sequence[tuple[int, float]]) -> Float64:
-        moved = list(place)
-        for axis, away in moves:
-            moved[axis] += away
-        there = at(weights, moved)
-        each = np.concatenate([likelihood(o, there) for o in observed])
-        return np.bincount(unit, each, minlength=units).astype(np.float64)
+    def of_units(place: Sequence[float]) -> Float64:
+        there = at(weights, place)
+        each = np.concatenate([np.zeros(0), *(likelihood(o, there) for o in observed)])
+        return np.bincount(unit, each, minlength=len(units)).astype(np.float64)
 
-    centre = per_unit([])
-    up, down = ([per_unit([(i, sign * STEP)]) for i in range(size)] for sign in (1, -1))
-    scores = np.stack([(u - d) / (2 * STEP) for u, d in zip(up, down, strict=True)])
-    curvature = np.zeros((size, size))
-    for i in range(size):
-        curvature[i, i] = -float((up[i] - 2 * centre + down[i]).sum()) / STEP**2
-    if size > 1:
-        corners = [per_unit([(0, a * STEP), (1, b * STEP)]).sum() for a, b in ((1, 1), (1, -1), (-1, 1), (-1, -1))]
-        curvature[0, 1] = curvature[1, 0] = -(corners[0] - corners[1] - corners[2] + corners[3]) / (4 * STEP**2)
-    spread = scores @ scores.T * (units / max(1, units - 1))
-    return scores.sum(axis=1), _positive(curvature), spread
-
-
-def _positive(matrix: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """The nearest matrix without directions of negative curvature: there the likelihood says nothing to rely on."""
-    values, vectors = np.linalg.eigh(matrix)
-    return np.asarray((vectors * np.maximum(values, 1e-9)) @ vectors.T)
+    return derivatives(of_units, place)
 
 
 def _step(

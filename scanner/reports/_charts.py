@@ -13,7 +13,7 @@ from typing import Any
 from markupsafe import Markup
 
 from scanner.reports import _words as words
-from scanner.reports._plot import Plot, Scale, decades, upper_decade
+from scanner.reports._plot import Plot, Scale, decades, doublings, upper_decade
 from scanner.reports._shapes import Points, bar, dot, framed, line, said
 
 WIDTH = 380.0
@@ -34,7 +34,7 @@ def tail(curves: Sequence[tuple[str, str, Points]], extracted: int) -> Markup | 
     most = upper_decade(max(rows for _, rows in every))
     least = 10.0 ** math.floor(math.log10(min(1.0, min(rows for _, rows in every))))
     plot = Plot(Scale(1, longest, "log"), Scale(least, most, "log"))
-    ticks = {2.0**k: f"{2**k}" for k in range(0, 16, 2 if longest > 64 else 1) if 2**k <= longest}
+    ticks = doublings(longest)
     parts = [
         plot.axes(ticks, decades(least, most), "tokens recited before the first miss, n", "rows with N_pre ≥ n"),
         plot.upright(extracted),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from scanner.decontaminating import HOW_WORDS, HOWS, KIND, PART_WORDS, items_of
+from scanner.decontaminating import HOW_RANK, HOW_WORDS, KIND, PART_WORDS, items_of
 from scanner.evidence import Difference, Evidence, difference
 from scanner.reports import _words as words
 from scanner.store import RunFolder
@@ -44,8 +44,9 @@ def matches_shown(run: RunFolder, rows: pl.DataFrame, evidence: Evidence) -> tup
     if not run.has_table("matches"):
         return ()
     found = run.read_table("matches").filter(pl.col("kind") == KIND)
-    rank = pl.col("how").replace_strict({name: i for i, name in enumerate(HOWS)}, return_dtype=pl.Int64)
-    found = found.sort([rank, pl.col("part") == "both", "similarity", "row_id"], descending=[False, True, True, False])
+    found = found.sort(
+        [HOW_RANK, pl.col("part") == "both", "similarity", "row_id"], descending=[False, True, True, False]
+    )
     found = found.group_by("source", maintain_order=True).head(SHOWN_PER_BENCHMARK).head(SHOWN)
     found = found.join(
         rows.select("row_id", "line", file=pl.col("source")), on="row_id", how="left", maintain_order="left"

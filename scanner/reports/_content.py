@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 import pyarrow.parquet as pq
 
-from scanner.evidence import PRIVATE_KINDS, Difference, Evidence
+from scanner.evidence import PRIVATE, Difference, Evidence
 from scanner.repeats import Passage, passages
 from scanner.reports import _relations
 from scanner.reports import _words as words
@@ -19,7 +19,8 @@ from scanner.reports._earlier import KnownRow, copied_rows
 from scanner.reports._earlier import examples as known_rows
 from scanner.reports._relations import Relations
 from scanner.reports._riskiest import RiskRow, riskiest
-from scanner.rulefiles import Said, said_of
+from scanner.rule import Said
+from scanner.rulefiles import said_of
 from scanner.shownnames import without_private_paths
 from scanner.store import RunFolder
 
@@ -257,7 +258,7 @@ def _places(rows: pl.DataFrame, ids: list[int]) -> list[tuple[int, str, int]]:
 def _findings(run: RunFolder, rows: pl.DataFrame, evidence: Evidence) -> tuple[Finding, ...]:
     spans = run.read_table("spans", ["row_id", "segment", "start", "end", "rule_id", "kind"])
     spans = spans.with_columns(pl.col("rule_id", "kind").cast(pl.String)).sort("row_id", "segment", "start")
-    spans = spans.filter(pl.col("kind").is_in(PRIVATE_KINDS))
+    spans = spans.filter(PRIVATE)
     both = spans.select("row_id", "rule_id", "kind", unread=pl.lit(False))
     if run.has_table("unread"):
         beside = run.read_table("unread", ["row_id", "rule_id", "kind"]).with_columns(unread=pl.lit(True))

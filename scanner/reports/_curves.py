@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from scanner.reports import _words as words
 from scanner.reports._measured import rehearsals
-from scanner.reports._plot import Plot, Scale, between, decades, upper_decade
+from scanner.reports._plot import Plot, Scale, between, decades, doublings, upper_decade
 from scanner.reports._shapes import bar, framed, line, round_ticks, said, short
 from scanner.store import RunFolder
 
@@ -100,7 +100,7 @@ def _tail_plot(curves: dict[float, list[tuple[float, float]]], legend: int) -> t
     longest = max([32.0, *(2 * n for points in curves.values() for n, rows in points if rows >= FLOOR)])
     longest = min(longest, max([32.0, *(n for points in curves.values() for n, _ in points)]))
     most = upper_decade(max(rows for points in curves.values() for _, rows in points))
-    ticks = {2.0**k: f"{2**k}" for k in range(0, 16, 2 if longest > 64 else 1) if 2**k <= longest}
+    ticks = doublings(longest)
     return Plot(
         Scale(1, longest, "log"), Scale(FLOOR, most, "log"), height=262 + 13 * legend, top=26 + 13 * legend
     ), ticks

@@ -111,6 +111,11 @@ def decades(low: float, high: float) -> dict[float, str]:
     return {10.0**k: ("≤ " if i == 0 and k < 0 else "") + short(10.0**k) for i, k in enumerate(powers)}
 
 
+def doublings(high: float) -> dict[float, str]:
+    """Ticks at the powers of two from 1 to high, at every other one where there are many."""
+    return {2.0**k: f"{2**k}" for k in range(0, 16, 2 if high > 64 else 1) if 2**k <= high}
+
+
 def upper_decade(value: float, least: float = 10.0) -> float:
     """The power of ten at or above a value."""
     return float(10 ** math.ceil(math.log10(max(least, value)) - 1e-9))

@@ -11,8 +11,9 @@ import numpy as np
 import polars as pl
 
 from scanner.contrast import DECISIVE, alike_beyond_templates
+from scanner.evidence import PRIVATE
 from scanner.objects import EXTRACTED
-from scanner.pairing import COPIES, by_meaning_alone, groups_of
+from scanner.pairing import COPIES, alike_by_words, by_meaning_alone, groups_of
 from scanner.reports._heat import summarised as memorized_spans
 from scanner.reports._partners import figures
 from scanner.reports._spans import summarised as repeated_passages
@@ -101,7 +102,7 @@ def _near(pairs: pl.DataFrame, n: int, jaccard: float, notes: dict[str, Any]) ->
     What only a template makes alike is loose. at_least: more pairs were likely, and not all of them compared.
     """
     near = pairs.filter(pl.col("signal").cast(pl.String) == "minhash")
-    close = (pl.col("similarity") >= jaccard) | (pl.col("relation").cast(pl.String) == "contained")
+    close = alike_by_words(jaccard)
     if "payload_similarity" in near.columns:
         close &= alike_beyond_templates(jaccard)
     at_least = notes.get("pairs_not_compared_at_least", 0) > 0
@@ -277,8 +278,7 @@ def _skew(prediction: pl.DataFrame) -> dict[str, Any]:
 
 def _exposed(spans: pl.DataFrame, prediction: pl.DataFrame) -> dict[str, Any]:
     """Rows with a private or secret span that the model is predicted to recite (band medium or high)."""
-    kinds = pl.col("kind").cast(pl.String).is_in(["private", "secret"])
-    rows = spans.filter(kinds).select("row_id").unique()
+    rows = spans.filter(PRIVATE).select("row_id").unique()
     likely = prediction.filter(pl.col("band").cast(pl.String).is_in(["medium", "high"]))
     both = rows.join(likely, on="row_id", how="inner")
     expected = _values(rows.join(prediction.select("row_id", "p_extract"), on="row_id", how="inner"), "p_extract")

@@ -7,6 +7,8 @@ from typing import Any
 
 import polars as pl
 
+from scanner.evidence import PRIVATE
+
 NEAR = 0.05
 """Near copies together worth this much of a copy count (they are named in the reasons from here on)."""
 PARTS = 3
@@ -27,7 +29,7 @@ def where(rows: pl.DataFrame, prediction: pl.DataFrame, spans: pl.DataFrame) -> 
     joined = joined.sort(["expected_tokens", "row_id"], descending=[True, False])
     count = max(1, math.ceil(len(joined) / 100))
     top = joined.head(count)
-    private = spans.filter(pl.col("kind").cast(pl.String).is_in(["private", "secret"]))["row_id"].unique()
+    private = spans.filter(PRIVATE)["row_id"].unique()
     copies, near = pl.col("copies_exact"), pl.lit(0.0)
     if "copies.near_mass" in joined.columns:
         near = pl.col("copies.near_mass").fill_nan(0).fill_null(0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from scanner.store import RunFolder
 NAME = "html"
 EXTENSION = "html"
 FOLDER = Path(__file__).parent
+OPTION = re.compile(r"(?<![\w-])-(?:[a-z]|-[a-z][a-z-]{0,26}[a-z])(?![\w-])")
+"""An option, such as -o or --drop-semantic; what is longer has to break, or the page would scroll sideways."""
 
 
 def render(run: RunFolder, text: str = "masked") -> bytes:
@@ -34,6 +37,7 @@ def render(run: RunFolder, text: str = "masked") -> bytes:
         loader=jinja2.FileSystemLoader(FOLDER),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
+        finalize=_with_whole_options,
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -68,6 +72,18 @@ def render(run: RunFolder, text: str = "masked") -> bytes:
         highest_share=max((share or 0 for _, _, share, _ in words.findings(content.summary)), default=0),
     )
     return page.encode("utf-8", "replace")
+
+
+def _with_whole_options(value: Any) -> Any:
+    """A text whose options stay on one line, for a browser would break --drop-semantic after any of its hyphens.
+
+    What is escaped already stays as it is: markup, and what a template puts where no element may stand (`| e`).
+    """
+    if not isinstance(value, str) or hasattr(value, "__html__") or not OPTION.search(value):
+        return value
+    from markupsafe import Markup, escape
+
+    return Markup(OPTION.sub(r'<span class="option">\g<0></span>', str(escape(value))))
 
 
 def policy(style: str) -> str:

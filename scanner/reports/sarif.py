@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 import polars as pl
 
+from scanner.evidence import PRIVATE
 from scanner.reports import _words as words
 from scanner.shownnames import without_private_paths
 from scanner.store import RunFolder
@@ -73,7 +74,7 @@ def _results(frame: pl.DataFrame, rule: pl.Expr, level: pl.Expr, message: pl.Exp
 def _spans(run: RunFolder) -> pl.DataFrame:
     spans = run.read_table("spans", ["row_id", "rule_id", "kind", "preview"])
     spans = spans.with_columns(pl.col("rule_id", "kind", "preview").cast(pl.String))
-    spans = spans.filter(pl.col("kind").is_in(["private", "secret"]))
+    spans = spans.filter(PRIVATE)
     message = pl.format("{} found: {}", pl.col("rule_id"), pl.col("preview").fill_null(""))
     return _results(spans, pl.col("rule_id"), pl.col("kind"), message)
 

@@ -20,7 +20,7 @@ from scanner.fingerprints import PART_OF_ROLE
 from scanner.kernels import holders, similarity
 from scanner.kernels import minhash as shingling
 from scanner.objects import Fingerprints, Float32, Int64, Rows, SegmentBatch, UInt8, UInt64
-from scanner.pairing import CONTAINED
+from scanner.pairing import CONTAINED, packed, unpacked
 from scanner.ranges import laid_out, place_within
 from scanner.signals._measures import CONTAINED_SHINGLES
 from scanner.storedtext import TextReader
@@ -84,11 +84,11 @@ def find(rows: Rows, prints: Fingerprints, reader: TextReader, width: int, threa
     of, outer, common = _held_by(sets, answer, shingle)
     inner = answer[of]
     apart = (inner != outer) & (size[outer] >= needed(size[inner]))
-    packed = np.unique(inner[apart].astype(np.uint64) << np.uint64(32) | outer[apart].astype(np.uint64))
-    share = _shares(sets, packed, threads)
+    pairs = np.unique(packed(inner[apart], outer[apart]))
+    share = _shares(sets, pairs, threads)
     one_way = (share[:, 0] >= CONTAINED) & (share[:, 1] < CONTAINED)
-    packed, share = packed[one_way], share[one_way]
-    inner, outer = (packed >> np.uint64(32)).astype(np.int64), (packed & np.uint64(0xFFFFFFFF)).astype(np.int64)
+    share = share[one_way]
+    inner, outer = unpacked(pairs[one_way])
     order = np.lexsort((sets.rank[outer], -share[:, 1], inner))
     place = place_within(np.bincount(inner, minlength=len(size)))
     told = order[place < PARTNERS]

@@ -11,7 +11,8 @@ from __future__ import annotations
 import numpy as np
 
 from scanner.kernels.minhash import same_texts, text_hashes
-from scanner.objects import Groups, Pairs, Rows, RowSegments
+from scanner.objects import Groups, Pairs, Rows
+from scanner.rowsegments import RowSegments
 from scanner.running import parts_for, run, shares
 from scanner.signals._groups import blocks_of, group_by
 from scanner.storedtext import TextReader

@@ -11,12 +11,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from scanner import pairing
 from scanner.fingerprints import PART_OF_ROLE
 from scanner.kernels import grouping, similarity
 from scanner.kernels import minhash as shingling
 from scanner.kernels.sorting import sort_words
-from scanner.objects import Fingerprints, Groups, Int64, Pairs, Rows, RowSegments, UInt64
-from scanner.pairing import CONTAINED
+from scanner.objects import Fingerprints, Groups, Int64, Pairs, Rows, UInt64
+from scanner.ordering import distinct
+from scanner.pairing import CONTAINED, unpacked
+from scanner.rowsegments import RowSegments
 from scanner.running import parts_for, run, shares
 from scanner.signals._measures import CONTAINED_SHINGLES, answer_containments
 from scanner.storedtext import TextReader
@@ -139,7 +142,7 @@ def find(
     candidates, representatives = proposed.candidates, proposed.representatives
     if payload is not None and len(payload.position):
         own = _payload_candidates(payload, representatives, len(rows), jaccard, recall, threads)
-        candidates = _distinct([candidates, own])
+        candidates = distinct([candidates, own])
     members, packed = _compact(candidates, representatives)
     sets, bounds, sizes = _shingle_sets(reader, members, fingerprints.tokens[members], width, threads)
     measured = np.empty((len(packed), 5), np.float32)
@@ -151,7 +154,7 @@ def find(
     )
 
     whole = np.diff(bounds)
-    left, right = (packed >> np.uint64(32)).astype(np.int64), (packed & np.uint64(0xFFFFFFFF)).astype(np.int64)
+    left, right = unpacked(packed)
     contained = np.fmax(measured[:, 1], measured[:, 2]) >= CONTAINED  # the smaller row has the larger share
     contained &= np.minimum(whole[left], whole[right]) >= CONTAINED_SHINGLES
     kept = (measured[:, 0] >= floor) | contained
@@ -252,10 +255,10 @@ def _candidates(
         for found, cut in run(work, range(low, min(low + step, bands.bands), at_once), threads):
             held += found
             if sum(map(len, held)) > max(PAIRS_PER_BLOCK, len(pairs)):  # each pair takes part in few sorts
-                pairs, held = _distinct([pairs, *held]), []
+                pairs, held = distinct([pairs, *held]), []
             cuts = np.maximum(cuts, cut)  # the same buckets recur in every band: the largest cut is a lower bound
             advance(len(found))
-    return _distinct([pairs, *held]), cuts
+    return distinct([pairs, *held]), cuts
 
 
 def _payload_candidates(
@@ -268,29 +271,17 @@ def _payload_candidates(
     mine = mine[np.argsort(place[payload.position[mine]])]  # in content order, as in `find`
     bands = choose_bands(payload.signature.shape[1], jaccard, recall, jaccard)
     found, _ = _candidates(payload.signature, mine, bands, threads, lambda bands: None)
-    left, right = (
-        place[payload.position[mine[side.astype(np.int64)]]].astype(np.uint64)
-        for side in (found >> np.uint64(32), found & np.uint64(0xFFFFFFFF))
-    )
-    return left << np.uint64(32) | right
-
-
-def _distinct(parts: list[UInt64]) -> UInt64:
-    """Sorted distinct values; for 64-bit words a sort is several times faster than np.unique."""
-    values = np.concatenate(parts)
-    values.sort()
-    return values[np.concatenate(([True], values[1:] != values[:-1]))] if len(values) else values
+    return pairing.packed(*(place[payload.position[mine[side]]] for side in unpacked(found)))
 
 
 def _compact(candidates: UInt64, representatives: Int64) -> tuple[Int64, UInt64]:
     """Positions of the rows that occur in any candidate, ascending, and the candidates as packed places in them."""
-    left = representatives[(candidates >> np.uint64(32)).astype(np.int64)]
-    right = representatives[(candidates & np.uint64(0xFFFFFFFF)).astype(np.int64)]
+    left, right = (representatives[side] for side in unpacked(candidates))
     occurs = np.zeros(int(representatives.max(initial=-1)) + 1, np.bool_)
     occurs[left] = occurs[right] = True
     members, number = np.flatnonzero(occurs), np.cumsum(occurs, dtype=np.uint64) - np.uint64(1)
     a, b = number[left], number[right]
-    return members, np.minimum(a, b) << np.uint64(32) | np.maximum(a, b)
+    return members, pairing.packed(np.minimum(a, b), np.maximum(a, b))
 
 
 def _shingle_sets(

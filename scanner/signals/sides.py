@@ -18,6 +18,7 @@ from scanner.fingerprints import PART_OF_ROLE
 from scanner.kernels import minhash as shingling
 from scanner.kernels import similarity
 from scanner.objects import ROLE_CODE, Bool, Int64, Rows, Shared
+from scanner.pairing import packed
 from scanner.signals._inside import Inside
 from scanner.signals._measures import answer_containments
 from scanner.storedtext import SegmentReader
@@ -109,11 +110,10 @@ def _stars(rows: Rows, groups: Shared, wanted: Bool) -> tuple[Int64, Int64, int]
 
 def _without(left: Int64, right: Int64, known_left: Int64, known_right: Int64) -> Bool:
     """Which pairs are not known, nor a repetition of an earlier one (the same rows may share both sides' groups)."""
-    packed = left.astype(np.uint64) << np.uint64(32) | right.astype(np.uint64)
-    known = known_left.astype(np.uint64) << np.uint64(32) | known_right.astype(np.uint64)
-    first = np.zeros(len(packed), np.bool_)
-    first[np.unique(packed, return_index=True)[1]] = True
-    return first & ~np.isin(packed, known)
+    pairs, known = packed(left, right), packed(known_left, known_right)
+    first = np.zeros(len(pairs), np.bool_)
+    first[np.unique(pairs, return_index=True)[1]] = True
+    return first & ~np.isin(pairs, known)
 
 
 def _measure(rows: Rows, left: Int64, right: Int64, reader: SegmentReader, width: int) -> np.ndarray:
@@ -125,7 +125,7 @@ def _measure(rows: Rows, left: Int64, right: Int64, reader: SegmentReader, width
     sizes = np.concatenate([np.zeros(0, np.int64), *(s for _, _, s in found)])
     a, b = (np.searchsorted(members, side).astype(np.int64) for side in (left, right))
     values = np.empty((len(left), 5), np.float32)
-    similarity.verify(a.astype(np.uint64) << np.uint64(32) | b.astype(np.uint64), sets, bounds, sizes, values)
+    similarity.verify(packed(a, b), sets, bounds, sizes, values)
     return np.column_stack((values, answer_containments(sizes[1::2], a, b, values[:, 4])))
 
 
