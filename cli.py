@@ -65,11 +65,7 @@ def scan() -> None:
 @click.option("--base", type=PATH, help="Folder of the untuned base: what it knows of each answer is measured.")
 @click.option("--seed", type=int, help="Seed of the simulated sampler [0].")
 @click.option("--threads", type=int, help="Threads; results do not depend on them [all cores].")
-@click.option(
-    "--fail-on",
-    type=click.Choice(GATES),
-    help="Exit with 3 when a row's risk band is this or higher, or a field's name is private.",
-)
+@click.option("--fail-on", type=click.Choice(GATES), help="Exit with 3 at this risk band or at private field names.")
 @judging_options
 @training_options
 @run_options

@@ -86,4 +86,5 @@ def is_value(text: str) -> bool:
     spreadsheet has it) are codes like others."""
     plain = text.strip().strip("<>[]{}()\"'").casefold()
     is_label = re.fullmatch(r"[\[<{][\w .-]*[\]>}]", text.strip()) is not None  # [PHONE_1], <your password>
-    return bool(plain) and not is_label and plain not in NO_VALUES and (len(set(plain)) > 1 or _SHORT_CODE.fullmatch(plain) is not None)
+    is_varied = len(set(plain)) > 1 or _SHORT_CODE.fullmatch(plain) is not None
+    return bool(plain) and not is_label and plain not in NO_VALUES and is_varied

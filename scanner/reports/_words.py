@@ -382,7 +382,7 @@ def commands(run: Path, scan: dict[str, Any], row_id: int | None) -> list[tuple[
     folder = shlex.quote(str(run))
     inputs = scan.get("inputs") or []
     name = Path(str(inputs[0].get("path", ""))).name if inputs else ""
-    suffix = "".join(Path(name).suffixes[-2:]) if name.endswith((".gz", ".zst", ".zip")) else Path(name).suffix
+    suffix = "".join(Path(name).suffixes[-2 if name.endswith((".gz", ".zst", ".zip")) else -1 :])
     target = "clean" if len(inputs) > 1 else f"clean{suffix or '.jsonl'}"
     steps = []
     is_purged = (run / "index").is_dir() and not (run / "private").is_dir()
