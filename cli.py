@@ -299,9 +299,7 @@ def verify(file: Path, run: Path) -> None:
 @scan.command()
 @click.argument("a", type=PATH)
 @click.argument("b", type=PATH)
-@click.option(
-    "-o", "--output", type=PATH, help="Write a line per row of both here, .parquet or .csv; or the figures, .json."
-)
+@click.option("-o", "--output", type=PATH, help="Write a line per row here, .parquet or .csv; or the figures, .json.")
 @click.option("--top", type=click.IntRange(1), default=10, help="Rows to list of each kind of change [10].")
 @click.option("--quiet", "-q", is_flag=True, help="Print errors only.")
 def diff(a: Path, b: Path, output: Path | None, top: int, quiet: bool) -> None:

@@ -385,8 +385,7 @@ def commands(run: Path, scan: dict[str, Any], row_id: int | None) -> list[tuple[
     suffix = "".join(Path(name).suffixes[-2 if name.endswith((".gz", ".zst", ".zip")) else -1 :])
     target = "clean" if len(inputs) > 1 else f"clean{suffix or '.jsonl'}"
     steps = []
-    is_purged = (run / "index").is_dir() and not (run / "private").is_dir()
-    if not is_purged:  # without the stored text nothing can be redacted
+    if (run / "private").is_dir() or not (run / "index").is_dir():  # nothing can be redacted of a purged run
         steps.append(("write the cleaned data set", f"scan apply {folder} -o {shlex.quote(target)}"))
     if brake(scan):
         first = "let the plan pass, once the clusters in the report look right; until then it is not applied"
