@@ -149,6 +149,13 @@ class Content:
         return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "") or self.run.path.name
 
     @property
+    def no_top(self) -> str:
+        """Why no row stands among the top ones, where none does."""
+        predicted = self.summary["prediction"]
+        why = f": it is that of {predicted['extracted_tokens']} tokens or more, and no answer is so long"
+        return "no row has a predicted risk" + ("" if predicted["rows_measured"] else why)
+
+    @property
     def commands(self) -> list[tuple[str, str]]:
         return words.commands(self.run.path, self.scan, self.top[0].row_id if self.top else None)
 

@@ -54,7 +54,7 @@ def render(run: RunFolder, text: str = "masked") -> bytes:
         ]  # fmt: skip
         lines.append(f"| {' | '.join(cells)} |")
     if not content.top:
-        lines.append("| | | | | | no row has a predicted risk | |")
+        lines.append(f"| | | | | | {content.no_top} | |")
     lines += ["", "## What the plan would do", "", f"{words.planned(summary)}.", ""]
     for line in _reasons.for_review(scan):
         lines += [f"{words.sentence(line)}", ""]

@@ -78,7 +78,7 @@ class _Screen:
             *([("What if", self._lines(asked))] if asked else []),
             *([("Tuned", self._lines(tuned))] if tuned else []),
             *([("", [self.plain(words.calibration(summary), "dim")])] if summary["skew"]["rows"] else []),
-            ("Top rows", [self._top()] if self.content.top else [self.plain("none: no row has a predicted risk")]),
+            ("Top rows", [self._top()] if self.content.top else self._lines([f"none: {self.content.no_top}"])),
             (
                 "Plan",
                 self._lines(

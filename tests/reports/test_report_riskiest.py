@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import synthetic
 
-from scanner.reports import _riskiest
+from scanner.reports import _riskiest, render
 from scanner.reports._content import gather
 
 
@@ -53,3 +53,10 @@ def test_where_not_all_rows_were_compared_it_says_at_least(
     assert [row.and_more for row in gather(run, details=False).top] == ["and 11 more like it"]
     monkeypatch.setattr(_riskiest, "COMPARED_ROWS", 8)
     assert [row.and_more for row in gather(run, details=False).top] == ["and at least 7 more like it"]
+
+
+@pytest.mark.parametrize("name", ["terminal", "markdown", "html"])
+def test_where_no_answer_is_long_enough_for_a_risk_it_says_so(name: str, tmp_path: Path) -> None:
+    made = synthetic.Made({i: (f"What is {i}?", "", f"It is the thing of shelf {i}.") for i in range(12)})
+    told = b" ".join(render(synthetic.write(made, tmp_path / "short.scan"), name).split())
+    assert b"o row has a predicted risk: it is that of 16 tokens or more, and no answer is so long" in told
