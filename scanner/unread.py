@@ -29,10 +29,9 @@ from scanner.store import RunFolder
 
 UNREAD_SCHEMA = {"field" if name == "segment" else name: kind for name, kind in FINDINGS_SCHEMA.items()}
 """unread.parquet: as spans.parquet, with the number of the field in private/unread.arrow."""
-LEAST_CHARACTERS = 3
-"""Of a text, and of a number in a field whose name a rule knows: the shortest value that any rule of a field takes."""
-LEAST_DIGITS = 7
-"""Of any other number: shorter ones are years, counts and tokens of text."""
+LEAST_CHARACTERS, LEAST_DIGITS = 3, 7
+"""Of a text, and of a number, in a field whose name no rule knows: shorter numbers are years, counts and tokens of
+text. Where a rule knows the name anything counts, for a verification value of 007 may stand there as 7."""
 LARGEST_EXACT = 1 << 53
 """Whole numbers below this are the same as floats, which is what pandas makes of a column with gaps."""
 _DIGITS, _HASH = "^[0-9 .-]+$", "^[0-9A-Fa-f-]{32,}$"
@@ -88,7 +87,8 @@ def of_record(record: Any, segments: Iterable[Segment], is_known: Callable[[str]
     while stack:
         item, path = stack.pop()
         if isinstance(item, str):
-            if len(item) >= LEAST_CHARACTERS and path not in covered and not is_label(path, item):
+            long_enough = len(item) >= LEAST_CHARACTERS or (item != "" and is_known(_name(path)))
+            if long_enough and path not in covered and not is_label(path, item):
                 found.append((path, item))
         elif isinstance(item, Mapping):
             stack += [(part, (*path, key)) for key, part in reversed(list(item.items()))]
@@ -120,7 +120,7 @@ def _digits(value: Any) -> str:
 
 
 def _may_be_private(digits: str, path: tuple[str | int, ...], is_known: Callable[[str], bool]) -> bool:
-    return len(digits) >= LEAST_DIGITS or (len(digits) >= LEAST_CHARACTERS and is_known(_name(path)))
+    return len(digits) >= LEAST_DIGITS or is_known(_name(path))
 
 
 def _name(path: tuple[str | int, ...]) -> str:
@@ -144,9 +144,9 @@ def of_flat(records: Records, shape: flatreading.FlatShape, is_known: Callable[[
     number = pl.col("segment").is_in([i for i, key in enumerate(keys) if kinds[key] == flatjson.SCALAR])
     known = pl.col("segment").is_in([i for i, key in enumerate(keys) if is_known(key)])
     text = pl.col("text")
-    long_enough = pl.when(known).then(LEAST_CHARACTERS).otherwise(LEAST_DIGITS)
-    is_number = text.str.contains("^-?[0-9]+$") & (text.str.len_bytes() >= long_enough)
-    wanted = pl.when(number).then(is_number).otherwise(text.str.len_chars() >= LEAST_CHARACTERS)
+    is_number = text.str.contains("^-?[0-9]+$") & (known | (text.str.len_bytes() >= LEAST_DIGITS))
+    is_text = text.str.len_chars() >= pl.when(known).then(1).otherwise(LEAST_CHARACTERS)
+    wanted = pl.when(number).then(is_number).otherwise(is_text)
     return decoded.filter(pa.array(frame.select(wanted.alias("wanted"))["wanted"].to_numpy()))
 
 

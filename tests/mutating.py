@@ -121,7 +121,7 @@ MUTANTS = (
     Mutant("what stands in other rows too is a payload", "families", "DISTINCT = 0.4", "DISTINCT = 0.0", FAMILIES),
     Mutant("labels count as boilerplate", "signals.sides", "torn = wanted & (groups.ways > 1)",
            "torn = groups.ways > 1", SIDES),
-    Mutant("known pairs are told twice", "signals.sides", "return first & ~np.isin(packed, known)", "return first",
+    Mutant("known pairs are told twice", "signals.sides", "return first & ~np.isin(pairs, known)", "return first",
            SIDES),
     Mutant("an empty prompt is a question", "relating",
            "return (prints.prompt_chars > 0) & (prints.supervised_tokens > 0)",
