@@ -174,9 +174,7 @@ def _measure_and_judge(
             rows, clusters, choice.preferred, pairs, spans, predicted.table, table, matches, unread
         )
         plan = planning.make_plan(found, settings)
-        what_if = projecting.with_plan(
-            run, predicted.what_if, plan, pairs, settings, predicting.weights_of(settings, Progress())
-        )  # fmt: skip
+        what_if = projecting.with_plan(run, predicted.what_if, plan, pairs, settings, predicted.weights)
     with progress.stage("write the tables"):
         frames = {
             "rows": table, "pairs": pairs, "spans": spans, "unread": unread, "prediction": predicted.table,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -168,7 +168,8 @@ def predict_known(
 
     with progress.stage("predict"):
         amounts = doses_under(plan)
-        weights = weights_of(settings, progress)
+        begin_alike = openings.shared(text.tokens, answers, group)
+        weights = replace(weights_of(settings, progress), set_sd=openings.doubt(begin_alike))
         features = token_features(
             text.tokens, text.widths, text.offsets, (answers.row, answers.start, answers.end), group,
             settings.tokenizer is None, threads,
@@ -203,7 +204,7 @@ def predict_known(
             "rows_cut_by_max_length": text.rows_cut,
             "base": None if known.base is None else known.base.facts,
             "optimizer_steps": amounts.steps,
-            "shared_openings": openings.shared(text.tokens, answers, group),
+            "shared_openings": begin_alike,
             "mean_answer": float(np.nan_to_num(answers.mean_tokens(len(rows)))),
             "step_tokens": float(supervised.sum() * plan.epochs / amounts.steps) if amounts.steps else 0.0,
             "source_by_source": bool(by_source),
@@ -271,9 +272,12 @@ def weights_of_run(scan: dict[str, Any], settings: Settings) -> Weights:
 
     scan: its scan.json.
     """
+    from scanner.prediction import openings
+
     if any(scan["versions"].get(name) != shipped()[name] for name in PREDICTING):
         raise SettingsError("the run was predicted with the weights of another version; predict again to compare")
-    return weights_of(settings, Progress())
+    begin_alike = scan["notes"]["prediction"].get("shared_openings", 0.0)  # not counted by earlier versions
+    return replace(weights_of(settings, Progress()), set_sd=openings.doubt(begin_alike))
 
 
 def source_weights(rows: Rows, sources: list[Source], settings: Settings) -> np.ndarray | None:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scanner.prediction import openings
 from scanner.prediction.carrying import HIGH_RATE_SD, PLAN_SD, TOGETHER, ends, number_of_rows, to_plan
 from scanner.prediction.hazard import DRIFT, Regime, load_weights
 from scanner.prediction.reliability import WIDTH
@@ -78,6 +79,17 @@ def test_the_ends_are_those_of_drift_and_plan_together():
     doubt = math.sqrt((TOGETHER * 2 * DRIFT) ** 2 + PLAN_SD**2)
     assert low.dose_factor == pytest.approx(READ.dose_factor * math.exp(-WIDTH * doubt))
     assert high.dose_factor == pytest.approx(READ.dose_factor * math.exp(WIDTH * doubt))
+
+
+def test_a_set_whose_answers_begin_alike_is_less_sure_wherever_its_level_is_from():
+    like = openings.doubt(0.19)
+    assert openings.doubt(openings.MANY) == 0 < like == openings.MANY_SD
+    for weights, known in ((SHIPPED, 0.0), (READ, math.hypot(PLAN_SD, TOGETHER * DRIFT))):
+        here = replace(weights, set_sd=like)
+        low, high = ends(here, replace(PLAN, batching="packed"), after(4.0))
+        wide = WIDTH * math.hypot(like, known)
+        assert low.dose_factor == pytest.approx(here.dose_factor * math.exp(-wide))
+        assert high.dose_factor == pytest.approx(here.dose_factor * math.exp(wide))
 
 
 def test_the_number_of_rows_is_widened_by_where_it_is_carried():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 
 import numpy as np
@@ -10,10 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scanner import pipeline
 from scanner.prediction import Answers, openings, predict
 from scanner.prediction.hazard import load_weights
-from scanner.prediction.validity import MANY_OPENINGS, MOST_OPENINGS, Facts, judge
-from scanner.settings import TrainingPlan
+from scanner.prediction.validity import MOST_OPENINGS, Facts, judge
+from scanner.settings import Settings, TrainingPlan
+from scanner.store import RunFolder
 
 ROWS = st.lists(st.tuples(st.integers(0, 2), st.integers(0, 12), st.integers(0, 3)), max_size=60)
 
@@ -70,7 +73,7 @@ def test_a_row_says_how_many_others_begin_like_it():
 
 @pytest.mark.parametrize(
     ("share", "severity"),
-    [(0.0, "inside"), (MANY_OPENINGS, "inside"), (0.19, "note"), (MOST_OPENINGS, "note"), (0.21, "count")],
+    [(0.0, "inside"), (openings.MANY, "inside"), (0.19, "note"), (MOST_OPENINGS, "note"), (0.21, "count")],
 )
 def test_a_set_with_more_boilerplate_than_any_fitted_is_outside(share, severity):
     facts = Facts(np.full(50, 1.0), np.full(50, 40), pl.Series(["Latin"] * 50), 200.0, shared_openings=share)
@@ -78,3 +81,23 @@ def test_a_set_with_more_boilerplate_than_any_fitted_is_outside(share, severity)
     assert said.severity == severity
     assert ("foretold .8 to 1.1 of what" in said.text) == (severity != "inside")
     assert ("more than in anything fitted" in said.text) == (severity == "count")
+
+
+def test_the_interval_of_such_a_set_is_wider_also_where_it_is_planned_again(tmp_path, monkeypatch):
+    data = tmp_path / "d.jsonl"
+    told = "The order with this number will be sent to you on the day after it was paid, says shelf"
+    rows = [{"instruction": f"Where is order {i * 7919}?", "output": f"{told} {i} of {i % 5}."} for i in range(60)]
+    data.write_text("\n".join(map(json.dumps, rows)), "utf-8")
+    settings = Settings(plan=TrainingPlan(epochs=8, learning_rate=4e-4))
+
+    def intervals(run: RunFolder) -> pl.DataFrame:
+        return run.read_table("whatif").select("variant", "epochs", width=pl.col("high") - pl.col("low"))
+
+    wide = intervals(pipeline.audit([str(data)], settings, tmp_path / "wide.scan"))
+    again = pipeline.judge(tmp_path / "wide.scan", {"jaccard": 0.85})  # with the level and the doubt of the audit
+    assert intervals(again).equals(wide)
+    monkeypatch.setattr(openings, "MANY", 1.0)
+    narrow = intervals(pipeline.audit([str(data)], settings, tmp_path / "narrow.scan"))
+    trained = wide["epochs"] > 0
+    assert (wide["width"] > narrow["width"]).filter(trained & (narrow["width"] > 0)).all()
+    assert (narrow["width"] > 0).any()

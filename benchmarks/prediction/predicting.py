@@ -11,11 +11,24 @@ from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 
+import corpus
 import grid
 import measured
 import numpy as np
 
-from scanner.prediction import Conflicts, Hazard, Priors, Weights, carrying, intervals, knowing, level, turn_tails
+from scanner.prediction import (
+    Answers,
+    Conflicts,
+    Hazard,
+    Priors,
+    Weights,
+    carrying,
+    intervals,
+    knowing,
+    level,
+    openings,
+    turn_tails,
+)
 from scanner.prediction.hazard import HeatWeights, Regime
 from scanner.prediction.stretches import Heat, heat
 from scanner.prediction.validated import Validated
@@ -109,6 +122,17 @@ def interval(weights: Weights, state: level.Observed, p: np.ndarray | None = Non
     plan = replace(state.plan, epochs=state.epoch)
     regime = weights.under(plan, level.foretold(state, weights).regime)[1]
     return carrying.number_of_rows(partial(extraction, state), weights, plan, regime, known=p)
+
+
+def begin_alike(table: measured.Table) -> float:
+    """Share of the rows of different text that are trained on whose answers begin as those of five others do."""
+    cut = [max(corpus.MIN_ANSWER_TOKENS, table.length[t.member]) for t in table.trained]
+    parts = [measured.tokens_of(t.row.answer)[0][:n] for t, n in zip(table.trained, cut, strict=True)]
+    edges = np.cumsum([0, *map(len, parts)])
+    answers = Answers(np.arange(len(parts)), edges[:-1], edges[1:])
+    texts = {(t.row.prompt, t.row.answer): i for i, t in enumerate(table.trained)}
+    group = np.array([texts[t.row.prompt, t.row.answer] for t in table.trained])
+    return openings.shared(np.concatenate(parts), answers, group)
 
 
 def extraction(state: level.Observed, weights: Weights) -> np.ndarray:

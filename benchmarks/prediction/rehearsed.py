@@ -14,7 +14,7 @@ import numpy as np
 import other_bases
 import predicting
 
-from scanner.prediction import Hazard, Weights, level, scoring
+from scanner.prediction import Hazard, Weights, level, openings, scoring
 from scanner.prediction.hazard import EXTRACTED, load_weights
 
 CALIBRATED_TO = 4  # epochs of the short rehearsal
@@ -102,7 +102,10 @@ def calibration(data: Path, rehearsals: dict[str, list[str]] = REHEARSED) -> lis
             told = f"{found.offset:+.2f} ±{found.offset_sd:.2f}" + (
                 f", dose x{found.dose_factor:.2f}" if found.fitted != "offset" else ""
             )
-            fitted = replace(level.found(weights, found), rehearsed=predicting.runs_of(name, CALIBRATED_TO))
+            fitted = replace(
+                level.found(weights, found), rehearsed=predicting.runs_of(name, CALIBRATED_TO),
+                set_sd=openings.doubt(predicting.begin_alike(there)),
+            )  # fmt: skip
             for o in epochs:
                 if o.epoch < CALIBRATED_TO or (other == name and o.epoch <= CALIBRATED_TO):
                     continue

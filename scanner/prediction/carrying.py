@@ -2,6 +2,7 @@
 
     plan beside the runs of a calibration -> standard deviation of the log of what a visit is worth under the plan
     and for training beyond theirs        -> beside it the drift of the level (Weights.drift)
+    and to a set full of boilerplate      -> beside it what such sets differ by (Weights.set_sd)
     probability of each row under weights -> number of recited rows and its 90 % interval, with all of this
 
 It moves all rows of a set together, and late in training a tenth of the worth of a visit is a fifth of the recited
@@ -99,8 +100,8 @@ def number_of_rows(
 
 
 def ends(weights: Weights, plan: TrainingPlan, regime: Regime) -> tuple[Weights, Weights] | None:
-    """The weights at both ends of where the level may be after a training; None where it is carried nowhere."""
-    doubt = math.hypot(to_plan(plan, weights).sd, drift(weights, regime))
+    """The weights at both ends of where the level may be after a training; None where nothing is added to its doubt."""
+    doubt = math.hypot(to_plan(plan, weights).sd, drift(weights, regime), weights.set_sd)
     return (weights.moved(-WIDTH * doubt), weights.moved(WIDTH * doubt)) if doubt else None
 
 

@@ -190,6 +190,7 @@ class Weights:
     # ends of a 90 % interval reach too, where they mean fewer or more rows (see doubting.py); None: the steps alone
     validated: Validated = field(default_factory=Validated)  # what they were fitted and tested on
     rehearsed: Validated | None = None  # what the runs behind a calibration add to it
+    set_sd: float = 0.0  # doubt of the log of what a visit is worth to the very set (openings.doubt)
     with_base: bool = False  # fitted with the base's own losses
     heat: HeatWeights | None = None  # of each token by itself; None: `hazard` stands for them
 

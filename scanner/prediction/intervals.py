@@ -2,8 +2,8 @@
 
     level of the base: offset and dose factor +- 1.645 of their doubt, through the hazard: the sum of p moves as a
                        whole; as far out as a calibration on hardly a recited row leaves open (doubting.py)
-    where it is carried to: training beyond that at which the level was read, and plans that its runs did not have
-                        (carrying.py): a factor on the dose +- 1.645 of its doubt
+    where it is carried to: training beyond that at which the level was read, plans that its runs did not have, sets
+                        full of boilerplate (carrying.py): a factor on the dose +- 1.645 of its doubt
     each row by itself: recited or not, variance p (1 - p) (Poisson-binomial, given the level); exact copies of a row
                         are recited together or not at all
 

@@ -25,6 +25,7 @@ from scanner.figures import listed, plural
 from scanner.prediction.crediting import covered, credited, of_level, stood_source_by_source
 from scanner.prediction.hazard import Weights
 from scanner.prediction.openings import LENGTH as OPENING
+from scanner.prediction.openings import MANY as MANY_OPENINGS
 from scanner.prediction.plans import of_plan
 from scanner.prediction.statements import (
     COUNT,
@@ -47,9 +48,8 @@ from scanner.settings import TrainingPlan
 
 FEW = 0.05
 """Share of the rows below which what is outside concerns these rows and not the whole prediction."""
-MANY_OPENINGS, MOST_OPENINGS = 0.1, 0.2
-"""Share of answers that begin alike from which on one cell of the fit alone is like it (`boilerplate-1`: .19), and from
-which on none is (benchmarks/prediction)."""
+MOST_OPENINGS = 0.2
+"""Share of answers that begin alike from which on no cell of the fit is like it (benchmarks/prediction)."""
 LANGUAGE = {"Han": "Chinese", "Kana": "Japanese", "Hangul": "Korean"}
 WORTH = ", counted as what they are worth to the plan's model and kind of tuning"
 """Of visits: the `exposures` of single rows do not depend on it."""
@@ -292,7 +292,7 @@ def _openings(facts: Facts) -> Iterator[Statement]:
     elif facts.shared_openings <= MOST_OPENINGS:
         yield Statement(
             "boilerplate", NOTE, name, f"{begin}. Such rows teach one another: one set of 19 % was among the fitted; "
-            f"{unseen}.",
+            f"{unseen}. The interval of the number is wider for it.",
         )  # fmt: skip
     else:
         yield Statement(
