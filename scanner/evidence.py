@@ -22,10 +22,11 @@ from dataclasses import dataclass
 import polars as pl
 
 from scanner.objects import ROLES
+from scanner.rule import KINDS
 from scanner.store import RunFolder
 from scanner.text import masked, token_spans, visible
 
-PRIVATE = pl.col("kind").cast(pl.String).is_in(["private", "secret"])
+PRIVATE = pl.col("kind").cast(pl.String).is_in(KINDS)
 """Spans that rules for private data and secrets found; those of other kinds tell what is repeated or memorized."""
 SHORTEST_VALUE = 6
 """Characters. Shorter private values are masked where a rule found them, but not looked for in other rows."""

@@ -169,7 +169,7 @@ def predict_known(
     with progress.stage("predict"):
         amounts = doses_under(plan)
         begin_alike = openings.shared(text.tokens, answers, group)
-        weights = replace(weights_of(settings, progress), set_sd=openings.doubt(begin_alike))
+        weights = weights_of(settings, progress, begin_alike)
         features = token_features(
             text.tokens, text.widths, text.offsets, (answers.row, answers.start, answers.end), group,
             settings.tokenizer is None, threads,
@@ -246,9 +246,13 @@ def _with_risk(rows: Rows, result: Prediction, severity: np.ndarray) -> pl.DataF
     )
 
 
-def weights_of(settings: Settings, progress: Progress) -> Weights:
-    """The weights that the settings ask for; says so where a calibration does not fit the plan."""
+def weights_of(settings: Settings, progress: Progress, begin_alike: float = 0.0) -> Weights:
+    """The weights that the settings ask for; says so where a calibration does not fit the plan.
+
+    begin_alike: openings.shared of the data set.
+    """
     from scanner import prediction
+    from scanner.prediction import openings
     from scanner.prediction.calibration import OWN_TOKENS
     from scanner.untuned import fingerprint
 
@@ -264,7 +268,7 @@ def weights_of(settings: Settings, progress: Progress) -> Weights:
     told = weights.provenance.get("calibration") or {}
     if told.get("mismatch"):
         progress.say(f"{told['file']}: {told['mismatch']}")
-    return weights
+    return replace(weights, set_sd=openings.doubt(begin_alike))
 
 
 def weights_of_run(scan: dict[str, Any], settings: Settings) -> Weights:
@@ -272,12 +276,10 @@ def weights_of_run(scan: dict[str, Any], settings: Settings) -> Weights:
 
     scan: its scan.json.
     """
-    from scanner.prediction import openings
-
     if any(scan["versions"].get(name) != shipped()[name] for name in PREDICTING):
         raise SettingsError("the run was predicted with the weights of another version; predict again to compare")
     begin_alike = scan["notes"]["prediction"].get("shared_openings", 0.0)  # not counted by earlier versions
-    return replace(weights_of(settings, Progress()), set_sd=openings.doubt(begin_alike))
+    return weights_of(settings, Progress(), begin_alike)
 
 
 def source_weights(rows: Rows, sources: list[Source], settings: Settings) -> np.ndarray | None:

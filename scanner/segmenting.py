@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -84,7 +85,7 @@ def segment(
         fast = flatreading.decode(records.buffer, records.row_id, records.start, records.end, shape, room, digest)
         slow = fast.slow
     damage = list(records.notes)
-    names: set[str] = set()
+    names: set[Any] = set()
     with uncollected():  # half the time over rows of thousands of fields
         collected, aside, skips = _read_slow(
             records, np.flatnonzero(slow), layout, settings, digest, turns, damage, is_known, names
@@ -137,7 +138,7 @@ def _private_names(
     records: Records,
     shape: flatreading.FlatShape | None,
     slow: Bool,
-    names: set[str],
+    names: set[Any],
     private: Callable[[set[str]], set[str]],
 ) -> Int32:
     """(n,) how many names of fields hold private values: of flat records those of their shape, else their own.
@@ -148,7 +149,7 @@ def _private_names(
     counts = np.zeros(len(records), np.int32)
     if shape is not None:
         counts[~slow] = len(private(set(shape.keys)))
-    if found := private(names):
+    if found := private({jsontext.encodable(str(name)) for name in names}):
         for i in np.flatnonzero(slow).tolist():
             with suppress(ScanError):  # such a record is listed as skipped
                 value = jsontext.parse(records.raw(i)) if records.values is None else records.values[i]
@@ -165,7 +166,7 @@ def _read_slow(
     turns: np.ndarray,
     damage: list[str],
     is_known: Callable[[str], bool] | None,
-    names: set[str],
+    names: set[Any],
 ) -> tuple[pa.RecordBatch, pa.RecordBatch, list[tuple[int, Skip]]]:
     """Segments of the records at `places`, parsed one by one, and what stands beside them where it is wanted.
 
@@ -199,8 +200,7 @@ def _read_slow(
         row = int(records.row_id[i])
         found += [(row, number, s) for number, s in enumerate(segments)]
         if is_known is not None:
-            names |= jsontext.names(value)
-            others = unread.of_record(value, segments, is_known)
+            others = unread.of_record(value, segments, is_known, names)
             aside += [
                 (row, number, Segment(path, "text", 0, False, text)) for number, (path, text) in enumerate(others)
             ]

@@ -79,8 +79,13 @@ def private_among(names: Iterable[str], book: Rulebook) -> set[str]:
     return {ordered[i] for i in book.find([frame], 1)["row_id"].to_list()}
 
 
-def of_record(record: Any, segments: Iterable[Segment], is_known: Callable[[str], bool]) -> Beside:
-    """What stands in a record beside its segments, in its order; numbers as text. No depth is too deep."""
+def of_record(
+    record: Any, segments: Iterable[Segment], is_known: Callable[[str], bool], names: set[Any] | None = None
+) -> Beside:
+    """What stands in a record beside its segments, in its order; numbers as text. No depth is too deep.
+
+    names: takes the names of all its fields, as they stand there.
+    """
     covered = {segment.path for segment in segments}
     found: Beside = []
     stack: list[tuple[Any, tuple[str | int, ...]]] = [(record, ())]
@@ -91,6 +96,8 @@ def of_record(record: Any, segments: Iterable[Segment], is_known: Callable[[str]
             if long_enough and path not in covered and not is_label(path, item):
                 found.append((path, item))
         elif isinstance(item, Mapping):
+            if names is not None:
+                names.update(item)
             stack += [(part, (*path, key)) for key, part in reversed(list(item.items()))]
         elif isinstance(item, list | tuple):
             held = [i for i, part in enumerate(item) if part is not None and not _is_small(part)]

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -70,6 +71,11 @@ class Sample:
     features: ContextFeatures  # of the tokens kept
     conflicts: Conflicts | None  # (m,)
     measurable: int  # rows of the whole set with an answer of at least 16 tokens
+
+    @cached_property
+    def few(self) -> Answers:
+        """Turns of the rows that tell how many of the set are known."""
+        return self.answers.where(sparse(self.answers.row, len(self.rows)))
 
     def first_tokens(self) -> Sample:
         """The same of the first 16 tokens of each turn alone, which decide P(N_pre >= 16)."""
@@ -251,9 +257,8 @@ class _Training:
 
     def under(self, weights: Weights, plan: TrainingPlan, sample: Sample, threads: int) -> tuple[Float64, Regime]:
         """Doses and regime under the weights, after what they say that the rows of the sample know by then."""
-        few = sample.answers.where(sparse(sample.answers.row, len(sample.rows)))
         regime = knowing(
-            sample.features, few, self.dose, self.regime, plan, weights, sample.conflicts, threads,
+            sample.features, sample.few, self.dose, self.regime, plan, weights, sample.conflicts, threads,
             self.goldfish, sample.stands_for,
         )  # fmt: skip
         worth, felt = weights.under(plan, regime)
